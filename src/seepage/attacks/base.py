@@ -1,0 +1,196 @@
+"""The attack contract and the one driver that makes every model the target once."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seepage.errors import InputError
+from seepage.plan import twins
+
+__all__ = ["Attack", "BalanceWarning", "Signals", "reference_rows"]
+
+FloatArray = NDArray[np.floating]
+BoolArray = NDArray[np.bool_]
+Signals = NDArray[np.floating] | Mapping[str, NDArray[np.floating]]
+
+
+class BalanceWarning(UserWarning):
+    """The plan lets the number of IN references tell who is a member."""
+
+
+def reference_rows(member: BoolArray) -> BoolArray:
+    """Which models may serve as references of which target: (R, N) bool -> (R, R) bool.
+
+    Row r leaves out r and its complementary twin, so that every sample keeps equally many IN and
+    OUT references whatever its membership in r.
+    """
+    models = len(member)
+    use = ~np.eye(models, dtype=np.bool_)
+    twin = twins(member)
+    paired = np.flatnonzero(twin >= 0)
+    use[paired, twin[paired]] = False
+    return use
+
+
+@dataclass(frozen=True)
+class Attack(ABC):
+    """A pure map from signals and membership to a score; higher = more likely a member.
+
+    Subclasses are frozen dataclasses whose fields are the options. They set the class attributes
+    below and implement `run`; those with a faster way to do all targets at once override
+    `run_all`. `score` and `leave_one_out` are final: they check shapes, finiteness and counts.
+
+    name: what the command line calls it. requires: the signals it reads, the first one when a
+    plain array is passed. min_in, min_out: references it needs of each kind for every sample.
+    threshold: the score at or above which the attack's own decision rule says "member", or None
+    when it has no natural one.
+    """
+
+    name: ClassVar[str]
+    requires: ClassVar[tuple[str, ...]] = ("phi",)
+    min_in: ClassVar[int] = 0
+    min_out: ClassVar[int] = 0
+    threshold: ClassVar[float | None] = None
+
+    @abstractmethod
+    def run(
+        self,
+        target: Mapping[str, FloatArray],
+        references: Mapping[str, FloatArray],
+        member: BoolArray,
+    ) -> FloatArray:
+        """Scores of one target: {name: (N, A)}, {name: (R, N, A)}, (R, N) -> (N,) float64."""
+
+    def run_all(
+        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
+    ) -> FloatArray:
+        """Scores of every target: {name: (R, N, A)}, (R, N), (R, R) bool -> (R, N).
+
+        `use[r]` are the references of target r. This default calls `run` target by target.
+        """
+        out = np.empty(member.shape, dtype=np.float64)
+        for r in range(len(member)):
+            target = {k: v[r] for k, v in signals.items()}
+            references = {k: v[use[r]] for k, v in signals.items()}
+            out[r] = self.run(target, references, member[use[r]])
+        return out
+
+    @final
+    def score(self, target: Signals, references: Signals, member: BoolArray) -> FloatArray:
+        """Score of every sample for one target; higher = more likely a member.
+
+        target (N[, A]), references (R, N[, A]), member (R, N) bool, or mappings name -> array of
+        these shapes -> (N,) float64. Raises InputError on shapes, non-finite values or too few
+        references.
+        """
+        ref = self._gather(references, "references", axes=2)
+        tgt = self._gather(target, "target", axes=1)
+        member = self._member(member, ref)
+        for key in self.requires:
+            if tgt[key].shape != ref[key].shape[1:]:
+                raise InputError(
+                    f"target[{key}]: expected shape {ref[key].shape[1:]} as the references have, "
+                    f"got {tgt[key].shape}"
+                )
+        self._enough(member, np.ones((1, len(member)), dtype=np.bool_))
+        self._finite(tgt, np.ones((1, member.shape[1]), dtype=np.bool_), "target")
+        self._finite(ref, self._read(member), "references")
+        return self._checked(np.asarray(self.run(tgt, ref, member)), member.shape[1:])
+
+    @final
+    def leave_one_out(self, signal: Signals, member: BoolArray) -> FloatArray:
+        """Every model once the target, its twin left out too: (R, N[, A]), (R, N) -> (R, N)."""
+        signals = self._gather(signal, "signal", axes=2)
+        member = self._member(member, signals)
+        use = reference_rows(member)
+        self._enough(member, use)
+        # Every entry is read when its model is the target, whatever its membership.
+        self._finite(signals, np.ones(member.shape, dtype=np.bool_), "signal")
+        counts = member.sum(axis=0)
+        if (self.min_in or self.min_out) and len(member) > 1 and (twins(member) < 0).all():
+            if (counts == counts[0]).all():
+                warnings.warn(
+                    "member: every sample is IN equally often but runs have no complementary "
+                    "twins, so the count of IN references tells who is a member; "
+                    "use seepage.half_split",
+                    BalanceWarning,
+                    stacklevel=2,
+                )
+        return self._checked(np.asarray(self.run_all(signals, member, use)), member.shape)
+
+    @property
+    def reads_in(self) -> bool:
+        """Whether IN references are read at all; an offline attack ignores them."""
+        return self.min_in > 0
+
+    def _read(self, member: BoolArray) -> BoolArray:
+        return np.ones_like(member) if self.reads_in else ~member
+
+    def _gather(self, given: Signals, what: str, *, axes: int) -> dict[str, FloatArray]:
+        if isinstance(given, Mapping):
+            missing = [k for k in self.requires if k not in given]
+            if missing:
+                raise InputError(
+                    f"{what}: expected the signals {', '.join(self.requires)}, "
+                    f"{missing[0]} is missing; record it or choose another attack"
+                )
+            arrays = {k: np.asarray(given[k]) for k in self.requires}
+        elif len(self.requires) == 1:
+            arrays = {self.requires[0]: np.asarray(given)}
+        else:
+            raise InputError(
+                f"{what}: {self.name} reads {', '.join(self.requires)}; pass a mapping of arrays"
+            )
+        for key, a in arrays.items():
+            if a.ndim not in (axes, axes + 1):
+                shape = "(models, samples[, views])" if axes == 2 else "(samples[, views])"
+                raise InputError(f"{what}[{key}]: expected shape {shape}, got {a.shape}")
+            if a.ndim == axes:
+                arrays[key] = a[..., None]
+        return arrays
+
+    def _member(self, member: BoolArray, signals: Mapping[str, FloatArray]) -> BoolArray:
+        member = np.asarray(member)
+        shape = next(iter(signals.values())).shape[:2]
+        if member.dtype != np.bool_ or member.shape != shape:
+            raise InputError(
+                f"member: expected bool of shape {shape} as the references have, "
+                f"got {member.dtype} of shape {member.shape}"
+            )
+        return member
+
+    def _enough(self, member: BoolArray, use: BoolArray) -> None:
+        if not (self.min_in or self.min_out):
+            return
+        n_in = (use.astype(np.float32) @ member.astype(np.float32)).min()
+        n_out = (use.astype(np.float32) @ (~member).astype(np.float32)).min()
+        if n_in < self.min_in or n_out < self.min_out:
+            raise InputError(
+                f"models: {self.name} needs at least {self.min_in} IN and {self.min_out} OUT "
+                f"references for every sample, got {int(n_in)} and {int(n_out)}; "
+                "train more models"
+            )
+
+    def _finite(self, signals: Mapping[str, FloatArray], read: BoolArray, what: str) -> None:
+        for key, a in signals.items():
+            if np.isfinite(a.sum(dtype=np.float64)):
+                continue
+            bad = ~np.isfinite(a).all(axis=-1) & read
+            if bad.any():
+                where = tuple(int(i) for i in np.argwhere(bad)[0])
+                raise InputError(
+                    f"{what}[{key}]: expected finite values, got "
+                    f"{int(bad.sum())} non-finite, the first at {where}; leave that run out"
+                )
+
+    def _checked(self, scores: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+        assert scores.shape == shape, f"{type(self).__name__} returned {scores.shape}, not {shape}"
+        assert not np.isnan(scores).any(), f"{type(self).__name__} returned NaN"
+        return scores

@@ -1,0 +1,144 @@
+"""A dataset is inputs, labels and ids, resident as tensors, with a digest of its content."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seepage.errors import InputError
+
+__all__ = ["Dataset"]
+
+Kind = Literal["image", "table"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Inputs, labels and ids of a pool, whole in memory.
+
+    inputs: images uint8 (N, C, H, W) — floats are accepted — or tables float32 (N, D);
+    labels int64 (N,), values 0..K−1; ids (N,) of str, unique, stable across runs;
+    classes: K names. `numeric` (D,) bool marks the columns of a table that are standardised
+    (one-hot columns are not); `columns` names them. `source` says how `seepage.load` finds it
+    again, `rows` which of its samples these are.
+
+    Raw values are kept: normalisation is computed per training run from its members alone
+    (`member_scale`), never from the whole pool.
+    """
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    ids: NDArray[np.str_]
+    classes: tuple[str, ...]
+    name: str
+    kind: Kind
+    columns: tuple[str, ...] = ()
+    numeric: NDArray[np.bool_] | None = None
+    source: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.labels)
+        if n == 0:
+            raise InputError(f"{self.name}: expected at least one sample, got none")
+        if len(self.inputs) != n or len(self.ids) != n:
+            raise InputError(
+                f"{self.name}: expected as many inputs and ids as labels ({n}), got "
+                f"{len(self.inputs)} inputs and {len(self.ids)} ids"
+            )
+        if self.labels.dtype != torch.int64 or self.labels.ndim != 1:
+            raise InputError(f"{self.name}: expected int64 labels of one axis, got "
+                             f"{self.labels.dtype} of shape {tuple(self.labels.shape)}")  # fmt: skip
+        k = len(self.classes)
+        if k < 2:
+            raise InputError(
+                f"{self.name}: expected at least two classes, got {k}; "
+                "membership of a constant classifier cannot be judged"
+            )
+        low, high = int(self.labels.min()), int(self.labels.max())
+        if low < 0 or high >= k:
+            bad = low if low < 0 else high
+            where = int((self.labels == bad).nonzero()[0, 0])
+            raise InputError(
+                f"{self.name}: expected labels in 0..{k - 1}, got {bad} at row {where}; "
+                "check the label column or the class list"
+            )
+        if self.inputs.dtype.is_floating_point and not bool(torch.isfinite(self.inputs).all()):
+            row = int((~torch.isfinite(self.inputs).flatten(1).all(1)).nonzero()[0, 0])
+            raise InputError(
+                f"{self.name}: expected finite inputs, got NaN or infinity in row {row} "
+                f"({self.ids[row]}); drop or impute it"
+            )
+        if len(np.unique(self.ids)) != n:
+            raise InputError(f"{self.name}: expected unique ids, got duplicates")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input, without the sample axis."""
+        return tuple(self.inputs.shape[1:])
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over inputs, labels, ids and classes; the same on every machine."""
+        h = hashlib.sha256()
+        h.update(repr((str(self.inputs.dtype), tuple(self.inputs.shape), self.classes)).encode())
+        h.update(memoryview(np.ascontiguousarray(self.inputs.numpy())).cast("B"))
+        h.update(np.ascontiguousarray(self.labels.numpy()).astype("<i8").tobytes())
+        h.update("\0".join(self.ids.tolist()).encode())
+        if self.numeric is not None:
+            h.update(self.numeric.tobytes())
+        return h.hexdigest()
+
+    def take(self, rows: NDArray[np.int64]) -> Dataset:
+        """The samples at positions `rows`, in that order."""
+        rows = np.asarray(rows, dtype=np.int64)
+        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
+            raise InputError(
+                f"rows: expected positions in 0..{len(self) - 1}, got {rows.min()}..{rows.max()}"
+            )
+        at = torch.from_numpy(rows)
+        return replace(
+            self, inputs=self.inputs[at], labels=self.labels[at], ids=self.ids[rows],
+        )  # fmt: skip
+
+    def member_scale(
+        self, members: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scale and shift of x·scale + shift, from the members alone.
+
+        Images: per channel, (C,), to mean 0 and standard deviation 1 over the members' pixels.
+        Tables: per column, (D,), for numeric columns; others pass unchanged. A constant channel
+        or column gets scale 1, so that it becomes 0 instead of dividing by zero.
+        """
+        x = self.inputs[torch.from_numpy(np.asarray(members, dtype=np.int64))]
+        if self.kind == "image":
+            channels = x.shape[1]
+            mean = np.empty(channels)
+            std = np.empty(channels)
+            for c in range(channels):
+                v = x[:, c]
+                if v.dtype == torch.uint8:
+                    # Exact integer moments from the histogram: one pass, no float copy.
+                    counts = np.bincount(v.flatten().numpy(), minlength=256).astype(np.float64)
+                    levels = np.arange(256, dtype=np.float64)
+                    mean[c] = (counts * levels).sum() / counts.sum()
+                    std[c] = np.sqrt((counts * (levels - mean[c]) ** 2).sum() / counts.sum())
+                else:
+                    d = v.double()
+                    mean[c], std[c] = float(d.mean()), float(d.std(correction=0))
+        else:
+            d = x.double()
+            mean, std = d.mean(0).numpy(), d.std(0, correction=0).numpy()
+            if self.numeric is not None:
+                mean = np.where(self.numeric, mean, 0.0)
+                std = np.where(self.numeric, std, 1.0)
+        scale = 1.0 / np.where(std > 0, std, 1.0)
+        return scale.astype(np.float32), (-mean * scale).astype(np.float32)
