@@ -1,0 +1,139 @@
+"""ResNet-18 for small images, and the nine-layer one that trains fast."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+import torch
+from torch import nn
+
+from seepage.models.base import Network, check_classes, check_image
+
+__all__ = ["ResNet9", "ResNet18", "resnet9", "resnet18"]
+
+
+def _conv(inputs: int, outputs: int, *, stride: int = 1, size: int = 3) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+    )
+
+
+def _initialise(network: nn.Module) -> None:
+    for m in network.modules():
+        if isinstance(m, nn.Conv2d):
+            nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
+
+
+class _Basic(nn.Module):
+    """Basic block: conv, norm, ReLU, conv, norm, plus shortcut, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = _conv(inputs, outputs, stride=stride)
+        self.relu1 = nn.ReLU()
+        self.second = _conv(outputs, outputs)
+        same = inputs == outputs and stride == 1
+        self.shortcut = None if same else _conv(inputs, outputs, stride=stride, size=1)
+        self.relu2 = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        skip = x if self.shortcut is None else self.shortcut(x)
+        y: torch.Tensor = self.relu2(self.second(self.relu1(self.first(x))) + skip)
+        return y
+
+
+@final
+class ResNet18(Network):
+    """3×3 stem without pooling, four stages of two basic blocks (64-128-256-512), head."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*_conv(channels, 64), nn.ReLU())
+        self.stages = nn.ModuleList(
+            nn.Sequential(_Basic(a, b, stride), _Basic(b, b, 1))
+            for a, b, stride in ((64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2))
+        )
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head = nn.Linear(512, classes)
+        _initialise(self)
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for stage in self.stages:
+            x = stage(x)
+        y: torch.Tensor = self.pool(x)
+        return y
+
+    def body(self) -> Mapping[str, nn.Module]:
+        stages = {f"stage{i}": stage for i, stage in enumerate(self.stages, start=1)}
+        return {"stem": self.stem, **stages}
+
+
+class _Residual(nn.Module):
+    """Input plus two convolutions of the same width."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(
+            *_conv(width, width), nn.ReLU(), *_conv(width, width), nn.ReLU()
+        )  # fmt: skip
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.inner(x)
+        return x + y
+
+
+@final
+class ResNet9(Network):
+    """Four convolutions, two of them followed by a residual pair; max over pixels; head."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+
+        def down(a: int, b: int) -> list[nn.Module]:
+            return [*_conv(a, b), nn.MaxPool2d(2), nn.ReLU()]
+
+        self.stem = nn.Sequential(*_conv(channels, 64), nn.ReLU())
+        self.stages = nn.ModuleList(
+            [
+                nn.Sequential(*down(64, 128), _Residual(128)),
+                nn.Sequential(*down(128, 256)),
+                nn.Sequential(*down(256, 512), _Residual(512)),
+            ]
+        )
+        self.pool = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
+        self.head = nn.Linear(512, classes)
+        _initialise(self)
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for stage in self.stages:
+            x = stage(x)
+        y: torch.Tensor = self.pool(x)
+        return y
+
+    def body(self) -> Mapping[str, nn.Module]:
+        stages = {f"stage{i}": stage for i, stage in enumerate(self.stages, start=1)}
+        return {"stem": self.stem, **stages}
+
+
+def resnet18(in_shape: tuple[int, ...], classes: int) -> ResNet18:
+    """ResNet-18 (He et al., arXiv 1512.03385) with the stem that small images are trained with.
+
+    >>> sum(p.numel() for p in resnet18((3, 32, 32), 10).parameters())
+    11173962
+    """
+    channels, _, _ = check_image(in_shape, "resnet18", side=8)
+    return ResNet18(channels, check_classes(classes))
+
+
+def resnet9(in_shape: tuple[int, ...], classes: int) -> ResNet9:
+    """The nine-layer residual network of fast CIFAR training (DAWNBench entries).
+
+    Without their whitening layer and output scaling: a layer fitted to training images would leak
+    them by itself.
+    """
+    channels, _, _ = check_image(in_shape, "resnet9", side=8)
+    return ResNet9(channels, check_classes(classes))
