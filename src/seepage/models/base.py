@@ -42,7 +42,8 @@ class Network(nn.Module, ABC):
         """Logits (B, classes) of inputs (B, *in_shape)."""
         f = self.features(x)
         with torch.autocast(f.device.type, enabled=False):
-            return self.head(f.to(self.head.weight.dtype))
+            logits: torch.Tensor = self.head(f.to(self.head.weight.dtype))
+            return logits
 
 
 def check_count(name: str, value: object, low: int, high: int | None = None) -> int:

@@ -48,7 +48,7 @@ def mlp(in_shape: tuple[int, ...], classes: int, *, hidden: Sequence[int] = (256
     """
     if not in_shape or min(in_shape) < 1:
         raise InputError(f"in_shape: expected the shape of one input, got {tuple(in_shape)}")
-    if isinstance(hidden, str) or not isinstance(hidden, Sequence):
+    if not isinstance(hidden, list | tuple):
         raise InputError(f"hidden: expected a list of layer widths, got {hidden!r}")
     widths = tuple(check_count(f"hidden[{i}]", w, 1) for i, w in enumerate(hidden))
     return MLP(math.prod(in_shape), check_classes(classes), widths)
