@@ -1,0 +1,387 @@
+"""The seam: where a defence may act on training, and nowhere else.
+
+A defence is a frozen dataclass. Its fields are its options; it overrides some of five hooks
+(targets, loss, gradients, parameters, outputs) and, if it must, the plan or the order of training
+stages. The built-in fleet and a user's own loop call the same object. One training stage is::
+
+    def fit(defense, *, epochs=None, model=None, samples=None, record=True):
+        context = Context(model=model or build(), members=samples or members, ...)
+        defense.check(context)                                # bad input ends here, before any work
+        context.state = defense.start(context)
+        for context.epoch in range(epochs):                   # 0-based
+            model.train()
+            for rows in batches:                              # Poisson draws if defense.poisson
+                inputs, labels = context.members.take(rows)
+                targets = defense.targets(labels, context)                   # 1 targets
+                inputs, targets = defense.mix(inputs, targets, context)      #   (mixup only)
+                context.rows, context.inputs = rows, inputs
+                logits, context.features = forward(model, inputs, defense.needs_features)
+                loss = defense.loss(logits, targets, labels, context)        # 2 loss, a scalar
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                defense.gradients(context)                                   # 3 may edit p.grad
+                optimizer.step()
+                defense.parameters(context)                                  # 4 may edit parameters
+                context.step += 1                             # counts within the stage, 0-based
+            defense.epoch_end(context)                                       # 4 (once an epoch)
+            if context.stop:
+                break                                         # later checkpoints see this model
+        defense.finish(context)                               # removes what start attached
+        return model
+
+    model = defense.train(context, fit)                       # one stage unless overridden
+
+and wherever the model answers (recorder, evaluation, serving)::
+
+    model.eval()
+    logits = defense.outputs(model(inputs), context)                         # 5 outputs
+
+An empty batch (Poisson draws) skips forward, loss and backward but none of the hooks after them.
+The learning-rate schedule of a recipe starts anew in each stage and spans that stage's epochs.
+Stages with `record=True` add up to the recipe's epochs; the recorder watches only those, and its
+epochs count on from one to the next. Stages share `context.facts`, which goes into the manifest.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Protocol, final
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from seepage.errors import InputError
+from seepage.plan import SubsetPlan
+
+__all__ = [
+    "Context",
+    "Defense",
+    "Fit",
+    "Samples",
+    "Undefended",
+    "cross_entropy",
+    "forward",
+    "head_of",
+    "still_statistics",
+]
+
+
+def _as_they_are(inputs: torch.Tensor) -> torch.Tensor:
+    return inputs
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Inputs and labels that a run may draw from.
+
+    inputs (n, ...) as stored (often uint8), labels (n,) int64 on the device of training;
+    `prepare` turns stored inputs into what the model takes (normalised float, layout, device).
+    """
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    prepare: Callable[[torch.Tensor], torch.Tensor] = _as_they_are
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Prepared inputs and labels of the positions `rows`."""
+        inputs = self.prepare(self.inputs[rows.to(self.inputs.device)])
+        return inputs, self.labels[rows.to(self.labels.device)]
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """`count` samples drawn with replacement."""
+        return self.take(torch.randint(len(self), (count,), generator=generator))
+
+    def batches(self, size: int = 512) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """All samples in order, `size` at a time."""
+        for begin in range(0, len(self), size):
+            yield self.take(torch.arange(begin, min(begin + size, len(self))))
+
+    def subset(self, rows: torch.Tensor) -> Samples:
+        """The samples at positions `rows`, still unprepared."""
+        return Samples(
+            self.inputs[rows.to(self.inputs.device)],
+            self.labels[rows.to(self.labels.device)],
+            self.prepare,
+        )
+
+
+@dataclass(eq=False)
+class Context:
+    """What a defence sees of one training stage; the loop keeps it current.
+
+    model: the network in training. members: what the stage trains on. reference: non-members set
+    apart from every evaluation, or None. classes: K. epochs: of this stage (of the whole recipe
+    in `Defense.train`). steps_per_epoch, batch_size: expected values. generator: CPU generator of
+    the run for draws that act on training. observer: CPU generator for draws of the outputs hook
+    alone, so that looking at a model does not change how it trains on. build: a freshly
+    initialised network from the run's own stream. poisson: whether batches are Poisson draws.
+
+    Set by the loop at each step: epoch, step (both 0-based, within the stage), rows (B,) into
+    `members`, inputs as the model saw them, features (B, F) if the defence asked for them. Set by
+    the defence: state (returned by `start`), stop, facts (JSON values, e.g. the accountant's ε).
+    """
+
+    model: nn.Module
+    members: Samples
+    classes: int
+    epochs: int
+    steps_per_epoch: int
+    batch_size: int
+    generator: torch.Generator
+    observer: torch.Generator
+    build: Callable[[], nn.Module]
+    reference: Samples | None = None
+    optimizer: torch.optim.Optimizer | None = None
+    poisson: bool = False
+    epoch: int = 0
+    step: int = 0
+    rows: torch.Tensor | None = None
+    inputs: torch.Tensor | None = None
+    features: torch.Tensor | None = None
+    state: Any = None
+    stop: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return next(self.model.parameters()).device
+
+
+class Fit(Protocol):
+    """One training stage, as the module's docstring draws it; given to `Defense.train`.
+
+    epochs: None means the recipe's. model: None means a fresh one from `context.build`.
+    samples: None means the run's members. record: whether the recorder watches.
+    Returns the trained network.
+    """
+
+    def __call__(
+        self,
+        defense: Defense,
+        *,
+        epochs: int | None = None,
+        model: nn.Module | None = None,
+        samples: Samples | None = None,
+        record: bool = True,
+    ) -> nn.Module: ...
+
+
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy in nats; targets (B,) int64 or (B, K) probabilities."""
+    return F.cross_entropy(logits.float(), targets)
+
+
+def head_of(model: nn.Module) -> nn.Linear:
+    """The last linear layer, which is the head of a classifier."""
+    linear = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    if not linear:
+        raise InputError(
+            "model: expected a linear layer as head to read features before it, got none; "
+            "use a defence that needs no features"
+        )
+    return linear[-1]
+
+
+def forward(
+    model: nn.Module, inputs: torch.Tensor, features: bool = False
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Logits, and if asked what entered the head: (B, ...) -> (B, K), (B, F) or None."""
+    if not features:
+        return model(inputs), None
+    seen: list[torch.Tensor] = []
+    handle = head_of(model).register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    try:
+        logits = model(inputs)
+    finally:
+        handle.remove()
+    return logits, seen[-1]
+
+
+@contextmanager
+def still_statistics(model: nn.Module) -> Iterator[None]:
+    """Within it, forward passes leave the running statistics of normalisation untouched.
+
+    For samples that must not leave a trace in the model, such as a reference set.
+    """
+    norms = [
+        m
+        for m in model.modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
+    ]
+    kept = [(m, {k: b.clone() for k, b in m.named_buffers(recurse=False)}) for m in norms]
+    try:
+        yield
+    finally:
+        for m, buffers in kept:
+            for key, value in buffers.items():
+                # Replaced, not written: the graph of the pass may still hold the old buffer.
+                setattr(m, key, value)
+
+
+@dataclass(frozen=True)
+class Defense(ABC):
+    """A rule that acts on training through five hooks; see this module's docstring.
+
+    name: what the command line calls it. source: paper. reconstruction: its text was not at hand.
+    needs_reference: refuses a run without a reference set. needs_features: wants the head's
+    inputs. hard_labels: its loss reads (B,) labels and refuses soft targets. per_sample: its loss
+    is a mean of one term per sample, which clipping per sample requires. poisson: batches must be
+    independent coin flips with probability batch_size / n.
+    """
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+    reconstruction: ClassVar[bool] = False
+    needs_reference: ClassVar[bool] = False
+    needs_features: ClassVar[bool] = False
+    hard_labels: ClassVar[bool] = False
+    per_sample: ClassVar[bool] = True
+
+    @property
+    def poisson(self) -> bool:
+        """Whether the loop must draw Poisson batches."""
+        return False
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:  # noqa: B027 - optional
+        """Raise InputError for options that make no sense."""
+
+    @final
+    def check(self, context: Context) -> None:
+        """Raise InputError if this run cannot be defended so; called before any work."""
+        if self.needs_reference and (context.reference is None or not len(context.reference)):
+            raise InputError(
+                f"reference: {self.name} needs non-members set apart from the evaluation, got "
+                "none; reserve some of the pool as reference"
+            )
+        if self.poisson and not context.poisson:
+            raise InputError(
+                f"poisson: {self.name} accounts for Poisson batches, got shuffled ones; let the "
+                "loop draw them or set poisson = false, and its ε is then only approximate"
+            )
+        self.compatible(context)
+
+    def compatible(self, context: Context) -> None:  # noqa: B027 - optional
+        """Raise InputError if the model or the data do not suit this defence."""
+
+    def plan(self, plan: SubsetPlan) -> SubsetPlan:
+        """The plan of the fleet under this defence."""
+        return plan
+
+    def train(self, context: Context, fit: Fit) -> nn.Module:
+        """The run's stages; by default one. `context.model` is the freshly initialised network."""
+        return fit(self, model=context.model)
+
+    def start(self, context: Context) -> Any:
+        """State of the stage; kept in `context.state`."""
+        return None
+
+    def targets(self, labels: torch.Tensor, context: Context) -> torch.Tensor:
+        """Labels (B,) int64 -> labels or soft targets (B, K) float32."""
+        return labels
+
+    def mix(
+        self, inputs: torch.Tensor, targets: torch.Tensor, context: Context
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets as they enter the model; part of the targets hook."""
+        return inputs, targets
+
+    def loss(
+        self,
+        logits: torch.Tensor,
+        targets: torch.Tensor,
+        labels: torch.Tensor,
+        context: Context,
+    ) -> torch.Tensor:
+        """The scalar to minimise, instead of cross-entropy."""
+        return cross_entropy(logits, targets)
+
+    def gradients(self, context: Context) -> None:  # noqa: B027 - optional
+        """After backward: may edit `p.grad`."""
+
+    def parameters(self, context: Context) -> None:  # noqa: B027 - optional
+        """After the optimiser's step: may edit parameters."""
+
+    def epoch_end(self, context: Context) -> None:  # noqa: B027 - optional
+        """After the last step of an epoch: may edit parameters, may set `context.stop`."""
+
+    def finish(self, context: Context) -> None:  # noqa: B027 - optional
+        """After the last epoch; removes what `start` attached to the model."""
+
+    def outputs(self, logits: torch.Tensor, context: Context) -> torch.Tensor:
+        """Logits whose softmax is what the world is told; (B, K) -> (B, K)."""
+        return logits
+
+    @final
+    @classmethod
+    def overrides(cls, hook: str) -> bool:
+        """Whether this class acts through `hook`."""
+        return getattr(cls, hook) is not getattr(Defense, hook)
+
+
+@dataclass(frozen=True)
+class Undefended(Defense):
+    """Plain cross-entropy: the baseline of every comparison."""
+
+    name: ClassVar[str] = "none"
+    source: ClassVar[str] = ""
+
+
+def check_number(
+    name: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False
+) -> None:
+    """Raise InputError unless low <= value <= high (low < value if `open_low`)."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not (low < value if open_low else low <= value) or not value <= high:
+        bracket = "(" if open_low else "["
+        raise InputError(f"{name}: expected a number in {bracket}{low:g}, {high:g}], got {value!r}")
+
+
+def eval_logits(
+    model: nn.Module, samples: Samples, *, size: int = 512
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and labels of all samples in evaluation mode, the mode restored afterwards."""
+    training = {m: m.training for m in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            parts = [(model(x).float(), y) for x, y in samples.batches(size)]
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+    return torch.cat([a for a, _ in parts]), torch.cat([b for _, b in parts])
+
+
+def snapshot(model: nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of parameters and buffers."""
+    return {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+
+def soften(targets: torch.Tensor, classes: int) -> torch.Tensor:
+    """(B,) labels -> one-hot float32; (B, K) unchanged."""
+    return F.one_hot(targets, classes).float() if targets.ndim == 1 else targets
+
+
+def as_config(defense: Defense) -> dict[str, Any]:
+    """Name and options as JSON values, nested defences included."""
+    out: dict[str, Any] = {"name": defense.name}
+    for f in fields(defense):
+        value = getattr(defense, f.name)
+        if isinstance(value, Defense):
+            value = as_config(value)
+        elif isinstance(value, Mapping):
+            value = dict(value)
+        elif isinstance(value, tuple):
+            value = [as_config(v) if isinstance(v, Defense) else v for v in value]
+        out[f.name] = value
+    return out
