@@ -1,1 +1,37 @@
+"""The plane: where every sample stands between FPR and TPR, and how it moves while training."""
 
+from __future__ import annotations
+
+from seepage.plane.counting import Counting, RateRule
+from seepage.plane.paths import Permuted, SignalSource, Trajectories, trajectories
+from seepage.plane.rates import (
+    Points,
+    advantage,
+    epsilon,
+    epsilon_two_sided,
+    points,
+)
+from seepage.plane.regions import ByAdvantage, ByEpsilon, Grid, Regions
+from seepage.plane.rules import GlobalFPR, NaturalThreshold, Rule, units
+
+__all__ = [
+    "ByAdvantage",
+    "ByEpsilon",
+    "Counting",
+    "GlobalFPR",
+    "Grid",
+    "NaturalThreshold",
+    "Permuted",
+    "Points",
+    "RateRule",
+    "Regions",
+    "Rule",
+    "SignalSource",
+    "Trajectories",
+    "advantage",
+    "epsilon",
+    "epsilon_two_sided",
+    "points",
+    "trajectories",
+    "units",
+]

@@ -1,0 +1,164 @@
+"""What is read off the paths: speed, centre of mass, transitions, spatial entropy.
+
+Pure functions of rates over checkpoints. arXiv 2507.23291 names these quantities; its formulas were
+not at hand, so each is a *reconstruction* whose choices its docstring states. All of them are
+moved by counting noise: read them beside the same value under permuted membership.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seepage.errors import InputError
+from seepage.plane.regions import nats_to
+
+__all__ = [
+    "centre",
+    "displacement",
+    "entropy",
+    "signed_speed",
+    "speed",
+    "squared_step",
+    "to_last",
+    "transition_counts",
+    "transitions",
+]
+
+FloatArray = NDArray[np.floating]
+IntArray = NDArray[np.integer]
+
+
+def _spans(checkpoints: FloatArray, length: int) -> FloatArray:
+    spans = np.diff(np.asarray(checkpoints, dtype=np.float64))
+    if len(spans) + 1 != length or (spans <= 0).any():
+        raise InputError(
+            f"checkpoints: expected {length} ascending epochs as the rates have, got "
+            f"{np.asarray(checkpoints).tolist()}"
+        )
+    return spans
+
+
+def centre(fpr: FloatArray, tpr: FloatArray) -> FloatArray:
+    """Centre of mass c(t) = (1/N) Σ_i v_i(t): (T, N), (T, N) -> (T, 2), FPR first."""
+    return np.stack([np.mean(fpr, axis=-1), np.mean(tpr, axis=-1)], axis=-1)
+
+
+def displacement(centres: FloatArray) -> tuple[float, float]:
+    """Displacement of the centre of mass, (T, 2) -> (net, path).
+
+    net D = ‖c(T) − c(t₀)‖₂ ≤ √2; path L = Σ_k ‖c(t_{k+1}) − c(t_k)‖₂ ≥ D. Units of the unit square.
+    *Reconstruction*: whether the paper means net or path, and its unit, were not at hand; compare
+    ratios.
+
+    >>> net, path = displacement(np.array([[0.5, 0.5], [0.25, 0.5], [0.25, 0.75]]))
+    >>> round(net, 3), path
+    (0.354, 0.5)
+    """
+    c = np.asarray(centres, dtype=np.float64)
+    steps = np.sqrt((np.diff(c, axis=0) ** 2).sum(axis=-1))
+    return float(np.sqrt(((c[-1] - c[0]) ** 2).sum())), float(steps.sum())
+
+
+def speed(fpr: FloatArray, tpr: FloatArray, checkpoints: FloatArray) -> FloatArray:
+    """Membership encoding speed s_i(t_k) = ‖v_i(t_{k+1}) − v_i(t_k)‖₂ / (t_{k+1} − t_k).
+
+    (T, N), (T, N), (T,) epochs -> (T−1, N) per epoch; the population's is the mean over axis 1.
+    Counting noise alone makes it positive: see `squared_step` and the null. *Reconstruction*.
+    """
+    spans = _spans(checkpoints, len(fpr))
+    return np.hypot(np.diff(fpr, axis=0), np.diff(tpr, axis=0)) / spans[:, None]
+
+
+def signed_speed(fpr: FloatArray, tpr: FloatArray, checkpoints: FloatArray) -> FloatArray:
+    """s⁺_i(t_k) = [A_i(t_{k+1}) − A_i(t_k)] / (t_{k+1} − t_k), (T−1, N) per epoch.
+
+    Positive towards leakage; its mean is 0 under permuted membership, whatever the noise.
+    *Reconstruction*.
+    """
+    spans = _spans(checkpoints, len(fpr))
+    return np.diff(np.asarray(tpr) - np.asarray(fpr), axis=0) / spans[:, None]
+
+
+def squared_step(step: FloatArray, turns: IntArray, trials: IntArray) -> FloatArray:
+    """Unbiased square of the change of a rate between two checkpoints.
+
+    A rate's step is the mean over n targets of δ ∈ {−1, 0, 1}, how each decision turned. Its square
+    overstates the squared true step by Var(δ)/n. Dropping each target's product with itself does
+    not: (S² − F) / (n(n−1)) with S = n·step = Σδ and F = Σδ² = `turns`, the number of decisions
+    that changed. Exact for independent targets; needs n ≥ 2.
+
+    step (T−1, N); turns (T−1, N); trials (N,) -> (T−1, N), negative where noise exceeds movement.
+
+    >>> squared_step(np.array([[0.0]]), np.array([[2]]), np.array([4])).round(3).tolist()
+    [[-0.167]]
+    """
+    n = np.asarray(trials, dtype=np.float64)
+    if (n < 2).any():
+        raise InputError(
+            "models: expected at least 2 targets of each kind for every sample; train more models"
+        )
+    total = np.asarray(step, dtype=np.float64) * n
+    return (total**2 - turns) / (n * (n - 1))
+
+
+def transition_counts(states: IntArray, regions: int) -> NDArray[np.int64]:
+    """How many samples went from region a to region b: (T, N) -> (T−1, S, S) int64."""
+    states = np.asarray(states)
+    counts = np.zeros((len(states) - 1, regions, regions), dtype=np.int64)
+    for k, out in enumerate(counts):
+        moves = states[k].astype(np.int64) * regions + states[k + 1]
+        out[:] = np.bincount(moves, minlength=regions * regions).reshape(regions, regions)
+    return counts
+
+
+def transitions(states: IntArray, regions: int) -> FloatArray:
+    """P_ab(k) = #{a at t_k, b at t_{k+1}} / #{a at t_k}: (T, N) -> (T−1, S, S), rows sum to 1.
+
+    A region that nobody was in keeps its (absent) samples: its row is the identity's.
+    *Reconstruction*.
+    """
+    return rows_to_one(transition_counts(states, regions))
+
+
+def rows_to_one(counts: NDArray[np.integer] | FloatArray) -> FloatArray:
+    """Counts of moves (..., S, S) as probabilities; empty rows become the identity's."""
+    total = counts.sum(axis=-1, keepdims=True)
+    identity = np.broadcast_to(np.eye(counts.shape[-1]), counts.shape)
+    return np.where(total > 0, counts / np.maximum(total, 1), identity)
+
+
+def to_last(states: IntArray, regions: int) -> tuple[FloatArray, FloatArray]:
+    """Probability of moving into the last region per interval, with either denominator.
+
+    (#{¬last → last} / #{¬last}, the same count / N), each (T−1,); 0 when all are already there.
+    *Reconstruction*: the denominator of the published percentages was not at hand, so both.
+    """
+    counts = transition_counts(states, regions)
+    return arrivals(counts)
+
+
+def arrivals(counts: NDArray[np.integer] | FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Moves into the last region from counts (..., S, S): (over others, over all)."""
+    moved = counts[..., :-1, -1].sum(axis=-1)
+    others = counts[..., :-1, :].sum(axis=(-2, -1))
+    everyone = counts.sum(axis=(-2, -1))
+    return moved / np.maximum(others, 1), moved / np.maximum(everyone, 1)
+
+
+def entropy(states: IntArray, regions: int, base: float = 2.0) -> FloatArray:
+    """Spatial entropy H(t) = −Σ_g p_g log p_g over regions, (T, N) -> (T,), bits by default.
+
+    p_g is the share of samples in cell g; ΔH = H(t_T) − H(t_0). Binomial noise alone spreads points
+    over cells, so H depends on the number of models: keep it equal across conditions and read the
+    null. *Reconstruction*: grid and base of the paper were not at hand.
+    """
+    counts = np.stack([np.bincount(row, minlength=regions) for row in np.asarray(states)])
+    return entropy_of(counts, base)
+
+
+def entropy_of(counts: NDArray[np.integer] | FloatArray, base: float = 2.0) -> FloatArray:
+    """Entropy of shares from counts (..., cells) -> (...)."""
+    p = counts / counts.sum(axis=-1, keepdims=True)
+    terms = p * np.log(np.where(p > 0, p, 1.0))
+    return np.asarray(np.abs(terms.sum(axis=-1))) * nats_to(base)

@@ -1,0 +1,235 @@
+"""Trajectories: every sample's path over the plane while the network trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from seepage.attacks.base import Attack
+from seepage.errors import InputError
+from seepage.plan import permute_membership
+from seepage.plane import dynamics
+from seepage.plane.counting import Counting, RateRule
+from seepage.plane.rates import Points, advantage, epsilon, epsilon_two_sided
+from seepage.plane.regions import ByAdvantage, Grid, Regions
+from seepage.plane.rules import NaturalThreshold, Rule
+
+__all__ = ["Permuted", "SignalSource", "Trajectories", "trajectories"]
+
+FloatArray = NDArray[np.floating]
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.integer]
+Progress = Callable[[int, int], object]
+
+
+class SignalSource(Protocol):
+    """What `trajectories` reads of a finished run: `seepage.store.Run`, or anything like it."""
+
+    @property
+    def member(self) -> BoolArray:
+        """(R, N) bool."""
+
+    @property
+    def checkpoints(self) -> FloatArray:
+        """(T,) epochs, ascending."""
+
+    def signal_at(self, name: str, t: int, /) -> FloatArray:
+        """One checkpoint of a signal, (R, N[, A])."""
+
+
+@dataclass(frozen=True)
+class Permuted:
+    """The noise floor: membership redrawn as the plan would, attack and rates recomputed.
+
+    draws: how many times (each costs as much as the audit itself); seed: of the redraws.
+    """
+
+    draws: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.draws < 0:
+            raise InputError(f"draws: expected 0 or more, got {self.draws}; 0 leaves the null out")
+
+    def members(self, member: BoolArray) -> Iterator[BoolArray]:
+        """The permuted membership matrices, each (R, N) bool."""
+        for stream in np.random.SeedSequence(self.seed).spawn(self.draws):
+            yield permute_membership(member, np.random.default_rng(stream))
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectories:
+    """Every sample's path (FPR_i(t), TPR_i(t)), and what is read off the paths.
+
+    checkpoints (T,) epochs; fpr, tpr (T, N); n_out, n_in (N,) targets counted over; auc (T,) the
+    attack's, mean over targets; member (R, N) the membership that was used.
+    decisions (T, R, ⌈N/8⌉) uint8, packed along samples: what intervals over models resample, or
+    None. turns_out, turns_in (T−1, N): targets whose decision about the sample changed between two
+    checkpoints, by the sample's side. groups (G, 2, T, N) float32: (FPR, TPR) without each of G
+    groups of pairs, for closed-form rates. null: the same under permuted membership, one entry
+    per redraw.
+
+    All population metrics here are *reconstructions*: arXiv 2507.23291 names them, but its formulas
+    were not at hand. Each method says what was chosen.
+    """
+
+    checkpoints: FloatArray
+    fpr: FloatArray
+    tpr: FloatArray
+    n_in: IntArray
+    n_out: IntArray
+    auc: FloatArray
+    member: BoolArray
+    decisions: NDArray[np.uint8] | None = None
+    turns_in: IntArray | None = None
+    turns_out: IntArray | None = None
+    groups: NDArray[np.float32] | None = None
+    null: tuple[Trajectories, ...] = ()
+    description: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def samples(self) -> int:
+        """Size of the pool N."""
+        return int(self.fpr.shape[1])
+
+    @property
+    def models(self) -> int:
+        """Number of targets R."""
+        return int(self.member.shape[0])
+
+    def points(self, t: int = -1) -> Points:
+        """The plane at checkpoint index `t` (the last by default)."""
+        return Points(self.fpr[t], self.tpr[t], self.n_in, self.n_out)
+
+    @property
+    def advantage(self) -> FloatArray:
+        """A_i(t) = TPR − FPR, (T, N)."""
+        return advantage(self.fpr, self.tpr)
+
+    @property
+    def epsilon(self) -> FloatArray:
+        """Privacy loss ε_i(t) in nats, (T, N); see `seepage.plane.epsilon`."""
+        return epsilon(self.fpr, self.tpr, self.n_out, self.n_in)
+
+    @property
+    def epsilon_two_sided(self) -> FloatArray:
+        """Two-sided privacy loss in nats, (T, N)."""
+        return epsilon_two_sided(self.fpr, self.tpr, self.n_out, self.n_in)
+
+    def centre(self) -> FloatArray:
+        """Centre of mass c(t) = mean over samples of (FPR, TPR): (T, 2)."""
+        return dynamics.centre(self.fpr, self.tpr)
+
+    def displacement(self) -> tuple[float, float]:
+        """Centre-of-mass displacement (net, path), in units of the unit square.
+
+        See `seepage.plane.dynamics.displacement`.
+        """
+        return dynamics.displacement(self.centre())
+
+    def speed(self) -> FloatArray:
+        """Membership encoding speed of every sample, per epoch: (T−1, N), ≥ 0.
+
+        See `seepage.plane.dynamics.speed`; mean over axis 1 for the population.
+        """
+        return dynamics.speed(self.fpr, self.tpr, self.checkpoints)
+
+    def signed_speed(self) -> FloatArray:
+        """Change of advantage per epoch, (T−1, N); positive towards leakage."""
+        return dynamics.signed_speed(self.fpr, self.tpr, self.checkpoints)
+
+    def squared_speed(self) -> FloatArray:
+        """Squared speed free of counting noise, (T−1, N), per epoch²; single values may be < 0.
+
+        See `seepage.plane.dynamics.squared_step`. Needs counted rates.
+        """
+        if self.turns_in is None or self.turns_out is None:
+            raise InputError(
+                "rates: the noise-free speed needs counted decisions; use rates=Counting()"
+            )
+        step = dynamics.squared_step(
+            np.diff(self.fpr, axis=0), self.turns_out, self.n_out
+        ) + dynamics.squared_step(np.diff(self.tpr, axis=0), self.turns_in, self.n_in)
+        return step / np.diff(self.checkpoints)[:, None] ** 2
+
+    def states(self, regions: Regions | None = None) -> NDArray[np.intp]:
+        """Region of every sample at every checkpoint, (T, N); `ByAdvantage()` unless told."""
+        regions = ByAdvantage() if regions is None else regions
+        return regions.assign(self.fpr, self.tpr, self.n_out, self.n_in)
+
+    def transitions(self, regions: Regions | None = None) -> FloatArray:
+        """Transition matrices P_ab(k) per interval, (T−1, S, S); see `dynamics.transitions`."""
+        regions = ByAdvantage() if regions is None else regions
+        return dynamics.transitions(self.states(regions), len(regions))
+
+    def to_high(self, regions: Regions | None = None) -> tuple[FloatArray, FloatArray]:
+        """Probability of moving into the last, highest region per interval.
+
+        ((T−1,) over samples not yet there, (T−1,) the same moves over all samples).
+        """
+        regions = ByAdvantage() if regions is None else regions
+        return dynamics.to_last(self.states(regions), len(regions))
+
+    def entropy(self, grid: Grid | None = None, base: float = 2.0) -> FloatArray:
+        """Spatial entropy H(t) over grid cells, (T,), bits by default; see `dynamics.entropy`."""
+        grid = Grid(20) if grid is None else grid
+        return dynamics.entropy(self.states(grid), len(grid), base)
+
+
+def trajectories(
+    run: SignalSource,
+    *,
+    attack: Attack,
+    rule: Rule | None = None,
+    rates: RateRule | None = None,
+    null: Permuted | None = None,
+    models: ArrayLike | None = None,
+    keep_decisions: bool = True,
+    progress: Progress | None = None,
+) -> Trajectories:
+    """Score every checkpoint of a run and place every sample on the plane.
+
+    run: anything with `member`, `checkpoints` and `signal_at`; one checkpoint is in memory at a
+    time. attack: makes every model the target once, its pair left out. rule: `NaturalThreshold()`
+    unless told. rates: `Counting()` (default) or `ClosedForm(...)`. null: permuted membership,
+    `Permuted(draws=1)` unless told. models: rows of `run` to use (all by default); keep whole pairs
+    together. keep_decisions: keep T·R·N/8 bytes of decisions, needed for intervals over models.
+    progress: called with (checkpoints done, all) after each.
+
+    Raises InputError where the attack or the rule would: missing signals, too few models, no
+    natural threshold.
+    """
+    rule = NaturalThreshold() if rule is None else rule
+    rates = Counting() if rates is None else rates
+    null = Permuted() if null is None else null
+    checkpoints = np.asarray(run.checkpoints, dtype=np.float64)
+    if checkpoints.ndim != 1 or not len(checkpoints) or (np.diff(checkpoints) <= 0).any():
+        raise InputError("checkpoints: expected ascending epochs, got otherwise; record them again")
+    member = np.asarray(run.member, dtype=np.bool_)
+    rows = np.arange(len(member)) if models is None else np.asarray(models)
+    if rows.dtype == np.bool_:
+        rows = np.flatnonzero(rows)
+    if rows.ndim != 1 or not rows.size or rows.min() < 0 or rows.max() >= len(member):
+        raise InputError(f"models: expected rows within 0 to {len(member) - 1}, got {rows!r}")
+    member = member[rows]
+    names = tuple(dict.fromkeys((*attack.requires, *rates.requires)))
+    truths = [member, *null.members(member)]
+    tracks = [
+        rates.start(truth, len(checkpoints), rule, attack, keep_decisions) for truth in truths
+    ]
+    for t in range(len(checkpoints)):
+        signals = {name: np.asarray(run.signal_at(name, t))[rows] for name in names}
+        for truth, track in zip(truths, tracks, strict=True):
+            track.add(t, signals, attack.leave_one_out(signals, truth))
+        if progress is not None:
+            progress(t + 1, len(checkpoints))
+    description = {"attack": repr(attack), "rule": repr(rule), "rates": repr(rates)}
+    first, *others = [
+        Trajectories(checkpoints, member=truth, description=description, **track.finish())
+        for truth, track in zip(truths, tracks, strict=True)
+    ]
+    return Trajectories(**{**vars(first), "null": tuple(others)})

@@ -1,0 +1,157 @@
+"""Named regions of the plane: what "low" and "high" risk mean, and the cells of a grid."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from seepage.errors import InputError
+from seepage.plane.rates import advantage, epsilon, epsilon_two_sided
+
+__all__ = ["ByAdvantage", "ByEpsilon", "Grid", "Regions"]
+
+FloatArray = NDArray[np.floating]
+
+# Rates are ratios of small counts, so a cut may fall on one; half the smallest conceivable gap
+# between two different values decides such ties upwards, whatever the rounding.
+_TIE = 1e-9
+
+
+@dataclass(frozen=True)
+class Regions(ABC):
+    """A partition of the unit square into S regions, in ascending order of risk where ordered."""
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Names of the regions, lowest first."""
+
+    @abstractmethod
+    def assign(
+        self, fpr: FloatArray, tpr: FloatArray, n_out: ArrayLike, n_in: ArrayLike
+    ) -> NDArray[np.intp]:
+        """Region index of every point, shape of `fpr`."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def _cuts(cuts: tuple[float, ...]) -> tuple[str, ...]:
+    if not cuts or any(b <= a for a, b in itertools.pairwise(cuts)):
+        raise InputError(f"cuts: expected ascending values, got {cuts}")
+    if len(cuts) == 1:
+        return ("low", "high")
+    if len(cuts) == 2:
+        return ("low", "medium", "high")
+    return tuple(f"level {k}" for k in range(len(cuts) + 1))
+
+
+@final
+@dataclass(frozen=True)
+class ByAdvantage(Regions):
+    """Regions by advantage A = TPR − FPR: low < 0.2 ≤ medium < 0.5 ≤ high.
+
+    A *reconstruction*: arXiv 2507.23291 cuts the plane into regions whose borders were not at hand.
+
+    >>> ByAdvantage().assign(np.array([0.5, 0.2]), np.array([0.5, 0.7]), 10, 10).tolist()
+    [0, 2]
+    """
+
+    cuts: tuple[float, ...] = (0.2, 0.5)
+
+    def __post_init__(self) -> None:
+        _cuts(self.cuts)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """low, medium, high for two cuts."""
+        return _cuts(self.cuts)
+
+    def assign(
+        self, fpr: FloatArray, tpr: FloatArray, n_out: ArrayLike, n_in: ArrayLike
+    ) -> NDArray[np.intp]:
+        """Region index of every point, shape of `fpr`."""
+        return np.searchsorted(
+            np.asarray(self.cuts) - _TIE, advantage(fpr, tpr), side="right"
+        ).astype(np.intp)
+
+
+@final
+@dataclass(frozen=True)
+class ByEpsilon(Regions):
+    """Regions by privacy loss in nats: ε < 0.5 ≤ ε < 1.5 ≤ ε; iso-privacy-loss bands.
+
+    two_sided: use max{log TPR/FPR, log (1−FPR)/(1−TPR)} instead of the first term alone. The
+    continuity correction depends on the number of models: compare at equal numbers only.
+    *Reconstruction*, as `ByAdvantage`.
+    """
+
+    cuts: tuple[float, ...] = (0.5, 1.5)
+    two_sided: bool = False
+
+    def __post_init__(self) -> None:
+        _cuts(self.cuts)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """low, medium, high for two cuts."""
+        return _cuts(self.cuts)
+
+    def assign(
+        self, fpr: FloatArray, tpr: FloatArray, n_out: ArrayLike, n_in: ArrayLike
+    ) -> NDArray[np.intp]:
+        """Region index of every point, shape of `fpr`."""
+        loss = (epsilon_two_sided if self.two_sided else epsilon)(fpr, tpr, n_out, n_in)
+        return np.searchsorted(np.asarray(self.cuts) - _TIE, loss, side="right").astype(np.intp)
+
+
+@final
+@dataclass(frozen=True)
+class Grid(Regions):
+    """An n × n grid on [0, 1]²; cell index = n·column(FPR) + row(TPR).
+
+    Counted rates lie on the lattice k/m, and cell edges at j/n would fall on it. Edges are moved
+    down by half the smallest distance, 1/(2mn), so no rate ever lies on one and rounding cannot
+    decide.
+
+    >>> Grid(2).assign(np.array([0.0, 0.5]), np.array([1.0, 0.49]), 100, 100).tolist()
+    [1, 2]
+    """
+
+    n: int = 20
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise InputError(f"n: expected at least one cell per side, got {self.n}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Columns by FPR, rows by TPR, both from 0: "0,0", "0,1", …"""
+        return tuple(f"{i},{j}" for i in range(self.n) for j in range(self.n))
+
+    def __len__(self) -> int:
+        return self.n * self.n
+
+    def assign(
+        self, fpr: FloatArray, tpr: FloatArray, n_out: ArrayLike, n_in: ArrayLike
+    ) -> NDArray[np.intp]:
+        """Cell index of every point, shape of `fpr`."""
+        return self._side(fpr, n_out) * self.n + self._side(tpr, n_in)
+
+    def _side(self, rate: FloatArray, trials: ArrayLike) -> NDArray[np.intp]:
+        off = 0.5 / np.maximum(np.asarray(trials, dtype=np.float64), 1)
+        cell = np.floor(np.asarray(rate, dtype=np.float64) * self.n + off).astype(np.intp)
+        return np.clip(cell, 0, self.n - 1)
+
+
+def nats_to(base: float) -> float:
+    """Factor from nats to the unit of `base`: 2 gives bits, e gives nats."""
+    if base <= 1:
+        raise InputError(f"base: expected more than 1, got {base}; 2 is bits, math.e is nats")
+    return 1 / math.log(base)
