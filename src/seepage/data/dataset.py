@@ -25,11 +25,20 @@ class Dataset:
     inputs: images uint8 (N, C, H, W) — floats are accepted — or tables float32 (N, D);
     labels int64 (N,), values 0..K−1; ids (N,) of str, unique, stable across runs;
     classes: K names. `numeric` (D,) bool marks the columns of a table that are standardised
-    (one-hot columns are not); `columns` names them. `source` says how `seepage.load` finds it
-    again, `rows` which of its samples these are.
+    (one-hot columns are not); `columns` names them. `source` says how `seepage.data.reload` makes
+    it again, step by step; empty for a dataset made of arrays in memory.
 
     Raw values are kept: normalisation is computed per training run from its members alone
     (`member_scale`), never from the whole pool.
+
+    Raises `InputError` for no samples, unequal lengths, fewer than two classes, labels outside
+    0..K−1, NaN or infinity, or ids that are not unique.
+
+    >>> data = Dataset(torch.tensor([[0.0], [4.0], [2.0]]), torch.tensor([0, 1, 1]),
+    ...                np.array(["a", "b", "c"]), ("no", "yes"), "tiny", "table")
+    >>> scale, shift = data.member_scale(np.array([0, 1]))
+    >>> (data.inputs.numpy() * scale + shift).ravel().tolist()
+    [-1.0, 1.0, 0.0]
     """
 
     inputs: torch.Tensor
@@ -50,6 +59,12 @@ class Dataset:
             raise InputError(
                 f"{self.name}: expected as many inputs and ids as labels ({n}), got "
                 f"{len(self.inputs)} inputs and {len(self.ids)} ids"
+            )
+        axes = 4 if self.kind == "image" else 2
+        if self.inputs.ndim != axes:
+            raise InputError(
+                f"{self.name}: expected inputs of {axes} axes for kind {self.kind!r}, got shape "
+                f"{tuple(self.inputs.shape)}; images are (N, C, H, W), tables (N, D)"
             )
         if self.labels.dtype != torch.int64 or self.labels.ndim != 1:
             raise InputError(f"{self.name}: expected int64 labels of one axis, got "
@@ -75,7 +90,11 @@ class Dataset:
                 f"({self.ids[row]}); drop or impute it"
             )
         if len(np.unique(self.ids)) != n:
-            raise InputError(f"{self.name}: expected unique ids, got duplicates")
+            names, counts = np.unique(self.ids, return_counts=True)
+            raise InputError(
+                f"{self.name}: expected unique ids, got {str(names[counts.argmax()])!r} "
+                f"{counts.max()} times; results are joined on ids"
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -90,7 +109,7 @@ class Dataset:
         """SHA-256 over inputs, labels, ids and classes; the same on every machine."""
         h = hashlib.sha256()
         h.update(repr((str(self.inputs.dtype), tuple(self.inputs.shape), self.classes)).encode())
-        h.update(memoryview(np.ascontiguousarray(self.inputs.numpy())).cast("B"))
+        h.update(np.ascontiguousarray(self.inputs.numpy()).view(np.uint8).data)
         h.update(np.ascontiguousarray(self.labels.numpy()).astype("<i8").tobytes())
         h.update("\0".join(self.ids.tolist()).encode())
         if self.numeric is not None:
@@ -99,15 +118,25 @@ class Dataset:
 
     def take(self, rows: NDArray[np.int64]) -> Dataset:
         """The samples at positions `rows`, in that order."""
-        rows = np.asarray(rows, dtype=np.int64)
+        rows = np.asarray(rows)
+        if rows.dtype == np.bool_ or rows.ndim != 1:
+            raise InputError(
+                f"rows: expected positions of one axis, got {rows.dtype} of shape {rows.shape}; "
+                "pass numpy.flatnonzero(mask) for a mask"
+            )
+        rows = rows.astype(np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
             raise InputError(
                 f"rows: expected positions in 0..{len(self) - 1}, got {rows.min()}..{rows.max()}"
             )
         at = torch.from_numpy(rows)
         return replace(
-            self, inputs=self.inputs[at], labels=self.labels[at], ids=self.ids[rows],
-        )  # fmt: skip
+            self,
+            inputs=self.inputs[at],
+            labels=self.labels[at],
+            ids=self.ids[rows],
+            source={"take": rows.tolist(), "of": self.source},
+        )
 
     def member_scale(
         self, members: NDArray[np.int64]
@@ -118,7 +147,13 @@ class Dataset:
         Tables: per column, (D,), for numeric columns; others pass unchanged. A constant channel
         or column gets scale 1, so that it becomes 0 instead of dividing by zero.
         """
-        x = self.inputs[torch.from_numpy(np.asarray(members, dtype=np.int64))]
+        members = np.asarray(members)
+        if members.dtype == np.bool_ or members.size == 0:
+            raise InputError(
+                f"members: expected positions of at least one sample, got {members.dtype} of "
+                f"{members.size}; pass numpy.flatnonzero(mask) for a mask"
+            )
+        x = self.inputs[torch.from_numpy(members.astype(np.int64))]
         if self.kind == "image":
             channels = x.shape[1]
             mean = np.empty(channels)
@@ -133,10 +168,13 @@ class Dataset:
                     std[c] = np.sqrt((counts * (levels - mean[c]) ** 2).sum() / counts.sum())
                 else:
                     d = v.double()
-                    mean[c], std[c] = float(d.mean()), float(d.std(correction=0))
+                    mean[c] = float(d.mean())
+                    std[c] = 0.0 if d.min() == d.max() else float(d.std(correction=0))
         else:
             d = x.double()
             mean, std = d.mean(0).numpy(), d.std(0, correction=0).numpy()
+            # Rounding of the mean leaves a constant column a tiny deviation: compare the values.
+            std = np.where((d == d[:1]).all(0).numpy(), 0.0, std)
             if self.numeric is not None:
                 mean = np.where(self.numeric, mean, 0.0)
                 std = np.where(self.numeric, std, 1.0)

@@ -1,0 +1,340 @@
+"""One door to all data: a name or a path in, a resident dataset out, and back again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seepage.data.cifar import read_cifar
+from seepage.data.dataset import Dataset
+from seepage.data.files import data_root
+from seepage.data.folder import read_folder
+from seepage.data.idx import read_mnist
+from seepage.data.npz import read_npz
+from seepage.data.official import Progress
+from seepage.data.official import download as fetch_official
+from seepage.data.raw import PARTS, Part, Raw, row_ids
+from seepage.data.table import CSV_SUFFIXES, PARQUET_SUFFIXES, TableOptions, read_table
+from seepage.data.transform import apply_canaries, pool, relabel, subset
+from seepage.errors import InputError, SeepageError, nearest
+from seepage.plan import Canaries
+
+__all__ = ["NAMES", "load", "reload"]
+
+PartName = Literal["train", "test", "both"]
+
+_ADULT_COLUMNS = (
+    "age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation",
+    "relationship", "race", "sex", "capital-gain", "capital-loss", "hours-per-week",
+    "native-country", "income",
+)  # fmt: skip
+
+
+def load(
+    name: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    part: PartName = "train",
+    limit: int | None = None,
+    seed: int = 0,
+    download: bool = False,
+    progress: Progress | None = None,
+    size: int | tuple[int, int] | None = None,
+    label: str | None = None,
+    test: str | os.PathLike[str] | None = None,
+    columns: Sequence[str] | None = None,
+    id_column: str | None = None,
+    drop: Sequence[str] = (),
+    categorical: Sequence[str] = (),
+    missing: Literal["refuse", "indicator"] = "refuse",
+    fill: float | Mapping[str, float] = 0.0,
+    max_levels: int = 256,
+    delimiter: str | None = None,
+    comment: str = "#|",
+) -> Dataset:
+    """Load a dataset by name or from a path, whole into memory.
+
+    name: "digits" (comes with scikit-learn), "mnist", "fashion-mnist", "cifar10", "cifar100",
+    "adult" (official files below root), or a path to an .npz, a .csv/.tsv/.parquet table
+    (.gz too for text) or a folder of class folders with PNG or JPEG images. Paths are looked up
+    as given, then below root.
+
+    root: where data lies; else the environment variable SEEPAGE_DATA, else ~/.cache/seepage.
+    part: "train", "test" or "both" (pooled, train first). limit: keep a random `limit` samples,
+    the same for the same seed, ids kept. download: fetch missing official files, checked against
+    their SHA-256; progress is called with (file, bytes done, bytes in all).
+    size: resample the images of a folder to (height, width).
+
+    Tables only. label: the label column. test: a second file of the same form. columns: names for
+    files without a header line. id_column: use it as ids. drop: leave columns out. categorical:
+    treat numbers as categories. missing: what a numeric column with gaps does: "refuse" raises,
+    "indicator" writes `fill` (one number or one per column, never computed from the data) and adds
+    a 0/1 column "NAME missing". max_levels: most levels of a text column. comment: signs that mark
+    comment lines at the beginning of a file.
+
+    Values stay raw: nothing here looks at more than one sample, except which levels and classes
+    exist. Standardisation belongs to each training run (`Dataset.member_scale`).
+
+    Raises `InputError` for anything missing, empty, truncated, corrupt, constant or out of range,
+    naming the file, what was expected and the remedy.
+
+    >>> data = load("digits", limit=100)
+    >>> len(data), data.shape, data.inputs.dtype, len(data.classes)
+    (100, (1, 8, 8), torch.uint8, 10)
+    """
+    if part not in (*PARTS, "both"):
+        raise InputError(f"part: expected train, test or both, got {part!r}")
+    if limit is not None and limit < 1:
+        raise InputError(f"limit: expected at least 1, got {limit}")
+    options = TableOptions(
+        label,
+        tuple(columns) if columns is not None else None,
+        id_column,
+        tuple(drop),
+        tuple(categorical),
+        missing,
+        fill,
+        max_levels,
+        delimiter,
+        comment,
+    )
+    wanted = PARTS if part == "both" else (part,)
+    text = os.fspath(name)
+    base = data_root(root)
+    given = _given(options)
+    if text in _NAMED:
+        extra = [*given, *(k for k, v in {"size": size, "test": test}.items() if v is not None)]
+        if extra:
+            raise InputError(
+                f"{extra[0]}: expected only for files of your own, got it with {text!r}; leave it out"
+            )
+        if download:
+            fetch_official(text, base, progress)
+        raw = _NAMED[text](base, wanted)
+        source: dict[str, Any] = {"name": text}
+    else:
+        path = _find(text, base)
+        size_hw = (size, size) if isinstance(size, int) else size
+        if size_hw is not None and (len(size_hw) != 2 or min(size_hw) < 1):
+            raise InputError(f"size: expected (height, width) of at least 1, got {size_hw}")
+        test_path = _find(os.fspath(test), base) if test is not None else None
+        raw = _read_path(path, test_path, size_hw, options, given)
+        source = {"name": _portable(path, root)}
+        if size_hw is not None:
+            source["size"] = list(size_hw)
+        if test_path is not None:
+            source["test"] = _portable(test_path, root)
+        source |= given
+    if root is not None:
+        source["root"] = str(Path(root).expanduser().resolve())
+    source["part"] = part
+    data = _dataset(raw, wanted, source)
+    if limit is not None:
+        data = subset(data, limit, seed=seed)
+    _check_variety(data)
+    return data
+
+
+def reload(source: Mapping[str, Any], digest: str | None = None) -> Dataset | None:
+    """The dataset that a `Dataset.source` describes, or None when it is not to be had.
+
+    digest: what the content must be; a dataset that changed since is not returned. Only data files
+    are read, nothing is downloaded. A dataset made of arrays in memory has an empty source and
+    gives None.
+
+    >>> data = load("digits", limit=10)
+    >>> reload(data.source, data.digest).ids.tolist() == data.ids.tolist()
+    True
+    >>> reload(data.source, "another digest") is None
+    True
+    """
+    try:
+        data = _replay(source)
+    except (SeepageError, KeyError, TypeError, ValueError):
+        # A source comes from a file: whatever it says, the answer is a dataset or None.
+        return None
+    return data if digest is None or data.digest == digest else None
+
+
+def _replay(source: Mapping[str, Any]) -> Dataset:
+    if "pool" in source:
+        train, test = source["pool"]
+        return pool(_replay(train), _replay(test))
+    if "of" not in source:
+        arguments = {k: v for k, v in source.items() if k in _REPLAYED}
+        if "size" in arguments:
+            arguments["size"] = tuple(arguments["size"])
+        return load(**arguments)
+    data = _replay(source["of"])
+    if "take" in source:
+        return data.take(np.asarray(source["take"], dtype=np.int64))
+    if "subset" in source:
+        return subset(data, int(source["subset"]["n"]), seed=int(source["subset"]["seed"]))
+    if "relabel" in source:
+        noise = source["relabel"]
+        return relabel(data, float(noise["fraction"]), seed=int(noise["seed"]))
+    planted = source["canaries"]
+    return apply_canaries(
+        data,
+        Canaries(
+            np.asarray(planted["index"], dtype=np.int64),
+            tuple(planted["kind"]),
+            np.asarray(planted["label"], dtype=np.int64),
+            np.asarray(planted["source"], dtype=np.int64),
+        ),
+    )
+
+
+def _digits(root: Path, wanted: tuple[str, ...]) -> Raw:
+    if "test" in wanted and len(wanted) == 1:
+        raise InputError("part: expected train or both for 'digits', which has no test part")
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = bunch.images.astype(np.uint8)[:, None]
+    labels = bunch.target.astype(np.int64)
+    part = Part(images, labels, row_ids("train", len(labels)))
+    return Raw({"train": part}, tuple("0123456789"), "digits", "image")
+
+
+def _adult(root: Path, wanted: tuple[str, ...]) -> Raw:
+    folder = root / "adult" if (root / "adult").is_dir() else root
+    files = {"train": folder / "adult.data", "test": folder / "adult.test"}
+    for path in files.values():
+        if not path.exists():
+            raise InputError(
+                f"adult: expected {path.name} in {root / 'adult'} or {root}, found none; "
+                "put it there, set SEEPAGE_DATA, or pass download=True"
+            )
+    # Both files always: the test file alone lacks a level that the training file has.
+    return read_table(files, TableOptions(label="income", columns=_ADULT_COLUMNS))
+
+
+_NAMED: dict[str, Callable[[Path, tuple[str, ...]], Raw]] = {
+    "digits": _digits,
+    "mnist": lambda root, wanted: read_mnist("mnist", root, wanted),
+    "fashion-mnist": lambda root, wanted: read_mnist("fashion-mnist", root, wanted),
+    "cifar10": lambda root, wanted: read_cifar("cifar10", root, wanted),
+    "cifar100": lambda root, wanted: read_cifar("cifar100", root, wanted),
+    "adult": _adult,
+}
+
+#: The names that `load` knows, beside paths.
+NAMES = tuple(_NAMED)
+
+_TABLE_FIELDS = tuple(f.name for f in fields(TableOptions))
+_REPLAYED = {"name", "root", "part", "size", "test", *_TABLE_FIELDS}
+
+
+def _given(options: TableOptions) -> dict[str, Any]:
+    """The table options that differ from their defaults, ready for JSON."""
+    default = asdict(TableOptions())
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in asdict(options).items()
+        if value != default[key]
+    }
+
+
+def _find(text: str, root: Path) -> Path:
+    places = [Path(text).expanduser(), root / text]
+    for place in places:
+        if place.exists():
+            return place
+    if os.sep not in text and not Path(text).suffix:
+        raise InputError(
+            f"data: expected one of {', '.join(NAMES)} or an existing path, got {text!r}; "
+            f"{nearest(text, NAMES)}"
+        )
+    raise InputError(
+        f"{text}: expected a data file or folder, found none at {' or '.join(map(str, places))}; "
+        "check the path or set SEEPAGE_DATA"
+    )
+
+
+def _portable(path: Path, root: str | os.PathLike[str] | None) -> str:
+    """Relative to the root where that is possible, so that a run folder can move with its data."""
+    full = path.resolve()
+    base = data_root(root).resolve()
+    return full.relative_to(base).as_posix() if full.is_relative_to(base) else str(full)
+
+
+def _read_path(
+    path: Path,
+    test: Path | None,
+    size: tuple[int, int] | None,
+    options: TableOptions,
+    given: dict[str, Any],
+) -> Raw:
+    plain = path.with_suffix("") if path.suffix == ".gz" else path
+    kind = plain.suffix.lower()
+    is_table = kind in CSV_SUFFIXES + PARQUET_SUFFIXES and not path.is_dir()
+    allowed = set(_TABLE_FIELDS) | {"test"} if is_table else {"drop"} if kind == ".npz" else set()
+    if path.is_dir():
+        allowed = {"size"}
+    used = [
+        *given,
+        *(["test"] if test is not None else []),
+        *(["size"] if size is not None else []),
+    ]
+    for option in used:
+        if option not in allowed:
+            what = "an image folder" if path.is_dir() else f"a {kind or 'suffix-less'} file"
+            raise InputError(f"{option}: not an option for {what} ({path}); leave it out")
+    if path.is_dir():
+        return read_folder(path, size)
+    if is_table:
+        return read_table({"train": path} | ({"test": test} if test else {}), options)
+    if kind == ".npz":
+        return read_npz(path, options.drop)
+    raise InputError(
+        f"{path}: expected .npz, {', '.join(CSV_SUFFIXES + PARQUET_SUFFIXES)} or a folder of "
+        f"class folders, got {kind or 'no suffix'!r}; rename or convert it"
+    )
+
+
+def _dataset(raw: Raw, wanted: tuple[str, ...], source: dict[str, Any]) -> Dataset:
+    parts = [raw.parts[p] for p in wanted if p in raw.parts]
+    if not parts or (wanted == ("test",) and "test" not in raw.parts):
+        raise InputError(
+            f"part: expected train for {raw.name!r}, which has no test part, got {wanted[0]!r}"
+        )
+    return Dataset(
+        _tensor([p.inputs for p in parts]),
+        _tensor([p.labels for p in parts]),
+        np.concatenate([p.ids for p in parts]),
+        raw.classes,
+        raw.name,
+        raw.kind,
+        raw.columns,
+        raw.numeric,
+        source,
+    )
+
+
+def _tensor(arrays: list[NDArray[Any]]) -> torch.Tensor:
+    whole = np.concatenate(arrays) if len(arrays) > 1 else np.ascontiguousarray(arrays[0])
+    return torch.from_numpy(whole if whole.flags.writeable else whole.copy())
+
+
+def _check_variety(data: Dataset) -> None:
+    """Refuse a pool that no classifier can be trained on: one class, or one and the same input."""
+    if int(data.labels.min()) == int(data.labels.max()):
+        only = data.classes[int(data.labels[0])]
+        raise InputError(
+            f"{data.name}: expected samples of at least two classes, got only {only!r}; "
+            "load more samples or other labels"
+        )
+    x = data.inputs
+    if bool((x[1] == x[0]).all()) and bool((x == x[:1]).all()):
+        raise InputError(
+            f"{data.name}: expected inputs that differ, all {len(x)} samples are the same; "
+            "check the input array"
+        )

@@ -1,0 +1,196 @@
+"""Arrays in an .npz file, and arrays that a caller already has."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from seepage.data.dataset import Dataset, Kind
+from seepage.data.files import one_line, reading
+from seepage.data.raw import Part, Raw, name_labels, row_ids
+from seepage.errors import InputError
+
+__all__ = ["from_arrays", "read_npz"]
+
+_CHANNELS = (1, 3, 4)
+_WHOLE = (("inputs", "labels"), ("x", "y"), ("x_train", "y_train"))
+
+
+def from_arrays(
+    inputs: ArrayLike,
+    labels: ArrayLike,
+    *,
+    ids: ArrayLike | None = None,
+    classes: tuple[str, ...] | None = None,
+    name: str = "arrays",
+) -> Dataset:
+    """A dataset from arrays in memory.
+
+    inputs: images (N, H, W), (N, C, H, W) or (N, H, W, C), uint8 or float, or a table (N, D);
+    labels (N,) whole numbers 0..K−1 or text; ids (N,) unique, "train/0" ... when not given.
+    All columns of a table count as numeric. Such a dataset has no source: a report cannot load
+    it again and shows its samples without pictures.
+
+    >>> from_arrays([[0.0, 1.0], [2.0, 5.0]], ["sick", "well"]).classes
+    ('sick', 'well')
+    """
+    y = np.asarray(labels)
+    named, names = name_labels(name, {"train": y}, classes)
+    x, kind = _as_inputs(name, np.asarray(inputs))
+    at = row_ids("train", len(y)) if ids is None else np.asarray(ids).astype(np.str_)
+    return Dataset(
+        torch.tensor(x),
+        torch.tensor(named["train"]),
+        at,
+        names,
+        name,
+        kind,
+        tuple(f"x{j}" for j in range(x.shape[1])) if kind == "table" else (),
+        np.ones(x.shape[1], dtype=np.bool_) if kind == "table" else None,
+    )
+
+
+def read_npz(path: Path, drop: tuple[str, ...]) -> Raw:
+    """All parts of an .npz: arrays inputs/labels, x/y, or x_train/y_train with x_test/y_test.
+
+    Optional arrays: `classes` (K,) text, `ids` (or ids_train, ids_test). Columns of a table are
+    called x0, x1, ... and may be dropped. Object arrays are refused: they would be pickles.
+    """
+    with reading(path, "an .npz file of arrays"):
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                if not isinstance(archive, np.lib.npyio.NpzFile):
+                    raise InputError(
+                        f"{path}: expected an .npz archive, got a single array; "
+                        "save inputs and labels with numpy.savez"
+                    )
+                arrays = {key: archive[key] for key in archive.files}
+        except (ValueError, zipfile.BadZipFile) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"{path}: expected an .npz file of plain arrays, got a corrupt file or object "
+                f"arrays ({one_line(error)}); save it again with numpy.savez"
+            ) from error
+    pairs = {"train": next((p for p in _WHOLE if p[0] in arrays and p[1] in arrays), None)}
+    if pairs["train"] is None:
+        raise InputError(
+            f"{path}: expected arrays inputs and labels, x and y, or x_train and y_train, "
+            f"got {', '.join(sorted(arrays)) or 'none'}; rename them"
+        )
+    if "x_test" in arrays and "y_test" in arrays:
+        pairs["test"] = ("x_test", "y_test")
+    labels = {p: _flat(path, arrays[k[1]]) for p, k in pairs.items() if k}
+    classes = tuple(str(c) for c in arrays["classes"]) if "classes" in arrays else None
+    named, names = name_labels(path, labels, classes)
+    inputs: dict[str, NDArray[Any]] = {}
+    kinds: set[Kind] = set()
+    for part, keys in pairs.items():
+        assert keys is not None
+        x, kind = _as_inputs(f"{path}: {keys[0]}", arrays[keys[0]])
+        inputs[part] = x
+        kinds.add(kind)
+        if len(x) != len(named[part]):
+            raise InputError(
+                f"{path}: expected as many inputs as labels in part {part!r}, got {len(x)} and "
+                f"{len(named[part])}; check the arrays' first axis"
+            )
+    if (
+        len({x.shape[1:] for x in inputs.values()}) > 1
+        or len({x.dtype for x in inputs.values()}) > 1
+    ):
+        raise InputError(
+            f"{path}: expected train and test inputs of one shape and type, got "
+            + " and ".join(f"{x.dtype} {x.shape[1:]}" for x in inputs.values())
+            + "; convert them"
+        )
+    columns: tuple[str, ...] = ()
+    if kinds == {"table"}:
+        inputs, columns = _table_columns(path, inputs, drop)
+    elif drop:
+        raise InputError(f"{path}: expected drop only for tables, these are images; leave it out")
+    parts = {
+        p: Part(x, named[p], _ids(path, arrays, p, len(x), len(inputs))) for p, x in inputs.items()
+    }
+    numeric = np.ones(len(columns), dtype=np.bool_) if columns else None
+    return Raw(parts, names, path.stem, kinds.pop(), columns, numeric)
+
+
+def _flat(where: object, labels: NDArray[Any]) -> NDArray[Any]:
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise InputError(
+            f"{where}: expected labels of one axis, got shape {labels.shape}; "
+            "turn one-hot labels into class numbers"
+        )
+    return labels
+
+
+def _as_inputs(where: object, x: NDArray[Any]) -> tuple[NDArray[Any], Kind]:
+    """Images as (N, C, H, W) uint8 or float32, tables as (N, D) float32; never a view of `x`."""
+    if x.dtype.kind not in "buif":
+        raise InputError(f"{where}: expected numbers, got {x.dtype}; convert the inputs")
+    if x.ndim == 2:
+        with np.errstate(over="ignore"):  # an overflow becomes infinity, which Dataset refuses
+            return x.astype(np.float32), "table"
+    if x.ndim == 3:
+        x = x[:, None]
+    elif x.ndim == 4 and x.shape[1] not in _CHANNELS and x.shape[3] in _CHANNELS:
+        x = x.transpose(0, 3, 1, 2)
+    elif x.ndim != 4 or x.shape[1] not in _CHANNELS:
+        raise InputError(
+            f"{where}: expected a table (N, D) or images (N, H, W), (N, C, H, W) or (N, H, W, C) "
+            f"with 1, 3 or 4 channels, got shape {x.shape}; reshape the inputs"
+        )
+    if x.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return np.array(x, dtype=np.float32, order="C"), "image"
+    if x.size and (x.min() < 0 or x.max() > 255):
+        raise InputError(
+            f"{where}: expected integer pixels in 0..255, got {x.min()}..{x.max()}; "
+            "convert the inputs to float32"
+        )
+    return np.array(x, dtype=np.uint8, order="C"), "image"
+
+
+def _table_columns(
+    path: Path, inputs: dict[str, NDArray[Any]], drop: tuple[str, ...]
+) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    width = next(iter(inputs.values())).shape[1]
+    columns = [f"x{j}" for j in range(width)]
+    unknown = [c for c in drop if c not in columns]
+    if unknown:
+        raise InputError(
+            f"drop: expected columns among x0..x{width - 1}, got {unknown[0]!r}; correct the name"
+        )
+    kept = [j for j, c in enumerate(columns) if c not in drop]
+    inputs = {p: x[:, kept] for p, x in inputs.items()}
+    whole = np.concatenate(list(inputs.values()))
+    constant = (
+        np.flatnonzero((whole == whole[:1]).all(axis=0)) if len(whole) else np.zeros(0, np.int64)
+    )
+    if constant.size:
+        name = columns[kept[constant[0]]]
+        raise InputError(
+            f"{path}: expected columns that vary, got {constant.size} constant, first {name!r}; "
+            f'pass drop=["{name}"] to leave it out'
+        )
+    return inputs, tuple(columns[j] for j in kept)
+
+
+def _ids(
+    path: Path, arrays: dict[str, NDArray[Any]], part: str, n: int, parts: int
+) -> NDArray[np.str_]:
+    key = f"ids_{part}" if f"ids_{part}" in arrays else "ids"
+    if key not in arrays or (key == "ids" and parts > 1):
+        return row_ids(part, n)
+    ids = arrays[key].astype(np.str_)
+    if ids.shape != (n,):
+        raise InputError(f"{path}: expected {n} {key}, got shape {ids.shape}; one id per sample")
+    return ids
