@@ -73,12 +73,12 @@ class Loop:
         for context.epoch in range(context.epochs):  # noqa: B020
             model.train()
             for rows in self.batches(len(members), batch, defense.poisson):
-                inputs, labels = members.take(rows)
+                context.rows = rows
+                context.inputs, labels = members.take(rows)
                 context.optimizer.zero_grad(set_to_none=True)
                 if len(rows):
                     targets = defense.targets(labels, context)
-                    inputs, targets = defense.mix(inputs, targets, context)
-                    context.rows, context.inputs = rows, inputs
+                    inputs, targets = defense.mix(context.inputs, targets, context)
                     logits, context.features = forward(model, inputs, defense.needs_features)
                     defense.loss(logits, targets, labels, context).backward()
                 defense.gradients(context)

@@ -11,10 +11,10 @@ stages. The built-in fleet and a user's own loop call the same object. One train
         for context.epoch in range(epochs):                   # 0-based
             model.train()
             for rows in batches:                              # Poisson draws if defense.poisson
-                inputs, labels = context.members.take(rows)
+                context.rows = rows
+                context.inputs, labels = context.members.take(rows)
                 targets = defense.targets(labels, context)                   # 1 targets
-                inputs, targets = defense.mix(inputs, targets, context)      #   (mixup only)
-                context.rows, context.inputs = rows, inputs
+                inputs, targets = defense.mix(context.inputs, targets, context)   # (mixup only)
                 logits, context.features = forward(model, inputs, defense.needs_features)
                 loss = defense.loss(logits, targets, labels, context)        # 2 loss, a scalar
                 optimizer.zero_grad(set_to_none=True)
@@ -124,8 +124,10 @@ class Context:
     initialised network from the run's own stream. poisson: whether batches are Poisson draws.
 
     Set by the loop at each step: epoch, step (both 0-based, within the stage), rows (B,) into
-    `members`, inputs as the model saw them, features (B, F) if the defence asked for them. Set by
-    the defence: state (returned by `start`), stop, facts (JSON values, e.g. the accountant's ε).
+    `members`, inputs before `mix`, features (B, F) if the defence asked for them. Set by the
+    defence: state (returned by `start`), stop, facts (JSON values, e.g. the accountant's ε).
+    trainable: names of the parameters that a defence acts on when it guards only some regions;
+    None means all.
     """
 
     model: nn.Module
@@ -145,6 +147,7 @@ class Context:
     rows: torch.Tensor | None = None
     inputs: torch.Tensor | None = None
     features: torch.Tensor | None = None
+    trainable: frozenset[str] | None = None
     state: Any = None
     stop: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
@@ -153,6 +156,17 @@ class Context:
     def device(self) -> torch.device:
         """Where the model lives."""
         return next(self.model.parameters()).device
+
+    def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and parameters that the defence acts on."""
+        for name, p in self.model.named_parameters():
+            if self.trainable is None or name in self.trainable:
+                yield name, p
+
+    def fork(self) -> torch.Generator:
+        """A new generator seeded from the run's own."""
+        seed = torch.randint(2**62, (1,), generator=self.generator)
+        return torch.Generator().manual_seed(int(seed))
 
 
 class Fit(Protocol):
