@@ -1,1 +1,28 @@
+"""Watching a training loop: the Recorder and the pool that it evaluates."""
 
+from seepage.record.recorder import (
+    DEFAULT_SIGNALS,
+    Diverged,
+    ExtraSignal,
+    Memory,
+    Recorder,
+    Sink,
+    observing,
+)
+from seepage.record.resident import Resident, View, parse_views
+from seepage.record.schedule import checkpoints, log_spaced
+
+__all__ = [
+    "DEFAULT_SIGNALS",
+    "Diverged",
+    "ExtraSignal",
+    "Memory",
+    "Recorder",
+    "Resident",
+    "Sink",
+    "View",
+    "checkpoints",
+    "log_spaced",
+    "observing",
+    "parse_views",
+]

@@ -1,0 +1,80 @@
+"""seepage: when, where and for whom a neural network leaks its training data.
+
+    data = seepage.load("digits")
+    plan = seepage.half_split(len(data), models=32, seed=0)
+    run = seepage.train(data, plan, model="mlp", recipe=seepage.Recipe(epochs=40), out="runs/digits")
+    seepage.write_report(run, "report.html")
+
+Names are imported when first used, so that `import seepage` and `seepage --help` are immediate.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seepage import attacks, audit, curvature, defenses, layers, metrics, plane, record
+    from seepage.data import Dataset, load
+    from seepage.errors import InputError, SeepageError
+    from seepage.fleet import Recipe, train
+    from seepage.plan import SubsetPlan, fixed_target, half_split, leave_out
+    from seepage.report import write_report
+    from seepage.store import Run
+    from seepage.store import open_run as open
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Dataset",
+    "InputError",
+    "Recipe",
+    "Run",
+    "SeepageError",
+    "SubsetPlan",
+    "attacks",
+    "audit",
+    "curvature",
+    "defenses",
+    "fixed_target",
+    "half_split",
+    "layers",
+    "leave_out",
+    "load",
+    "metrics",
+    "open",
+    "plane",
+    "record",
+    "train",
+    "write_report",
+]
+
+_ROOMS = {"attacks", "audit", "curvature", "defenses", "layers", "metrics", "plane", "record"}
+_WHERE = {
+    "Dataset": "seepage.data",
+    "load": "seepage.data",
+    "InputError": "seepage.errors",
+    "SeepageError": "seepage.errors",
+    "Recipe": "seepage.fleet",
+    "train": "seepage.fleet",
+    "SubsetPlan": "seepage.plan",
+    "fixed_target": "seepage.plan",
+    "half_split": "seepage.plan",
+    "leave_out": "seepage.plan",
+    "write_report": "seepage.report",
+    "Run": "seepage.store",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"seepage.{name}")
+    if name == "open":
+        return importlib.import_module("seepage.store").open_run
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'seepage' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

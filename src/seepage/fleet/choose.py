@@ -1,0 +1,132 @@
+"""What this machine does fastest, measured for a moment instead of guessed."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from torch import nn
+
+from seepage.errors import InputError
+from seepage.fleet import optim
+from seepage.fleet.recipe import Recipe
+from seepage.fleet.spec import ModelRef
+
+__all__ = ["choose_device", "choose_precision", "hardware", "step_seconds", "versions"]
+
+
+def choose_device(asked: str) -> str:
+    """ "auto" is the GPU when there is one."""
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if asked not in ("cpu", "cuda"):
+        raise InputError(f"device: expected 'auto', 'cpu' or 'cuda', got {asked!r}")
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise InputError("device: expected a CUDA device, got none; use 'cpu' or 'auto'")
+    return asked
+
+
+def step_seconds(
+    ref: ModelRef,
+    in_shape: tuple[int, ...],
+    classes: int,
+    recipe: Recipe,
+    precision: str,
+    device: str,
+    budget: float = 0.5,
+) -> float:
+    """Median seconds of a training step on random data, one thread on a CPU."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(recipe.batch, *in_shape, generator=generator).to(device)
+    y = torch.randint(classes, (recipe.batch,), generator=generator).to(device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = ref.make(in_shape, classes).to(device)
+    if len(in_shape) == 3:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        x = x.contiguous(memory_format=torch.channels_last)
+    optimizer = optim.make(recipe, model)
+
+    def step() -> None:
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+            logits = model(x)
+        nn.functional.cross_entropy(logits.float(), y).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return _median_seconds(step, device, budget)
+
+
+def _median_seconds(step: Callable[[], None], device: str, budget: float) -> float:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        step()
+        times: list[float] = []
+        began = time.perf_counter()
+        while len(times) < 3 or time.perf_counter() - began < budget:
+            if device == "cuda":
+                torch.cuda.synchronize()
+            at = time.perf_counter()
+            step()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - at)
+        return float(np.median(times))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def choose_precision(
+    ref: ModelRef, in_shape: tuple[int, ...], classes: int, recipe: Recipe, device: str
+) -> tuple[str, dict[str, float]]:
+    """Precision of the fleet and the seconds a step took in each: bf16 only where it is faster."""
+    if recipe.precision != "auto":
+        return recipe.precision, {}
+    seconds = {
+        p: step_seconds(ref, in_shape, classes, recipe, p, device) for p in ("fp32", "bf16")
+    }
+    # A tie goes to float32: nothing is gained by rounding.
+    fastest = "bf16" if seconds["bf16"] < 0.9 * seconds["fp32"] else "fp32"
+    return fastest, {k: round(v, 6) for k, v in seconds.items()}
+
+
+def hardware() -> dict[str, Any]:
+    """The machine, as far as it explains a figure."""
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    return {
+        "processor": _processor(),
+        "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "gpu": gpu,
+        "system": platform.system(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as f:
+            for line in f:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Python and the libraries that decide a number."""
+    found = {"python": platform.python_version()}
+    for name in ("seepage", "torch", "numpy", "scipy", "numba", "zarr", "scikit-learn"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "source"
+    return found

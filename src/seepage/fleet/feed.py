@@ -1,0 +1,74 @@
+"""Batches of one run: order and augmentation from the run's own stream, epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seepage.fleet.recipe import Recipe
+from seepage.record import Resident
+
+__all__ = ["Draw", "Feed"]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One epoch's batches as indices and transforms, each (steps, B)."""
+
+    rows: NDArray[np.int64]
+    dy: NDArray[np.int64] | None
+    dx: NDArray[np.int64] | None
+    flip: NDArray[np.bool_] | None
+
+
+class Feed:
+    """Members of one run, shuffled anew each epoch.
+
+    Every epoch has its own generator, spawned from the run's seed and the epoch's number, so a
+    run restored at any epoch goes on with the same batches, and every backend sees the same ones.
+    """
+
+    def __init__(
+        self,
+        pool: Resident,
+        members: NDArray[np.int64],
+        recipe: Recipe,
+        seed: int,
+        scale: tuple[NDArray[np.float32], NDArray[np.float32]],
+    ) -> None:
+        self.pool = pool
+        self.members = members
+        self.recipe = recipe
+        self.seed = seed
+        self.scale = scale
+        self.batch = min(recipe.batch, len(members))
+        self.steps = len(members) // self.batch
+
+    def draw(self, epoch: int) -> Draw:
+        """Order and transforms of epoch `epoch` (0-based)."""
+        rng = np.random.default_rng([self.seed, epoch])
+        shape = (self.steps, self.batch)
+        rows = rng.permutation(self.members)[: self.steps * self.batch].reshape(shape)
+        dy = dx = flip = None
+        if self.pool.image and self.recipe.crop:
+            pad = self.recipe.crop
+            dy, dx = rng.integers(-pad, pad + 1, size=(2, *shape))
+        if self.pool.image and self.recipe.flip:
+            flip = rng.random(shape) < 0.5
+        return Draw(rows, dy, dx, flip)
+
+    def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Normalised inputs and labels of every step of epoch `epoch`."""
+        d = self.draw(epoch)
+        for s in range(self.steps):
+            x = self.pool.batch(
+                d.rows[s], *self.scale,
+                dy=None if d.dy is None else d.dy[s],
+                dx=None if d.dx is None else d.dx[s],
+                flip=None if d.flip is None else d.flip[s],
+            )  # fmt: skip
+            yield x, self.pool.labels[torch.from_numpy(d.rows[s]).to(self.pool.device)]

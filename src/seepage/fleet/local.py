@@ -1,0 +1,193 @@
+"""Worker processes on this machine: one core each, replaced when they die."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any, Protocol
+
+from seepage.errors import InputError, SeepageError
+from seepage.fleet.spec import FleetSpec
+from seepage.fleet.worker import ENVIRONMENT, serve
+
+__all__ = ["FleetError", "Watcher", "run_local"]
+
+RETRIES = 2
+_ENTRY = "from seepage.fleet.worker import main; main()"
+
+
+class FleetError(RuntimeError):
+    """A worker met a bug, ours or the user's own code's; the message holds its traceback."""
+
+
+class Watcher(Protocol):
+    """Who is told how a fleet goes on: a progress bar, a log, a dashboard."""
+
+    def start(self, rows: list[int], epochs: float) -> None:
+        """The fleet begins: plan rows still to train, epochs of each."""
+        ...
+
+    def progress(self, row: int, epoch: float) -> None:
+        """A run has done so many epochs."""
+        ...
+
+    def done(self, row: int, record: dict[str, Any]) -> None:
+        """A run has ended, done or failed."""
+        ...
+
+    def stop(self) -> None:
+        """The fleet is over."""
+        ...
+
+
+class _Process(Protocol):
+    def kill(self) -> None: ...
+    def wait(self) -> Any: ...
+
+
+class _Forked:
+    """A forked worker behind the two calls that a subprocess also has."""
+
+    def __init__(self, process: multiprocessing.Process) -> None:
+        self.process = process
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def wait(self) -> Any:
+        self.process.join()
+
+
+@dataclass
+class _Worker:
+    pipe: Connection
+    process: _Process
+    task: list[int] | None = None
+    left: set[int] = field(default_factory=set)
+
+
+def _launch(spec: FleetSpec) -> _Worker:
+    ours, theirs = multiprocessing.Pipe()
+    process: _Process
+    if spec.travels:
+        env = {**os.environ, **ENVIRONMENT}
+        env["OMP_NUM_THREADS"] = env["MKL_NUM_THREADS"] = str(spec.threads)
+        # The child must find the user's modules where the parent finds them.
+        env["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
+        process = subprocess.Popen(
+            [sys.executable, "-c", _ENTRY, str(theirs.fileno())],
+            env=env,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+        )
+        theirs.close()
+    else:
+        context = multiprocessing.get_context("fork")
+        child = context.Process(target=_forked, args=(ours, theirs), daemon=True)
+        child.start()
+        theirs.close()
+        process = _Forked(child)  # type: ignore[arg-type]
+    ours.send(spec if spec.travels else None)
+    return _Worker(ours, process)
+
+
+_FORK_SPEC: list[FleetSpec] = []
+
+
+def _forked(ours: Connection, theirs: Connection) -> None:
+    ours.close()
+    theirs.recv()
+    serve(_WithSpec(theirs, _FORK_SPEC[0]))  # type: ignore[arg-type]
+
+
+class _WithSpec:
+    """A pipe whose first message is a spec that was inherited and never travelled."""
+
+    def __init__(self, pipe: Connection, spec: FleetSpec) -> None:
+        self.pipe = pipe
+        self.first: FleetSpec | None = spec
+
+    def recv(self) -> Any:
+        if self.first is not None:
+            spec, self.first = self.first, None
+            return spec
+        return self.pipe.recv()
+
+    def send(self, message: Any) -> None:
+        self.pipe.send(message)
+
+
+def run_local(
+    spec: FleetSpec,
+    tasks: Iterable[list[int]],
+    workers: int,
+    watcher: Watcher,
+    on_done: Callable[[int, dict[str, Any]], None] = lambda row, record: None,
+) -> None:
+    """Train every task (a group of plan rows) in one of `workers` processes.
+
+    A worker that dies (killed, out of memory) is replaced and its task tried again, twice; what
+    its runs had finished stays. Raises InputError for what the user can mend, FleetError with a
+    traceback for a bug. On any error, and on Ctrl-C, all workers are stopped before it leaves.
+    """
+    waiting = list(tasks)
+    tries: dict[tuple[int, ...], int] = {}
+    alive: list[_Worker] = []
+    _FORK_SPEC[:] = [spec]
+    try:
+        for _ in range(min(workers, len(waiting))):
+            alive.append(_launch(spec))
+        while alive:
+            ready = wait([w.pipe for w in alive])
+            for worker in [w for w in alive if w.pipe in ready]:
+                try:
+                    kind, value = worker.pipe.recv()
+                except (EOFError, ConnectionResetError):
+                    worker.process.wait()
+                    alive.remove(worker)
+                    if worker.task is None and not waiting:
+                        continue
+                    task = tuple(sorted(worker.left))
+                    if worker.task is not None and task:
+                        tries[task] = tries.get(task, 0) + 1
+                        if tries[task] > RETRIES:
+                            raise InputError(
+                                f"fleet: a worker died {tries[task]} times at run {task[0]}; "
+                                "it may need more memory, use fewer workers or a smaller batch"
+                            ) from None
+                        waiting.insert(0, list(worker.task))
+                    if waiting:
+                        alive.append(_launch(spec))
+                    continue
+                if kind == "error":
+                    who, message = value
+                    raise InputError(message) if who == "user" else FleetError(message)
+                if kind == "progress":
+                    watcher.progress(*value)
+                    continue
+                if kind == "done":
+                    row, record = value
+                    worker.left.discard(row)
+                    on_done(row, record)
+                    watcher.done(row, record)
+                if kind == "ready" or not worker.left:
+                    worker.task = waiting.pop(0) if waiting else None
+                    worker.left = set(worker.task or ())
+                    worker.pipe.send(worker.task)
+                    if worker.task is None:
+                        worker.process.wait()
+                        worker.pipe.close()
+                        alive.remove(worker)
+    except BrokenPipeError as e:  # pragma: no cover - the worker's own message says more
+        raise SeepageError("fleet: a worker ended early; run again") from e
+    finally:
+        for worker in alive:
+            worker.process.kill()
+            worker.process.wait()
+            worker.pipe.close()
+        _FORK_SPEC.clear()

@@ -1,0 +1,91 @@
+"""From a Recorder into the store: a checkpoint's chunks, kept weights, the run's record."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+from numpy.typing import NDArray
+from torch import nn
+
+from seepage.store import arrays
+from seepage.store.run import record_key, weights_key
+from seepage.store.storage import Storage
+
+__all__ = ["StoreSink"]
+
+
+class StoreSink:
+    """One run's way into the store.
+
+    A checkpoint counts as written once all its chunks are; the run counts as done once its
+    record, with the digest of every chunk, is there.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        row: int,
+        names: tuple[str, ...],
+        checkpoints: int,
+        keep: str,
+        member: NDArray[np.bool_],
+    ) -> None:
+        self.storage = storage
+        self.row = row
+        self.checkpoints = checkpoints
+        self.keep_rule = keep
+        self.member = member
+        self.arrays = {n: arrays.open_array(storage, f"signals/{n}") for n in names}
+        self.digests: dict[str, list[str]] = {n: [] for n in names}
+        self.accuracy: list[tuple[float, float]] = []
+        self.began = time.time()
+
+    def restore(self, digests: dict[str, list[str]], accuracy: list[tuple[float, float]]) -> None:
+        """Continue after the checkpoints that a saved training state already saw."""
+        self.digests = {n: list(d) for n, d in digests.items()}
+        self.accuracy = [(a, b) for a, b in accuracy]
+
+    def wants(self, t: int) -> bool:
+        """Checkpoints come in order; those before a restored state are there already."""
+        return all(len(d) <= t for d in self.digests.values())
+
+    def write(self, t: int, values: dict[str, NDArray[Any]]) -> None:
+        """One chunk per signal, each whole or absent."""
+        for name, array in self.arrays.items():
+            assert len(self.digests[name]) == t, f"checkpoint {t} of {name} out of order"
+            self.digests[name].append(arrays.write(array, self.row, t, values[name]))
+        if "correct" in values:
+            correct = values["correct"].reshape(len(self.member), -1)[:, 0]
+            self.accuracy.append(
+                (float(correct[self.member].mean()), _mean(correct[~self.member]))
+            )
+
+    def keep(self, t: int, model: nn.Module) -> None:
+        """Weights of the asked-for checkpoints, as safetensors."""
+        if self.keep_rule == "all" or (self.keep_rule == "final" and t == self.checkpoints - 1):
+            state = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
+            self.storage.put(weights_key(self.row, t), safetensors.torch.save(state))
+
+    def done(self, **facts: Any) -> dict[str, Any]:
+        """Write the record that completes the run."""
+        record = {
+            "status": "done",
+            "digests": self.digests,
+            "accuracy": self.accuracy,
+            **facts,
+        }
+        self.storage.put_json(record_key(self.row), record)
+        return record
+
+    def failed(self, why: str) -> dict[str, Any]:
+        """Write the record of a run that cannot be used, with its reason."""
+        record = {"status": "failed", "why": why}
+        self.storage.put_json(record_key(self.row), record)
+        return record
+
+
+def _mean(values: NDArray[Any]) -> float:
+    return float(values.mean()) if values.size else 0.0

@@ -1,0 +1,349 @@
+"""`seepage.train`: every run of a plan, into a run folder, going on where it was."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from torch import nn
+
+from seepage.data import Dataset
+from seepage.errors import InputError
+from seepage.fleet.choose import choose_device, choose_precision, hardware, versions
+from seepage.fleet.local import Watcher, run_local
+from seepage.fleet.recipe import Recipe
+from seepage.fleet.spec import (
+    FleetSpec,
+    TrainFunction,
+    code_digest,
+    differing,
+    model_digest,
+    source_digest,
+    user_model,
+)
+from seepage.plan import SubsetPlan
+from seepage.record import DEFAULT_SIGNALS, ExtraSignal, Resident, checkpoints, parse_views
+from seepage.store import arrays
+from seepage.store.lock import Lock
+from seepage.store.run import FORMAT, Run, read_records
+from seepage.store.storage import Storage
+
+__all__ = ["Silent", "train"]
+
+
+class Silent:
+    """A watcher that says nothing."""
+
+    def start(self, rows: list[int], epochs: float) -> None:
+        """Nothing."""
+
+    def progress(self, row: int, epoch: float) -> None:
+        """Nothing."""
+
+    def done(self, row: int, record: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def stop(self) -> None:
+        """Nothing."""
+
+
+def train(
+    data: Dataset,
+    plan: SubsetPlan,
+    *,
+    model: str | Callable[[], nn.Module] = "mlp",
+    out: str | os.PathLike[str],
+    model_options: dict[str, Any] | None = None,
+    recipe: Recipe | None = None,
+    function: TrainFunction | None = None,
+    checkpoints: str | int | Sequence[float] = "log",
+    signals: Sequence[str] = DEFAULT_SIGNALS,
+    views: Sequence[str] = ("identity",),
+    logits: bool = False,
+    extra: Sequence[ExtraSignal] = (),
+    defense: Any = None,
+    keep: str = "final",
+    workers: int | None = None,
+    threads: int = 1,
+    device: str = "auto",
+    backend: str = "auto",
+    compiled: bool = False,
+    save_every: float = 30.0,
+    shard: tuple[int, int] | None = None,
+    watcher: Watcher | None = None,
+) -> Run:
+    """Train every run of `plan` on `data` and record signals at every checkpoint.
+
+    model: a name, "package.module:factory" or any `() -> nn.Module`; function: your own training,
+    `train(members, seed, recorder) -> model`, instead of the built-in loop. out: the run folder
+    or an `s3://` address. If it already holds finished or half-finished runs of the same content
+    (data, plan, recipe, model, code), training goes on from there; if anything differs it is
+    refused and the field is named. keep: weights kept, "none", "final" or "all" checkpoints.
+    workers: processes (default one per core); shard (i, n), 1-based: only every n-th run, for job
+    arrays that share a folder. Returns the opened run.
+
+    Raises InputError for bad values, Locked when another process owns the folder.
+    """
+    recipe = recipe if recipe is not None else Recipe()
+    if plan.samples != len(data):
+        raise InputError(
+            f"plan: expected as many samples as the data has ({len(data)}), got {plan.samples}; "
+            "make the plan with len(data)"
+        )
+    if keep not in ("none", "final", "all"):
+        raise InputError(f"keep: expected 'none', 'final' or 'all', got {keep!r}")
+    if shard is not None and not 1 <= shard[0] <= shard[1]:
+        raise InputError(f"shard: expected i/n with 1 <= i <= n, got {shard[0]}/{shard[1]}")
+    smallest = int(plan.member.sum(axis=1).min())
+    if smallest < 2:
+        raise InputError(f"plan: expected at least 2 members in every run, got {smallest}")
+    watcher = watcher if watcher is not None else Silent()
+    ref = user_model(model, model_options)
+    times = _checkpoints(checkpoints, recipe.epochs)
+    parse_views(views)
+    device = choose_device(device)
+    key = {
+        "data": data.digest,
+        "plan": plan.digest,
+        "recipe": recipe.model_dump(),
+        "model": model_digest(ref, data.shape, len(data.classes)),
+        "function": None if function is None else source_digest(function),
+        "defense": None if defense is None else repr(defense),
+        "checkpoints": list(times),
+        "signals": list(signals),
+        "extra": [repr(e) for e in extra],
+        "views": list(views),
+        "logits": logits,
+        "code": code_digest(),
+    }
+    storage = Storage(out, write=True)
+    with Lock(storage, shard):
+        manifest = storage.get_json("manifest.json")
+        if manifest is not None:
+            _same(storage.where, manifest["key"], key)
+        else:
+            precision, seconds = (
+                ("fp32", {})
+                if function is not None
+                else choose_precision(ref, data.shape, len(data.classes), recipe, device)
+            )
+            chosen = {
+                "precision": precision,
+                "step_seconds": seconds,
+                "device": device,
+                "backend": "process" if backend == "auto" else backend,
+                "threads": threads,
+                "compiled": compiled,
+            }
+            manifest = _found(
+                storage, data, plan, key, chosen, times, signals, views, logits,
+                _extra_shapes(extra, ref, data),
+            )  # fmt: skip
+        with _shared(data) as pixels:
+            spec = FleetSpec(
+                store=storage.where,
+                pixels=pixels,
+                kind=data.kind,
+                classes=data.classes,
+                numeric=None if data.numeric is None else tuple(data.numeric.tolist()),
+                in_shape=data.shape,
+                model=ref,
+                train=function,
+                recipe=recipe,
+                precision=manifest["chosen"]["precision"],
+                checkpoints=times,
+                signals=tuple(signals),
+                views=tuple(views),
+                logits=logits,
+                extra=tuple(extra),
+                defense=defense,
+                keep=keep,
+                device=manifest["chosen"]["device"],
+                backend=manifest["chosen"]["backend"],
+                compiled=manifest["chosen"]["compiled"],
+                threads=manifest["chosen"]["threads"],
+                save_every=save_every,
+            )
+            _run(spec, storage, plan, shard, workers, watcher)
+    return Run(out)
+
+
+def _run(
+    spec: FleetSpec,
+    storage: Storage,
+    plan: SubsetPlan,
+    shard: tuple[int, int] | None,
+    workers: int | None,
+    watcher: Watcher,
+) -> None:
+    ended = read_records(storage)
+    rows = [
+        r
+        for r in range(plan.models)
+        if r not in ended and (shard is None or r % shard[1] == shard[0] - 1)
+    ]
+    if not rows:
+        return
+    count = workers or max(1, (psutil.cpu_count(logical=False) or 1) // spec.threads)
+    if spec.device == "cuda":
+        count = workers or 1
+    began = time.time()
+    watcher.start(rows, float(spec.recipe.epochs))
+    trained: list[int] = []
+    try:
+        run_local(spec, [[r] for r in rows], count, watcher, lambda row, _: trained.append(row))
+    finally:
+        watcher.stop()
+        storage.put_json(
+            f"sessions/{uuid.uuid4().hex}.json",
+            {
+                "began": began,
+                "seconds": round(time.time() - began, 3),
+                "workers": count,
+                "runs": sorted(trained),
+                "hardware": hardware(),
+            },
+        )
+
+
+def _checkpoints(spec: str | int | Sequence[float], epochs: int) -> tuple[float, ...]:
+    return checkpoints(spec, epochs)
+
+
+def _same(where: str, there: dict[str, Any], here: dict[str, Any]) -> None:
+    changed = differing(there, here)
+    if changed:
+        field, a, b = changed[0]
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        raise InputError(
+            f"{where}: holds runs of another configuration: {field} is {_short(a)} there, "
+            f"{_short(b)} was asked for{more}; choose another folder or remove this one"
+        )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else f"{text[:12]}…"
+
+
+def _extra_shapes(
+    extra: Sequence[ExtraSignal], ref: Any, data: Dataset
+) -> dict[str, tuple[int, ...]]:
+    """Shape of each extra array, found by measuring an untrained model once."""
+    if not extra:
+        return {}
+    from seepage.record import Memory, Recorder
+
+    pool = Resident.of(data)
+    scale = data.member_scale(np.arange(len(data)))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = ref.make(data.shape, len(data.classes))
+    recorder = Recorder(pool, [0.0], Memory(), signals=(), extra=extra, scale=scale)
+    recorder.start(model)
+    sink = recorder.sink
+    assert isinstance(sink, Memory)
+    return {k: v.shape for k, v in sink.values[0].items()}
+
+
+def _found(
+    storage: Storage,
+    data: Dataset,
+    plan: SubsetPlan,
+    key: dict[str, Any],
+    chosen: dict[str, Any],
+    times: tuple[float, ...],
+    signals: Sequence[str],
+    views: Sequence[str],
+    logits: bool,
+    extra: dict[str, tuple[int, ...]],
+) -> dict[str, Any]:
+    """Make the arrays of a new run folder, then the manifest: with it the folder exists."""
+    r, n, t = plan.models, plan.samples, len(times)
+    tail = (len(views),) if len(views) > 1 else ()
+    shapes: dict[str, tuple[tuple[int, ...], str]] = {}
+    for name in signals:
+        shapes[name] = ((n, *tail), "bool" if name == "correct" else "float32")
+    if logits:
+        shapes["logits"] = ((n, len(data.classes)), "float32")
+    for name, shape in extra.items():
+        shapes[name] = (shape, "float32")
+    for name, (shape, dtype) in shapes.items():
+        arrays.create(storage, f"signals/{name}", (r, t, *shape), dtype, (1, 1, *shape))
+    arrays.create(storage, "plan/member", (r, n), "bool", (r, n))
+    arrays.open_array(storage, "plan/member")[...] = plan.member
+    arrays.create(storage, "plan/seeds", (r,), "uint64", (r,))
+    arrays.open_array(storage, "plan/seeds")[...] = plan.seeds
+    arrays.create(storage, "data/labels", (n,), "int64", (n,))
+    arrays.open_array(storage, "data/labels")[...] = data.labels.numpy()
+    storage.put_json("data/ids.json", data.ids.tolist())
+    canaries = plan.canaries
+    manifest = {
+        "format": FORMAT,
+        "key": key,
+        "chosen": chosen,
+        "data": {
+            "name": data.name,
+            "digest": data.digest,
+            "samples": n,
+            "shape": list(data.shape),
+            "kind": data.kind,
+            "classes": list(data.classes),
+            "source": data.source,
+        },
+        "plan": {
+            "kind": plan.kind,
+            "seed": plan.seed,
+            "options": plan.options,
+            "models": r,
+            "digest": plan.digest,
+            "canaries": None
+            if canaries is None
+            else {"index": canaries.index.tolist(), "kind": list(canaries.kind)},
+        },
+        "checkpoints": list(times),
+        "signals": {k: {"shape": list(s), "dtype": d} for k, (s, d) in shapes.items()},
+        "views": list(views),
+        "hardware": hardware(),
+        "versions": versions(),
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    storage.put_json("manifest.json", manifest)
+    return manifest
+
+
+@contextlib.contextmanager
+def _shared(data: Dataset) -> Iterator[str]:
+    """The pool's inputs in a file that all workers map: one copy in memory, however many read."""
+    layout = Resident.layout(data)
+    fast = Path("/dev/shm")
+    room = fast.is_dir() and shutil.disk_usage(fast).free > 2 * layout.nbytes + 2**26
+    place = fast if room else Path(tempfile.gettempdir())
+    _sweep(place)
+    folder = Path(tempfile.mkdtemp(prefix=f"seepage-{os.getpid()}-", dir=place))
+    try:
+        np.save(folder / "pixels.npy", layout, allow_pickle=False)
+        np.save(folder / "pixels.npy.labels.npy", data.labels.numpy(), allow_pickle=False)
+        yield str(folder / "pixels.npy")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(place: Path) -> None:
+    """Remove what a killed process left there: a file in memory outlives its owner."""
+    for left in place.glob("seepage-*-*"):
+        pid = left.name.split("-")[1]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+
+

@@ -1,0 +1,116 @@
+"""A worker process: takes plan rows from its parent, trains them, writes to the store itself.
+
+Started as a fresh interpreter with one thread, passive OpenMP waiting and an allocator that keeps
+its pages; or forked, for models and functions that only the parent's memory holds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+import traceback
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import torch
+
+from seepage.errors import SeepageError
+from seepage.fleet.loop import prepare, train_run
+from seepage.fleet.spec import FleetSpec
+from seepage.record import Resident
+from seepage.store.arrays import open_array
+from seepage.store.storage import Storage
+
+__all__ = ["ENVIRONMENT", "main", "serve"]
+
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "passive",
+    # Keep large blocks in the heap: without these every step maps and unmaps its activations.
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "8589934592",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+PROGRESS_EVERY = 0.25
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def serve(pipe: Connection) -> None:
+    """Loop of a worker: receive a spec, then plan rows, until the parent closes the pipe."""
+    _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    spec: FleetSpec = pipe.recv()
+    torch.set_num_threads(spec.threads)
+    try:
+        storage = Storage(spec.store, write=True)
+        data = spec.dataset()
+        pool = Resident(Resident.layout(data), data.labels.numpy(), spec.device)
+        member = np.asarray(open_array(storage, "plan/member")[...]).astype(np.bool_)
+        seeds = np.asarray(open_array(storage, "plan/seeds")[...])
+        pipe.send(("ready", None))
+        while True:
+            rows: list[int] | None = pipe.recv()
+            if rows is None:
+                return
+            _train(pipe, spec, storage, pool, member, seeds, rows)
+    except EOFError:
+        return
+    except BaseException as e:
+        pipe.send(("error", _explain(e)))
+
+
+def _train(
+    pipe: Connection,
+    spec: FleetSpec,
+    storage: Storage,
+    pool: Resident,
+    member: np.ndarray,
+    seeds: np.ndarray,
+    rows: list[int],
+) -> None:
+    last = 0.0
+
+    def progress(row: int, epoch: float) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= PROGRESS_EVERY:
+            last = now
+            pipe.send(("progress", (row, epoch)))
+
+    jobs = [prepare(spec, storage, pool, member[r], r, int(seeds[r])) for r in rows]
+    if spec.backend == "stacked":
+        from seepage.fleet.stacked import train_stack
+
+        for row, record in train_stack(spec, storage, pool, jobs, progress):
+            pipe.send(("done", (row, record)))
+        return
+    for job in jobs:
+        pipe.send(("done", (job.row, train_run(spec, storage, pool, job, progress))))
+
+
+def _explain(e: BaseException) -> tuple[str, str]:
+    """("user" or "bug", message): what the user can act on as one line, the rest in full."""
+    if isinstance(e, SeepageError):
+        return "user", str(e)
+    if isinstance(e, OSError) and e.errno is not None:
+        where = f" ({e.filename})" if e.filename else ""
+        return "user", (
+            f"store: {os.strerror(e.errno)}{where}; make room or mend it and start again, "
+            "finished checkpoints are kept"
+        )
+    return "bug", "".join(traceback.format_exception(e))
+
+
+def main() -> Any:
+    """Entry of a fresh interpreter: the pipe's descriptor is the only argument."""
+    serve(Connection(int(sys.argv[1])))
+

@@ -1,0 +1,267 @@
+"""The Recorder: looks at a model at checkpoints, writes what it saw, changes nothing.
+
+The loop that it watches, with its five events::
+
+    recorder.start(model, members, steps_per_epoch)      # start; checkpoint 0 if asked for
+    for epoch in range(epochs):
+        for batch in batches:
+            ...                                          # forward, backward, optimiser step
+            recorder.step_end()                          # checkpoints at fractions of epochs
+        recorder.epoch_end()                             # checkpoints at whole epochs
+    recorder.finish()                                    # every asked-for checkpoint was seen
+
+and, where the loop keeps its own clock, `recorder.checkpoint(epoch)` at any moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from seepage.errors import InputError, SeepageError, nearest
+from seepage.record.resident import Resident, parse_views
+from seepage.signals import SIGNALS
+
+__all__ = ["DEFAULT_SIGNALS", "Diverged", "ExtraSignal", "Memory", "Recorder", "Sink", "observing"]
+
+DEFAULT_SIGNALS = ("loss", "phi", "correct", "mentr")
+AnyArray = NDArray[Any]
+
+
+class Diverged(SeepageError):
+    """A run's loss or outputs stopped being finite; the message says at which step."""
+
+
+class Sink(Protocol):
+    """Where a Recorder writes: the store, or memory."""
+
+    def wants(self, t: int) -> bool:
+        """Whether checkpoint `t` still has to be written."""
+        ...
+
+    def write(self, t: int, values: dict[str, AnyArray]) -> None:
+        """All signals of one checkpoint."""
+        ...
+
+    def keep(self, t: int, model: nn.Module) -> None:
+        """Offers the model, for its weights to be kept."""
+        ...
+
+
+class Memory:
+    """A sink that keeps checkpoints in a list: for notebooks and tests."""
+
+    def __init__(self) -> None:
+        self.values: dict[int, dict[str, AnyArray]] = {}
+
+    def wants(self, t: int) -> bool:
+        """Every checkpoint, once."""
+        return t not in self.values
+
+    def write(self, t: int, values: dict[str, AnyArray]) -> None:
+        """Kept as they come."""
+        self.values[t] = values
+
+    def keep(self, t: int, model: nn.Module) -> None:
+        """Weights are not kept in memory."""
+
+
+class ExtraSignal(Protocol):
+    """A signal that needs the model itself, such as curvature or a layer probe."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the arrays that `measure` returns."""
+        ...
+
+    def measure(
+        self, model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
+    ) -> dict[str, AnyArray]:
+        """Arrays by name, one value per sample, or per layer when `axis` is "layer"."""
+        ...
+
+
+@contextlib.contextmanager
+def observing(model: nn.Module) -> Iterator[None]:
+    """Eval mode and untouched random streams within; every module's own mode comes back after."""
+    modes = [(m, m.training) for m in model.modules()]
+    cuda = [p.device for p in model.parameters() if p.device.type == "cuda"][:1]
+    with torch.random.fork_rng(devices=cuda):
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+
+
+class Recorder:
+    """Evaluates all N samples at every checkpoint and hands the signals to a sink.
+
+    Eval mode, no random transform, float64 signal arithmetic on the logits; batches have one
+    fixed size (the last is padded and cut), so that a sample's value does not depend on how many
+    samples there are. Views are fixed transforms of images, the identity first. `preprocess`
+    replaces the members' normalisation for users whose loop has its own: it gets raw inputs
+    (B, ...) as the dataset holds them. `outputs` maps logits to what an attacker sees (a
+    defence's fifth hook). `seconds` is the time spent looking.
+
+    Raises Diverged when outputs are not finite.
+    """
+
+    def __init__(
+        self,
+        pool: Resident,
+        checkpoints: Sequence[float],
+        sink: Sink,
+        *,
+        signals: Sequence[str] = DEFAULT_SIGNALS,
+        views: Sequence[str] = ("identity",),
+        logits: bool = False,
+        extra: Sequence[ExtraSignal] = (),
+        precision: str = "fp32",
+        batch: int = 512,
+        seed: int = 0,
+        scale: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+        preprocess: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        outputs: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        compiled: bool = False,
+    ) -> None:
+        for name in signals:
+            if name not in SIGNALS:
+                raise InputError(
+                    f"signals: expected a known signal, got {name!r}; {nearest(name, SIGNALS)}"
+                )
+        self.pool = pool
+        self.checkpoints = tuple(float(c) for c in checkpoints)
+        self.sink = sink
+        self.names = tuple(signals)
+        self.views = parse_views(views)
+        if len(self.views) > 1 and not pool.image:
+            raise InputError("views: expected images for flips and shifts, got a table; drop views")
+        self.logits = logits
+        self.extra = tuple(extra)
+        self.precision = precision
+        self.batch = min(batch, len(pool))
+        self.seed = seed
+        self.scale = scale
+        self.preprocess = preprocess
+        self.outputs = outputs
+        self.compiled = compiled
+        self.seconds = 0.0
+        self.step = 0
+        self.epoch = 0.0
+        self._model: nn.Module | None = None
+        self._forward: Callable[[torch.Tensor], torch.Tensor] | None = None
+        self._steps_per_epoch = 0
+        self._next = 0
+
+    def start(self, model: nn.Module, *, steps_per_epoch: int = 0, epoch: float = 0.0) -> None:
+        """The model is built (or restored at `epoch`) and training is about to begin."""
+        self._model = model
+        self._forward = torch.compile(model, dynamic=False) if self.compiled else model
+        self._steps_per_epoch = steps_per_epoch
+        self.epoch = epoch
+        self.step = round(epoch * steps_per_epoch)
+        self._next = int(np.searchsorted(self.checkpoints, epoch - 1e-9))
+        self._look(epoch)
+
+    def step_end(self) -> None:
+        """One optimiser step is done; looks when a fraction of an epoch was asked for."""
+        self.step += 1
+        if self._steps_per_epoch and self._next < len(self.checkpoints):
+            wanted = self.checkpoints[self._next]
+            # Whole epochs are left to epoch_end, which knows that the epoch is over.
+            if wanted % 1.0 and self.step >= wanted * self._steps_per_epoch:
+                self._look(wanted)
+
+    def epoch_end(self) -> None:
+        """One epoch is done."""
+        self.epoch = float(int(self.epoch) + 1)
+        self._look(self.epoch)
+
+    def checkpoint(self, epoch: float) -> None:
+        """Look now, if `epoch` was asked for: for loops that keep their own clock."""
+        self.epoch = epoch
+        self._look(epoch)
+
+    def finish(self) -> None:
+        """Training is over. Raises InputError when an asked-for checkpoint never came."""
+        if self._next < len(self.checkpoints):
+            missing = self.checkpoints[self._next]
+            raise InputError(
+                f"checkpoints: expected the loop to reach epoch {missing:g}, it ended at "
+                f"{self.epoch:g}; call epoch_end after every epoch or ask for fewer"
+            )
+
+    def _look(self, epoch: float) -> None:
+        while self._next < len(self.checkpoints) and self.checkpoints[self._next] <= epoch + 1e-9:
+            t = self._next
+            self._next += 1
+            if abs(self.checkpoints[t] - epoch) < 1e-9 and self.sink.wants(t):
+                began = time.perf_counter()
+                self.sink.write(t, self.observe(t))
+                assert self._model is not None
+                self.sink.keep(t, self._model)
+                self.seconds += time.perf_counter() - began
+
+    def inputs(self, rows: NDArray[np.int64], view: int = 0) -> torch.Tensor:
+        """Model inputs of `rows` exactly as they are evaluated."""
+        v = self.views[view]
+        n = len(rows)
+        one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
+        channels = self.pool.shape[0]
+        raw = (np.repeat(one, channels), np.repeat(zero, channels))
+        scale, shift = raw if self.preprocess is not None or self.scale is None else self.scale
+        moved = self.pool.image and (v.flip or v.dy or v.dx)
+        x = self.pool.batch(
+            rows, scale, shift,
+            dy=np.full(n, v.dy, np.int64) if moved else None,
+            dx=np.full(n, v.dx, np.int64) if moved else None,
+            flip=np.full(n, v.flip, np.bool_) if moved else None,
+        )  # fmt: skip
+        return self.preprocess(x) if self.preprocess is not None else x
+
+    def observe(self, t: int = 0) -> dict[str, AnyArray]:
+        """All signals of the model as it is now: {name: (N,) or (N, A)} float32."""
+        assert self._model is not None, "start was not called"
+        n, views, size = len(self.pool), len(self.views), self.batch
+        found = {name: np.empty((n, views), dtype=np.float32) for name in self.names}
+        kept: list[NDArray[np.float32]] = []
+        with observing(self._model), torch.no_grad():
+            for view in range(views):
+                for at in range(0, n, size):
+                    rows = np.arange(at, min(at + size, n))
+                    padded = np.resize(rows, size)
+                    logits = self._logits(self.inputs(padded, view))[: len(rows)]
+                    labels = self.pool.labels[at : at + len(rows)]
+                    for name in self.names:
+                        found[name][rows, view] = SIGNALS[name](logits, labels).float().cpu().numpy()
+                    if self.logits and view == 0:
+                        kept.append(logits.float().cpu().numpy())
+        for name, values in found.items():
+            if not np.isfinite(values).all():
+                raise Diverged(f"signal {name} not finite at step {self.step}")
+        out: dict[str, AnyArray] = {k: v if views > 1 else v[:, 0] for k, v in found.items()}
+        if self.logits:
+            out["logits"] = np.concatenate(kept)
+        for extra in self.extra:
+            with observing(self._model):
+                generator = torch.Generator(self.pool.device).manual_seed(self.seed + t)
+                everything = self.inputs(np.arange(n))
+                out.update(extra.measure(self._model, everything, self.pool.labels, generator))
+        return out
+
+    def _logits(self, x: torch.Tensor) -> torch.Tensor:
+        assert self._forward is not None
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            logits = self._forward(x)
+        if self.outputs is not None:
+            logits = self.outputs(logits)
+        return logits

@@ -1,0 +1,188 @@
+"""The pool, whole in memory on the device that trains, handed out as normalised batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seepage.data import Dataset
+from seepage.errors import InputError
+from seepage.record.kernels import gather_images
+
+__all__ = ["Resident", "View", "parse_views"]
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class View:
+    """A fixed transform under which samples are evaluated: mirrored, moved by (dy, dx) pixels."""
+
+    flip: bool = False
+    dy: int = 0
+    dx: int = 0
+
+
+def parse_views(names: Sequence[str]) -> tuple[View, ...]:
+    """Views from their names: "identity", "flip", "shift:DY,DX", "flip+shift:DY,DX".
+
+    The first must be the identity: single-view attacks read it.
+
+    >>> parse_views(["identity", "shift:0,-2"])[1]
+    View(flip=False, dy=0, dx=-2)
+    """
+    if not names or names[0] != "identity":
+        raise InputError(
+            f"views: expected 'identity' first, got {list(names)!r}; single-view attacks read it"
+        )
+    views = []
+    for name in names:
+        flip, dy, dx = False, 0, 0
+        for part in name.split("+"):
+            kind, _, values = part.partition(":")
+            try:
+                if kind == "shift":
+                    dy, dx = (int(v) for v in values.split(","))
+                elif kind == "flip" and not values:
+                    flip = True
+                elif kind != "identity" or values:
+                    raise ValueError
+            except ValueError:
+                raise InputError(
+                    f"views: expected 'identity', 'flip' or 'shift:DY,DX', got {name!r}"
+                ) from None
+        views.append(View(flip, dy, dx))
+    return tuple(views)
+
+
+class Resident:
+    """Inputs and labels of a pool on one device; batches by index, one fused pass each.
+
+    On a CPU images lie as (N, H, W, C) and a numba kernel writes straight into channels-last
+    order; on a GPU the same is done by index arithmetic on the device. `pixels` may be a shared
+    or memory-mapped array: it is only read.
+    """
+
+    def __init__(
+        self,
+        pixels: NDArray[np.uint8] | NDArray[np.float32],
+        labels: NDArray[np.int64],
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.device = torch.device(device)
+        self.image = pixels.ndim == 4
+        self.shape: tuple[int, ...] = (
+            (pixels.shape[3], pixels.shape[1], pixels.shape[2]) if self.image else pixels.shape[1:]
+        )
+        self.labels_host = np.asarray(labels)
+        self.labels = torch.from_numpy(self.labels_host).to(self.device)
+        self.pixels = pixels
+        self.on_device: torch.Tensor | None = None
+        if self.device.type != "cpu":
+            self.on_device = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
+
+    @staticmethod
+    def layout(data: Dataset) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """Inputs in the order that batches are cut from: images (N, H, W, C), tables (N, D)."""
+        x = data.inputs
+        if x.ndim == 4:
+            x = x.permute(0, 2, 3, 1)
+        if x.dtype != torch.uint8:
+            x = x.float()
+        array: NDArray[np.uint8] | NDArray[np.float32] = x.contiguous().numpy()
+        return array
+
+    @classmethod
+    def of(cls, data: Dataset, device: torch.device | str = "cpu") -> Resident:
+        """The pool of a dataset."""
+        return cls(cls.layout(data), data.labels.numpy(), device)
+
+    def __len__(self) -> int:
+        return len(self.labels_host)
+
+    def batch(
+        self,
+        rows: IntArray,
+        scale: NDArray[np.float32],
+        shift: NDArray[np.float32],
+        *,
+        dy: IntArray | None = None,
+        dx: IntArray | None = None,
+        flip: NDArray[np.bool_] | None = None,
+    ) -> torch.Tensor:
+        """Normalised inputs of `rows`: (B, C, H, W) channels-last or (B, D), float32."""
+        rows = np.asarray(rows, dtype=np.int64)
+        if self.on_device is not None:
+            return self._on_device(rows, scale, shift, dy, dx, flip)
+        if not self.image:
+            return torch.from_numpy(self.pixels[rows] * scale + shift)
+        n = len(rows)
+        out = np.empty((n, *self.pixels.shape[1:]), dtype=np.float32)
+        gather_images(
+            self.pixels,
+            rows,
+            np.zeros(n, np.int64) if dy is None else np.ascontiguousarray(dy),
+            np.zeros(n, np.int64) if dx is None else np.ascontiguousarray(dx),
+            np.zeros(n, np.bool_) if flip is None else flip,
+            scale,
+            shift,
+            out,
+        )
+        return torch.from_numpy(out).permute(0, 3, 1, 2)
+
+    def _on_device(
+        self,
+        rows: IntArray,
+        scale: NDArray[np.float32],
+        shift: NDArray[np.float32],
+        dy: IntArray | None,
+        dx: IntArray | None,
+        flip: NDArray[np.bool_] | None,
+    ) -> torch.Tensor:
+        assert self.on_device is not None
+
+        def there(a: NDArray[np.generic] | None) -> torch.Tensor | None:
+            return None if a is None else torch.from_numpy(np.ascontiguousarray(a)).to(self.device)
+
+        at, s, b = there(rows), there(scale), there(shift)
+        assert at is not None
+        assert s is not None
+        assert b is not None
+        if not self.image:
+            return self.on_device[at] * s + b
+        return cut(self.on_device, at, s, b, there(dy), there(dx), there(flip))
+
+
+def cut(
+    pixels: torch.Tensor,
+    rows: torch.Tensor,
+    scale: torch.Tensor,
+    shift: torch.Tensor,
+    dy: torch.Tensor | None,
+    dx: torch.Tensor | None,
+    flip: torch.Tensor | None,
+) -> torch.Tensor:
+    """The kernel's rule in tensor operations, for devices: (N, H, W, C) -> (B, C, H, W)."""
+    if dy is None and dx is None and flip is None:
+        return (pixels[rows].float() * scale + shift).permute(0, 3, 1, 2)
+    height, width = pixels.shape[1:3]
+    r = torch.arange(height, device=pixels.device)[None, :]
+    c = torch.arange(width, device=pixels.device)[None, :]
+    from_r = r + (dy[:, None] if dy is not None else 0)
+    from_c = c + (dx[:, None] if dx is not None else 0)
+    from_r, from_c = from_r.expand(len(rows), -1), from_c.expand(len(rows), -1)
+    inside = ((from_r >= 0) & (from_r < height))[:, :, None] & (
+        (from_c >= 0) & (from_c < width)
+    )[:, None, :]
+    if flip is not None:
+        from_c = torch.where(flip[:, None], width - 1 - from_c, from_c)
+    x = pixels[
+        rows[:, None, None], from_r.clamp(0, height - 1)[:, :, None],
+        from_c.clamp(0, width - 1)[:, None, :],
+    ]  # fmt: skip
+    x = x.float() * inside[..., None]
+    return (x * scale + shift).permute(0, 3, 1, 2)

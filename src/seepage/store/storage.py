@@ -1,0 +1,172 @@
+"""Where a run folder lies: a local folder or object storage, one interface for both.
+
+Everything goes through Zarr's own stores. On a local disk a key is written to a temporary file,
+synced, renamed over the old one and the folder synced, so that after a crash or power loss every
+key holds either what was there before or the whole new value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from zarr.abc.store import Store
+from zarr.core.buffer import Buffer, default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import FsspecStore, LocalStore
+
+from seepage.errors import CorruptStore, InputError
+
+__all__ = ["DurableStore", "Storage"]
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _make_folders(folder: Path) -> None:
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for new in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            new.mkdir()
+        _sync_folder(new.parent)
+
+
+def _put_durably(path: Path, value: Buffer) -> None:
+    _make_folders(path.parent)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with partial.open("wb") as f:
+            f.write(value.as_buffer_like())
+            f.flush()
+            os.fsync(f.fileno())
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+class DurableStore(LocalStore):
+    """Zarr's local store whose writes survive power loss: write, sync, rename, sync."""
+
+    async def _set(self, key: str, value: Buffer, exclusive: bool = False) -> None:
+        if not self._is_open:
+            await self._open()
+        self._check_writable()
+        await asyncio.to_thread(_put_durably, self.root / key, value)
+
+    def set_sync(self, key: str, value: Buffer) -> None:
+        self._ensure_open_sync()
+        self._check_writable()
+        _put_durably(self.root / key, value)
+
+
+class Storage:
+    """Bytes and checked JSON under string keys, at a local path or an `s3://` address."""
+
+    def __init__(self, where: str | os.PathLike[str], *, write: bool = False) -> None:
+        self.where = os.fspath(where)
+        self.local = Path(self.where) if "://" not in self.where else None
+        self.write = write
+        self.store: Store = self._open(write)
+
+    def _open(self, write: bool) -> Store:
+        if self.local is not None:
+            if write:
+                try:
+                    _make_folders(self.local)
+                except OSError as e:
+                    raise InputError(
+                        f"{self.where}: expected a folder that can be written, got "
+                        f"{e.strerror or e}; choose another place"
+                    ) from None
+                if not os.access(self.local, os.W_OK):
+                    raise InputError(
+                        f"{self.where}: expected write permission, got none; choose another place"
+                    )
+            elif not self.local.is_dir():
+                raise InputError(
+                    f"{self.where}: expected a run folder, found none; "
+                    "train one with `seepage audit` or check the path"
+                )
+            return DurableStore(self.local, read_only=not write)
+        try:
+            import fsspec
+
+            protocol = self.where.split("://", 1)[0]
+            fsspec.get_filesystem_class(protocol)
+        except (ImportError, ValueError) as e:
+            raise InputError(
+                f"{self.where}: expected an address whose driver is installed, got {e}; "
+                "for S3 install seepage[s3]"
+            ) from None
+        options: dict[str, Any] = {}
+        endpoint = os.environ.get("AWS_ENDPOINT_URL")
+        if protocol == "s3" and endpoint:
+            options = {"endpoint_url": endpoint}
+        return FsspecStore.from_url(self.where, storage_options=options, read_only=not write)
+
+    def get(self, key: str) -> bytes | None:
+        """Bytes under `key`, or None when it is absent."""
+        found = sync(self.store.get(key, default_buffer_prototype()))
+        return None if found is None else found.to_bytes()
+
+    def put(self, key: str, value: bytes) -> None:
+        """Write `key` whole: a reader sees the old value or the new one, never a part."""
+        sync(self.store.set(key, default_buffer_prototype().buffer.from_bytes(value)))
+
+    def delete(self, key: str) -> None:
+        """Remove `key`; absent keys are no error."""
+        sync(self.store.delete(key))
+
+    def exists(self, key: str) -> bool:
+        """Whether `key` holds a value."""
+        return sync(self.store.exists(key))
+
+    def keys(self, prefix: str) -> list[str]:
+        """All keys under `prefix`, sorted, temporary files left out."""
+
+        async def collect() -> list[str]:
+            return [k async for k in self.store.list_prefix(prefix)]
+
+        return sorted(k for k in sync(collect()) if not k.endswith(".partial"))
+
+    def put_json(self, key: str, value: Any) -> None:
+        """JSON beside the SHA-256 of its text, so that a changed byte is noticed."""
+        text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False)
+        envelope = {"sha256": hashlib.sha256(text.encode()).hexdigest(), "content": value}
+        self.put(key, json.dumps(envelope, sort_keys=True, indent=1).encode())
+
+    def get_json(self, key: str) -> Any:
+        """What `put_json` wrote, or None; CorruptStore when its digest does not hold."""
+        raw = self.get(key)
+        if raw is None:
+            return None
+        try:
+            envelope = json.loads(raw)
+            content = envelope["content"]
+            text = json.dumps(content, sort_keys=True, indent=1)
+            held = hashlib.sha256(text.encode()).hexdigest() == envelope["sha256"]
+        except (ValueError, KeyError, TypeError):
+            held, content = False, None
+        if not held:
+            raise CorruptStore(
+                f"{self.where}/{key}: its bytes are not those that were written; "
+                "run `seepage repair` on this folder"
+            )
+        return content
