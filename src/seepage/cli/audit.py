@@ -1,0 +1,149 @@
+"""`audit`, `train`, `attack`, `report`: the main job and its parts."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from seepage.cli import app
+from seepage.cli.build import chosen_attacks, make, run_fleet
+from seepage.cli.config import read_config
+from seepage.cli.console import FleetBar, console, errors
+from seepage.errors import InputError
+
+ConfigFile = Annotated[
+    Path | None, typer.Argument(help="TOML configuration; without one, digits with defaults.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", help="Override a field: `--set recipe.epochs=40`. Repeatable."),
+]
+Out = Annotated[str | None, typer.Option("--out", "-o", help="Run folder or s3:// address.")]
+Shard = Annotated[
+    str | None, typer.Option(help="Only part of the runs, for job arrays: `--shard 3/16`.")
+]
+
+
+def parse_shard(text: str | None) -> tuple[int, int] | None:
+    """ "3/16" -> (3, 16)."""
+    if text is None:
+        return None
+    a, slash, b = text.partition("/")
+    if not (slash and a.isdigit() and b.isdigit() and 1 <= int(a) <= int(b)):
+        raise InputError(f"--shard: expected i/n with 1 <= i <= n such as 3/16, got {text!r}")
+    return int(a), int(b)
+
+
+def _overrides(given: list[str] | None, out: str | None) -> list[str]:
+    return [*(given or []), *([f"out={out}"] if out else [])]
+
+
+@app.command()
+def audit(
+    config: ConfigFile = None,
+    out: Out = None,
+    report: Annotated[str | None, typer.Option(help="Where the HTML report goes.")] = None,
+    override: Overrides = None,
+    shard: Shard = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what it would cost, train nothing.")
+    ] = False,
+) -> None:
+    """Train the fleet, run every attack and write the report: the main job.
+
+    Runs that are there already are kept; after an interruption the same command goes on.
+
+    Examples:
+
+        seepage audit
+
+        seepage audit fashion.toml --set plan.models=64 --out runs/fashion
+
+        seepage audit fashion.toml --dry-run
+    """
+    began = time.perf_counter()
+    wanted = make(read_config(config, _overrides(override, out)))
+    if dry_run:
+        from seepage.cli.cost import print_cost
+
+        print_cost(wanted)
+        return
+    run = run_fleet(wanted, FleetBar(), parse_shard(shard))
+    if len(run.models) + len(run.failed) < wanted.plan.models:
+        errors.print(
+            f"{run.path}: {len(run.models)} of {wanted.plan.models} runs are done; "
+            "the report is written when all are"
+        )
+        return
+    place = Path(report or wanted.config.report or "report.html")
+    if not (report or wanted.config.report) and "://" not in run.path:
+        place = Path(run.path) / "report.html"
+    _report(run, place, wanted.attacks)
+    errors.print(f"audit took {time.perf_counter() - began:.1f} s")
+
+
+@app.command("train")
+def train_command(
+    config: ConfigFile = None, out: Out = None, override: Overrides = None, shard: Shard = None
+) -> None:
+    """Train the fleet only: fill the run folder with signals.
+
+    Example: `seepage train fashion.toml --shard 3/16`
+    """
+    run = run_fleet(
+        make(read_config(config, _overrides(override, out))), FleetBar(), parse_shard(shard)
+    )
+    console.print(str(run))
+
+
+RunFolder = Annotated[str, typer.Argument(help="A run folder, or an s3:// address.")]
+
+
+@app.command()
+def attack(
+    run: RunFolder,
+    name: Annotated[
+        list[str] | None, typer.Option("--attack", "-a", help="Only these attacks. Repeatable.")
+    ] = None,
+) -> None:
+    """Run attacks on the stored signals and print how well each tells members apart.
+
+    Example: `seepage attack runs/digits -a lira -a rmia`
+    """
+    from seepage.report.findings import collect
+    from seepage.store import open_run
+
+    opened = open_run(run)
+    chosen = chosen_attacks(name, name[0] if name else "lira")
+    console.print(attack_table(collect(opened, attacks=chosen, plane=False)))
+
+
+def attack_table(findings: Any) -> Table:
+    """One row per attack: AUC and TPR at low FPR, with intervals and realised FPR."""
+    raise InputError("x")
+
+
+@app.command("report")
+def report_command(
+    run: RunFolder,
+    path: Annotated[Path, typer.Argument(help="The HTML file to write.")] = Path("report.html"),
+) -> None:
+    """Write the report of a run folder again, with today's attacks.
+
+    Example: `seepage report runs/digits report.html`
+    """
+    from seepage.store import open_run
+
+    _report(open_run(run), path, None)
+
+
+def _report(run: Any, path: Path, attacks: Any) -> None:
+    from seepage.report import write_report
+
+    with errors.status("scoring"):
+        written = write_report(run, path, attacks=attacks)
+    console.print(f"report: {written}")

@@ -1,0 +1,5 @@
+"""The verbs of the command line; importing this module registers them."""
+
+from __future__ import annotations
+
+from seepage.cli import audit, care  # noqa: F401

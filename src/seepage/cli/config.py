@@ -1,0 +1,177 @@
+"""The configuration of an audit: TOML in, checked values out, before anything is trained."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from seepage.errors import InputError, nearest
+from seepage.fleet.recipe import first_problem
+
+__all__ = ["AuditConfig", "read_config"]
+
+
+class Part(BaseModel):
+    """A table of the configuration: unknown fields are errors, values never change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(Part):
+    """[data]: which pool. `name` is a dataset's name or a path; see docs/data.md."""
+
+    name: str = "digits"
+    root: str | None = None
+    part: Literal["train", "test", "both"] = "train"
+    limit: int | None = Field(None, ge=2)
+    seed: int = Field(0, ge=0)
+    download: bool = False
+    label: str | None = None
+    test: str | None = None
+    columns: list[str] | None = None
+    id_column: str | None = None
+    drop: list[str] = []
+    categorical: list[str] = []
+    missing: Literal["refuse", "indicator"] | None = None
+    size: int | tuple[int, int] | None = None
+    label_noise: float = Field(0.0, ge=0, le=1)
+
+
+class CanaryConfig(Part):
+    """[plan.canaries]: how many samples of each kind are planted to be found."""
+
+    mislabelled: int = Field(0, ge=0)
+    blank: int = Field(0, ge=0)
+    duplicated: int = Field(0, ge=0)
+
+
+class PlanConfig(Part):
+    """[plan]: who trains on what."""
+
+    kind: Literal["half_split", "leave_out"] = "half_split"
+    models: int = Field(32, ge=2, le=100_000)
+    seed: int = Field(0, ge=0)
+    canaries: CanaryConfig = CanaryConfig()
+
+
+class ModelConfig(Part):
+    """[model]: a reference network by name with its options, or "package.module:factory"."""
+
+    name: str = "mlp"
+    options: dict[str, Any] = {}
+
+
+class RecordConfig(Part):
+    """[record]: when to look and what to write down."""
+
+    checkpoints: Literal["log", "every"] | int | list[float] = "log"
+    views: list[str] = ["identity"]
+    logits: bool = False
+    keep: Literal["none", "final", "all"] = "final"
+
+
+class FleetConfig(Part):
+    """[fleet]: how the runs are spread over this machine or many."""
+
+    workers: int | None = Field(None, ge=1)
+    threads: int = Field(1, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    backend: Literal["auto", "process", "stacked"] = "auto"
+    executor: Literal["local", "ray"] = "local"
+    address: str | None = None
+    save_every: float = Field(30.0, ge=0)
+
+
+class AttackConfig(Part):
+    """[attacks]: which attacks judge; all of the table by default."""
+
+    names: list[str] | None = None
+    main: str = "lira"
+
+
+class DefenseConfig(Part):
+    """[defense]: a defence by name with its options."""
+
+    name: str = "none"
+    options: dict[str, Any] = {}
+
+
+class AuditConfig(Part):
+    """One audit: data, plan, model, recipe, what is recorded, who attacks, where it goes."""
+
+    out: str = "runs/audit"
+    report: str | None = None
+    data: DataConfig = DataConfig()
+    plan: PlanConfig = PlanConfig()
+    model: ModelConfig = ModelConfig()
+    recipe: dict[str, Any] = {}
+    record: RecordConfig = RecordConfig()
+    fleet: FleetConfig = FleetConfig()
+    attacks: AttackConfig = AttackConfig()
+    defense: DefenseConfig = DefenseConfig()
+
+
+def _value(text: str) -> Any:
+    """A value of `--set`: JSON or TOML if it is, else the text itself."""
+    for parse in (json.loads, lambda t: tomllib.loads(f"v = {t}")["v"]):
+        try:
+            return parse(text)
+        except ValueError:
+            continue
+    return text
+
+
+def read_config(path: Path | None, overrides: Sequence[str] = ()) -> AuditConfig:
+    """Read and check a configuration; `overrides` are "table.field=value".
+
+    Raises InputError naming the file, the field, what was expected and what came.
+    """
+    content: dict[str, Any] = {}
+    if path is not None:
+        try:
+            content = tomllib.loads(path.read_text())
+        except FileNotFoundError:
+            raise InputError(
+                f"{path}: expected a configuration file, found none; check the path"
+            ) from None
+        except (OSError, UnicodeDecodeError) as e:
+            raise InputError(f"{path}: cannot be read ({e})") from None
+        except tomllib.TOMLDecodeError as e:
+            raise InputError(f"{path}: expected TOML, got {e}; correct that line") from None
+    for text in overrides:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise InputError(f"--set: expected table.field=value, got {text!r}")
+        at = content
+        *tables, field = name.split(".")
+        for table in tables:
+            at = at.setdefault(table, {})
+            if not isinstance(at, dict):
+                raise InputError(f"--set: {name}: {table} is a value, not a table")
+        at[field] = _value(value)
+    try:
+        return AuditConfig(**content)
+    except pydantic.ValidationError as e:
+        raise _explain(e, str(path or "configuration")) from None
+
+
+def _explain(e: pydantic.ValidationError, where: str) -> InputError:
+    first = e.errors(include_url=False)[0]
+    if first["type"] != "extra_forbidden":
+        return first_problem(e, f"{where}: ")
+    fields: type[BaseModel] = AuditConfig
+    for part in first["loc"][:-1]:
+        inner = fields.model_fields[str(part)].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            break
+        fields = inner
+    name = ".".join(str(p) for p in first["loc"])
+    return InputError(
+        f"{where}: {name}: unknown field; {nearest(str(first['loc'][-1]), fields.model_fields)}"
+    )

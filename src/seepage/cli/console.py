@@ -1,0 +1,82 @@
+"""What a terminal sees: progress of a fleet, tables, one-line errors."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+__all__ = ["FleetBar", "console", "errors"]
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+class FleetBar:
+    """A bar for the whole fleet with the time left, and a line for every run that ends."""
+
+    def __init__(self) -> None:
+        self.bar: Progress | None = None
+        self.epochs: dict[int, float] = {}
+        self.per_run = 1.0
+        self.began = 0.0
+        self.ended = 0
+        self.total = 0
+
+    def start(self, rows: list[int], epochs: float) -> None:
+        """The fleet begins."""
+        self.per_run, self.total, self.began = epochs, len(rows), time.monotonic()
+        self.bar = Progress(
+            TextColumn("[bold]training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("runs · {task.fields[epochs]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(compact=True),
+            console=errors,
+        )
+        self.task = self.bar.add_task("fleet", total=float(len(rows)), epochs="")
+        self.bar.start()
+
+    def _show(self) -> None:
+        assert self.bar is not None
+        partial = sum(min(e / self.per_run, 1.0) for e in self.epochs.values())
+        self.bar.update(
+            self.task,
+            completed=round(self.ended + partial, 3),
+            epochs=f"{sum(self.epochs.values()) + self.ended * self.per_run:.0f} epochs",
+        )
+
+    def progress(self, row: int, epoch: float) -> None:
+        """A run has done so many epochs."""
+        self.epochs[row] = epoch
+        self._show()
+
+    def done(self, row: int, record: dict[str, Any]) -> None:
+        """A line for a run that ended."""
+        self.epochs.pop(row, None)
+        self.ended += 1
+        assert self.bar is not None
+        if record["status"] == "failed":
+            self.bar.console.print(f"run {row:4d}  [red]failed[/]: {escape(record['why'])}")
+        else:
+            last = record["accuracy"][-1] if record["accuracy"] else None
+            accuracy = f"  accuracy of members {last[0]:.3f}, others {last[1]:.3f}" if last else ""
+            self.bar.console.print(f"run {row:4d}  {record['seconds']:7.1f} s{accuracy}")
+        self._show()
+
+    def stop(self) -> None:
+        """The fleet is over."""
+        if self.bar is not None:
+            self.bar.stop()
