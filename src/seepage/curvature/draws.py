@@ -1,0 +1,68 @@
+"""Random directions that belong to a sample, not to the batch it happens to be evaluated in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seepage.errors import InputError
+
+__all__ = ["Draws", "key_from"]
+
+
+def key_from(generator: np.random.Generator | None, estimator: str) -> int:
+    """One draw from the caller's generator: the key of every sample's own stream."""
+    if generator is None:
+        raise InputError(
+            f"generator: {estimator} draws random directions and got no generator; "
+            "pass generator=np.random.default_rng(seed)"
+        )
+    return int(generator.integers(0, 2**63))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The streams of the samples at positions start, ..., start + count − 1.
+
+    Sample i draws from Philox with key (key, i), so its directions depend neither on the size of
+    the batch nor on a short last one.
+    """
+
+    key: int
+    start: int
+    count: int
+
+    def signs(self, probes: int, inputs: torch.Tensor) -> Signs:
+        """Rademacher directions: `probes` of them for each sample of `inputs` (B, ...)."""
+        size = inputs[0].numel()
+        words = -(-size // 64)
+        bits = np.empty((self.count, probes, words * 8), dtype=np.uint8)
+        for i in range(self.count):
+            raw = np.random.Philox(key=[self.key, self.start + i]).random_raw(probes * words)
+            bits[i] = raw.astype("<u8").view(np.uint8).reshape(probes, -1)
+        return Signs(bits, inputs)
+
+    def normals(self, probes: int, size: int) -> NDArray[np.float64]:
+        """Standard normal directions, (B, probes, size)."""
+        out = np.empty((self.count, probes, size))
+        for i in range(self.count):
+            stream = np.random.Generator(np.random.Philox(key=[self.key, self.start + i]))
+            out[i] = stream.standard_normal((probes, size))
+        return out
+
+
+@dataclass(frozen=True)
+class Signs:
+    """Packed ±1, unpacked one probe at a time into the shape, type and place of the inputs."""
+
+    bits: NDArray[np.uint8]
+    like: torch.Tensor
+
+    def __getitem__(self, probe: int) -> torch.Tensor:
+        size = self.like[0].numel()
+        ones = np.unpackbits(self.bits[:, probe], axis=1, count=size)
+        signs = torch.from_numpy(ones).to(self.like.device).to(self.like.dtype)
+        return signs.mul_(2).sub_(1).view(self.like.shape)

@@ -1,0 +1,191 @@
+"""One function for all estimators: check, batch to a memory budget, measure, gather."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import nn
+
+from seepage.curvature.draws import Draws, key_from
+from seepage.curvature.estimators import BlackBox, Estimator, Rows, WhiteBox
+from seepage.curvature.exact import ExactGaussNewton
+from seepage.curvature.kinks import curved_module, on_kink
+from seepage.curvature.result import Curvature, CurvatureWarning
+from seepage.curvature.target import Network, Probabilities, Target, network
+from seepage.errors import InputError
+
+__all__ = ["curvature"]
+
+_FIELDS = ("trace", "frobenius", "trace_error", "frobenius_error", "score")
+_LARGEST_BATCH = 256
+_SEEN_FOR_KINKS = 32
+
+
+def curvature(
+    model: nn.Module | Callable[[Any], Any],
+    inputs: torch.Tensor | NDArray[np.floating],
+    labels: torch.Tensor | ArrayLike,
+    estimator: Estimator = ExactGaussNewton(),  # noqa: B008  frozen
+    *,
+    batch: int | None = None,
+    memory: int = 2**30,
+    generator: np.random.Generator | None = None,
+) -> Curvature:
+    """Curvature of the cross-entropy at every input, H = ∇²ₓ ℓ(model(x), y), per sample.
+
+    model: a torch module in eval mode, (B, ...) -> logits (B, K); or, for `ZerothOrder` alone,
+    any function (B, ...) -> probabilities (B, K), given what `inputs` is (an array or a tensor):
+    a black box behind an API. inputs: floating point, (N, ...), as the model is given them.
+    labels: integers (N,). batch: samples at a time; by default as many as fit into `memory`
+    bytes, at most 256. generator: for estimators that draw directions; one number is drawn from
+    it, and sample i has its own stream, so results depend neither on the batch nor on a short
+    last one (but on the position of the sample).
+
+    The loss of a sample is its own, never an average over the batch. Parameters, their
+    `requires_grad`, the buffers and the caller's inputs are left as they were.
+
+    Warns (`CurvatureWarning`) when the Gauss-Newton matrix is not the Hessian, naming the module,
+    and when inputs lie on kinks of the loss and the estimator takes differences across them.
+    Raises InputError for modules in training mode, forward passes with effects or randomness,
+    samples coupled within a batch, integer or non-finite inputs, models without a gradient given
+    to a white-box estimator, and labels that do not fit.
+
+    >>> import numpy as np, torch
+    >>> model = torch.nn.Linear(3, 2, bias=False).requires_grad_(False)
+    >>> _ = model.weight.copy_(torch.tensor([[1.0, 0.0, 2.0], [0.0, 0.0, 0.0]]))
+    >>> result = curvature(model, np.zeros((1, 3), np.float32), [0])
+    >>> result.trace, result.frobenius              # p(1 − p) ‖w₀ − w₁‖² = 5/4
+    (array([1.25]), array([1.25]))
+    """
+    x, y = _inputs(inputs), _labels(labels, len(inputs))
+    if batch is not None and batch < 1:
+        raise InputError(f"batch: expected at least 1, got {batch}")
+    key = key_from(generator, type(estimator).__name__) if estimator.random else 0
+    with ExitStack() as stack:
+        target: Target
+        if isinstance(model, nn.Module):
+            target = network(model, estimator.dtype)
+            stack.enter_context(target.unchanged())
+            stack.enter_context(target.at_rest())
+            dtype, device = target.dtype, target.device
+            batch = batch or _prepare(target, x, y, estimator, memory)
+        else:
+            dtype, device = estimator.dtype or x.dtype, x.device
+            target = _black_box(model, inputs, estimator)
+            batch = batch or _LARGEST_BATCH
+        rows = [
+            _measure(estimator, target, x[i : i + batch].to(device, dtype),
+                     y[i : i + batch].to(device), Draws(key, i, min(batch, len(x) - i)))
+            for i in range(0, len(x), batch)
+        ]  # fmt: skip
+    gathered = {name: np.concatenate([r[name] for r in rows]) for name in rows[0]}
+    fields = {name: gathered.pop(name, None) for name in _FIELDS}
+    assert fields["score"] is not None
+    return Curvature(
+        **fields,  # type: ignore[arg-type]
+        unit=estimator.unit,
+        score_unit=estimator.score_unit,
+        estimates=estimator.estimates,
+        passes=estimator.passes,
+        extra=gathered,
+    )
+
+
+def _measure(
+    estimator: Estimator, target: Target, x: torch.Tensor, y: torch.Tensor, draws: Draws
+) -> dict[str, NDArray[np.float64]]:
+    rows: Rows
+    if isinstance(estimator, WhiteBox):
+        assert isinstance(target, Network)
+        rows = estimator.measure(target, x, y, draws)
+    else:
+        assert isinstance(estimator, BlackBox)
+        rows = estimator.measure(target, x, y, draws)
+    return {name: r.double().cpu().numpy() for name, r in rows.items()}
+
+
+def _prepare(
+    target: Network, x: torch.Tensor, y: torch.Tensor, estimator: Estimator, memory: int
+) -> int:
+    """Checks the model, warns of what the estimate is not, and chooses the batch."""
+    white = isinstance(estimator, WhiteBox)
+    first = x[:_SEEN_FOR_KINKS].to(target.device, target.dtype)
+    classes = target.check(first, differentiable=white)
+    if int(y.max()) >= classes:
+        raise InputError(
+            f"labels: expected values in 0..{classes - 1} as the model has logits, "
+            f"got {int(y.max())}; check the class list"
+        )
+    if isinstance(estimator, ExactGaussNewton):
+        name = curved_module(target, first[:2])
+        if name is not None:
+            what = target.module.get_submodule(name)
+            warnings.warn(
+                f"model: {type(what).__name__} {name!r} is not piecewise linear, so the "
+                "Gauss-Newton matrix is not the Hessian; use Hutchinson() for the Hessian",
+                CurvatureWarning,
+                stacklevel=3,
+            )
+    if estimator.needs_smoothness:
+        hit = int(on_kink(target, first).sum())
+        if hit:
+            warnings.warn(
+                f"inputs: {hit} of the first {len(first)} lie on a kink of the loss (ties in a "
+                "max-pool, as on a constant background), where differences grow like 1/h and the "
+                "trace is wrong; use ExactGaussNewton() or Hutchinson()",
+                CurvatureWarning,
+                stacklevel=3,
+            )
+    sample = target.saved_bytes(first)
+    if isinstance(estimator, WhiteBox):
+        sample = estimator.bytes_per_sample(
+            sample, x[0].numel(), classes, torch.finfo(target.dtype).bits // 8
+        )
+    return max(1, min(_LARGEST_BATCH, memory // sample))
+
+
+def _black_box(model: Callable[[Any], Any], inputs: object, estimator: Estimator) -> Target:
+    if not isinstance(estimator, BlackBox):
+        raise InputError(
+            f"model: {type(estimator).__name__} needs a torch module and its gradients, got "
+            f"{type(model).__name__}; use ZerothOrder() for a function of probabilities"
+        )
+    if not callable(model):
+        raise InputError(
+            f"model: expected a torch module or a function, got {type(model).__name__}"
+        )
+    return Probabilities(model, numpy=isinstance(inputs, np.ndarray))
+
+
+def _inputs(inputs: torch.Tensor | NDArray[np.floating]) -> torch.Tensor:
+    x = torch.as_tensor(inputs)
+    if not x.is_floating_point():
+        raise InputError(
+            f"inputs: expected floating point, got {x.dtype}; curvature is per unit of what the "
+            "model is given, so pass the normalised inputs"
+        )
+    if x.ndim < 2 or 0 in x.shape:
+        raise InputError(f"inputs: expected shape (samples, ...), got {tuple(x.shape)}")
+    finite = torch.isfinite(x).flatten(1).all(1)
+    if not bool(finite.all()):
+        row = int((~finite).nonzero()[0, 0])
+        raise InputError(f"inputs: expected finite values, got NaN or infinity in row {row}")
+    return x.detach()
+
+
+def _labels(labels: torch.Tensor | ArrayLike, count: int) -> torch.Tensor:
+    y = torch.as_tensor(labels if isinstance(labels, torch.Tensor) else np.asarray(labels))
+    if y.is_floating_point() or y.dtype == torch.bool or y.shape != (count,):
+        raise InputError(
+            f"labels: expected integers of shape ({count},), got {y.dtype} of shape "
+            f"{tuple(y.shape)}"
+        )
+    if int(y.min()) < 0:
+        raise InputError(f"labels: expected values from 0, got {int(y.min())}")
+    return y.long()
