@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -223,6 +225,25 @@ def test_models_that_write_into_their_input_are_measured_right() -> None:
     np.testing.assert_allclose(
         curvature(model, x, Y).trace, curvature(model.layer, x / 2, Y).trace / 4, rtol=1e-5
     )
+
+
+class Viewing(nn.Module):
+    """Flattens by view, which channels-last maps do not allow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(2, 4, 3), nn.Linear(36, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.conv(x).relu().view(len(x), -1))
+
+
+def test_the_layout_of_images_changes_nothing() -> None:
+    model, x = Viewing().eval(), inputs(6, 2, 5, 5)
+    free = nn.Sequential(model.conv, nn.ReLU(), nn.Flatten(), model.head)
+    want = curvature(copy.deepcopy(free).double(), x.double(), Y).trace
+    np.testing.assert_allclose(curvature(model, x, Y).trace, want, rtol=1e-4)
+    np.testing.assert_allclose(curvature(free, x, Y).trace, want, rtol=1e-4)
 
 
 def test_measured_inside_no_grad_autocast_and_inference_mode() -> None:

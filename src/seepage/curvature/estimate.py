@@ -70,11 +70,12 @@ def curvature(
     with ExitStack() as stack:
         target: Target
         if isinstance(model, nn.Module):
-            target = network(model, estimator.dtype)
-            stack.enter_context(target.unchanged())
-            stack.enter_context(target.at_rest())
-            dtype, device = target.dtype, target.device
-            batch = batch or _prepare(target, x, y, estimator, memory)
+            own = network(model, estimator.dtype)
+            stack.enter_context(own.unchanged())
+            stack.enter_context(own.at_rest())
+            dtype, device = own.dtype, own.device
+            target, fitting = _prepare(own, x, y, estimator, memory)
+            batch = batch or fitting
         else:
             dtype, device = estimator.dtype or x.dtype, x.device
             target = _black_box(model, inputs, estimator)
@@ -112,8 +113,8 @@ def _measure(
 
 def _prepare(
     target: Network, x: torch.Tensor, y: torch.Tensor, estimator: Estimator, memory: int
-) -> int:
-    """Checks the model, warns of what the estimate is not, and chooses the batch."""
+) -> tuple[Network, int]:
+    """Checks the model, warns of what the estimate is not, and chooses layout and batch."""
     white = isinstance(estimator, WhiteBox)
     first = x[:_SEEN_FOR_KINKS].to(target.device, target.dtype)
     classes = target.check(first, differentiable=white)
@@ -147,7 +148,7 @@ def _prepare(
         sample = estimator.bytes_per_sample(
             sample, x[0].numel(), classes, torch.finfo(target.dtype).bits // 8
         )
-    return max(1, min(_LARGEST_BATCH, memory // sample))
+    return target.faster(first), max(1, min(_LARGEST_BATCH, memory // sample))
 
 
 def _black_box(model: Callable[[Any], Any], inputs: object, estimator: Estimator) -> Target:

@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -38,11 +38,30 @@ class Network(Target):
     module: nn.Module
     device: torch.device
     dtype: torch.dtype
+    channels_last: bool = False
 
     def logits(self, inputs: torch.Tensor) -> torch.Tensor:
         """Logits (B, K); the module gets a copy, so a module that writes into its input may."""
-        out: torch.Tensor = self.module(inputs.clone())
+        layout = torch.channels_last if self.channels_last else torch.preserve_format
+        out: torch.Tensor = self.module(inputs.clone(memory_format=layout))
         return out
+
+    def faster(self, inputs: torch.Tensor) -> Network:
+        """With images laid out channels last where the module takes them so (view() may not).
+
+        On convolutions in float32 a third cheaper; the values differ by rounding.
+        """
+        images = inputs.ndim == 4 and self.dtype == torch.float32
+        if not images or not any(isinstance(m, nn.Conv2d) for m in self.module.modules()):
+            return self
+        other = replace(self, channels_last=True)
+        trial = inputs[:TRIAL]
+        with torch.no_grad():
+            try:
+                same = _close(other.logits(trial), self.logits(trial))
+            except RuntimeError:
+                return self
+        return other if same else self
 
     def losses(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return nn.functional.cross_entropy(self.logits(inputs), labels, reduction="none")
