@@ -1,0 +1,295 @@
+"""What a report says, as numbers only: one `Findings` feeds the tables, JSON, HTML and gates."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seepage.metrics import Estimate
+
+__all__ = [
+    "AtFpr",
+    "AttackFinding",
+    "Blind",
+    "Exposure",
+    "Findings",
+    "Group",
+    "Paths",
+    "Risk",
+    "Utility",
+    "plain",
+]
+
+F64 = NDArray[np.float64]
+Counts = NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class Utility:
+    """Share of right answers at each checkpoint, mean over models, with intervals: all (T,)."""
+
+    member: F64
+    member_low: F64
+    member_high: F64
+    other: F64
+    other_low: F64
+    other_high: F64
+
+
+@dataclass(frozen=True)
+class AtFpr:
+    """True-positive rate at one demanded false-positive rate.
+
+    `realised` is the false-positive rate that the threshold really has. `resolved` is False when
+    there are too few non-members for this rate to be more than zero false positives; the value is
+    then the true-positive rate at zero false positives.
+    """
+
+    fpr: float
+    tpr: Estimate
+    realised: float
+    resolved: bool
+
+
+@dataclass(frozen=True, eq=False)
+class AttackFinding:
+    """One attack at the last checkpoint.
+
+    auc: mean over targets. per_target: TPR at low FPR within each target, mean over targets.
+    pooled: the scores of all targets under one threshold. null_auc: under permuted membership.
+    roc_fpr, roc_tpr: the pooled curve, thinned. separation (N,): for each sample the probability
+    that a run trained on it scores above one that was not (ties count half).
+    """
+
+    name: str
+    title: str
+    auc: Estimate
+    null_auc: float
+    per_target: tuple[AtFpr, ...]
+    pooled: tuple[AtFpr, ...]
+    roc_fpr: F64
+    roc_tpr: F64
+    separation: F64
+
+
+@dataclass(frozen=True)
+class Blind:
+    """An attack that never sees a model; `auc` is None when it could not be run."""
+
+    auc: Estimate | None
+    note: str
+
+
+@dataclass(frozen=True)
+class Risk:
+    """The main attack at every checkpoint, all (T,): AUC, its interval, its null band.
+
+    tpr: pooled true-positive rate at `fpr`; null_* come from permuted membership.
+    """
+
+    auc: F64
+    low: F64
+    high: F64
+    null: F64
+    null_low: F64
+    null_high: F64
+    fpr: float
+    tpr: F64
+    null_tpr: F64
+    permutations: int
+
+
+@dataclass(frozen=True, eq=False)
+class Paths:
+    """Every sample's way through the plane, as counts: TPR = tp / n_in, FPR = fp / n_out.
+
+    tp, fp (T, N) uint16: how many targets called the sample a member, when it was one and when it
+    was not; n_in, n_out (N,). null_tp, null_fp: the same under permuted membership.
+    """
+
+    tp: Counts
+    fp: Counts
+    n_in: Counts
+    n_out: Counts
+    null_tp: Counts
+    null_fp: Counts
+
+    def rates(self, null: bool = False) -> tuple[F64, F64]:
+        """(fpr, tpr), each (T, N) float64; NaN where a sample was never on that side."""
+        tp, fp = (self.null_tp, self.null_fp) if null else (self.tp, self.fp)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return fp / self.n_out.astype(np.float64), tp / self.n_in.astype(np.float64)
+
+    def advantage(self, null: bool = False) -> F64:
+        """TPR − FPR, (T, N); NaN where undefined."""
+        fpr, tpr = self.rates(null)
+        return tpr - fpr
+
+
+@dataclass(frozen=True, eq=False)
+class Exposure:
+    """Which samples can be named as exposed, with the number of false names controlled.
+
+    p (N,): exact rank test at the last checkpoint, see `seepage.report.exposure.rank_test`; q (N,):
+    after Benjamini-Hochberg; exposed (N,) = q <= level; order (N,): exposed ones first, by
+    advantage; since (N,): position of the first checkpoint from which the last one's cut-off is
+    passed for good, or −1. count (T,): how many samples pass at each checkpoint; null_count (T,):
+    how many pass the same cut-off under permuted membership, where every one is false, mean over
+    redraws. high_count, null_high_count (T,): the same for an advantage of at least ½. least: the
+    smallest p that this plan can give at all.
+    """
+
+    p: F64
+    q: F64
+    exposed: NDArray[np.bool_]
+    order: NDArray[np.int64]
+    since: NDArray[np.int64]
+    level: float
+    count: NDArray[np.int64]
+    null_count: F64
+    high_count: NDArray[np.int64]
+    null_high_count: F64
+    least: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """One class: how many samples, mean advantage, its null, and how many are exposed."""
+
+    name: str
+    samples: int
+    advantage: float
+    null: float
+    exposed: int
+    accuracy_in: float
+    accuracy_out: float
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """Everything that the report of one run says. Axes: checkpoints T, samples N."""
+
+    title: str
+    dataset: str
+    path: str
+    models: int
+    samples: int
+    checkpoints: F64
+    main: str
+    rule: str
+    ids: NDArray[np.str_]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    utility: Utility | None
+    blind: Blind
+    attacks: tuple[AttackFinding, ...]
+    skipped: Mapping[str, str]
+    risk: Risk
+    paths: Paths
+    exposure: Exposure
+    groups: tuple[Group, ...]
+    accuracy_in: F64
+    accuracy_out: F64
+    score_in: F64
+    score_out: F64
+    half_width: float
+    failed: Mapping[int, str]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def lead(self) -> AttackFinding:
+        """The finding of the main attack."""
+        return next(a for a in self.attacks if a.name == self.main)
+
+    @property
+    def leaks(self) -> bool:
+        """Whether the main attack's AUC lies above both chance and the null band."""
+        return bool(self.lead.auc.low > 0.5 and self.lead.auc.mean > self.risk.null_high[-1])
+
+    @property
+    def onset(self) -> int | None:
+        """First checkpoint from which the AUC's interval stays above chance and the null band."""
+        above = (self.risk.low > 0.5) & (self.risk.auc > self.risk.null_high)
+        if not above[-1]:
+            return None
+        below = np.flatnonzero(~above)
+        return int(below[-1]) + 1 if below.size else 0
+
+    @property
+    def halfway(self) -> int | None:
+        """First checkpoint at which the AUC's excess over its null is half the last one's."""
+        if not self.leaks:
+            return None
+        excess = self.risk.auc - self.risk.null
+        return int(np.flatnonzero(excess >= excess[-1] / 2)[0])
+
+    @property
+    def peak(self) -> int:
+        """Checkpoint of the largest AUC."""
+        return int(np.argmax(self.risk.auc))
+
+    def summary(self) -> dict[str, Any]:
+        """What goes into the JSON file: everything but the per-sample arrays."""
+        e = self.exposure
+        return {
+            "format": "seepage.report/1",
+            "title": self.title,
+            "dataset": self.dataset,
+            "run": self.path,
+            "models": self.models,
+            "samples": self.samples,
+            "checkpoints": plain(self.checkpoints),
+            "main_attack": self.main,
+            "decision_rule": self.rule,
+            "leaks": self.leaks,
+            "utility": plain(self.utility),
+            "blind_baseline": plain(self.blind),
+            "attacks": [
+                {k: v for k, v in plain(a).items() if k not in ("separation",)}
+                for a in self.attacks
+            ],
+            "skipped_attacks": dict(self.skipped),
+            "risk_over_training": plain(self.risk),
+            "exposed": {
+                "level": e.level,
+                "count": int(e.exposed.sum()),
+                "count_per_checkpoint": plain(e.count),
+                "null_count_per_checkpoint": plain(e.null_count),
+                "high_count_per_checkpoint": plain(e.high_count),
+                "null_high_count_per_checkpoint": plain(e.null_high_count),
+                "smallest_p_possible": plain(e.least),
+                "most_exposed": [str(self.ids[i]) for i in e.order[:50]],
+            },
+            "groups": [plain(g) for g in self.groups],
+            "half_width_of_a_samples_rate": plain(self.half_width),
+            "failed_runs": {str(k): v for k, v in self.failed.items()},
+            "provenance": plain(self.provenance),
+        }
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON types; a number that is not finite becomes None.
+
+    >>> plain({"auc": np.float64(0.5), "low": float("nan")})
+    {'auc': 0.5, 'low': None}
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return str(value)

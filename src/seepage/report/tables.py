@@ -1,0 +1,125 @@
+"""The report's numbers as files: Parquet per sample and per path, JSON for the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from seepage.errors import InputError
+from seepage.metrics import clopper_pearson
+from seepage.report.findings import Findings
+
+__all__ = ["beside", "paths_table", "replacing", "samples_table", "write_tables"]
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file that takes `path`'s place when the block ends well, and else vanishes.
+
+    Raises InputError when the folder cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        try:
+            yield draft
+            os.replace(draft, path)
+        except OSError as error:
+            raise InputError(
+                f"{path}: expected a place that can be written, got {error.strerror}; "
+                "choose another folder"
+            ) from None
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def beside(path: Path) -> tuple[Path, Path, Path]:
+    """Where the tables of a report at `path` lie: JSON, samples, paths.
+
+    >>> [p.name for p in beside(Path("out/report.html"))]
+    ['report.json', 'report.samples.parquet', 'report.paths.parquet']
+    """
+    stem = path.with_suffix("")
+    names = (".json", ".samples.parquet", ".paths.parquet")
+    json_at, samples, paths = (stem.with_name(stem.name + n) for n in names)
+    return json_at, samples, paths
+
+
+def samples_table(f: Findings) -> pa.Table:
+    """One row per sample at the last checkpoint: counts, rates, 95 % intervals, evidence."""
+    p, e = f.paths, f.exposure
+    fpr, tpr = p.rates()
+    tpr_low, tpr_high = clopper_pearson(p.tp[-1], p.n_in)
+    fpr_low, fpr_high = clopper_pearson(p.fp[-1], p.n_out)
+    rank = np.empty(f.samples, dtype=np.int64)
+    rank[e.order] = np.arange(1, f.samples + 1)
+    columns = {
+        "row": np.arange(f.samples),
+        "id": pa.array(f.ids.tolist(), pa.string()),
+        "label": f.labels,
+        "class": pa.array([f.classes[k] for k in f.labels.tolist()]).dictionary_encode(),
+        "n_in": p.n_in,
+        "n_out": p.n_out,
+        "tp": p.tp[-1],
+        "fp": p.fp[-1],
+        "tpr": tpr[-1],
+        "tpr_low": tpr_low,
+        "tpr_high": tpr_high,
+        "fpr": fpr[-1],
+        "fpr_low": fpr_low,
+        "fpr_high": fpr_high,
+        "advantage": tpr[-1] - fpr[-1],
+        "p": e.p,
+        "q": e.q,
+        "exposed": e.exposed,
+        "rank": rank,
+        "exposed_since": np.where(e.since >= 0, f.checkpoints[e.since], np.nan),
+        "accuracy_in": f.accuracy_in,
+        "accuracy_out": f.accuracy_out,
+        "score_in": f.score_in,
+        "score_out": f.score_out,
+        **{f"separation_{a.name}": a.separation for a in f.attacks},
+    }
+    return pa.table({k: pa.array(v) for k, v in columns.items()})
+
+
+def paths_table(f: Findings) -> pa.Table:
+    """One row per checkpoint and sample: epoch, row, counts, and counts under permutation."""
+    p = f.paths
+    times = len(f.checkpoints)
+    return pa.table(
+        {
+            "checkpoint": np.repeat(f.checkpoints, f.samples),
+            "row": np.tile(np.arange(f.samples, dtype=np.int32), times),
+            "id": pa.array(f.ids.tolist(), pa.string()).dictionary_encode().take(
+                pa.array(np.tile(np.arange(f.samples), times))
+            ),
+            "tp": p.tp.ravel(),
+            "fp": p.fp.ravel(),
+            "n_in": np.tile(p.n_in, times),
+            "n_out": np.tile(p.n_out, times),
+            "null_tp": p.null_tp.ravel(),
+            "null_fp": p.null_fp.ravel(),
+        }
+    )  # fmt: skip
+
+
+def write_tables(f: Findings, path: Path) -> tuple[Path, Path, Path]:
+    """Write the three files beside `path`, each whole or not at all."""
+    targets = beside(path)
+    writers: tuple[Callable[[Path], object], ...] = (
+        lambda p: p.write_text(json.dumps(f.summary(), indent=1, allow_nan=False) + "\n"),
+        lambda p: pq.write_table(samples_table(f), p, compression="zstd"),
+        lambda p: pq.write_table(paths_table(f), p, compression="zstd"),
+    )
+    for target, write in zip(targets, writers, strict=True):
+        with replacing(target) as draft:
+            write(draft)
+    return targets

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seepage.attacks import LOSS, AttackP, LiRA
+from seepage.errors import InputError
+from seepage.metrics import auc, tpr_at_fpr
+from seepage.plane import points
+from seepage.report import collect
+
+
+def test_figures_of_the_main_attack_are_those_of_the_attack(run: Any, findings: Any) -> None:
+    scores = LiRA().leave_one_out(run.signal_at("phi", 5), run.member)
+    by_hand = np.mean([auc(s, m) for s, m in zip(scores, run.member, strict=True)])
+    assert findings.main == "lira"
+    assert findings.lead.auc.mean == pytest.approx(by_hand, abs=1e-12)
+    assert findings.risk.auc[-1] == pytest.approx(by_hand, abs=1e-12)
+    pooled = tpr_at_fpr(scores.ravel(), run.member.ravel(), 0.01)
+    assert findings.lead.pooled[0].tpr.mean == pytest.approx(pooled.tpr, abs=1e-12)
+    assert findings.lead.pooled[0].realised == pooled.fpr
+    place = points(scores >= 0, run.member)
+    fpr, tpr = findings.paths.rates()
+    np.testing.assert_allclose(fpr[-1], place.fpr)
+    np.testing.assert_allclose(tpr[-1], place.tpr)
+
+
+def test_utility_is_the_mean_accuracy_of_either_side(run: Any, findings: Any) -> None:
+    right = run.signal_at("correct", 3)
+    each = [r[m].mean() for r, m in zip(right, run.member, strict=True)]
+    other = [r[~m].mean() for r, m in zip(right, run.member, strict=True)]
+    assert findings.utility.member[3] == pytest.approx(np.mean(each), abs=1e-6)
+    assert findings.utility.other[3] == pytest.approx(np.mean(other), abs=1e-6)
+    assert (findings.utility.member_low <= findings.utility.member).all()
+
+
+def test_the_planted_samples_are_named_first(run: Any, findings: Any) -> None:
+    planted = np.flatnonzero(run.hardness == 1)
+    exposed = np.flatnonzero(findings.exposure.exposed)
+    assert len(np.intersect1d(planted, exposed)) >= 0.8 * len(planted)
+    assert len(np.setdiff1d(exposed, planted)) <= 0.25 * len(exposed)
+    assert np.isin(findings.exposure.order[:10], planted).all()
+    assert findings.exposure.null_count[-1] < 0.25 * findings.exposure.count[-1]
+    since = findings.exposure.since
+    assert ((since >= 0) == findings.exposure.exposed).all()
+
+
+def test_leakage_sets_in_after_initialisation(findings: Any) -> None:
+    assert findings.leaks
+    assert findings.onset is not None
+    assert findings.onset > 0
+    assert findings.halfway is not None
+    assert findings.peak == len(findings.checkpoints) - 1
+    assert abs(findings.risk.auc[0] - 0.5) < 0.05
+    assert (findings.risk.null_low <= findings.risk.null).all()
+    assert (findings.risk.null <= findings.risk.null_high).all()
+
+
+def test_without_a_shift_nothing_is_found(make_run: Any) -> None:
+    f = collect(make_run(shift=0.0, seed=2), attacks=[LiRA()], permutations=3)
+    assert not f.exposure.exposed.any()
+    assert f.halfway is None
+    assert abs(f.lead.auc.mean - 0.5) < 0.05
+
+
+def test_groups_add_up(findings: Any) -> None:
+    assert sum(g.samples for g in findings.groups) == findings.samples
+    assert sum(g.exposed for g in findings.groups) == findings.exposure.exposed.sum()
+
+
+def test_a_rate_below_one_false_alarm_is_marked(findings: Any) -> None:
+    # 100 non-members per target, 1,600 pooled.
+    assert [p.resolved for p in findings.lead.per_target] == [True, False, False]
+    assert [p.resolved for p in findings.lead.pooled] == [True, True, False]
+
+
+def test_an_attack_that_cannot_be_fed_is_left_out_and_named(make_run: Any) -> None:
+    run = make_run(models=4)
+    f = collect(run, attacks=[LOSS(), LiRA()], permutations=1)
+    assert set(f.skipped) | {a.name for a in f.attacks} == {"loss", "lira"}
+    assert f.lead.name == f.main
+
+
+def test_an_attack_without_a_threshold_gets_a_calibrated_one(run: Any) -> None:
+    f = collect(run, attacks=[LOSS()], permutations=1)
+    assert "10%" in f.rule
+    fpr, _ = f.paths.rates()
+    assert fpr[-1].mean() == pytest.approx(0.1, abs=0.02)
+
+
+def test_bad_options(run: Any, make_run: Any) -> None:
+    with pytest.raises(InputError, match="permutations: expected at least 1, got 0"):
+        collect(run, permutations=0)
+    with pytest.raises(InputError, match="main: expected one of attack-p, got 'lira'"):
+        collect(run, attacks=[AttackP()], main="lira")
+    with pytest.raises(InputError, match="attacks: expected at least one"):
+        collect(run, attacks=[])
+
+
+def test_a_run_without_data_says_so(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run()
+    monkeypatch.setattr(run, "data", lambda: None)
+    f = collect(run, attacks=[LiRA()], permutations=1)
+    assert f.blind.auc is None
+    assert "could not be found" in f.blind.note
