@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -14,6 +14,12 @@ from seepage.cli.build import chosen_attacks, make, run_fleet
 from seepage.cli.config import read_config
 from seepage.cli.console import FleetBar, console, errors
 from seepage.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seepage.attacks import Attack
+    from seepage.store import Run
 
 ConfigFile = Annotated[
     Path | None, typer.Argument(help="TOML configuration; without one, digits with defaults.")
@@ -38,7 +44,7 @@ def parse_shard(text: str | None) -> tuple[int, int] | None:
     return int(a), int(b)
 
 
-def _overrides(given: list[str] | None, out: str | None) -> list[str]:
+def merged(given: list[str] | None, out: str | None) -> list[str]:
     return [*(given or []), *([f"out={out}"] if out else [])]
 
 
@@ -66,7 +72,7 @@ def audit(
         seepage audit fashion.toml --dry-run
     """
     began = time.perf_counter()
-    wanted = make(read_config(config, _overrides(override, out)))
+    wanted = make(read_config(config, merged(override, out)))
     if dry_run:
         from seepage.cli.cost import print_cost
 
@@ -95,7 +101,7 @@ def train_command(
     Example: `seepage train fashion.toml --shard 3/16`
     """
     run = run_fleet(
-        make(read_config(config, _overrides(override, out))), FleetBar(), parse_shard(shard)
+        make(read_config(config, merged(override, out))), FleetBar(), parse_shard(shard)
     )
     console.print(str(run))
 
@@ -114,17 +120,40 @@ def attack(
 
     Example: `seepage attack runs/digits -a lira -a rmia`
     """
-    from seepage.report.findings import collect
     from seepage.store import open_run
 
     opened = open_run(run)
-    chosen = chosen_attacks(name, name[0] if name else "lira")
-    console.print(attack_table(collect(opened, attacks=chosen, plane=False)))
+    if not name:
+        chosen = [a for a in chosen_attacks(None, "lira") if set(a.requires) <= set(opened.signals)]
+    else:
+        chosen = list(chosen_attacks(name, name[0]))
+    console.print(attack_table(opened, chosen))
 
 
-def attack_table(findings: Any) -> Table:
-    """One row per attack: AUC and TPR at low FPR, with intervals and realised FPR."""
-    raise InputError("x")
+def attack_table(run: Run, chosen: Sequence[Attack]) -> Table:
+    """One row per attack: AUC and TPR at low FPR, mean over targets with 95 % intervals."""
+    from seepage.metrics import operating_points, over_targets, pooled_points
+
+    table = Table(title=f"{run.path}: {len(run.models)} models, last checkpoint")
+    table.add_column("attack")
+    for column in ("AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR", "realised FPR", "pooled 0.1 %"):
+        table.add_column(column, justify="right")
+    for a in chosen:
+        signals = {name: run.signal_at(name, -1) for name in a.requires}
+        scores = a.leave_one_out(signals, run.member)
+        points = operating_points(scores, run.member, (0.01, 0.001))
+        auc = over_targets(points.auc, run.member)
+        one, tenth = (over_targets(points.tpr[:, k], run.member) for k in (0, 1))
+        pooled = pooled_points(scores, run.member, (0.001,))
+        table.add_row(
+            a.name,
+            f"{auc.mean:.4f} [{auc.low:.4f}, {auc.high:.4f}]",
+            f"{one.mean:.4f} ± {(one.high - one.low) / 2:.4f}",
+            f"{tenth.mean:.4f} ± {(tenth.high - tenth.low) / 2:.4f}",
+            f"{points.fpr[:, 1].mean():.5f}",
+            f"{float(pooled.tpr.ravel()[0]):.4f}",
+        )
+    return table
 
 
 @app.command("report")

@@ -33,7 +33,7 @@ class Audit:
 def chosen_attacks(names: list[str] | None, main: str) -> tuple[attacks.Attack, ...]:
     """Attacks by name, the main one first; all of the table when none are named."""
     wanted = [main, *(n for n in (names or attacks.ATTACKS) if n != main)]
-    return tuple(attacks.get(name)() for name in wanted)
+    return tuple(attacks.get(name) for name in wanted)
 
 
 def make(config: AuditConfig) -> Audit:

@@ -89,9 +89,7 @@ def choose_precision(
     """Precision of the fleet and the seconds a step took in each: bf16 only where it is faster."""
     if recipe.precision != "auto":
         return recipe.precision, {}
-    seconds = {
-        p: step_seconds(ref, in_shape, classes, recipe, p, device) for p in ("fp32", "bf16")
-    }
+    seconds = {p: step_seconds(ref, in_shape, classes, recipe, p, device) for p in ("fp32", "bf16")}
     # A tie goes to float32: nothing is gained by rounding.
     fastest = "bf16" if seconds["bf16"] < 0.9 * seconds["fp32"] else "fp32"
     return fastest, {k: round(v, 6) for k, v in seconds.items()}

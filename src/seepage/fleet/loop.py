@@ -186,9 +186,7 @@ def _save(
     storage.put(state_key(job.row), raw)
 
 
-def _restore(
-    storage: Storage, job: Job, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> int:
+def _restore(storage: Storage, job: Job, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Epochs that a saved state already holds, put back into model, optimiser and sink."""
     raw = storage.get(state_key(job.row))
     if raw is None:

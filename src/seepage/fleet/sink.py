@@ -59,14 +59,14 @@ class StoreSink:
             self.digests[name].append(arrays.write(array, self.row, t, values[name]))
         if "correct" in values:
             correct = values["correct"].reshape(len(self.member), -1)[:, 0]
-            self.accuracy.append(
-                (float(correct[self.member].mean()), _mean(correct[~self.member]))
-            )
+            self.accuracy.append((float(correct[self.member].mean()), _mean(correct[~self.member])))
 
     def keep(self, t: int, model: nn.Module) -> None:
         """Weights of the asked-for checkpoints, as safetensors."""
         if self.keep_rule == "all" or (self.keep_rule == "final" and t == self.checkpoints - 1):
-            state = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
+            state = {
+                k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()
+            }
             self.storage.put(weights_key(self.row, t), safetensors.torch.save(state))
 
     def done(self, **facts: Any) -> dict[str, Any]:

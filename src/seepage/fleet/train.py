@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import psutil
-import torch
 from torch import nn
 
 from seepage.data import Dataset
 from seepage.errors import InputError
-from seepage.fleet.choose import choose_device, choose_precision, hardware, versions
+from seepage.fleet.choose import choose_device, choose_precision, hardware
+from seepage.fleet.folder import ensure, found, signal_shapes
 from seepage.fleet.local import Watcher, run_local
 from seepage.fleet.recipe import Recipe
 from seepage.fleet.spec import (
@@ -32,10 +32,10 @@ from seepage.fleet.spec import (
     user_model,
 )
 from seepage.plan import SubsetPlan
-from seepage.record import DEFAULT_SIGNALS, ExtraSignal, Resident, checkpoints, parse_views
-from seepage.store import arrays
+from seepage.record import DEFAULT_SIGNALS, ExtraSignal, Resident, parse_views
+from seepage.record import checkpoints as schedule
 from seepage.store.lock import Lock
-from seepage.store.run import FORMAT, Run, read_records
+from seepage.store.run import Run, read_records
 from seepage.store.storage import Storage
 
 __all__ = ["Silent", "train"]
@@ -109,7 +109,7 @@ def train(
         raise InputError(f"plan: expected at least 2 members in every run, got {smallest}")
     watcher = watcher if watcher is not None else Silent()
     ref = user_model(model, model_options)
-    times = _checkpoints(checkpoints, recipe.epochs)
+    times = schedule(checkpoints, recipe.epochs)
     parse_views(views)
     device = choose_device(device)
     key = {
@@ -131,6 +131,7 @@ def train(
         manifest = storage.get_json("manifest.json")
         if manifest is not None:
             _same(storage.where, manifest["key"], key)
+            ensure(storage, manifest, data, plan)
         else:
             precision, seconds = (
                 ("fp32", {})
@@ -145,10 +146,8 @@ def train(
                 "threads": threads,
                 "compiled": compiled,
             }
-            manifest = _found(
-                storage, data, plan, key, chosen, times, signals, views, logits,
-                _extra_shapes(extra, ref, data),
-            )  # fmt: skip
+            shapes = signal_shapes(data, signals, views, logits, extra, ref)
+            manifest = found(storage, data, plan, key, chosen, times, shapes, views)
         with _shared(data) as pixels:
             spec = FleetSpec(
                 store=storage.where,
@@ -216,10 +215,6 @@ def _run(
         )
 
 
-def _checkpoints(spec: str | int | Sequence[float], epochs: int) -> tuple[float, ...]:
-    return checkpoints(spec, epochs)
-
-
 def _same(where: str, there: dict[str, Any], here: dict[str, Any]) -> None:
     changed = differing(there, here)
     if changed:
@@ -234,92 +229,6 @@ def _same(where: str, there: dict[str, Any], here: dict[str, Any]) -> None:
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 24 else f"{text[:12]}…"
-
-
-def _extra_shapes(
-    extra: Sequence[ExtraSignal], ref: Any, data: Dataset
-) -> dict[str, tuple[int, ...]]:
-    """Shape of each extra array, found by measuring an untrained model once."""
-    if not extra:
-        return {}
-    from seepage.record import Memory, Recorder
-
-    pool = Resident.of(data)
-    scale = data.member_scale(np.arange(len(data)))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = ref.make(data.shape, len(data.classes))
-    recorder = Recorder(pool, [0.0], Memory(), signals=(), extra=extra, scale=scale)
-    recorder.start(model)
-    sink = recorder.sink
-    assert isinstance(sink, Memory)
-    return {k: v.shape for k, v in sink.values[0].items()}
-
-
-def _found(
-    storage: Storage,
-    data: Dataset,
-    plan: SubsetPlan,
-    key: dict[str, Any],
-    chosen: dict[str, Any],
-    times: tuple[float, ...],
-    signals: Sequence[str],
-    views: Sequence[str],
-    logits: bool,
-    extra: dict[str, tuple[int, ...]],
-) -> dict[str, Any]:
-    """Make the arrays of a new run folder, then the manifest: with it the folder exists."""
-    r, n, t = plan.models, plan.samples, len(times)
-    tail = (len(views),) if len(views) > 1 else ()
-    shapes: dict[str, tuple[tuple[int, ...], str]] = {}
-    for name in signals:
-        shapes[name] = ((n, *tail), "bool" if name == "correct" else "float32")
-    if logits:
-        shapes["logits"] = ((n, len(data.classes)), "float32")
-    for name, shape in extra.items():
-        shapes[name] = (shape, "float32")
-    for name, (shape, dtype) in shapes.items():
-        arrays.create(storage, f"signals/{name}", (r, t, *shape), dtype, (1, 1, *shape))
-    arrays.create(storage, "plan/member", (r, n), "bool", (r, n))
-    arrays.open_array(storage, "plan/member")[...] = plan.member
-    arrays.create(storage, "plan/seeds", (r,), "uint64", (r,))
-    arrays.open_array(storage, "plan/seeds")[...] = plan.seeds
-    arrays.create(storage, "data/labels", (n,), "int64", (n,))
-    arrays.open_array(storage, "data/labels")[...] = data.labels.numpy()
-    storage.put_json("data/ids.json", data.ids.tolist())
-    canaries = plan.canaries
-    manifest = {
-        "format": FORMAT,
-        "key": key,
-        "chosen": chosen,
-        "data": {
-            "name": data.name,
-            "digest": data.digest,
-            "samples": n,
-            "shape": list(data.shape),
-            "kind": data.kind,
-            "classes": list(data.classes),
-            "source": data.source,
-        },
-        "plan": {
-            "kind": plan.kind,
-            "seed": plan.seed,
-            "options": plan.options,
-            "models": r,
-            "digest": plan.digest,
-            "canaries": None
-            if canaries is None
-            else {"index": canaries.index.tolist(), "kind": list(canaries.kind)},
-        },
-        "checkpoints": list(times),
-        "signals": {k: {"shape": list(s), "dtype": d} for k, (s, d) in shapes.items()},
-        "views": list(views),
-        "hardware": hardware(),
-        "versions": versions(),
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-    storage.put_json("manifest.json", manifest)
-    return manifest
 
 
 @contextlib.contextmanager
@@ -345,5 +254,3 @@ def _sweep(place: Path) -> None:
         pid = left.name.split("-")[1]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
-
-

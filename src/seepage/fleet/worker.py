@@ -113,4 +113,3 @@ def _explain(e: BaseException) -> tuple[str, str]:
 def main() -> Any:
     """Entry of a fresh interpreter: the pipe's descriptor is the only argument."""
     serve(Connection(int(sys.argv[1])))
-

@@ -38,7 +38,9 @@ def gather_images(
                     if flip[b]:
                         from_c = width - 1 - from_c
                     for k in range(channels):
-                        out[b, r, c, k] = np.float32(source[from_r, from_c, k]) * scale[k] + shift[k]
+                        out[b, r, c, k] = (
+                            np.float32(source[from_r, from_c, k]) * scale[k] + shift[k]
+                        )
                 else:
                     for k in range(channels):
                         out[b, r, c, k] = shift[k]

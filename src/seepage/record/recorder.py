@@ -82,7 +82,11 @@ class ExtraSignal(Protocol):
         ...
 
     def measure(
-        self, model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
+        self,
+        model: nn.Module,
+        inputs: torch.Tensor,
+        labels: torch.Tensor,
+        generator: torch.Generator,
     ) -> dict[str, AnyArray]:
         """Arrays by name, one value per sample, or per layer when `axis` is "layer"."""
         ...
@@ -242,7 +246,9 @@ class Recorder:
                     logits = self._logits(self.inputs(padded, view))[: len(rows)]
                     labels = self.pool.labels[at : at + len(rows)]
                     for name in self.names:
-                        found[name][rows, view] = SIGNALS[name](logits, labels).float().cpu().numpy()
+                        found[name][rows, view] = (
+                            SIGNALS[name](logits, labels).float().cpu().numpy()
+                        )
                     if self.logits and view == 0:
                         kept.append(logits.float().cpu().numpy())
         for name, values in found.items():

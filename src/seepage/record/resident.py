@@ -175,9 +175,9 @@ def cut(
     from_r = r + (dy[:, None] if dy is not None else 0)
     from_c = c + (dx[:, None] if dx is not None else 0)
     from_r, from_c = from_r.expand(len(rows), -1), from_c.expand(len(rows), -1)
-    inside = ((from_r >= 0) & (from_r < height))[:, :, None] & (
-        (from_c >= 0) & (from_c < width)
-    )[:, None, :]
+    inside = ((from_r >= 0) & (from_r < height))[:, :, None] & ((from_c >= 0) & (from_c < width))[
+        :, None, :
+    ]
     if flip is not None:
         from_c = torch.where(flip[:, None], width - 1 - from_c, from_c)
     x = pixels[

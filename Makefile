@@ -1,0 +1,54 @@
+# Every target makes the virtual environment it needs; nothing outside .venv is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test slow browser parity gpu check bench clean
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.test: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group test
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group dev
+	touch $@
+
+$(VENV)/.browser: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group browser
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/seepage audit examples/digits.toml
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+slow: $(VENV)/.test
+	$(BIN)/python -m pytest -q -m slow --timeout 3600
+
+browser: $(VENV)/.browser
+	$(BIN)/python -m pytest -q -m browser
+
+gpu: $(VENV)/.test
+	$(BIN)/python -m pytest -q -m gpu
+
+parity:
+	sh tests/parity/run.sh
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,133 @@
+"""The anatomy of a run folder: which arrays it holds, made once, made again where one is missing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from seepage.data import Dataset
+from seepage.fleet.choose import hardware, versions
+from seepage.fleet.spec import ModelRef
+from seepage.plan import SubsetPlan
+from seepage.record import ExtraSignal, Memory, Recorder, Resident
+from seepage.store import arrays
+from seepage.store.run import FORMAT
+from seepage.store.storage import Storage
+
+__all__ = ["ensure", "expected_arrays", "found", "signal_shapes"]
+
+Shapes = dict[str, tuple[tuple[int, ...], str]]
+Layout = dict[str, tuple[tuple[int, ...], str, tuple[int, ...]]]
+
+
+def signal_shapes(
+    data: Dataset,
+    signals: Sequence[str],
+    views: Sequence[str],
+    logits: bool,
+    extra: Sequence[ExtraSignal],
+    ref: ModelRef,
+) -> Shapes:
+    """Shape and type of what one checkpoint of one run writes, by signal."""
+    n = len(data)
+    tail = (len(views),) if len(views) > 1 else ()
+    shapes: Shapes = {
+        name: ((n, *tail), "bool" if name == "correct" else "float32") for name in signals
+    }
+    if logits:
+        shapes["logits"] = ((n, len(data.classes)), "float32")
+    if extra:
+        # Only the measuring code knows its shapes: one look at an untrained model tells them.
+        pool = Resident.of(data)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = ref.make(data.shape, len(data.classes))
+        memory = Memory()
+        scale = data.member_scale(np.arange(n))
+        Recorder(pool, [0.0], memory, signals=(), extra=extra, scale=scale).start(model)
+        for name, values in memory.values[0].items():
+            shapes[name] = (values.shape, "float32")
+    return shapes
+
+
+def expected_arrays(manifest: dict[str, Any]) -> Layout:
+    """Every array of a run folder: name -> (shape, type, chunk shape)."""
+    r, n, t = manifest["plan"]["models"], manifest["data"]["samples"], len(manifest["checkpoints"])
+    layout: Layout = {
+        "plan/member": ((r, n), "bool", (r, n)),
+        "plan/seeds": ((r,), "uint64", (r,)),
+        "data/labels": ((n,), "int64", (n,)),
+    }
+    for name, s in manifest["signals"].items():
+        shape = tuple(s["shape"])
+        layout[f"signals/{name}"] = ((r, t, *shape), s["dtype"], (1, 1, *shape))
+    return layout
+
+
+def ensure(storage: Storage, manifest: dict[str, Any], data: Dataset, plan: SubsetPlan) -> None:
+    """Make what a run folder must hold and does not: descriptions, membership, labels, ids."""
+    static = {
+        "plan/member": plan.member,
+        "plan/seeds": plan.seeds,
+        "data/labels": data.labels.numpy(),
+    }
+    for name, (shape, dtype, chunks) in expected_arrays(manifest).items():
+        if not storage.exists(f"{name}/zarr.json"):
+            arrays.create(storage, name, shape, dtype, chunks)
+        if name in static and not storage.keys(f"{name}/c/"):
+            arrays.open_array(storage, name)[...] = static[name]
+    if not storage.exists("data/ids.json"):
+        storage.put_json("data/ids.json", data.ids.tolist())
+
+
+def found(
+    storage: Storage,
+    data: Dataset,
+    plan: SubsetPlan,
+    key: dict[str, Any],
+    chosen: dict[str, Any],
+    times: Sequence[float],
+    shapes: Shapes,
+    views: Sequence[str],
+) -> dict[str, Any]:
+    """Make a new run folder: its arrays, then the manifest, with which it exists."""
+    canaries = plan.canaries
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "key": key,
+        "chosen": chosen,
+        "data": {
+            "name": data.name,
+            "digest": data.digest,
+            "samples": len(data),
+            "shape": list(data.shape),
+            "kind": data.kind,
+            "classes": list(data.classes),
+            "source": data.source,
+        },
+        "plan": {
+            "kind": plan.kind,
+            "seed": plan.seed,
+            "options": plan.options,
+            "models": plan.models,
+            "digest": plan.digest,
+            "canaries": None
+            if canaries is None
+            else {"index": canaries.index.tolist(), "kind": list(canaries.kind)},
+        },
+        "checkpoints": list(times),
+        "signals": {k: {"shape": list(s), "dtype": d} for k, (s, d) in shapes.items()},
+        "views": list(views),
+        "hardware": hardware(),
+        "versions": versions(),
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    ensure(storage, manifest, data, plan)
+    # The copy lets `repair` bring back a manifest whose bytes changed.
+    storage.put_json("manifest.copy.json", manifest)
+    storage.put_json("manifest.json", manifest)
+    return manifest
