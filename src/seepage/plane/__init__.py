@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from seepage.plane.counting import Counting, RateRule
 from seepage.plane.paths import Permuted, SignalSource, Trajectories, trajectories
+from seepage.plane.population import Bootstrap, Estimate, Population
 from seepage.plane.rates import (
     Points,
     advantage,
@@ -15,14 +16,17 @@ from seepage.plane.regions import ByAdvantage, ByEpsilon, Grid, Regions
 from seepage.plane.rules import GlobalFPR, NaturalThreshold, Rule, units
 
 __all__ = [
+    "Bootstrap",
     "ByAdvantage",
     "ByEpsilon",
     "Counting",
+    "Estimate",
     "GlobalFPR",
     "Grid",
     "NaturalThreshold",
     "Permuted",
     "Points",
+    "Population",
     "RateRule",
     "Regions",
     "Rule",

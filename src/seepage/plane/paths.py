@@ -14,6 +14,7 @@ from seepage.errors import InputError
 from seepage.plan import permute_membership
 from seepage.plane import dynamics
 from seepage.plane.counting import Counting, RateRule
+from seepage.plane.population import Bootstrap, Population, population
 from seepage.plane.rates import Points, advantage, epsilon, epsilon_two_sided
 from seepage.plane.regions import ByAdvantage, Grid, Regions
 from seepage.plane.rules import NaturalThreshold, Rule
@@ -178,6 +179,20 @@ class Trajectories:
         """Spatial entropy H(t) over grid cells, (T,), bits by default; see `dynamics.entropy`."""
         grid = Grid(20) if grid is None else grid
         return dynamics.entropy(self.states(grid), len(grid), base)
+
+    def population(
+        self,
+        regions: Regions | None = None,
+        grid: Grid | None = None,
+        bootstrap: Bootstrap | None = None,
+    ) -> Population:
+        """All population metrics at once, each with its interval over models and its null band."""
+        return population(
+            self,
+            ByAdvantage() if regions is None else regions,
+            Grid(20) if grid is None else grid,
+            Bootstrap() if bootstrap is None else bootstrap,
+        )
 
 
 def trajectories(

@@ -65,9 +65,9 @@ def epsilon_two_sided(
     The two hypotheses of differential privacy: the second term catches samples whose *absence*
     shows. A point estimate, not a lower bound on a mechanism's ε; `seepage.audit` gives bounds.
     """
-    other = np.log(_corrected(1 - np.asarray(fpr, dtype=np.float64), n_out)) - np.log(
-        _corrected(1 - np.asarray(tpr, dtype=np.float64), n_in)
-    )
+    stay_out = _corrected(1 - np.asarray(fpr, dtype=np.float64), n_out)
+    stay_in = _corrected(1 - np.asarray(tpr, dtype=np.float64), n_in)
+    other: FloatArray = np.log(stay_out) - np.log(stay_in)
     return np.maximum(epsilon(fpr, tpr, n_out, n_in), other)
 
 

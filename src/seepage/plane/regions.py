@@ -127,8 +127,8 @@ class Grid(Regions):
     n: int = 20
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise InputError(f"n: expected at least one cell per side, got {self.n}")
+        if not 1 <= self.n <= 256:
+            raise InputError(f"n: expected 1 to 256 cells per side, got {self.n}")
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,0 +1,461 @@
+"""All population metrics in one pass, each with its interval over models and its null band.
+
+A bootstrap over models resamples pairs of runs and recounts every sample's decisions. Weights
+times packed decisions is a matrix product, a few thousand samples at a time; no replicate's
+trajectories are ever stored.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from seepage.errors import InputError
+from seepage.plane import dynamics
+from seepage.plane.kernels import accumulate, look_up, unit_counts
+from seepage.plane.regions import Grid, Regions
+from seepage.plane.rules import units
+
+if TYPE_CHECKING:
+    from seepage.plane.paths import Trajectories
+
+__all__ = ["Bootstrap", "Estimate", "Population", "population"]
+
+FloatArray = NDArray[np.floating]
+BoolArray = NDArray[np.bool_]
+
+# Samples at a time: the replicates' counts of a block stay in a core's second-level cache.
+_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Resampling of pairs of runs, with replacement.
+
+    replicates: 0 leaves intervals out. level: of the intervals. seed: of the draws. threads: worker
+    threads, all cores this process may use when None; results do not depend on it.
+
+    What an interval covers: the value that *this number of models* would give on average, for these
+    samples. Counting noise is part of that value (it moves speed and entropy up), as it is part
+    of the null's. Replicates count the noise twice, so their spread, not their position, is
+    used: value ± t·√(U/(U−1))·sd with Student's t at U−1 degrees of freedom for U pairs.
+    Decisions are taken as given: that other references would have been drawn is not resampled.
+    """
+
+    replicates: int = 200
+    level: float = 0.95
+    seed: int = 0
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.replicates < 0 or self.replicates == 1:
+            raise InputError(f"replicates: expected 0, or at least 2, got {self.replicates}")
+        if not 0 < self.level < 1:
+            raise InputError(f"level: expected between 0 and 1, got {self.level}; 0.95 is usual")
+
+    def weights(self, count: int) -> FloatArray:
+        """How often each of `count` pairs occurs: (1 + replicates, count); row 0 is all ones."""
+        if self.replicates == 0 or count < 2:
+            return np.ones((1, count))
+        rng = np.random.default_rng(self.seed)
+        drawn = rng.multinomial(count, np.full(count, 1 / count), size=self.replicates)
+        return np.concatenate([np.ones((1, count)), drawn])
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A population metric, its interval over models, and the same under permuted membership.
+
+    value, low, high, null, null_low, null_high: arrays of one shape (scalars are 0-d). Intervals
+    are NaN without a bootstrap or with fewer than two pairs; nulls are NaN without a null. The band
+    is where one more permuted draw would fall: mean ± t·s·√(1 + 1/draws).
+    """
+
+    value: FloatArray
+    low: FloatArray
+    high: FloatArray
+    null: FloatArray
+    null_low: FloatArray
+    null_high: FloatArray
+
+    @property
+    def excess(self) -> FloatArray:
+        """The value less its null: what counting noise does not explain."""
+        return self.value - self.null
+
+    @property
+    def outside_null(self) -> BoolArray:
+        """Whether the value lies outside the null band; False where there is no band."""
+        return (self.value < self.null_low) | (self.value > self.null_high)
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """Population metrics over training; T checkpoints, T−1 intervals between them, S regions.
+
+    centre (T, 2) mean FPR and TPR; advantage (T,) mean TPR − FPR; displacement_net,
+    displacement_path () of the centre; speed (T−1,) mean ‖Δv‖ per epoch; signed_speed (T−1,);
+    rms_speed (T−1,) root mean squared speed free of counting noise, NaN for closed-form rates;
+    mean_speed () over samples and intervals; shares (T, S) of samples per region; transitions
+    (T−1, S, S); to_high, to_high_of_all (T−1,) probability of moving into the last region over the
+    samples not yet there and over all; peak_to_high () the largest `to_high`; entropy (T,) in
+    bits; entropy_change () = H(t_T) − H(t_0).
+
+    All are *reconstructions* (arXiv 2507.23291): see `seepage.plane.dynamics` for the formulas.
+    """
+
+    centre: Estimate
+    advantage: Estimate
+    displacement_net: Estimate
+    displacement_path: Estimate
+    speed: Estimate
+    signed_speed: Estimate
+    rms_speed: Estimate
+    mean_speed: Estimate
+    shares: Estimate
+    transitions: Estimate
+    to_high: Estimate
+    to_high_of_all: Estimate
+    peak_to_high: Estimate
+    entropy: Estimate
+    entropy_change: Estimate
+    checkpoints: FloatArray
+    regions: tuple[str, ...]
+    pairs: int
+    models: int
+    samples: int
+    level: float
+
+    def estimates(self) -> dict[str, Estimate]:
+        """Every metric by name."""
+        named = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in named.items() if isinstance(value, Estimate)}
+
+    def summary(self) -> dict[str, Estimate]:
+        """The metrics that are one number each."""
+        return {k: e for k, e in self.estimates().items() if np.ndim(e.value) == 0}
+
+
+@dataclass(eq=False)
+class _Sums:
+    """Sums over samples by checkpoint and replicate: all that population metrics depend on.
+
+    The last three belong to the interval that ends at a checkpoint; their first entry is 0.
+    """
+
+    centre: FloatArray  # (T, B, 2)
+    shares: NDArray[np.int64]  # (T, B, S)
+    cells: NDArray[np.int64]  # (T, B, C)
+    steps: FloatArray  # (T, B)
+    squares: FloatArray  # (T, B)
+    moves: NDArray[np.int64]  # (T, B, S, S)
+
+    @classmethod
+    def zeros(cls, checkpoints: int, replicates: int, regions: int, cells: int) -> _Sums:
+        shape = (checkpoints, replicates)
+        return cls(
+            np.zeros((*shape, 2)),
+            np.zeros((*shape, regions), dtype=np.int64),
+            np.zeros((*shape, cells), dtype=np.int64),
+            np.zeros(shape),
+            np.zeros(shape),
+            np.zeros((*shape, regions, regions), dtype=np.int64),
+        )
+
+    def add(self, other: _Sums) -> None:
+        for f in fields(self):
+            mine = getattr(self, f.name)
+            mine += getattr(other, f.name)
+
+
+# How far each metric can go at all; intervals are cut there.
+_RANGES: dict[str, tuple[float, float]] = {
+    "centre": (0, 1),
+    "advantage": (-1, 1),
+    "displacement_net": (0, np.inf),
+    "displacement_path": (0, np.inf),
+    "speed": (0, np.inf),
+    "signed_speed": (-np.inf, np.inf),
+    "squared_speed": (-np.inf, np.inf),
+    "mean_speed": (0, np.inf),
+    "shares": (0, 1),
+    "transitions": (0, 1),
+    "to_high": (0, 1),
+    "to_high_of_all": (0, 1),
+    "peak_to_high": (0, 1),
+    "entropy": (0, np.inf),
+    "entropy_change": (-np.inf, np.inf),
+}
+
+
+def _metrics(sums: _Sums, samples: int, spans: FloatArray, unbiased: bool) -> dict[str, FloatArray]:
+    """Metrics of every replicate from its sums: name -> (B, ...)."""
+    of = {f.name: np.moveaxis(getattr(sums, f.name), 0, 1) for f in fields(sums)}
+    centre = of["centre"] / samples
+    speed = of["steps"][:, 1:] / samples / spans
+    squared = of["squares"][:, 1:] / samples / spans**2
+    gap = centre[..., 1] - centre[..., 0]
+    entropy = dynamics.entropy_of(of["cells"])
+    moves = of["moves"][:, 1:]
+    to_high, of_all = dynamics.arrivals(moves)
+    nothing = np.zeros(len(centre))
+    return {
+        "centre": centre,
+        "advantage": gap,
+        "displacement_net": np.sqrt(((centre[:, -1] - centre[:, 0]) ** 2).sum(axis=-1)),
+        "displacement_path": np.sqrt((np.diff(centre, axis=1) ** 2).sum(axis=-1)).sum(axis=-1),
+        "speed": speed,
+        "signed_speed": np.diff(gap, axis=1) / spans,
+        "squared_speed": squared if unbiased else np.full_like(squared, np.nan),
+        "mean_speed": speed.mean(axis=-1) if len(spans) else nothing,
+        "shares": of["shares"] / samples,
+        "transitions": dynamics.rows_to_one(moves),
+        "to_high": to_high,
+        "to_high_of_all": of_all,
+        "peak_to_high": to_high.max(axis=-1) if len(spans) else nothing,
+        "entropy": entropy,
+        "entropy_change": entropy[:, -1] - entropy[:, 0],
+    }
+
+
+def _table(regions: Regions, n_out: int, n_in: int) -> NDArray[np.uint16]:
+    """Region of every point of the lattice (k/n_out, l/n_in)."""
+    x, y = np.meshgrid(np.arange(n_out + 1) / n_out, np.arange(n_in + 1) / n_in, indexing="ij")
+    return regions.assign(x, y, n_out, n_in).astype(np.uint16)
+
+
+class _Resampled:
+    """Counts of every replicate, a block of samples at a time, from the packed decisions."""
+
+    def __init__(self, paths: Trajectories, weights: FloatArray) -> None:
+        assert paths.decisions is not None
+        self.decisions = paths.decisions
+        self.unit = units(paths.member)
+        self.truth = paths.member
+        self.member = np.packbits(paths.member, axis=1)
+        self.weights = np.ascontiguousarray(weights, dtype=np.float32)
+        self.size = np.bincount(self.unit)
+        # Complete pairs give every sample the same counts in every replicate.
+        self.paired = bool((self.size == 2).all())
+
+    def trials(self, block: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Targets counted over, (n_in, n_out): (1, n) for complete pairs, else (B, n)."""
+        n, pairs = block.stop - block.start, len(self.size)
+        if self.paired:
+            same = np.full((1, n), pairs, dtype=np.float32)
+            return same, same
+        inside = np.zeros((pairs, n), dtype=np.float32)
+        np.add.at(inside, self.unit, self.truth[:, block].astype(np.float32))
+        outside = self.size.astype(np.float32)[:, None] - inside
+        return self.weights @ inside, self.weights @ outside
+
+    def counts(self, block: slice) -> Iterator[list[NDArray[np.float32]]]:
+        """Per checkpoint: hits_in, hits_out, turns_in, turns_out, each (B, n)."""
+        n, width = block.stop - block.start, slice(block.start // 8, -(-block.stop // 8))
+        truth = np.ascontiguousarray(self.member[:, width])
+        each = [np.empty((len(self.size), n), dtype=np.float32) for _ in range(4)]
+        before = np.ascontiguousarray(self.decisions[0][:, width])
+        for packed in self.decisions:
+            now = np.ascontiguousarray(packed[:, width])
+            unit_counts(now, before, truth, self.unit, *each)
+            yield [self.weights @ a for a in each]
+            before = now
+
+
+class _Given:
+    """Rates as they are, and without each group of pairs: closed-form, or decisions not kept."""
+
+    paired = False
+
+    def __init__(self, paths: Trajectories) -> None:
+        self.paths = paths
+        self.replicates = 1 + (0 if paths.groups is None else len(paths.groups))
+
+    def trials(self, block: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Targets counted over, (n_in, n_out), each (B, n)."""
+        shape = (self.replicates, block.stop - block.start)
+        return (
+            np.broadcast_to(self.paths.n_in[block], shape).astype(np.float32),
+            np.broadcast_to(self.paths.n_out[block], shape).astype(np.float32),
+        )
+
+    def counts(self, block: slice) -> Iterator[list[NDArray[np.float32]]]:
+        """Per checkpoint: hits_in, hits_out, turns_in, turns_out, each (B, n)."""
+        p, (n_in, n_out) = self.paths, self.trials(block)
+        for t in range(len(p.fpr)):
+            tpr, fpr = p.tpr[t, block][None], p.fpr[t, block][None]
+            if p.groups is not None:
+                fpr = np.concatenate([fpr, p.groups[:, 0, t, block]])
+                tpr = np.concatenate([tpr, p.groups[:, 1, t, block]])
+            turns_in, turns_out = np.zeros_like(n_in), np.zeros_like(n_out)
+            if t and p.turns_in is not None and p.turns_out is not None:
+                turns_in[:], turns_out[:] = p.turns_in[t - 1, block], p.turns_out[t - 1, block]
+            hits = (tpr * n_in).astype(np.float32), (fpr * n_out).astype(np.float32)
+            yield [*hits, turns_in, turns_out]
+
+
+def _sums(
+    source: _Resampled | _Given, paths: Trajectories, schemes: _Schemes, block: slice
+) -> _Sums:
+    """The work on one block of samples."""
+    regions, grid, tables = schemes
+    n_in, n_out = source.trials(block)
+    n = block.stop - block.start
+    lost = (n_in < 1) | (n_out < 1)
+    if lost.any():
+        # A replicate without a target of a kind for a sample keeps that sample's own counts.
+        n_in, n_out = np.where(lost, n_in[:1], n_in), np.where(lost, n_out[:1], n_out)
+    sums: _Sums | None = None
+    last_in = last_out = np.empty((0, n), dtype=np.float32)
+    region_last = np.empty((0, n), dtype=np.uint16)
+    for t, counts in enumerate(source.counts(block)):
+        if lost.any():
+            counts = [np.where(lost, a[:1], a) for a in counts]
+        hits_in, hits_out, turns_in, turns_out = counts
+        if tables is None:
+            # In float64: a cut may fall on a rate, and rounding must not decide.
+            x, y = np.divide(hits_out, n_out, dtype=float), np.divide(hits_in, n_in, dtype=float)
+            region, cell = (r.assign(x, y, n_out, n_in).astype(np.uint16) for r in (regions, grid))
+        else:
+            region, cell = np.empty(hits_in.shape, np.uint16), np.empty(hits_in.shape, np.uint16)
+            look_up(hits_in, hits_out, tables[0], region)
+            look_up(hits_in, hits_out, tables[1], cell)
+        if sums is None:
+            sums = _Sums.zeros(len(paths.fpr), len(hits_in), len(regions), len(grid))
+            last_in, last_out, region_last = hits_in, hits_out, region
+        accumulate(
+            hits_in,
+            hits_out,
+            last_in,
+            last_out,
+            turns_in,
+            turns_out,
+            n_in,
+            n_out,
+            region,
+            region_last,
+            cell,
+            t > 0,
+            sums.centre[t],
+            sums.shares[t],
+            sums.cells[t],
+            sums.steps[t],
+            sums.squares[t],
+            sums.moves[t],
+        )
+        last_in, last_out, region_last = hits_in, hits_out, region
+    assert sums is not None
+    return sums
+
+
+_Schemes = tuple[Regions, Grid, tuple[NDArray[np.uint16], NDArray[np.uint16]] | None]
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _replicated(
+    paths: Trajectories, regions: Regions, grid: Grid, bootstrap: Bootstrap
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray], int]:
+    """(metrics of the whole, their standard errors or NaN, degrees of freedom)."""
+    if (paths.n_in < 1).any() or (paths.n_out < 1).any():
+        raise InputError(
+            "member: expected at least one target of each kind for every sample; "
+            "train more models, in pairs"
+        )
+    counted = paths.decisions is not None and paths.groups is None
+    source: _Resampled | _Given
+    if counted:
+        weights = bootstrap.weights(int(units(paths.member).max()) + 1)
+        source = _Resampled(paths, weights)
+        replicates, groups = len(weights) - 1, weights.shape[1]
+    else:
+        source = _Given(paths)
+        replicates = groups = source.replicates - 1
+    tables = None
+    if source.paired:
+        n = len(paths.member) // 2
+        tables = (_table(regions, n, n), _table(grid, n, n))
+    blocks = [
+        slice(first, min(first + _BLOCK, paths.samples))
+        for first in range(0, paths.samples, _BLOCK)
+    ]
+    threads = bootstrap.threads or _cores()
+    total: _Sums | None = None
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
+        # Blocks are added in their order, so the result does not depend on the threads.
+        for part in pool.map(lambda b: _sums(source, paths, (regions, grid, tables), b), blocks):
+            if total is None:
+                total = part
+            else:
+                total.add(part)
+    assert total is not None
+    unbiased = paths.turns_in is not None and bool(min(paths.n_in.min(), paths.n_out.min()) >= 2)
+    metrics = _metrics(total, paths.samples, np.diff(paths.checkpoints), unbiased)
+    errors = {}
+    for name, values in metrics.items():
+        if replicates < 2:
+            errors[name] = np.full(values.shape[1:], np.nan)
+        elif counted:
+            errors[name] = values[1:].std(axis=0, ddof=1) * np.sqrt(groups / (groups - 1))
+        else:
+            # The delete-a-group jackknife: replicates differ by little, their spread is blown up.
+            errors[name] = values[1:].std(axis=0) * np.sqrt(groups - 1)
+    return {k: v[0] for k, v in metrics.items()}, errors, max(groups - 1, 1)
+
+
+def population(
+    paths: Trajectories, regions: Regions, grid: Grid, bootstrap: Bootstrap
+) -> Population:
+    """All population metrics of `paths`, with intervals over pairs of runs and null bands.
+
+    Time grows with replicates · checkpoints · samples · pairs as one matrix product; memory with
+    none of them beyond the packed decisions. Raises InputError when a sample has no target of a
+    kind.
+    """
+    value, error, freedom = _replicated(paths, regions, grid, bootstrap)
+    t = stats.t.ppf(0.5 + bootstrap.level / 2, freedom)
+    nulls = [_replicated(null, regions, grid, bootstrap) for null in paths.null]
+    estimates = {}
+    for name, v in value.items():
+        least, most = _RANGES[name]
+        null = spread = np.full(v.shape, np.nan)
+        if nulls:
+            draws = np.stack([n[0][name] for n in nulls])
+            null = draws.mean(axis=0)
+            variance = np.stack([n[1][name] ** 2 for n in nulls]).mean(axis=0)
+            if len(nulls) > 1:
+                variance = np.fmax(variance, draws.var(axis=0, ddof=1))
+            spread = t * np.sqrt(variance * (1 + 1 / len(nulls)))
+        parts = [
+            v,
+            np.clip(v - t * error[name], least, most),
+            np.clip(v + t * error[name], least, most),
+            null,
+            np.clip(null - spread, least, most),
+            np.clip(null + spread, least, most),
+        ]
+        if name == "squared_speed":
+            name, parts = "rms_speed", [np.sqrt(np.maximum(p, 0)) for p in parts]
+        estimates[name] = Estimate(*(np.asarray(p, dtype=np.float64) for p in parts))
+    return Population(
+        **estimates,
+        checkpoints=paths.checkpoints,
+        regions=regions.names,
+        pairs=int(units(paths.member).max()) + 1,
+        models=paths.models,
+        samples=paths.samples,
+        level=bootstrap.level,
+    )
