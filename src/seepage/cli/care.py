@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from seepage.cli import app
-from seepage.cli.audit import ConfigFile, Overrides, RunFolder, attack_table
+from seepage.cli.audit import ConfigFile, Overrides, RunFolder
 from seepage.cli.console import FleetBar, console, errors
 from seepage.errors import CheckFailed, InputError
 

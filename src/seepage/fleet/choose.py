@@ -56,7 +56,7 @@ def step_seconds(
     def step() -> None:
         with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
             logits = model(x)
-        nn.functional.cross_entropy(logits.float(), y).backward()
+        torch.autograd.backward(nn.functional.cross_entropy(logits.float(), y))
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 

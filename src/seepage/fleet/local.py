@@ -140,8 +140,7 @@ def run_local(
     alive: list[_Worker] = []
     _FORK_SPEC[:] = [spec]
     try:
-        for _ in range(min(workers, len(waiting))):
-            alive.append(_launch(spec))
+        alive.extend(_launch(spec) for _ in range(min(workers, len(waiting))))
         while alive:
             ready = wait([w.pipe for w in alive])
             for worker in [w for w in alive if w.pipe in ready]:

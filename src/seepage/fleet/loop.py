@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -149,9 +150,8 @@ def _train_built_in(
                 group["lr"] = learning_rate(recipe, step, steps)
             loss = _backward(model, x, y, spec.precision)
             if recipe.optimizer == "sam":
-                optim.sam_step(
-                    optimizer, recipe.rho, lambda x=x, y=y: _backward(model, x, y, spec.precision)
-                )
+                again = partial(_backward, model, x, y, spec.precision)
+                optim.sam_step(optimizer, recipe.rho, again)
             if not math.isfinite(loss):
                 raise Diverged(f"loss not finite at step {step}")
             optimizer.step()
@@ -171,7 +171,7 @@ def _backward(model: nn.Module, x: torch.Tensor, y: torch.Tensor, precision: str
     with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
         logits = model(x)
     loss = nn.functional.cross_entropy(logits.float(), y)
-    loss.backward()
+    torch.autograd.backward(loss)
     return float(loss.detach())
 
 

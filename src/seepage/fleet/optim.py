@@ -29,7 +29,7 @@ def make(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def sam_step(
-    optimizer: torch.optim.Optimizer, rho: float, again: Callable[[], torch.Tensor]
+    optimizer: torch.optim.Optimizer, rho: float, again: Callable[[], object]
 ) -> None:
     """Moves to the worst point in an L2 ball of radius ρ, takes its gradient, moves back.
 

@@ -55,7 +55,7 @@ class ModelRef:
         return self.factory is None or importable(self.factory)
 
 
-def importable(fn: Callable[..., Any]) -> bool:
+def importable(fn: Any) -> bool:
     """Whether `module:qualname` of `fn` leads back to it in a fresh interpreter."""
     module, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", "<")
     if not module or module == "__main__" or "<" in name:

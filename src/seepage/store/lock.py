@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import threading
 import time
@@ -79,13 +78,13 @@ class Lock:
                 return same and process.status() != psutil.STATUS_ZOMBIE
             except (psutil.NoSuchProcess, KeyError, ValueError, TypeError):
                 return False
-        return time.time() - float(owner.get("heartbeat", 0.0)) < DEAD_AFTER
+        return bool(time.time() - float(owner.get("heartbeat", 0.0)) < DEAD_AFTER)
 
     def _conflicts(self, owner: dict[str, Any]) -> bool:
         theirs = owner.get("shard")
         if self.shard is None or theirs is None:
             return True
-        return list(theirs) == list(self.shard) or theirs[1] != self.shard[1]
+        return bool(list(theirs) == list(self.shard) or theirs[1] != self.shard[1])
 
     def _others(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for key in self.storage.keys("locks/"):
