@@ -36,6 +36,8 @@ and wherever the model answers (recorder, evaluation, serving)::
     model.eval()
     logits = defense.outputs(model(inputs), context)                         # 5 outputs
 
+with the defence and the context of the stage in progress (the last recorded one after training).
+`start` precedes the first checkpoint, which sees the untrained model.
 An empty batch (Poisson draws) skips forward, loss and backward but none of the hooks after them.
 The learning-rate schedule of a recipe starts anew in each stage and spans that stage's epochs.
 Stages with `record=True` add up to the recipe's epochs; the recorder watches only those, and its
@@ -47,7 +49,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar, Protocol, final
 
 import torch
@@ -245,23 +247,38 @@ class Defense(ABC):
     """A rule that acts on training through five hooks; see this module's docstring.
 
     name: what the command line calls it. source: paper. reconstruction: its text was not at hand.
-    needs_reference: refuses a run without a reference set. needs_features: wants the head's
-    inputs. hard_labels: its loss reads (B,) labels and refuses soft targets. per_sample: its loss
-    is a mean of one term per sample, which clipping per sample requires. poisson: batches must be
-    independent coin flips with probability batch_size / n.
+    traits: what it needs and how it may be combined:
+
+    - "reference": refuses a run without a reference set (`needs_reference`);
+    - "features": its loss reads the head's inputs (`needs_features`);
+    - "hard_labels": its loss reads labels (B,), so soft targets would be lost on it;
+    - "batchwise": its loss is not a mean of one term per sample, so per-sample clipping is void;
+    - "mixes": its `mix` mixes samples;
+    - "clips": its `gradients` reads the gradient of each sample.
     """
 
     name: ClassVar[str]
     source: ClassVar[str]
     reconstruction: ClassVar[bool] = False
-    needs_reference: ClassVar[bool] = False
-    needs_features: ClassVar[bool] = False
-    hard_labels: ClassVar[bool] = False
-    per_sample: ClassVar[bool] = True
+    traits: ClassVar[frozenset[str]] = frozenset()
+
+    def has(self, trait: str) -> bool:
+        """Whether a trait holds for this object."""
+        return trait in self.traits
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether it needs non-members set apart."""
+        return self.has("reference")
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether the loop must hand over what entered the head."""
+        return self.has("features")
 
     @property
     def poisson(self) -> bool:
-        """Whether the loop must draw Poisson batches."""
+        """Whether each step's batch must be independent coin flips of batch_size / n."""
         return False
 
     def __post_init__(self) -> None:
@@ -336,11 +353,9 @@ class Defense(ABC):
         """Logits whose softmax is what the world is told; (B, K) -> (B, K)."""
         return logits
 
-    @final
-    @classmethod
-    def overrides(cls, hook: str) -> bool:
-        """Whether this class acts through `hook`."""
-        return getattr(cls, hook) is not getattr(Defense, hook)
+    def acts_on(self, hook: str) -> bool:
+        """Whether it acts through `hook`."""
+        return getattr(type(self), hook) is not getattr(Defense, hook)
 
 
 @dataclass(frozen=True)
@@ -365,13 +380,13 @@ def eval_logits(
     model: nn.Module, samples: Samples, *, size: int = 512
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits and labels of all samples in evaluation mode, the mode restored afterwards."""
-    training = {m: m.training for m in model.modules()}
+    was_training = {m: m.training for m in model.modules()}
     model.eval()
     try:
         with torch.no_grad():
             parts = [(model(x).float(), y) for x, y in samples.batches(size)]
     finally:
-        for module, mode in training.items():
+        for module, mode in was_training.items():
             module.training = mode
     return torch.cat([a for a, _ in parts]), torch.cat([b for _, b in parts])
 
@@ -387,15 +402,21 @@ def soften(targets: torch.Tensor, classes: int) -> torch.Tensor:
 
 
 def as_config(defense: Defense) -> dict[str, Any]:
-    """Name and options as JSON values, nested defences included."""
-    out: dict[str, Any] = {"name": defense.name}
-    for f in fields(defense):
-        value = getattr(defense, f.name)
-        if isinstance(value, Defense):
-            value = as_config(value)
-        elif isinstance(value, Mapping):
-            value = dict(value)
-        elif isinstance(value, tuple):
-            value = [as_config(v) if isinstance(v, Defense) else v for v in value]
-        out[f.name] = value
-    return out
+    """Name and options as JSON values, nested defences included; `make` reads them back.
+
+    >>> as_config(Undefended())
+    {'name': 'none'}
+    """
+    return _plain(defense)  # type: ignore[no-any-return]
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        own = {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        name = getattr(type(value), "name", type(value).__name__)
+        return {"name": name, **own}
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value

@@ -45,7 +45,7 @@ def ccql_loss(
 @dataclass(frozen=True)
 class _ConvexConcave(Defense):
     source: ClassVar[str] = "arXiv 2402.05453"
-    hard_labels: ClassVar[bool] = True
+    traits: ClassVar[frozenset[str]] = frozenset({"hard_labels"})
 
     alpha: float = 0.5
     beta: float = 1.0

@@ -62,8 +62,7 @@ class RelaxLoss(Defense):
 
     name: ClassVar[str] = "relaxloss"
     source: ClassVar[str] = "arXiv 2207.05801"
-    hard_labels: ClassVar[bool] = True
-    per_sample: ClassVar[bool] = False
+    traits: ClassVar[frozenset[str]] = frozenset({"hard_labels", "batchwise"})
 
     alpha: float = 0.5
     upper: float = 1.0

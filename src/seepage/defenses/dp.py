@@ -1,0 +1,254 @@
+"""Differentially private SGD, uniform and weighted by the measured risk of layers."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from seepage.defenses.base import Context, Defense, check_number
+from seepage.defenses.regions import partition
+from seepage.errors import InputError, nearest
+
+__all__ = ["DPSGD", "LayerDPSGD", "clipped_sum", "epsilon", "without_batchnorm"]
+
+_EXTRA = "opacus: expected to be installed for DP-SGD; pip install 'seepage[opacus]'"
+
+
+def epsilon(noise: float, rate: float, steps: int, delta: float) -> float:
+    """ε of `steps` Poisson-subsampled Gaussian steps, by Rényi accounting (Opacus).
+
+    noise: multiplier σ; rate: probability of each sample to be drawn in a step; an upper bound.
+
+    >>> round(epsilon(1.5, 0.04, 2250, 1e-5), 4)
+    7.3291
+    """
+    if noise == 0:
+        return math.inf
+    try:
+        from opacus.accountants import RDPAccountant
+    except ImportError:
+        raise InputError(_EXTRA) from None
+    accountant = RDPAccountant()
+    accountant.history = [(noise, rate, steps)]
+    with warnings.catch_warnings():
+        # The grid of Rényi orders may end before the optimum; the bound is valid all the same.
+        warnings.simplefilter("ignore")
+        return float(accountant.get_epsilon(delta))
+
+
+def clipped_sum(
+    grads: list[torch.Tensor], max_norm: float, weights: list[float] | None = None
+) -> list[torch.Tensor]:
+    """Σ_i min(1, C/‖w∘g_i‖)·w∘g_i over samples: list of (B, *shape) -> list of (*shape).
+
+    ‖·‖ runs over all tensors of one sample together; weights w, one per tensor, default to 1.
+    The sum's sensitivity to one sample is C whatever the weights are.
+
+    >>> clipped_sum([torch.tensor([[3.0, 4.0], [0.3, 0.4]])], 1.0)
+    [tensor([0.9000, 1.2000])]
+    """
+    scaled = grads if weights is None else [w * g for w, g in zip(weights, grads, strict=True)]
+    square = torch.stack([g.flatten(1).float().square().sum(1) for g in scaled]).sum(0)
+    norm = square.sqrt()
+    factor = torch.where(norm > max_norm, max_norm / norm, torch.ones_like(norm))
+    return [torch.einsum("b,b...->...", factor.to(g.dtype), g) for g in scaled]
+
+
+def without_batchnorm(model: nn.Module) -> nn.Module:
+    """A copy of an untrained model with GroupNorm in place of BatchNorm (Opacus' own repair)."""
+    try:
+        from opacus.validators import ModuleValidator
+    except ImportError:
+        raise InputError(_EXTRA) from None
+    fixed: nn.Module = ModuleValidator.fix(model)
+    return fixed
+
+
+@dataclass(frozen=True)
+class DPSGD(Defense):
+    """Clips each sample's gradient to C, adds N(0, σ²C²) to the sum, divides by the batch size.
+
+    noise σ ≥ 0; max_norm C; delta: of the accountant; poisson: ask the loop for Poisson batches,
+    which the accountant assumes. With `poisson=False` batches are shuffled and the reported ε is
+    that of Poisson sampling at the same rate, an approximation. `context.facts` gets "epsilon",
+    "delta" and what they cover. Opacus computes the per-sample gradients and the accounting.
+
+    σ = 0 and C = ∞ is SGD: then the batch gradient is kept bit for bit. With one of them alone,
+    ε is infinite (σ = 0) or undefined (C = ∞, refused). Fails: BatchNorm couples samples, so
+    models with it are refused (`without_batchnorm` repairs); only training is covered: hyper-
+    parameter search on the same data and the statistics that scale the inputs are not.
+    Source: Abadi et al., CCS 2016, arXiv 1607.00133.
+    """
+
+    name: ClassVar[str] = "dp-sgd"
+    source: ClassVar[str] = "arXiv 1607.00133"
+    traits: ClassVar[frozenset[str]] = frozenset({"clips"})
+
+    noise: float = 1.0
+    max_norm: float = 1.0
+    delta: float = 1e-5
+    poisson: bool = True
+
+    def validate(self) -> None:
+        check_number("noise", self.noise, 0)
+        check_number("max_norm", self.max_norm, 0, open_low=True)
+        check_number("delta", self.delta, 0, 1, open_low=True)
+        if math.isinf(self.max_norm) and self.noise > 0:
+            raise InputError(
+                "max_norm: expected a finite norm with noise > 0, got inf; "
+                "noise is a multiple of the clipping norm"
+            )
+
+    @property
+    def is_sgd(self) -> bool:
+        """Whether neither clipping nor noise acts."""
+        return self.noise == 0 and math.isinf(self.max_norm)
+
+    def compatible(self, context: Context) -> None:
+        if self.is_sgd:
+            return
+        for key, m in context.model.named_modules():
+            # In evaluation mode (a frozen region) its statistics are constants.
+            live = any(p.requires_grad for p in m.parameters(recurse=False))
+            inside = context.trainable is None or any(
+                f"{key}.{p}" in context.trainable for p, _ in m.named_parameters(recurse=False)
+            )
+            if isinstance(m, nn.modules.batchnorm._BatchNorm) and (live and inside):
+                raise InputError(
+                    f"model: {self.name} needs gradients of single samples, got BatchNorm "
+                    f"{key!r}, which couples them; use seepage.defenses.without_batchnorm(model) "
+                    "or an architecture without it"
+                )
+
+    def weights(self, context: Context, names: list[str]) -> list[float] | None:
+        """Factor of each named parameter's gradient before clipping; None for 1 throughout."""
+        return None
+
+    def start(self, context: Context) -> Any:
+        if self.is_sgd:
+            return None
+        try:
+            from opacus.grad_sample import GradSampleModule
+        except ImportError:
+            raise InputError(_EXTRA) from None
+        names = [name for name, p in context.parameters() if p.requires_grad]
+        tracker = GradSampleModule(context.model, loss_reduction="mean", strict=False)
+        tracker.disable_hooks()
+        return {"tracker": tracker, "weights": self.weights(context, names), "steps": 0}
+
+    def mix(
+        self, inputs: torch.Tensor, targets: torch.Tensor, context: Context
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        # The last hook before the forward pass whose per-sample gradients are wanted.
+        if context.state is not None:
+            context.state["tracker"].enable_hooks()
+        return inputs, targets
+
+    def gradients(self, context: Context) -> None:
+        if context.state is None:
+            return
+        context.state["tracker"].disable_hooks()
+        context.state["steps"] += 1
+        params = [p for _, p in context.parameters() if p.requires_grad]
+        seen = [_take(p) for p in params]
+        with torch.no_grad():
+            sums = clipped_sum(_padded(seen, params), self.max_norm, context.state["weights"])
+            for p, total in zip(params, sums, strict=True):
+                draw = torch.randn(p.shape, generator=context.generator).to(p.device)
+                p.grad = ((total + self.noise * self.max_norm * draw) / context.batch_size).to(
+                    p.dtype
+                )
+
+    def finish(self, context: Context) -> None:
+        if context.state is None:
+            return
+        tracker = context.state["tracker"]
+        tracker.remove_hooks()
+        for p in context.model.parameters():
+            for attribute in ("grad_sample", "_forward_counter"):
+                if attribute in p.__dict__:
+                    delattr(p, attribute)
+        rate = min(1.0, context.batch_size / len(context.members))
+        spent = epsilon(self.noise, rate, context.state["steps"], self.delta)
+        facts = {
+            "epsilon": spent if math.isfinite(spent) else None,
+            "delta": self.delta,
+            "noise": self.noise,
+            "sampling_rate": rate,
+            "steps": context.state["steps"],
+            "epsilon_assumes": "Poisson batches",
+            "epsilon_holds": context.poisson and context.trainable is None and self.noise > 0,
+        }
+        context.facts.update(facts)
+
+
+def _take(p: nn.Parameter) -> torch.Tensor | None:
+    """Per-sample gradients (B, *shape) of one parameter; removed from it."""
+    found = p.__dict__.get("grad_sample")
+    if found is not None:
+        p.grad_sample = None  # type: ignore[attr-defined]
+    if isinstance(found, list):
+        # One entry per forward pass of the step; a sample's gradient is their sum.
+        found = torch.stack(found).sum(0)
+    taken: torch.Tensor | None = found
+    return taken
+
+
+def _padded(seen: list[torch.Tensor | None], params: list[nn.Parameter]) -> list[torch.Tensor]:
+    """Zeros for parameters that the loss did not reach."""
+    batch = next((len(g) for g in seen if g is not None), 0)
+    return [
+        torch.zeros(batch, *p.shape, device=p.device) if g is None else g
+        for g, p in zip(seen, params, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class LayerDPSGD(DPSGD):
+    """DP-SGD in which regions of higher measured risk contribute less signal under the same noise.
+
+    risk: region -> attack accuracy or AUC measured on a *public or shadow* model, in [0.5, 1);
+    regions as `Network.blocks` or parameter-name patterns, regions not named count as 0.5. A
+    region's gradient is multiplied by its attack error 1 − risk, divided by the largest error,
+    before the global clip; noise is uniform. The guarantee is DP-SGD's own, since clipping comes
+    after weighting. Measuring risk on the private data itself would void ε.
+    A reconstruction from the abstract of Meng et al., arXiv 2602.22611 (LM-DP-SGD): it says that
+    attack error rates of layers reweight their contribution to the globally clipped gradient at
+    fixed noise; that the weight is proportional to the error, and its scale, is our choice.
+    """
+
+    name: ClassVar[str] = "layer-dp-sgd"
+    source: ClassVar[str] = "arXiv 2602.22611"
+    reconstruction: ClassVar[bool] = True
+
+    risk: Mapping[str, float] = field(default_factory=dict)
+
+    def validate(self) -> None:
+        super().validate()
+        if not self.risk:
+            raise InputError(
+                "risk: layer-dp-sgd needs the measured attack accuracy of regions, got none; "
+                "measure with seepage.layers on a shadow model, or use dp-sgd"
+            )
+        for key, value in self.risk.items():
+            check_number(f"risk[{key}]", value, 0.5, 1)
+            if value == 1:
+                raise InputError(
+                    f"risk[{key}]: expected less than 1, got 1; "
+                    "the region would be trained on noise alone"
+                )
+
+    def weights(self, context: Context, names: list[str]) -> list[float]:
+        regions = partition(context.model, tuple(self.risk))
+        error = {name: 1 - self.risk.get(key, 0.5) for key, ns in regions.items() for name in ns}
+        unknown = [key for key in self.risk if key not in regions]
+        if unknown:
+            raise InputError(f"risk[{unknown[0]}]: no such region; {nearest(unknown[0], regions)}")
+        most = max(error.values())
+        return [error[name] / most for name in names]

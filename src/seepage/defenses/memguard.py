@@ -1,0 +1,154 @@
+"""MemGuard: noise on the answer that leaves an attacker undecided and the arg-max alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from seepage.defenses.adversary import attacker_network
+from seepage.defenses.base import Context, Defense, check_number, eval_logits
+
+__all__ = ["MemGuard", "evade", "fit_detector"]
+
+# Weights and steps of the released code: |h|, arg-max kept, L1 distance (raised tenfold while
+# a solution is found), unit-length gradient steps.
+_ARGMAX_WEIGHT = 10.0
+_L1_WEIGHTS = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
+_STEP = 0.1
+
+
+def fit_detector(
+    inside: torch.Tensor, outside: torch.Tensor, generator: torch.Generator, steps: int
+) -> nn.Module:
+    """An attacker on sorted logits (n, K), full-batch Adam; members `inside` are the positives.
+
+    Returns a module (B, K) -> (B, 1), positive where it says "member". Both sets weigh the same.
+    """
+    # Answers are often computed where autograd is off; the detector must learn all the same.
+    with torch.inference_mode(False), torch.enable_grad():
+        return _fit(inside.clone(), outside.clone(), generator, steps)
+
+
+def _fit(
+    inside: torch.Tensor, outside: torch.Tensor, generator: torch.Generator, steps: int
+) -> nn.Module:
+    x = torch.cat([inside, outside]).sort(dim=1).values
+    y = torch.cat([torch.ones(len(inside)), torch.zeros(len(outside))]).to(x.device)
+    weight = torch.where(y == 1, 0.5 / max(len(inside), 1), 0.5 / max(len(outside), 1))
+    h = attacker_network(x.shape[1], generator).to(x.device)
+    optimizer = torch.optim.Adam(h.parameters(), lr=1e-2)
+    for _ in range(steps):
+        optimizer.zero_grad(set_to_none=True)
+        per = F.binary_cross_entropy_with_logits(h(x)[:, 0], y, reduction="none")
+        torch.autograd.backward((per * weight).sum())
+        optimizer.step()
+    return h.requires_grad_(False)
+
+
+def evade(logits: torch.Tensor, detector: nn.Module, steps: int = 50) -> torch.Tensor:
+    """Logits (B, K) moved until the detector's verdict flips, nearest in L1 of the posterior.
+
+    Descends |h(sorted z)| + 10·[arg-max lost]₊ + c·‖softmax(z) − p‖₁ by unit-length steps and
+    stops for a row when its verdict has flipped under the same arg-max; c grows tenfold while
+    that succeeds, and the last success stands. Rows without any success come back unchanged.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        return _evade(logits.detach().clone(), detector, steps)
+
+
+def _evade(logits: torch.Tensor, detector: nn.Module, steps: int) -> torch.Tensor:
+    p = logits.softmax(1)
+    winner = logits.argmax(1, keepdim=True)
+    start = detector(logits.sort(dim=1).values)[:, 0]
+    best = logits.clone()
+    alive = start.abs() > 1e-5
+    for c in _L1_WEIGHTS:
+        z = logits.clone()
+        done = ~alive
+        for _ in range(steps):
+            if bool(done.all()):
+                break
+            at = z.detach().requires_grad_()
+            verdict = detector(at.sort(dim=1).values)[:, 0]
+            kept = at.gather(1, winner)[:, 0]
+            rival = at.scatter(1, winner, -torch.inf).amax(1)
+            cost = (
+                verdict.abs()
+                + _ARGMAX_WEIGHT * F.relu(rival - kept)
+                + c * (at.softmax(1) - p).abs().sum(1)
+            )
+            (gradient,) = torch.autograd.grad(cost.sum(), at)
+            move = _STEP * F.normalize(gradient, dim=1)
+            z = torch.where(done[:, None], z, z - move)
+            flipped = detector(z.sort(dim=1).values)[:, 0] * start <= 0
+            done = done | (flipped & (z.argmax(1) == winner[:, 0]))
+        success = done & alive
+        best = torch.where(success[:, None], z, best)
+        alive = success
+        if not bool(alive.any()):
+            break
+    return best
+
+
+@dataclass(frozen=True)
+class MemGuard(Defense):
+    """Answers with a noisy posterior that confuses a membership detector, with a probability.
+
+    The defender trains its own detector on sorted logits of members against the reference set,
+    anew whenever the model has moved on. For each answer p the nearest posterior p' that flips the
+    detector is found (`evade`); p' is told with probability min(1, budget/‖p' − p‖₁), else p.
+    The predicted class never changes. budget: expected L1 distortion, at most 2.
+    Fails: label-only attacks are untouched, attackers who train on noisy answers adapt, and the
+    drawn answer differs between queries. Training is not touched.
+    Differs from the released code: the detector is fitted in process by a few hundred full-batch
+    steps, rows are treated as a batch.
+    Source: Jia et al., CCS 2019, arXiv 1909.10594.
+    """
+
+    name: ClassVar[str] = "memguard"
+    source: ClassVar[str] = "arXiv 1909.10594"
+    traits: ClassVar[frozenset[str]] = frozenset({"reference"})
+
+    budget: float = 1.0
+    detector_steps: int = 200
+    search_steps: int = 50
+
+    def validate(self) -> None:
+        check_number("budget", self.budget, 0, 2)
+        check_number("detector_steps", self.detector_steps, 1)
+        check_number("search_steps", self.search_steps, 1)
+
+    def start(self, context: Context) -> Any:
+        return {"seen": None, "detector": None}
+
+    def detector(self, context: Context) -> nn.Module:
+        """The detector for the model as it is now, fitted at most once per state of the model."""
+        # Weights move in every step, so step and a weight sum tell states apart.
+        weights = sum(float(p.detach().double().sum()) for p in context.model.parameters())
+        seen = (context.epoch, context.step, weights)
+        if context.state["seen"] != seen:
+            assert context.reference is not None
+            inside, _ = eval_logits(context.model, context.members)
+            outside, _ = eval_logits(context.model, context.reference)
+            # A stream of its own: asking for answers must not change training.
+            generator = torch.Generator().manual_seed(0)
+            context.state["detector"] = fit_detector(
+                inside, outside, generator, int(self.detector_steps)
+            )
+            context.state["seen"] = seen
+        found: nn.Module = context.state["detector"]
+        return found
+
+    def outputs(self, logits: torch.Tensor, context: Context) -> torch.Tensor:
+        if self.budget == 0 or not len(logits):
+            return logits
+        plain = logits.float()
+        moved = evade(plain, self.detector(context).to(plain.device), int(self.search_steps))
+        distance = (moved.softmax(1) - plain.softmax(1)).abs().sum(1)
+        coin = torch.rand(len(plain), generator=context.observer).to(plain.device)
+        told = coin * distance <= self.budget
+        return torch.where(told[:, None], moved, plain)
