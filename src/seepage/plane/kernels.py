@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["accumulate", "look_up", "unit_counts"]
+__all__ = ["accumulate", "accumulate_pairs", "pair_counts", "unit_counts"]
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -57,11 +57,86 @@ def unit_counts(
 
 
 @njit(nogil=True, cache=True)
-def look_up(hits_in: F32, hits_out: F32, table: U16, out: U16) -> None:
-    """Region of every point on the lattice of counts: (B, n), (B, n), (n_out+1, n_in+1)."""
+def pair_counts(
+    first: U8,
+    second: U8,
+    first_before: U8,
+    second_before: U8,
+    member: U8,
+    bits: F32,
+    hits_in: F32,
+    hits_out: F32,
+    turns: F32,
+) -> None:
+    """`unit_counts` for complementary pairs, eight samples at a time.
+
+    first, second (U, ⌈n/8⌉) packed decisions of each pair's runs, now and before; member: of the
+    first run, the second's is its complement. bits (256, 8): a byte's bits as floats. Writes
+    (U, n) float32, n rounded up to whole bytes.
+    """
+    for u in range(first.shape[0]):
+        for byte in range(first.shape[1]):
+            a, b, truth = first[u, byte], second[u, byte], member[u, byte]
+            inside = (a & truth) | (b & ~truth)
+            outside = (b & truth) | (a & ~truth)
+            turned_a = a ^ first_before[u, byte]
+            turned_b = b ^ second_before[u, byte]
+            at = 8 * byte
+            for j in range(8):
+                hits_in[u, at + j] = bits[inside, j]
+                hits_out[u, at + j] = bits[outside, j]
+                turns[u, at + j] = bits[turned_a, j] + bits[turned_b, j]
+
+
+@njit(nogil=True, cache=True)
+def accumulate_pairs(
+    hits_in: F32,
+    hits_out: F32,
+    hits_in_before: F32,
+    hits_out_before: F32,
+    turns: F32,
+    samples: int,
+    pairs: int,
+    table: NDArray[np.uint32],
+    region: U16,
+    region_before: U16,
+    moving: bool,
+    centre: NDArray[np.float64],
+    cells: NDArray[np.int64],
+    steps: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    moves: NDArray[np.int64],
+) -> None:
+    """`accumulate` where every sample counts over the same number of targets on either side.
+
+    table (pairs+1, pairs+1) uint32 by (hits_out, hits_in): region · 2¹⁶ + cell. Only the first
+    `samples` columns count. Sums are whole numbers until the end, so their order is immaterial.
+    """
     for b in range(hits_in.shape[0]):
-        for i in range(hits_in.shape[1]):
-            out[b, i] = table[int(hits_out[b, i]), int(hits_in[b, i])]
+        sum_in = 0
+        sum_out = 0
+        square = 0
+        step = 0.0
+        for i in range(samples):
+            k_in = int(hits_in[b, i])
+            k_out = int(hits_out[b, i])
+            sum_in += k_in
+            sum_out += k_out
+            code = table[k_out, k_in]
+            here = code >> 16
+            region[b, i] = here
+            cells[b, code & 0xFFFF] += 1
+            d_in = k_in - int(hits_in_before[b, i])
+            d_out = k_out - int(hits_out_before[b, i])
+            length = d_in * d_in + d_out * d_out
+            step += np.sqrt(np.float64(length))
+            square += length - int(turns[b, i])
+            moves[b, region_before[b, i] if moving else here, here] += 1
+        centre[b, 0] += sum_out / pairs
+        centre[b, 1] += sum_in / pairs
+        if moving:
+            steps[b] += step / pairs
+            squares[b] += square / max(pairs * (pairs - 1), 1)
 
 
 @njit(nogil=True, cache=True)
@@ -79,7 +154,6 @@ def accumulate(
     cell: U16,
     moving: bool,
     centre: NDArray[np.float64],
-    shares: NDArray[np.int64],
     cells: NDArray[np.int64],
     steps: NDArray[np.float64],
     squares: NDArray[np.float64],
@@ -87,27 +161,25 @@ def accumulate(
 ) -> None:
     """Adds one checkpoint of a block of samples to every replicate's sums.
 
-    hits, turns, region, cell (B, n); n_in, n_out (B, n) or (1, n) targets counted over. Adds to
-    centre (B, 2), shares (B, S), cells (B, C), and, when `moving`, to steps (B,) of ‖Δv‖, squares
-    (B,) of its noise-free square, and moves (B, S, S).
+    hits, turns, region, cell, n_in, n_out (B, n). Adds to centre (B, 2), cells (B, C), moves
+    (B, S, S), at the first checkpoint from each region to itself, and, when `moving`, to steps (B,)
+    of ‖Δv‖ and squares (B,) of its noise-free square.
     """
-    row = 1 if n_in.shape[0] > 1 else 0
     for b in range(hits_in.shape[0]):
         sum_out = 0.0
         sum_in = 0.0
         step = 0.0
         square = 0.0
         for i in range(hits_in.shape[1]):
-            m_in = np.float64(n_in[b * row, i])
-            m_out = np.float64(n_out[b * row, i])
+            m_in = np.float64(n_in[b, i])
+            m_out = np.float64(n_out[b, i])
             y = hits_in[b, i] / m_in
             x = hits_out[b, i] / m_out
             sum_in += y
             sum_out += x
-            shares[b, region[b, i]] += 1
             cells[b, cell[b, i]] += 1
+            moves[b, region_before[b, i] if moving else region[b, i], region[b, i]] += 1
             if moving:
-                moves[b, region_before[b, i], region[b, i]] += 1
                 d_in = np.float64(hits_in[b, i] - hits_in_before[b, i])
                 d_out = np.float64(hits_out[b, i] - hits_out_before[b, i])
                 step += np.sqrt((d_in / m_in) ** 2 + (d_out / m_out) ** 2)

@@ -8,9 +8,10 @@ trajectories are ever stored.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from seepage.errors import InputError
 from seepage.plane import dynamics
-from seepage.plane.kernels import accumulate, look_up, unit_counts
+from seepage.plane.kernels import accumulate, accumulate_pairs, pair_counts, unit_counts
 from seepage.plane.regions import Grid, Regions
 from seepage.plane.rules import units
 
@@ -32,8 +33,8 @@ __all__ = ["Bootstrap", "Estimate", "Population", "population"]
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 
-# Samples at a time: the replicates' counts of a block stay in a core's second-level cache.
-_BLOCK = 512
+# Samples at a time: the replicates' counts of a block stay in a core's cache.
+_BLOCK = 2048
 
 
 @dataclass(frozen=True)
@@ -148,11 +149,11 @@ class Population:
 class _Sums:
     """Sums over samples by checkpoint and replicate: all that population metrics depend on.
 
-    The last three belong to the interval that ends at a checkpoint; their first entry is 0.
+    The last three belong to the interval that ends at a checkpoint; at the first one steps and
+    squares are 0, and moves lead from each region to itself.
     """
 
     centre: FloatArray  # (T, B, 2)
-    shares: NDArray[np.int64]  # (T, B, S)
     cells: NDArray[np.int64]  # (T, B, C)
     steps: FloatArray  # (T, B)
     squares: FloatArray  # (T, B)
@@ -163,7 +164,6 @@ class _Sums:
         shape = (checkpoints, replicates)
         return cls(
             np.zeros((*shape, 2)),
-            np.zeros((*shape, regions), dtype=np.int64),
             np.zeros((*shape, cells), dtype=np.int64),
             np.zeros(shape),
             np.zeros(shape),
@@ -216,7 +216,7 @@ def _metrics(sums: _Sums, samples: int, spans: FloatArray, unbiased: bool) -> di
         "signed_speed": np.diff(gap, axis=1) / spans,
         "squared_speed": squared if unbiased else np.full_like(squared, np.nan),
         "mean_speed": speed.mean(axis=-1) if len(spans) else nothing,
-        "shares": of["shares"] / samples,
+        "shares": of["moves"].sum(axis=-2) / samples,
         "transitions": dynamics.rows_to_one(moves),
         "to_high": to_high,
         "to_high_of_all": of_all,
@@ -226,14 +226,72 @@ def _metrics(sums: _Sums, samples: int, spans: FloatArray, unbiased: bool) -> di
     }
 
 
-def _table(regions: Regions, n_out: int, n_in: int) -> NDArray[np.uint16]:
-    """Region of every point of the lattice (k/n_out, l/n_in)."""
-    x, y = np.meshgrid(np.arange(n_out + 1) / n_out, np.arange(n_in + 1) / n_in, indexing="ij")
-    return regions.assign(x, y, n_out, n_in).astype(np.uint16)
+class _Pairs:
+    """Counts of every replicate from packed decisions, where all runs come in complete pairs.
+
+    Every sample then counts over as many targets on either side as there are pairs, in every
+    replicate: regions and cells are looked up on the lattice of counts.
+    """
+
+    def __init__(
+        self, paths: Trajectories, weights: FloatArray, regions: Regions, grid: Grid
+    ) -> None:
+        assert paths.decisions is not None
+        self.pairs = paths.models // 2
+        self.sizes = (len(regions), len(grid))
+        self.first, self.second = np.argsort(units(paths.member), kind="stable").reshape(-1, 2).T
+        self.decisions = paths.decisions
+        self.member = np.packbits(paths.member[self.first], axis=1)
+        self.weights = np.ascontiguousarray(weights, dtype=np.float32)
+        self.bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(
+            np.float32
+        )
+        rates = np.arange(self.pairs + 1) / self.pairs
+        x, y = np.meshgrid(rates, rates, indexing="ij")
+        region, cell = (r.assign(x, y, self.pairs, self.pairs) for r in (regions, grid))
+        self.table = (region * 2**16 + cell).astype(np.uint32)
+
+    def sums(self, block: slice) -> _Sums:
+        """The work on one block of samples."""
+        width = slice(block.start // 8, -(-block.stop // 8))
+        n = 8 * (width.stop - width.start)
+        sums = _Sums.zeros(len(self.decisions), len(self.weights), *self.sizes)
+        each = [np.empty((self.pairs, n), dtype=np.float32) for _ in range(3)]
+        truth = np.ascontiguousarray(self.member[:, width])
+        first_last, second_last = (self.decisions[0][r, width] for r in (self.first, self.second))
+        shape = (len(self.weights), n)
+        hits_in_last = hits_out_last = np.zeros(shape, dtype=np.float32)
+        region_last = np.zeros(shape, dtype=np.uint16)
+        for t, packed in enumerate(self.decisions):
+            first, second = packed[self.first, width], packed[self.second, width]
+            pair_counts(first, second, first_last, second_last, truth, self.bits, *each)
+            hits_in, hits_out, turns = (self.weights @ a for a in each)
+            region = np.empty(shape, dtype=np.uint16)
+            accumulate_pairs(
+                hits_in,
+                hits_out,
+                hits_in_last,
+                hits_out_last,
+                turns,
+                block.stop - block.start,
+                self.pairs,
+                self.table,
+                region,
+                region_last,
+                t > 0,
+                sums.centre[t],
+                sums.cells[t],
+                sums.steps[t],
+                sums.squares[t],
+                sums.moves[t],
+            )
+            first_last, second_last, region_last = first, second, region
+            hits_in_last, hits_out_last = hits_in, hits_out
+        return sums
 
 
-class _Resampled:
-    """Counts of every replicate, a block of samples at a time, from the packed decisions."""
+class _Units:
+    """The same where some runs have no twin: targets per sample vary and change by replicate."""
 
     def __init__(self, paths: Trajectories, weights: FloatArray) -> None:
         assert paths.decisions is not None
@@ -242,20 +300,13 @@ class _Resampled:
         self.truth = paths.member
         self.member = np.packbits(paths.member, axis=1)
         self.weights = np.ascontiguousarray(weights, dtype=np.float32)
-        self.size = np.bincount(self.unit)
-        # Complete pairs give every sample the same counts in every replicate.
-        self.paired = bool((self.size == 2).all())
+        self.size = np.bincount(self.unit).astype(np.float32)
 
     def trials(self, block: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Targets counted over, (n_in, n_out): (1, n) for complete pairs, else (B, n)."""
-        n, pairs = block.stop - block.start, len(self.size)
-        if self.paired:
-            same = np.full((1, n), pairs, dtype=np.float32)
-            return same, same
-        inside = np.zeros((pairs, n), dtype=np.float32)
+        """Targets counted over, (n_in, n_out), each (B, n)."""
+        inside = np.zeros((len(self.size), block.stop - block.start), dtype=np.float32)
         np.add.at(inside, self.unit, self.truth[:, block].astype(np.float32))
-        outside = self.size.astype(np.float32)[:, None] - inside
-        return self.weights @ inside, self.weights @ outside
+        return self.weights @ inside, self.weights @ (self.size[:, None] - inside)
 
     def counts(self, block: slice) -> Iterator[list[NDArray[np.float32]]]:
         """Per checkpoint: hits_in, hits_out, turns_in, turns_out, each (B, n)."""
@@ -272,8 +323,6 @@ class _Resampled:
 
 class _Given:
     """Rates as they are, and without each group of pairs: closed-form, or decisions not kept."""
-
-    paired = False
 
     def __init__(self, paths: Trajectories) -> None:
         self.paths = paths
@@ -303,39 +352,26 @@ class _Given:
 
 
 def _sums(
-    source: _Resampled | _Given, paths: Trajectories, schemes: _Schemes, block: slice
+    source: _Units | _Given, checkpoints: int, regions: Regions, grid: Grid, block: slice
 ) -> _Sums:
-    """The work on one block of samples."""
-    regions, grid, tables = schemes
+    """The work on one block of samples, without assuming that counts lie on one lattice."""
     n_in, n_out = source.trials(block)
-    n = block.stop - block.start
+    # A replicate without a target of a kind for a sample keeps that sample's own counts.
     lost = (n_in < 1) | (n_out < 1)
-    if lost.any():
-        # A replicate without a target of a kind for a sample keeps that sample's own counts.
-        n_in, n_out = np.where(lost, n_in[:1], n_in), np.where(lost, n_out[:1], n_out)
-    sums: _Sums | None = None
-    last_in = last_out = np.empty((0, n), dtype=np.float32)
-    region_last = np.empty((0, n), dtype=np.uint16)
+    n_in, n_out = np.where(lost, n_in[:1], n_in), np.where(lost, n_out[:1], n_out)
+    sums = _Sums.zeros(checkpoints, len(n_in), len(regions), len(grid))
+    hits_in_last = hits_out_last = np.zeros_like(n_in)
+    region_last = np.zeros(n_in.shape, dtype=np.uint16)
     for t, counts in enumerate(source.counts(block)):
-        if lost.any():
-            counts = [np.where(lost, a[:1], a) for a in counts]
-        hits_in, hits_out, turns_in, turns_out = counts
-        if tables is None:
-            # In float64: a cut may fall on a rate, and rounding must not decide.
-            x, y = np.divide(hits_out, n_out, dtype=float), np.divide(hits_in, n_in, dtype=float)
-            region, cell = (r.assign(x, y, n_out, n_in).astype(np.uint16) for r in (regions, grid))
-        else:
-            region, cell = np.empty(hits_in.shape, np.uint16), np.empty(hits_in.shape, np.uint16)
-            look_up(hits_in, hits_out, tables[0], region)
-            look_up(hits_in, hits_out, tables[1], cell)
-        if sums is None:
-            sums = _Sums.zeros(len(paths.fpr), len(hits_in), len(regions), len(grid))
-            last_in, last_out, region_last = hits_in, hits_out, region
+        hits_in, hits_out, turns_in, turns_out = (np.where(lost, a[:1], a) for a in counts)
+        # In float64: a cut may fall on a rate, and rounding must not decide.
+        x, y = np.divide(hits_out, n_out, dtype=float), np.divide(hits_in, n_in, dtype=float)
+        region, cell = (r.assign(x, y, n_out, n_in).astype(np.uint16) for r in (regions, grid))
         accumulate(
             hits_in,
             hits_out,
-            last_in,
-            last_out,
+            hits_in_last,
+            hits_out_last,
             turns_in,
             turns_out,
             n_in,
@@ -345,18 +381,13 @@ def _sums(
             cell,
             t > 0,
             sums.centre[t],
-            sums.shares[t],
             sums.cells[t],
             sums.steps[t],
             sums.squares[t],
             sums.moves[t],
         )
-        last_in, last_out, region_last = hits_in, hits_out, region
-    assert sums is not None
+        hits_in_last, hits_out_last, region_last = hits_in, hits_out, region
     return sums
-
-
-_Schemes = tuple[Regions, Grid, tuple[NDArray[np.uint16], NDArray[np.uint16]] | None]
 
 
 def _cores() -> int:
@@ -376,18 +407,18 @@ def _replicated(
             "train more models, in pairs"
         )
     counted = paths.decisions is not None and paths.groups is None
-    source: _Resampled | _Given
+    work: Callable[[slice], _Sums]
     if counted:
         weights = bootstrap.weights(int(units(paths.member).max()) + 1)
-        source = _Resampled(paths, weights)
         replicates, groups = len(weights) - 1, weights.shape[1]
+        if 2 * groups == paths.models:
+            work = _Pairs(paths, weights, regions, grid).sums
+        else:
+            work = partial(_sums, _Units(paths, weights), len(paths.fpr), regions, grid)
     else:
-        source = _Given(paths)
-        replicates = groups = source.replicates - 1
-    tables = None
-    if source.paired:
-        n = len(paths.member) // 2
-        tables = (_table(regions, n, n), _table(grid, n, n))
+        given = _Given(paths)
+        replicates = groups = given.replicates - 1
+        work = partial(_sums, given, len(paths.fpr), regions, grid)
     blocks = [
         slice(first, min(first + _BLOCK, paths.samples))
         for first in range(0, paths.samples, _BLOCK)
@@ -396,7 +427,7 @@ def _replicated(
     total: _Sums | None = None
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
         # Blocks are added in their order, so the result does not depend on the threads.
-        for part in pool.map(lambda b: _sums(source, paths, (regions, grid, tables), b), blocks):
+        for part in pool.map(work, blocks):
             if total is None:
                 total = part
             else:
