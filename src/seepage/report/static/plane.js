@@ -428,6 +428,7 @@
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { recolour(); redraw(); });
     new ResizeObserver(() => resize()).observe(plane);
     recolour(); resize(); details();
+    plane.dataset.readyAt = String(performance.now());
     plane.dataset.ready = "true";
   }
 
