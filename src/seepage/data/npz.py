@@ -61,15 +61,15 @@ def read_npz(path: Path, drop: tuple[str, ...]) -> Raw:
     Optional arrays: `classes` (K,) text, `ids` (or ids_train, ids_test). Columns of a table are
     called x0, x1, ... and may be dropped. Object arrays are refused: they would be pickles.
     """
-    with reading(path, "an .npz file of arrays"):
+    with reading(path, "an .npz file of arrays"), path.open("rb") as stream:
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                if not isinstance(archive, np.lib.npyio.NpzFile):
-                    raise InputError(
-                        f"{path}: expected an .npz archive, got a single array; "
-                        "save inputs and labels with numpy.savez"
-                    )
-                arrays = {key: archive[key] for key in archive.files}
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise InputError(
+                    f"{path}: expected an .npz archive, got a single array; "
+                    "save inputs and labels with numpy.savez"
+                )
+            arrays = {key: archive[key] for key in archive.files}
         except (ValueError, zipfile.BadZipFile) as error:
             if isinstance(error, InputError):
                 raise

@@ -174,6 +174,8 @@ def fetch(
         os.replace(temporary, path)
         temporary = None
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
         raise InputError(
             f"{where}: expected to download it to {path.parent}, got {one_line(error)}; "
             "check the network and the folder, or put the file there by hand"

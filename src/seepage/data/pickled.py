@@ -31,6 +31,8 @@ _NAMES: dict[tuple[str, str], str] = {
     ("numpy", "ndarray"): "ndarray",
     ("numpy", "dtype"): "dtype",
     ("_codecs", "encode"): "encode",
+    # How Python 3 writes an empty string of bytes in the protocols of Python 2.
+    ("__builtin__", "bytes"): "bytes",
 }
 _PLAIN_DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
 _TRUSTED_LEAVES = (str, bytes, int, float, bool, type(None), np.ndarray)
@@ -278,6 +280,8 @@ def _reduce(function: Any, arguments: Any) -> Any:
             return _Dtype(_text(code))
         case "encode", (str() as text, "latin1" | "latin-1"):
             return text.encode("latin-1")
+        case "bytes", ():
+            return b""
         case "frombuffer", (
             bytes() as content,
             _Dtype() as dtype,

@@ -1,0 +1,204 @@
+"""Tables from CSV and Parquet."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from seepage.data import load, reload
+from seepage.errors import InputError
+
+SMALL = "age,job,income\n39,nurse,low\n50,?,high\n38,nurse,high\n"
+
+
+def write(folder: Path, text: str, name: str = "t.csv") -> Path:
+    path = folder / name
+    data = text.encode()
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    return path
+
+
+def test_numbers_raw_and_categories_one_hot(tmp_path: Path) -> None:
+    data = load(write(tmp_path, SMALL), label="income")
+    assert data.kind == "table"
+    assert data.columns == ("age", "job=?", "job=nurse")
+    assert data.numeric is not None
+    assert data.numeric.tolist() == [True, False, False]
+    assert data.inputs.tolist() == [[39, 0, 1], [50, 1, 0], [38, 0, 1]]
+    assert data.classes == ("high", "low")
+    assert data.labels.tolist() == [1, 0, 0]
+    assert data.ids.tolist() == ["train/0", "train/1", "train/2"]
+    scale, shift = data.member_scale(np.array([0, 1]))
+    np.testing.assert_allclose(data.inputs.numpy() * scale + shift, [
+        [-1, 0, 1], [1, 1, 0], [(38 - 44.5) / 5.5, 0, 1],
+    ], rtol=1e-5)  # fmt: skip
+    again = reload(data.source, data.digest)
+    assert again is not None
+    assert again.columns == data.columns
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (SMALL, "t.csv.gz"),
+        (SMALL.replace(",", "\t"), "t.tsv"),
+        (SMALL.replace(",", ", "), "t.csv"),
+        (SMALL.replace("\n", "\r\n"), "t.csv"),
+        ("\ufeff" + SMALL, "t.csv"),
+        ("# made by hand\n\n|1x3 Cross validator\n" + SMALL, "t.csv"),
+        (SMALL.replace("?", ""), "t.csv"),
+        (SMALL.replace("age", '"age"').replace("nurse", '"nurse"'), "t.csv"),
+        (SMALL + "\n", "t.data"),
+        (SMALL.replace("low\n", "low.\n").replace("high\n", "high.\n"), "t.csv"),
+    ],
+)
+def test_the_same_table_in_other_clothes(tmp_path: Path, text: str, name: str) -> None:
+    plain = load(write(tmp_path, SMALL, "plain.csv"), label="income")
+    data = load(write(tmp_path, text, name), label="income")
+    assert data.digest == plain.digest
+    assert data.columns == plain.columns
+
+
+def test_a_file_without_header_needs_names(tmp_path: Path) -> None:
+    path = write(tmp_path, SMALL.split("\n", 1)[1])
+    data = load(path, columns=["age", "job", "income"], label="income")
+    assert data.digest == load(write(tmp_path, SMALL, "b.csv"), label="income").digest
+    assert data.source["columns"] == ["age", "job", "income"]
+    assert reload(data.source, data.digest) is not None
+
+
+def test_train_and_test_file_share_columns_and_classes(tmp_path: Path) -> None:
+    first = write(tmp_path, SMALL, "a.csv")
+    second = write(tmp_path, "|note\nage,job,income\n20,cook,low.\n21,nurse,high.\n", "b.csv")
+    both = load(first, test=second, label="income", part="both")
+    assert both.columns == ("age", "job=?", "job=cook", "job=nurse")
+    assert both.ids.tolist()[3:] == ["test/0", "test/1"]
+    assert both.labels.tolist() == [1, 0, 0, 1, 0]
+    test = load(first, test=second, label="income", part="test")
+    assert test.columns == both.columns
+    assert reload(both.source, both.digest) is not None
+    other = write(tmp_path, "x,y,income\n1,2,low\n3,4,high\n", "c.csv")
+    with pytest.raises(InputError, match=r"c\.csv: expected the columns of a\.csv"):
+        load(first, test=other, label="income")
+
+
+def test_an_id_column_is_used_and_not_trained_on(tmp_path: Path) -> None:
+    path = write(tmp_path, "pid,x,y\nP9,1,0\nP3,2,1\n")
+    data = load(path, label="y", id_column="pid")
+    assert data.ids.tolist() == ["P9", "P3"]
+    assert data.columns == ("x",)
+    twice = write(tmp_path, "pid,x,y\nP9,1,0\nP9,2,1\n")
+    with pytest.raises(InputError, match="expected unique ids, got 'P9' 2 times"):
+        load(twice, label="y", id_column="pid")
+
+
+def test_missing_numbers_are_refused_or_marked(tmp_path: Path) -> None:
+    path = write(tmp_path, "x,z,y\n5,1,a\n?,2,b\n7,NA,a\n9,4,b\n")
+    with pytest.raises(
+        InputError, match=r"column 'x', got 1 missing, first at row 1; pass missing"
+    ):
+        load(path, label="y")
+    data = load(path, label="y", missing="indicator")
+    assert data.columns == ("x", "x missing", "z", "z missing")
+    assert data.inputs.tolist() == [[5, 0, 1, 0], [0, 1, 2, 0], [7, 0, 0, 1], [9, 0, 4, 0]]
+    assert data.numeric is not None
+    assert data.numeric.tolist() == [True, False, True, False]
+    filled = load(path, label="y", missing="indicator", fill={"x": 6.0})
+    assert filled.inputs[1].tolist() == [6, 1, 2, 0]
+    assert filled.inputs[2, 2] == 0
+    assert reload(filled.source, filled.digest) is not None
+
+
+def test_codes_can_be_categories(tmp_path: Path) -> None:
+    path = write(tmp_path, "zip,y\n10115,0\n80331,1\n10115,1\n")
+    assert load(path, label="y", categorical=["zip"]).columns == ("zip=10115", "zip=80331")
+    assert load(path, label="y").columns == ("zip",)
+
+
+def test_labels_as_numbers_are_sorted_as_numbers(tmp_path: Path) -> None:
+    data = load(write(tmp_path, "x,y\n1,10\n2,9\n3,10.0\n4,-1\n"), label="y")
+    assert data.classes == ("-1", "9", "10")
+    assert data.labels.tolist() == [2, 1, 2, 0]
+
+
+def test_parquet_gives_what_csv_gives(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "age": pa.array([39, 50, 38], pa.int16()),
+            "job": pa.array(["nurse", None, "nurse"]).dictionary_encode(),
+            "income": ["low", "high", "high"],
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    data = load(tmp_path / "t.parquet", label="income")
+    assert data.digest == load(write(tmp_path, SMALL), label="income").digest
+    assert reload(data.source, data.digest) is not None
+
+
+def test_parquet_types(tmp_path: Path) -> None:
+    def saved(**columns: Any) -> Path:
+        pq.write_table(pa.table(columns | {"y": [0, 1, 1]}), tmp_path / "t.parquet")
+        return tmp_path / "t.parquet"
+
+    flags = load(saved(b=[True, False, None], n=pa.array([1.5, 2, 3], pa.float32())), label="y")
+    assert flags.columns == ("b=?", "b=false", "b=true", "n")
+    with pytest.raises(InputError, match="column 'n', got 1 missing, first at row 1"):
+        load(saved(n=[1.0, None, 2.0]), label="y")
+    with pytest.raises(InputError, match=r"booleans in column 'l', got list<.*pass drop=\[\"l\"\]"):
+        load(saved(l=[[1], [2], [3]]), label="y")
+    path = saved(n=[1, 2, 3])
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(InputError, match=r"t\.parquet: expected a (Parquet )?table"):
+        load(path, label="y")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "match"),
+    [
+        ("", {}, r"t\.csv: expected a CSV table, got an empty file"),
+        ("x,y\n", {}, "expected at least one row, got none"),
+        ("x,y\n1,0\n2\n", {}, "expected a table of one width, got .*2 columns, got 1"),
+        ("x,x\n1,0\n2,1\n", {}, "expected a first line of unique column names, got 'x,x'"),
+        (
+            "x,y\n1,0\n2,1\n",
+            {"label": "Y1"},
+            "label: expected a column of the table, got 'Y1'; known",
+        ),
+        ("x,y\n1,0\n2,1\n", {"label": None}, "label: expected the name of the label column"),
+        ("x,y\n1,0\n2,1\n", {"drop": ["w"]}, "drop: expected a column of the table, got 'w'"),
+        ("x,y\n1,0\n2,1\n", {"drop": ["y"]}, "label: expected a column of its own, got 'y'"),
+        ("x,y\n1,0\n2,1\n", {"drop": ["x"]}, "expected a column besides the label, got none"),
+        ("x,y\n1,0\n2,1\n", {"missing": "guess"}, 'missing: expected "refuse" or "indicator"'),
+        ("x,y\n1,0\n2,1\n", {"size": 3}, r"size: not an option for a \.csv file"),
+        ("x,y\n1,0\n2,0\n", {}, "at least two classes in column 'y', got only '0'"),
+        ("x,y\n1,0\n2,\n", {}, "expected a label in every row, got none in column 'y' at row 1"),
+        ("x,y\n1,a\n2,?\n", {}, "expected a label in every row, got none in column 'y' at row 1"),
+        ("x,z,y\n1,5,0\n2,5,1\n", {}, r"got only 5 in column 'z'; pass drop=\[\"z\"\]"),
+        ("x,z,y\n1,k,0\n2,k,1\n", {}, "got only 'k' in column 'z'"),
+        ("x,y\n1,0\ninf,1\n", {}, "expected finite numbers in column 'x', got infinity at row 1"),
+        ("x,y\n1700000000,0\n1700000001,1\n", {}, "a spread that 32-bit floats can hold, column"),
+        ("x,y\na,0\nb,1\nc,0\n", {"max_levels": 2}, "at most 2 levels in text column 'x', got 3"),
+        (
+            "x,y\n" + "".join(f"{i},{i}.5\n" for i in range(1200)),
+            {},
+            "expected at most 1000 classes in column 'y', got 1200; it looks continuous",
+        ),
+    ],
+)
+def test_bad_tables_are_refused(tmp_path: Path, text: str, options: Any, match: str) -> None:
+    with pytest.raises(InputError, match=match) as raised:
+        load(write(tmp_path, text), **({"label": "y"} | options))
+    assert "\n" not in str(raised.value)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"x,y\n\xff\xfe,0\nb,1\n")
+    with pytest.raises(InputError, match=r"t\.csv: expected a table of one width, got .*UTF8"):
+        load(path, label="y")
