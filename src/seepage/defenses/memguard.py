@@ -61,19 +61,23 @@ def evade(logits: torch.Tensor, detector: nn.Module, steps: int = 50) -> torch.T
 
 
 def _evade(logits: torch.Tensor, detector: nn.Module, steps: int) -> torch.Tensor:
-    p = logits.softmax(1)
-    winner = logits.argmax(1, keepdim=True)
-    start = detector(logits.sort(dim=1).values)[:, 0]
+    def verdict_of(z: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = detector(z.sort(dim=1).values)[:, 0]
+        return out
+
     best = logits.clone()
-    alive = start.abs() > 1e-5
+    # Rows whose verdict is already open need no noise.
+    rows = torch.nonzero(verdict_of(logits).abs() > 1e-5)[:, 0]
     for c in _L1_WEIGHTS:
-        z = logits.clone()
-        done = ~alive
+        if not len(rows):
+            break
+        origin = logits[rows]
+        p, winner = origin.softmax(1), origin.argmax(1, keepdim=True)
+        start = verdict_of(origin)
+        z, done = origin.clone(), torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
         for _ in range(steps):
-            if bool(done.all()):
-                break
-            at = z.detach().requires_grad_()
-            verdict = detector(at.sort(dim=1).values)[:, 0]
+            at = z.requires_grad_()
+            verdict = verdict_of(at)
             kept = at.gather(1, winner)[:, 0]
             rival = at.scatter(1, winner, -torch.inf).amax(1)
             cost = (
@@ -83,14 +87,13 @@ def _evade(logits: torch.Tensor, detector: nn.Module, steps: int) -> torch.Tenso
             )
             (gradient,) = torch.autograd.grad(cost.sum(), at)
             move = _STEP * F.normalize(gradient, dim=1)
-            z = torch.where(done[:, None], z, z - move)
-            flipped = detector(z.sort(dim=1).values)[:, 0] * start <= 0
+            z = torch.where(done[:, None], at, at - move).detach()
+            flipped = verdict_of(z) * start <= 0
             done = done | (flipped & (z.argmax(1) == winner[:, 0]))
-        success = done & alive
-        best = torch.where(success[:, None], z, best)
-        alive = success
-        if not bool(alive.any()):
-            break
+            if bool(done.all()):
+                break
+        best[rows[done]] = z[done]
+        rows = rows[done]
     return best
 
 

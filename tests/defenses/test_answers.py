@@ -1,0 +1,175 @@
+"""Defences that change what the world is told: HAMP and MemGuard."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seepage.defenses import HAMP, MemGuard
+from seepage.defenses.hamp import hamp_confidence, reorder
+from seepage.defenses.memguard import evade, fit_detector
+
+
+@pytest.mark.parametrize(
+    ("classes", "gamma", "p"),
+    [
+        (10, 0.5, 0.7379), (10, 0.8, 0.4766), (10, 0.95, 0.2698),
+        (100, 0.5, 0.6410), (100, 0.8, 0.3374), (100, 0.95, 0.1334),
+    ],
+)  # fmt: skip
+def test_hamp_labels_of_known_entropy(classes, gamma, p):
+    assert hamp_confidence(classes, gamma) == pytest.approx(p, abs=5e-5)
+
+
+@given(st.integers(2, 50), st.floats(0.01, 0.99))
+@settings(max_examples=30, deadline=None)
+def test_hamp_label_solves_its_equation(classes, gamma):
+    p = hamp_confidence(classes, gamma)
+    q = (1 - p) / (classes - 1)
+    h = -p * math.log(p) - (classes - 1) * q * math.log(q)
+    assert h == pytest.approx(gamma * math.log(classes), rel=1e-9)
+    assert p > 1 / classes
+
+
+def test_hamp_targets_at_the_ends(kit):
+    context = kit.context(classes=3)
+    hard = HAMP(gamma=0.0).targets(torch.tensor([1]), context)
+    assert torch.equal(hard, torch.tensor([[0.0, 1.0, 0.0]]))
+    even = HAMP(gamma=1.0).targets(torch.tensor([1]), context)
+    torch.testing.assert_close(even, torch.full((1, 3), 1 / 3))
+
+
+@given(st.integers(1, 5), st.integers(2, 6), st.integers(0, 1000))
+@settings(max_examples=30, deadline=None)
+def test_reorder_keeps_the_order_and_only_the_order(n, k, seed):
+    g = torch.Generator().manual_seed(seed)
+    z = torch.randn(n, k, generator=g)
+    values = torch.randn(n, k, generator=g)
+    told = reorder(z, values)
+    assert torch.equal(told.argsort(1), z.argsort(1))
+    assert torch.equal(told.sort(1).values, values.sort(1).values)
+    # Any increasing map of the logits gives the same answer.
+    assert torch.equal(reorder(3 * z - 1, values), told)
+
+
+def test_reorder_keeps_the_predicted_class_in_ties():
+    z = torch.tensor([[1.0, 1.0, 0.0], [0.0, 2.0, 2.0]])
+    values = torch.zeros(2, 3)
+    assert torch.equal(reorder(z, values).argmax(1), z.argmax(1))
+    assert torch.equal(z, torch.tensor([[1.0, 1.0, 0.0], [0.0, 2.0, 2.0]]))
+
+
+def test_hamp_answers_tell_nothing_but_the_order(kit):
+    context = kit.context()
+    z = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    drawn = context.generator.get_state()
+    told = HAMP().outputs(z, context)
+    assert torch.equal(context.generator.get_state(), drawn)
+    assert torch.equal(told.argmax(1), z.argmax(1))
+    torch.testing.assert_close(told.exp().sum(1), torch.ones(20))
+    context.observer.manual_seed(1)
+    assert torch.equal(told, HAMP().outputs(100 * z, context))
+    assert HAMP(randomise=False).outputs(z, context) is z
+
+
+def test_hamp_draws_bytes_for_stored_bytes(kit):
+    data = kit.samples()
+    stored = (data.inputs * 20 + 128).clamp(0, 255).to(torch.uint8)
+    seen = []
+
+    def prepare(x):
+        seen.append(x)
+        return x.float() / 255
+
+    context = kit.context(members=type(data)(stored, data.labels, prepare))
+    HAMP().outputs(torch.randn(300, 3), context)
+    assert seen[0].dtype == torch.uint8
+    assert seen[0].shape == (300, 6)
+    assert seen[0].float().mean() == pytest.approx(127.5, abs=8)
+
+
+def separated(n=40, k=4):
+    """Members with confident logits, others without."""
+    g = torch.Generator().manual_seed(0)
+    hot = F.one_hot(torch.randint(k, (n,), generator=g), k)
+    inside = 6.0 * hot + torch.randn(n, k, generator=g)
+    outside = 1.5 * hot + torch.randn(n, k, generator=g)
+    return inside, outside
+
+
+def test_detector_learns_and_evasion_flips_it_under_the_same_class():
+    inside, outside = separated()
+    h = fit_detector(inside, outside, torch.Generator().manual_seed(0), 200)
+
+    def verdict(z):
+        return h(z.sort(1).values)[:, 0] > 0
+
+    assert verdict(inside).float().mean() > 0.9
+    assert verdict(outside).float().mean() < 0.1
+    both = torch.cat([inside, outside])
+    kept = both.clone()
+    moved = evade(both, h, steps=80)
+    assert torch.equal(both, kept)
+    assert torch.equal(moved.argmax(1), both.argmax(1))
+    changed = (moved != both).any(1)
+    assert changed.float().mean() > 0.8
+    assert (verdict(moved) != verdict(both))[changed].all()
+
+
+def guarded(kit, budget):
+    members, reference = kit.samples(40, seed=0), kit.samples(40, seed=1)
+    context = kit.context(members=members, reference=reference)
+    # A model that is far surer of members.
+    torch.manual_seed(0)
+    optimizer = torch.optim.Adam(context.model.parameters(), lr=0.05)
+    for _ in range(60):
+        optimizer.zero_grad()
+        F.cross_entropy(context.model(members.inputs), members.labels).backward()
+        optimizer.step()
+    defense = MemGuard(budget=budget)
+    context.state = defense.start(context)
+    return defense, context
+
+
+def test_memguard_keeps_the_class_and_the_budget(kit):
+    inside, outside = separated()
+    h = fit_detector(inside, outside, torch.Generator().manual_seed(0), 200)
+
+    class Fixed(MemGuard):
+        def detector(self, context):
+            return h
+
+    z = torch.cat([inside, outside])
+    context = kit.context()
+    p = z.softmax(1)
+    full = (Fixed(budget=2.0).outputs(z, context).softmax(1) - p).abs().sum(1)
+    budget = float(full.median())
+    assert budget > 0.01
+    distances = []
+    for _ in range(8):
+        with torch.inference_mode():
+            told = Fixed(budget=budget).outputs(z, context)
+        assert torch.equal(told.argmax(1), z.argmax(1))
+        distances.append((told.softmax(1) - p).abs().sum(1))
+    expected = full.clamp(max=budget).mean()
+    # 640 coins: a relative error of about 4 %.
+    assert float(torch.stack(distances).mean()) == pytest.approx(float(expected), rel=0.2)
+
+
+def test_memguard_fits_its_detector_once_per_state_of_the_model(kit):
+    defense, context = guarded(kit, 1.0)
+    before = context.generator.get_state()
+    first = defense.detector(context)
+    assert defense.detector(context) is first
+    context.step += 1
+    assert defense.detector(context) is not first
+    assert torch.equal(context.generator.get_state(), before)
+
+
+def test_memguard_without_budget_says_the_truth(kit):
+    defense, context = guarded(kit, 0.0)
+    z = torch.randn(4, 3)
+    assert defense.outputs(z, context) is z
