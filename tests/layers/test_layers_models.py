@@ -232,7 +232,7 @@ def test_sequential_units_are_read_after_their_activation() -> None:
     )  # fmt: skip
     chosen = choose_layers(model, _images(2))
     assert [c.name for c in chosen] == ["2", "6", "8"]
-    assert [c.region for c in chosen] == ["0", "5", "8"]
+    assert [c.regions for c in chosen] == [("0", "1"), ("5",), ("8",)]
 
 
 def test_patterns_and_streamed_outputs() -> None:

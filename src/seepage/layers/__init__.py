@@ -1,7 +1,29 @@
-"""Where a network keeps its training data: degrees of freedom, Jacobian rank and an attack per layer."""
+"""Where a network keeps its training data: degrees of freedom, Jacobians and an attack per layer."""
 
+from __future__ import annotations
+
+from seepage.layers.attack import (
+    AttackTable,
+    Audit,
+    Logistic,
+    ShadowTransfer,
+    SmallMLP,
+    attack_layers,
+    feature_norms,
+)
+from seepage.layers.change import CHANGES, Phases, change_values, phases
 from seepage.layers.derivative import Jacobian
+from seepage.layers.gradients import gradient_norms
 from seepage.layers.probe import DegreesOfFreedom, LocalPCA, probe
+from seepage.layers.rewinding import (
+    BlockTable,
+    reestimate,
+    retrain_blocks,
+    rewind_blocks,
+    with_block,
+)
+from seepage.layers.risk import Agreement, RiskTable, agreement, risk_table
+from seepage.layers.signal import LayerSignal
 from seepage.layers.spectrum import (
     Spectrum,
     effective_rank,
@@ -12,22 +34,45 @@ from seepage.layers.spectrum import (
     spectrum,
 )
 from seepage.layers.table import LayerTable
-from seepage.layers.watch import Layer, choose_layers, layer_outputs
+from seepage.layers.watch import Inputs, Layer, choose_layers, layer_outputs
 
 __all__ = [
+    "CHANGES",
+    "Agreement",
+    "AttackTable",
+    "Audit",
+    "BlockTable",
     "DegreesOfFreedom",
+    "Inputs",
     "Jacobian",
     "Layer",
+    "LayerSignal",
     "LayerTable",
     "LocalPCA",
+    "Logistic",
+    "Phases",
+    "RiskTable",
+    "ShadowTransfer",
+    "SmallMLP",
     "Spectrum",
+    "agreement",
+    "attack_layers",
+    "change_values",
     "choose_layers",
     "effective_rank",
+    "feature_norms",
+    "gradient_norms",
     "k_tau",
     "layer_outputs",
     "numerical_rank",
     "participation_ratio",
+    "phases",
     "probe",
+    "reestimate",
+    "retrain_blocks",
+    "rewind_blocks",
     "ridge_df",
+    "risk_table",
     "spectrum",
+    "with_block",
 ]

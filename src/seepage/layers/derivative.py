@@ -227,7 +227,8 @@ def _pulled(f: Function, x: torch.Tensor, d: int) -> torch.Tensor:
     pull = vjp(lambda v: f(v)[0], x)[1]
     eye = torch.eye(d, dtype=x.dtype, device=x.device)
     rows = vmap(lambda u: pull(u)[0].reshape(-1), chunk_size=max(_HELD // max(x.numel(), d), 1))
-    return rows(eye)
+    jacobian: torch.Tensor = rows(eye)
+    return jacobian
 
 
 def _norm(

@@ -79,9 +79,9 @@ class LayerTable:
         return tuple(entry.name for entry in self.layers)
 
     @property
-    def regions(self) -> tuple[str, ...]:
-        """Module that holds each row's weights."""
-        return tuple(entry.region for entry in self.layers)
+    def regions(self) -> tuple[tuple[str, ...], ...]:
+        """Modules that hold each row's weights."""
+        return tuple(entry.regions for entry in self.layers)
 
     @classmethod
     def columns(cls) -> tuple[str, ...]:
@@ -101,11 +101,11 @@ class LayerTable:
         return tuple(c for c in self.columns() if np.isfinite(self[c]).any())
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """One mapping per layer: name, region and every measured column, as plain numbers."""
+        """One mapping per layer: name, regions and every measured column, as plain numbers."""
         names = self.measured()
         rows: list[dict[str, Any]] = []
         for i, entry in enumerate(self.layers):
-            row: dict[str, Any] = {"layer": entry.name, "region": entry.region}
+            row: dict[str, Any] = {"layer": entry.name, "regions": list(entry.regions)}
             for c in names:
                 value = getattr(self, c)[i]
                 if isinstance(value, np.bool_):

@@ -52,15 +52,16 @@ class Layer:
     """One place to measure: the output of call number `call` of the module `module`.
 
     `name` is what tables show: the module's name, with `#2` for the second call of a module that
-    is called several times. `region` names the module that holds the weights of this step (the
-    linear layer before an activation): what a defence is pointed at. `depth` orders layers by when
-    their output appears in a forward pass.
+    is called several times. `regions` names the modules that hold the weights of this step (the
+    linear layer and the norm before an activation): what a defence is pointed at. `depth` orders
+    layers by when their output appears in a forward pass; `channels_last` says that outputs of
+    three axes are (samples, tokens, features).
     """
 
     name: str
     module: str
     call: int
-    region: str
+    regions: tuple[str, ...]
     depth: int
     channels_last: bool
 
@@ -196,11 +197,14 @@ def _holds_blocks(module: nn.Module) -> bool:
     )
 
 
-def _default_names(module: nn.Module, prefix: str, shared: set[int]) -> list[tuple[str, str]]:
-    """(name of the output, name of the weights) of every block, by the rule of `choose_layers`."""
-    found: list[tuple[str, str]] = []
+_Unit = tuple[str, tuple[str, ...]]
+
+
+def _default_names(module: nn.Module, prefix: str, shared: set[int]) -> list[_Unit]:
+    """(name of the output, names of the weights) of every block, by the rule of `choose_layers`."""
+    found: list[_Unit] = []
     in_order = isinstance(module, nn.Sequential)
-    open_unit: tuple[str, str] | None = None
+    open_unit: _Unit | None = None
 
     def close() -> None:
         nonlocal open_unit
@@ -214,7 +218,8 @@ def _default_names(module: nn.Module, prefix: str, shared: set[int]) -> list[tup
         name = f"{prefix}{key}"
         if isinstance(child, (_NORMS, _ACTIVATIONS)):
             if in_order and open_unit is not None and id(child) not in shared:
-                open_unit = (name, open_unit[1])
+                own = (name,) if _weights(child) else ()
+                open_unit = (name, open_unit[1] + own)
             continue
         if isinstance(child, nn.Dropout):
             continue
@@ -225,7 +230,7 @@ def _default_names(module: nn.Module, prefix: str, shared: set[int]) -> list[tup
         if _composite(child) and expand:
             found += _default_names(child, f"{name}.", shared)
         elif _composite(child) or _own_weights(child):
-            open_unit = (name, name)
+            open_unit = (name, (name,))
             if not in_order:
                 close()
     close()
@@ -276,9 +281,9 @@ def choose_layers(
             for child in m._modules.values():
                 uses[id(child)] = uses.get(id(child), 0) + 1
         shared = {k for k, v in uses.items() if v > 1}
-        pairs = _default_names(model, "", shared) or [("", "")]
+        pairs = _default_names(model, "", shared) or [("", ("",))]
         seen: set[int] = set()
-        for name, region in pairs:
+        for name, regions in pairs:
             module = modules[name]
             if id(module) in seen:
                 continue
@@ -287,7 +292,7 @@ def choose_layers(
             for k, (depth, shape) in enumerate(made):
                 if len(shape) >= 1 and shape[0] == count(sample):
                     label = _label(name) + (f"#{k + 1}" if len(made) > 1 else "")
-                    chosen.append(Layer(label, name, k, region, depth, _last(module)))
+                    chosen.append(Layer(label, name, k, regions, depth, _last(module)))
         if not chosen:
             raise InputError(
                 "layers: expected blocks whose outputs have one row per sample, found none; "
@@ -361,7 +366,7 @@ def _named(
                     f"shape {shape}; choose a layer with the samples along its first axis"
                 )
             label = _label(name) + (f"#{k + 1}" if len(made) > 1 else "")
-            yield Layer(label, name, k, name, depth, _last(module))
+            yield Layer(label, name, k, (name,), depth, _last(module))
 
 
 def _trace(model: nn.Module, sample: Inputs) -> dict[int, list[tuple[int, tuple[int, ...]]]]:

@@ -1,0 +1,230 @@
+"""Which layers to protect, and how far the cheap indicators agree with the attack."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+from seepage.errors import InputError
+from seepage.layers.attack import AttackTable
+from seepage.layers.table import LayerTable
+
+__all__ = ["Agreement", "RiskTable", "agreement", "risk_table"]
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Spearman's ρ between an indicator and the attack across layers, and its permutation p-value.
+
+    `p` is two-sided; `layers` how many layers, `models` how many rows were pooled; `exact`: all
+    permutations were counted instead of a sample. NaN where either is constant or fewer than three
+    layers are there.
+    """
+
+    rho: float
+    p: float
+    layers: int
+    models: int
+    exact: bool
+
+
+def _ranks(x: ArrayLike, name: str) -> FloatArray:
+    a = np.atleast_2d(np.asarray(x, dtype=np.float64))
+    if a.ndim != 2 or not np.isfinite(a).all():
+        raise InputError(f"{name}: expected finite values (layers,) or (models, layers)")
+    r = np.asarray(rankdata(a, axis=1), dtype=np.float64)
+    return np.asarray(r - r.mean(axis=1, keepdims=True), dtype=np.float64)
+
+
+def agreement(
+    indicator: ArrayLike,
+    attack: ArrayLike,
+    *,
+    permutations: int = 10_000,
+    rng: np.random.Generator | None = None,
+) -> Agreement:
+    """ρ of two rankings of layers: (L,) each, or (M, L) to pool models after ranking within each.
+
+    Pooled: ranks are centred within every model, ρ = Σ ab / √(Σa² Σb²) over all of them, and the
+    permutations shuffle layers within models. p = (1 + #{|ρ*| ≥ |ρ|}) / (1 + permutations), or the
+    exact share where one model has at most 7 layers. With few layers (≤ 16) it has little power.
+
+    >>> a = agreement([1, 2, 3, 4], [10, 20, 30, 40])
+    >>> a.rho, round(a.p, 4), a.exact
+    (1.0, 0.0833, True)
+    """
+    a, b = _ranks(indicator, "indicator"), _ranks(attack, "attack")
+    if a.shape != b.shape:
+        raise InputError(f"attack: expected shape {a.shape} as the indicator, got {b.shape}")
+    models, layers = a.shape
+    norm = math.sqrt(float((a * a).sum() * (b * b).sum()))
+    if layers < 3 or norm == 0:
+        return Agreement(math.nan, math.nan, layers, models, True)
+    rho = float((a * b).sum()) / norm
+    room = 1e-9
+    if models == 1 and layers <= 7:
+        orders = np.array(list(itertools.permutations(range(layers))))
+        drawn = (a[0, orders] * b[0]).sum(1) / norm
+        p = float((np.abs(drawn) >= abs(rho) - room).mean())
+        return Agreement(rho, p, layers, models, True)
+    rng = np.random.default_rng(0) if rng is None else rng
+    hits = 0
+    for start in range(0, permutations, 1000):
+        size = min(1000, permutations - start)
+        shuffled = rng.permuted(np.broadcast_to(a, (size, models, layers)), axis=2)
+        drawn = (shuffled * b).sum((1, 2)) / norm
+        hits += int((np.abs(drawn) >= abs(rho) - room).sum())
+    return Agreement(rho, (1 + hits) / (1 + permutations), layers, models, False)
+
+
+@dataclass(frozen=True, eq=False)
+class RiskTable:
+    """One row per layer, the riskiest first.
+
+    layer, modules (whose weights), risk (L,) in [0, 1]; `basis` says what the risk is; columns:
+    every indicator and attack figure in the same order; agreement: indicator -> with the attack's
+    AUC (empty without an attack).
+    """
+
+    layer: tuple[str, ...]
+    modules: tuple[tuple[str, ...], ...]
+    risk: FloatArray
+    basis: str
+    columns: dict[str, FloatArray]
+    agreement: dict[str, Agreement]
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Plain numbers, the riskiest layer first."""
+        return [
+            {
+                "layer": name,
+                "risk": float(self.risk[i]),
+                **{k: float(v[i]) for k, v in self.columns.items()},
+            }
+            for i, name in enumerate(self.layer)
+        ]
+
+    def regions(self, top: int) -> tuple[str, ...]:
+        """The `top` riskiest layers as patterns of parameter names, what a defence takes.
+
+        >>> columns = {"k95": np.array([3.0, 1.0])}
+        >>> t = RiskTable(("b", "a"), (("b",), ("a", "norm")), np.ones(2), "", columns, {})
+        >>> t.regions(2)
+        ('b.*', 'a.*', 'norm.*')
+        """
+        if not 1 <= top <= len(self.layer):
+            raise InputError(f"top: expected 1 to {len(self.layer)} layers, got {top}")
+        patterns = [f"{m}.*" if m else "*" for ms in self.modules[:top] for m in ms]
+        return tuple(dict.fromkeys(patterns))
+
+    def __str__(self) -> str:
+        shown = list(self.columns)
+        lines = [["layer", "risk", *shown]]
+        lines += [
+            [row["layer"], *(f"{row[k]:.4g}" for k in ("risk", *shown))] for row in self.to_rows()
+        ]
+        widths = [max(len(line[c]) for line in lines) for c in range(len(lines[0]))]
+        text = [
+            "  ".join(
+                [line[0].ljust(widths[0])]
+                + [cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True)]
+            )
+            for line in lines
+        ]
+        text.append(f"risk: {self.basis}")
+        text += [
+            f"{name}: rho {a.rho:+.2f} with the attack, p {a.p:.2g} ({a.layers} layers)"
+            for name, a in self.agreement.items()
+            if math.isfinite(a.rho)
+        ]
+        return "\n".join(text)
+
+
+_INDICATORS = (
+    *("k95", "k99", "erank", "participation", "ridge_df", "local_pca"),
+    *("jac_rank_float", "jac_rank_1e2", "jac_participation", "stable_rank", "spectral_norm"),
+)
+
+
+def risk_table(
+    table: LayerTable,
+    attack: AttackTable | None = None,
+    *,
+    changes: Mapping[str, ArrayLike] | None = None,
+    order: Sequence[str] | None = None,
+    permutations: int = 10_000,
+    rng: np.random.Generator | None = None,
+) -> RiskTable:
+    """Layers sorted by risk, with the agreement of every indicator with the attack.
+
+    With an attack the risk of a layer is the advantage max(0, 2·AUC − 1) of the attack on it, mean
+    over seeds: a measurement. Without one it is the mean rank, scaled to [0, 1], of `order`, by
+    default DoF k95 and the Jacobian's rank (its participation ratio where ranks are only known to
+    be *at least* something): a **reconstruction** of the claim of arXiv 2412.00696 that layers with
+    many directions and high Jacobian rank are the risky ones, whose agreement with attacks has to
+    be shown on the model at hand. changes: further indicators per layer, such as
+    `change_values(...)["mcr"]`, (L,) in the table's order.
+
+    Raises InputError where the attack lacks a layer of the table or a column has another length.
+    """
+    names = [c for c in _INDICATORS if c in table.measured()]
+    columns = {c: table[c] for c in names}
+    for name, values in (changes or {}).items():
+        v = np.asarray(values, dtype=np.float64)
+        if v.shape != (len(table),):
+            raise InputError(f"{name}: expected one value per layer ({len(table)}), got {v.shape}")
+        columns[name] = v
+    found: dict[str, Agreement] = {}
+    if attack is None:
+        by = list(order) if order is not None else _default_order(table, columns)
+        missing = [c for c in by if c not in columns]
+        if missing or not by:
+            raise InputError(
+                f"order: expected measured indicators, got {missing or 'none'}; "
+                f"known are: {', '.join(columns)}"
+            )
+        ranks = np.mean([rankdata(columns[c]) for c in by], axis=0)
+        risk = (ranks - 1) / max(len(table) - 1, 1)
+        basis = f"mean rank of {' and '.join(by)} (reconstruction, no attack was run)"
+    else:
+        place = {n: i for i, n in enumerate(attack.layer)}
+        absent = [n for n in table.layer if n not in place]
+        if absent:
+            raise InputError(
+                f"attack: expected every layer of the table, got none of {absent[0]!r}; "
+                "use the same layers for both"
+            )
+        at = [place[n] for n in table.layer]
+        success = attack.auc.mean(axis=1)[at]
+        for name, values in columns.items():
+            if np.isfinite(values).all():
+                found[name] = agreement(values, success, permutations=permutations, rng=rng)
+        columns["mia_auc"] = success
+        columns["mia_bal_acc"] = attack.balanced_accuracy.mean(axis=1)[at]
+        columns["mia_tpr"] = attack.tpr.mean(axis=1)[at]
+        risk = np.maximum(2 * success - 1, 0.0)
+        basis = f"advantage of {attack.variant} ({type(attack.attacker).__name__}) on the layer"
+    # Stable: layers of equal risk stay in the order of the forward pass.
+    sort = np.argsort(-risk, kind="stable")
+    return RiskTable(
+        tuple(table.layer[i] for i in sort),
+        tuple(table.regions[i] for i in sort),
+        risk[sort],
+        basis,
+        {k: v[sort] for k, v in columns.items()},
+        found,
+    )
+
+
+def _default_order(table: LayerTable, columns: Mapping[str, FloatArray]) -> list[str]:
+    rank = "jac_participation" if table.at_least.any() else "jac_rank_float"
+    return [c for c in ("k95", rank) if c in columns]
