@@ -2,7 +2,7 @@
 
 from seepage.data.dataset import Dataset
 from seepage.data.files import data_root
-from seepage.data.load import NAMES, load, reload
+from seepage.data.loading import NAMES, load, reload
 from seepage.data.npz import from_arrays
 from seepage.data.pickled import unpickle_arrays
 from seepage.data.transform import apply_canaries, pool, relabel, subset
