@@ -114,15 +114,15 @@ class Attack(ABC):
         # Every entry is read when its model is the target, whatever its membership.
         self._finite(signals, np.ones(member.shape, dtype=np.bool_), "signal")
         counts = member.sum(axis=0)
-        if (self.min_in or self.min_out) and len(member) > 1 and (twins(member) < 0).all():
-            if (counts == counts[0]).all():
-                warnings.warn(
-                    "member: every sample is IN equally often but runs have no complementary "
-                    "twins, so the count of IN references tells who is a member; "
-                    "use seepage.half_split",
-                    BalanceWarning,
-                    stacklevel=2,
-                )
+        leaks = len(member) > 1 and (twins(member) < 0).all() and (counts == counts[0]).all()
+        if (self.min_in or self.min_out) and leaks:
+            warnings.warn(
+                "member: every sample is IN equally often but runs have no complementary "
+                "twins, so the count of IN references tells who is a member; "
+                "use seepage.half_split",
+                BalanceWarning,
+                stacklevel=2,
+            )
         return self._checked(np.asarray(self.run_all(signals, member, use)), member.shape)
 
     @property

@@ -1,0 +1,198 @@
+"""LiRA: is the target's signal likelier under models that saw the sample, or that did not?"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from seepage.attacks.base import Attack
+from seepage.attacks.exclusion import dropped, kernel_ready
+from seepage.attacks.kernels import ONE_SIDED, ONLINE, TWO_SIDED, normal_all, student_all
+from seepage.attacks.variance import (
+    Centre,
+    Group,
+    Mean,
+    Median,
+    PerSample,
+    StudentT,
+    Variance,
+    all_totals,
+    all_variances,
+    fit_laws,
+    prior,
+)
+from seepage.errors import InputError
+
+__all__ = ["LiRA", "LiRAOfflineOneSided", "LiRAOfflineTwoSided"]
+
+FloatArray = NDArray[np.floating]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class _Likelihood(Attack, ABC):
+    """What the three share: the options, and all targets at once through the kernels."""
+
+    centre: Centre = field(default_factory=Mean)
+    variance: Variance = field(default_factory=StudentT)
+
+    requires: ClassVar[tuple[str, ...]] = ("phi",)
+    side: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.variance, StudentT) and isinstance(self.centre, Median):
+            raise InputError(
+                "centre: expected Mean() with StudentT(), whose centre is a posterior mean, got "
+                "Median(); choose PerSample() or Pooled() with it"
+            )
+
+    def run_all(
+        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
+    ) -> FloatArray:
+        drop = dropped(use)
+        if drop is None:
+            return super().run_all(signals, member, use)
+        signal = kernel_ready(signals["phi"])
+        member = np.ascontiguousarray(member)
+        models, samples, views = signal.shape
+        out = np.empty((models, samples))
+        if isinstance(self.variance, StudentT):
+            totals, shift = all_totals(signal, member, drop)
+            law = prior(totals, self.variance)
+            law[..., 0] += shift[:, None]
+            alpha = law[..., 2, None] + np.arange(models + 1) / 2
+            constant = special.gammaln(alpha + 0.5) - special.gammaln(alpha)
+            student_all(signal, member, drop, law, constant, self.side, out)
+            return out
+        ddof, common = 0, np.empty((0, views, 2))
+        if isinstance(self.variance, PerSample):
+            ddof = self.variance.ddof
+        else:
+            common = all_variances(signal, member, use, drop, self.variance)
+        median = isinstance(self.centre, Median)
+        normal_all(signal, member, drop, common, ddof, median, self.side, out)
+        return out
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class LiRA(_Likelihood):
+    """Online likelihood-ratio attack; higher = more likely a member.
+
+    score(x) = mean over views of log p(φ | IN) − log p(φ | OUT), in nats, with the two laws
+    fitted to φ of the references that trained on x and of those that did not. φ is the
+    logit-scaled confidence. The natural rule is score ≥ 0.
+
+    centre: Mean() or Median(). variance: StudentT() (default), PerSample(), Pooled(), Global().
+    The default is the safe one: with 2 to 16 references of each kind it has the best AUC on every
+    law tried, and it tends to PerSample(), which is LiRA as published, with many. At very low FPR
+    PerSample() can already win from some 8 references on, where spreads differ much between
+    samples; `tests/attacks/test_variance_ladder.py` has a ladder and docs/attacks.md the table.
+
+    Needs 2 IN and 2 OUT references for every sample: 6 models of `half_split`. Assumes that a
+    sample's φ is about normal across models. Raises InputError on shapes, non-finite values and
+    too few references.
+
+    Source: Carlini et al., arXiv 2112.03570. Differs from the released script, which returns
+    *low* for members; takes the median (`centre=Median()`); cuts every sample to the smallest
+    count of references; and, with fixed variance, gives OUT the spread of IN.
+
+    >>> references = np.array([[5.0], [5.5], [6.0], [1.0], [1.5], [2.0]])
+    >>> member = np.array([[True], [True], [True], [False], [False], [False]])
+    >>> attack = LiRA(variance=PerSample())
+    >>> attack.score(np.array([5.0]), references, member).round(2).tolist()
+    [36.0]
+    """
+
+    name: ClassVar[str] = "lira"
+    min_in: ClassVar[int] = 2
+    min_out: ClassVar[int] = 2
+    threshold: ClassVar[float | None] = 0.0
+    side: ClassVar[int] = ONLINE
+
+    def run(
+        self,
+        target: Mapping[str, FloatArray],
+        references: Mapping[str, FloatArray],
+        member: BoolArray,
+    ) -> FloatArray:
+        x, r = target["phi"].astype(np.float64), references["phi"]
+        groups = [Group.of(r, ~member), Group.of(r, member)]
+        outside, inside = fit_laws(groups, self.centre, self.variance)
+        return np.asarray((inside.log_density(x) - outside.log_density(x)).mean(axis=1))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class LiRAOfflineOneSided(_Likelihood):
+    """Offline LiRA as the paper states it: how far φ lies *above* the OUT law.
+
+    score(x) = mean over views of (φ − μ_out) / σ_out. Φ(score) is the paper's P[Z ≤ φ]; the
+    deviate is returned, because Φ is 1 in float64 from 8.3 on and would tie the very samples that
+    matter. Ranks are the same. With StudentT the deviate is in units of the t scale, whose
+    degrees of freedom depend on the number of OUT references: compare samples only under plans
+    with equal counts, such as `half_split`.
+
+    IN entries of the references are not read. On data whose members also fall *below* (rare) the
+    two-sided rule differs much: on one survey's arrays AUC 0.759 here against 0.668 there.
+    Needs 2 OUT references. Source: Carlini et al., arXiv 2112.03570, section VI.
+
+    >>> references = np.array([[1.0], [1.5], [2.0]])
+    >>> attack = LiRAOfflineOneSided(variance=PerSample(ddof=1))
+    >>> attack.score(np.array([3.0]), references, np.zeros((3, 1), bool)).tolist()
+    [3.0]
+    """
+
+    name: ClassVar[str] = "lira-offline-one-sided"
+    min_out: ClassVar[int] = 2
+    side: ClassVar[int] = ONE_SIDED
+
+    def run(
+        self,
+        target: Mapping[str, FloatArray],
+        references: Mapping[str, FloatArray],
+        member: BoolArray,
+    ) -> FloatArray:
+        x = target["phi"].astype(np.float64)
+        outside = Group.of(references["phi"], ~member)
+        (law,) = fit_laws([outside], self.centre, self.variance)
+        return np.asarray(law.deviate(x).mean(axis=1))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class LiRAOfflineTwoSided(_Likelihood):
+    """Offline LiRA as the released script computes it: how *unlikely* φ is under OUT.
+
+    score(x) = mean over views of −log p(φ | OUT), in nats. Besides surprise it rewards a wide OUT
+    law (the log σ in the density), and a φ far below the references counts as much as one far
+    above. IN entries of the references are not read. Needs 2 OUT references. Source: the code of
+    Carlini et al., arXiv 2112.03570; sign turned so that higher = member.
+
+    >>> references = np.array([[1.0], [1.5], [2.0]])
+    >>> attack = LiRAOfflineTwoSided(variance=PerSample())
+    >>> high, low = (attack.score(np.array([v]), references, np.zeros((3, 1), bool)) for v in (3, 0))
+    >>> bool(np.isclose(high[0], low[0]))
+    True
+    """
+
+    name: ClassVar[str] = "lira-offline-two-sided"
+    min_out: ClassVar[int] = 2
+    side: ClassVar[int] = TWO_SIDED
+
+    def run(
+        self,
+        target: Mapping[str, FloatArray],
+        references: Mapping[str, FloatArray],
+        member: BoolArray,
+    ) -> FloatArray:
+        x = target["phi"].astype(np.float64)
+        outside = Group.of(references["phi"], ~member)
+        (law,) = fit_laws([outside], self.centre, self.variance)
+        return np.asarray(-law.log_density(x).mean(axis=1))

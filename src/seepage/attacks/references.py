@@ -1,0 +1,116 @@
+"""Attacks that compare a loss with the losses of models that did not see the sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seepage.attacks.base import Attack
+from seepage.attacks.exclusion import dropped, kernel_ready
+from seepage.attacks.kernels import ONE_SIDED, empirical_all, normal_all
+from seepage.attacks.tails import Empirical, Tail
+
+__all__ = ["AttackR", "Calibrated"]
+
+FloatArray = NDArray[np.floating]
+BoolArray = NDArray[np.bool_]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class AttackR(Attack):
+    """Where the target's loss stands among the OUT references' losses on the same sample.
+
+    score(x) = −log F̂ₓ(ℓ(x)), F̂ₓ the CDF of the OUT references' losses, view 0; 1 − exp(−score) is
+    the paper's 1 − F̂, and "score ≥ −log α" has FPR α sample by sample. With n references the
+    smallest p-value that is more than an order is 1/(n + 1), unless a tail model is believed.
+
+    tail: Empirical() (interpolated), Gaussian() or Logistic(). IN entries of the references are
+    not read. Needs 2 OUT references. Source: Ye et al., arXiv 2111.09679, attack R.
+
+    >>> references = np.array([[1.0], [2.0], [3.0]])
+    >>> s = AttackR().score(np.array([1.5]), references, np.zeros((3, 1), bool))
+    >>> np.exp(-s).round(3).tolist()
+    [0.375]
+    """
+
+    tail: Tail = field(default_factory=Empirical)
+
+    name: ClassVar[str] = "attack-r"
+    requires: ClassVar[tuple[str, ...]] = ("loss",)
+    min_out: ClassVar[int] = 2
+
+    def run(
+        self,
+        target: Mapping[str, FloatArray],
+        references: Mapping[str, FloatArray],
+        member: BoolArray,
+    ) -> FloatArray:
+        loss = target["loss"][:, 0].astype(np.float64)
+        others = references["loss"][..., 0].astype(np.float64)
+        return -self.tail.log_cdf_rows(loss, others, ~member)
+
+    def run_all(
+        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
+    ) -> FloatArray:
+        drop = dropped(use)
+        if drop is None:
+            return super().run_all(signals, member, use)
+        loss = kernel_ready(signals["loss"][..., :1])
+        member = np.ascontiguousarray(member)
+        out = np.empty(member.shape)
+        if isinstance(self.tail, Empirical):
+            empirical_all(loss, member, drop, self.tail.low, self.tail.high, out)
+            for row in out:
+                row[:] = -self.tail.log(row)
+            return out
+        own = np.empty((0, 1, 2))
+        normal_all(loss, member, drop, own, 1, False, ONE_SIDED, out)
+        for row in out:
+            row[:] = -self.tail.of_deviate(row)
+        return out
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Calibrated(Attack):
+    """Difficulty calibration: how much lower the loss is than that of models without the sample.
+
+    score(x) = mean over views of (mean OUT loss − loss), in nats. The cheapest attack that does
+    not mistake easy samples for members. IN entries of the references are not read. Needs 1 OUT
+    reference. Source: Watson et al., arXiv 2111.08440.
+
+    >>> Calibrated().score(np.array([0.5]), np.array([[2.0], [1.0]]), np.zeros((2, 1), bool))
+    array([1.])
+    """
+
+    name: ClassVar[str] = "calibrated"
+    requires: ClassVar[tuple[str, ...]] = ("loss",)
+    min_out: ClassVar[int] = 1
+
+    def run(
+        self,
+        target: Mapping[str, FloatArray],
+        references: Mapping[str, FloatArray],
+        member: BoolArray,
+    ) -> FloatArray:
+        others = np.where(member[..., None], 0.0, references["loss"]).astype(np.float64)
+        expected = others.sum(axis=0) / (~member).sum(axis=0)[:, None]
+        return np.asarray((expected - target["loss"]).mean(axis=1))
+
+    def run_all(
+        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
+    ) -> FloatArray:
+        drop = dropped(use)
+        if drop is None:
+            return super().run_all(signals, member, use)
+        loss = kernel_ready(signals["loss"])
+        out = np.empty(member.shape)
+        # The standardised distance above OUT, in units of one nat.
+        unit = np.ones((len(member), loss.shape[2], 2))
+        normal_all(loss, np.ascontiguousarray(member), drop, unit, 0, False, ONE_SIDED, out)
+        return np.negative(out, out=out)

@@ -1,0 +1,259 @@
+"""Attacks on the ratio of the target's probability to what references give: BASE and RMIA."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from seepage.attacks.base import Attack
+from seepage.attacks.exclusion import dropped, kernel_ready
+from seepage.attacks.kernels import log_ratio_all, rank_against
+from seepage.attacks.population import chosen
+from seepage.errors import InputError
+
+__all__ = ["BASE", "RMIA", "BASEOffline", "RMIAOffline"]
+
+FloatArray = NDArray[np.floating]
+BoolArray = NDArray[np.bool_]
+
+HALVES, MIXED, ALL, TEMPERED = 0, 1, 2, 3
+
+
+def _log_mean(loss: FloatArray, mask: BoolArray) -> NDArray[np.float64]:
+    """log of the mean of exp(−loss) over the models that `mask` keeps: (R, N, A) -> (N, A)."""
+    kept = np.where(mask[..., None], -loss.astype(np.float64), -np.inf)
+    return np.asarray(special.logsumexp(kept, axis=0) - np.log(mask.sum(axis=0))[:, None])
+
+
+class _Ratio(Attack, ABC):
+    """What the four share: log p_target(x) − log p(x), p = exp(−loss), mean over views."""
+
+    requires: ClassVar[tuple[str, ...]] = ("loss",)
+    mode: ClassVar[int]
+
+    @property
+    def weight(self) -> float:
+        """The option that the rule of the denominator takes, 0 where it has none."""
+        return 0.0
+
+    @abstractmethod
+    def log_reference(self, loss: FloatArray, member: BoolArray) -> NDArray[np.float64]:
+        """log p(x) from the references: (R, N, A), (R, N) -> (N, A)."""
+
+    def log_ratio(
+        self,
+        target: Mapping[str, FloatArray],
+        references: Mapping[str, FloatArray],
+        member: BoolArray,
+    ) -> NDArray[np.float64]:
+        """The ratio's log for one target, (N,)."""
+        denominator = self.log_reference(references["loss"], member)
+        return np.asarray(-(target["loss"].astype(np.float64) + denominator).mean(axis=1))
+
+    def log_ratios(
+        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
+    ) -> NDArray[np.float64]:
+        """The ratio's log for every target, (R, N)."""
+        out = np.empty(member.shape)
+        drop = dropped(use)
+        if drop is None:
+            loss = signals["loss"]
+            for r in range(len(member)):
+                u = use[r]
+                out[r] = self.log_ratio({"loss": loss[r]}, {"loss": loss[u]}, member[u])
+            return out
+        loss = kernel_ready(signals["loss"])
+        log_ratio_all(loss, np.ascontiguousarray(member), drop, self.mode, self.weight, out)
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairwise(_Ratio, ABC):
+    """RMIA's comparison of each sample with a population, by sorting."""
+
+    population: ArrayLike | None = None
+    gamma: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.gamma > 0:
+            raise InputError(f"gamma: expected a number above 0, got {self.gamma}; 1 is usual")
+
+    def _compare(self, ratios: NDArray[np.float64]) -> None:
+        others = np.sort(ratios[chosen(self.population, len(ratios))])
+        order = np.argsort(ratios)
+        rank_against(others, order, ratios, -float(np.log(self.gamma)), ratios)
+
+    def run(
+        self,
+        target: Mapping[str, FloatArray],
+        references: Mapping[str, FloatArray],
+        member: BoolArray,
+    ) -> FloatArray:
+        ratios = self.log_ratio(target, references, member)
+        others = ratios[chosen(self.population, len(ratios))]
+        slack = np.log(self.gamma)
+        at_or_below = np.searchsorted(np.sort(others), ratios - slack, side="right")
+        return np.asarray(at_or_below / len(others))
+
+    def run_all(
+        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
+    ) -> FloatArray:
+        ratios = self.log_ratios(signals, member, use)
+        for row in ratios:
+            self._compare(row)
+        return ratios
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class RMIA(_Pairwise):
+    """Online RMIA: the share of a population that the sample beats in likelihood ratio.
+
+    score(x) = P_z[ (p_θ(x)/p(x)) / (p_θ(z)/p(z)) ≥ γ ], with p = exp(−loss) and
+    p(x) = ½ (mean over IN references + mean over OUT references); several views give the
+    geometric mean of their ratios. Higher = more likely a member.
+
+    population: positions of z, best samples that are members of no target; None takes the whole
+    pool. The statistic is a function of one ratio per sample, so the N × Z matrix is never made.
+    For one target and γ = 1 it is a rank: its order is that of `BASE`, up to ties.
+
+    The two kinds of references are averaged each by its *own* count. Dividing a masked sum by an
+    assumed count, as public code has done, made the number of IN references a score of its own.
+    Needs 1 IN and 1 OUT reference. Source: Zarifzadeh, Liu and Shokri, arXiv 2312.03262 (there
+    γ = 2; the released code uses 1, as we do).
+
+    >>> loss = np.array([0.1, 1.0, 2.0])
+    >>> references = np.array([[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
+    >>> member = np.array([[True, False, True], [False, True, False]])
+    >>> RMIA().score(loss, references, member).round(2).tolist()
+    [1.0, 0.67, 0.33]
+    """
+
+    name: ClassVar[str] = "rmia"
+    min_in: ClassVar[int] = 1
+    min_out: ClassVar[int] = 1
+    mode: ClassVar[int] = HALVES
+
+    def log_reference(self, loss: FloatArray, member: BoolArray) -> NDArray[np.float64]:
+        both = np.logaddexp(_log_mean(loss, member), _log_mean(loss, ~member))
+        return np.asarray(both - np.log(2.0))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class RMIAOffline(_Pairwise):
+    """RMIA without IN references: p(x) = ½ ((1 + a) mean OUT + 1 − a).
+
+    a in [0, 1] stands for how p under IN grows from p under OUT: 1 says equal, 0 says it is 1. The
+    paper tunes it on a pair of reference models; 0.3 is the value of published code. IN entries
+    of the references are not read, by mask: sorting zero-masked values and taking the top, as
+    public code does, keeps the *largest* OUT values. Otherwise as `RMIA`. Needs 1 OUT reference.
+
+    >>> references = np.array([[1.0, 1.0], [1.0, 1.0]])
+    >>> RMIAOffline().score(np.array([0.1, 2.0]), references, np.zeros((2, 2), bool)).tolist()
+    [1.0, 0.5]
+    """
+
+    a: float = 0.3
+
+    name: ClassVar[str] = "rmia-offline"
+    min_out: ClassVar[int] = 1
+    mode: ClassVar[int] = MIXED
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.a <= 1:
+            raise InputError(f"a: expected a number from 0 to 1, got {self.a}; 0.3 is usual")
+
+    @property
+    def weight(self) -> float:
+        return self.a
+
+    def log_reference(self, loss: FloatArray, member: BoolArray) -> NDArray[np.float64]:
+        outside = np.exp(_log_mean(loss, ~member))
+        return np.asarray(np.log(0.5 * ((1 + self.a) * outside + 1 - self.a)))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class BASE(_Ratio):
+    """The Bayes-optimal score of a simple model of training: −ℓ − log mean_r exp(−ℓ_r), in nats.
+
+    The mean runs over all references, IN and OUT alike, as published: membership of the
+    references is not needed for it, but equal counts are. On a plan where the counts tell who is
+    a member it leaks them; `half_split` does not. Mean over views. The natural rule is score ≥ 0.
+    Needs 1 IN and 1 OUT reference. Source: Lassila et al., arXiv 2505.24089.
+
+    >>> references = np.array([[1.0], [1.0]])
+    >>> BASE().score(np.array([0.5]), references, np.array([[True], [False]])).round(6)
+    array([0.5])
+    """
+
+    name: ClassVar[str] = "base"
+    min_in: ClassVar[int] = 1
+    min_out: ClassVar[int] = 1
+    threshold: ClassVar[float | None] = 0.0
+    mode: ClassVar[int] = ALL
+
+    def log_reference(self, loss: FloatArray, member: BoolArray) -> NDArray[np.float64]:
+        return _log_mean(loss, np.ones_like(member))
+
+    def run(
+        self,
+        target: Mapping[str, FloatArray],
+        references: Mapping[str, FloatArray],
+        member: BoolArray,
+    ) -> FloatArray:
+        return self.log_ratio(target, references, member)
+
+    def run_all(
+        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
+    ) -> FloatArray:
+        return self.log_ratios(signals, member, use)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class BASEOffline(_Ratio):
+    """BASE from OUT references only: −ℓ − w · log mean_out exp(−ℓ_r), in nats.
+
+    w = 0.33 is the published weight: OUT models are less sure than the average model, so the term
+    counts less. The published code also softens the softmax with temperature 2; a stored loss
+    cannot be re-tempered, so ours uses temperature 1. IN entries of the references are not read.
+    Mean over views. Needs 1 OUT reference. Source: Lassila et al., arXiv 2505.24089.
+
+    >>> BASEOffline(w=1.0).score(np.array([0.5]), np.array([[2.0]]), np.zeros((1, 1), bool))
+    array([1.5])
+    """
+
+    w: float = 0.33
+
+    name: ClassVar[str] = "base-offline"
+    min_out: ClassVar[int] = 1
+    mode: ClassVar[int] = TEMPERED
+
+    @property
+    def weight(self) -> float:
+        return self.w
+
+    def log_reference(self, loss: FloatArray, member: BoolArray) -> NDArray[np.float64]:
+        return self.w * _log_mean(loss, ~member)
+
+    def run(
+        self,
+        target: Mapping[str, FloatArray],
+        references: Mapping[str, FloatArray],
+        member: BoolArray,
+    ) -> FloatArray:
+        return self.log_ratio(target, references, member)
+
+    def run_all(
+        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
+    ) -> FloatArray:
+        return self.log_ratios(signals, member, use)

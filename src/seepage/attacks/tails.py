@@ -1,0 +1,114 @@
+"""The law of a loss under 'not a member', from which attacks P and R take a p-value.
+
+All return log F̂ in nats, never F̂: the tail is where members are, and 1 − F̂ rounds to 1 there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from seepage.attacks.kernels import FLOOR
+from seepage.errors import InputError
+
+__all__ = ["Empirical", "Gaussian", "Logistic", "Tail"]
+
+F = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+SMALLEST = 1e-300  # a log of 0 would be −inf
+
+
+@dataclass(frozen=True)
+class Empirical:
+    """Empirical CDF with linear interpolation; n values have ranks 1 … n of n + 1, ties the mean.
+
+    `low` and `high` are artificial losses of rank 0 and n + 1, so that values beyond all
+    references still differ. Without a tail model no honest p-value lies below 1/(n + 1); what the
+    anchors add below it is an order, not a probability.
+    """
+
+    low: float = 0.0
+    high: float = 1000.0
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise InputError(f"low, high: expected low < high, got {self.low} and {self.high}")
+
+    def log_cdf(self, x: F, sample: F) -> F:
+        """log F̂(x) from one common sample: (N,), (Z,) -> (N,)."""
+        values, counts = np.unique(sample, return_counts=True)
+        rank = np.cumsum(counts) - (counts - 1) / 2
+        at = np.concatenate([[min(self.low, values[0])], values, [max(self.high, values[-1])]])
+        cdf = np.concatenate([[0.0], rank / (len(sample) + 1), [1.0]])
+        # np.interp takes the last of equal abscissae: a reference at an anchor keeps its rank.
+        keep = np.append(at[1:] != at[:-1], True)
+        keep[1:-1] = True
+        keep[-1] = at[-1] != at[-2]
+        return self.log(np.interp(x, at[keep], cdf[keep], left=0.0, right=1.0))
+
+    def log_cdf_rows(self, x: F, references: F, mask: BoolArray) -> F:
+        """log F̂ᵢ(xᵢ) from each sample's own references: (N,), (R, N), (R, N) -> (N,)."""
+        out = np.empty(len(x))
+        for i in range(len(x)):
+            out[i] = self.log_cdf(x[i : i + 1], references[mask[:, i], i])[0]
+        return out
+
+    @staticmethod
+    def log(cdf: F) -> F:
+        """log with a floor."""
+        return np.log(np.maximum(cdf, SMALLEST))
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Normal tail: F̂ = Φ((x − mean)/s), s with n − 1."""
+
+    def log_cdf(self, x: F, sample: F) -> F:
+        """log F̂(x) from one common sample: (N,), (Z,) -> (N,)."""
+        return self.of_deviate(_deviate(x, sample.mean(), sample.var(ddof=1)))
+
+    def log_cdf_rows(self, x: F, references: F, mask: BoolArray) -> F:
+        """log F̂ᵢ(xᵢ) from each sample's own references: (N,), (R, N), (R, N) -> (N,)."""
+        return self.of_deviate(_deviate(x, *_rows(references, mask)))
+
+    @staticmethod
+    def of_deviate(z: F) -> F:
+        """log Φ(z), exact in the tail."""
+        return np.asarray(special.log_ndtr(z))
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """Logistic tail with the references' mean and standard deviation: heavier than the normal."""
+
+    def log_cdf(self, x: F, sample: F) -> F:
+        """log F̂(x) from one common sample: (N,), (Z,) -> (N,)."""
+        return self.of_deviate(_deviate(x, sample.mean(), sample.var(ddof=1)))
+
+    def log_cdf_rows(self, x: F, references: F, mask: BoolArray) -> F:
+        """log F̂ᵢ(xᵢ) from each sample's own references: (N,), (R, N), (R, N) -> (N,)."""
+        return self.of_deviate(_deviate(x, *_rows(references, mask)))
+
+    @staticmethod
+    def of_deviate(z: F) -> F:
+        """log of the logistic CDF at z standard deviations (of π/√3 scales each)."""
+        return np.asarray(special.log_expit(z * (np.pi / np.sqrt(3.0))))
+
+
+Tail = Empirical | Gaussian | Logistic
+
+
+def _deviate(x: F, mean: F, variance: F) -> F:
+    least = (FLOOR * np.abs(mean)) ** 2 + 1e-60
+    return np.asarray((x - mean) / np.sqrt(np.maximum(variance, least)))
+
+
+def _rows(references: F, mask: BoolArray) -> tuple[F, F]:
+    n = mask.sum(axis=0)
+    mean = np.where(mask, references, 0.0).sum(axis=0) / n
+    d = np.where(mask, references - mean, 0.0)
+    return mean, (d * d).sum(axis=0) / np.maximum(n - 1, 1)

@@ -1,0 +1,222 @@
+"""What every attack must obey. A new attack without a row here fails."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from oracles import leaking_signals, null_signals
+from seepage import attacks
+from seepage.attacks import ATTACKS, Attack
+from seepage.errors import InputError
+from seepage.metrics import operating_points, over_targets
+from seepage.plan import half_split
+
+# Name -> every instance whose code path differs.
+TABLE: dict[str, list[Attack]] = {
+    "loss": [attacks.LOSS()],
+    "mentr": [attacks.ModifiedEntropy()],
+    "attack-p": [
+        attacks.AttackP(),
+        attacks.AttackP(population=[0, 3, 5, 7], tail=attacks.Gaussian()),
+        attacks.AttackP(tail=attacks.Logistic()),
+    ],
+    "attack-r": [
+        attacks.AttackR(),
+        attacks.AttackR(tail=attacks.Gaussian()),
+        attacks.AttackR(tail=attacks.Logistic()),
+    ],
+    "calibrated": [attacks.Calibrated()],
+    "lira": [
+        attacks.LiRA(),
+        attacks.LiRA(variance=attacks.PerSample()),
+        attacks.LiRA(variance=attacks.Pooled()),
+        attacks.LiRA(variance=attacks.Global()),
+        attacks.LiRA(variance=attacks.StudentT(kappa=0.5, alpha=3.0)),
+        attacks.LiRA(variance=attacks.StudentT(kappa=None)),
+        attacks.LiRA(centre=attacks.Median(), variance=attacks.PerSample()),
+        attacks.LiRA(centre=attacks.Median(), variance=attacks.Pooled()),
+    ],
+    "lira-offline-one-sided": [
+        attacks.LiRAOfflineOneSided(),
+        attacks.LiRAOfflineOneSided(variance=attacks.PerSample(ddof=1)),
+        attacks.LiRAOfflineOneSided(variance=attacks.Pooled()),
+        attacks.LiRAOfflineOneSided(centre=attacks.Median(), variance=attacks.Global()),
+    ],
+    "lira-offline-two-sided": [
+        attacks.LiRAOfflineTwoSided(),
+        attacks.LiRAOfflineTwoSided(variance=attacks.PerSample()),
+        attacks.LiRAOfflineTwoSided(variance=attacks.Global()),
+    ],
+    "rmia": [attacks.RMIA(), attacks.RMIA(population=[1, 2, 4, 6, 8], gamma=2.0)],
+    "rmia-offline": [attacks.RMIAOffline(), attacks.RMIAOffline(a=1.0)],
+    "base": [attacks.BASE()],
+    "base-offline": [attacks.BASEOffline()],
+}
+ROWS = [pytest.param(a, id=f"{n}-{i}") for n, row in TABLE.items() for i, a in enumerate(row)]
+OFFLINE = ("attack-r", "calibrated", "lira-offline-one-sided", "lira-offline-two-sided")
+OFFLINE += ("rmia-offline", "base-offline", "loss", "mentr", "attack-p")
+
+
+def fleet(models: int = 8, samples: int = 41, views: int = 2, seed: int = 0):
+    member = half_split(samples, models=models, seed=seed).member
+    return leaking_signals(np.random.default_rng(seed), member, views), member
+
+
+def pick(attack: Attack, signals):
+    return {k: signals[k] for k in attack.requires}
+
+
+def test_every_attack_has_a_row():
+    assert set(TABLE) == set(ATTACKS)
+    assert all(type(a) is ATTACKS[n] for n, row in TABLE.items() for a in row)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_get_makes_the_default(name):
+    assert attacks.get(name).name == name
+    assert ATTACKS[name].__doc__
+    assert "ource" in ATTACKS[name].__doc__ or name == "rmia-offline"
+
+
+def test_get_offers_the_nearest_name():
+    with pytest.raises(
+        InputError, match=r"attack: expected a known name, got 'lria'; did you mean"
+    ):
+        attacks.get("lria")
+
+
+@pytest.mark.parametrize("attack", ROWS)
+def test_members_score_higher(attack):
+    member = half_split(400, models=16, seed=1).member
+    signals = leaking_signals(np.random.default_rng(1), member, shift=2.5)
+    points = operating_points(attack.leave_one_out(pick(attack, signals), member), member)
+    assert points.auc.mean() > 0.6
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("attack", ROWS)
+def test_driver_is_brute_force_leave_one_out(attack, dtype):
+    signals, member = fleet(models=8)
+    signals = {k: v.astype(dtype) for k, v in signals.items()}
+    got = attack.leave_one_out(pick(attack, signals), member)
+    assert got.dtype == np.float64
+    use = attacks.reference_rows(member)
+    for r in range(len(member)):
+        u = use[r]
+        target = {k: signals[k][r] for k in attack.requires}
+        references = {k: signals[k][u] for k in attack.requires}
+        np.testing.assert_allclose(
+            got[r], attack.score(target, references, member[u]), rtol=1e-9, atol=1e-9
+        )
+
+
+@pytest.mark.parametrize("attack", ROWS)
+def test_driver_agrees_where_a_target_leaves_out_many(attack):
+    signals, member = fleet(models=12, views=1)
+    use = attacks.reference_rows(member)
+    use[3, :6] = False
+    s = pick(attack, signals)
+    slow = attack.run_all(s, member, use)
+    fast = attack.run_all(s, member, attacks.reference_rows(member))
+    np.testing.assert_allclose(np.delete(slow, 3, 0), np.delete(fast, 3, 0), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("attack", ROWS)
+def test_permuting_models_and_samples_commutes(attack):
+    signals, member = fleet(models=10)
+    rng = np.random.default_rng(2)
+    models = rng.permutation(10)
+    samples = np.arange(member.shape[1])
+    if getattr(attack, "population", None) is None:
+        samples = rng.permutation(samples)
+    whole = attack.leave_one_out(pick(attack, signals), member)
+    moved = {k: v[models][:, samples] for k, v in pick(attack, signals).items()}
+    got = attack.leave_one_out(moved, member[models][:, samples])
+    np.testing.assert_allclose(got, whole[models][:, samples], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("attack", ROWS)
+def test_inputs_are_not_changed(attack):
+    signals, member = fleet()
+    before = {k: v.copy() for k, v in signals.items()}
+    kept = member.copy()
+    attack.leave_one_out(pick(attack, signals), member)
+    attack.score(
+        {k: signals[k][0] for k in attack.requires},
+        {k: signals[k][2:] for k in attack.requires},
+        member[2:],
+    )
+    assert all((signals[k] == before[k]).all() for k in signals)
+    assert (member == kept).all()
+
+
+@pytest.mark.parametrize("attack", [p for p in ROWS if p.values[0].name in OFFLINE])
+def test_offline_attacks_do_not_read_in_entries(attack):
+    signals, member = fleet()
+    target = {k: signals[k][0] for k in attack.requires}
+    references = {k: signals[k][2:].copy() for k in attack.requires}
+    plain = attack.score(target, references, member[2:])
+    for v in references.values():
+        v[member[2:]] = np.nan
+    np.testing.assert_array_equal(plain, attack.score(target, references, member[2:]))
+
+
+def test_offline_list_is_what_the_attacks_say():
+    assert {n for n, kind in ATTACKS.items() if not kind.min_in} == set(OFFLINE)
+
+
+@pytest.mark.parametrize("attack", [p for p in ROWS if p.values[0].name not in OFFLINE])
+def test_online_attacks_refuse_nan(attack):
+    signals, member = fleet()
+    references = {k: signals[k][2:].copy() for k in attack.requires}
+    next(iter(references.values()))[member[2:]] = np.nan
+    with pytest.raises(InputError, match=r"references.*expected finite values, got .* non-finite"):
+        attack.score({k: signals[k][0] for k in attack.requires}, references, member[2:])
+
+
+@pytest.mark.parametrize("attack", ROWS)
+def test_errors_name_the_value(attack):
+    signals, member = fleet()
+    s = pick(attack, signals)
+    with pytest.raises(InputError, match=r"member: expected bool of shape \(8, 41\)"):
+        attack.leave_one_out(s, member[:, :-1])
+    with pytest.raises(InputError, match="member: expected bool of shape"):
+        attack.leave_one_out(s, member.astype(int))
+    with pytest.raises(InputError, match=r"expected shape \(models, samples\[, views\]\)"):
+        attack.leave_one_out(next(iter(s.values()))[0, :, 0], member)
+    with pytest.raises(InputError, match="is missing; record it"):
+        attack.leave_one_out({"nothing": signals["phi"]}, member)
+    bad = {k: v.copy() for k, v in s.items()}
+    next(iter(bad.values()))[1, 2, 0] = -np.inf
+    with pytest.raises(InputError, match=r"signal.*got 1 non-finite, the first at \(1, 2\)"):
+        attack.leave_one_out(bad, member)
+    if attack.min_out:
+        with pytest.raises(InputError, match=f"models: {attack.name} needs at least.*train more"):
+            attack.leave_one_out({k: v[:2] for k, v in s.items()}, member[:2])
+
+
+@pytest.mark.parametrize("models", [8, 16])
+@pytest.mark.parametrize("attack", ROWS)
+def test_null_data_gives_half(attack, models):
+    """On signals that know nothing, the mean AUC over targets has 0.5 in its interval."""
+    member = half_split(1500, models=models, seed=7).member
+    signals = null_signals(np.random.default_rng(8), member)
+    points = operating_points(attack.leave_one_out(pick(attack, signals), member), member)
+    estimate = over_targets(points.auc, member, level=0.99)
+    assert estimate.covers(0.5), estimate
+    # The count of IN references, were it read, would give 0.44 here.
+    assert abs(estimate.mean - 0.5) < 0.02
+
+
+@pytest.mark.parametrize("models", [8, 16])
+def test_leaving_out_the_target_alone_leaks_the_count(models):
+    """The defect that complementary pairs remove: 0.444 and 0.491 on pure noise."""
+    attack = attacks.LiRA(variance=attacks.PerSample(ddof=1))
+    member = half_split(6000, models=models, seed=3).member
+    phi = null_signals(np.random.default_rng(4), member)["phi"]
+    alone = ~np.eye(models, dtype=bool)
+    leaky = operating_points(attack.run_all({"phi": phi}, member, alone), member).auc.mean()
+    sound = operating_points(attack.leave_one_out(phi, member), member).auc.mean()
+    assert abs(leaky - {8: 0.444, 16: 0.491}[models]) < 0.008
+    assert abs(sound - 0.5) < 0.006

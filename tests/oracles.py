@@ -1,0 +1,104 @@
+"""Ground truth that needs no training: generators with a known answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+F = NDArray[np.float64]
+B = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Fleet:
+    """A signal (R, N) with its membership (R, N) and each sample's true TPR at `fpr` (N,)."""
+
+    signal: F
+    member: B
+    tpr: F
+    fpr: float
+
+
+def ols_leverage(
+    rng: np.random.Generator, member: B, design: F, fpr: float, noise: float = 1.0
+) -> Fleet:
+    """Ordinary least squares trained on each row of the plan: the signal is −|residual|.
+
+    y = Xβ + N(0, noise²) afresh for every run. Member residuals have variance σ²(1 − h), others
+    σ²(1 + g) = σ²/(1 − h'), where h is the leverage with the sample in the design. The optimal
+    |residual| test has TPR = 2Φ(Φ⁻¹((1 + FPR)/2)/(1 − h)) − 1; h is averaged over the runs.
+    The signal here is the *signed* residual; attacks on |residual| take minus its magnitude.
+    """
+    models, samples = member.shape
+    residual = np.empty((models, samples))
+    leverage = np.zeros(samples)
+    truth = rng.normal(size=design.shape[1])
+    for r in range(models):
+        y = design @ truth + noise * rng.normal(size=samples)
+        k = member[r]
+        q, upper = np.linalg.qr(design[k])
+        beta = np.linalg.solve(upper, q.T @ y[k])
+        residual[r] = y - design @ beta
+        gram = np.linalg.inv(upper.T @ upper)
+        g = np.einsum("ij,jk,ik->i", design, gram, design)
+        # In the design: h = g. Outside: adding it would make it g/(1 + g).
+        leverage += np.where(k, g, g / (1 + g))
+    h = leverage / models
+    tpr = 2 * norm.cdf(norm.ppf((1 + fpr) / 2) / (1 - h)) - 1
+    return Fleet(residual, member, tpr, fpr)
+
+
+def class_mean(
+    rng: np.random.Generator,
+    models: int,
+    target: F,
+    centre: F,
+    shots: int,
+    spread: float,
+    fpr: float,
+) -> Fleet:
+    """The simplified head of arXiv 2402.06674: the score is ⟨x, class mean of S samples⟩.
+
+    With the target among the S samples (IN) the mean moves by (x − m)/S. One sample per fleet
+    column; TPR = Φ(Φ⁻¹(FPR) + |⟨x, x − m⟩| / (√S ‖x‖ s)).
+    """
+    samples = len(target)
+    member = np.zeros((models, samples), bool)
+    for r in range(0, models, 2):
+        member[r] = rng.random(samples) < 0.5
+        member[r + 1] = ~member[r]
+    norms = np.linalg.norm(target, axis=1)
+    others = shots - member.astype(np.float64)
+    # ⟨x, mean⟩ = ⟨x, m⟩ + (Σ of the others' noise along x + [IN] ⟨x, x − m⟩)/S.
+    noise = spread * norms * np.sqrt(others) * rng.normal(size=(models, samples))
+    shift = np.einsum("ij,ij->i", target, target - centre)
+    signal = target @ centre + (noise + member * shift) / shots
+    tpr = norm.cdf(norm.ppf(fpr) + np.abs(shift) / (np.sqrt(shots) * norms * spread))
+    return Fleet(signal, member, tpr, fpr)
+
+
+def heteroscedastic(rng: np.random.Generator, member: B) -> F:
+    """Signals N(μᵢ + δᵢ·[IN], σᵢ²): μᵢ ~ N(0, 9), σᵢ log-normal (½), δᵢ exponential (1): (R, N)."""
+    samples = member.shape[1]
+    mu, sigma = rng.normal(0, 3, size=samples), np.exp(rng.normal(0, 0.5, size=samples))
+    return mu + sigma * rng.normal(size=member.shape) + rng.exponential(size=samples) * member
+
+
+def null_signals(rng: np.random.Generator, member: B, views: int = 1) -> dict[str, F]:
+    """Signals that know nothing of membership, of the right kind for every attack."""
+    phi = rng.normal(size=member.shape[1])[:, None] + rng.normal(size=(*member.shape, views))
+    loss = np.log1p(np.exp(-phi))
+    return {"phi": phi, "loss": loss, "mentr": loss * 1.5}
+
+
+def leaking_signals(
+    rng: np.random.Generator, member: B, views: int = 1, shift: float = 1.0
+) -> dict[str, F]:
+    """The same with φ of members raised by `shift`."""
+    phi = rng.normal(size=member.shape[1])[:, None] + rng.normal(size=(*member.shape, views))
+    phi = phi + shift * member[..., None]
+    loss = np.log1p(np.exp(-phi))
+    return {"phi": phi, "loss": loss, "mentr": loss * 1.5}
