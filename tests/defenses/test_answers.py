@@ -111,7 +111,7 @@ def test_detector_learns_and_evasion_flips_it_under_the_same_class():
     assert verdict(outside).float().mean() < 0.1
     both = torch.cat([inside, outside])
     kept = both.clone()
-    moved = evade(both, h, steps=80)
+    moved = evade(both, h, steps=40)
     assert torch.equal(both, kept)
     assert torch.equal(moved.argmax(1), both.argmax(1))
     changed = (moved != both).any(1)
@@ -145,18 +145,18 @@ def test_memguard_keeps_the_class_and_the_budget(kit):
     z = torch.cat([inside, outside])
     context = kit.context()
     p = z.softmax(1)
-    full = (Fixed(budget=2.0).outputs(z, context).softmax(1) - p).abs().sum(1)
+    full = (Fixed(budget=2.0, search_steps=20).outputs(z, context).softmax(1) - p).abs().sum(1)
     budget = float(full.median())
     assert budget > 0.01
     distances = []
-    for _ in range(8):
+    for _ in range(4):
         with torch.inference_mode():
-            told = Fixed(budget=budget).outputs(z, context)
+            told = Fixed(budget=budget, search_steps=20).outputs(z, context)
         assert torch.equal(told.argmax(1), z.argmax(1))
         distances.append((told.softmax(1) - p).abs().sum(1))
     expected = full.clamp(max=budget).mean()
-    # 640 coins: a relative error of about 4 %.
-    assert float(torch.stack(distances).mean()) == pytest.approx(float(expected), rel=0.2)
+    # 320 coins: a relative error of about 6 %.
+    assert float(torch.stack(distances).mean()) == pytest.approx(float(expected), rel=0.25)
 
 
 def test_memguard_fits_its_detector_once_per_state_of_the_model(kit):

@@ -146,8 +146,12 @@ class DPSGD(Defense):
         self, inputs: torch.Tensor, targets: torch.Tensor, context: Context
     ) -> tuple[torch.Tensor, torch.Tensor]:
         # The last hook before the forward pass whose per-sample gradients are wanted.
-        if context.state is not None:
-            context.state["tracker"].enable_hooks()
+        if context.state is None:
+            return inputs, targets
+        context.state["tracker"].enable_hooks()
+        if inputs.is_floating_point():
+            # Backward hooks of the first layer warn when its input needs no gradient.
+            inputs = inputs.detach().requires_grad_()
         return inputs, targets
 
     def gradients(self, context: Context) -> None:
