@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from seepage.plane.counting import Counting, RateRule
+from seepage.plane.laws import (
+    ClosedForm,
+    EmpiricalBayes,
+    Gaussian,
+    Laws,
+    NoShrinkage,
+    SharedRatio,
+    StudentTLaw,
+)
 from seepage.plane.paths import Permuted, SignalSource, Trajectories, trajectories
 from seepage.plane.population import Bootstrap, Estimate, Population
 from seepage.plane.rates import (
@@ -19,18 +28,25 @@ __all__ = [
     "Bootstrap",
     "ByAdvantage",
     "ByEpsilon",
+    "ClosedForm",
     "Counting",
+    "EmpiricalBayes",
     "Estimate",
+    "Gaussian",
     "GlobalFPR",
     "Grid",
+    "Laws",
     "NaturalThreshold",
+    "NoShrinkage",
     "Permuted",
     "Points",
     "Population",
     "RateRule",
     "Regions",
     "Rule",
+    "SharedRatio",
     "SignalSource",
+    "StudentTLaw",
     "Trajectories",
     "advantage",
     "epsilon",
