@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+from typing import Any, NoReturn
 
 import typer
+from rich.markup import escape
 
 from seepage.cli.console import errors
 from seepage.errors import SeepageError
@@ -21,6 +25,21 @@ app = typer.Typer(
 )
 
 
+INTERRUPTED = 130
+# Typer brings its own copy of click, so the class is reached through one that Typer exports.
+UsageError: Any = typer.BadParameter.__base__
+# What a machine refuses, rather than what our code gets wrong.
+_OUTSIDE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.EFBIG,
+}
+
+
 def main() -> None:
     """Entry of the `seepage` command.
 
@@ -30,10 +49,28 @@ def main() -> None:
     from seepage.cli import commands  # noqa: F401 - registers every command on `app`
 
     try:
-        app(standalone_mode=True)
+        status = app(standalone_mode=False)
     except SeepageError as e:
-        errors.print(f"[bold red]seepage:[/] {' '.join(str(e).split())}", soft_wrap=True)
-        sys.exit(e.exit_status)
-    except KeyboardInterrupt:
-        errors.print("seepage: interrupted; run the same command again to go on")
-        sys.exit(130)
+        _end(str(e), e.exit_status)
+    except UsageError as e:
+        if type(e).__name__ == "NoArgsIsHelpError":
+            e.show()
+            sys.exit(2)
+        _end(f"{e.format_message()}; see `seepage --help`", 2)
+    except OSError as e:
+        if e.errno not in _OUTSIDE:
+            raise
+        where = f"{e.filename}: " if e.filename else ""
+        _end(f"{where}{os.strerror(e.errno)}; make room or mend it and run the same again", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    if status == INTERRUPTED:
+        _end("interrupted; run the same command again to go on", INTERRUPTED)
+    sys.exit(status)
+
+
+def _end(message: str, status: int) -> NoReturn:
+    """One line on standard error, whatever the message holds."""
+    line = escape(" ".join(message.split()))
+    errors.print(f"[bold red]seepage:[/] {line}", soft_wrap=True)
+    sys.exit(status)

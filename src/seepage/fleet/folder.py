@@ -69,17 +69,23 @@ def expected_arrays(manifest: dict[str, Any]) -> Layout:
 
 
 def ensure(storage: Storage, manifest: dict[str, Any], data: Dataset, plan: SubsetPlan) -> None:
-    """Make what a run folder must hold and does not: descriptions, membership, labels, ids."""
+    """Make what a run folder must hold and does not: descriptions, membership, labels, ids.
+
+    Raises CorruptStore when what it holds is not what was written.
+    """
     static = {
         "plan/member": plan.member,
         "plan/seeds": plan.seeds,
         "data/labels": data.labels.numpy(),
     }
-    for name, (shape, dtype, chunks) in expected_arrays(manifest).items():
+    for name, description in manifest["descriptions"].items():
         if not storage.exists(f"{name}/zarr.json"):
-            arrays.create(storage, name, shape, dtype, chunks)
-        if name in static and not storage.keys(f"{name}/c/"):
-            arrays.open_array(storage, name)[...] = static[name]
+            storage.put(f"{name}/zarr.json", description.encode())
+        array = arrays.open_array(storage, name, description)
+        if name in static:
+            if not storage.keys(f"{name}/c/"):
+                array[...] = static[name]
+            arrays.read_whole(storage, name, description)
     if not storage.exists("data/ids.json"):
         storage.put_json("data/ids.json", data.ids.tolist())
 
@@ -125,6 +131,10 @@ def found(
         "hardware": hardware(),
         "versions": versions(),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    # Kept as text: another release of Zarr may describe the same array in other words.
+    manifest["descriptions"] = {
+        name: arrays.describe(*how) for name, how in expected_arrays(manifest).items()
     }
     ensure(storage, manifest, data, plan)
     # The copy lets `repair` bring back a manifest whose bytes changed.

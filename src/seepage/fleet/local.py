@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
-from seepage.errors import InputError, SeepageError
+from seepage.errors import InputError
 from seepage.fleet.spec import FleetSpec
 from seepage.fleet.worker import ENVIRONMENT, serve
 
 __all__ = ["FleetError", "Watcher", "run_local"]
 
 RETRIES = 2
-_ENTRY = "from seepage.fleet.worker import main; main()"
+# Ctrl-C reaches the whole terminal group: the parent alone answers it and stops its workers.
+_ENTRY = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    "from seepage.fleet.worker import main; main()"
+)
 
 
 class FleetError(RuntimeError):
@@ -65,10 +71,21 @@ class _Forked:
 
 @dataclass
 class _Worker:
+    """A worker process: our end of its pipe, and the plan rows that it still has to train."""
+
     pipe: Connection
     process: _Process
-    task: list[int] | None = None
     left: set[int] = field(default_factory=set)
+
+    def send(self, message: Any) -> None:
+        """A worker that died cannot listen; the end of its pipe will tell."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.pipe.send(message)
+
+    def bury(self) -> None:
+        """Wait for the process to be gone and close the pipe."""
+        self.process.wait()
+        self.pipe.close()
 
 
 def _launch(spec: FleetSpec) -> _Worker:
@@ -85,24 +102,24 @@ def _launch(spec: FleetSpec) -> _Worker:
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
         )
-        theirs.close()
     else:
         context = multiprocessing.get_context("fork")
-        child = context.Process(target=_forked, args=(ours, theirs), daemon=True)
-        child.start()
-        theirs.close()
+        child = context.Process(target=_forked, args=(spec, ours, theirs), daemon=True)
+        with warnings.catch_warnings():
+            # Python warns of threads at a fork: Zarr renews its own, the heartbeat holds no lock.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child.start()
         process = _Forked(child)  # type: ignore[arg-type]
-    ours.send(spec if spec.travels else None)
-    return _Worker(ours, process)
+    theirs.close()
+    worker = _Worker(ours, process)
+    worker.send(spec if spec.travels else None)
+    return worker
 
 
-_FORK_SPEC: list[FleetSpec] = []
-
-
-def _forked(ours: Connection, theirs: Connection) -> None:
+def _forked(spec: FleetSpec, ours: Connection, theirs: Connection) -> None:
     ours.close()
     theirs.recv()
-    serve(_WithSpec(theirs, _FORK_SPEC[0]))  # type: ignore[arg-type]
+    serve(_WithSpec(theirs, spec))  # type: ignore[arg-type]
 
 
 class _WithSpec:
@@ -136,31 +153,23 @@ def run_local(
     traceback for a bug. On any error, and on Ctrl-C, all workers are stopped before it leaves.
     """
     waiting = list(tasks)
-    tries: dict[tuple[int, ...], int] = {}
+    deaths: dict[tuple[int, ...], int] = {}
     alive: list[_Worker] = []
-    _FORK_SPEC[:] = [spec]
     try:
-        alive.extend(_launch(spec) for _ in range(min(workers, len(waiting))))
+        for _ in range(min(workers, len(waiting))):
+            alive.append(_launch(spec))
         while alive:
-            ready = wait([w.pipe for w in alive])
-            for worker in [w for w in alive if w.pipe in ready]:
+            ready = set(map(id, wait([w.pipe for w in alive])))
+            for worker in [w for w in alive if id(w.pipe) in ready]:
                 try:
                     kind, value = worker.pipe.recv()
-                except (EOFError, ConnectionResetError):
-                    worker.process.wait()
+                except (EOFError, OSError):
                     alive.remove(worker)
-                    if worker.task is None and not waiting:
-                        continue
-                    task = tuple(sorted(worker.left))
-                    if worker.task is not None and task:
-                        tries[task] = tries.get(task, 0) + 1
-                        if tries[task] > RETRIES:
-                            raise InputError(
-                                f"fleet: a worker died {tries[task]} times at run {task[0]}; "
-                                "it may need more memory, use fewer workers or a smaller batch"
-                            ) from None
-                        waiting.insert(0, list(worker.task))
-                    if waiting:
+                    worker.bury()
+                    _mourn(worker, deaths)
+                    if worker.left:
+                        waiting.insert(0, sorted(worker.left))
+                    if len(alive) < min(workers, len(waiting)):
                         alive.append(_launch(spec))
                     continue
                 if kind == "error":
@@ -174,19 +183,26 @@ def run_local(
                     worker.left.discard(row)
                     on_done(row, record)
                     watcher.done(row, record)
-                if kind == "ready" or not worker.left:
-                    worker.task = waiting.pop(0) if waiting else None
-                    worker.left = set(worker.task or ())
-                    worker.pipe.send(worker.task)
-                    if worker.task is None:
-                        worker.process.wait()
-                        worker.pipe.close()
+                if not worker.left:
+                    task = waiting.pop(0) if waiting else None
+                    worker.left = set(task or ())
+                    worker.send(task)
+                    if task is None:
                         alive.remove(worker)
-    except BrokenPipeError as e:  # pragma: no cover - the worker's own message says more
-        raise SeepageError("fleet: a worker ended early; run again") from e
+                        worker.bury()
     finally:
         for worker in alive:
             worker.process.kill()
-            worker.process.wait()
-            worker.pipe.close()
-        _FORK_SPEC.clear()
+            worker.bury()
+
+
+def _mourn(worker: _Worker, deaths: dict[tuple[int, ...], int]) -> None:
+    """Count a death against what the worker was doing; InputError when it is one too many."""
+    task = tuple(sorted(worker.left))
+    deaths[task] = deaths.get(task, 0) + 1
+    if deaths[task] > RETRIES:
+        doing = f"at run {task[0]}" if task else "as it started"
+        raise InputError(
+            f"fleet: expected workers to live, got {deaths[task]} deaths {doing}; "
+            "it may need more memory, use fewer workers or a smaller batch"
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -11,12 +10,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from seepage.errors import CorruptStore
 from seepage.fleet import optim
 from seepage.fleet.feed import Feed
 from seepage.fleet.recipe import learning_rate
@@ -24,6 +22,7 @@ from seepage.fleet.sink import StoreSink
 from seepage.fleet.spec import FleetSpec
 from seepage.record import Diverged, Recorder, Resident
 from seepage.store.storage import Storage
+from seepage.store.tensors import pack, unpack
 
 __all__ = ["Job", "prepare", "state_key", "train_run"]
 
@@ -77,6 +76,7 @@ def prepare(
         seed=seed % 2**32,
         scale=scale,
         compiled=spec.compiled,
+        batch=4096 if spec.device == "cuda" else 512,
     )
     return Job(row, members, seed, scale, recorder, sink)
 
@@ -103,11 +103,16 @@ def train_run(
     Streams are forked: the process's own random state is what it was afterwards.
     """
     began = time.perf_counter()
+    facts: dict[str, Any] = {}
     cuda = [pool.device] if pool.device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         try:
             if spec.train is not None:
                 steps = _train_user(spec, job)
+            elif spec.defense is not None:
+                from seepage.fleet.defended import train_defended
+
+                steps, facts = train_defended(spec, pool, job, progress, spec.reference_set())
             else:
                 steps = _train_built_in(spec, storage, pool, job, progress)
         except Diverged as e:
@@ -117,6 +122,7 @@ def train_run(
         looking=round(job.recorder.seconds, 3),
         steps=steps,
         members=len(job.members),
+        facts=facts,
     )
     storage.delete(state_key(job.row))
     return record
@@ -180,20 +186,23 @@ def _save(
 ) -> None:
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"optimizer.{k}": v for k, v in optim.state_tensors(optimizer).items()}
-    plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     facts = {"epoch": epoch, "digests": job.sink.digests, "accuracy": job.sink.accuracy}
-    raw = safetensors.torch.save(plain, metadata={"seepage": json.dumps(facts)})
-    storage.put(state_key(job.row), raw)
+    storage.put(state_key(job.row), pack(tensors, facts))
 
 
 def _restore(storage: Storage, job: Job, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Epochs that a saved state already holds, put back into model, optimiser and sink."""
-    raw = storage.get(state_key(job.row))
+    """Epochs that a saved state already holds, put back into model, optimiser and sink.
+
+    A state whose bytes changed is no state: the run starts anew and ends in the same bits.
+    """
+    key = state_key(job.row)
+    raw = storage.get(key)
     if raw is None:
         return 0
-    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-    facts = json.loads(header["__metadata__"]["seepage"])
-    tensors = safetensors.torch.load(raw)
+    try:
+        tensors, facts = unpack(raw, key)
+    except CorruptStore:
+        return 0
     model.load_state_dict(
         {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
     )

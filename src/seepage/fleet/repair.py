@@ -6,15 +6,20 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
 from seepage.errors import CorruptStore, InputError
-from seepage.fleet.folder import expected_arrays
 from seepage.store import arrays
+from seepage.store.lock import Lock
 from seepage.store.run import record_key
 from seepage.store.storage import Storage
+from seepage.store.tensors import unpack
 
 __all__ = ["find_damage", "forget"]
+
+_STATIC = ("plan/member", "plan/seeds", "data/labels")
 
 
 def _manifest(storage: Storage) -> tuple[dict[str, Any], list[str]]:
@@ -37,17 +42,6 @@ def _manifest(storage: Storage) -> tuple[dict[str, Any], list[str]]:
     return whole, damaged
 
 
-def _description(name: str, layout: tuple[tuple[int, ...], str, tuple[int, ...]]) -> bytes:
-    """What the array's zarr.json must be."""
-    memory = Storage.__new__(Storage)
-    memory.store = MemoryStore()
-    memory.where, memory.local, memory.write = "memory", None, True
-    arrays.create(memory, name, *layout)
-    raw = memory.get(f"{name}/zarr.json")
-    assert raw is not None
-    return raw
-
-
 def find_damage(where: str) -> list[str]:
     """Keys whose bytes are absent or not those that were written, every chunk read once.
 
@@ -55,62 +49,80 @@ def find_damage(where: str) -> list[str]:
     """
     storage = Storage(where)
     manifest, damaged = _manifest(storage)
-    layout = expected_arrays(manifest)
-    keys = set(storage.keys(""))
-    broken = {
-        n for n, how in layout.items() if storage.get(f"{n}/zarr.json") != _description(n, how)
-    }
-    damaged += [f"{n}/zarr.json" for n in sorted(broken)]
-    for name in ("plan/member", "plan/seeds", "data/labels"):
-        chunk = f"{name}/c/" + "/".join("0" * len(layout[name][0]))
-        if name in broken or chunk not in keys:
-            damaged += [chunk] if chunk not in keys else []
-            continue
+    keys = storage.keys("")
+    held = set(keys)
+    sound: dict[str, zarr.Array[Any]] = {}
+    for name, description in manifest["descriptions"].items():
         try:
-            _ = np.asarray(arrays.open_array(storage, name)[...])
-        except Exception:
+            sound[name] = arrays.open_array(storage, name, description)
+        except CorruptStore:
+            damaged.append(f"{name}/zarr.json")
+            sound[name] = _read_through(storage, name, description)
+    for name in _STATIC:
+        chunk = f"{name}/c" + "/0" * sound[name].ndim
+        if chunk not in held or not _readable(sound[name], ...):
             damaged.append(chunk)
-    for key in sorted(k for k in keys if k == "data/ids.json" or k.startswith("records/")):
+    for key in ["data/ids.json", *(k for k in keys if k.startswith("records/"))]:
         try:
             record = storage.get_json(key)
         except CorruptStore:
+            record = None
+        if record is None:
             damaged.append(key)
-            continue
-        if key.startswith("records/") and record["status"] == "done":
-            row = int(key.removeprefix("records/").removesuffix(".json"))
-            damaged += _damaged_chunks(storage, layout, broken, row, record)
-    return damaged
+        elif key.startswith("records/") and record["status"] == "done":
+            damaged += _damaged_chunks(sound, _row(key), record["digests"])
+    return damaged + [k for k in keys if k.startswith("weights/") and not _whole(storage, k)]
+
+
+def _row(key: str) -> int:
+    """Plan row of a record, of kept weights, or of a signal's chunk."""
+    if key.startswith("signals/"):
+        return int(key.split("/c/")[1].split("/")[0])
+    return int(key.split("/")[1].removesuffix(".json"))
+
+
+def _readable(array: zarr.Array[Any], at: Any) -> bool:
+    try:
+        _ = np.asarray(array[at])
+    except Exception:
+        return False
+    return True
+
+
+def _whole(storage: Storage, key: str) -> bool:
+    raw = storage.get(key)
+    try:
+        unpack(raw or b"", key)
+    except CorruptStore:
+        return False
+    return True
 
 
 def _damaged_chunks(
-    storage: Storage, layout: dict[str, Any], broken: set[str], row: int, record: dict[str, Any]
+    sound: dict[str, zarr.Array[Any]], row: int, written: dict[str, list[str]]
 ) -> list[str]:
     damaged = []
-    for signal, digests in record["digests"].items():
-        name = f"signals/{signal}"
-        array = _sound(storage, name, layout[name]) if name in broken else None
-        array = array if array is not None else arrays.open_array(storage, name)
+    for signal, digests in written.items():
+        array = sound[f"signals/{signal}"]
         for t, digest in enumerate(digests):
             try:
                 held = arrays.chunk_digest(np.asarray(array[row, t])) == digest
             except Exception:
                 held = False
             if not held:
-                damaged.append(arrays.chunk_key(name, row, t, array.ndim))
+                damaged.append(arrays.chunk_key(f"signals/{signal}", row, t, array.ndim))
     return damaged
 
 
-def _sound(storage: Storage, name: str, how: Any) -> zarr.Array[Any]:
-    """The array read through a sound description, its chunks still those of the folder."""
+def _read_through(storage: Storage, name: str, description: str) -> zarr.Array[Any]:
+    """The array behind a sound description, its chunks still those of the folder."""
     memory = MemoryStore()
-    over = Storage.__new__(Storage)
-    over.store, over.where, over.local, over.write = memory, "memory", None, True
-    arrays.create(over, name, *how)
-    for key in storage.keys(f"{name}/c/"):
-        raw = storage.get(key)
-        if raw is not None:
-            over.put(key, raw)
-    return arrays.open_array(over, name)
+    prototype = default_buffer_prototype().buffer
+    values = {f"{name}/zarr.json": description.encode()}
+    values |= {key: storage.get(key) or b"" for key in storage.keys(f"{name}/c/")}
+    for key, raw in values.items():
+        sync(memory.set(key, prototype.from_bytes(raw)))
+    return zarr.open_array(store=memory, path=name, mode="r")
 
 
 def forget(where: str, damage: list[str]) -> dict[int, dict[str, list[str]]]:
@@ -120,22 +132,27 @@ def forget(where: str, damage: list[str]) -> dict[int, dict[str, list[str]]]:
     """
     storage = Storage(where, write=True)
     manifest, _ = _manifest(storage)
-    layout = expected_arrays(manifest)
     lost: dict[int, dict[str, list[str]]] = {}
-    for key in damage:
-        if key.startswith("manifest"):
-            storage.put_json(key, manifest)
-        elif key.endswith("/zarr.json"):
-            name = key.removesuffix("/zarr.json")
-            storage.put(key, _description(name, layout[name]))
-        else:
-            if key.startswith("records/"):
-                lost.setdefault(int(key.removeprefix("records/").removesuffix(".json")), {})
-            elif key.startswith("signals/"):
-                row = int(key.split("/c/")[1].split("/")[0])
-                record = storage.get_json(record_key(row)) if row not in lost else None
-                if record is not None:
-                    lost[row] = record["digests"]
-                    storage.delete(record_key(row))
-            storage.delete(key)
+    with Lock(storage):
+        for key in damage:
+            if key.startswith("manifest"):
+                storage.put_json(key, manifest)
+            elif key.endswith("/zarr.json"):
+                text = manifest["descriptions"][key.removesuffix("/zarr.json")]
+                storage.put(key, text.encode())
+            else:
+                if key.startswith(("records/", "signals/", "weights/")):
+                    _forget_run(storage, _row(key), lost)
+                storage.delete(key)
     return lost
+
+
+def _forget_run(storage: Storage, row: int, lost: dict[int, dict[str, list[str]]]) -> None:
+    if row in lost:
+        return
+    try:
+        record = storage.get_json(record_key(row))
+    except CorruptStore:
+        record = None
+    lost[row] = {} if record is None else record.get("digests", {})
+    storage.delete(record_key(row))

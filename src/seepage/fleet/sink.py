@@ -6,13 +6,13 @@ import time
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 from numpy.typing import NDArray
 from torch import nn
 
 from seepage.store import arrays
 from seepage.store.run import record_key, weights_key
 from seepage.store.storage import Storage
+from seepage.store.tensors import pack
 
 __all__ = ["StoreSink"]
 
@@ -64,10 +64,7 @@ class StoreSink:
     def keep(self, t: int, model: nn.Module) -> None:
         """Weights of the asked-for checkpoints, as safetensors."""
         if self.keep_rule == "all" or (self.keep_rule == "final" and t == self.checkpoints - 1):
-            state = {
-                k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()
-            }
-            self.storage.put(weights_key(self.row, t), safetensors.torch.save(state))
+            self.storage.put(weights_key(self.row, t), pack(model.state_dict()))
 
     def done(self, **facts: Any) -> dict[str, Any]:
         """Write the record that completes the run."""

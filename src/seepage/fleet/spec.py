@@ -112,6 +112,7 @@ class FleetSpec:
     logits: bool
     extra: tuple[ExtraSignal, ...]
     defense: Any
+    reference: str | None
     keep: str
     device: str
     backend: str
@@ -128,14 +129,21 @@ class FleetSpec:
 
     def dataset(self) -> Dataset:
         """The pool over the shared file, mapped copy-on-write: nothing is read until used."""
-        x = torch.from_numpy(np.load(self.pixels, mmap_mode="c", allow_pickle=False))
-        labels = torch.from_numpy(np.load(f"{self.pixels}.labels.npy", allow_pickle=False))
+        return self._mapped(self.pixels, "pool")
+
+    def reference_set(self) -> Dataset | None:
+        """Non-members set apart for a defence that needs them."""
+        return None if self.reference is None else self._mapped(self.reference, "reference")
+
+    def _mapped(self, path: str, name: str) -> Dataset:
+        x = torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
+        labels = torch.from_numpy(np.load(f"{path}.labels.npy", allow_pickle=False))
         return Dataset(
             inputs=x.permute(0, 3, 1, 2) if x.ndim == 4 else x,
             labels=labels,
             ids=np.arange(len(labels)).astype(np.str_),
             classes=self.classes,
-            name="pool",
+            name=name,
             kind="image" if self.kind == "image" else "table",
             numeric=None if self.numeric is None else np.array(self.numeric),
         )

@@ -18,6 +18,7 @@ from torch import nn
 
 from seepage.data import Dataset
 from seepage.errors import InputError
+from seepage.fleet.backends import choose_backend, group
 from seepage.fleet.choose import choose_device, choose_precision, hardware
 from seepage.fleet.folder import ensure, found, signal_shapes
 from seepage.fleet.local import Watcher, run_local
@@ -72,6 +73,7 @@ def train(
     logits: bool = False,
     extra: Sequence[ExtraSignal] = (),
     defense: Any = None,
+    reference: Dataset | None = None,
     keep: str = "final",
     workers: int | None = None,
     threads: int = 1,
@@ -119,6 +121,7 @@ def train(
         "model": model_digest(ref, data.shape, len(data.classes)),
         "function": None if function is None else source_digest(function),
         "defense": None if defense is None else repr(defense),
+        "reference": None if reference is None else reference.digest,
         "checkpoints": list(times),
         "signals": list(signals),
         "extra": [repr(e) for e in extra],
@@ -142,16 +145,18 @@ def train(
                 "precision": precision,
                 "step_seconds": seconds,
                 "device": device,
-                "backend": "process" if backend == "auto" else backend,
+                "backend": choose_backend(
+                    backend, ref, recipe, plan, device, plain=function is None and defense is None
+                ),
                 "threads": threads,
                 "compiled": compiled,
             }
             shapes = signal_shapes(data, signals, views, logits, extra, ref)
             manifest = found(storage, data, plan, key, chosen, times, shapes, views)
-        with _shared(data) as pixels:
+        with _shared(data) as pixels, _shared(reference) as apart:
             spec = FleetSpec(
                 store=storage.where,
-                pixels=pixels,
+                pixels=pixels or "",
                 kind=data.kind,
                 classes=data.classes,
                 numeric=None if data.numeric is None else tuple(data.numeric.tolist()),
@@ -166,6 +171,7 @@ def train(
                 logits=logits,
                 extra=tuple(extra),
                 defense=defense,
+                reference=apart,
                 keep=keep,
                 device=manifest["chosen"]["device"],
                 backend=manifest["chosen"]["backend"],
@@ -197,10 +203,11 @@ def _run(
     if spec.device == "cuda":
         count = workers or 1
     began = time.time()
+    tasks = group(spec, rows, plan.models)
     watcher.start(rows, float(spec.recipe.epochs))
     trained: list[int] = []
     try:
-        run_local(spec, [[r] for r in rows], count, watcher, lambda row, _: trained.append(row))
+        run_local(spec, tasks, count, watcher, lambda row, _: trained.append(row))
     finally:
         watcher.stop()
         storage.put_json(
@@ -232,8 +239,11 @@ def _short(value: Any) -> str:
 
 
 @contextlib.contextmanager
-def _shared(data: Dataset) -> Iterator[str]:
+def _shared(data: Dataset | None) -> Iterator[str | None]:
     """The pool's inputs in a file that all workers map: one copy in memory, however many read."""
+    if data is None:
+        yield None
+        return
     layout = Resident.layout(data)
     fast = Path("/dev/shm")
     room = fast.is_dir() and shutil.disk_usage(fast).free > 2 * layout.nbytes + 2**26

@@ -19,10 +19,11 @@ import numpy as np
 import torch
 
 from seepage.errors import SeepageError
-from seepage.fleet.loop import prepare, train_run
+from seepage.fleet.backends import train_jobs
+from seepage.fleet.loop import prepare
 from seepage.fleet.spec import FleetSpec
 from seepage.record import Resident
-from seepage.store.arrays import open_array
+from seepage.store.arrays import read_whole
 from seepage.store.storage import Storage
 
 __all__ = ["ENVIRONMENT", "main", "serve"]
@@ -35,6 +36,8 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
     "MALLOC_TOP_PAD_": "268435456",
+    # Without a fixed workspace cuBLAS may choose another algorithm on another stream.
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }
 PROGRESS_EVERY = 0.25
 
@@ -50,12 +53,15 @@ def serve(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     spec: FleetSpec = pipe.recv()
     torch.set_num_threads(spec.threads)
+    if spec.device == "cuda":
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.allow_tf32 = spec.precision == "bf16"
     try:
         storage = Storage(spec.store, write=True)
         data = spec.dataset()
         pool = Resident(Resident.layout(data), data.labels.numpy(), spec.device)
-        member = np.asarray(open_array(storage, "plan/member")[...]).astype(np.bool_)
-        seeds = np.asarray(open_array(storage, "plan/seeds")[...])
+        member = read_whole(storage, "plan/member").astype(np.bool_)
+        seeds = read_whole(storage, "plan/seeds")
         pipe.send(("ready", None))
         while True:
             rows: list[int] | None = pipe.recv()
@@ -87,14 +93,8 @@ def _train(
             pipe.send(("progress", (row, epoch)))
 
     jobs = [prepare(spec, storage, pool, member[r], r, int(seeds[r])) for r in rows]
-    if spec.backend == "stacked":
-        from seepage.fleet.stacked import train_stack
-
-        for row, record in train_stack(spec, storage, pool, jobs, progress):
-            pipe.send(("done", (row, record)))
-        return
-    for job in jobs:
-        pipe.send(("done", (job.row, train_run(spec, storage, pool, job, progress))))
+    for row, record in train_jobs(spec, storage, pool, jobs, progress):
+        pipe.send(("done", (row, record)))
 
 
 def _explain(e: BaseException) -> tuple[str, str]:

@@ -176,6 +176,13 @@ class Recorder:
         self._next = int(np.searchsorted(self.checkpoints, epoch - 1e-9))
         self._look(epoch)
 
+    def follow(self, model: nn.Module, *, steps_per_epoch: int = 0) -> None:
+        """Watch another network from here on, as a later stage of the same training."""
+        self._model = model
+        self._forward = torch.compile(model, dynamic=False) if self.compiled else model
+        self._steps_per_epoch = steps_per_epoch
+        self.step = round(self.epoch * steps_per_epoch)
+
     def step_end(self) -> None:
         """One optimiser step is done; looks when a fraction of an epoch was asked for."""
         self.step += 1

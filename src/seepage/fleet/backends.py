@@ -1,0 +1,90 @@
+"""How runs are trained: one after another, stacked, or as graphs on a GPU; same seeds, same runs.
+
+Within a backend a run's signals are bit-identical whenever and wherever on one machine it is
+trained. Between backends products are rounded in another order, and training amplifies that:
+docs/performance.md states by how much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from seepage.errors import InputError
+from seepage.fleet import graphs, stacked
+from seepage.fleet.loop import Job, Progress, train_run
+from seepage.fleet.recipe import Recipe
+from seepage.fleet.spec import FleetSpec, ModelRef
+from seepage.plan import SubsetPlan
+from seepage.record import Resident
+from seepage.store.storage import Storage
+
+__all__ = ["BACKENDS", "choose_backend", "group", "train_jobs"]
+
+BACKENDS = ("process", "stacked", "graphs")
+
+
+def _even(plan: SubsetPlan, recipe: Recipe) -> bool:
+    """Whether every run has the same number of batches of the same size."""
+    sizes = plan.member.sum(axis=1)
+    batches = {(min(recipe.batch, int(n)), int(n) // min(recipe.batch, int(n))) for n in sizes}
+    return len(batches) == 1
+
+
+def choose_backend(
+    asked: str, ref: ModelRef, recipe: Recipe, plan: SubsetPlan, device: str, *, plain: bool
+) -> str:
+    """The backend for a fleet; "auto" takes the fastest that trains exactly this.
+
+    plain: no defence and no user's loop. Raises InputError when the one asked for cannot.
+    """
+    can = {
+        "process": True,
+        "stacked": plain and stacked.can_stack(ref, recipe) and _even(plan, recipe),
+        "graphs": plain and device == "cuda" and graphs.can_capture(recipe),
+    }
+    if asked == "auto":
+        if can["stacked"]:
+            return "stacked"
+        return "graphs" if can["graphs"] else "process"
+    if asked not in can:
+        raise InputError(f"backend: expected 'auto' or one of {', '.join(BACKENDS)}, got {asked!r}")
+    if not can[asked]:
+        why = {
+            "stacked": "the model 'mlp', an optimiser other than SAM, runs with equally many "
+            "batches, and neither a defence nor a training function",
+            "graphs": "a CUDA device, SGD, and neither a defence nor a training function",
+        }[asked]
+        raise InputError(f"backend: {asked!r} needs {why}; use 'auto'")
+    return asked
+
+
+def group(spec: FleetSpec, rows: Sequence[int], models: int) -> list[list[int]]:
+    """Tasks for workers: groups of plan rows that a backend trains together.
+
+    Groups are cut from the plan, not from what is left to do, and a group with anything left is
+    trained whole: its members round alike whatever was finished before.
+    """
+    size = 1
+    if spec.backend == "stacked":
+        size = stacked.GROUP[spec.device]
+    elif spec.backend == "graphs":
+        size = graphs.GROUP
+    if size == 1:
+        return [[r] for r in rows]
+    left = set(rows)
+    cut = [list(range(a, min(a + size, models))) for a in range(0, models, size)]
+    return [g for g in cut if left & set(g)]
+
+
+def train_jobs(
+    spec: FleetSpec, storage: Storage, pool: Resident, jobs: Sequence[Job], progress: Progress
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Train the runs of one task and yield (plan row, record) as they end."""
+    if spec.backend == "stacked":
+        yield from stacked.train_stack(spec, pool, jobs, progress)
+    elif spec.backend == "graphs":
+        yield from graphs.train_graphs(spec, pool, jobs, progress)
+    else:
+        for job in jobs:
+            yield job.row, train_run(spec, storage, pool, job, progress)

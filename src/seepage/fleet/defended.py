@@ -1,0 +1,228 @@
+"""The training loop under a defence: the stages and hooks that `seepage.defenses.base` draws."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from seepage.data import Dataset
+from seepage.defenses.base import Context, Defense, Samples, forward
+from seepage.fleet import optim
+from seepage.fleet.feed import Feed
+from seepage.fleet.loop import Job, Progress, epoch_seed, init_model
+from seepage.fleet.recipe import learning_rate
+from seepage.fleet.spec import FleetSpec
+from seepage.record import Diverged, Resident
+
+__all__ = ["train_defended"]
+
+
+def _samples(pool: Resident, rows: NDArray[np.int64], scale: Any) -> Samples:
+    """Rows of the pool as a defence sees them: positions in, normalised inputs out."""
+    at = torch.from_numpy(rows)
+
+    def prepare(positions: torch.Tensor) -> torch.Tensor:
+        return pool.batch(positions.cpu().numpy(), *scale)
+
+    return Samples(at, pool.labels[at.to(pool.device)], prepare)
+
+
+def train_defended(
+    spec: FleetSpec, pool: Resident, job: Job, progress: Progress, reference: Dataset | None
+) -> tuple[int, dict[str, Any]]:
+    """One run with every stage of its defence; returns optimiser steps and the defence's facts.
+
+    The recorder watches the stages that ask for it and sees outputs through the fifth hook. A run
+    that stops early is looked at, unchanged, at the checkpoints that remain.
+    """
+    stages = _Stages(spec, pool, job, progress, reference)
+    defense: Defense = spec.defense
+    context = stages.context(defense, None, None, None)
+    defense.check(context)
+    defense.train(context, stages)
+    for t in spec.checkpoints:
+        if t > stages.done:
+            job.recorder.checkpoint(t)
+    job.recorder.finish()
+    return stages.steps, stages.facts
+
+
+class _Stages:
+    """The `Fit` of the seam: trains one stage each time it is called."""
+
+    def __init__(
+        self,
+        spec: FleetSpec,
+        pool: Resident,
+        job: Job,
+        progress: Progress,
+        reference: Dataset | None,
+    ) -> None:
+        self.spec, self.pool, self.job, self.progress = spec, pool, job, progress
+        self.facts: dict[str, Any] = {}
+        self.steps = 0
+        self.stage = 0
+        self.done = 0.0
+        self.watching = False
+        self.members = _samples(pool, job.members, job.scale)
+        self.reference: Samples | None = None
+        if reference is not None:
+            apart = Resident.of(reference, pool.device)
+            self.reference = _samples(apart, np.arange(len(reference)), job.scale)
+
+    def _build(self) -> nn.Module:
+        return init_model(self.spec, self.job.seed, self.pool.device)
+
+    def _generator(self, purpose: int) -> torch.Generator:
+        words = np.random.SeedSequence([self.job.seed, self.stage, purpose])
+        return torch.Generator().manual_seed(int(words.generate_state(1, np.uint64)[0] % 2**63))
+
+    def context(
+        self,
+        defense: Defense,
+        model: nn.Module | None,
+        samples: Samples | None,
+        epochs: int | None,
+    ) -> Context:
+        members = samples if samples is not None else self.members
+        batch = min(self.spec.recipe.batch, len(members))
+        return Context(
+            model=model if model is not None else self._build(),
+            members=members,
+            classes=len(self.spec.classes),
+            epochs=epochs if epochs is not None else self.spec.recipe.epochs,
+            steps_per_epoch=max(1, len(members) // batch),
+            batch_size=batch,
+            generator=self._generator(2),
+            observer=self._generator(3),
+            build=self._build,
+            reference=self.reference,
+            poisson=defense.poisson,
+            facts=self.facts,
+        )
+
+    def __call__(
+        self,
+        defense: Defense,
+        *,
+        epochs: int | None = None,
+        model: nn.Module | None = None,
+        samples: Samples | None = None,
+        record: bool = True,
+    ) -> nn.Module:
+        context = self.context(defense, model, samples, epochs)
+        defense.check(context)
+        network = context.model
+        context.optimizer = optim.make(self.spec.recipe, network)
+        recorder = self.job.recorder
+        recorder.outputs = lambda logits: defense.outputs(logits, context)
+        if record and not self.watching:
+            recorder.start(network, steps_per_epoch=context.steps_per_epoch)
+            self.watching = True
+        elif record:
+            recorder.follow(network, steps_per_epoch=context.steps_per_epoch)
+        context.state = defense.start(context)
+        total = context.steps_per_epoch * context.epochs
+        for context.epoch in range(context.epochs):
+            network.train()
+            torch.manual_seed(epoch_seed(self.job.seed, 1_000_003 * self.stage + context.epoch))
+            for rows, inputs in self._batches(context):
+                for group in context.optimizer.param_groups:
+                    group["lr"] = learning_rate(self.spec.recipe, min(context.step, total - 1), total)
+                self._step(defense, context, rows, inputs)
+                if record:
+                    recorder.step_end()
+            defense.epoch_end(context)
+            if record:
+                recorder.epoch_end()
+                self.done += 1.0
+                self.progress(self.job.row, self.done)
+            if context.stop:
+                break
+        defense.finish(context)
+        self.steps += context.step
+        self.stage += 1
+        return network
+
+    def _batches(self, context: Context) -> Any:
+        """(rows into the members (B,), inputs (B, ...)) of one epoch, augmented as the recipe says."""
+        feed = Feed(
+            self.pool,
+            context.members.inputs.numpy(),
+            replace_batch(self.spec.recipe, context.batch_size),
+            self.job.seed + self.stage,
+            self.job.scale,
+        )
+        if context.members.prepare is not self.members.prepare:
+            # Samples of the defence's own making are not positions in the pool: no augmentation.
+            rng = np.random.default_rng([self.job.seed, self.stage, context.epoch, 4])
+            order = torch.from_numpy(rng.permutation(len(context.members)))
+            for s in range(context.steps_per_epoch):
+                rows = order[s * context.batch_size : (s + 1) * context.batch_size]
+                yield rows, context.members.take(rows)[0]
+            return
+        draw = feed.draw(context.epoch)
+        if context.poisson:
+            rng = np.random.default_rng([self.job.seed, self.stage, context.epoch, 5])
+            n = len(context.members)
+            for _ in range(context.steps_per_epoch):
+                rows = torch.from_numpy(np.flatnonzero(rng.random(n) < context.batch_size / n))
+                yield rows, context.members.take(rows)[0]
+            return
+        order = np.argsort(feed.members, kind="stable")
+        for s in range(feed.steps):
+            rows = order[np.searchsorted(feed.members, draw.rows[s], sorter=order)]
+            x = self.pool.batch(
+                draw.rows[s], *self.job.scale,
+                dy=None if draw.dy is None else draw.dy[s],
+                dx=None if draw.dx is None else draw.dx[s],
+                flip=None if draw.flip is None else draw.flip[s],
+            )  # fmt: skip
+            yield torch.from_numpy(rows), x
+
+    def _step(
+        self, defense: Defense, context: Context, rows: torch.Tensor, inputs: torch.Tensor
+    ) -> None:
+        """One step of the seam's pseudo-code; an empty batch skips to the hooks after backward."""
+        optimizer = context.optimizer
+        assert optimizer is not None
+        optimizer.zero_grad(set_to_none=True)
+        context.rows = rows
+        if len(rows):
+            value = self._backward(defense, context, rows, inputs)
+            if not math.isfinite(value):
+                raise Diverged(f"loss not finite at step {self.steps + context.step}")
+            if self.spec.recipe.optimizer == "sam":
+                optim.sam_step(
+                    optimizer,
+                    self.spec.recipe.rho,
+                    lambda: self._backward(defense, context, rows, inputs),
+                )
+        defense.gradients(context)
+        optimizer.step()
+        defense.parameters(context)
+        context.step += 1
+
+    def _backward(
+        self, defense: Defense, context: Context, rows: torch.Tensor, inputs: torch.Tensor
+    ) -> float:
+        labels = context.members.labels[rows.to(context.members.labels.device)]
+        targets = defense.targets(labels, context)
+        inputs, targets = defense.mix(inputs, targets, context)
+        context.inputs = inputs
+        bf16 = self.spec.precision == "bf16"
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=bf16):
+            logits, context.features = forward(context.model, inputs, defense.needs_features)
+        loss = defense.loss(logits.float(), targets, labels, context)
+        torch.autograd.backward(loss)
+        return float(loss.detach())
+
+
+def replace_batch(recipe: Any, batch: int) -> Any:
+    """The recipe with another batch size."""
+    return recipe.model_copy(update={"batch": batch})

@@ -1,0 +1,195 @@
+"""Training on a GPU: the data on the device, a step as one CUDA graph, several models side by side.
+
+A small network's step is a few hundred kernels of microseconds each; launched one by one they
+leave the device idle. Here one step (cut the batch, forward, backward, optimiser) is captured
+once per model and replayed, with the epoch's order and the learning rates already on the device,
+so that the processor launches one graph per step. Models of a group replay on streams of their
+own and overlap. The arithmetic is that of the plain loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from seepage.fleet.feed import Draw, Feed
+from seepage.fleet.loop import Job, Progress, epoch_seed, init_model
+from seepage.fleet.recipe import Recipe, learning_rate
+from seepage.fleet.spec import FleetSpec
+from seepage.record import Diverged, Resident
+from seepage.record.resident import cut
+
+__all__ = ["GROUP", "can_capture", "train_graphs"]
+
+GROUP = 4
+WARM_UP = 3
+
+
+def can_capture(recipe: Recipe) -> bool:
+    """SAM's second pass and Adam's host-side counters are left to the plain loop."""
+    return recipe.optimizer == "sgd"
+
+
+class _Captured:
+    """One model's training step as a replayable graph."""
+
+    def __init__(self, spec: FleetSpec, pool: Resident, job: Job) -> None:
+        self.job, self.recipe, self.pool = job, spec.recipe, pool
+        self.precision = spec.precision
+        device = pool.device
+        assert pool.on_device is not None
+        self.model = init_model(spec, job.seed, device)
+        self.feed = Feed(pool, job.members, spec.recipe, job.seed, job.scale)
+        total = self.feed.steps * spec.recipe.epochs
+        rates = [learning_rate(spec.recipe, s, total) for s in range(total)]
+        self.rates = torch.tensor(rates, device=device)
+        self.step = torch.zeros((), dtype=torch.int64, device=device)
+        self.at = torch.zeros((), dtype=torch.int64, device=device)
+        self.worst = torch.zeros((), device=device)
+        self.scale, self.shift = (torch.from_numpy(a).to(device) for a in job.scale)
+        shape = (self.feed.steps, self.feed.batch)
+        integer = {"dtype": torch.int64, "device": device}
+        self.rows = torch.zeros(shape, **integer)  # type: ignore[call-overload]
+        moved = pool.image and bool(spec.recipe.crop)
+        self.dy = torch.zeros(shape, **integer) if moved else None  # type: ignore[call-overload]
+        self.dx = torch.zeros(shape, **integer) if moved else None  # type: ignore[call-overload]
+        mirrored = pool.image and spec.recipe.flip
+        self.flip = torch.zeros(shape, dtype=torch.bool, device=device) if mirrored else None
+        self.params = [p for p in self.model.parameters() if p.requires_grad]
+        self.momentum = [torch.zeros_like(p) for p in self.params]
+        for p in self.params:
+            p.grad = torch.zeros_like(p)
+        self.stream = torch.cuda.Stream(device)
+        self.graph = torch.cuda.CUDAGraph()
+        self._capture()
+
+    def _one_step(self) -> None:
+        pixels = self.pool.on_device
+        assert pixels is not None
+        rows = self.rows[self.at]
+
+        def part(a: torch.Tensor | None) -> torch.Tensor | None:
+            return None if a is None else a[self.at]
+
+        if self.pool.image:
+            moves = (part(self.dy), part(self.dx), part(self.flip))
+            x = cut(pixels, rows, self.scale, self.shift, *moves)
+        else:
+            x = pixels[rows] * self.scale + self.shift
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.precision == "bf16"):
+            logits = self.model(x)
+        loss = nn.functional.cross_entropy(logits.float(), self.pool.labels[rows])
+        grads = [p.grad for p in self.params if p.grad is not None]
+        torch._foreach_zero_(grads)
+        torch.autograd.backward(loss)
+        with torch.no_grad():
+            # A NaN stays in the sum: one look per epoch tells whether any step diverged.
+            self.worst.add_(loss.detach() * 0)
+            self._update(grads)
+            self.step.add_(1)
+            self.at.add_(1)
+
+    def _update(self, grads: list[torch.Tensor]) -> None:
+        r = self.recipe
+        rate = self.rates[self.step]
+        if r.weight_decay:
+            torch._foreach_add_(grads, self.params, alpha=r.weight_decay)
+        if r.momentum:
+            torch._foreach_mul_(self.momentum, r.momentum)
+            torch._foreach_add_(self.momentum, grads)
+            if r.nesterov:
+                torch._foreach_add_(grads, self.momentum, alpha=r.momentum)
+            else:
+                grads = self.momentum
+        torch._foreach_sub_(self.params, list(torch._foreach_mul(grads, rate)))
+
+    def _capture(self) -> None:
+        before = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self.model.train()
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            for _ in range(WARM_UP):
+                self.at.zero_()
+                self.step.zero_()
+                self._one_step()
+        torch.cuda.current_stream().wait_stream(self.stream)
+        with torch.cuda.graph(self.graph, stream=self.stream):
+            self._one_step()
+        # Warming up trained for a moment: put everything back.
+        with torch.no_grad():
+            for k, v in self.model.state_dict().items():
+                v.copy_(before[k])
+            for m in self.momentum:
+                m.zero_()
+            self.step.zero_()
+            self.worst.zero_()
+
+    def load(self, epoch: int) -> None:
+        """Order and transforms of an epoch, onto the device."""
+        d: Draw = self.feed.draw(epoch)
+        for there, here in ((self.rows, d.rows), (self.dy, d.dy), (self.dx, d.dx), (self.flip, d.flip)):
+            if there is not None and here is not None:
+                there.copy_(torch.from_numpy(np.ascontiguousarray(here)))
+        self.at.zero_()
+
+
+def train_graphs(
+    spec: FleetSpec, pool: Resident, jobs: Sequence[Job], progress: Progress
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Train the jobs side by side on one GPU and yield (plan row, record)."""
+    began = time.perf_counter()
+    captured = [_Captured(spec, pool, job) for job in jobs]
+    failed: dict[int, str] = {}
+    for c in captured:
+        c.job.recorder.start(c.model, steps_per_epoch=c.feed.steps)
+    fractions = any(t % 1 for t in spec.checkpoints)
+    for epoch in range(spec.recipe.epochs):
+        for c in captured:
+            c.model.train()
+            c.load(epoch)
+        torch.manual_seed(epoch_seed(jobs[0].seed, epoch))
+        torch.cuda.synchronize()
+        for step in range(max(c.feed.steps for c in captured)):
+            for k, c in enumerate(captured):
+                if step < c.feed.steps and k not in failed:
+                    with torch.cuda.stream(c.stream):
+                        c.graph.replay()
+            if fractions:
+                torch.cuda.synchronize()
+                _look(captured, failed, "step_end")
+        torch.cuda.synchronize()
+        for k, c in enumerate(captured):
+            if k not in failed and not bool(c.worst.isfinite()):
+                failed[k] = f"loss not finite before step {int(c.step)}"
+        if not fractions:
+            for c in captured:
+                c.job.recorder.step += c.feed.steps
+        _look(captured, failed, "epoch_end")
+        for job in jobs:
+            progress(job.row, epoch + 1.0)
+    seconds = (time.perf_counter() - began) / len(jobs)
+    for k, c in enumerate(captured):
+        if k in failed:
+            yield c.job.row, c.job.sink.failed(failed[k])
+        else:
+            c.job.recorder.finish()
+            yield c.job.row, c.job.sink.done(
+                seconds=round(seconds, 3),
+                looking=round(c.job.recorder.seconds, 3),
+                steps=int(c.step),
+                members=len(c.job.members),
+            )
+
+
+def _look(captured: Sequence[_Captured], failed: dict[int, str], event: str) -> None:
+    for k, c in enumerate(captured):
+        if k not in failed:
+            try:
+                getattr(c.job.recorder, event)()
+            except Diverged as e:
+                failed[k] = str(e)
