@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 from seepage.plane.counting import Counting, RateRule
+from seepage.plane.difficulty import (
+    Correlation,
+    Difficulty,
+    consistency,
+    epoch_learned,
+    forgetting_events,
+    learning_difficulty,
+    loss_iqr,
+    mean_loss,
+    prediction_depth,
+    spearman,
+    split_models,
+)
 from seepage.plane.laws import (
     ClosedForm,
     EmpiricalBayes,
@@ -29,7 +42,9 @@ __all__ = [
     "ByAdvantage",
     "ByEpsilon",
     "ClosedForm",
+    "Correlation",
     "Counting",
+    "Difficulty",
     "EmpiricalBayes",
     "Estimate",
     "Gaussian",
@@ -49,9 +64,18 @@ __all__ = [
     "StudentTLaw",
     "Trajectories",
     "advantage",
+    "consistency",
+    "epoch_learned",
     "epsilon",
     "epsilon_two_sided",
+    "forgetting_events",
+    "learning_difficulty",
+    "loss_iqr",
+    "mean_loss",
     "points",
+    "prediction_depth",
+    "spearman",
+    "split_models",
     "trajectories",
     "units",
 ]
