@@ -87,13 +87,19 @@ def _in_browser(path: Path, tries: int = 5) -> dict[str, Any] | None:
                 chrome.get("about:blank")
                 chrome.get(path.resolve().as_uri())
                 WebDriverWait(chrome, 120).until(
-                    lambda c: c.execute_script("return document.getElementById('stage').dataset.ready")
+                    lambda c: c.execute_script(
+                        "return document.getElementById('stage').dataset.ready"
+                    )
                 )
                 entries = chrome.execute_script(
                     "return performance.getEntriesByType('paint').map(e => [e.name, e.startTime])"
                 )
                 paints.append(dict(entries)["first-contentful-paint"])
-                readies.append(chrome.execute_script("return Number(document.getElementById('stage').dataset.readyAt)"))
+                readies.append(
+                    chrome.execute_script(
+                        "return Number(document.getElementById('stage').dataset.readyAt)"
+                    )
+                )
             frames = chrome.execute_async_script(FRAMES)
         finally:
             chrome.quit()

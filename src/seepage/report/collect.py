@@ -23,6 +23,7 @@ from seepage.metrics import (
 )
 from seepage.plan import permute_membership
 from seepage.plane import (
+    Bootstrap,
     Counting,
     GlobalFPR,
     NaturalThreshold,
@@ -37,6 +38,7 @@ from seepage.report.findings import (
     AtFpr,
     AttackFinding,
     Blind,
+    Early,
     Exposure,
     Findings,
     Group,
@@ -186,7 +188,6 @@ def collect(
         rule=rule,
         rates=watched,
         null=Permuted(draws=permutations, seed=seed),
-        keep_decisions=False,
         progress=lambda done, total: say("risk over training", done, total),
     )
     counted, null_high = _paths(paths)
@@ -218,6 +219,10 @@ def collect(
         skipped=skipped,
         risk=_risk(watched, member, permutations),
         paths=counted,
+        population=paths.population(bootstrap=Bootstrap(replicates=100, seed=seed))
+        if len(run.checkpoints) > 1
+        else None,
+        early=_early(counted),
         exposure=exposure,
         groups=_groups(run, counted, exposure, accuracy_in, accuracy_out),
         accuracy_in=accuracy_in,
@@ -401,6 +406,20 @@ def _exposure(
         null_high_count=null_high,
         least=smallest(int(np.median(paths.n_in)), int(np.median(paths.n_out))),
     )
+
+
+def _early(paths: Paths) -> Early | None:
+    def recall(gain: F64) -> tuple[F64, NDArray[np.bool_]]:
+        high = np.nan_to_num(gain, nan=-1.0) >= HIGH
+        with np.errstate(invalid="ignore"):
+            return (high & high[-1]).sum(axis=1) / high[-1].sum(), high
+
+    found, high = recall(paths.advantage())
+    if len(high) < 2 or not high[-1].any():
+        return None
+    with np.errstate(invalid="ignore"):
+        precision = (high & high[-1]).sum(axis=1) / high.sum(axis=1)
+    return Early(found, precision, high.mean(axis=1), recall(paths.advantage(null=True))[0])
 
 
 def _sides(values: F64, member: BoolArray) -> tuple[F64, F64]:

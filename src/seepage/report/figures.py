@@ -6,12 +6,13 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from seepage.report.findings import Findings
+from seepage.plane import Estimate
+from seepage.report.findings import Early, Findings
 from seepage.report.svg import Axis, Chart, linear_ticks
 
-__all__ = ["epochs_axis", "exposed", "risk", "roc", "utility"]
+__all__ = ["early", "epochs_axis", "exposed", "metric", "risk", "roc", "utility"]
 
-F64 = NDArray[np.float64]
+F64 = NDArray[np.floating]
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -141,6 +142,63 @@ def exposed(f: Findings) -> Markup:
         [
             f"{epoch(t)}: {a} samples, {n:.0f} under permuted membership"
             for t, a, n in zip(f.checkpoints, e.high_count, e.null_high_count, strict=True)
+        ],
+    )  # fmt: skip
+    return chart.render()
+
+
+def metric(checkpoints: F64, e: Estimate, label: str) -> Markup:
+    """A population metric over training: interval, null, null band. (T,) or (T−1,) values.
+
+    Metrics of an interval between two checkpoints stand at its end.
+    """
+    axis, at = epochs_axis(checkpoints)
+    at = at[len(at) - len(e.value) :]
+    parts = (e.value, e.low, e.high, e.null, e.null_low, e.null_high)
+    finite = np.concatenate([np.asarray(v, dtype=np.float64).ravel() for v in parts])
+    finite = finite[np.isfinite(finite)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    pad = 0.06 * max(high - low, 1e-9)
+    low = 0.0 if 0 <= low < 0.4 * high else low - pad
+    chart = Chart(
+        axis,
+        Axis(low, high + pad, label, linear_ticks(low, high + pad, "{:.3g}")),
+        f"{label} over training",
+        width=500,
+        height=290,
+    )
+    chart.band(at, e.null_low, e.null_high, "null", "where one more permuted draw would fall")
+    chart.line(at, e.null, "null", "permuted membership")
+    chart.band(at, e.low, e.high, "s0", "95 % interval over pairs of runs")
+    chart.line(at, e.value, "s0", label)
+    rows = zip(
+        checkpoints[len(checkpoints) - len(e.value) :], e.value, e.low, e.high, e.null, strict=True
+    )
+    chart.dots(
+        at, e.value, "s0",
+        [f"{epoch(t)}: {v:.3g} ({lo:.3g} to {hi:.3g}); permuted {n:.3g}" for t, v, lo, hi, n in rows],
+    )  # fmt: skip
+    return chart.render()
+
+
+def early(checkpoints: F64, e: Early) -> Markup:
+    """Recall of the finally high samples at each checkpoint, against chance and permutation."""
+    axis, at = epochs_axis(checkpoints)
+    chart = Chart(
+        axis,
+        Axis(0.0, 1.0, "share of the finally high", linear_ticks(0.0, 1.0)),
+        "Early determination: share of the finally high samples that are high already",
+        width=500,
+        height=290,
+    )
+    chart.line(at, e.chance, "diagonal", "as many random samples")
+    chart.line(at, e.null_recall, "null", "permuted membership")
+    chart.line(at, e.recall, "s3", "recall")
+    chart.dots(
+        at, e.recall, "s3",
+        [
+            f"{epoch(t)}: {number(r, 2)}; precision {number(p, 2)}; chance {number(c, 2)}"
+            for t, r, p, c in zip(checkpoints, e.recall, e.precision, e.chance, strict=True)
         ],
     )  # fmt: skip
     return chart.render()

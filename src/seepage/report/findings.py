@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seepage.metrics import Estimate
+from seepage.plane import Population
 
 __all__ = [
     "AtFpr",
     "AttackFinding",
     "Blind",
+    "Early",
     "Exposure",
     "Findings",
     "Group",
@@ -158,6 +160,21 @@ class Exposure:
 
 
 @dataclass(frozen=True)
+class Early:
+    """How many of the finally high samples were already high at each checkpoint, all (T,).
+
+    High: advantage of at least ½. recall: share of the last checkpoint's high ones; precision: share
+    of the high ones that are high at the end; chance: recall that as many random samples would have;
+    null_recall: under permuted membership. *Reconstruction* (arXiv 2507.23291).
+    """
+
+    recall: F64
+    precision: F64
+    chance: F64
+    null_recall: F64
+
+
+@dataclass(frozen=True)
 class Group:
     """One class: how many samples, mean advantage, its null, and how many are exposed."""
 
@@ -191,6 +208,8 @@ class Findings:
     skipped: Mapping[str, str]
     risk: Risk
     paths: Paths
+    population: Population | None
+    early: Early | None
     exposure: Exposure
     groups: tuple[Group, ...]
     accuracy_in: F64
@@ -255,6 +274,10 @@ class Findings:
             ],
             "skipped_attacks": dict(self.skipped),
             "risk_over_training": plain(self.risk),
+            "dynamics": None
+            if self.population is None
+            else {k: plain(v) for k, v in self.population.estimates().items()},
+            "early_determination": plain(self.early),
             "exposed": {
                 "level": e.level,
                 "count": int(e.exposed.sum()),

@@ -86,6 +86,43 @@ def _plane(f: Findings, data: Dataset | None) -> Values:
     return {"n_in": int(np.median(f.paths.n_in))}
 
 
+def _dynamics(f: Findings, data: Dataset | None) -> Values | None:
+    p = f.population
+    if p is None:
+        return None
+    shown = (
+        ("Encoding speed", "speed per epoch", p.speed, "How far a sample moves on the plane per epoch, on average. Counting noise alone moves points: compare with the grey line."),
+        ("Spatial entropy", "entropy, bits", p.entropy, "How widely the samples are spread over the plane: low when all behave alike."),
+        ("Into the high region", "probability per interval", p.to_high, "The chance that a sample that is not in the high region moves there before the next checkpoint."),
+        ("Mean advantage", "TPR − FPR", p.advantage, "The centre of the cloud: how far above the diagonal it lies."),
+    )  # fmt: skip
+    charts = [
+        {"title": title, "text": text, "chart": figures.metric(f.checkpoints, e, label)}
+        for title, label, e, text in shown
+    ]
+    if f.early is not None:
+        charts.append(
+            {
+                "title": "Early determination",
+                "text": "The share of the finally high samples that are high already. Dashed: as many random samples.",
+                "chart": figures.early(f.checkpoints, f.early),
+            }
+        )
+    names = {
+        "displacement_net": "Displacement of the centre, net",
+        "displacement_path": "Displacement of the centre, along its path",
+        "mean_speed": "Mean speed per epoch",
+        "peak_to_high": "Largest probability of moving to high",
+        "entropy_change": "Change of entropy, bits",
+    }
+    rows = [
+        {"name": text, "e": e, "outside": bool(e.outside_null)}
+        for key, text in names.items()
+        if (e := p.summary().get(key)) is not None
+    ]
+    return {"charts": charts, "rows": rows, "regions": p.regions}
+
+
 def _spark(tpr: NDArray[np.float64], fpr: NDArray[np.float64]) -> Markup:
     """A sample's two rates over checkpoints, the area between them filled."""
     n = max(len(tpr) - 1, 1)
@@ -158,6 +195,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("attacks", "Attacks", "How much leaks?", _attacks),
     Section("risk", "Risk over training", "When does it leak?", _risk),
     Section("plane", "The plane", "When and for whom?", _plane),
+    Section("dynamics", "Dynamics", "How does it build up?", _dynamics),
     Section("exposed", "The most exposed samples", "Who is exposed?", _exposed),
     Section("evidence", "Evidence and provenance", "How sure are we?", _evidence),
 )

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 __all__ = ["Axis", "Chart", "linear_ticks"]
 
-F64 = NDArray[np.float64]
-LEFT, RIGHT, TOP, BOTTOM = 58, 16, 14, 46
+F64 = NDArray[np.floating]
+LEFT, RIGHT, TOP, BOTTOM = 66, 16, 14, 46
 
 
 @dataclass(frozen=True)

@@ -153,11 +153,12 @@
         }
       }
       const strength = N > 20000 ? 0.55 : N > 4000 ? 0.7 : 0.9, out = image.data;
+      const opacity = Uint8Array.from({ length: 129 }, (_, k) => 255 * (1 - Math.pow(1 - strength, k / 8)));
       for (let q = 0; q < sums.length; q += 4) {
         const n = sums[q];
         if (n === 0) { out[q + 3] = 0; continue; }
         out[q] = sums[q + 1] / n; out[q + 1] = sums[q + 2] / n; out[q + 2] = sums[q + 3] / n;
-        out[q + 3] = 255 * (1 - Math.pow(1 - strength, n));
+        out[q + 3] = opacity[Math.min(128, Math.round(8 * n))];
       }
       base.getContext("2d").putImageData(image, 0, 0);
     }
