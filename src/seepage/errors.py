@@ -12,7 +12,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["CheckFailed", "CorruptStore", "InputError", "Locked", "SeepageError", "nearest"]
+__all__ = [
+    "CheckFailed",
+    "CorruptStore",
+    "InputError",
+    "Locked",
+    "SeepageError",
+    "StorageFailed",
+    "nearest",
+]
 
 
 class SeepageError(Exception):
@@ -29,6 +37,10 @@ class CorruptStore(SeepageError):
     """Stored bytes are not the bytes that were written; the message names the chunk."""
 
 
+class StorageFailed(SeepageError):
+    """A disk or an object store refuses a write or cannot be reached; what was written stays."""
+
+
 class Locked(SeepageError):
     """Another live process owns the run folder."""
 
@@ -42,7 +54,7 @@ class CheckFailed(SeepageError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Remedy for an unknown name: the closest known one, else the whole list.
 
-    >>> nearest("lria", ["lira", "rmia"])
+    >>> nearest("lirx", ["lira", "rmia"])
     "did you mean 'lira'?"
     >>> nearest("zzz", ["lira", "rmia"])
     'known are: lira, rmia'

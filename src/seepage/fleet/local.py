@@ -156,8 +156,7 @@ def run_local(
     deaths: dict[tuple[int, ...], int] = {}
     alive: list[_Worker] = []
     try:
-        for _ in range(min(workers, len(waiting))):
-            alive.append(_launch(spec))
+        alive.extend(_launch(spec) for _ in range(min(workers, len(waiting))))
         while alive:
             ready = set(map(id, wait([w.pipe for w in alive])))
             for worker in [w for w in alive if id(w.pipe) in ready]:

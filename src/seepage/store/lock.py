@@ -8,20 +8,21 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import psutil
 
-from seepage.errors import Locked
+from seepage.errors import Locked, SeepageError
 from seepage.store.storage import Storage
 
 __all__ = ["Lock"]
 
 HEARTBEAT = 5.0
 DEAD_AFTER = 60.0
+_LOOK_AGAIN = 0.05
+
+Owner = dict[str, Any]
 
 
 class Lock:
@@ -29,48 +30,77 @@ class Lock:
 
     A whole-folder lock conflicts with every live lock; shard i/n conflicts with the same shard
     and with a different n. An owner on this host is dead when its process is gone (the pid and
-    the start time are both compared); one elsewhere when its heartbeat is a minute old.
+    the start time are both compared) or a zombie; one elsewhere when its heartbeat is a minute
+    old and does not move while it is watched for two beats, so that clocks need not agree.
+
+    No atomic operation of the store is needed, so folders on NFS and buckets serve as well as
+    local disks: each process announces a claim under a key of its own, then looks. A held lock
+    or a claim with a smaller token wins over it; one with a larger token withdraws when it looks,
+    or had looked before this claim was written and will show up as held. All that is assumed is
+    that a written key is seen by the next listing.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     storage = Storage(folder, write=True)
+    ...     with Lock(storage):
+    ...         Lock(storage).__enter__()
+    Traceback (most recent call last):
+        ...
+    seepage.errors.Locked: ...: expected no other owner, got process ... on ..., still alive; ...
     """
 
     def __init__(self, storage: Storage, shard: tuple[int, int] | None = None) -> None:
         self.storage = storage
         self.shard = shard
-        name = "all" if shard is None else f"shard-{shard[0]}-of-{shard[1]}"
-        self.key = f"locks/{name}.json"
         self.token = uuid.uuid4().hex
+        self.key = f"locks/{self.token}.json"
+        self.beat = HEARTBEAT
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def _mine(self) -> bytes:
+    def _announce(self, state: str) -> None:
         process = psutil.Process()
-        return json.dumps(
-            {
-                "token": self.token,
-                "host": socket.gethostname(),
-                "pid": process.pid,
-                "started": process.create_time(),
-                "heartbeat": time.time(),
-                "shard": self.shard,
-            }
-        ).encode()
+        mine = {
+            "token": self.token,
+            "state": state,
+            "host": socket.gethostname(),
+            "pid": process.pid,
+            "started": process.create_time(),
+            "heartbeat": time.time(),
+            "shard": self.shard,
+        }
+        self.storage.put(self.key, json.dumps(mine).encode())
 
-    @contextlib.contextmanager
-    def _guard(self) -> Iterator[None]:
-        """Serialises look-and-take among processes of this host; held for milliseconds."""
-        folder = self.storage.local
-        if folder is None:
-            yield
-            return
-        import fcntl
+    def _conflicts(self, owner: Owner) -> bool:
+        theirs = owner.get("shard")
+        if self.shard is None or theirs is None:
+            return True
+        return list(theirs) == list(self.shard) or theirs[1] != self.shard[1]
 
-        guard = Path(folder) / "locks" / ".guard"
-        guard.parent.mkdir(parents=True, exist_ok=True)
-        with guard.open("w") as f:
-            fcntl.flock(f, fcntl.LOCK_EX)
-            yield
+    def _read(self, key: str) -> Owner | None:
+        raw = self.storage.get(key)
+        try:
+            owner = json.loads(raw or b"")
+            float(owner["heartbeat"])
+            str(owner["token"]), owner["state"], owner["shard"]
+        except (ValueError, KeyError, TypeError):
+            return None
+        return dict(owner)
 
-    @staticmethod
-    def _alive(owner: dict[str, Any]) -> bool:
+    def _others(self) -> list[Owner]:
+        """Owners and claimants that stand in the way; the dead are removed."""
+        found = []
+        for key in self.storage.keys("locks/"):
+            if not key.endswith(".json") or key == self.key:
+                continue
+            owner = self._read(key)
+            if owner is None or not self._alive(key, owner):
+                self.storage.delete(key)
+            elif self._conflicts(owner):
+                found.append(owner)
+        return found
+
+    def _alive(self, key: str, owner: Owner) -> bool:
         if owner.get("host") == socket.gethostname():
             try:
                 process = psutil.Process(int(owner["pid"]))
@@ -78,44 +108,46 @@ class Lock:
                 return same and process.status() != psutil.STATUS_ZOMBIE
             except (psutil.NoSuchProcess, KeyError, ValueError, TypeError):
                 return False
-        return bool(time.time() - float(owner.get("heartbeat", 0.0)) < DEAD_AFTER)
-
-    def _conflicts(self, owner: dict[str, Any]) -> bool:
-        theirs = owner.get("shard")
-        if self.shard is None or theirs is None:
+        if time.time() - owner["heartbeat"] < DEAD_AFTER:
             return True
-        return bool(list(theirs) == list(self.shard) or theirs[1] != self.shard[1])
+        time.sleep(2 * self.beat)
+        now = self._read(key)
+        return now is not None and bool(now["heartbeat"] != owner["heartbeat"])
 
-    def _others(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        for key in self.storage.keys("locks/"):
-            if key.endswith(".json"):
-                raw = self.storage.get(key)
-                with contextlib.suppress(ValueError):
-                    owner = json.loads(raw or b"{}")
-                    if isinstance(owner, dict) and owner.get("token") != self.token:
-                        yield key, owner
+    def _refuse(self, owner: Owner) -> Locked:
+        return Locked(
+            f"{self.storage.where}: expected no other owner, got process {owner.get('pid')} on "
+            f"{owner.get('host')}, still alive; wait for it or stop it"
+        )
 
     def __enter__(self) -> Lock:
-        with self._guard():
-            for key, owner in list(self._others()):
-                if not self._alive(owner):
-                    self.storage.delete(key)
-                elif self._conflicts(owner):
-                    raise Locked(
-                        f"{self.storage.where}: expected no other owner, got process "
-                        f"{owner.get('pid')} on {owner.get('host')}, still alive; "
-                        "wait for it or stop it"
-                    )
-            self.storage.put(self.key, self._mine())
-        self._thread = threading.Thread(target=self._beat, name="seepage-heartbeat", daemon=True)
+        for owner in self._others():
+            if owner["state"] == "held":
+                raise self._refuse(owner)
+        try:
+            self._announce("claim")
+            while others := self._others():
+                for owner in others:
+                    if owner["state"] == "held" or owner["token"] < self.token:
+                        raise self._refuse(owner)
+                time.sleep(_LOOK_AGAIN)
+            self._announce("held")
+        except BaseException:
+            self._withdraw()
+            raise
+        self._thread = threading.Thread(target=self._live, name="seepage-heartbeat", daemon=True)
         self._thread.start()
         return self
 
-    def _beat(self) -> None:
-        while not self._stop.wait(HEARTBEAT):
+    def _live(self) -> None:
+        while not self._stop.wait(self.beat):
             # A full disk must not end the run by its heartbeat: the next beat tries again.
-            with contextlib.suppress(OSError):
-                self.storage.put(self.key, self._mine())
+            with contextlib.suppress(SeepageError, OSError):
+                self._announce("held")
+
+    def _withdraw(self) -> None:
+        with contextlib.suppress(SeepageError, OSError):
+            self.storage.delete(self.key)
 
     def __exit__(
         self,
@@ -126,5 +158,4 @@ class Lock:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        with contextlib.suppress(OSError):
-            self.storage.delete(self.key)
+        self._withdraw()

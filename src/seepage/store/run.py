@@ -7,13 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import safetensors.torch
 from numpy.typing import NDArray
 
 from seepage.data import reload
 from seepage.errors import CorruptStore, InputError, nearest
 from seepage.store import arrays
 from seepage.store.storage import Storage
+from seepage.store.tensors import unpack
 
 if TYPE_CHECKING:
     import torch
@@ -79,14 +79,7 @@ class Run:
         )
 
     def _whole(self, name: str) -> NDArray[Any]:
-        array = arrays.open_array(self.storage, name)
-        try:
-            return np.asarray(array[...])
-        except (ValueError, OSError, RuntimeError, TypeError):
-            raise CorruptStore(
-                f"{self.path}/{name}: its bytes are not those that were written; "
-                "train again in another folder"
-            ) from None
+        return arrays.read_whole(self.storage, name, self.manifest["descriptions"][name])
 
     @cached_property
     def plan_member(self) -> NDArray[np.bool_]:
@@ -106,7 +99,13 @@ class Run:
     @cached_property
     def ids(self) -> NDArray[np.str_]:
         """Ids of the pool, (N,)."""
-        return np.array(self.storage.get_json("data/ids.json"), dtype=np.str_)
+        found = self.storage.get_json("data/ids.json")
+        if found is None:
+            raise CorruptStore(
+                f"{self.path}/data/ids.json: expected the ids of the samples, found none; "
+                "run `seepage repair` on this folder"
+            )
+        return np.array(found, dtype=np.str_)
 
     def _array(self, name: str) -> Any:
         if name not in self._arrays:
@@ -115,7 +114,9 @@ class Run:
                     f"signal: expected one that was recorded, got {name!r}; "
                     f"{nearest(name, self.signals)}"
                 )
-            self._arrays[name] = arrays.open_array(self.storage, f"signals/{name}")
+            at = f"signals/{name}"
+            description = self.manifest["descriptions"][at]
+            self._arrays[name] = arrays.open_array(self.storage, at, description)
         return self._arrays[name]
 
     def signal_at(self, name: str, t: int) -> NDArray[np.float32]:
@@ -137,10 +138,13 @@ class Run:
         return reload(self.manifest["data"]["source"], self.manifest["data"]["digest"])
 
     def weights(self, row: int, t: int = -1) -> dict[str, torch.Tensor] | None:
-        """Weights of usable run `row` at checkpoint index `t`, or None when they were not kept."""
-        t %= len(self.checkpoints)
-        raw = self.storage.get(weights_key(int(self.models[row]), t))
-        return None if raw is None else safetensors.torch.load(raw)
+        """Weights of usable run `row` at checkpoint index `t`, or None when they were not kept.
+
+        Raises CorruptStore when their bytes changed.
+        """
+        key = weights_key(int(self.models[row]), t % len(self.checkpoints))
+        raw = self.storage.get(key)
+        return None if raw is None else unpack(raw, f"{self.path}/{key}")[0]
 
     def verify(self) -> list[str]:
         """Keys whose bytes are not those that were written: every chunk against its SHA-256."""

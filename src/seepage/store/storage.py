@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore
 
-from seepage.errors import CorruptStore, InputError
+from seepage.errors import CorruptStore, InputError, SeepageError, StorageFailed
 
 __all__ = ["DurableStore", "Storage"]
 
@@ -46,19 +47,24 @@ def _make_folders(folder: Path) -> None:
 
 
 def _put_durably(path: Path, value: Buffer) -> None:
-    _make_folders(path.parent)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
+        _make_folders(path.parent)
         with partial.open("wb") as f:
             f.write(value.as_buffer_like())
             f.flush()
             os.fsync(f.fileno())
         partial.replace(path)
-    except BaseException:
+        _sync_folder(path.parent)
+    except BaseException as e:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+        if isinstance(e, OSError):
+            raise StorageFailed(
+                f"{path}: expected to be written, got {os.strerror(e.errno or 0)}; make room or "
+                "mend the disk and start again, finished checkpoints are kept"
+            ) from None
         raise
-    _sync_folder(path.parent)
 
 
 class DurableStore(LocalStore):
@@ -121,22 +127,42 @@ class Storage:
             options = {"endpoint_url": endpoint}
         return FsspecStore.from_url(self.where, storage_options=options, read_only=not write)
 
+    @contextlib.contextmanager
+    def _reach(self, key: str) -> Iterator[None]:
+        """Failures of the disk or the network as one line with the key."""
+        try:
+            yield
+        except SeepageError:
+            raise
+        except Exception as e:
+            # Drivers of object stores raise classes of their own for what a disk calls OSError.
+            if self.local is not None and not isinstance(e, OSError):
+                raise
+            raise StorageFailed(
+                f"{self.where}/{key}: expected to be reached, got {type(e).__name__}: {e}; "
+                "check the address, the credentials and the permissions"
+            ) from None
+
     def get(self, key: str) -> bytes | None:
         """Bytes under `key`, or None when it is absent."""
-        found = sync(self.store.get(key, default_buffer_prototype()))
+        with self._reach(key):
+            found = sync(self.store.get(key, default_buffer_prototype()))
         return None if found is None else found.to_bytes()
 
     def put(self, key: str, value: bytes) -> None:
         """Write `key` whole: a reader sees the old value or the new one, never a part."""
-        sync(self.store.set(key, default_buffer_prototype().buffer.from_bytes(value)))
+        with self._reach(key):
+            sync(self.store.set(key, default_buffer_prototype().buffer.from_bytes(value)))
 
     def delete(self, key: str) -> None:
         """Remove `key`; absent keys are no error."""
-        sync(self.store.delete(key))
+        with self._reach(key):
+            sync(self.store.delete(key))
 
     def exists(self, key: str) -> bool:
         """Whether `key` holds a value."""
-        return sync(self.store.exists(key))
+        with self._reach(key):
+            return sync(self.store.exists(key))
 
     def keys(self, prefix: str) -> list[str]:
         """All keys under `prefix`, sorted, temporary files left out."""
@@ -144,7 +170,8 @@ class Storage:
         async def collect() -> list[str]:
             return [k async for k in self.store.list_prefix(prefix)]
 
-        return sorted(k for k in sync(collect()) if not k.endswith(".partial"))
+        with self._reach(prefix):
+            return sorted(k for k in sync(collect()) if not k.endswith(".partial"))
 
     def put_json(self, key: str, value: Any) -> None:
         """JSON beside the SHA-256 of its text, so that a changed byte is noticed."""
