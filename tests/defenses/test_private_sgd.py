@@ -95,6 +95,31 @@ def test_clipped_sum_has_sensitivity_c_under_any_weights():
             assert moved <= 0.7 + 1e-5
 
 
+def test_half_precision_gradients_are_clipped_in_full_precision():
+    g = torch.Generator().manual_seed(0)
+    grads = [torch.randn(1, 257, generator=g).bfloat16() for _ in range(3)]
+    clipped = clipped_sum(grads, 0.7)
+    assert all(c.dtype == torch.float32 for c in clipped)
+    norm = math.sqrt(sum(float(c.double().square().sum()) for c in clipped))
+    assert norm == pytest.approx(0.7, rel=1e-6)
+
+
+def test_a_bfloat16_body_trains_under_clipping(kit):
+    model = build("cnn", (1, 8, 8), 3, width=2, hidden=4)
+    x, y = torch.randn(4, 1, 8, 8), torch.arange(4) % 3
+    context = kit.context(model=model, batch=4)
+    defense = DPSGD(0.0, 0.5, poisson=False)
+    context.state = defense.start(context)
+    z, _ = defense.mix(x, y, context)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(z)
+    F.cross_entropy(logits, y).backward()
+    defense.gradients(context)
+    defense.finish(context)
+    norm = math.sqrt(sum(float(p.grad.double().square().sum()) for p in model.parameters()))
+    assert 0 < norm <= 0.5 * (1 + 1e-5)
+
+
 def test_noise_has_the_promised_deviation_and_comes_from_the_runs_generator(kit):
     def noise(seed):
         model = nn.Linear(60, 60)
