@@ -61,7 +61,7 @@ def test_benjamini_hochberg_is_the_step_up_rule(values: list[float], level: floa
     p = np.array(values)
     q = benjamini_hochberg(p)
     ordered = np.sort(p)
-    k = np.flatnonzero(ordered * len(p) / np.arange(1, len(p) + 1) <= level)
+    k = np.flatnonzero(ordered * (len(p) / np.arange(1, len(p) + 1)) <= level)
     expected = set() if not k.size else set(np.flatnonzero(p <= ordered[k[-1]]).tolist())
     assert set(np.flatnonzero(q <= level).tolist()) == expected
     assert ((q >= p) & (q <= 1)).all()

@@ -71,7 +71,8 @@ def benjamini_hochberg(p: F64) -> F64:
     """
     order = np.argsort(p, kind="stable")
     n = len(p)
-    raised = p[order] * n / np.arange(1, n + 1)
+    # N / j first: it is exactly 1 at the end, so that no q falls below its p by rounding.
+    raised = p[order] * (n / np.arange(1, n + 1))
     q = np.empty(n)
     q[order] = np.minimum(np.minimum.accumulate(raised[::-1])[::-1], 1.0)
     return q
