@@ -16,6 +16,7 @@ from seepage.plane.difficulty import (
     spearman,
     split_models,
 )
+from seepage.plane.early import Early, High, Known, Prediction, Top, Vulnerable, early, predict
 from seepage.plane.laws import (
     ClosedForm,
     EmpiricalBayes,
@@ -26,7 +27,7 @@ from seepage.plane.laws import (
     StudentTLaw,
 )
 from seepage.plane.paths import Permuted, SignalSource, Trajectories, trajectories
-from seepage.plane.population import Bootstrap, Estimate, Population
+from seepage.plane.population import Population
 from seepage.plane.rates import (
     Points,
     advantage,
@@ -35,6 +36,7 @@ from seepage.plane.rates import (
     points,
 )
 from seepage.plane.regions import ByAdvantage, ByEpsilon, Grid, Regions
+from seepage.plane.resampling import Bootstrap, Estimate
 from seepage.plane.rules import GlobalFPR, NaturalThreshold, Rule, units
 
 __all__ = [
@@ -45,26 +47,33 @@ __all__ = [
     "Correlation",
     "Counting",
     "Difficulty",
+    "Early",
     "EmpiricalBayes",
     "Estimate",
     "Gaussian",
     "GlobalFPR",
     "Grid",
+    "High",
+    "Known",
     "Laws",
     "NaturalThreshold",
     "NoShrinkage",
     "Permuted",
     "Points",
     "Population",
+    "Prediction",
     "RateRule",
     "Regions",
     "Rule",
     "SharedRatio",
     "SignalSource",
     "StudentTLaw",
+    "Top",
     "Trajectories",
+    "Vulnerable",
     "advantage",
     "consistency",
+    "early_determination",
     "epoch_learned",
     "epsilon",
     "epsilon_two_sided",
@@ -73,6 +82,7 @@ __all__ = [
     "loss_iqr",
     "mean_loss",
     "points",
+    "predict",
     "prediction_depth",
     "spearman",
     "split_models",

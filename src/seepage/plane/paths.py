@@ -14,9 +14,10 @@ from seepage.errors import InputError
 from seepage.plan import permute_membership
 from seepage.plane import dynamics
 from seepage.plane.counting import Counting, RateRule
-from seepage.plane.population import Bootstrap, Population, population
+from seepage.plane.population import Population, population
 from seepage.plane.rates import Points, advantage, epsilon, epsilon_two_sided
 from seepage.plane.regions import ByAdvantage, Grid, Regions
+from seepage.plane.resampling import Bootstrap
 from seepage.plane.rules import NaturalThreshold, Rule
 
 __all__ = ["Permuted", "SignalSource", "Trajectories", "trajectories"]

@@ -7,7 +7,6 @@ trajectories are ever stored.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -16,86 +15,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from seepage.errors import InputError
 from seepage.plane import dynamics
 from seepage.plane.kernels import accumulate, accumulate_pairs, pair_counts, unit_counts
 from seepage.plane.regions import Grid, Regions
+from seepage.plane.resampling import Bootstrap, Estimate, cores, estimate, standard_error
 from seepage.plane.rules import units
 
 if TYPE_CHECKING:
     from seepage.plane.paths import Trajectories
 
-__all__ = ["Bootstrap", "Estimate", "Population", "population"]
+__all__ = ["Population", "population"]
 
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 
 # Samples at a time: the replicates' counts of a block stay in a core's cache.
 _BLOCK = 2048
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """Resampling of pairs of runs, with replacement.
-
-    replicates: 0 leaves intervals out. level: of the intervals. seed: of the draws. threads: worker
-    threads, all cores this process may use when None; results do not depend on it.
-
-    What an interval covers: the value that *this number of models* would give on average, for these
-    samples. Counting noise is part of that value (it moves speed and entropy up), as it is part
-    of the null's. Replicates count the noise twice, so their spread, not their position, is
-    used: value ± t·√(U/(U−1))·sd with Student's t at U−1 degrees of freedom for U pairs.
-    Decisions are taken as given: that other references would have been drawn is not resampled.
-    """
-
-    replicates: int = 200
-    level: float = 0.95
-    seed: int = 0
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.replicates < 0 or self.replicates == 1:
-            raise InputError(f"replicates: expected 0, or at least 2, got {self.replicates}")
-        if not 0 < self.level < 1:
-            raise InputError(f"level: expected between 0 and 1, got {self.level}; 0.95 is usual")
-
-    def weights(self, count: int) -> FloatArray:
-        """How often each of `count` pairs occurs: (1 + replicates, count); row 0 is all ones."""
-        if self.replicates == 0 or count < 2:
-            return np.ones((1, count))
-        rng = np.random.default_rng(self.seed)
-        drawn = rng.multinomial(count, np.full(count, 1 / count), size=self.replicates)
-        return np.concatenate([np.ones((1, count)), drawn])
-
-
-@dataclass(frozen=True, eq=False)
-class Estimate:
-    """A population metric, its interval over models, and the same under permuted membership.
-
-    value, low, high, null, null_low, null_high: arrays of one shape (scalars are 0-d). Intervals
-    are NaN without a bootstrap or with fewer than two pairs; nulls are NaN without a null. The band
-    is where one more permuted draw would fall: mean ± t·s·√(1 + 1/draws).
-    """
-
-    value: FloatArray
-    low: FloatArray
-    high: FloatArray
-    null: FloatArray
-    null_low: FloatArray
-    null_high: FloatArray
-
-    @property
-    def excess(self) -> FloatArray:
-        """The value less its null: what counting noise does not explain."""
-        return self.value - self.null
-
-    @property
-    def outside_null(self) -> BoolArray:
-        """Whether the value lies outside the null band; False where there is no band."""
-        return (self.value < self.null_low) | (self.value > self.null_high)
 
 
 @dataclass(frozen=True, eq=False)
@@ -390,13 +328,6 @@ def _sums(
     return sums
 
 
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _replicated(
     paths: Trajectories, regions: Regions, grid: Grid, bootstrap: Bootstrap
 ) -> tuple[dict[str, FloatArray], dict[str, FloatArray], int]:
@@ -410,20 +341,20 @@ def _replicated(
     work: Callable[[slice], _Sums]
     if counted:
         weights = bootstrap.weights(int(units(paths.member).max()) + 1)
-        replicates, groups = len(weights) - 1, weights.shape[1]
+        groups = weights.shape[1]
         if 2 * groups == paths.models:
             work = _Pairs(paths, weights, regions, grid).sums
         else:
             work = partial(_sums, _Units(paths, weights), len(paths.fpr), regions, grid)
     else:
         given = _Given(paths)
-        replicates = groups = given.replicates - 1
+        groups = given.replicates - 1
         work = partial(_sums, given, len(paths.fpr), regions, grid)
     blocks = [
         slice(first, min(first + _BLOCK, paths.samples))
         for first in range(0, paths.samples, _BLOCK)
     ]
-    threads = bootstrap.threads or _cores()
+    threads = bootstrap.threads or cores()
     total: _Sums | None = None
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
         # Blocks are added in their order, so the result does not depend on the threads.
@@ -435,15 +366,10 @@ def _replicated(
     assert total is not None
     unbiased = paths.turns_in is not None and bool(min(paths.n_in.min(), paths.n_out.min()) >= 2)
     metrics = _metrics(total, paths.samples, np.diff(paths.checkpoints), unbiased)
-    errors = {}
-    for name, values in metrics.items():
-        if replicates < 2:
-            errors[name] = np.full(values.shape[1:], np.nan)
-        elif counted:
-            errors[name] = values[1:].std(axis=0, ddof=1) * np.sqrt(groups / (groups - 1))
-        else:
-            # The delete-a-group jackknife: replicates differ by little, their spread is blown up.
-            errors[name] = values[1:].std(axis=0) * np.sqrt(groups - 1)
+    errors = {
+        name: standard_error(values[1:], groups, jackknife=not counted)
+        for name, values in metrics.items()
+    }
     return {k: v[0] for k, v in metrics.items()}, errors, max(groups - 1, 1)
 
 
@@ -457,30 +383,19 @@ def population(
     kind.
     """
     value, error, freedom = _replicated(paths, regions, grid, bootstrap)
-    t = stats.t.ppf(0.5 + bootstrap.level / 2, freedom)
-    nulls = [_replicated(null, regions, grid, bootstrap) for null in paths.null]
-    estimates = {}
-    for name, v in value.items():
-        least, most = _RANGES[name]
-        null = spread = np.full(v.shape, np.nan)
-        if nulls:
-            draws = np.stack([n[0][name] for n in nulls])
-            null = draws.mean(axis=0)
-            variance = np.stack([n[1][name] ** 2 for n in nulls]).mean(axis=0)
-            if len(nulls) > 1:
-                variance = np.fmax(variance, draws.var(axis=0, ddof=1))
-            spread = t * np.sqrt(variance * (1 + 1 / len(nulls)))
-        parts = [
+    nulls = [_replicated(null, regions, grid, bootstrap)[:2] for null in paths.null]
+    estimates = {
+        name: estimate(
             v,
-            np.clip(v - t * error[name], least, most),
-            np.clip(v + t * error[name], least, most),
-            null,
-            np.clip(null - spread, least, most),
-            np.clip(null + spread, least, most),
-        ]
-        if name == "squared_speed":
-            name, parts = "rms_speed", [np.sqrt(np.maximum(p, 0)) for p in parts]
-        estimates[name] = Estimate(*(np.asarray(p, dtype=np.float64) for p in parts))
+            error[name],
+            [(null[name], spread[name]) for null, spread in nulls],
+            level=bootstrap.level,
+            freedom=freedom,
+            within=_RANGES[name],
+        )
+        for name, v in value.items()
+    }
+    estimates["rms_speed"] = estimates.pop("squared_speed").root()
     return Population(
         **estimates,
         checkpoints=paths.checkpoints,

@@ -1,0 +1,291 @@
+"""How early the finally vulnerable samples can be told, by the attack itself or by a proxy."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from seepage.errors import InputError
+from seepage.metrics import auc
+from seepage.plane.kernels import unit_counts
+from seepage.plane.paths import Trajectories
+from seepage.plane.rates import advantage
+from seepage.plane.regions import ByAdvantage, Regions
+from seepage.plane.resampling import Bootstrap, Estimate, cores, estimate, standard_error
+from seepage.plane.rules import units
+
+__all__ = [
+    "Early",
+    "High",
+    "Known",
+    "Prediction",
+    "Top",
+    "Vulnerable",
+    "early_determination",
+    "predict",
+]
+
+FloatArray = NDArray[np.floating]
+BoolArray = NDArray[np.bool_]
+
+# Replicates at a time: a few tens of MiB of counts at 50,000 samples.
+_CHUNK = 32
+
+
+@dataclass(frozen=True)
+class Vulnerable(ABC):
+    """Which samples count as vulnerable at a checkpoint."""
+
+    @abstractmethod
+    def select(
+        self, fpr: FloatArray, tpr: FloatArray, n_out: ArrayLike, n_in: ArrayLike
+    ) -> BoolArray:
+        """Rates (..., N) -> (..., N) bool."""
+
+
+@final
+@dataclass(frozen=True)
+class High(Vulnerable):
+    """Samples in the last, highest of the regions."""
+
+    regions: Regions = field(default_factory=ByAdvantage)
+
+    def select(
+        self, fpr: FloatArray, tpr: FloatArray, n_out: ArrayLike, n_in: ArrayLike
+    ) -> BoolArray:
+        """In the last region, (..., N) bool."""
+        chosen: BoolArray = self.regions.assign(fpr, tpr, n_out, n_in) == len(self.regions) - 1
+        return chosen
+
+
+@final
+@dataclass(frozen=True)
+class Top(Vulnerable):
+    """The `share` of samples with the largest advantage; ties at the border all count.
+
+    Advantages are multiples of 1/n, so with few models more than the share can be chosen: read recall
+    beside `chance`.
+    """
+
+    share: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise InputError(f"share: expected between 0 and 1, got {self.share}; 0.05 is usual")
+
+    def select(
+        self, fpr: FloatArray, tpr: FloatArray, n_out: ArrayLike, n_in: ArrayLike
+    ) -> BoolArray:
+        """At or above the border, (..., N) bool."""
+        a = advantage(fpr, tpr)
+        keep = max(1, round(self.share * a.shape[-1]))
+        border = np.partition(a, -keep, axis=-1)[..., -keep, None]
+        return np.asarray(a >= border - 1e-9)
+
+
+@dataclass(frozen=True)
+class Known:
+    """The earliest checkpoint (an epoch) at which a share of the final set is known.
+
+    low, high: where the upper and the lower end of recall's interval reach the share; NaN without.
+    """
+
+    share: float
+    epoch: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Early:
+    """Early determination of V_T, the samples vulnerable at the last checkpoint; (T,) curves.
+
+    recall_now |V_t ∩ V_T| / |V_T|; recall_ever |∪_{s≤t} V_s ∩ V_T| / |V_T|; precision
+    |V_t ∩ V_T| / |V_t|; jaccard |V_t ∩ V_T| / |V_t ∪ V_T|; chance |V_t| / N is the recall of as many
+    samples drawn at random, chance_ever |∪ V_s| / N of `recall_ever`. NaN over empty sets.
+
+    Recall exceeds chance without any leakage, because neighbouring checkpoints share models and so
+    share noise: the same curve under permuted membership stands beside it. final (N,) bool is V_T.
+    """
+
+    checkpoints: FloatArray
+    recall_now: Estimate
+    recall_ever: Estimate
+    precision: Estimate
+    jaccard: Estimate
+    chance: Estimate
+    chance_ever: Estimate
+    known: tuple[Known, ...]
+    final: BoolArray
+
+    @property
+    def fraction(self) -> FloatArray:
+        """Checkpoints as a fraction of training, (T,)."""
+        return np.asarray(self.checkpoints / self.checkpoints[-1])
+
+
+def early_determination(
+    paths: Trajectories,
+    *,
+    vulnerable: Vulnerable | None = None,
+    known: Sequence[float] = (0.5, 0.7, 0.9),
+    bootstrap: Bootstrap | None = None,
+) -> Early:
+    """How much of the finally vulnerable set each checkpoint already shows.
+
+    vulnerable: `High()` unless told, or `Top(0.05)`. known: shares whose earliest checkpoint is
+    asked for. bootstrap: over pairs of runs; needs stored decisions, else intervals are NaN.
+    *Reconstruction*: arXiv 2507.23291 reports that about 70 % are known early; the definition of its
+    set was not at hand.
+    """
+    vulnerable = High() if vulnerable is None else vulnerable
+    bootstrap = Bootstrap() if bootstrap is None else bootstrap
+    value, error, freedom = _curves(paths, vulnerable, bootstrap)
+    nulls = [_curves(null, vulnerable, bootstrap)[:2] for null in paths.null]
+    curves = {
+        name: estimate(
+            v,
+            error[name],
+            [(null[name], spread[name]) for null, spread in nulls],
+            level=bootstrap.level,
+            freedom=freedom,
+            within=(0, 1),
+        )
+        for name, v in value.items()
+    }
+    recall, epochs = curves["recall_now"], paths.checkpoints
+    return Early(
+        epochs,
+        **curves,
+        known=tuple(
+            Known(x, *(_first(epochs, c, x) for c in (recall.value, recall.high, recall.low)))
+            for x in known
+        ),
+        final=vulnerable.select(paths.fpr[-1], paths.tpr[-1], paths.n_out, paths.n_in),
+    )
+
+
+def _first(epochs: FloatArray, curve: FloatArray, share: float) -> float:
+    if np.isnan(curve).all():
+        return float("nan")
+    reached = curve >= share - 1e-9
+    return float(epochs[np.argmax(reached)]) if reached.any() else float("nan")
+
+
+def _curves(
+    paths: Trajectories, vulnerable: Vulnerable, bootstrap: Bootstrap
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray], int]:
+    """(curves of the whole, standard errors, degrees of freedom)."""
+    n_out, n_in = paths.n_out, paths.n_in
+
+    def plain(t: int) -> BoolArray:
+        return vulnerable.select(paths.fpr[t], paths.tpr[t], n_out, n_in)[None]
+
+    counts = [_tally([plain(t) for t in range(len(paths.fpr))])]
+    groups = 1
+    if paths.decisions is not None and bootstrap.replicates:
+        unit = units(paths.member)
+        groups = int(unit.max()) + 1
+        weights = bootstrap.weights(groups)[1:].astype(np.float32)
+        chunks = [weights[k : k + _CHUNK] for k in range(0, len(weights), _CHUNK)]
+        with (
+            threadpool_limits(1, "blas"),
+            ThreadPoolExecutor(bootstrap.threads or cores()) as pool,
+        ):
+            counts += pool.map(lambda w: _resampled(paths, vulnerable, w), chunks)
+    tally = np.concatenate(counts, axis=1)
+    both, now, ever_both, ever, final = tally
+    with np.errstate(divide="ignore", invalid="ignore"):
+        curves = {
+            "recall_now": both / final,
+            "recall_ever": ever_both / final,
+            "precision": both / now,
+            "jaccard": both / (now + final - both),
+            "chance": now / paths.samples,
+            "chance_ever": ever / paths.samples,
+        }
+    errors = {k: standard_error(v[1:], groups, jackknife=False) for k, v in curves.items()}
+    return {k: v[0] for k, v in curves.items()}, errors, max(groups - 1, 1)
+
+
+def _tally(chosen: Sequence[BoolArray]) -> FloatArray:
+    """Sizes of V_t ∩ V_T, V_t, ∪V ∩ V_T, ∪V and V_T from (B, N) bool by checkpoint: (5, B, T)."""
+    last = chosen[-1]
+    ever = np.zeros_like(last)
+    out = np.empty((5, len(last), len(chosen)))
+    for t, now in enumerate(chosen):
+        ever = ever | now
+        sets = (now & last, now, ever & last, ever, last)
+        out[:, :, t] = [s.sum(axis=1) for s in sets]
+    return out
+
+
+def _resampled(paths: Trajectories, vulnerable: Vulnerable, weights: FloatArray) -> FloatArray:
+    """`_tally` of replicates whose pairs have these weights (B, U)."""
+    assert paths.decisions is not None
+    unit, member = units(paths.member), np.packbits(paths.member, axis=1)
+    each = [np.empty((weights.shape[1], paths.samples), dtype=np.float32) for _ in range(4)]
+    inside = np.zeros_like(each[0])
+    np.add.at(inside, unit, paths.member.astype(np.float32))
+    outside = np.bincount(unit).astype(np.float32)[:, None] - inside
+    n_in, n_out = weights @ inside, weights @ outside
+    # A replicate without a target of a kind for a sample keeps that sample's own rates.
+    lost = (n_in < 1) | (n_out < 1)
+    n_in, n_out = np.where(lost, paths.n_in, n_in), np.where(lost, paths.n_out, n_out)
+    chosen = []
+    for t, decisions in enumerate(paths.decisions):
+        unit_counts(decisions, decisions, member, unit, *each)
+        tpr = np.where(lost, paths.tpr[t], np.divide(weights @ each[0], n_in, dtype=float))
+        fpr = np.where(lost, paths.fpr[t], np.divide(weights @ each[1], n_out, dtype=float))
+        chosen.append(vulnerable.select(fpr, tpr, n_out, n_in))
+    return _tally(chosen)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """How well a score that needs no attack foretells V_T; (T,) or () as the score.
+
+    recall: share of V_T among the |V_T| highest scores (precision is the same number), the expected
+    one over random orders of ties. auc: of the score as a detector of V_T. chance: |V_T| / N.
+    """
+
+    recall: FloatArray
+    auc: FloatArray
+    chance: float
+
+
+def predict(score: FloatArray, final: BoolArray) -> Prediction:
+    """Judge a per-sample score, such as LT-IQR up to each checkpoint, against the final set.
+
+    score (N,) or (T, N), high = thought vulnerable, NaN = thought least so; final (N,) bool.
+
+    >>> predict(np.array([0.9, 0.1, 0.5]), np.array([True, False, True])).recall
+    array(1.)
+    """
+    final = np.asarray(final, dtype=np.bool_)
+    rows = np.atleast_2d(np.asarray(score, dtype=np.float64))
+    if rows.ndim != 2 or rows.shape[1] != final.size:
+        raise InputError(
+            f"score: expected (N,) or (T, N) with N = {final.size}, got shape {np.shape(score)}"
+        )
+    size = int(final.sum())
+    if size in (0, final.size):
+        raise InputError(
+            f"final: expected some but not all samples, got {size} of {final.size}; "
+            "choose another definition of vulnerable"
+        )
+    rows = np.where(np.isnan(rows), -np.inf, rows)
+    border = np.partition(rows, -size, axis=1)[:, -size, None]
+    above, tied = rows > border, rows == border
+    room = size - above.sum(axis=1)
+    hits = (above & final).sum(axis=1) + (tied & final).sum(axis=1) * room / tied.sum(axis=1)
+    shape = np.shape(score)[:-1]
+    area = np.array([auc(row, final) for row in rows])
+    return Prediction((hits / size).reshape(shape), area.reshape(shape), size / final.size)

@@ -1,0 +1,138 @@
+"""Resampling pairs of runs, and what an interval over models and a null band are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from seepage.errors import InputError
+
+__all__ = ["Bootstrap", "Estimate", "cores", "estimate", "standard_error"]
+
+FloatArray = NDArray[np.floating]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Resampling of pairs of runs, with replacement.
+
+    replicates: 0 leaves intervals out. level: of the intervals. seed: of the draws. threads: worker
+    threads, all cores this process may use when None; results do not depend on it.
+
+    What an interval covers: the value that *this number of models* would give on average, for these
+    samples. Counting noise is part of that value (it moves speed and entropy up), as it is part
+    of the null's. Replicates count the noise twice, so their spread, not their position, is
+    used: value ± t·√(U/(U−1))·sd with Student's t at U−1 degrees of freedom for U pairs.
+    Decisions are taken as given: that other references would have been drawn is not resampled.
+    """
+
+    replicates: int = 200
+    level: float = 0.95
+    seed: int = 0
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.replicates < 0 or self.replicates == 1:
+            raise InputError(f"replicates: expected 0, or at least 2, got {self.replicates}")
+        if not 0 < self.level < 1:
+            raise InputError(f"level: expected between 0 and 1, got {self.level}; 0.95 is usual")
+
+    def weights(self, count: int) -> FloatArray:
+        """How often each of `count` pairs occurs: (1 + replicates, count); row 0 is all ones."""
+        if self.replicates == 0 or count < 2:
+            return np.ones((1, count))
+        rng = np.random.default_rng(self.seed)
+        drawn = rng.multinomial(count, np.full(count, 1 / count), size=self.replicates)
+        return np.concatenate([np.ones((1, count)), drawn])
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A population metric, its interval over models, and the same under permuted membership.
+
+    value, low, high, null, null_low, null_high: arrays of one shape (scalars are 0-d). Intervals
+    are NaN without a bootstrap or with fewer than two pairs; nulls are NaN without a null. The band
+    is where one more permuted draw would fall: mean ± t·s·√(1 + 1/draws).
+    """
+
+    value: FloatArray
+    low: FloatArray
+    high: FloatArray
+    null: FloatArray
+    null_low: FloatArray
+    null_high: FloatArray
+
+    @property
+    def excess(self) -> FloatArray:
+        """The value less its null: what counting noise does not explain."""
+        return self.value - self.null
+
+    @property
+    def outside_null(self) -> BoolArray:
+        """Whether the value lies outside the null band; False where there is no band."""
+        return (self.value < self.null_low) | (self.value > self.null_high)
+
+    def root(self) -> Estimate:
+        """The square root of everything, negative values becoming 0."""
+        parts = (self.value, self.low, self.high, self.null, self.null_low, self.null_high)
+        return Estimate(*(np.sqrt(np.maximum(p, 0)) for p in parts))
+
+
+def standard_error(replicates: FloatArray, groups: int, *, jackknife: bool) -> FloatArray:
+    """Standard error from replicates (B, ...) over `groups` pairs or groups of pairs -> (...).
+
+    NaN with fewer than two replicates. Replicates in which a metric does not exist (NaN) are left
+    out. The delete-a-group jackknife's replicates differ by little: its spread is blown up.
+    """
+    if len(replicates) < 2 or groups < 2:
+        return np.full(replicates.shape[1:], np.nan)
+    some = np.isfinite(replicates)
+    count = np.maximum(some.sum(axis=0), 1)
+    mean = np.where(some, replicates, 0).sum(axis=0) / count
+    squares = np.where(some, (replicates - mean) ** 2, 0).sum(axis=0)
+    if jackknife:
+        return np.asarray(np.sqrt(squares / count * (groups - 1)))
+    return np.asarray(np.sqrt(squares / np.maximum(count - 1, 1) * groups / (groups - 1)))
+
+
+def estimate(
+    value: FloatArray,
+    error: FloatArray,
+    nulls: Sequence[tuple[FloatArray, FloatArray]],
+    *,
+    level: float,
+    freedom: int,
+    within: tuple[float, float],
+) -> Estimate:
+    """Value, interval and null band from standard errors; nulls are (value, error) of each draw."""
+    t = float(stats.t.ppf(0.5 + level / 2, freedom))
+    null = spread = np.full(value.shape, np.nan)
+    if nulls:
+        draws = np.stack([n for n, _ in nulls])
+        null = draws.mean(axis=0)
+        variance = np.stack([s**2 for _, s in nulls]).mean(axis=0)
+        if len(nulls) > 1:
+            variance = np.fmax(variance, draws.var(axis=0, ddof=1))
+        spread = t * np.sqrt(variance * (1 + 1 / len(nulls)))
+    parts = [
+        value,
+        np.clip(value - t * error, *within),
+        np.clip(value + t * error, *within),
+        null,
+        np.clip(null - spread, *within),
+        np.clip(null + spread, *within),
+    ]
+    return Estimate(*(np.asarray(p, dtype=np.float64) for p in parts))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
