@@ -16,7 +16,16 @@ from seepage.plane.difficulty import (
     spearman,
     split_models,
 )
-from seepage.plane.early import Early, High, Known, Prediction, Top, Vulnerable, early, predict
+from seepage.plane.early import (
+    Early,
+    High,
+    Known,
+    Prediction,
+    Top,
+    Vulnerable,
+    early_determination,
+    predict,
+)
 from seepage.plane.laws import (
     ClosedForm,
     EmpiricalBayes,
