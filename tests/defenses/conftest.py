@@ -74,11 +74,12 @@ class Loop:
             model.train()
             for rows in self.batches(len(members), batch, defense.poisson):
                 context.rows = rows
-                context.inputs, labels = members.take(rows)
+                inputs, labels = members.take(rows)
                 context.optimizer.zero_grad(set_to_none=True)
                 if len(rows):
                     targets = defense.targets(labels, context)
-                    inputs, targets = defense.mix(context.inputs, targets, context)
+                    inputs, targets = defense.mix(inputs, targets, context)
+                    context.inputs = inputs
                     logits, context.features = forward(model, inputs, defense.needs_features)
                     defense.loss(logits, targets, labels, context).backward()
                 defense.gradients(context)

@@ -64,6 +64,7 @@ def test_reorder_keeps_the_predicted_class_in_ties():
 
 def test_hamp_answers_tell_nothing_but_the_order(kit):
     context = kit.context()
+    context.state = HAMP().start(context)
     z = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
     drawn = context.generator.get_state()
     told = HAMP().outputs(z, context)
@@ -75,20 +76,35 @@ def test_hamp_answers_tell_nothing_but_the_order(kit):
     assert HAMP(randomise=False).outputs(z, context) is z
 
 
-def test_hamp_draws_bytes_for_stored_bytes(kit):
-    data = kit.samples()
-    stored = (data.inputs * 20 + 128).clamp(0, 255).to(torch.uint8)
+def test_hamp_random_inputs_fill_the_members_range_whatever_is_stored(kit):
+    """Positions in a pool are stored, images come out: draws must be images, not pool members."""
+    pool = torch.rand(30, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    pool[:, 1] = 5 * pool[:, 1] - 2
+    data = kit.samples(30)
     seen = []
 
-    def prepare(x):
-        seen.append(x)
-        return x.float() / 255
+    class Watching(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = torch.nn.Linear(32, 3)
 
-    context = kit.context(members=type(data)(stored, data.labels, prepare))
-    HAMP().outputs(torch.randn(300, 3), context)
-    assert seen[0].dtype == torch.uint8
-    assert seen[0].shape == (300, 6)
-    assert seen[0].float().mean() == pytest.approx(127.5, abs=8)
+        def forward(self, x):
+            seen.append(x)
+            return self.head(x.flatten(1))
+
+    members = type(data)(torch.arange(30), data.labels, lambda rows: pool[rows])
+    context = kit.context(model=Watching(), members=members)
+    context.state = HAMP().start(context)
+    HAMP().outputs(torch.randn(400, 3), context)
+    (x,) = seen
+    assert x.shape == (400, 2, 4, 4)
+    for c in range(2):
+        low, high = pool[:, c].min(), pool[:, c].max()
+        assert low <= x[:, c].min() < low + 0.01 * (high - low)
+        assert high - 0.01 * (high - low) < x[:, c].max() <= high
+        # Uniform: mean in the middle within four standard errors of 6400 draws.
+        assert abs(x[:, c].mean() - (low + high) / 2) < 4 * 0.29 * (high - low) / 80
+    assert not any((x[:5, None] == pool).flatten(2).all(2).any(1))
 
 
 def separated(n=40, k=4):

@@ -107,15 +107,15 @@ def test_mixup_trains_on_the_mixed_inputs_and_matching_classes(kit):
     context = kit.context(reference=reference)
     defense = MixupMMD()
     context.state = defense.start(context)
-    context.inputs, y = context.members.take(torch.arange(12))
-    x, t = defense.mix(context.inputs, y, context)
+    plain, y = context.members.take(torch.arange(12))
+    x, t = defense.mix(plain, y, context)
     torch.testing.assert_close(t.sum(1), torch.ones(12))
-    assert not torch.equal(x, context.inputs)
+    assert not torch.equal(x, plain)
     rows = defense._matching(y, context)
     assert torch.equal(reference.labels[rows], y)
     assert defense.loss(context.model(x), t, y, context).requires_grad
     hard = MixupMMD(mix_shape=0, strength=0)
-    assert hard.mix(context.inputs, y, context) == (context.inputs, y)
+    assert hard.mix(plain, y, context) == (plain, y)
     torch.testing.assert_close(
         hard.loss(context.model(x), y, y, context), F.cross_entropy(context.model(x), y)
     )
@@ -175,11 +175,26 @@ def test_early_stopping_keeps_the_best_epoch(kit):
     assert all(torch.equal(final[k], best[at][1][k]) for k in final)
 
 
-def test_early_stopping_that_never_stops_still_keeps_the_best(kit):
-    context = kit.context(reference=kit.samples(48, seed=3), epochs=2)
-    _, loop = kit.train(EarlyStopping(patience=50), context)
+def test_early_stopping_that_never_stops_still_ends_at_the_best(kit):
+    """What the last epoch's checkpoint sees is what is released."""
+    reference = kit.samples(48, seed=3)
+    context = kit.context(reference=reference, epochs=6, batch=48)
+    seen = []
+
+    class Watching(EarlyStopping):
+        def epoch_end(self, context):
+            z, y = eval_logits(context.model, reference)
+            seen.append(float(F.cross_entropy(z.double(), y)))
+            super().epoch_end(context)
+            z, y = eval_logits(context.model, reference)
+            seen.append(float(F.cross_entropy(z.double(), y)))
+
+    # A rate so high that the best epoch is not the last.
+    _, loop = kit.train(Watching(patience=50), context, lr=3.0, weight_decay=0.0)
     assert not loop.stages[0].stop
-    assert context.facts["stopped_at_epoch"] in (1, 2)
+    assert seen[-1] == min(seen)
+    assert context.facts["stopped_at_epoch"] == seen[::2].index(min(seen)) + 1
+    assert seen[-2] > seen[-1]
 
 
 def test_distil_gives_each_row_its_own_target(kit):

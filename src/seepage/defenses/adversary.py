@@ -87,7 +87,7 @@ class AdversarialRegularisation(Defense):
         assert context.reference is not None
         others, other_labels = context.reference.draw(len(labels), context.generator)
         with torch.no_grad(), still_statistics(context.model):
-            outside = _view(context.model(others), other_labels, context.classes)
+            outside = _view(context.answer(others), other_labels, context.classes)
         inside = _view(logits.detach(), labels, context.classes)
         for _ in range(int(self.attacker_steps)):
             optimizer.zero_grad(set_to_none=True)

@@ -12,9 +12,10 @@ stages. The built-in fleet and a user's own loop call the same object. One train
             model.train()
             for rows in batches:                              # Poisson draws if defense.poisson
                 context.rows = rows
-                context.inputs, labels = context.members.take(rows)
+                inputs, labels = context.members.take(rows)
                 targets = defense.targets(labels, context)                   # 1 targets
-                inputs, targets = defense.mix(context.inputs, targets, context)   # (mixup only)
+                inputs, targets = defense.mix(inputs, targets, context)      #   (mixup only)
+                context.inputs = inputs
                 logits, context.features = forward(model, inputs, defense.needs_features)
                 loss = defense.loss(logits, targets, labels, context)        # 2 loss, a scalar
                 optimizer.zero_grad(set_to_none=True)
@@ -38,7 +39,7 @@ and wherever the model answers (recorder, evaluation, serving)::
 
 with the defence and the context of the stage in progress (the last recorded one after training).
 `start` precedes the first checkpoint, which sees the untrained model.
-An empty batch (Poisson draws) skips forward, loss and backward but none of the hooks after them.
+Autocast covers the forward pass alone. An empty batch (Poisson draws) skips forward, loss and backward but none of the hooks after them.
 The learning-rate schedule of a recipe starts anew in each stage and spans that stage's epochs.
 Stages with `record=True` add up to the recipe's epochs; the recorder watches only those, and its
 epochs count on from one to the next. Stages share `context.facts`, which goes into the manifest.
@@ -80,8 +81,9 @@ def _as_they_are(inputs: torch.Tensor) -> torch.Tensor:
 class Samples:
     """Inputs and labels that a run may draw from.
 
-    inputs (n, ...) as stored (often uint8), labels (n,) int64 on the device of training;
-    `prepare` turns stored inputs into what the model takes (normalised float, layout, device).
+    inputs (n, ...) in whatever form they are stored (bytes, floats, positions in a pool): only
+    `prepare` understands it and turns it into what the model takes (normalised float, layout,
+    device). labels (n,) int64.
     """
 
     inputs: torch.Tensor
@@ -126,10 +128,10 @@ class Context:
     initialised network from the run's own stream. poisson: whether batches are Poisson draws.
 
     Set by the loop at each step: epoch, step (both 0-based, within the stage), rows (B,) into
-    `members`, inputs before `mix`, features (B, F) if the defence asked for them. Set by the
-    defence: state (returned by `start`), stop, facts (JSON values, e.g. the accountant's ε).
+    `members`, inputs as the model saw them, features (B, F) if the defence asked for them. Set by
+    the defence: state (returned by `start`), stop, facts (JSON values, e.g. the accountant's ε).
     trainable: names of the parameters that a defence acts on when it guards only some regions;
-    None means all.
+    None means all. autocast: the reduced precision of the loop's forward pass, or None.
     """
 
     model: nn.Module
@@ -144,6 +146,7 @@ class Context:
     reference: Samples | None = None
     optimizer: torch.optim.Optimizer | None = None
     poisson: bool = False
+    autocast: torch.dtype | None = None
     epoch: int = 0
     step: int = 0
     rows: torch.Tensor | None = None
@@ -165,10 +168,15 @@ class Context:
             if self.trainable is None or name in self.trainable:
                 yield name, p
 
-    def fork(self) -> torch.Generator:
-        """A new generator seeded from the run's own."""
-        seed = torch.randint(2**62, (1,), generator=self.generator)
-        return torch.Generator().manual_seed(int(seed))
+    def answer(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Logits in the precision of the loop; else members and others would differ by rounding."""
+        with _precision(inputs.device, self.autocast):
+            logits: torch.Tensor = self.model(inputs)
+        return logits.float()
+
+
+def _precision(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
+    return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
 
 
 class Fit(Protocol):
@@ -377,14 +385,22 @@ def check_number(
 
 
 def eval_logits(
-    model: nn.Module, samples: Samples, *, size: int = 512
+    model: nn.Module,
+    samples: Samples,
+    *,
+    size: int = 512,
+    autocast: torch.dtype | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits and labels of all samples in evaluation mode, the mode restored afterwards."""
     was_training = {m: m.training for m in model.modules()}
     model.eval()
     try:
         with torch.no_grad():
-            parts = [(model(x).float(), y) for x, y in samples.batches(size)]
+            parts = []
+            for x, y in samples.batches(size):
+                with _precision(x.device, autocast):
+                    logits = model(x)
+                parts.append((logits.float(), y))
     finally:
         for module, mode in was_training.items():
             module.training = mode

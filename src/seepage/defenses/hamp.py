@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -65,8 +65,8 @@ class HAMP(Defense):
     replaced by those of a random input, arranged in the true order, so only the order of classes
     is told. gamma in [0, 1]; strength ≥ 0; `randomise` switches the query-time part.
     Fails: label-only attacks see the true arg-max; members with wrong labels stay exposed
-    (arXiv 2404.17399). The random input is drawn uniformly over the range of the run's members,
-    pixel by pixel. Differs from the released code: its divergence is divided by B·K, ours by B,
+    (arXiv 2404.17399). Random inputs are uniform over the range of the run's members: per channel
+    of images, per column of tables. Differs from the released code: its divergence is divided by B·K, ours by B,
     so its strength λ is K·λ here; its ties may change the label, ours never do.
     Source: Chen & Pattabiraman, NDSS 2024, arXiv 2307.01610.
     """
@@ -81,6 +81,17 @@ class HAMP(Defense):
     def validate(self) -> None:
         check_number("gamma", self.gamma, 0, 1)
         check_number("strength", self.strength, 0)
+
+    def start(self, context: Context) -> Any:
+        if not self.randomise:
+            return None
+        low = high = None
+        for x, _ in context.members.batches():
+            axes = [0, *range(2, x.ndim)]
+            least, most = x.amin(axes, keepdim=True)[0], x.amax(axes, keepdim=True)[0]
+            low = least if low is None else torch.minimum(low, least)
+            high = most if high is None else torch.maximum(high, most)
+        return {"low": low, "high": high, "shape": x.shape[1:]}
 
     def targets(self, labels: torch.Tensor, context: Context) -> torch.Tensor:
         p = hamp_confidence(context.classes, self.gamma)
@@ -99,14 +110,8 @@ class HAMP(Defense):
     def outputs(self, logits: torch.Tensor, context: Context) -> torch.Tensor:
         if not self.randomise or not len(logits):
             return logits
-        stored = context.members.inputs
-        shape = (len(logits), *stored.shape[1:])
-        if stored.dtype.is_floating_point:
-            low, high = stored.amin(0).cpu(), stored.amax(0).cpu()
-            noise = low + (high - low) * torch.rand(shape, generator=context.observer)
-        else:
-            noise = torch.randint(0, 256, shape, generator=context.observer)
-        inputs = context.members.prepare(noise.to(stored.dtype).to(stored.device))
+        low, high = context.state["low"], context.state["high"]
+        share = torch.rand((len(logits), *context.state["shape"]), generator=context.observer)
         with torch.no_grad():
-            values = context.model(inputs).float()
+            values = context.answer(low + (high - low) * share.to(low))
         return reorder(logits.float(), F.log_softmax(values, dim=1).to(logits.device))

@@ -135,8 +135,8 @@ class MemGuard(Defense):
         seen = (context.epoch, context.step, weights)
         if context.state["seen"] != seen:
             assert context.reference is not None
-            inside, _ = eval_logits(context.model, context.members)
-            outside, _ = eval_logits(context.model, context.reference)
+            inside, _ = eval_logits(context.model, context.members, autocast=context.autocast)
+            outside, _ = eval_logits(context.model, context.reference, autocast=context.autocast)
             # A stream of its own: asking for answers must not change training.
             generator = torch.Generator().manual_seed(0)
             context.state["detector"] = fit_detector(

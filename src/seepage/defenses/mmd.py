@@ -92,13 +92,15 @@ class MixupMMD(Defense):
     def start(self, context: Context) -> Any:
         assert context.reference is not None
         labels = context.reference.labels.cpu()
-        return [torch.nonzero(labels == k)[:, 0] for k in range(context.classes)]
+        by_class = [torch.nonzero(labels == k)[:, 0] for k in range(context.classes)]
+        return {"by_class": by_class, "unmixed": None}
 
     def mix(
         self, inputs: torch.Tensor, targets: torch.Tensor, context: Context
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if self.mix_shape == 0:
             return inputs, targets
+        context.state["unmixed"] = inputs
         # Beta(a, a) as a ratio of two Gamma(a) draws, the only form that takes a generator.
         shape = torch.full((2,), float(self.mix_shape), dtype=torch.float64)
         gamma = torch._standard_gamma(shape, generator=context.generator)
@@ -123,22 +125,19 @@ class MixupMMD(Defense):
         if rows is None:
             return fit
         assert context.reference is not None
-        assert context.inputs is not None
         others, other_labels = context.reference.take(rows)
         with still_statistics(context.model):
-            q = context.model(others).float().softmax(1)
-            p = (
-                context.model(context.inputs).float().softmax(1)
-                if self.mix_shape
-                else logits.float().softmax(1)
-            )
-        return fit + self.strength * class_mmd(p, labels, q, other_labels, self.bandwidth)
+            q = context.answer(others).softmax(1)
+            plain = context.answer(context.state["unmixed"]) if self.mix_shape else logits.float()
+        return fit + self.strength * class_mmd(
+            plain.softmax(1), labels, q, other_labels, self.bandwidth
+        )
 
     def _matching(self, labels: torch.Tensor, context: Context) -> torch.Tensor | None:
         """A random reference row of the class of each label that has one."""
         chosen = []
         for k in labels.cpu().tolist():
-            rows = context.state[k]
+            rows = context.state["by_class"][k]
             if len(rows):
                 at = torch.randint(len(rows), (1,), generator=context.generator)
                 chosen.append(rows[at])

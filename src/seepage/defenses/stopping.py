@@ -38,14 +38,11 @@ class EarlyStopping(Defense):
         loss = float(F.cross_entropy(logits.double(), labels))
         if loss < context.state["loss"]:
             context.state.update(loss=loss, epoch=context.epoch, weights=snapshot(context.model))
-        elif context.epoch - context.state["epoch"] >= self.patience:
-            context.stop = True
-            self._restore(context)
+        # Here and not in `finish`: the checkpoint of the last epoch must see what is released.
+        context.stop = context.epoch - context.state["epoch"] >= self.patience
+        over = context.stop or context.epoch + 1 == context.epochs
+        if over and context.state["weights"] is not None:
+            context.model.load_state_dict(context.state["weights"])
 
     def finish(self, context: Context) -> None:
-        self._restore(context)
         context.facts["stopped_at_epoch"] = context.state["epoch"] + 1
-
-    def _restore(self, context: Context) -> None:
-        if context.state["weights"] is not None:
-            context.model.load_state_dict(context.state["weights"])
