@@ -343,6 +343,45 @@ def test_a_model_without_continuous_inputs_says_so() -> None:
         probe(Halved(), torch.zeros(100, 4, dtype=torch.int64), "(model)", indicators=CHEAP[1:])
 
 
+class Recurrent(nn.Module):
+    def __init__(self, cell: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.cell = cell(3, 5, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.cell(x)[0][:, -1]
+
+
+def test_what_torch_cannot_differentiate_is_named() -> None:
+    x = torch.randn(4, 6, 3)
+    option = [Jacobian(images=2, double=False)]
+    assert probe(Recurrent(nn.GRU), x, "(model)", indicators=option).jac_rank_float[0] == 5
+    with pytest.raises(InputError, match=r"got Recurrent: .*; leave Jacobian\(\) out"):
+        probe(Recurrent(nn.LSTM), x, "(model)", indicators=option)
+
+
+class Branching(nn.Module):
+    """Decides by a value: no vectorised derivative exists, one direction at a time does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.inner(x)
+        return torch.relu(y) if bool((y > 0).any()) else y
+
+
+def test_a_path_that_depends_on_values() -> None:
+    model = _seeded(Branching)
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    got = probe(model, x, "(model)", indicators=[Jacobian(images=3, double=False)])
+    for i in range(3):
+        on = (model.inner(x[i]) > 0).detach().numpy()
+        want = np.linalg.svd(model.inner.weight.detach().numpy() * on[:, None])[1]
+        np.testing.assert_allclose(got.jacobian_spectra[0][i], want, atol=1e-6)
+
+
 def test_a_failed_probe_leaves_the_model_as_it_was() -> None:
     model = Blowing()
     before = _trace(model)

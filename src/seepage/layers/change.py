@@ -59,7 +59,7 @@ def change_values(series: ArrayLike) -> dict[str, FloatArray]:
     total = last - first
     rise, reduction = last - least, first - least
     larger = np.maximum(first, last)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         ratio = np.where(first > 0, total / first, np.nan)
         guarded = np.where(larger > 0, total / larger, 0.0)
     return {
@@ -107,7 +107,7 @@ def phases(series: ArrayLike, epochs: Sequence[float] | FloatArray, margin: floa
         raise InputError(f"margin: expected a share in [0, 1), got {margin}")
     index = m.argmin(axis=0)
     first, last, least = m[0], m[-1], m.min(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         fall = np.where(first > 0, 1 - least / first, 0.0)
         rise = np.where(least > 0, last / least - 1, np.where(last > 0, np.inf, 0.0))
     inside = (index > 0) & (index < len(m) - 1)

@@ -72,10 +72,11 @@ class JacobianResult:
 
     @property
     def stable_rank(self) -> FloatArray:
-        """‖J‖_F² / σ_1², 0 where the derivative is zero."""
+        """‖J‖_F² / σ_1², at least 1 as it must be; 0 where the derivative is zero."""
         top = self.spectral_norm**2
         out = np.zeros_like(top)
-        np.divide(self.frobenius2, top, out=out, where=top > 0)
+        # An estimate of ‖J‖_F² from few probes may come out below σ_1², which it never is.
+        np.divide(np.maximum(self.frobenius2, top), top, out=out, where=top > 0)
         return out
 
 
@@ -316,7 +317,14 @@ def measure_jacobians(
     with as_found(model), _differentiable():
         for i in range(options.images):
             sample = take(inputs, slice(i, i + 1))
-            _one_sample(model, sample, layers, widths, options, generator, rows, sketched)
+            try:
+                _one_sample(model, sample, layers, widths, options, generator, rows, sketched)
+            except NotImplementedError as error:
+                what = str(error).partition("\n")[0].removesuffix(".")
+                raise InputError(
+                    "Jacobian: expected layers that torch can differentiate in forward mode, got "
+                    f"{type(model).__name__}: {what}; leave Jacobian() out of the indicators"
+                ) from error
     return tuple(r.result(s) for r, s in zip(rows, sketched, strict=True))
 
 
@@ -332,7 +340,8 @@ def _one_sample(
 ) -> None:
     point = _Point(model, sample, double=False)
     d0 = point.x.numel()
-    few_inputs = d0 <= options.exact
+    # As many probes as inputs would be the whole Jacobian anyway.
+    few_inputs = d0 <= max(options.exact, options.probes)
     narrow = [i for i, d in enumerate(widths) if not few_inputs and d <= options.exact]
     wide = [i for i in range(len(layers)) if not few_inputs and i not in narrow]
     if few_inputs or narrow:
@@ -380,7 +389,7 @@ def _sketch(
     rows: list[_Rows],
 ) -> None:
     x = point.x
-    d0, k = x.numel(), min(options.probes, x.numel())
+    d0, k = x.numel(), options.probes
     # Drawn on the generator's device and moved: the same probes wherever the model lives.
     omega = torch.randn(k, d0, generator=generator, device=generator.device).to(x)
     with Watch(model, [layers[i] for i in wide]) as watch:
