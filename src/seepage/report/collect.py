@@ -154,6 +154,7 @@ def collect(
     permutations: int = 5,
     level: float = 0.05,
     seed: int = 0,
+    blind: bool = True,
     progress: Progress | None = None,
 ) -> Findings:
     """Compute everything a report says about a run.
@@ -163,7 +164,7 @@ def collect(
     training and drawn on the plane (LiRA when it can be run). data: the pool, for the blind
     baseline (looked up by the run unless told). permutations: redraws of membership for the noise
     floor, each as dear as the audit of the main attack. level: false-discovery rate of the named
-    samples. seed: of the redraws. progress: called with (what, done, all).
+    samples. seed: of the redraws. blind: whether the blind baseline is run. progress: called with (what, done, all).
 
     Raises InputError when no attack can be run, and where attacks would.
     """
@@ -177,7 +178,8 @@ def collect(
             f"models: expected at least 2 usable runs, got {len(run.member)}; train more models"
         )
     say: Progress = progress if progress is not None else lambda what, done, total: None
-    data = run.data() if data is None else data
+    if data is None and blind:
+        data = run.data()
     findings, skipped, scores = _final(run, attacks, seed, say)
     lead = _main(findings, main)
     rule: Rule = NaturalThreshold() if lead.threshold is not None else GlobalFPR(0.1)
@@ -214,7 +216,7 @@ def collect(
         labels=run.labels,
         classes=tuple(run.classes),
         utility=utility,
-        blind=_blind(data, member, run.labels),
+        blind=_blind(data, member, run.labels) if blind else Blind(None, "it was left out"),
         attacks=tuple(f for _, f in findings),
         skipped=skipped,
         risk=_risk(watched, member, permutations),

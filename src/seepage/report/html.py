@@ -25,7 +25,7 @@ from seepage.report.payload import blocks
 from seepage.report.sections import SECTIONS, Section
 from seepage.report.tables import beside, replacing, write_tables
 
-__all__ = ["page", "render", "write_report"]
+__all__ = ["page", "render", "section_bodies", "write_report"]
 
 
 @cache
@@ -77,6 +77,30 @@ def page(template: str, *, script: str | None = None, refresh: int = 0, **values
     )  # fmt: skip
 
 
+def section_bodies(
+    findings: Findings,
+    data: Dataset | None,
+    sections: Iterable[Section],
+    beside: tuple[str, ...],
+) -> list[dict[str, Any]]:
+    """Key, title, question and body of every section that applies."""
+    shown = []
+    for section in sections:
+        values = section.values(findings, data)
+        if values is not None:
+            template = _environment().get_template(f"sections/{section.key}.html.j2")
+            body = Markup(template.render(f=findings, beside=beside, **values))
+            shown.append(
+                {
+                    "key": section.key,
+                    "title": section.title,
+                    "question": section.question,
+                    "body": body,
+                }
+            )
+    return shown
+
+
 def render(
     findings: Findings,
     data: Dataset | None = None,
@@ -85,20 +109,12 @@ def render(
     beside: Iterable[str] = (),
 ) -> str:
     """The report as one string. `data` None leaves every picture and row out."""
-    shown = []
-    for section in sections:
-        values = section.values(findings, data)
-        if values is not None:
-            template = _environment().get_template(f"sections/{section.key}.html.j2")
-            body = Markup(template.render(f=findings, beside=tuple(beside), **values))
-            shown.append({"key": section.key, "title": section.title,
-                          "question": section.question, "body": body})  # fmt: skip
     return page(
         "report.html.j2",
         script="plane.js",
         f=findings,
         lead=words.lead(findings),
-        sections=shown,
+        sections=section_bodies(findings, data, sections, tuple(beside)),
         blocks=blocks(findings, data),
         records=data is not None,
     )

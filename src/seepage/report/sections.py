@@ -185,7 +185,9 @@ def _evidence(f: Findings, data: Dataset | None) -> Values:
         "words": text,
         "n_in": int(np.median(f.paths.n_in)),
         "n_out": int(np.median(f.paths.n_out)),
-        "provenance": words.provenance(f.provenance),
+        "provenance": words.provenance(
+            {k: v for k, v in f.provenance.items() if k not in ("descriptions", "checkpoints")}
+        ),
     }
 
 
