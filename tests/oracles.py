@@ -90,8 +90,7 @@ def heteroscedastic(rng: np.random.Generator, member: B) -> F:
 def null_signals(rng: np.random.Generator, member: B, views: int = 1) -> dict[str, F]:
     """Signals that know nothing of membership, of the right kind for every attack."""
     phi = rng.normal(size=member.shape[1])[:, None] + rng.normal(size=(*member.shape, views))
-    loss = np.log1p(np.exp(-phi))
-    return {"phi": phi, "loss": loss, "mentr": loss * 1.5}
+    return _beside(rng, phi)
 
 
 def leaking_signals(
@@ -100,5 +99,11 @@ def leaking_signals(
     """The same with φ of members raised by `shift`."""
     phi = rng.normal(size=member.shape[1])[:, None] + rng.normal(size=(*member.shape, views))
     phi = phi + shift * member[..., None]
+    return _beside(rng, phi)
+
+
+def _beside(rng: np.random.Generator, phi: F) -> dict[str, F]:
+    """φ and what goes with it: a loss, an entropy, a curvature with noise of its own."""
     loss = np.log1p(np.exp(-phi))
-    return {"phi": phi, "loss": loss, "mentr": loss * 1.5}
+    curvature = np.exp(0.5 * rng.normal(size=phi.shape) - 0.7 * phi)
+    return {"phi": phi, "loss": loss, "mentr": loss * 1.5, "curvature_zo": curvature}

@@ -52,10 +52,29 @@ TABLE: dict[str, list[Attack]] = {
     "rmia-offline": [attacks.RMIAOffline(), attacks.RMIAOffline(a=1.0)],
     "base": [attacks.BASE()],
     "base-offline": [attacks.BASEOffline()],
+    "curvature": [attacks.CurvatureThreshold()],
+    "curvature-calibrated": [attacks.CurvatureCalibrated()],
+    "curvature-attack-r": [attacks.CurvatureAttackR()],
+    "curvature-mast": [attacks.CurvatureMAST()],
+    "curvature-lr": [
+        attacks.CurvatureLR(),
+        attacks.CurvatureLR(form=attacks.Corrected(attacks.PerSample())),
+        attacks.CurvatureLR(form=attacks.AsPublished()),
+    ],
+    "curvature-nll": [
+        attacks.CurvatureNLL(),
+        attacks.CurvatureNLL(form=attacks.AsPublished()),
+    ],
+    "curvature-and-confidence": [
+        attacks.CurvatureAndConfidence(),
+        attacks.CurvatureAndConfidence(covariance=attacks.Pooled()),
+        attacks.CurvatureAndConfidence(covariance=attacks.PerSample()),
+    ],
 }
 ROWS = [pytest.param(a, id=f"{n}-{i}") for n, row in TABLE.items() for i, a in enumerate(row)]
 OFFLINE = ("attack-r", "calibrated", "lira-offline-one-sided", "lira-offline-two-sided")
 OFFLINE += ("rmia-offline", "base-offline", "loss", "mentr", "attack-p")
+OFFLINE += ("curvature", "curvature-calibrated", "curvature-attack-r")
 
 
 def fleet(models: int = 8, samples: int = 41, views: int = 2, seed: int = 0):
@@ -184,7 +203,7 @@ def test_errors_name_the_value(attack):
     with pytest.raises(InputError, match="member: expected bool of shape"):
         attack.leave_one_out(s, member.astype(int))
     with pytest.raises(InputError, match=r"expected shape \(models, samples\[, views\]\)"):
-        attack.leave_one_out(next(iter(s.values()))[0, :, 0], member)
+        attack.leave_one_out({k: v[0, :, 0] for k, v in s.items()}, member)
     with pytest.raises(InputError, match="is missing; record it"):
         attack.leave_one_out({"nothing": signals["phi"]}, member)
     bad = {k: v.copy() for k, v in s.items()}

@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from seepage.attacks.base import Attack, BalanceWarning, reference_rows
+from seepage.attacks.curvature import (
+    AsPublished,
+    Corrected,
+    CurvatureAttackR,
+    CurvatureCalibrated,
+    CurvatureLR,
+    CurvatureMAST,
+    CurvatureNLL,
+    CurvatureThreshold,
+)
+from seepage.attacks.joint import CurvatureAndConfidence, Wishart
 from seepage.attacks.lira import LiRA, LiRAOfflineOneSided, LiRAOfflineTwoSided
 from seepage.attacks.references import AttackR, Calibrated
 from seepage.attacks.relative import BASE, RMIA, BASEOffline, RMIAOffline
@@ -16,12 +27,21 @@ __all__ = [
     "BASE",
     "LOSS",
     "RMIA",
+    "AsPublished",
     "Attack",
     "AttackP",
     "AttackR",
     "BASEOffline",
     "BalanceWarning",
     "Calibrated",
+    "Corrected",
+    "CurvatureAndConfidence",
+    "CurvatureAttackR",
+    "CurvatureCalibrated",
+    "CurvatureLR",
+    "CurvatureMAST",
+    "CurvatureNLL",
+    "CurvatureThreshold",
     "Empirical",
     "Gaussian",
     "Global",
@@ -36,6 +56,7 @@ __all__ = [
     "Pooled",
     "RMIAOffline",
     "StudentT",
+    "Wishart",
     "get",
     "reference_rows",
 ]
@@ -55,6 +76,13 @@ ATTACKS: dict[str, type[Attack]] = {
         RMIAOffline,
         BASE,
         BASEOffline,
+        CurvatureThreshold,
+        CurvatureCalibrated,
+        CurvatureAttackR,
+        CurvatureMAST,
+        CurvatureLR,
+        CurvatureNLL,
+        CurvatureAndConfidence,
     )
 }
 
