@@ -18,6 +18,7 @@ from seepage.layers import (
     Logistic,
     ShadowTransfer,
     SmallMLP,
+    assess,
     attack_layers,
     feature_norms,
     gradient_norms,
@@ -195,6 +196,22 @@ def test_signal_measures_the_same_samples_at_every_checkpoint() -> None:
         np.testing.assert_array_equal(values, two[name])
     with pytest.raises(InputError, match="the same layers at every checkpoint"):
         signal.measure(nn.Sequential(nn.Linear(4, 2)), x, y, torch.Generator())
+
+
+def test_assess_finds_the_layer_that_keeps_members_apart() -> None:
+    x, member = _shifted(3.0, n=400)
+    net = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.eye(3, 4))
+        net[2].weight.copy_(torch.tensor([[0.0, 1, 0], [0, 0, 1]]))  # drops what tells members
+    got = assess(net, torch.from_numpy(x).float(), member, indicators=[DegreesOfFreedom()])
+    risk = got.risk()
+    assert risk.layer == ("1", "2")
+    assert risk.risk[0] > 0.8 > 0.2 > risk.risk[1]
+    assert risk.regions(1) == ("0.*",)
+    assert got.table.n.tolist() == [200, 200]
+    with pytest.raises(InputError, match=r"member: expected bool of shape \(400,\)"):
+        assess(net, torch.from_numpy(x).float(), member[:-1])
 
 
 _X, _M = _shifted(1.0, n=40)

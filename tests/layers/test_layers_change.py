@@ -167,6 +167,20 @@ def test_risk_without_an_attack_says_that_it_is_a_guess() -> None:
     assert "jac_participation" in risk_table(_table([1, 2, 3], [64, 64, 64], True)).basis
 
 
+def test_risk_over_several_models_pools_their_rankings() -> None:
+    tables = [_table([1, 2, 3, 4], [4, 3, 2, 1]), _table([10, 20, 30, 50], [4, 3, 2, 1])]
+    attacks = [_attack([0.5, 0.6, 0.7, 0.8]), _attack([0.6, 0.7, 0.8, 0.9])]
+    risk = risk_table(tables, attacks, permutations=500)
+    assert risk.layer[0] == "l3"
+    assert risk.columns["k95"][0] == pytest.approx(27.0)
+    np.testing.assert_allclose(risk.risk[0], 0.7)
+    assert (risk.agreement["k95"].rho, risk.agreement["k95"].models) == (pytest.approx(1.0), 2)
+    with pytest.raises(InputError, match="attack: expected one per model \\(2\\), got 1"):
+        risk_table(tables, attacks[0])
+    with pytest.raises(InputError, match="all with the same layers"):
+        risk_table([tables[0], _table([1, 2], [1, 2])])
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from seepage.layers.assess import Assessment, assess, gather_outputs
 from seepage.layers.attack import (
     AttackTable,
     Audit,
@@ -39,6 +40,7 @@ from seepage.layers.watch import Inputs, Layer, choose_layers, layer_outputs
 __all__ = [
     "CHANGES",
     "Agreement",
+    "Assessment",
     "AttackTable",
     "Audit",
     "BlockTable",
@@ -56,11 +58,13 @@ __all__ = [
     "SmallMLP",
     "Spectrum",
     "agreement",
+    "assess",
     "attack_layers",
     "change_values",
     "choose_layers",
     "effective_rank",
     "feature_norms",
+    "gather_outputs",
     "gradient_norms",
     "k_tau",
     "layer_outputs",

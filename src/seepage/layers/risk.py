@@ -156,8 +156,8 @@ _INDICATORS = (
 
 
 def risk_table(
-    table: LayerTable,
-    attack: AttackTable | None = None,
+    table: LayerTable | Sequence[LayerTable],
+    attack: AttackTable | Sequence[AttackTable] | None = None,
     *,
     changes: Mapping[str, ArrayLike] | None = None,
     order: Sequence[str] | None = None,
@@ -166,65 +166,90 @@ def risk_table(
 ) -> RiskTable:
     """Layers sorted by risk, with the agreement of every indicator with the attack.
 
-    With an attack the risk of a layer is the advantage max(0, 2·AUC − 1) of the attack on it, mean
-    over seeds: a measurement. Without one it is the mean rank, scaled to [0, 1], of `order`, by
-    default DoF k95 and the Jacobian's rank (its participation ratio where ranks are only known to
-    be *at least* something): a **reconstruction** of the claim of arXiv 2412.00696 that layers with
-    many directions and high Jacobian rank are the risky ones, whose agreement with attacks has to
-    be shown on the model at hand. changes: further indicators per layer, such as
-    `change_values(...)["mcr"]`, (L,) in the table's order.
+    table, attack: of one model, or one each of M models of the same architecture (other seeds,
+    other members); columns are then means over models, and agreement is pooled after ranking
+    within each. With an attack the risk of a layer is the advantage max(0, 2·AUC − 1) of the attack
+    on it, mean over seeds and models: a measurement. Without one it is the mean rank, scaled to
+    [0, 1], of `order`, by default DoF k95 and the Jacobian's rank (its participation ratio where
+    ranks are only known to be *at least* something): a **reconstruction** of the claim of arXiv
+    2412.00696 that layers with many directions and high Jacobian rank are the risky ones, whose
+    agreement with attacks has to be shown on the model at hand. changes: further indicators per
+    layer, such as `change_values(...)["mcr"]`, (L,) or (M, L) in the table's order.
 
-    Raises InputError where the attack lacks a layer of the table or a column has another length.
+    Raises InputError where models or attacks differ in their layers or a column has another shape.
     """
-    names = [c for c in _INDICATORS if c in table.measured()]
-    columns = {c: table[c] for c in names}
+    tables = [table] if isinstance(table, LayerTable) else list(table)
+    if not tables or any(t.layer != tables[0].layer for t in tables):
+        raise InputError("table: expected at least one model, all with the same layers")
+    first, shape = tables[0], (len(tables), len(tables[0]))
+    names = [c for c in _INDICATORS if all(c in t.measured() for t in tables)]
+    columns = {c: np.stack([t[c] for t in tables]) for c in names}
     for name, values in (changes or {}).items():
-        v = np.asarray(values, dtype=np.float64)
-        if v.shape != (len(table),):
-            raise InputError(f"{name}: expected one value per layer ({len(table)}), got {v.shape}")
+        v = np.atleast_2d(np.asarray(values, dtype=np.float64))
+        if v.shape != shape:
+            raise InputError(
+                f"{name}: expected one value per layer ({shape[1]}) of {shape[0]} models, got "
+                f"shape {v.shape}"
+            )
         columns[name] = v
     found: dict[str, Agreement] = {}
     if attack is None:
-        by = list(order) if order is not None else _default_order(table, columns)
+        by = list(order) if order is not None else _default_order(tables, columns)
         missing = [c for c in by if c not in columns]
         if missing or not by:
             raise InputError(
                 f"order: expected measured indicators, got {missing or 'none'}; "
                 f"known are: {', '.join(columns)}"
             )
-        ranks = np.mean([rankdata(columns[c]) for c in by], axis=0)
-        risk = (ranks - 1) / max(len(table) - 1, 1)
+        ranks = np.mean([rankdata(columns[c], axis=1) for c in by], axis=(0, 1))
+        risk = (ranks - 1) / max(shape[1] - 1, 1)
         basis = f"mean rank of {' and '.join(by)} (reconstruction, no attack was run)"
     else:
+        attacks = [attack] if isinstance(attack, AttackTable) else list(attack)
+        success, accuracy, tpr = _aligned(attacks, first.layer, shape[0])
+        for name, values in columns.items():
+            if np.isfinite(values).all():
+                found[name] = agreement(values, success, permutations=permutations, rng=rng)
+        columns |= {"mia_auc": success, "mia_bal_acc": accuracy, "mia_tpr": tpr}
+        risk = np.maximum(2 * success.mean(axis=0) - 1, 0.0)
+        a = attacks[0]
+        basis = f"advantage of {a.variant} ({type(a.attacker).__name__}) on the layer"
+    # Stable: layers of equal risk stay in the order of the forward pass.
+    sort = np.argsort(-risk, kind="stable")
+    return RiskTable(
+        tuple(first.layer[i] for i in sort),
+        tuple(first.regions[i] for i in sort),
+        risk[sort],
+        basis,
+        {k: v.mean(axis=0)[sort] for k, v in columns.items()},
+        found,
+    )
+
+
+def _aligned(
+    attacks: Sequence[AttackTable], layers: Sequence[str], models: int
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """AUC, balanced accuracy and TPR of every attack, (M, L) in the order of `layers`."""
+    if len(attacks) != models:
+        raise InputError(f"attack: expected one per model ({models}), got {len(attacks)}")
+    rows = []
+    for attack in attacks:
         place = {n: i for i, n in enumerate(attack.layer)}
-        absent = [n for n in table.layer if n not in place]
+        absent = [n for n in layers if n not in place]
         if absent:
             raise InputError(
                 f"attack: expected every layer of the table, got none of {absent[0]!r}; "
                 "use the same layers for both"
             )
-        at = [place[n] for n in table.layer]
-        success = attack.auc.mean(axis=1)[at]
-        for name, values in columns.items():
-            if np.isfinite(values).all():
-                found[name] = agreement(values, success, permutations=permutations, rng=rng)
-        columns["mia_auc"] = success
-        columns["mia_bal_acc"] = attack.balanced_accuracy.mean(axis=1)[at]
-        columns["mia_tpr"] = attack.tpr.mean(axis=1)[at]
-        risk = np.maximum(2 * success - 1, 0.0)
-        basis = f"advantage of {attack.variant} ({type(attack.attacker).__name__}) on the layer"
-    # Stable: layers of equal risk stay in the order of the forward pass.
-    sort = np.argsort(-risk, kind="stable")
-    return RiskTable(
-        tuple(table.layer[i] for i in sort),
-        tuple(table.regions[i] for i in sort),
-        risk[sort],
-        basis,
-        {k: v[sort] for k, v in columns.items()},
-        found,
-    )
+        at = [place[n] for n in layers]
+        rows.append(
+            [f.mean(axis=1)[at] for f in (attack.auc, attack.balanced_accuracy, attack.tpr)]
+        )
+    stacked = np.array(rows)
+    return stacked[:, 0], stacked[:, 1], stacked[:, 2]
 
 
-def _default_order(table: LayerTable, columns: Mapping[str, FloatArray]) -> list[str]:
-    rank = "jac_participation" if table.at_least.any() else "jac_rank_float"
+def _default_order(tables: Sequence[LayerTable], columns: Mapping[str, FloatArray]) -> list[str]:
+    bounds = any(t.at_least.any() for t in tables)
+    rank = "jac_participation" if bounds else "jac_rank_float"
     return [c for c in ("k95", rank) if c in columns]
