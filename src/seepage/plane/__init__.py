@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from seepage.plane.clusters import HDBSCAN, ClusterMethod, Clusters, KMeans, find_clusters
+from seepage.plane.compare import (
+    COMPARED,
+    Comparison,
+    compare_paths,
+    differing,
+    equal_models,
+    one_factor,
+)
 from seepage.plane.counting import Counting, RateRule
 from seepage.plane.difficulty import (
     Correlation,
@@ -35,6 +44,7 @@ from seepage.plane.laws import (
     SharedRatio,
     StudentTLaw,
 )
+from seepage.plane.monitor import Judgement, Monitor, Snapshot
 from seepage.plane.paths import Permuted, SignalSource, Trajectories, trajectories
 from seepage.plane.population import Population
 from seepage.plane.rates import (
@@ -49,10 +59,15 @@ from seepage.plane.resampling import Bootstrap, Estimate
 from seepage.plane.rules import GlobalFPR, NaturalThreshold, Rule, units
 
 __all__ = [
+    "COMPARED",
+    "HDBSCAN",
     "Bootstrap",
     "ByAdvantage",
     "ByEpsilon",
     "ClosedForm",
+    "ClusterMethod",
+    "Clusters",
+    "Comparison",
     "Correlation",
     "Counting",
     "Difficulty",
@@ -63,8 +78,11 @@ __all__ = [
     "GlobalFPR",
     "Grid",
     "High",
+    "Judgement",
+    "KMeans",
     "Known",
     "Laws",
+    "Monitor",
     "NaturalThreshold",
     "NoShrinkage",
     "Permuted",
@@ -76,20 +94,26 @@ __all__ = [
     "Rule",
     "SharedRatio",
     "SignalSource",
+    "Snapshot",
     "StudentTLaw",
     "Top",
     "Trajectories",
     "Vulnerable",
     "advantage",
+    "compare_paths",
     "consistency",
+    "differing",
     "early_determination",
     "epoch_learned",
     "epsilon",
     "epsilon_two_sided",
+    "equal_models",
+    "find_clusters",
     "forgetting_events",
     "learning_difficulty",
     "loss_iqr",
     "mean_loss",
+    "one_factor",
     "points",
     "predict",
     "prediction_depth",

@@ -12,7 +12,6 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.neighbors import NearestNeighbors
 
 from seepage.errors import InputError
 from seepage.plane.paths import SignalSource
@@ -200,6 +199,8 @@ def _probe(
         raise InputError(
             f"features: expected {len(coded)} finite rows per layer, got shape {x.shape}"
         )
+    from sklearn.neighbors import NearestNeighbors
+
     # One more than asked for, since a support sample finds itself.
     index = NearestNeighbors(n_neighbors=neighbours + 1).fit(x[rows])
     distance, found = index.kneighbors(x)

@@ -1,0 +1,205 @@
+"""Watching risk while one model trains, without shadow models, and judging such estimates later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from seepage.errors import InputError
+from seepage.metrics import auc
+from seepage.plane.difficulty import Correlation, spearman
+
+__all__ = ["Judgement", "Monitor", "Snapshot"]
+
+FloatArray = NDArray[np.floating]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One run at one epoch: means over its members and non-members, and how they differ.
+
+    loss in nats; gap = non-members' mean loss − members'; auc of the LOSS attack on this run alone
+    (score −loss), 0.5 without any visible leakage.
+    """
+
+    epoch: float
+    member_loss: float
+    nonmember_loss: float
+    gap: float
+    member_accuracy: float
+    nonmember_accuracy: float
+    auc: float
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How well an estimate did against the full attack, over the samples it was judged on.
+
+    correlation: Spearman's ρ with the final risk. precision: share of the k samples it ranked
+    highest that are among the k of highest final risk (ties at either border in part). auc: as a
+    detector of those. chance: k / n, what precision a random ranking has.
+    """
+
+    correlation: Correlation
+    precision: float
+    auc: float
+    k: int
+    chance: float
+
+
+@final
+class Monitor:
+    """Estimates every sample's risk from what a single run leaves behind.
+
+    Feed it the events of a Recorder::
+
+        for epoch in ...:                      # the training loop
+            ...
+            monitor.update(epoch, loss, correct, member)
+
+    loss, correct (N,) of all samples, members or not; member (N,) is fixed by the first event. Memory:
+    T·N float32. It only reads; nothing it does can change the run.
+
+    Its scores are proxies, high = thought vulnerable: they know nothing about how the model would treat
+    the sample had it not trained on it. Published for members (LT-IQR, arXiv 2411.05743); `judge`
+    says how well each did once a full attack on the same data exists.
+    """
+
+    def __init__(self) -> None:
+        self._epochs: list[float] = []
+        self._loss: list[NDArray[np.float32]] = []
+        self._curvature: NDArray[np.float64] | None = None
+        self._member: BoolArray | None = None
+        self.history: list[Snapshot] = []
+
+    def update(
+        self,
+        epoch: float,
+        loss: FloatArray,
+        correct: ArrayLike,
+        member: BoolArray,
+        curvature: FloatArray | None = None,
+    ) -> Snapshot:
+        """Take in one evaluation of all samples and return where the run stands.
+
+        Raises InputError when shapes or membership change, an epoch does not rise, or a loss is not
+        finite.
+        """
+        loss = np.asarray(loss, dtype=np.float64)
+        right = np.asarray(correct, dtype=np.float64) > 0.5
+        member = np.asarray(member, dtype=np.bool_)
+        if loss.ndim != 1 or right.shape != loss.shape or member.shape != loss.shape:
+            raise InputError(
+                f"loss, correct, member: expected one value per sample, got shapes {loss.shape}, "
+                f"{right.shape}, {member.shape}"
+            )
+        if member.all() or not member.any():
+            raise InputError("member: expected members and non-members, got one kind only")
+        if self._member is not None and not np.array_equal(member, self._member):
+            raise InputError("member: expected the same members as before; use one Monitor per run")
+        if self._epochs and epoch <= self._epochs[-1]:
+            raise InputError(f"epoch: expected more than {self._epochs[-1]}, got {epoch}")
+        if not np.isfinite(loss).all():
+            raise InputError(
+                f"loss: expected finite values, got {int((~np.isfinite(loss)).sum())} others at "
+                f"epoch {epoch}"
+            )
+        if curvature is not None and np.shape(curvature) != loss.shape:
+            raise InputError(f"curvature: expected shape {loss.shape}, got {np.shape(curvature)}")
+        self._member = member.copy()
+        self._epochs.append(float(epoch))
+        self._loss.append(loss.astype(np.float32))
+        if curvature is not None:
+            self._curvature = np.array(curvature, dtype=np.float64)
+        inside, outside = float(loss[member].mean()), float(loss[~member].mean())
+        self.history.append(
+            Snapshot(
+                epoch=float(epoch),
+                member_loss=inside,
+                nonmember_loss=outside,
+                gap=outside - inside,
+                member_accuracy=float(right[member].mean()),
+                nonmember_accuracy=float(right[~member].mean()),
+                auc=auc(-loss, member),
+            )
+        )
+        return self.history[-1]
+
+    def scores(self) -> dict[str, FloatArray]:
+        """Proxies so far by name, (N,) each, high = thought vulnerable.
+
+        lt_iqr: interquartile range of the loss over the events (0 with one event). slope: fall of
+        the loss per e-fold of (1 + epoch), least squares; *our own choice*. loss: the mean of all
+        losses so far. curvature: the latest, if any was given.
+        """
+        if not self._loss:
+            raise InputError("monitor: expected at least one event, got none; call update first")
+        trace = np.stack(self._loss)
+        low, high = np.quantile(trace, [0.25, 0.75], axis=0)
+        time = np.log1p(np.asarray(self._epochs))
+        time -= time.mean()
+        spread = float((time**2).sum())
+        slope = -(time[:, None] * trace).sum(axis=0) / spread if spread > 0 else 0.0 * trace[0]
+        named = {
+            "lt_iqr": np.asarray(high - low, dtype=np.float64),
+            "slope": np.asarray(slope, dtype=np.float64),
+            "loss": trace.mean(axis=0, dtype=np.float64),
+        }
+        if self._curvature is not None:
+            named["curvature"] = self._curvature.copy()
+        return named
+
+    def judge(
+        self,
+        final_risk: ArrayLike,
+        rng: np.random.Generator,
+        *,
+        share: float = 0.01,
+        members_only: bool = True,
+    ) -> dict[str, Judgement]:
+        """Each proxy against the full attack's per-sample risk, such as the final advantage.
+
+        final_risk (N,), high = vulnerable, NaN left out; share: of the judged samples that count as
+        vulnerable (at least one). members_only: judge on this run's members, where a loss trace says
+        something about having been trained on.
+        """
+        risk = np.asarray(final_risk, dtype=np.float64)
+        scores = self.scores()
+        assert self._member is not None
+        if risk.shape != self._member.shape:
+            raise InputError(f"final_risk: expected shape {self._member.shape}, got {risk.shape}")
+        if not 0 < share < 1:
+            raise InputError(f"share: expected between 0 and 1, got {share}; 0.01 is usual")
+        rows = np.isfinite(risk) & (self._member | (not members_only))
+        risk = risk[rows]
+        if len(risk) < 3:
+            raise InputError(f"final_risk: expected at least 3 samples to judge, got {len(risk)}")
+        k = min(max(1, round(share * len(risk))), len(risk) - 1)
+        truth = _top_weight(risk, k)
+        # Of samples tied at the border either may be meant; the detector's target takes all of them.
+        meant = truth > 0
+        judged = {}
+        for name, score in scores.items():
+            s = score[rows]
+            if s.min() == s.max():
+                continue
+            judged[name] = Judgement(
+                correlation=spearman(s, risk, rng),
+                precision=float((_top_weight(s, k) * truth).sum() / k),
+                auc=auc(s, meant) if not meant.all() else float("nan"),
+                k=k,
+                chance=k / len(risk),
+            )
+        return judged
+
+
+def _top_weight(values: FloatArray, k: int) -> FloatArray:
+    """Probability that each sample is among the k highest when ties are broken at random."""
+    border = np.partition(values, -k)[-k]
+    above, tied = values > border, values == border
+    weight: FloatArray = above + tied * ((k - above.sum()) / tied.sum())
+    return weight

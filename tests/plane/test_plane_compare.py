@@ -1,0 +1,156 @@
+"""Factor studies: what counts as one factor, equal numbers of models, the table."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+
+from seepage.errors import InputError
+from seepage.plan import half_split
+from seepage.plane import (
+    Bootstrap,
+    Trajectories,
+    compare_paths,
+    differing,
+    equal_models,
+    one_factor,
+    points,
+    units,
+)
+
+BASE = {
+    "data": {"name": "mnist", "digest": "a", "samples": 100, "noise": 0.0},
+    "model": {"name": "cnn", "depth": 2, "width": 32},
+    "recipe": {"optimizer": {"name": "sgd", "momentum": 0.9}, "lr": 0.1, "augment": ["flip"]},
+    "plan": {"kind": "half_split", "models": 8, "digest": "p"},
+    "seed": 0,
+    "versions": {"torch": "2"},
+    "wall_s": 12.0,
+}
+
+
+def changed(**paths):
+    manifest = copy.deepcopy(BASE)
+    for path, value in paths.items():
+        *sections, leaf = path.split("__")
+        node = manifest
+        for s in sections:
+            node = node[s]
+        node[leaf] = value
+    return manifest
+
+
+def test_differing_walks_and_ignores_what_is_no_factor():
+    other = changed(recipe__lr=0.2, versions__torch="3", wall_s=99.0)
+    other["model"]["dropout"] = 0.5
+    assert differing([BASE, BASE, other]) == {
+        "recipe.lr": (0.1, 0.1, 0.2),
+        "model.dropout": (None, None, 0.5),
+    }
+    assert differing([BASE, changed(recipe__augment=["flip", "crop"])]) == {
+        "recipe.augment": (["flip"], ["flip", "crop"])
+    }
+    none = changed(model=None)
+    assert set(differing([BASE, none])) == {"model.name", "model.depth", "model.width"}
+
+
+@pytest.mark.parametrize(
+    ("change", "factor"),
+    [
+        ({}, None),
+        ({"model__depth": 3}, "model.depth"),
+        ({"model": {"name": "wrn", "depth": 16, "width": 2}}, "model"),
+        ({"recipe__optimizer": {"name": "sam", "rho": 0.05}}, "recipe.optimizer"),
+        ({"recipe__optimizer__momentum": 0.5}, "recipe.optimizer.momentum"),
+        ({"recipe__augment": []}, "recipe.augment"),
+        ({"data__noise": 0.2, "data__digest": "b"}, "data"),
+        ({"data": {"name": "cifar", "digest": "c"}, "plan__digest": "q"}, "data"),
+        ({"plan__models": 16, "plan__digest": "q", "model__width": 64}, "model.width"),
+        ({"plan__digest": "q"}, "plan.digest"),
+        ({"seed": 1}, "seed"),
+    ],
+)
+def test_one_factor(change, factor):
+    assert one_factor([BASE, BASE, changed(**change)]) == factor
+
+
+def test_several_factors_are_refused_unless_allowed():
+    other = changed(model__depth=3, recipe__lr=0.2, seed=1)
+    with pytest.raises(InputError, match=r"one factor to differ, got model.depth, recipe.lr, seed"):
+        one_factor([BASE, other])
+    assert one_factor([BASE, other], allow=("recipe", "seed")) == "model.depth"
+
+
+def test_equal_models_takes_whole_pairs():
+    members = {
+        "a": half_split(20, models=8, seed=0).member,
+        "b": half_split(30, models=6, seed=1).member[1:],
+    }
+    rows = equal_models(members)
+    assert {n: len(r) for n, r in rows.items()} == {"a": 4, "b": 4}
+    for name, r in rows.items():
+        assert (np.bincount(units(members[name][r])) == 2).all()
+    with pytest.raises(InputError, match="runs: expected complementary pairs"):
+        equal_models({"a": np.ones((3, 2), bool)})
+
+
+def paths_of(shift: float, models: int = 16, samples: int = 300) -> Trajectories:
+    rng = np.random.default_rng(7)
+    member = half_split(samples, models=models, seed=0).member
+    noise = rng.normal(size=(3, models, samples))
+    push = shift * np.arange(3)[:, None, None] * (member - 0.5)
+    states = [points(d, member) for d in noise + push >= 0]
+    return Trajectories(
+        np.arange(3.0),
+        np.array([p.fpr for p in states]),
+        np.array([p.tpr for p in states]),
+        states[0].n_in,
+        states[0].n_out,
+        np.full(3, np.nan),
+        member,
+        np.packbits(noise + push >= 0, axis=2),
+        description={"attack": "A", "rule": "N", "rates": "C"},
+    )
+
+
+def test_comparison_sets_populations_side_by_side():
+    runs = {"shallow": paths_of(0.5), "deep": paths_of(1.0)}
+    manifests = {"shallow": BASE, "deep": changed(model__depth=3)}
+    c = compare_paths(runs, manifests, bootstrap=Bootstrap(20))
+    assert c.factor == "model.depth"
+    assert c.values == {"shallow": {"model.depth": 2}, "deep": {"model.depth": 3}}
+    assert c.models == 16
+    assert c.samples == {"shallow": 300, "deep": 300}
+    table = c.table()
+    for name, run in runs.items():
+        value = table["displacement_net"][name].value
+        np.testing.assert_allclose(value, run.displacement()[0])
+    ratio, low, high = c.ratio("displacement_net", "deep", "shallow")
+    np.testing.assert_allclose(
+        ratio, runs["deep"].displacement()[0] / runs["shallow"].displacement()[0]
+    )
+    assert low < ratio < high
+    # Shifts of 2 and 1 at the end: Φ(1) − ½ over Φ(½) − ½.
+    assert low < 0.3413 / 0.1915 < high
+    assert np.isnan(c.ratio("entropy_change", "deep", "shallow")[0]) == bool(
+        min(table["entropy_change"][n].value for n in runs) <= 0
+    )
+
+
+def test_comparison_names_what_is_wrong():
+    one, two = paths_of(0.5), paths_of(0.5, models=8)
+    same = {"a": BASE, "b": BASE}
+    with pytest.raises(InputError, match="runs: expected at least two"):
+        compare_paths({"a": one}, same)
+    with pytest.raises(InputError, match="manifests: expected one per run, b is missing"):
+        compare_paths({"a": one, "b": one}, {"a": BASE})
+    with pytest.raises(
+        InputError, match="models: expected the same number in every run, got a: 16"
+    ):
+        compare_paths({"a": one, "b": two}, same)
+    other = dataclasses.replace(one, description={"attack": "B", "rule": "N", "rates": "C"})
+    with pytest.raises(InputError, match="attack: expected the same for every run, got a: A, b: B"):
+        compare_paths({"a": one, "b": other}, same)

@@ -1,0 +1,108 @@
+"""The live monitor: what it computes, and that it is judged fairly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from seepage.errors import InputError
+from seepage.metrics import auc
+from seepage.plane import Monitor, loss_iqr
+
+
+def watched(epochs: int = 9, samples: int = 400):
+    """A run whose hard samples' losses fall late and far; risk is the hardness."""
+    rng = np.random.default_rng(0)
+    member = rng.permutation(samples) < samples // 2
+    hard = rng.exponential(1.0, samples)
+    monitor, losses = Monitor(), []
+    for epoch in range(epochs):
+        fall = np.exp(-epoch / (1 + hard))
+        loss = hard * (fall * member + ~member) + 0.05 * rng.random(samples)
+        monitor.update(epoch, loss, loss < 1, member, curvature=hard if epoch == 8 else None)
+        losses.append(loss)
+    return monitor, np.array(losses), member, hard
+
+
+def test_scores_and_snapshots_by_definition():
+    monitor, losses, member, hard = watched()
+    scores = monitor.scores()
+    np.testing.assert_allclose(scores["lt_iqr"], loss_iqr(losses.astype(np.float32)), rtol=1e-6)
+    np.testing.assert_allclose(scores["loss"], losses.mean(0), rtol=1e-5)
+    time = np.log1p(np.arange(9))
+    for i in (0, 17):
+        slope = stats.linregress(time, losses[:, i]).slope
+        np.testing.assert_allclose(scores["slope"][i], -slope, rtol=1e-4)
+    np.testing.assert_array_equal(scores["curvature"], hard)
+    last = monitor.history[-1]
+    assert last.epoch == 8
+    np.testing.assert_allclose(last.gap, losses[-1][~member].mean() - losses[-1][member].mean())
+    np.testing.assert_allclose(last.member_accuracy, (losses[-1][member] < 1).mean())
+    np.testing.assert_allclose(last.auc, auc(-losses[-1], member))
+    assert last.auc > monitor.history[0].auc
+
+
+def test_judgement_against_the_final_risk():
+    monitor, _, member, hard = watched()
+    judged = monitor.judge(hard, np.random.default_rng(0), share=0.05)
+    lt = judged["lt_iqr"]
+    rows = np.flatnonzero(member)
+    rho = stats.spearmanr(monitor.scores()["lt_iqr"][rows], hard[rows]).statistic
+    np.testing.assert_allclose(lt.correlation.rho, rho)
+    assert lt.correlation.low <= rho <= lt.correlation.high
+    assert lt.k == 10
+    top = set(rows[np.argsort(hard[rows])[-10:]])
+    guess = set(rows[np.argsort(monitor.scores()["lt_iqr"][rows])[-10:]])
+    np.testing.assert_allclose(lt.precision, len(top & guess) / 10)
+    assert lt.auc > 0.9
+    assert judged["curvature"].precision == 1.0
+    everyone = monitor.judge(hard, np.random.default_rng(0), members_only=False)
+    assert everyone["curvature"].correlation.n == 400
+
+
+def test_ties_in_the_risk_count_in_part_and_constant_scores_are_left_out():
+    monitor = Monitor()
+    member = np.arange(6) < 4
+    monitor.update(0.0, np.array([4.0, 3, 2, 1, 0, 0]), np.ones(6), member)
+    judged = monitor.judge(np.array([1.0, 1, 0, 0, 9, 9]), np.random.default_rng(0), share=0.25)
+    # One of four members: either of the first two may be meant.
+    assert judged["loss"].precision == 0.5
+    assert judged["loss"].auc == 1.0
+    assert "lt_iqr" not in judged
+    risk = np.array([1.0, 0.5, 0, np.nan, 9, 9])
+    assert monitor.judge(risk, np.random.default_rng(0), share=0.4)["loss"].correlation.n == 3
+
+
+def test_the_monitor_keeps_its_own_copies():
+    monitor, loss, member = Monitor(), np.array([1.0, 2.0, 3.0]), np.array([True, True, False])
+    monitor.update(1.0, loss, np.ones(3), member)
+    loss[:] = 9
+    member[:] = False
+    np.testing.assert_array_equal(monitor.scores()["loss"], [1, 2, 3])
+    monitor.update(2.0, np.array([1.0, 2.0, 3.0]), np.ones(3), np.array([True, True, False]))
+
+
+def test_the_monitor_names_what_is_wrong():
+    monitor, member = Monitor(), np.array([True, False])
+    with pytest.raises(InputError, match="monitor: expected at least one event"):
+        monitor.scores()
+    with pytest.raises(InputError, match="loss, correct, member: expected one value per sample"):
+        monitor.update(0.0, np.zeros(3), np.zeros(3), member)
+    with pytest.raises(InputError, match="member: expected members and non-members"):
+        monitor.update(0.0, np.zeros(2), np.zeros(2), np.ones(2, bool))
+    with pytest.raises(InputError, match="loss: expected finite values, got 1 others at epoch 0"):
+        monitor.update(0.0, np.array([np.nan, 0]), np.zeros(2), member)
+    with pytest.raises(InputError, match="curvature: expected shape"):
+        monitor.update(0.0, np.zeros(2), np.zeros(2), member, curvature=np.zeros(3))
+    monitor.update(1.0, np.zeros(2), np.zeros(2), member)
+    with pytest.raises(InputError, match=r"epoch: expected more than 1.0, got 1.0"):
+        monitor.update(1.0, np.zeros(2), np.zeros(2), member)
+    with pytest.raises(InputError, match="member: expected the same members"):
+        monitor.update(2.0, np.zeros(2), np.zeros(2), ~member)
+    with pytest.raises(InputError, match="final_risk: expected shape"):
+        monitor.judge(np.zeros(3), np.random.default_rng(0))
+    with pytest.raises(InputError, match="final_risk: expected at least 3 samples"):
+        monitor.judge(np.zeros(2), np.random.default_rng(0))
+    with pytest.raises(InputError, match="share: expected between 0 and 1"):
+        monitor.judge(np.zeros(2), np.random.default_rng(0), share=0.0)
