@@ -10,16 +10,22 @@ from numpy.typing import NDArray
 
 from seepage.errors import InputError
 
-__all__ = ["Draws", "key_from"]
+__all__ = ["Draws", "Generator", "key_from"]
 
 
-def key_from(generator: np.random.Generator | None, estimator: str) -> int:
+Generator = np.random.Generator | torch.Generator
+
+
+def key_from(generator: Generator | None, estimator: str) -> int:
     """One draw from the caller's generator: the key of every sample's own stream."""
     if generator is None:
         raise InputError(
             f"generator: {estimator} draws random directions and got no generator; "
             "pass generator=np.random.default_rng(seed)"
         )
+    if isinstance(generator, torch.Generator):
+        drawn = torch.randint(2**63 - 1, (), generator=generator, device=generator.device)
+        return int(drawn)
     return int(generator.integers(0, 2**63))
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from seepage.curvature.draws import Draws, key_from
+from seepage.curvature.draws import Draws, Generator, key_from
 from seepage.curvature.estimators import BlackBox, Estimator, Rows, WhiteBox
 from seepage.curvature.exact import ExactGaussNewton
 from seepage.curvature.kinks import curved_module, on_kink
@@ -35,7 +35,7 @@ def curvature(
     *,
     batch: int | None = None,
     memory: int = 2**30,
-    generator: np.random.Generator | None = None,
+    generator: Generator | None = None,
 ) -> Curvature:
     """Curvature of the cross-entropy at every input, H = ∇²ₓ ℓ(model(x), y), per sample.
 
@@ -43,8 +43,8 @@ def curvature(
     any function (B, ...) -> probabilities (B, K), given what `inputs` is (an array or a tensor):
     a black box behind an API. inputs: floating point, (N, ...), as the model is given them.
     labels: integers (N,). batch: samples at a time; by default as many as fit into `memory`
-    bytes, at most 256. generator: for estimators that draw directions; one number is drawn from
-    it, and sample i has its own stream, so results depend neither on the batch nor on a short
+    bytes, at most 256. generator (NumPy's or torch's): for estimators that draw directions; one number
+    is drawn from it, and sample i has its own stream, so results depend neither on the batch nor on a short
     last one (but on the position of the sample).
 
     The loss of a sample is its own, never an average over the batch. Parameters, their

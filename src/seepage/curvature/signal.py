@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from seepage.curvature.draws import Generator
 from seepage.curvature.estimate import curvature
 from seepage.curvature.estimators import Estimator
 from seepage.curvature.exact import ExactGaussNewton
@@ -52,7 +53,7 @@ class CurvatureSignal:
         model: nn.Module,
         inputs: torch.Tensor,
         labels: torch.Tensor | ArrayLike,
-        generator: np.random.Generator,
+        generator: Generator,
     ) -> dict[str, NDArray[np.float32]]:
         """Every signal at every sample: (N, ...), (N,) -> name -> (N,) float32.
 
