@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from seepage.report.animation import write_animation
 from seepage.report.collect import ReportSource, collect
 from seepage.report.findings import Findings
 from seepage.report.html import render, write_report
@@ -14,5 +15,6 @@ __all__ = [
     "paths_table",
     "render",
     "samples_table",
+    "write_animation",
     "write_report",
 ]

@@ -33,7 +33,7 @@ from seepage.plane import (
     Trajectories,
     trajectories,
 )
-from seepage.report.exposure import benjamini_hochberg, cut_off, rank_test, smallest
+from seepage.report.exposure import benjamini_hochberg, cut_off, evidence, smallest
 from seepage.report.findings import (
     AtFpr,
     AttackFinding,
@@ -193,8 +193,8 @@ def collect(
         progress=lambda done, total: say("risk over training", done, total),
     )
     counted, null_high = _paths(paths)
-    evidence = _evidence(run, level, permutations, seed, say)
-    exposure = _exposure(run, counted, null_high, scores[lead.name], level, evidence)
+    tested = _tested(run, level, permutations, seed, say)
+    exposure = _exposure(run, counted, null_high, scores[lead.name], level, tested)
     accuracy_in, accuracy_out = _accuracy(run)
     member = run.member
     mean_in, mean_out = _sides(scores[lead.name], member)
@@ -340,10 +340,10 @@ def _rule_words(rule: Rule, attack: Attack) -> str:
     return f"score of at least {attack.threshold:g}, the attack's own threshold"
 
 
-def _evidence(
+def _tested(
     run: ReportSource, level: float, permutations: int, seed: int, say: Progress
 ) -> tuple[F64, F64, F64, NDArray[np.int64]]:
-    """The rank test at every checkpoint.
+    """The test of every sample at every checkpoint.
 
     (T, N) p-values, (T,) cut-offs, (T,) mean number that pass them under permuted membership,
     and (N,) where the final cut-off is passed for good.
@@ -357,9 +357,9 @@ def _evidence(
         say("evidence per sample", t, times)
         signal = sign * run.signal_at(name, t).astype(np.float64)
         signal = signal.mean(axis=2) if signal.ndim == 3 else signal
-        p[t] = rank_test(signal, run.member)
+        p[t] = evidence(signal, run.member)
         cuts[t] = cut_off(p[t], level)
-        false[t] = np.mean([(rank_test(signal, m) <= cuts[t]).sum() for m in nulls])
+        false[t] = np.mean([(evidence(signal, m) <= cuts[t]).sum() for m in nulls])
     stays = np.logical_and.accumulate((p <= cuts[-1])[::-1])[::-1]
     return p, cuts, false, np.where(p[-1] <= cuts[-1], stays.argmax(axis=0), -1)
 
@@ -386,9 +386,9 @@ def _exposure(
     null_high: F64,
     scores: F64,
     level: float,
-    evidence: tuple[F64, F64, F64, NDArray[np.int64]],
+    tested: tuple[F64, F64, F64, NDArray[np.int64]],
 ) -> Exposure:
-    p, cuts, false, since = evidence
+    p, cuts, false, since = tested
     gain = np.nan_to_num(paths.advantage(), nan=-1.0)
     exposed = p[-1] <= cuts[-1]
     # Counts tie on a lattice; within a tie the wider score gap is the more exposed.
@@ -406,7 +406,7 @@ def _exposure(
         null_count=false,
         high_count=(gain >= HIGH).sum(axis=1),
         null_high_count=null_high,
-        least=smallest(int(np.median(paths.n_in)), int(np.median(paths.n_out))),
+        least=smallest(run.member),
     )
 
 

@@ -1,7 +1,8 @@
 """Per-sample evidence: an exact test for every sample, with false discoveries controlled.
 
 The test reads the signal itself and not the attack's decisions: decisions about one sample share
-references, which makes them dependent, while signals of different runs are separate draws.
+references, which makes them dependent. And it compares within pairs of runs, because that is what
+the plan drew by lot: in every complementary pair a coin said which run was trained on the sample.
 """
 
 from __future__ import annotations
@@ -12,32 +13,49 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-__all__ = ["benjamini_hochberg", "cut_off", "rank_test", "smallest"]
+from seepage.plan import twins
+
+__all__ = ["benjamini_hochberg", "cut_off", "evidence", "smallest"]
 
 F64 = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
-# Beyond so many models the normal approximation is closer than anyone could tell.
+# Beyond so many pairs or models the normal approximation is closer than anyone could tell.
 EXACT_AT_MOST = 200
 
 
-def rank_test(signal: NDArray[np.floating], member: BoolArray) -> F64:
-    """One-sided Mann-Whitney test per sample: (R, N), (R, N) bool -> p (N,).
+def evidence(signal: NDArray[np.floating], member: BoolArray) -> F64:
+    """One-sided exact test per sample that membership raises the signal: (R, N), (R, N) -> p (N,).
 
-    p is the chance, were membership of no effect, that the runs trained on the sample rank at
-    least as far above the others as they do. Exact without ties up to 200 models, else by the
-    normal approximation. A sample that was never on one side gets p = 1. Assumes that a sample's
-    signals are exchangeable between runs; the two runs of a pair see complementary pools, which
-    makes them very slightly dependent.
+    With complementary pairs of runs: Wilcoxon's signed-rank test of the differences IN − OUT, one
+    per pair. It is exact whatever else differs between the two runs, as their roles were drawn by
+    lot; p is never below 2^−pairs, and runs whose twin failed are not used. Without any pair:
+    Mann-Whitney's rank test, which assumes that runs are exchangeable; a sample that was never on
+    one side then gets p = 1. Ties make both slightly conservative or approximate.
 
-    >>> signal = np.array([[3.0], [4.0], [1.0], [2.0]])
-    >>> rank_test(signal, np.array([[1], [1], [0], [0]], dtype=bool)).round(4).tolist()
-    [0.1667]
+    >>> signal = np.array([[3.0], [1.0], [4.0], [2.0]])
+    >>> evidence(signal, np.array([[1], [0], [1], [0]], dtype=bool)).tolist()
+    [0.25]
     """
-    models = len(signal)
     values = np.asarray(signal, dtype=np.float64)
+    twin = twins(member)
+    first = np.flatnonzero(twin > np.arange(len(twin)))
+    p = _paired(values, member, first, twin[first]) if first.size else _unpaired(values, member)
+    return np.clip(np.nan_to_num(p, nan=1.0), 0.0, 1.0)
+
+
+def _paired(values: F64, member: BoolArray, first: NDArray[np.int64], second: NDArray[np.int64]) -> F64:  # fmt: skip
+    gap = np.where(member[first], 1.0, -1.0) * (values[first] - values[second])
+    method = "exact" if len(first) <= EXACT_AT_MOST else "asymptotic"
+    found = stats.wilcoxon(gap, alternative="greater", axis=0, method=method, zero_method="pratt")
+    # All differences zero: nothing speaks for membership.
+    return np.where((gap == 0).all(axis=0), 1.0, np.asarray(found.pvalue, dtype=np.float64))
+
+
+def _unpaired(values: F64, member: BoolArray) -> F64:
+    models = len(values)
     n_in = member.sum(axis=0)
-    p = np.ones(signal.shape[1])
+    p = np.ones(values.shape[1])
     method = "exact" if models <= EXACT_AT_MOST else "asymptotic"
     # Members first, so that all samples that are IN equally often make two plain arrays.
     ordered = np.take_along_axis(values, np.argsort(~member, axis=0, kind="stable"), axis=0)
@@ -48,16 +66,21 @@ def rank_test(signal: NDArray[np.floating], member: BoolArray) -> F64:
             p[at] = stats.mannwhitneyu(
                 block[:n], block[n:], alternative="greater", axis=0, method=method
             ).pvalue
-    return np.clip(np.nan_to_num(p, nan=1.0), 0.0, 1.0)
+    return p
 
 
-def smallest(n_in: int, n_out: int) -> float:
-    """The smallest p that `rank_test` can give: perfect separation.
+def smallest(member: BoolArray) -> float:
+    """The smallest p that `evidence` can give under a plan: perfect separation.
 
-    >>> smallest(4, 4) == 1 / 70
-    True
+    >>> smallest(np.array([[1], [0], [1], [0]], dtype=bool))
+    0.25
     """
-    return 1 / comb(n_in + n_out, n_in) if n_in and n_out else 1.0
+    twin = twins(member)
+    pairs = int((twin > np.arange(len(twin))).sum())
+    if pairs:
+        return float(2.0**-pairs)
+    n_in = member.sum(axis=0)
+    return 1 / max(comb(len(member), int(n)) for n in np.unique(n_in))
 
 
 def benjamini_hochberg(p: F64) -> F64:

@@ -137,7 +137,7 @@ class Paths:
 class Exposure:
     """Which samples can be named as exposed, with the number of false names controlled.
 
-    p (N,): exact rank test at the last checkpoint, see `seepage.report.exposure.rank_test`; q (N,):
+    p (N,): exact test at the last checkpoint, see `seepage.report.exposure.evidence`; q (N,):
     after Benjamini-Hochberg; exposed (N,) = q <= level; order (N,): exposed ones first, by
     advantage; since (N,): position of the first checkpoint from which the last one's cut-off is
     passed for good, or −1. count (T,): how many samples pass at each checkpoint; null_count (T,):
@@ -226,9 +226,29 @@ class Findings:
         return next(a for a in self.attacks if a.name == self.main)
 
     @property
+    def strongest(self) -> AttackFinding:
+        """The attack whose AUC is surely the largest: by the lower end of its interval."""
+        return max(self.attacks, key=lambda a: a.auc.mean if np.isnan(a.auc.low) else a.auc.low)
+
+    @property
+    def judged(self) -> bool:
+        """Whether there are enough pairs of runs for any interval at all."""
+        return bool(np.isfinite(self.lead.auc.low))
+
+    @property
     def leaks(self) -> bool:
-        """Whether the main attack's AUC lies above both chance and the null band."""
-        return bool(self.lead.auc.low > 0.5 and self.lead.auc.mean > self.risk.null_high[-1])
+        """Whether leakage was measured.
+
+        Either the main attack's AUC interval lies above chance and its AUC above the null band, or
+        some other attack's AUC exceeds chance by twice its interval: the strongest of many attacks
+        is chosen after the fact and has to clear more.
+        """
+        main = self.lead.auc.low > 0.5 and self.lead.auc.mean > self.risk.null_high[-1]
+        other = any(
+            a.auc.mean - 0.5 > 2 * (a.auc.mean - a.auc.low) and a.auc.mean > a.null_auc
+            for a in self.attacks
+        )
+        return bool(main or other)
 
     @property
     def onset(self) -> int | None:
@@ -242,7 +262,7 @@ class Findings:
     @property
     def halfway(self) -> int | None:
         """First checkpoint at which the AUC's excess over its null is half the last one's."""
-        if not self.leaks:
+        if self.onset is None:
             return None
         excess = self.risk.auc - self.risk.null
         return int(np.flatnonzero(excess >= excess[-1] / 2)[0])

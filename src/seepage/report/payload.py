@@ -78,15 +78,6 @@ def _intervals(findings: Findings) -> dict[str, list[list[float]]]:
     return table  # fmt: skip
 
 
-def _pictures(data: Dataset, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], bool] | None:
-    """Pixels (n, H, W) or (n, H, W, 3) of as many of `rows` as fit, and whether all did."""
-    if data.kind != "image":
-        return None
-    one = pixels(data, int(rows[0]))
-    fit = max(1, min(len(rows), PICTURES_AT_MOST // one.size))
-    return np.stack([pixels(data, int(i)) for i in rows[:fit]]), fit == len(rows)
-
-
 def blocks(findings: Findings, data: Dataset | None) -> list[Block]:
     """All arrays that the page's script reads."""
     f, p, e = findings, findings.paths, findings.exposure
@@ -125,14 +116,12 @@ def blocks(findings: Findings, data: Dataset | None) -> list[Block]:
         _array("separation", _share(np.stack([a.separation for a in f.attacks]))),
     ]
     if data is not None and data.kind == "image":
-        made = _pictures(data, e.order)
-        if made is not None:
-            out.append(_array("pictures", made[0]))
-            meta["allPictures"] = made[1]
+        one = pixels(data, e.order[:1]).size
+        fit = max(1, min(f.samples, PICTURES_AT_MOST // one))
+        out.append(_array("pictures", pixels(data, e.order[:fit])))
     elif data is not None:
         rows = data.inputs.numpy()
         fit = max(1, min(f.samples, PICTURES_AT_MOST // (4 * max(rows.shape[1], 1))))
         out.append(_array("rows", _short(rows[e.order[:fit]])))
-        meta["allPictures"] = fit == f.samples
     out.append(_json("meta", meta))
     return out

@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from seepage.data import Dataset
 from seepage.report import figures, words
 from seepage.report.findings import Findings
-from seepage.report.pictures import exhibit
+from seepage.report.pictures import Exhibit, exhibits
 
 __all__ = ["SECTIONS", "Section"]
 
 SHOWN = 24
 CLASSES_SHOWN = 30
+# Provenance that is shown at once; the rest of the manifest folds away.
+FIRST = ("data.name", "data.digest", "plan.kind", "plan.seed", "plan.digest", "created",
+         "hardware", "versions.seepage", "versions.torch", "wall", "key.model.name")  # fmt: skip
 
 Values = Mapping[str, Any]
 
@@ -139,15 +142,16 @@ def _exposed(f: Findings, data: Dataset | None) -> Values:
     e, p = f.exposure, f.paths
     fpr, tpr = p.rates()
     cards = []
-    for i in e.order[:SHOWN].tolist():
-        shown = exhibit(data, i) if data is not None else None
+    first = e.order[:SHOWN]
+    held = exhibits(data, first) if data is not None else [Exhibit(None)] * len(first)
+    for i, shown in zip(first.tolist(), held, strict=True):
         cards.append(
             {
                 "row": i,
                 "id": str(f.ids[i]),
                 "klass": f.classes[int(f.labels[i])],
-                "picture": shown.picture if shown else None,
-                "cells": shown.cells if shown else (),
+                "picture": shown.picture,
+                "cells": shown.cells,
                 "spark": _spark(tpr[:, i], fpr[:, i]),
                 "tp": int(p.tp[-1, i]),
                 "fp": int(p.fp[-1, i]),
@@ -181,13 +185,14 @@ def _evidence(f: Findings, data: Dataset | None) -> Values:
         "sample rest on a few runs and are not. Read a name on the list as a reason to look, not as "
         "a verdict."
     )
+    kept = {k: v for k, v in f.provenance.items() if k not in ("descriptions", "checkpoints")}
+    rows = words.provenance(kept)
     return {
         "words": text,
         "n_in": int(np.median(f.paths.n_in)),
         "n_out": int(np.median(f.paths.n_out)),
-        "provenance": words.provenance(
-            {k: v for k, v in f.provenance.items() if k not in ("descriptions", "checkpoints")}
-        ),
+        "provenance": [r for r in rows if r[0].startswith(FIRST)],
+        "rest": [r for r in rows if not r[0].startswith(FIRST)],
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from seepage.metrics import Estimate
 from seepage.report.figures import epoch, number
-from seepage.report.findings import AttackFinding, Findings
+from seepage.report.findings import Findings
 
 __all__ = ["Answer", "Lead", "interval", "interval_percent", "lead", "percent", "provenance", "thousands"]  # fmt: skip
 
@@ -67,20 +67,16 @@ def interval_percent(e: Estimate) -> str:
     return f"{percent(e.low)} – {percent(e.high)}" if np.isfinite(e.low) else ""
 
 
-def _strongest(f: Findings) -> AttackFinding:
-    return max(f.attacks, key=lambda a: a.auc.mean)
-
-
 def _how_much(f: Findings) -> Answer:
-    usable = [p for p in f.lead.pooled if p.resolved and p.fpr <= 0.001] or [f.lead.pooled[0]]
-    at = usable[0]
+    k = 1 if f.lead.pooled[1].resolved else 0
+    best = max(f.attacks, key=lambda a: np.nan_to_num(a.pooled[k].tpr.low))
+    at = best.pooled[k]
     times = at.tpr.mean / at.realised if at.realised > 0 else float("nan")
-    words = f"of members are found while {percent(at.realised)} of non-members are falsely accused"
+    words = f"of members are found by {best.title} while {percent(at.realised)} of non-members are falsely accused"  # fmt: skip
     if np.isfinite(times):
-        words += f": {times:.1f} times what guessing finds." if times < 9.95 else f": {times:.0f} times what guessing finds."  # fmt: skip
-    else:
-        words += "."
-    return Answer("How much?", percent(at.tpr.mean), words, "risky" if f.leaks else "calm")
+        words += f": {times:.1f} times" if times < 9.95 else f": {times:.0f} times"
+        words += " what guessing finds"
+    return Answer("How much?", percent(at.tpr.mean), words + ".", "risky" if f.leaks else "calm")
 
 
 def _when(f: Findings) -> Answer:
@@ -134,28 +130,28 @@ def _how_sure(f: Findings) -> Answer:
 
 def lead(f: Findings) -> Lead:
     """The first screen of a report, from its findings."""
-    auc = f.lead.auc
-    if f.leaks:
+    best, main = f.strongest, f.lead
+    if not f.judged:
+        headline = "Too few models to say whether this training leaks."
+    elif f.leaks:
         headline = (
             "This training leaks. Shown a member and a non-member, an attacker picks the member "
-            f"{100 * auc.mean:.0f} times in 100."
+            f"{100 * best.auc.mean:.0f} times in 100."
         )
     else:
         headline = "No leakage was measured above the noise floor."
-    standfirst = (
-        f"{f.lead.title} reaches an AUC of {number(auc.mean)} at the end of training"
-        + (f" (95 % interval {interval(auc)})" if interval(auc) else "")
-        + f"; a coin reaches 0.5, the same attack on permuted membership {number(f.risk.null[-1])}."
-    )
-    strongest = _strongest(f)
-    if strongest.name != f.main and strongest.auc.mean > auc.mean + 0.001:
-        standfirst += f" The strongest of {len(f.attacks)} attacks, {strongest.title}, reaches {number(strongest.auc.mean)}."  # fmt: skip
+    standfirst = f"{best.title} reaches an AUC of {number(best.auc.mean)} at the end of training"
+    if interval(best.auc):
+        standfirst += f" (95 % interval {interval(best.auc)})"
+    standfirst += f"; a coin reaches 0.5, the same attack on permuted membership {number(best.null_auc)}."  # fmt: skip
+    if best.name != main.name:
+        standfirst += f" {main.title}, which this report follows over training and sample by sample, reaches {number(main.auc.mean)}."  # fmt: skip
     if f.utility is not None:
         standfirst += (
             f" The models are right on {percent(f.utility.member[-1])} of members and "
             f"{percent(f.utility.other[-1])} of non-members."
         )
-    if not f.leaks:
+    if f.judged and not f.leaks:
         standfirst += (
             " That is no proof of privacy: a stronger attack or more models may find some."
         )
