@@ -211,7 +211,8 @@ def _curves(
             "chance": now / paths.samples,
             "chance_ever": ever / paths.samples,
         }
-    errors = {k: standard_error(v[1:], groups, jackknife=False) for k, v in curves.items()}
+    scale = bootstrap.scale(groups)
+    errors = {k: standard_error(v[1:], scale) for k, v in curves.items()}
     return {k: v[0] for k, v in curves.items()}, errors, max(groups - 1, 1)
 
 

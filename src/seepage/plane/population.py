@@ -1,8 +1,8 @@
 """All population metrics in one pass, each with its interval over models and its null band.
 
-A bootstrap over models resamples pairs of runs and recounts every sample's decisions. Weights
-times packed decisions is a matrix product, a few thousand samples at a time; no replicate's
-trajectories are ever stored.
+A replicate keeps half of the pairs of runs and recounts every sample's decisions. Weights times
+packed decisions is a matrix product, a few thousand samples at a time; no replicate's trajectories
+are ever stored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from seepage.errors import InputError
 from seepage.plane import dynamics
 from seepage.plane.kernels import accumulate, accumulate_pairs, pair_counts, unit_counts
 from seepage.plane.regions import Grid, Regions
-from seepage.plane.resampling import Bootstrap, Estimate, cores, estimate, standard_error
+from seepage.plane.resampling import Bootstrap, Estimate, cores, estimate, half, standard_error
 from seepage.plane.rules import units
 
 if TYPE_CHECKING:
@@ -91,10 +91,10 @@ class _Sums:
     squares are 0, and moves lead from each region to itself.
     """
 
-    centre: FloatArray  # (T, B, 2)
+    centre: NDArray[np.float64]  # (T, B, 2)
     cells: NDArray[np.int64]  # (T, B, C)
-    steps: FloatArray  # (T, B)
-    squares: FloatArray  # (T, B)
+    steps: NDArray[np.float64]  # (T, B)
+    squares: NDArray[np.float64]  # (T, B)
     moves: NDArray[np.int64]  # (T, B, S, S)
 
     @classmethod
@@ -164,11 +164,19 @@ def _metrics(sums: _Sums, samples: int, spans: FloatArray, unbiased: bool) -> di
     }
 
 
+def _table(pairs: int, regions: Regions, grid: Grid) -> NDArray[np.uint32]:
+    """Region · 2¹⁶ + cell of every point of the lattice (hits_out, hits_in) / pairs."""
+    rates = np.arange(pairs + 1) / pairs
+    x, y = np.meshgrid(rates, rates, indexing="ij")
+    region, cell = (r.assign(x, y, pairs, pairs) for r in (regions, grid))
+    return np.asarray(region * 2**16 + cell, dtype=np.uint32)
+
+
 class _Pairs:
     """Counts of every replicate from packed decisions, where all runs come in complete pairs.
 
-    Every sample then counts over as many targets on either side as there are pairs, in every
-    replicate: regions and cells are looked up on the lattice of counts.
+    Every sample then counts over as many targets on either side as a replicate has pairs: regions and
+    cells are looked up on the lattice of counts.
     """
 
     def __init__(
@@ -184,10 +192,11 @@ class _Pairs:
         self.bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(
             np.float32
         )
-        rates = np.arange(self.pairs + 1) / self.pairs
-        x, y = np.meshgrid(rates, rates, indexing="ij")
-        region, cell = (r.assign(x, y, self.pairs, self.pairs) for r in (regions, grid))
-        self.table = (region * 2**16 + cell).astype(np.uint32)
+        # Row 0 keeps all pairs, the replicates half of them.
+        whole, rest = slice(0, 1), slice(1, len(weights))
+        self.parts = [(whole, self.pairs, _table(self.pairs, regions, grid))]
+        if len(weights) > 1:
+            self.parts.append((rest, half(self.pairs), _table(half(self.pairs), regions, grid)))
 
     def sums(self, block: slice) -> _Sums:
         """The work on one block of samples."""
@@ -205,24 +214,25 @@ class _Pairs:
             pair_counts(first, second, first_last, second_last, truth, self.bits, *each)
             hits_in, hits_out, turns = (self.weights @ a for a in each)
             region = np.empty(shape, dtype=np.uint16)
-            accumulate_pairs(
-                hits_in,
-                hits_out,
-                hits_in_last,
-                hits_out_last,
-                turns,
-                block.stop - block.start,
-                self.pairs,
-                self.table,
-                region,
-                region_last,
-                t > 0,
-                sums.centre[t],
-                sums.cells[t],
-                sums.steps[t],
-                sums.squares[t],
-                sums.moves[t],
-            )
+            for rows, pairs, table in self.parts:
+                accumulate_pairs(
+                    hits_in[rows],
+                    hits_out[rows],
+                    hits_in_last[rows],
+                    hits_out_last[rows],
+                    turns[rows],
+                    block.stop - block.start,
+                    pairs,
+                    table,
+                    region[rows],
+                    region_last[rows],
+                    t > 0,
+                    sums.centre[t, rows],
+                    sums.cells[t, rows],
+                    sums.steps[t, rows],
+                    sums.squares[t, rows],
+                    sums.moves[t, rows],
+                )
             first_last, second_last, region_last = first, second, region
             hits_in_last, hits_out_last = hits_in, hits_out
         return sums
@@ -342,6 +352,7 @@ def _replicated(
     if counted:
         weights = bootstrap.weights(int(units(paths.member).max()) + 1)
         groups = weights.shape[1]
+        scale = bootstrap.scale(groups)
         if 2 * groups == paths.models:
             work = _Pairs(paths, weights, regions, grid).sums
         else:
@@ -349,6 +360,8 @@ def _replicated(
     else:
         given = _Given(paths)
         groups = given.replicates - 1
+        # The delete-a-group jackknife: replicates differ by little, their spread is blown up.
+        scale = (groups - 1) / np.sqrt(max(groups, 1))
         work = partial(_sums, given, len(paths.fpr), regions, grid)
     blocks = [
         slice(first, min(first + _BLOCK, paths.samples))
@@ -366,10 +379,7 @@ def _replicated(
     assert total is not None
     unbiased = paths.turns_in is not None and bool(min(paths.n_in.min(), paths.n_out.min()) >= 2)
     metrics = _metrics(total, paths.samples, np.diff(paths.checkpoints), unbiased)
-    errors = {
-        name: standard_error(values[1:], groups, jackknife=not counted)
-        for name, values in metrics.items()
-    }
+    errors = {name: standard_error(values[1:], scale) for name, values in metrics.items()}
     return {k: v[0] for k, v in metrics.items()}, errors, max(groups - 1, 1)
 
 
