@@ -107,6 +107,13 @@ def test_complement_and_random_control():
     assert all(len(d) == 2 for d in drawn)
     assert ("stem", "head") not in drawn
     assert len(drawn) == 14  # all other pairs of six regions
+    model = normed()
+    others = complement(model, ("body.0.*",))
+    assert region_parameters(model, others) == {
+        n for n, _ in model.named_parameters() if not n.startswith("body.0")
+    }
+    drawn = random_regions(model, ("body.0.*",), torch.Generator())
+    assert region_parameters(model, drawn) == region_parameters(model, others)
     with pytest.raises(InputError, match="no other set of equal size"):
         random_regions(normed(), ("body", "tail"), torch.Generator())
 
@@ -194,6 +201,18 @@ def test_dp_sgd_on_a_region_clips_by_that_region_alone(kit):
     assert model.layers[0][0].weight.grad is None
     defense.finish(context)
     assert context.facts["epsilon_holds"] is False
+
+
+def test_dp_sgd_trains_a_head_behind_frozen_batchnorm(kit):
+    pytest.importorskip("opacus", reason="the opacus extra is not installed")
+    model = normed()
+    before = snapshot(model)
+    context = kit.context(model=model, epochs=2)
+    loop = kit.loop(context)
+    loop(OnlyRegions(DPSGD(0.5, 1.0, poisson=False), ("tail.3.*",)), model=model)
+    assert differing(snapshot(model), before) == {"tail.3.weight", "tail.3.bias"}
+    assert all(p.requires_grad for p in model.parameters())
+    assert not any(m._forward_hooks or m._backward_hooks for m in model.modules())
 
 
 # Gradient routing

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -140,7 +141,8 @@ class DPSGD(Defense):
         except ImportError:
             raise InputError(_EXTRA) from None
         names = [name for name, p in context.parameters() if p.requires_grad]
-        tracker = GradSampleModule(context.model, loss_reduction="mean", strict=False)
+        with _only_tracked(context.model, names):
+            tracker = GradSampleModule(context.model, loss_reduction="mean", strict=False)
         tracker.disable_hooks()
         return {"tracker": tracker, "weights": self.weights(context, names), "steps": 0}
 
@@ -192,6 +194,27 @@ class DPSGD(Defense):
             "epsilon_holds": context.poisson and context.trainable is None and self.noise > 0,
         }
         context.facts.update(facts)
+
+
+@contextmanager
+def _only_tracked(model: nn.Module, names: list[str]) -> Iterator[None]:
+    """Hides from Opacus the modules none of whose parameters are in `names`.
+
+    It would spend time on them, and fail on frozen normalisation in evaluation mode.
+    """
+    modules = {n.rpartition(".")[0] for n in names}
+    hidden = [
+        p
+        for n, p in model.named_parameters()
+        if p.requires_grad and n.rpartition(".")[0] not in modules
+    ]
+    for p in hidden:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in hidden:
+            p.requires_grad_(True)
 
 
 def _take(p: nn.Parameter) -> torch.Tensor | None:

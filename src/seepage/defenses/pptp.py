@@ -8,6 +8,7 @@ from what a region is to the three ways of training, is our reading and is calle
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -150,7 +151,8 @@ class PPTP(Defense):
         assert context.reference is not None
         found = by_rewinding(model, initial, context.members, context.reference, tau=self.tau)
         context.facts["pptp_table"] = found.rows()
-        context.facts["pptp_separation"] = found.separation
+        apart = found.separation
+        context.facts["pptp_separation"] = None if math.isnan(apart) else apart
         return risky_regions(found, budget=self.budget)
 
 

@@ -84,15 +84,17 @@ def region_parameters(model: nn.Module, regions: Sequence[str]) -> frozenset[str
 
 
 def complement(model: nn.Module, regions: Sequence[str]) -> tuple[str, ...]:
-    """The other regions, in order."""
-    return tuple(key for key in partition(model, tuple(regions)) if key not in regions)
+    """The other regions, in order, each a block's name or a parameter's."""
+    known = partition(model, tuple(regions))
+    return _named(model, known, [key for key in known if key not in regions])
 
 
 def random_regions(
     model: nn.Module, regions: Sequence[str], generator: torch.Generator
 ) -> tuple[str, ...]:
     """As many regions drawn at random, another set than `regions` (the control of equal size)."""
-    known = list(partition(model, tuple(regions)))
+    known = partition(model, tuple(regions))
+    names = list(known)
     size = len(set(regions))
     if math.comb(len(known), size) < 2:
         raise InputError(
@@ -100,9 +102,20 @@ def random_regions(
         )
     while True:
         order = torch.randperm(len(known), generator=generator)[:size].tolist()
-        drawn = tuple(known[i] for i in sorted(order))
+        drawn = [names[i] for i in sorted(order)]
         if set(drawn) != set(regions):
-            return drawn
+            return _named(model, known, drawn)
+
+
+def _named(
+    model: nn.Module, known: Mapping[str, tuple[str, ...]], keys: Sequence[str]
+) -> tuple[str, ...]:
+    """Keys that `partition` understands again: what no pattern named is spelt out."""
+    blocks = blocks_of(model)
+    out: list[str] = []
+    for key in keys:
+        out += known[key] if key == REST and key not in blocks else [key]
+    return tuple(out)
 
 
 def _owned(model: nn.Module, names: Iterable[str]) -> list[str]:
