@@ -1,6 +1,7 @@
 """DP-SGD: clipping by brute force, the limit of no privacy, the accountant, and refusals."""
 
 import math
+import sys
 
 import pytest
 import torch
@@ -171,6 +172,21 @@ def test_batchnorm_is_refused_and_the_fix_works(kit):
     fixed = without_batchnorm(build("wrn-10-1", (3, 8, 8), 3))
     DPSGD().check(kit.context(model=fixed, poisson=True))
     assert fixed(torch.zeros(2, 3, 8, 8)).shape == (2, 3)
+
+
+def test_without_opacus_the_extra_is_named(kit, monkeypatch):
+    for module in ("opacus", "opacus.accountants", "opacus.grad_sample", "opacus.validators"):
+        monkeypatch.setitem(sys.modules, module, None)
+    context = kit.context()
+    for call in (
+        lambda: DPSGD().start(context),
+        lambda: epsilon(1.0, 0.1, 10, 1e-5),
+        lambda: without_batchnorm(context.model),
+    ):
+        with pytest.raises(InputError, match=r"pip install 'seepage\[opacus\]'"):
+            call()
+    # Neither clipping nor noise: nothing is needed.
+    assert DPSGD(0.0, math.inf, poisson=False).start(context) is None
 
 
 @pytest.mark.parametrize(

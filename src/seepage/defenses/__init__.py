@@ -17,6 +17,7 @@ from seepage.defenses.crl import CRL
 from seepage.defenses.distillation import DMP, SELENA
 from seepage.defenses.dp import DPSGD, LayerDPSGD, epsilon, without_batchnorm
 from seepage.defenses.hamp import HAMP
+from seepage.defenses.label_dp import LabelDP
 from seepage.defenses.localise import (
     Localisation,
     agreement,
@@ -52,6 +53,7 @@ __all__ = [
     "Fit",
     "GradientRouted",
     "InTurns",
+    "LabelDP",
     "LabelSmoothing",
     "LayerDPSGD",
     "Localisation",

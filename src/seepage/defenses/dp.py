@@ -14,7 +14,7 @@ from torch import nn
 
 from seepage.defenses.base import Context, Defense, check_number
 from seepage.defenses.regions import partition
-from seepage.errors import InputError, nearest
+from seepage.errors import InputError
 
 __all__ = ["DPSGD", "LayerDPSGD", "clipped_sum", "epsilon", "without_batchnorm"]
 
@@ -276,8 +276,5 @@ class LayerDPSGD(DPSGD):
     def weights(self, context: Context, names: list[str]) -> list[float]:
         regions = partition(context.model, tuple(self.risk))
         error = {name: 1 - self.risk.get(key, 0.5) for key, ns in regions.items() for name in ns}
-        unknown = [key for key in self.risk if key not in regions]
-        if unknown:
-            raise InputError(f"risk[{unknown[0]}]: no such region; {nearest(unknown[0], regions)}")
         most = max(error.values())
         return [error[name] / most for name in names]

@@ -15,6 +15,7 @@ from seepage.defenses.crl import CRL
 from seepage.defenses.distillation import DMP, SELENA
 from seepage.defenses.dp import DPSGD, LayerDPSGD
 from seepage.defenses.hamp import HAMP
+from seepage.defenses.label_dp import LabelDP
 from seepage.defenses.memguard import MemGuard
 from seepage.defenses.mmd import MixupMMD
 from seepage.defenses.pptp import PPTP, VARIANTS, Variant
@@ -45,6 +46,7 @@ DEFENSES: dict[str, type[Defense]] = {
         CWRF,
         DPSGD,
         LayerDPSGD,
+        LabelDP,
         PPTP,
         Chain,
     )
