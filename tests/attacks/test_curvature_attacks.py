@@ -114,20 +114,26 @@ def test_published_nll_is_linear_in_log_curvature(seed) -> None:
     np.testing.assert_allclose(at[2] - at[1], at[1] - at[0], rtol=1e-6)
 
 
-def joint_law(name, x, ref, pooled):
+def joint_law(name, x, ref, pooled, centre):
     n, mean, d = len(ref), ref.mean(0), ref - ref.mean(0)
     scatter = d.T @ d
     if name == "per-sample":
         return multivariate_normal(mean, scatter / n).logpdf(x)
     if name == "pooled":
         return multivariate_normal(mean, pooled).logpdf(x)
-    dof = 6 + n + 1
-    return multivariate_t(mean, (6 * pooled + scatter) * (n + 1) / (n * dof), dof).logpdf(x)
+    dof, away = 6 + n + 2, mean - centre
+    scale = (6 * pooled + scatter + 2 * n / (n + 2) * np.outer(away, away)) * (n + 3)
+    middle = (2 * centre + n * mean) / (n + 2)
+    return multivariate_t(middle, scale / ((n + 2) * dof), dof).logpdf(x)
 
 
 @pytest.mark.parametrize(
     ("name", "covariance"),
-    [("per-sample", PerSample()), ("pooled", Pooled()), ("wishart", Wishart(strength=6.0))],
+    [
+        ("per-sample", PerSample()),
+        ("pooled", Pooled()),
+        ("wishart", Wishart(strength=6.0, kappa=2.0)),
+    ],
 )
 def test_joint_ratio_is_brute_force_leave_one_out(name, covariance) -> None:
     signals, member = fleet(models=14, samples=12)
@@ -141,8 +147,9 @@ def test_joint_ratio_is_brute_force_leave_one_out(name, covariance) -> None:
                 groups = [x[use[r] & mask[:, i], i, a] for i in range(12)]
                 scatter = sum((g - g.mean(0)).T @ (g - g.mean(0)) for g in groups)
                 pooled = scatter / sum(len(g) - 1 for g in groups)
+                centre = np.mean([g.mean(0) for g in groups], axis=0)
                 for i, g in enumerate(groups):
-                    want[i] += sign * joint_law(name, x[r, i, a], g, pooled)
+                    want[i] += sign * joint_law(name, x[r, i, a], g, pooled, centre)
         np.testing.assert_allclose(got[r], want, rtol=1e-7, atol=1e-7)
 
 
@@ -176,6 +183,17 @@ def test_strength_is_learned_from_the_spread_of_variances(cv) -> None:
     assert attack.shared is not None
     for kind in attack.shared:
         assert kind.strength[0, 0] == pytest.approx(2 + 2 / cv**2, rel=0.25)
+
+
+def test_kappa_is_learned_from_the_spread_of_means() -> None:
+    rng = np.random.default_rng(4)
+    member = half_split(20_000, models=24, seed=0).member
+    where = rng.normal(size=(20_000, 1, 2)) * np.array([2.0, 0.5])
+    x = where + rng.normal(size=(*member.shape, 1, 2))
+    attack = CurvatureAndConfidence().common(x, member, reference_rows(member)[:1])
+    assert attack.shared is not None
+    for kind in attack.shared:  # 1/4 and 4
+        assert kind.kappa[0, 0] == pytest.approx(1.0, rel=0.05)
 
 
 def test_joint_of_independent_signals_is_near_the_sum_of_ratios() -> None:
@@ -249,6 +267,8 @@ def test_natural_thresholds() -> None:
 def test_bad_strength_is_refused() -> None:
     with pytest.raises(InputError, match="strength: expected a positive number, got 0"):
         Wishart(strength=0)
+    with pytest.raises(InputError, match="kappa: expected a number of at least 0, got -1"):
+        Wishart(kappa=-1)
 
 
 def test_attack_r_orders_as_its_p_values() -> None:

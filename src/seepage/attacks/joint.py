@@ -25,22 +25,27 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Wishart:
-    """Covariances shrunk to the common one; the predictive law is a two-dimensional Student-t.
+    """Normal-inverse-Wishart prior: the predictive law is a two-dimensional Student-t.
 
-    Flat prior on the mean, Σ ~ inverse Wishart with `strength` + 3 degrees of freedom whose mean
-    is the covariance pooled over samples, IN and OUT apart. With n references and scatter S the
-    next value is t with strength + n + 1 degrees of freedom and scale (strength · Σ̄ + S)(n + 1) /
-    (n · (strength + n + 1)).
+    What `StudentT` is to one signal: μ ~ N(m₀, Σ/κ), Σ ~ inverse Wishart with s + 3 degrees of
+    freedom whose mean is the covariance Σ̄ pooled over samples, IN and OUT apart. After n
+    references with mean x̄ and scatter S the next value is t with s + n + 2 degrees of freedom,
+    centre (κm₀ + n x̄)/(κ + n) and scale (sΣ̄ + S + κn/(κ + n) (x̄ − m₀)(x̄ − m₀)ᵀ)(κ + n + 1) /
+    ((κ + n)(s + n + 2)).
 
-    strength: None takes it from the spread of the samples' variances, as `StudentT` does: 2 +
-    2/cv², cv the coefficient of variation of the true variances by moments, over both signals.
+    Empirical Bayes by moments over samples: m₀ the mean of means; kappa None: κ = variance within
+    over variance of the true means, the geometric mean of both signals; strength None: s = 2 +
+    2/cv², cv the coefficient of variation of the true variances, over both signals.
     """
 
     strength: float | None = None
+    kappa: float | None = None
 
     def __post_init__(self) -> None:
         if self.strength is not None and not 0 < self.strength < np.inf:
             raise InputError(f"strength: expected a positive number, got {self.strength}")
+        if self.kappa is not None and not 0 <= self.kappa < np.inf:
+            raise InputError(f"kappa: expected a number of at least 0, got {self.kappa}")
 
 
 Covariance = Wishart | PerSample | Pooled
@@ -55,6 +60,9 @@ class _Shared:
     groups: F  # (T, 1, 1), samples with two references or more
     variance: F  # (T, A, 2)
     variance2: F  # (T, A, 2), of the square, freed of its own sampling noise
+    mean: F  # (T, A, 2)
+    mean2: F  # (T, A, 2), of the square
+    inverse: F  # (T, 1, 1), of 1/n
 
     @classmethod
     def of(cls, group: Moments) -> _Shared:
@@ -68,6 +76,9 @@ class _Shared:
             several.sum(axis=1).astype(np.float64),
             np.where(several, own, 0.0).sum(axis=1),
             np.where(several, square, 0.0).sum(axis=1),
+            np.where(several, group.mean, 0.0).sum(axis=1),
+            np.where(several, group.mean**2, 0.0).sum(axis=1),
+            np.where(several, 1 / np.maximum(group.n, 1), 0.0).sum(axis=1),
         )
 
     @classmethod
@@ -79,6 +90,19 @@ class _Shared:
     def covariance(self) -> F:
         """Pooled covariance, (T, 1, A, 2, 2)."""
         return np.asarray(self.scatter / np.maximum(self.freedom, 1))
+
+    @property
+    def centre(self) -> F:
+        """Mean of the samples' means, (T, 1, A, 2)."""
+        return np.asarray((self.mean / self.groups)[:, None])
+
+    @property
+    def kappa(self) -> F:
+        """How many references the common centre is worth, (T, A)."""
+        within = np.maximum(self.variance / self.groups, TINY)
+        between = self.mean2 / self.groups - (self.mean / self.groups) ** 2
+        between = between - within * self.inverse / self.groups
+        return np.asarray(np.exp(np.log(within / np.maximum(between, 1e-6 * within)).mean(axis=-1)))
 
     @property
     def strength(self) -> F:
@@ -96,7 +120,7 @@ class CurvatureAndConfidence(MomentAttack):
         score(x) = Σ_views log p(φ, s | IN) − log p(φ, s | OUT), in nats, s = log curvature
 
     with two-dimensional laws fitted per sample to the references: covariance Wishart() (default,
-    a Student-t shrunk to the common covariance as far as the data say), PerSample() (normal, 5 parameters a side: many
+    a Student-t shrunk to what samples have in common, as far as the data say), PerSample() (normal, 5 parameters a side: many
     references) or Pooled() (normal, one covariance for all samples). The target and its twin are
     left out of means and of the common covariance. Natural rule score ≥ 0. Needs 2 IN and 2 OUT
     references, PerSample() more than 2.
@@ -148,20 +172,26 @@ class CurvatureAndConfidence(MomentAttack):
     def _log(self, x: F, group: Moments, shared: _Shared | None) -> F:
         """Log density of (T, N, A, 2) under the law of the group: (T, N, A)."""
         n = group.n[..., None]
+        centre, dof = group.mean, None
         if isinstance(self.covariance, PerSample):
-            dof = None
             scale = group.scatter / np.maximum(n - self.covariance.ddof, 1)
         elif shared is None:
             raise AssertionError("fitted by `common` before")
         elif isinstance(self.covariance, Pooled):
-            dof = None
             scale = np.broadcast_to(shared.covariance, group.scatter.shape)
         else:
-            fixed = self.covariance.strength
-            strength = shared.strength if fixed is None else np.full_like(shared.strength, fixed)
-            dof = strength[:, None] + n[..., 0, 0] + 1
-            scale = (strength[:, None, :, None, None] * shared.covariance + group.scatter) * (n + 1)
-            scale = scale / (np.maximum(n, 1) * dof[..., None, None])
+            rule = self.covariance
+            s, k = (
+                (found if fixed is None else np.full_like(found, fixed))[:, None, :, None, None]
+                for found, fixed in ((shared.strength, rule.strength), (shared.kappa, rule.kappa))
+            )
+            away = group.mean - shared.centre
+            total = np.maximum(k + n, 1e-300)
+            spread = away[..., :, None] * away[..., None, :] * (k * n / total)
+            dof = (s + n + 2)[..., 0, 0]
+            scale = (s * shared.covariance + group.scatter + spread) * (total + 1)
+            scale = scale / (total * dof[..., None, None])
+            centre = shared.centre + away * (n / total)[..., 0]
         least = (RESOLUTION * group.mean) ** 2 + 1e-60
         a, b, c = (
             scale[..., 0, 0] + least[..., 0],
@@ -171,10 +201,10 @@ class CurvatureAndConfidence(MomentAttack):
         # By conditioning, φ first and then s given φ: exact also when the two nearly coincide.
         slope = b / a
         rest = np.maximum(c - slope * b, 1e-12 * c)
-        d = x - group.mean
+        d = x - centre
         squared = d[..., 0] ** 2 / a + (d[..., 1] - slope * d[..., 0]) ** 2 / rest
-        spread = 0.5 * (np.log(a) + np.log(rest))
+        volume = 0.5 * (np.log(a) + np.log(rest))
         if dof is None:
-            return np.asarray(-np.log(2 * np.pi) - spread - squared / 2)
+            return np.asarray(-np.log(2 * np.pi) - volume - squared / 2)
         constant = special.gammaln(dof / 2 + 1) - special.gammaln(dof / 2) - np.log(dof * np.pi)
-        return np.asarray(constant - spread - (dof / 2 + 1) * np.log1p(squared / dof))
+        return np.asarray(constant - volume - (dof / 2 + 1) * np.log1p(squared / dof))
