@@ -74,18 +74,22 @@ def compare(found: dict[str, seepage.Run]) -> dict[str, Any]:
             "accuracy_others": float(accuracy[1]),
             "seconds": sum(s["seconds"] for s in sessions(run)),
         }
-    member = found["fp32"].member
     for name in ("bf16", "fp32, other seeds"):
-        auc = over_targets(points[name].auc - points["fp32"].auc, member)
-        tpr = over_targets(points[name].tpr[:, 0] - points["fp32"].tpr[:, 0], member)
         out[f"{name} minus fp32"] = {
-            "auc": [auc.mean, auc.low, auc.high],
-            "tpr_at_1pct": [tpr.mean, tpr.low, tpr.high],
+            "auc": paired(points[name].auc - points["fp32"].auc),
+            "tpr_at_1pct": paired(points[name].tpr[:, 0] - points["fp32"].tpr[:, 0]),
             "spearman_of_sample_evidence": float(
                 scipy.stats.spearmanr(evidence[name], evidence["fp32"]).statistic
             ),
         }
     return out
+
+
+def paired(gap: np.ndarray) -> list[float]:
+    """Mean of a difference by target with its 95 % t-interval over complementary pairs of runs."""
+    pairs = gap.reshape(-1, 2).mean(1)
+    half = scipy.stats.t.ppf(0.975, len(pairs) - 1) * pairs.std(ddof=1) / np.sqrt(len(pairs))
+    return [float(pairs.mean()), float(pairs.mean() - half), float(pairs.mean() + half)]
 
 
 def sessions(run: seepage.Run) -> list[dict[str, Any]]:
