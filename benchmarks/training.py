@@ -94,7 +94,7 @@ def plain_rate(data: seepage.Dataset, model: str, recipe: dict[str, Any], second
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
-            float(loss)
+            float(loss.detach())
             steps += 1
             seen += len(y)
             if steps > 6 and time.perf_counter() - began > seconds:
@@ -156,7 +156,7 @@ def measure(
             plain.append(plain_rate(data, case["model"], case["recipe"], seconds))
             if epochs == 1:
                 share = len(data) // 2 * (8 if case["model"] == "mlp" else 1)
-                epochs = max(2, round(3 * plain[0] / workers * seconds / share))
+                epochs = max(2, round(4 * plain[0] / workers * 2 * seconds / share))
             rate, chosen = fleet_rate(data, case["model"], case["recipe"], epochs, workers)
             ours.append(rate)
         mine, theirs = statistics.median(ours), statistics.median(plain)

@@ -35,6 +35,11 @@ def can_capture(recipe: Recipe) -> bool:
     return recipe.optimizer == "sgd"
 
 
+def _at(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """values[index] for an index on the device: plain indexing would ask the host, and wait."""
+    return values.index_select(0, index.view(1)).squeeze(0)
+
+
 class _Captured:
     """One model's training step as a replayable graph."""
 
@@ -71,10 +76,10 @@ class _Captured:
     def _one_step(self) -> None:
         pixels = self.pool.on_device
         assert pixels is not None
-        rows = self.rows[self.at]
+        rows = _at(self.rows, self.at)
 
         def part(a: torch.Tensor | None) -> torch.Tensor | None:
-            return None if a is None else a[self.at]
+            return None if a is None else _at(a, self.at)
 
         if self.pool.image:
             moves = (part(self.dy), part(self.dx), part(self.flip))
@@ -96,7 +101,7 @@ class _Captured:
 
     def _update(self, grads: list[torch.Tensor]) -> None:
         r = self.recipe
-        rate = self.rates[self.step]
+        rate = _at(self.rates, self.step)
         if r.weight_decay:
             torch._foreach_add_(grads, self.params, alpha=r.weight_decay)
         if r.momentum:
