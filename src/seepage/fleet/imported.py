@@ -49,6 +49,8 @@ def import_arrays(source: str | os.PathLike[str], out: str | os.PathLike[str]) -
             raise InputError(
                 f"{source}: {name}: expected shape ({r}, checkpoints, {n}[, views]), got {a.shape}"
             )
+        if a.dtype.kind not in "fiub":
+            raise InputError(f"{source}: {name}: expected numbers, got {a.dtype}")
         if not np.isfinite(a).all():
             raise InputError(f"{source}: {name}: expected finite values; leave such runs out")
         signals[name] = a.astype(np.float32)
@@ -58,11 +60,18 @@ def import_arrays(source: str | os.PathLike[str], out: str | os.PathLike[str]) -
             f"{source}: expected at least one signal, all with the same checkpoints, got "
             f"{ {k: v.shape[1] for k, v in signals.items()} }"
         )
-    times = np.asarray(arrays_.get("checkpoints", np.arange(steps.pop())), dtype=np.float64)
-    storage = Storage(out, write=True)
-    if storage.exists("manifest.json"):
-        raise InputError(f"{out}: expected a new folder, got a run folder; choose another")
-    labels = np.asarray(arrays_.get("labels", np.arange(n) % 2), dtype=np.int64)
+    count = steps.pop()
+    times = _numbers(source, "checkpoints", arrays_.get("checkpoints", np.arange(count)))
+    if times.shape != (count,) or (np.diff(times) <= 0).any():
+        raise InputError(
+            f"{source}: checkpoints: expected {count} epochs, ascending, got {times.tolist()}"
+        )
+    labels = _numbers(source, "labels", arrays_.get("labels", np.arange(n) % 2)).astype(np.int64)
+    if labels.shape != (n,) or labels.min() < 0:
+        raise InputError(
+            f"{source}: labels: expected {n} whole numbers from 0, got shape {labels.shape} "
+            f"from {labels.min() if labels.size else 'nothing'}"
+        )
     data = Dataset(
         inputs=torch.zeros(n, 1),
         labels=torch.from_numpy(labels),
@@ -72,6 +81,9 @@ def import_arrays(source: str | os.PathLike[str], out: str | os.PathLike[str]) -
         kind="table",
     )
     plan = SubsetPlan(member, np.zeros(r, np.uint64), "imported", 0)
+    storage = Storage(out, write=True)
+    if storage.exists("manifest.json"):
+        raise InputError(f"{out}: expected a new folder, got a run folder; choose another")
     shapes = {k: (a.shape[2:], "float32") for k, a in signals.items()}
     key: dict[str, Any] = {"data": data.digest, "plan": plan.digest, "imported": Path(source).name}
     found(storage, data, plan, key, {}, times.tolist(), shapes, ["identity"])
@@ -83,11 +95,17 @@ def import_arrays(source: str | os.PathLike[str], out: str | os.PathLike[str]) -
     return Run(out)
 
 
+def _numbers(source: str | os.PathLike[str], name: str, values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind not in "fiu":
+        raise InputError(f"{source}: {name}: expected numbers, got {values.dtype}")
+    return values.astype(np.float64)
+
+
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as f, np.load(f, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise InputError(f"{path}: expected an .npz file, found none; check the path") from None
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as e:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, AttributeError) as e:
         raise InputError(f"{path}: expected an .npz of plain arrays, got {e}") from None

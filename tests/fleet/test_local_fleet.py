@@ -1,0 +1,209 @@
+"""Workers on this machine: fresh or forked, the user's own code, deaths, failed runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from seepage.errors import InputError
+from seepage.fleet import FleetError
+from seepage.plan import half_split
+from seepage.record import Recorder
+from tiny_fleet import FACTORY, contents, fleet, importable, table
+
+
+def test_fresh_interpreters_and_forked_workers_give_the_same_bits(
+    trained: Path, tmp_path: Path
+) -> None:
+    fleet(tmp_path / "run", model=importable)
+    assert contents(tmp_path / "run", "signals") == contents(trained, "signals")
+
+
+def test_the_users_training_function(tmp_path: Path) -> None:
+    data = table()
+    plan = half_split(len(data), models=4, seed=1)
+    seen = []
+
+    def train(members: np.ndarray, seed: int, recorder: Recorder) -> nn.Module:
+        assert members.tolist() in [plan.members(r).tolist() for r in range(4)]
+        model = nn.Linear(4, 3)
+        with torch.no_grad():
+            model.weight.zero_()
+            model.bias.copy_(torch.tensor([1.0, 0.0, 0.0]))
+        recorder.start(model, steps_per_epoch=2)
+        for _ in range(2):
+            recorder.step_end()
+            recorder.epoch_end()
+        seen.append(seed)
+        return model
+
+    run = fleet(tmp_path / "run", data=data, plan=plan, function=train, signals=("loss",))
+    wanted = np.where(data.labels.numpy() == 0, 1.0, 0.0) - np.log(np.e + 2)
+    np.testing.assert_allclose(-run.signal("loss")[3, 2], wanted, rtol=1e-6)
+    assert not seen, "workers are processes of their own"
+
+
+def test_an_error_in_the_users_code_comes_with_its_traceback(tmp_path: Path) -> None:
+    def train(members: np.ndarray, seed: int, recorder: Recorder) -> nn.Module:
+        raise RuntimeError("no such optimiser")
+
+    with pytest.raises(FleetError, match=r"(?s)Traceback.*no such optimiser"):
+        fleet(tmp_path / "run", function=train)
+
+
+def test_a_training_function_that_never_looks_is_told_so(tmp_path: Path) -> None:
+    def train(members: np.ndarray, seed: int, recorder: Recorder) -> nn.Module:
+        model = importable()
+        recorder.start(model)
+        return model
+
+    with pytest.raises(InputError, match="expected the loop to reach epoch 2, it ended at 0"):
+        fleet(tmp_path / "run", function=train, checkpoints=[0, 2])
+
+
+def test_a_model_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expected .* to return a torch.nn.Module, got str"):
+        fleet(tmp_path / "run", model=lambda: "network")
+
+
+def test_a_worker_that_dies_costs_its_run_only(trained: Path, tmp_path: Path) -> None:
+    flag = tmp_path / "died"
+    third = int(half_split(48, models=4, seed=1).seeds[2]) % 2**63
+
+    def dies_once() -> nn.Module:
+        if torch.initial_seed() == third and not flag.exists():
+            flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return importable()
+
+    fleet(tmp_path / "run", model=dies_once, workers=2)
+    assert flag.exists()
+    assert contents(tmp_path / "run", "signals") == contents(trained, "signals")
+
+
+def test_a_worker_that_always_dies_ends_with_one_line(tmp_path: Path) -> None:
+    parent = os.getpid()
+
+    def dies() -> nn.Module:
+        if os.getpid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return importable()
+
+    with pytest.raises(
+        InputError, match=r"expected workers to live, got 3 deaths at run 0; it may"
+    ):
+        fleet(tmp_path / "run", model=dies)
+
+
+def test_workers_that_die_as_they_start_do_not_go_on_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seepage.fleet import local
+
+    monkeypatch.setattr(local, "_ENTRY", "raise SystemExit(1)")
+    with pytest.raises(InputError, match="got 3 deaths as it started"):
+        fleet(tmp_path / "run", model=importable)
+
+
+def test_a_diverged_run_is_marked_and_the_others_go_on(tmp_path: Path) -> None:
+    from seepage.attacks import LOSS
+    from seepage.report import write_report
+
+    plan = half_split(48, models=6, seed=1)
+    bad = int(plan.seeds[3]) % 2**63
+    kept = ("loss", "phi", "correct")
+
+    def diverges() -> nn.Module:
+        model = importable()
+        if torch.initial_seed() == bad:
+            with torch.no_grad():
+                model[2].weight.fill_(1e38)
+        return model
+
+    run = fleet(tmp_path / "run", plan=plan, model=diverges, checkpoints=[2], signals=kept)
+    assert run.models.tolist() == [0, 1, 2, 4, 5]
+    assert list(run.failed) == [3]
+    assert "loss not finite at step 1" in run.failed[3]
+    assert run.signal("phi").shape == (5, 1, 48)
+    np.testing.assert_array_equal(run.member, plan.member[[0, 1, 2, 4, 5]])
+    record = json.loads((tmp_path / "run" / "records" / "00003.json").read_text())
+    assert record["content"]["status"] == "failed"
+    assert LOSS().leave_one_out({"loss": run.signal_at("loss", -1)}, run.member).shape == (5, 48)
+    page = write_report(run, tmp_path / "report.html", attacks=[LOSS()])
+    assert "loss not finite at step 1" in Path(page).read_text()
+    # Asking again trains nothing: a failed run has ended.
+    before = contents(tmp_path / "run")
+    fleet(tmp_path / "run", plan=plan, model=diverges, checkpoints=[2], signals=kept)
+    assert contents(tmp_path / "run") == before
+
+
+def test_the_number_of_workers_changes_nothing(trained: Path, tmp_path: Path) -> None:
+    fleet(tmp_path / "run", workers=3)
+    assert contents(tmp_path / "run", "signals", "plan", "data", "weights") == contents(
+        trained, "signals", "plan", "data", "weights"
+    )
+
+
+def test_shards_into_one_folder_are_the_whole(trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    fleet(out, shard=(2, 3))
+    assert sorted(p.name for p in (out / "records").iterdir()) == ["00001.json"]
+    fleet(out, shard=(1, 3))
+    run = fleet(out, shard=(3, 3))
+    assert run.models.tolist() == [0, 1, 2, 3]
+    assert contents(out, "signals", "plan", "data", "weights") == contents(
+        trained, "signals", "plan", "data", "weights"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shard": (4, 3)}, "shard: expected i/n with 1 <= i <= n, got 4/3"),
+        ({"keep": "some"}, "keep: expected 'none', 'final' or 'all', got 'some'"),
+        ({"device": "tpu"}, "device: expected 'auto', 'cpu' or 'cuda', got 'tpu'"),
+        ({"plan": half_split(47, models=4)}, r"as many samples as the data has \(48\), got 47"),
+        ({"plan": half_split(48, models=4), "data": table(2)}, "plan: expected as many"),
+        ({"data": table(3), "plan": half_split(3, models=2)}, "at least 2 members in every run"),
+        ({"model": "tiny_fleet:nothing"}, "expected 'package.module:factory' that can be imported"),
+        ({"model": 3}, "expected a name or a function that returns a torch.nn.Module, got 3"),
+    ],
+)
+def test_bad_values_leave_no_folder(tmp_path: Path, options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        fleet(tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_killed_process_left_in_memory_is_swept(tmp_path: Path) -> None:
+    from seepage.fleet import start
+
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    left = tmp_path / f"seepage-{child}-abc"
+    left.mkdir()
+    (left / "pixels.npy").write_bytes(b"x" * 10)
+    mine = tmp_path / f"seepage-{os.getpid()}-def"
+    mine.mkdir()
+    (tmp_path / "seepage-notes").mkdir()
+    start._sweep(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [mine.name, "seepage-notes"]
+
+
+def test_nothing_is_left_beside_the_folder(tmp_path: Path) -> None:
+    fleet(tmp_path / "run", model=FACTORY)
+    assert not list(Path("/dev/shm").glob(f"seepage-{os.getpid()}-*"))
+    assert not list((tmp_path / "run").rglob("*.partial"))
+    assert [p.name for p in (tmp_path / "run" / "locks").iterdir()] == []
+    assert not (tmp_path / "run" / "state").exists() or not list(
+        (tmp_path / "run" / "state").iterdir()
+    )
