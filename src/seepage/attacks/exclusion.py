@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["dropped", "kernel_ready"]
+__all__ = ["Dropped", "dropped", "kernel_ready"]
 
 
-def dropped(use: NDArray[np.bool_]) -> NDArray[np.int64] | None:
-    """The at most two models that each target leaves out: (R, R) bool -> (R, 2), −1 for none.
+@dataclass(frozen=True, eq=False)
+class Dropped:
+    """Which references every target leaves out.
+
+    sets (E, 2): the distinct ones, model positions with −1 for none; which (R,): the set of each
+    target. A target and its twin leave out the same two models, so under complementary pairs all
+    moments are needed only once for both.
+    """
+
+    sets: NDArray[np.int64]
+    which: NDArray[np.int64]
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Target by target: (R, 2)."""
+        return np.ascontiguousarray(self.sets[self.which])
+
+
+def dropped(use: NDArray[np.bool_]) -> Dropped | None:
+    """The at most two models that each target leaves out; use (R, R) bool.
 
     None when some target leaves out more: the kernels take out one pair, not a set.
 
-    >>> dropped(~np.eye(2, dtype=bool)).tolist()
+    >>> dropped(~np.eye(2, dtype=bool)).rows.tolist()
     [[0, -1], [1, -1]]
     """
-    out = np.full((len(use), 2), -1, dtype=np.int64)
+    rows = np.full((len(use), 2), -1, dtype=np.int64)
     for r, row in enumerate(use):
         gone = np.flatnonzero(~row)
         if gone.size > 2:
             return None
-        out[r, : gone.size] = gone
-    return out
+        rows[r, : gone.size] = gone
+    sets, which = np.unique(rows, axis=0, return_inverse=True)
+    return Dropped(np.ascontiguousarray(sets), which.reshape(-1).astype(np.int64))
 
 
 def kernel_ready(signal: NDArray[np.floating]) -> NDArray[np.floating]:

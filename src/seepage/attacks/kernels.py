@@ -1,7 +1,8 @@
 """Leave-one-out in one pass: every model the target once, at memory speed.
 
-All kernels take signals (R, N, A) in float32 or float64, membership (R, N) and `drop` (R, 2): the
-references that target r does without, itself and its twin, −1 where there is none. They transpose
+All kernels take signals (R, N, A) in float32 or float64, membership (R, N) and what targets do
+without, themselves and their twins: `drop` (E, 2) with −1 for none and `which` (R,), the row of
+`drop` of each target (a target and its twin share one), or `drop` (R, 2) target by target. They transpose
 a block of samples into local float64 memory, compute the moments of both groups around their own
 mean in two passes, and take the dropped models out of the sums. Where taking out would cancel
 more than six digits (an outlier that carried nearly all the variance), the sum is done again
@@ -24,6 +25,7 @@ __all__ = [
     "group_totals",
     "log_ratio_all",
     "median_centres",
+    "merged_cdf",
     "normal_all",
     "rank_against",
     "student_all",
@@ -46,7 +48,7 @@ FLOOR = 2.0**-22
 ONLINE, ONE_SIDED, TWO_SIDED = 0, 1, 2
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _load(
     signal: Signal, member: B, view: int, first: int, width: int, x: F, k: NDArray[np.uint8]
 ) -> None:
@@ -56,7 +58,7 @@ def _load(
             k[j, r] = member[r, first + j]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _moments(x: F, k: NDArray[np.uint8]) -> tuple[int, float, float, int, float, float]:
     """Count, mean and sum of squares about the mean of the IN and of the OUT group."""
     n1 = 0
@@ -84,7 +86,7 @@ def _moments(x: F, k: NDArray[np.uint8]) -> tuple[int, float, float, int, float,
     return n1, m1, v1, n0, m0, v0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _direct(x: F, k: NDArray[np.uint8], group: int, p: int, q: int) -> tuple[float, float]:
     n = 0
     s = 0.0
@@ -100,86 +102,114 @@ def _direct(x: F, k: NDArray[np.uint8], group: int, p: int, q: int) -> tuple[flo
     return mean, v
 
 
-@njit(cache=True)
-def _without(
+@njit(cache=True, error_model="numpy")
+def _pairs(drop: Index, models: int) -> Index:
+    """(R, 2) -> (2, R), with −1 turned to the index of an empty slot behind the models."""
+    out = np.empty((2, drop.shape[0]), np.int64)
+    for t in range(drop.shape[0]):
+        for side in range(2):
+            out[side, t] = drop[t, side] if drop[t, side] >= 0 else models
+    return out
+
+
+@njit(cache=True, error_model="numpy")
+def _leave_out(
     x: F,
     k: NDArray[np.uint8],
     group: int,
-    p: int,
-    q: int,
     n: int,
     mean: float,
     squares: float,
-) -> tuple[int, float, float]:
-    """Moments of one group without the models p and q (−1: none)."""
-    gone = 0.0
-    gone2 = 0.0
-    left = n
-    if p >= 0 and k[p] == group:
-        d = x[p] - mean
-        gone += d
-        gone2 += d * d
-        left -= 1
-    if q >= 0 and k[q] == group:
-        d = x[q] - mean
-        gone += d
-        gone2 += d * d
-        left -= 1
-    if left == n or left == 0:
-        return left, mean, squares
-    v = squares - gone2 - gone * gone / left
-    if v < CANCELLED * squares:
-        mean, v = _direct(x, k, group, p, q)
-        return left, mean, v
-    return left, mean - gone / left, v
+    pairs: Index,
+    d: F,
+    out: F,
+) -> None:
+    """Count, mean and sum of squares of one group for every target: out (3, R).
+
+    d (2, R + 1) is scratch: deviations and counts, 0 outside the group and in the empty slot.
+    """
+    models = x.size
+    for r in range(models):
+        inside = k[r] == group
+        d[0, r] = x[r] - mean if inside else 0.0
+        d[1, r] = 1.0 if inside else 0.0
+    d[0, models] = 0.0
+    d[1, models] = 0.0
+    least = np.inf
+    for t in range(pairs.shape[1]):
+        p = pairs[0, t]
+        q = pairs[1, t]
+        u = d[0, p]
+        w = d[0, q]
+        left = n - d[1, p] - d[1, q]
+        some = max(left, 1.0)
+        gone = u + w
+        v = squares - u * u - w * w - gone * gone / some
+        out[0, t] = left
+        out[1, t] = mean - gone / some
+        out[2, t] = v
+        least = min(least, v)
+    if least < CANCELLED * squares:
+        for t in range(pairs.shape[1]):
+            if out[2, t] < CANCELLED * squares and out[0, t] > 0:
+                out[1, t], out[2, t] = _direct(x, k, group, pairs[0, t], pairs[1, t])
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True, cache=True, error_model="numpy")
 def group_totals(signal: Signal, member: B, drop: Index, shift: F, chance: F, out: F) -> None:
     """Sums over samples of what pooled variances and priors need, for every target.
 
-    out (CHUNKS, targets, A, 2, MOMENTS), group 1 = IN: see MOMENTS. `shift` (A,) is taken off
+    out (CHUNKS, A, 2, MOMENTS, targets), group 1 = IN: see MOMENTS. `shift` (A,) is taken off
     the means before they are squared; chance (R + 1, 2) is the expectation and variance of log s²
     by n. Groups with fewer than 2 references count in none of the sums.
     """
     models, samples, views = signal.shape
+    targets = drop.shape[0]
     per = (samples + CHUNKS - 1) // CHUNKS
     for c in prange(CHUNKS):
         x = np.empty((BLOCK, models))
         k = np.empty((BLOCK, models), np.uint8)
+        d = np.empty((2, models + 1))
+        left = np.empty((3, targets))
+        pairs = _pairs(drop, models)
         stop = min(samples, (c + 1) * per)
         for first in range(c * per, stop, BLOCK):
             width = min(BLOCK, stop - first)
             for a in range(views):
                 _load(signal, member, a, first, width, x, k)
                 for j in range(width):
-                    n1, m1, v1, n0, m0, v0 = _moments(x[j], k[j])
-                    for t in range(drop.shape[0]):
-                        p, q = drop[t, 0], drop[t, 1]
-                        for g in range(2):
-                            if g == 1:
-                                n, m, v = _without(x[j], k[j], 1, p, q, n1, m1, v1)
-                            else:
-                                n, m, v = _without(x[j], k[j], 0, p, q, n0, m0, v0)
+                    row = x[j]
+                    has = k[j]
+                    n1, m1, v1, n0, m0, v0 = _moments(row, has)
+                    for g in range(2):
+                        if g == 1:
+                            _leave_out(row, has, 1, n1, m1, v1, pairs, d, left)
+                        else:
+                            _leave_out(row, has, 0, n0, m0, v0, pairs, d, left)
+                        total = out[c, a, g]
+                        for t in range(targets):
+                            n = left[0, t]
                             if n < 2:
                                 continue
+                            v = left[2, t]
                             s2 = v / (n - 1)
+                            m = left[1, t]
                             e = m - shift[a]
-                            o = out[c, t, a, g]
-                            o[0] += 1.0
-                            o[1] += v
-                            o[2] += n - 1
-                            o[3] += e
-                            o[4] += e * e
-                            o[5] += s2
-                            o[6] += 1.0 / n
-                            e = math.log(max(s2, (FLOOR * m) ** 2 + 1e-60)) - chance[n, 0]
-                            o[7] += e
-                            o[8] += e * e
-                            o[9] += chance[n, 1]
+                            at = int(n)
+                            log_s2 = math.log(max(s2, (FLOOR * m) ** 2 + 1e-60)) - chance[at, 0]
+                            total[0, t] += 1.0
+                            total[1, t] += v
+                            total[2, t] += n - 1
+                            total[3, t] += e
+                            total[4, t] += e * e
+                            total[5, t] += s2
+                            total[6, t] += 1.0 / n
+                            total[7, t] += log_s2
+                            total[8, t] += log_s2 * log_s2
+                            total[9, t] += chance[at, 1]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _median_without(order: F, n: int, p: int, q: int) -> float:
     """Median of a sorted group without the ranks p and q (−1: none)."""
     if p > q:
@@ -198,7 +228,7 @@ def _median_without(order: F, n: int, p: int, q: int) -> float:
     return total / 2
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def median_centres(x: F, k: NDArray[np.uint8], drop: Index, out: F) -> None:
     """Medians of both groups for every target: x, k (R,) -> out (R, 2), group 1 = IN."""
     models = x.size
@@ -220,13 +250,21 @@ def median_centres(x: F, k: NDArray[np.uint8], drop: Index, out: F) -> None:
             out[t, g] = _median_without(sorted_[g], count[g], rp, rq)
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True, cache=True, error_model="numpy")
 def normal_all(
-    signal: Signal, member: B, drop: Index, variance: F, ddof: int, median: bool, side: int, out: F
+    signal: Signal,
+    member: B,
+    drop: Index,
+    which: Index,
+    variance: F,
+    ddof: int,
+    median: bool,
+    side: int,
+    out: F,
 ) -> None:
     """Gaussian scores of every target, mean over views: out (R, N).
 
-    variance (R, A, 2) fixes the variances of the OUT and IN group, or, with size 0, each sample's
+    variance (E, A, 2) fixes the variances of the OUT and IN group, or, with size 0, each sample's
     own are used with `ddof`. side: 0 log-ratio, 1 standardised distance above OUT, 2 minus the
     log-density under OUT.
     """
@@ -237,55 +275,68 @@ def normal_all(
         x = np.empty((BLOCK, models))
         k = np.empty((BLOCK, models), np.uint8)
         y = np.zeros((BLOCK, models))
-        centre = np.empty((models, 2))
+        d = np.empty((2, models + 1))
+        sets = drop.shape[0]
+        outside = np.zeros((3, sets))
+        inside = np.zeros((3, sets))
+        centre = np.empty((sets, 2))
+        term = np.zeros(sets)
+        pairs = _pairs(drop, models)
         first = b * BLOCK
         width = min(BLOCK, samples - first)
         for a in range(views):
             _load(signal, member, a, first, width, x, k)
             for j in range(width):
-                n1, m1, v1, n0, m0, v0 = _moments(x[j], k[j])
-                if median:
-                    median_centres(x[j], k[j], drop, centre)
-                for t in range(models):
-                    p, q = drop[t, 0], drop[t, 1]
-                    r0, c0, s0 = _without(x[j], k[j], 0, p, q, n0, m0, v0)
-                    r1 = 0
-                    c1 = 0.0
-                    s1 = 0.0
-                    if side == ONLINE:
-                        r1, c1, s1 = _without(x[j], k[j], 1, p, q, n1, m1, v1)
+                row = x[j]
+                has = k[j]
+                score = y[j]
+                n1, m1, v1, n0, m0, v0 = _moments(row, has)
+                _leave_out(row, has, 0, n0, m0, v0, pairs, d, outside)
+                if side == ONLINE:
+                    _leave_out(row, has, 1, n1, m1, v1, pairs, d, inside)
+                for e in range(sets):
                     if own:
-                        w0 = s0 / max(r0 - ddof, 1)
-                        w1 = s1 / max(r1 - ddof, 1)
-                        least = (FLOOR * max(abs(c0), abs(c1))) ** 2 + 1e-60
-                        w0 = max(w0, least)
-                        w1 = max(w1, least)
+                        least = (FLOOR * max(abs(outside[1, e]), abs(inside[1, e]))) ** 2 + 1e-60
+                        w0 = max(outside[2, e] / max(outside[0, e] - ddof, 1.0), least)
+                        w1 = max(inside[2, e] / max(inside[0, e] - ddof, 1.0), least)
                     else:
-                        w0 = variance[t, a, 0]
-                        w1 = variance[t, a, 1]
-                    if median:
-                        c0 = centre[t, 0]
-                        c1 = centre[t, 1]
-                    d0 = x[j, t] - c0
+                        w0 = variance[e, a, 0]
+                        w1 = variance[e, a, 1]
                     if side == ONLINE:
-                        d1 = x[j, t] - c1
-                        y[j, t] += 0.5 * (d0 * d0 / w0 - d1 * d1 / w1 + math.log(w0 / w1))
-                    elif side == ONE_SIDED:
-                        y[j, t] += d0 / math.sqrt(w0)
+                        term[e] = 0.5 * math.log(w0 / w1)
+                        inside[2, e] = 1 / w1
+                    elif side == TWO_SIDED:
+                        term[e] = 0.5 * math.log(2 * math.pi * w0)
+                    outside[2, e] = 1 / w0
+                if median:
+                    median_centres(row, has, drop, centre)
+                    for e in range(sets):
+                        outside[1, e] = centre[e, 0]
+                        inside[1, e] = centre[e, 1]
+                for t in range(models):
+                    e = which[t]
+                    d0 = row[t] - outside[1, e]
+                    if side == ONE_SIDED:
+                        score[t] += d0 * math.sqrt(outside[2, e])
+                    elif side == ONLINE:
+                        d1 = row[t] - inside[1, e]
+                        score[t] += (
+                            0.5 * (d0 * d0 * outside[2, e] - d1 * d1 * inside[2, e]) + term[e]
+                        )
                     else:
-                        y[j, t] += 0.5 * (d0 * d0 / w0 + math.log(2 * math.pi * w0))
+                        score[t] += 0.5 * d0 * d0 * outside[2, e] + term[e]
         for t in range(models):
             for j in range(width):
                 out[t, first + j] = y[j, t] / views
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True, cache=True, error_model="numpy")
 def student_all(
-    signal: Signal, member: B, drop: Index, prior: F, constant: F, side: int, out: F
+    signal: Signal, member: B, drop: Index, which: Index, prior: F, constant: F, side: int, out: F
 ) -> None:
     """Scores with the posterior predictive Student-t of a normal-inverse-gamma prior.
 
-    prior (R, A, 2, 4): m₀, κ₀, α₀, β₀ of the OUT and IN group; constant (R, A, 2, R + 1):
+    prior (E, A, 2, 4): m₀, κ₀, α₀, β₀ of the OUT and IN group; constant (E, A, 2, R + 1):
     log Γ(α + ½) − log Γ(α) with α = α₀ + n/2, by the number n of references.
     """
     models, samples, views = signal.shape
@@ -294,40 +345,56 @@ def student_all(
         x = np.empty((BLOCK, models))
         k = np.empty((BLOCK, models), np.uint8)
         y = np.zeros((BLOCK, models))
+        d = np.empty((2, models + 1))
+        sets = drop.shape[0]
+        left = np.empty((3, sets))
+        law = np.empty((4, sets))
+        pairs = _pairs(drop, models)
         first = b * BLOCK
         width = min(BLOCK, samples - first)
         for a in range(views):
             _load(signal, member, a, first, width, x, k)
             for j in range(width):
-                n1, m1, v1, n0, m0, v0 = _moments(x[j], k[j])
-                for t in range(models):
-                    p, q = drop[t, 0], drop[t, 1]
-                    sign = 1.0
-                    for g in range(2 if side == ONLINE else 1):
-                        if g == 1:
-                            n, m, v = _without(x[j], k[j], 1, p, q, n1, m1, v1)
-                        else:
-                            n, m, v = _without(x[j], k[j], 0, p, q, n0, m0, v0)
-                        h = prior[t, a, g]
-                        kappa = h[1] + n
-                        alpha = h[2] + 0.5 * n
-                        e = m - h[0]
-                        beta = h[3] + 0.5 * v + 0.5 * h[1] * n / kappa * e * e
-                        d = x[j, t] - (m - h[1] / kappa * e)
+                row = x[j]
+                has = k[j]
+                score = y[j]
+                n1, m1, v1, n0, m0, v0 = _moments(row, has)
+                for g in range(2 if side == ONLINE else 1):
+                    if g == 1:
+                        _leave_out(row, has, 1, n1, m1, v1, pairs, d, left)
+                    else:
+                        _leave_out(row, has, 0, n0, m0, v0, pairs, d, left)
+                    sign = 1.0 if g == 1 else -1.0
+                    for e in range(sets):
+                        n = left[0, e]
+                        k0 = prior[e, a, g, 1]
+                        kappa = k0 + n
+                        alpha = prior[e, a, g, 2] + 0.5 * n
+                        off = left[1, e] - prior[e, a, g, 0]
+                        shrunk = 0.5 * k0 * n / kappa * off * off
+                        beta = prior[e, a, g, 3] + 0.5 * left[2, e] + shrunk
                         scale = 2 * beta * (kappa + 1) / kappa
+                        law[0, e] = left[1, e] - k0 / kappa * off
+                        law[1, e] = 1 / scale
                         if side == ONE_SIDED:
-                            y[j, t] += d * math.sqrt(2 * alpha / scale)
-                            continue
-                        density = constant[t, a, g, n] - 0.5 * math.log(math.pi * scale)
-                        density -= (alpha + 0.5) * math.log1p(d * d / scale)
-                        sign = 1.0 if g == 1 else -1.0
-                        y[j, t] += sign * density
+                            law[2, e] = math.sqrt(2 * alpha / scale)
+                        else:
+                            law[2, e] = alpha + 0.5
+                            law[3, e] = constant[e, a, g, int(n)] - 0.5 * math.log(math.pi * scale)
+                    for t in range(models):
+                        e = which[t]
+                        z = row[t] - law[0, e]
+                        if side == ONE_SIDED:
+                            score[t] += z * law[2, e]
+                        else:
+                            tail = law[2, e] * math.log(1 + z * z * law[1, e])
+                            score[t] += sign * (law[3, e] - tail)
         for t in range(models):
             for j in range(width):
                 out[t, first + j] = y[j, t] / views
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _log_mean(x: F, k: NDArray[np.uint8], group: int, p: int, q: int) -> float:
     """log of the mean of exp(−x) over one group (2: both) without p and q, done directly."""
     top = np.inf
@@ -343,7 +410,7 @@ def _log_mean(x: F, k: NDArray[np.uint8], group: int, p: int, q: int) -> float:
     return math.log(s / n) - top
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True, cache=True, error_model="numpy")
 def log_ratio_all(loss: Signal, member: B, drop: Index, mode: int, a: float, out: F) -> None:
     """log p_target − log p_references of every target, mean over views: out (R, N).
 
@@ -366,7 +433,9 @@ def log_ratio_all(loss: Signal, member: B, drop: Index, mode: int, a: float, out
             _load(loss, member, v, first, width, x, k)
             for j in range(width):
                 # Losses are shifted so that the surest reference has p = 1: nothing underflows.
-                top = x[j].min()
+                row = x[j]
+                has = k[j]
+                top = row.min()
                 total[:] = 0.0
                 count[:] = 0
                 for r in range(models):
@@ -386,7 +455,7 @@ def log_ratio_all(loss: Signal, member: B, drop: Index, mode: int, a: float, out
                             s -= e[q]
                             n -= 1
                         if s < 1e-4 * whole:
-                            denominator = _log_mean(x[j], k[j], 2, p, q)
+                            denominator = _log_mean(row, has, 2, p, q)
                         else:
                             denominator = math.log(s / n) - top
                         y[j, t] -= x[j, t] + denominator
@@ -407,10 +476,10 @@ def log_ratio_all(loss: Signal, member: B, drop: Index, mode: int, a: float, out
                     if sure:
                         denominator = math.log(mean) - top
                     else:
-                        logs[0] = _log_mean(x[j], k[j], 0, p, q)
+                        logs[0] = _log_mean(row, has, 0, p, q)
                         denominator = logs[0]
                         if mode == 0:
-                            logs[1] = _log_mean(x[j], k[j], 1, p, q)
+                            logs[1] = _log_mean(row, has, 1, p, q)
                             denominator = np.logaddexp(logs[0], logs[1])
                     if mode == 0:
                         denominator -= math.log(2.0)
@@ -424,7 +493,7 @@ def log_ratio_all(loss: Signal, member: B, drop: Index, mode: int, a: float, out
                 out[t, first + j] = y[j, t] / views
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def rank_against(sorted_: F, order: Index, values: F, slack: float, out: F) -> None:
     """Fraction of `sorted_` at or below values + slack, with values[order] ascending; a merge."""
     at = 0
@@ -435,7 +504,38 @@ def rank_against(sorted_: F, order: Index, values: F, slack: float, out: F) -> N
         out[order[i]] = at / sorted_.size
 
 
-@njit(parallel=True, cache=True)
+@njit(cache=True, error_model="numpy")
+def merged_cdf(sorted_: F, order: Index, x: F, low: float, high: float, out: F) -> None:
+    """Interpolated CDF of a sorted sample at x, with x[order] ascending: one merge, out (N,)."""
+    n = sorted_.size
+    at = 0  # how many of the sample lie below the value
+    lower = low
+    lower_rank = 0.0
+    end = 0  # where the ties of sorted_[at] end
+    while end < n and sorted_[end] == sorted_[0]:
+        end += 1
+    for i in range(order.size):
+        value = x[order[i]]
+        while at < n and sorted_[at] < value:
+            lower = sorted_[at]
+            lower_rank = 0.5 * (at + 1 + end)
+            at = end
+            while end < n and sorted_[end] == sorted_[at]:
+                end += 1
+        upper = sorted_[at] if at < n else high
+        upper_rank = 0.5 * (at + 1 + end) if at < n else n + 1.0
+        if value == upper and at < n:
+            rank = upper_rank
+        elif value <= lower:
+            rank = lower_rank
+        elif value >= upper:
+            rank = upper_rank
+        else:
+            rank = lower_rank + (value - lower) / (upper - lower) * (upper_rank - lower_rank)
+        out[order[i]] = rank / (n + 1)
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
 def empirical_all(loss: Signal, member: B, drop: Index, low: float, high: float, out: F) -> None:
     """Interpolated empirical CDF of each sample's OUT losses at the target's loss: out (R, N).
 

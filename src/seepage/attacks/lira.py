@@ -63,20 +63,20 @@ class _Likelihood(Attack, ABC):
         models, samples, views = signal.shape
         out = np.empty((models, samples))
         if isinstance(self.variance, StudentT):
-            totals, shift = all_totals(signal, member, drop)
+            totals, shift = all_totals(signal, member, drop.sets)
             law = prior(totals, self.variance)
             law[..., 0] += shift[:, None]
             alpha = law[..., 2, None] + np.arange(models + 1) / 2
             constant = special.gammaln(alpha + 0.5) - special.gammaln(alpha)
-            student_all(signal, member, drop, law, constant, self.side, out)
+            student_all(signal, member, drop.sets, drop.which, law, constant, self.side, out)
             return out
         ddof, common = 0, np.empty((0, views, 2))
         if isinstance(self.variance, PerSample):
             ddof = self.variance.ddof
         else:
-            common = all_variances(signal, member, use, drop, self.variance)
+            common = all_variances(signal, member, drop.sets, self.variance)
         median = isinstance(self.centre, Median)
-        normal_all(signal, member, drop, common, ddof, median, self.side, out)
+        normal_all(signal, member, drop.sets, drop.which, common, ddof, median, self.side, out)
         return out
 
 

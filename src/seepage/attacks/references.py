@@ -64,12 +64,12 @@ class AttackR(Attack):
         member = np.ascontiguousarray(member)
         out = np.empty(member.shape)
         if isinstance(self.tail, Empirical):
-            empirical_all(loss, member, drop, self.tail.low, self.tail.high, out)
+            empirical_all(loss, member, drop.rows, self.tail.low, self.tail.high, out)
             for row in out:
                 row[:] = -self.tail.log(row)
             return out
         own = np.empty((0, 1, 2))
-        normal_all(loss, member, drop, own, 1, False, ONE_SIDED, out)
+        normal_all(loss, member, drop.sets, drop.which, own, 1, False, ONE_SIDED, out)
         for row in out:
             row[:] = -self.tail.of_deviate(row)
         return out
@@ -111,6 +111,7 @@ class Calibrated(Attack):
         loss = kernel_ready(signals["loss"])
         out = np.empty(member.shape)
         # The standardised distance above OUT, in units of one nat.
-        unit = np.ones((len(member), loss.shape[2], 2))
-        normal_all(loss, np.ascontiguousarray(member), drop, unit, 0, False, ONE_SIDED, out)
+        unit = np.ones((len(drop.sets), loss.shape[2], 2))
+        member = np.ascontiguousarray(member)
+        normal_all(loss, member, drop.sets, drop.which, unit, 0, False, ONE_SIDED, out)
         return np.negative(out, out=out)

@@ -69,7 +69,7 @@ class _Ratio(Attack, ABC):
                 out[r] = self.log_ratio({"loss": loss[r]}, {"loss": loss[u]}, member[u])
             return out
         loss = kernel_ready(signals["loss"])
-        log_ratio_all(loss, np.ascontiguousarray(member), drop, self.mode, self.weight, out)
+        log_ratio_all(loss, np.ascontiguousarray(member), drop.rows, self.mode, self.weight, out)
         return out
 
 

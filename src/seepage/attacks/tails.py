@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from seepage.attacks.kernels import FLOOR
+from seepage.attacks.kernels import FLOOR, merged_cdf
 from seepage.errors import InputError
 
 __all__ = ["Empirical", "Gaussian", "Logistic", "Tail"]
@@ -40,15 +40,9 @@ class Empirical:
 
     def log_cdf(self, x: F, sample: F) -> F:
         """log F̂(x) from one common sample: (N,), (Z,) -> (N,)."""
-        values, counts = np.unique(sample, return_counts=True)
-        rank = np.cumsum(counts) - (counts - 1) / 2
-        at = np.concatenate([[min(self.low, values[0])], values, [max(self.high, values[-1])]])
-        cdf = np.concatenate([[0.0], rank / (len(sample) + 1), [1.0]])
-        # np.interp takes the last of equal abscissae: a reference at an anchor keeps its rank.
-        keep = np.append(at[1:] != at[:-1], True)
-        keep[1:-1] = True
-        keep[-1] = at[-1] != at[-2]
-        return self.log(np.interp(x, at[keep], cdf[keep], left=0.0, right=1.0))
+        out = np.empty(len(x))
+        merged_cdf(np.sort(sample), np.argsort(x), x, self.low, self.high, out)
+        return self.log(out)
 
     def log_cdf_rows(self, x: F, references: F, mask: BoolArray) -> F:
         """log F̂ᵢ(xᵢ) from each sample's own references: (N,), (R, N), (R, N) -> (N,)."""

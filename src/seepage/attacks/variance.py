@@ -265,27 +265,26 @@ def _inverse_trigamma(value: F) -> F:
 def all_totals(
     signal: NDArray[np.floating], member: BoolArray, drop: NDArray[np.int64]
 ) -> tuple[F, F]:
-    """Totals of every target (R, A, 2, MOMENTS) and the shift (A,) that its means are taken from."""
+    """Totals of every set left out (E, A, 2, MOMENTS) and the shift (A,) of their means."""
     shift = signal.mean(axis=(0, 1), dtype=np.float64)
-    out = np.zeros((CHUNKS, len(drop), signal.shape[2], 2, MOMENTS))
+    out = np.zeros((CHUNKS, signal.shape[2], 2, MOMENTS, len(drop)))
     group_totals(kernel_ready(signal), member, drop, shift, chance(len(member)), out)
-    return out.sum(axis=0), shift
+    return np.moveaxis(out.sum(axis=0), -1, 0), shift
 
 
 def all_variances(
     signal: NDArray[np.floating],
     member: BoolArray,
-    use: BoolArray,
     drop: NDArray[np.int64],
     rule: Pooled | Global,
 ) -> F:
-    """The common variances that every target sees: (R, A, 2), OUT and IN."""
+    """The common variances without each set left out: (E, A, 2), OUT and IN."""
     if isinstance(rule, Pooled):
         totals, _ = all_totals(signal, member, drop)
         # A group that an offline attack does not read may be empty; its variance is not used.
         return np.maximum(totals[..., 1] / np.maximum(totals[..., 2], 1), TINY)
     models, _, views = signal.shape
-    out = np.empty((models, views, 2))
+    out = np.empty((len(drop), views, 2))
     for g in (0, 1):
         n = np.zeros((models, 1))
         mean, squares = np.zeros((models, views)), np.zeros((models, views))
@@ -294,10 +293,10 @@ def all_variances(
             if len(x):
                 n[r], mean[r] = len(x), x.mean(axis=0)
                 squares[r] = ((x - mean[r]) ** 2).sum(axis=0)
-        for t in range(models):
-            u = use[t]
+        for e, gone in enumerate(drop):
+            u = np.delete(np.arange(models), gone[gone >= 0])
             total = max(float(n[u].sum()), 1.0)
             centre = (n[u] * mean[u]).sum(axis=0) / total
             spread = squares[u].sum(axis=0) + (n[u] * (mean[u] - centre) ** 2).sum(axis=0)
-            out[t, :, g] = np.maximum(spread / total, TINY)
+            out[e, :, g] = np.maximum(spread / total, TINY)
     return out
