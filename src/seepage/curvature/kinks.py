@@ -128,8 +128,9 @@ def on_kink(target: Network, inputs: torch.Tensor) -> torch.Tensor:
             target.logits(at)
         marks.append(watch.marks)
     hit = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
-    for here, ahead, behind in zip(*marks, strict=True):
-        if here.ndim > 0 and len(here) == len(inputs):
+    # A model may take another way at the moved inputs; what no longer pairs up is not judged.
+    for here, ahead, behind in zip(*marks, strict=False):
+        if here.shape == ahead.shape == behind.shape and here.ndim > 0 and len(here) == len(inputs):
             # Broken on both sides: a unit that merely lies near its threshold moves on one.
             hit |= (here & ~ahead & ~behind).flatten(1).any(1)
     return hit

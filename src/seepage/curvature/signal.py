@@ -59,14 +59,17 @@ class CurvatureSignal:
 
         The model is put into eval mode, module by module, and back.
         """
-        chosen = np.arange(len(inputs)) if self.samples is None else self._chosen(len(inputs))
+        chosen: slice | NDArray[np.int64] = slice(None)
+        x, y = inputs, torch.as_tensor(labels)
+        if self.samples is not None:
+            chosen = self._chosen(len(inputs))
+            at = torch.from_numpy(chosen)
+            x, y = inputs[at.to(inputs.device)], y[at.to(y.device)]
         modes = [(m, m.training) for m in model.modules()]
         model.eval()
         try:
-            at = torch.from_numpy(chosen).to(inputs.device)
-            picked = torch.as_tensor(labels)[torch.from_numpy(chosen)]
             result = curvature(
-                model, inputs[at], picked, self.estimator,
+                model, x, y, self.estimator,
                 batch=self.batch, memory=self.memory, generator=generator,
             )  # fmt: skip
         finally:
