@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from seepage.report.animation import write_animation
 from seepage.report.collect import ReportSource, collect
+from seepage.report.compare import write_comparison
 from seepage.report.findings import Findings
 from seepage.report.html import render, write_report
 from seepage.report.tables import paths_table, samples_table
@@ -16,5 +17,6 @@ __all__ = [
     "render",
     "samples_table",
     "write_animation",
+    "write_comparison",
     "write_report",
 ]

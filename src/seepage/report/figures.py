@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
@@ -10,7 +12,17 @@ from seepage.plane import Estimate
 from seepage.report.findings import Early, Findings
 from seepage.report.svg import Axis, Chart, linear_ticks
 
-__all__ = ["early", "epochs_axis", "exposed", "metric", "risk", "roc", "utility"]
+__all__ = [
+    "compared",
+    "early",
+    "epochs_axis",
+    "exposed",
+    "metric",
+    "risk",
+    "roc",
+    "trade",
+    "utility",
+]
 
 F64 = NDArray[np.floating]
 
@@ -201,4 +213,56 @@ def early(checkpoints: F64, e: Early) -> Markup:
             for t, r, p, c in zip(checkpoints, e.recall, e.precision, e.chance, strict=True)
         ],
     )  # fmt: skip
+    return chart.render()
+
+
+def compared(runs: Mapping[str, Findings]) -> Markup:
+    """AUC of the main attack over training, one line per run with its interval."""
+    longest = max(runs.values(), key=lambda f: float(f.checkpoints[-1])).checkpoints
+    top = float(longest[-1])
+    values = np.concatenate([np.concatenate([f.risk.auc, f.risk.low, f.risk.high]) for f in runs.values()])  # fmt: skip
+    values = np.append(values[np.isfinite(values)], 0.5)
+    low, high = float(values.min()) - 0.01, float(values.max()) + 0.01
+    chart = Chart(
+        Axis(0.0, top if top > 0 else 1.0, "epoch", linear_ticks(0.0, top if top > 0 else 1.0)),
+        Axis(low, high, "AUC (0.5 = a coin)", linear_ticks(low, high, "{:.3g}")),
+        "AUC over training, one line per run",
+        height=380,
+    )
+    chart.line(np.array([0.0, top]), np.array([0.5, 0.5]), "diagonal", "a coin")
+    for k, (name, f) in enumerate(runs.items()):
+        css = f"s{k % 8}"
+        chart.band(f.checkpoints, f.risk.low, f.risk.high, css, name)
+        chart.line(f.checkpoints, f.risk.auc, f"{css} d{k // 8 % 4}", name)
+        chart.dots(
+            f.checkpoints, f.risk.auc, css,
+            [f"{name}, {epoch(t)}: {number(a)}" for t, a in zip(f.checkpoints, f.risk.auc, strict=True)],
+        )  # fmt: skip
+    return chart.render()
+
+
+def trade(runs: Mapping[str, Findings]) -> Markup | None:
+    """Accuracy of non-members against the main attack's AUC at the end, one dot per run."""
+    held = {name: f for name, f in runs.items() if f.utility is not None}
+    if not held:
+        return None
+    x = np.array([f.utility.other[-1] for f in held.values() if f.utility is not None])
+    y = np.array([f.lead.auc.mean for f in held.values()])
+    lows = np.array([f.lead.auc.low for f in held.values()])
+    highs = np.array([f.lead.auc.high for f in held.values()])
+    around = np.concatenate([y, lows[np.isfinite(lows)], highs[np.isfinite(highs)], [0.5]])
+    pad_x, pad_y = max(0.1 * float(np.ptp(x)), 0.005), max(0.08 * float(np.ptp(around)), 0.005)
+    left, right = float(x.min()) - pad_x, float(x.max()) + pad_x
+    low, high = float(around.min()) - pad_y, float(around.max()) + pad_y
+    chart = Chart(
+        Axis(left, right, "accuracy of non-members", linear_ticks(left, right, "{:.3g}")),
+        Axis(low, high, "AUC (0.5 = a coin)", linear_ticks(low, high, "{:.3g}")),
+        "Accuracy against risk, one dot per run",
+        height=380,
+    )
+    chart.line(np.array([left, right]), np.array([0.5, 0.5]), "diagonal", "a coin")
+    for k, name in enumerate(held):
+        css = f"s{k % 8}"
+        chart.line(np.array([x[k], x[k]]), np.array([lows[k], highs[k]]), css, name)
+        chart.dots(x[k : k + 1], y[k : k + 1], css, [f"{name}: accuracy {number(x[k])}, AUC {number(y[k])}"])  # fmt: skip
     return chart.render()

@@ -101,7 +101,7 @@ def _who(f: Findings) -> Answer:
     named = int(e.exposed.sum())
     if named == 0:
         words = (
-            "single samples can be named with confidence"
+            "of the samples can be named with confidence"
             + (f": with {f.models} models even a perfectly recognised one has p = {e.least:.2g}" if e.least * f.samples > e.level else "")
             + "."
         )  # fmt: skip
