@@ -22,11 +22,15 @@ from seepage.plane import (
 )
 
 BASE = {
-    "data": {"name": "mnist", "digest": "a", "samples": 100, "noise": 0.0},
-    "model": {"name": "cnn", "depth": 2, "width": 32},
-    "recipe": {"optimizer": {"name": "sgd", "momentum": 0.9}, "lr": 0.1, "augment": ["flip"]},
-    "plan": {"kind": "half_split", "models": 8, "digest": "p"},
-    "seed": 0,
+    "data": {"name": "mnist", "digest": "a", "samples": 100, "source": {"noise": 0.0}},
+    "plan": {"kind": "half_split", "models": 8, "digest": "p", "seed": 0, "options": {"models": 8}},
+    "key": {
+        "model": {"name": "cnn", "options": {"depth": 2}, "parameters": 9, "digest": "m"},
+        "recipe": {"optimizer": "sgd", "lr": 0.1, "augment": ["flip"], "epochs": 4},
+        "defense": None,
+        "code": "1",
+    },
+    "checkpoints": [0.0, 4.0],
     "versions": {"torch": "2"},
     "wall_s": 12.0,
 }
@@ -36,16 +40,16 @@ def changed(**paths):
     manifest = copy.deepcopy(BASE)
     for path, value in paths.items():
         *sections, leaf = path.split("__")
-        node = manifest
+        node = manifest if sections and sections[0] in ("data", "plan") else manifest["key"]
         for s in sections:
             node = node[s]
-        node[leaf] = value
+        (manifest if path in BASE else node)[leaf] = value
     return manifest
 
 
 def test_differing_walks_and_ignores_what_is_no_factor():
-    other = changed(recipe__lr=0.2, versions__torch="3", wall_s=99.0)
-    other["model"]["dropout"] = 0.5
+    other = changed(recipe__lr=0.2, code="2", wall_s=99.0)
+    other["key"]["model"]["dropout"] = 0.5
     assert differing([BASE, BASE, other]) == {
         "recipe.lr": (0.1, 0.1, 0.2),
         "model.dropout": (None, None, 0.5),
@@ -53,24 +57,32 @@ def test_differing_walks_and_ignores_what_is_no_factor():
     assert differing([BASE, changed(recipe__augment=["flip", "crop"])]) == {
         "recipe.augment": (["flip"], ["flip", "crop"])
     }
-    none = changed(model=None)
-    assert set(differing([BASE, none])) == {"model.name", "model.depth", "model.width"}
+    assert set(differing([BASE, changed(model=None)])) == {
+        "model.name",
+        "model.options.depth",
+        "model.parameters",
+        "model.digest",
+    }
+    assert differing([BASE, other], under=["wall_s"]) == {"wall_s": (12.0, 99.0)}
 
 
 @pytest.mark.parametrize(
     ("change", "factor"),
     [
         ({}, None),
-        ({"model__depth": 3}, "model.depth"),
-        ({"model": {"name": "wrn", "depth": 16, "width": 2}}, "model"),
-        ({"recipe__optimizer": {"name": "sam", "rho": 0.05}}, "recipe.optimizer"),
-        ({"recipe__optimizer__momentum": 0.5}, "recipe.optimizer.momentum"),
+        ({"model__options": {"depth": 3}, "model__digest": "n"}, "model.options.depth"),
+        ({"model": {"name": "wrn", "options": {"width": 2}, "digest": "w"}}, "model"),
+        ({"recipe__optimizer": "sam"}, "recipe.optimizer"),
         ({"recipe__augment": []}, "recipe.augment"),
-        ({"data__noise": 0.2, "data__digest": "b"}, "data"),
+        ({"recipe__epochs": 8, "checkpoints": [0.0, 8.0]}, "recipe.epochs"),
+        ({"checkpoints": [0.0, 1.0, 4.0]}, "checkpoints"),
+        ({"defense": "DPSGD(epsilon=8)"}, "defense"),
+        ({"data__source": {"noise": 0.2}, "data__digest": "b"}, "data"),
         ({"data": {"name": "cifar", "digest": "c"}, "plan__digest": "q"}, "data"),
-        ({"plan__models": 16, "plan__digest": "q", "model__width": 64}, "model.width"),
+        ({"plan__models": 16, "plan__options": {"models": 16}, "recipe__lr": 1}, "recipe.lr"),
         ({"plan__digest": "q"}, "plan.digest"),
-        ({"seed": 1}, "seed"),
+        ({"plan__seed": 1, "plan__digest": "q"}, "plan.seed"),
+        ({"code": "2"}, None),
     ],
 )
 def test_one_factor(change, factor):
@@ -78,10 +90,12 @@ def test_one_factor(change, factor):
 
 
 def test_several_factors_are_refused_unless_allowed():
-    other = changed(model__depth=3, recipe__lr=0.2, seed=1)
-    with pytest.raises(InputError, match=r"one factor to differ, got model.depth, recipe.lr, seed"):
+    other = changed(model__options={"depth": 3}, recipe__lr=0.2, plan__seed=1)
+    with pytest.raises(
+        InputError, match=r"one factor to differ, got model.options.depth, recipe.lr, plan.seed"
+    ):
         one_factor([BASE, other])
-    assert one_factor([BASE, other], allow=("recipe", "seed")) == "model.depth"
+    assert one_factor([BASE, other], allow=("recipe", "plan.seed")) == "model.options.depth"
 
 
 def test_equal_models_takes_whole_pairs():
@@ -118,10 +132,10 @@ def paths_of(shift: float, models: int = 16, samples: int = 300) -> Trajectories
 
 def test_comparison_sets_populations_side_by_side():
     runs = {"shallow": paths_of(0.5), "deep": paths_of(1.0)}
-    manifests = {"shallow": BASE, "deep": changed(model__depth=3)}
+    manifests = {"shallow": BASE, "deep": changed(model__options={"depth": 3})}
     c = compare_paths(runs, manifests, bootstrap=Bootstrap(20))
-    assert c.factor == "model.depth"
-    assert c.values == {"shallow": {"model.depth": 2}, "deep": {"model.depth": 3}}
+    assert c.factor == "model.options.depth"
+    assert c.values == {"shallow": {"model.options.depth": 2}, "deep": {"model.options.depth": 3}}
     assert c.models == 16
     assert c.samples == {"shallow": 300, "deep": 300}
     table = c.table()

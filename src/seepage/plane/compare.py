@@ -20,8 +20,20 @@ __all__ = ["COMPARED", "Comparison", "compare_paths", "differing", "equal_models
 
 BoolArray = NDArray[np.bool_]
 
-COMPARED = ("data", "model", "recipe", "plan", "seed", "checkpoints", "signals")
-"""Top-level manifest keys that a study looks at; versions, hardware and times are not factors."""
+COMPARED = (
+    "data",
+    "plan",
+    "key.model",
+    "key.recipe",
+    "key.defense",
+    "key.function",
+    "key.reference",
+    "key.extra",
+    "checkpoints",
+    "signals",
+    "views",
+)
+"""Manifest fields that a study looks at; versions, hardware, times and code are not factors."""
 
 # What follows from another field of its section, or from the data, and is no factor of its own.
 _DERIVED = frozenset(
@@ -34,14 +46,18 @@ def differing(
 ) -> dict[str, tuple[Any, ...]]:
     """Fields that are not the same in all manifests: dotted path -> value of each (None if absent).
 
-    Pure; nested mappings are walked, lists compared whole.
+    Pure; nested mappings are walked, lists compared whole. under: dotted paths to look at; a leading
+    "key." is left out of the names.
 
-    >>> differing([{"recipe": {"lr": 0.1, "epochs": 5}}, {"recipe": {"lr": 0.2, "epochs": 5}}])
+    >>> differing([{"key": {"recipe": {"lr": 0.1}}}, {"key": {"recipe": {"lr": 0.2}}}])
     {'recipe.lr': (0.1, 0.2)}
     """
     found: dict[str, tuple[Any, ...]] = {}
-    for key in sorted(set(under)):
-        _walk(key, [m.get(key) for m in manifests], found)
+    for path in sorted(set(under)):
+        values: list[Any] = list(manifests)
+        for part in path.split("."):
+            values = [v.get(part) if isinstance(v, Mapping) else None for v in values]
+        _walk(path.removeprefix("key."), values, found)
     return found
 
 
@@ -64,11 +80,12 @@ def one_factor(
 
     A field is a factor; where a section's `name` or `kind` differs the whole section is one, since
     its other options belong to the name. Data is one factor with everything that follows from it
-    (digests, sizes, the plan's digest). The number of models is none: it is made equal. allow: dotted paths or sections that may differ besides.
+    (digests, sizes, the plan's digest). The number of models is none: it is made equal; nor are the checkpoints of runs of
+    different length. allow: dotted paths or sections that may differ besides.
     Raises InputError naming the factors when there are several.
 
-    >>> sgd = {"recipe": {"optimizer": {"name": "sgd", "momentum": 0.9}}, "seed": 0}
-    >>> sam = {"recipe": {"optimizer": {"name": "sam", "rho": 0.05}}, "seed": 0}
+    >>> sgd = {"key": {"recipe": {"optimizer": "sgd", "lr": 0.1}}}
+    >>> sam = {"key": {"recipe": {"optimizer": "sam", "lr": 0.1}}}
     >>> one_factor([sgd, sam])
     'recipe.optimizer'
     """
@@ -86,6 +103,8 @@ def one_factor(
             derived.append(path)
             continue
         factors[section] = None
+    if "recipe.epochs" in factors:
+        factors.pop("checkpoints", None)
     if not factors and derived:
         factors = dict.fromkeys(derived)
     if len(factors) > 1:
