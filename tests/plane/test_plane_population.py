@@ -235,7 +235,7 @@ def test_intervals_cover_the_value_at_this_number_of_models():
         covered = np.mean((low <= value.mean()) & (value.mean() <= high))
         # Nominal 0.95; 80 fleets leave ±0.05.
         assert covered >= 0.86, (name, covered)
-        # Nor are they idle: drawing pairs with replacement makes them up to four times this wide.
+        # Nor are they idle: drawing pairs with replacement makes them several times this wide.
         width = (high - low)[low > 0].mean() / 2 / t.ppf(0.975, 15)
         assert width < 1.7 * value.std(ddof=1), name
 

@@ -31,7 +31,7 @@ class Bootstrap:
     value ± t·√(m/(U−m))·sd, m = ⌊U/2⌋ of U pairs, Student's t at U−1 degrees of freedom; at m = U/2
     the spread of a mean over half-samples is its standard error. Drawing *with* replacement does
     worse: repeated pairs make the noise differ by replicate, for all samples at once, and intervals
-    of speed and transitions come out up to four times too wide. Decisions are taken as given:
+    of speed and transitions come out several times too wide. Decisions are taken as given:
     that other references would have been drawn is not resampled. Source of half-samples: McCarthy,
     Rev. Int. Stat. Inst. 37 (1969); Politis and Romano, Ann. Statist. 22 (1994).
     """
