@@ -235,6 +235,49 @@ def test_sequential_units_are_read_after_their_activation() -> None:
     assert [c.regions for c in chosen] == [("0", "1"), ("5",), ("8",)]
 
 
+class InvertedResidual(nn.Module):
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.block = nn.Sequential(
+            nn.Sequential(nn.Conv2d(d, 2 * d, 1), nn.BatchNorm2d(2 * d), nn.Hardswish()),
+            nn.Sequential(nn.Conv2d(2 * d, d, 1), nn.BatchNorm2d(d)),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.block(x)
+
+
+class Backbone(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(nn.Sequential(nn.Linear(4, 4), nn.ReLU()) for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for stage in self.stages:
+            x = stage(x)
+        return x
+
+
+def test_an_item_of_a_list_is_a_block_and_a_backbone_is_opened() -> None:
+    features = nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), InvertedResidual(4), InvertedResidual(4)
+    )
+    net = nn.Sequential(OrderedDict(features=features, pool=nn.Flatten(), head=nn.LazyLinear(3)))
+    net(_images(1))
+    names = [c.name for c in choose_layers(net, _images(2))]
+    assert names == ["features.0.1", "features.1", "features.2", "head"]
+    two = nn.Sequential(OrderedDict(body=Backbone(), head=nn.Linear(4, 2)))
+    assert [c.name for c in choose_layers(two, _X)][-1] == "head"
+    parent = nn.Module()
+    parent.body, parent.head = Backbone(), nn.Linear(4, 2)
+    parent.forward = lambda x: parent.head(parent.body(x))
+    assert [c.name for c in choose_layers(parent, _X)] == [
+        "body.stages.0.1",
+        "body.stages.1.1",
+        "head",
+    ]
+
+
 def test_patterns_and_streamed_outputs() -> None:
     model = _seeded(ResNet)
     x = _images(10)
@@ -341,6 +384,15 @@ def test_a_model_without_continuous_inputs_says_so() -> None:
 
     with pytest.raises(InputError, match=r"no nn\.Embedding"):
         probe(Halved(), torch.zeros(100, 4, dtype=torch.int64), "(model)", indicators=CHEAP[1:])
+
+
+def test_wrappers_are_looked_through() -> None:
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    plain = probe(net, _X)
+    for wrapper in (torch.compile(net, backend="eager"), nn.DataParallel(net)):
+        other = probe(wrapper, _X)  # type: ignore[arg-type]
+        assert other.layer == plain.layer == ("1", "2")
+        np.testing.assert_array_equal(other.jac_participation, plain.jac_participation)
 
 
 class Recurrent(nn.Module):

@@ -20,6 +20,7 @@ from seepage.layers.watch import (
     count,
     first_tensor,
     home,
+    unwrapped,
 )
 
 __all__ = ["block_parameters", "gradient_norms"]
@@ -53,6 +54,7 @@ def gradient_norms(
     >>> out["(model)"].tolist()
     [0.0, 0.0, 0.0]
     """
+    model = unwrapped(model)
     chosen = choose_layers(model, inputs, layers)
     if len(labels) != count(inputs):
         raise InputError(f"labels: expected one per sample ({count(inputs)}), got {len(labels)}")

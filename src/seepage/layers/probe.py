@@ -34,6 +34,7 @@ from seepage.layers.watch import (
     home,
     pool,
     take,
+    unwrapped,
 )
 
 __all__ = ["DegreesOfFreedom", "Indicator", "LocalPCA", "probe"]
@@ -128,6 +129,7 @@ def probe(
     >>> table.layer, table.jac_rank_float.tolist()
     (('0', '1'), [3.0, 2.0])
     """
+    model = unwrapped(model)
     chosen = choose_layers(model, inputs, layers)
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     kinds = [type(i) for i in indicators]

@@ -32,6 +32,7 @@ __all__ = [
     "layer_outputs",
     "pool",
     "take",
+    "unwrapped",
 ]
 
 Inputs = torch.Tensor | Mapping[str, torch.Tensor] | Sequence[torch.Tensor]
@@ -189,10 +190,20 @@ def _composite(module: nn.Module) -> bool:
     return any(_weights(child) for child in module.children())
 
 
-def _holds_blocks(module: nn.Module) -> bool:
-    """Whether a list of blocks lies inside: the mark of a backbone or a stage, not of a block."""
+def _holds_blocks(module: nn.Module, least: int) -> bool:
+    """Whether a list of blocks lies inside: the mark of a backbone or a stage, not of a block.
+
+    `least`: how many layers with weights make a block. An item of a list is itself a block unless
+    it holds several modules of at least two such layers: an inverted residual is a list of
+    convolution, norm and activation, each with one.
+    """
+
+    def block(m: nn.Module) -> bool:
+        mixing = sum(_own_weights(c) and not isinstance(c, _NORMS) for c in m.modules())
+        return _composite(m) and mixing >= least
+
     return any(
-        isinstance(m, _CONTAINERS) and sum(_composite(c) for c in m.children()) >= 2
+        isinstance(m, _CONTAINERS) and sum(block(c) for c in m.children()) >= 2
         for m in module.modules()
     )
 
@@ -212,6 +223,7 @@ def _default_names(module: nn.Module, prefix: str, shared: set[int]) -> list[_Un
             found.append(open_unit)
         open_unit = None
 
+    listed = isinstance(module, _CONTAINERS)
     children = {k: m for k, m in module._modules.items() if m is not None}
     alone = sum(_weights(m) for m in children.values()) == 1
     for key, child in children.items():
@@ -226,7 +238,7 @@ def _default_names(module: nn.Module, prefix: str, shared: set[int]) -> list[_Un
         close()
         if not _weights(child):
             continue
-        expand = isinstance(child, _CONTAINERS) or _holds_blocks(child) or alone
+        expand = isinstance(child, _CONTAINERS) or _holds_blocks(child, 1 + listed) or alone
         if _composite(child) and expand:
             found += _default_names(child, f"{name}.", shared)
         elif _composite(child) or _own_weights(child):
@@ -237,10 +249,18 @@ def _default_names(module: nn.Module, prefix: str, shared: set[int]) -> list[_Un
     return found
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """The module behind `torch.compile`, whose compiled graph would not run the hooks."""
-    inner = getattr(model, "_orig_mod", model)
-    return inner if isinstance(inner, nn.Module) else model
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The module behind `torch.compile` and data-parallel wrappers.
+
+    A compiled graph would not run the hooks, and replicas would run them once each.
+    """
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
 
 
 def _label(module: str) -> str:
@@ -256,9 +276,9 @@ def choose_layers(
     and `[…]` (`"layer*.1"`); a module called several times in one pass is named with its call,
     `"block#2"`. None takes the output of every block, found from the module tree alone:
 
-    - a list of modules (`Sequential`, `ModuleList`, `ModuleDict`), and any module that contains a
-      list of blocks, or that is the only one with weights in its parent, is opened and its
-      children are looked at;
+    - a list of modules (`Sequential`, `ModuleList`, `ModuleDict`), any module that contains a list
+      of blocks (a stage, a backbone), and one that is the only one with weights in its parent, is
+      opened and its children are looked at;
     - anything else with children that hold weights is a block (a residual block, a transformer
       layer), and its output is one row;
     - so is a module with weights of its own (convolution, linear, embedding) outside a block; in
@@ -269,7 +289,7 @@ def choose_layers(
     have the samples along their first axis, are left out of the default; asked for by name they
     are an error. One forward pass of up to two samples is run to see the order of calls.
     """
-    model = _unwrapped(model)
+    model = unwrapped(model)
     modules = dict(model.named_modules(remove_duplicate=False))
     _check_inputs(inputs)
     sample = _to(take(inputs, slice(0, 2)), home(model))
@@ -422,7 +442,7 @@ class Watch:
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[Layer]) -> None:
-        self.model = _unwrapped(model)
+        self.model = unwrapped(model)
         self.layers = tuple(layers)
         self._modules = dict(self.model.named_modules(remove_duplicate=False))
         self._made: dict[int, int] = {}
