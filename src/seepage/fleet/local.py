@@ -71,10 +71,11 @@ class _Forked:
 
 @dataclass
 class _Worker:
-    """A worker process: our end of its pipe, and the plan rows that it still has to train."""
+    """A worker process: our end of its pipe, its task and the plan rows still to come from it."""
 
     pipe: Connection
     process: _Process
+    task: list[int] | None = None
     left: set[int] = field(default_factory=set)
 
     def send(self, message: Any) -> None:
@@ -167,7 +168,8 @@ def run_local(
                     worker.bury()
                     _mourn(worker, deaths)
                     if worker.left:
-                        waiting.insert(0, sorted(worker.left))
+                        # Whole: runs that are trained together round alike only together.
+                        waiting.insert(0, worker.task or [])
                     if len(alive) < min(workers, len(waiting)):
                         alive.append(_launch(spec))
                     continue
@@ -183,10 +185,10 @@ def run_local(
                     on_done(row, record)
                     watcher.done(row, record)
                 if not worker.left:
-                    task = waiting.pop(0) if waiting else None
-                    worker.left = set(task or ())
-                    worker.send(task)
-                    if task is None:
+                    worker.task = waiting.pop(0) if waiting else None
+                    worker.left = set(worker.task or ())
+                    worker.send(worker.task)
+                    if worker.task is None:
                         alive.remove(worker)
                         worker.bury()
     finally:

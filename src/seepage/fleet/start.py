@@ -17,7 +17,7 @@ import psutil
 from torch import nn
 
 from seepage.data import Dataset
-from seepage.errors import InputError
+from seepage.errors import InputError, StorageFailed
 from seepage.fleet.backends import choose_backend, group
 from seepage.fleet.choose import choose_device, choose_precision, hardware
 from seepage.fleet.folder import ensure, found, signal_shapes
@@ -79,6 +79,8 @@ def train(
     threads: int = 1,
     device: str = "auto",
     backend: str = "auto",
+    executor: str = "local",
+    address: str | None = None,
     compiled: bool = False,
     save_every: float = 30.0,
     shard: tuple[int, int] | None = None,
@@ -91,8 +93,9 @@ def train(
     or an `s3://` address. If it already holds finished or half-finished runs of the same content
     (data, plan, recipe, model, code), training goes on from there; if anything differs it is
     refused and the field is named. keep: weights kept, "none", "final" or "all" checkpoints.
-    workers: processes (default one per core); shard (i, n), 1-based: only every n-th run, for job
-    arrays that share a folder. Returns the opened run.
+    workers: processes (default one per core); shard (i, n), 1-based: only every n-th task (a run,
+    or runs that are stacked), for job arrays that share a folder. executor: "local" processes or
+    "ray" tasks, on the cluster at `address` or on one started here. Returns the opened run.
 
     Raises InputError for bad values, Locked when another process owns the folder.
     """
@@ -106,6 +109,8 @@ def train(
         raise InputError(f"keep: expected 'none', 'final' or 'all', got {keep!r}")
     if shard is not None and not 1 <= shard[0] <= shard[1]:
         raise InputError(f"shard: expected i/n with 1 <= i <= n, got {shard[0]}/{shard[1]}")
+    if executor not in ("local", "ray"):
+        raise InputError(f"executor: expected 'local' or 'ray', got {executor!r}")
     smallest = int(plan.member.sum(axis=1).min())
     if smallest < 2:
         raise InputError(f"plan: expected at least 2 members in every run, got {smallest}")
@@ -179,7 +184,7 @@ def train(
                 threads=manifest["chosen"]["threads"],
                 save_every=save_every,
             )
-            _run(spec, storage, plan, shard, workers, watcher)
+            _run(spec, storage, plan, shard, workers, watcher, (executor, address))
     return Run(out)
 
 
@@ -190,36 +195,44 @@ def _run(
     shard: tuple[int, int] | None,
     workers: int | None,
     watcher: Watcher,
+    place: tuple[str, str | None],
 ) -> None:
     ended = read_records(storage)
-    rows = [
-        r
-        for r in range(plan.models)
-        if r not in ended and (shard is None or r % shard[1] == shard[0] - 1)
-    ]
-    if not rows:
+    # Shards are cut from tasks, not from runs: what is trained together stays together.
+    tasks = group(spec, range(plan.models), plan.models)
+    mine = tasks if shard is None else tasks[shard[0] - 1 :: shard[1]]
+    left = [t for t in mine if any(r not in ended for r in t)]
+    if not left:
         return
+    executor, address = place
     count = workers or max(1, (psutil.cpu_count(logical=False) or 1) // spec.threads)
     if spec.device == "cuda":
         count = workers or 1
     began = time.time()
-    tasks = group(spec, rows, plan.models)
-    watcher.start(rows, float(spec.recipe.epochs))
+    watcher.start([r for t in left for r in t], float(spec.recipe.epochs))
     trained: list[int] = []
     try:
-        run_local(spec, tasks, count, watcher, lambda row, _: trained.append(row))
+        if executor == "ray":
+            from seepage.fleet.ray_executor import run_ray
+
+            run_ray(spec, left, workers, watcher, lambda row, _: trained.append(row), address)
+        else:
+            run_local(spec, left, count, watcher, lambda row, _: trained.append(row))
     finally:
         watcher.stop()
-        storage.put_json(
-            f"sessions/{uuid.uuid4().hex}.json",
-            {
-                "began": began,
-                "seconds": round(time.time() - began, 3),
-                "workers": count,
-                "runs": sorted(trained),
-                "hardware": hardware(),
-            },
-        )
+        # A note for the report; when the disk is full, what ended the fleet says so itself.
+        with contextlib.suppress(StorageFailed):
+            storage.put_json(
+                f"sessions/{uuid.uuid4().hex}.json",
+                {
+                    "began": began,
+                    "seconds": round(time.time() - began, 3),
+                    "workers": count,
+                    "executor": executor,
+                    "runs": sorted(trained),
+                    "hardware": hardware(),
+                },
+            )
 
 
 def _same(where: str, there: dict[str, Any], here: dict[str, Any]) -> None:
@@ -251,8 +264,14 @@ def _shared(data: Dataset | None) -> Iterator[str | None]:
     _sweep(place)
     folder = Path(tempfile.mkdtemp(prefix=f"seepage-{os.getpid()}-", dir=place))
     try:
-        np.save(folder / "pixels.npy", layout, allow_pickle=False)
-        np.save(folder / "pixels.npy.labels.npy", data.labels.numpy(), allow_pickle=False)
+        try:
+            np.save(folder / "pixels.npy", layout, allow_pickle=False)
+            np.save(folder / "pixels.npy.labels.npy", data.labels.numpy(), allow_pickle=False)
+        except OSError as e:
+            raise StorageFailed(
+                f"{place}: expected room for {layout.nbytes / 2**20:.0f} MiB that workers share, "
+                f"got {e}; make room or set TMPDIR"
+            ) from None
         yield str(folder / "pixels.npy")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

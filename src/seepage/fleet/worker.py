@@ -12,6 +12,8 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -20,13 +22,13 @@ import torch
 
 from seepage.errors import SeepageError
 from seepage.fleet.backends import train_jobs
-from seepage.fleet.loop import prepare
+from seepage.fleet.loop import Progress, prepare
 from seepage.fleet.spec import FleetSpec
 from seepage.record import Resident
 from seepage.store.arrays import read_whole
 from seepage.store.storage import Storage
 
-__all__ = ["ENVIRONMENT", "main", "serve"]
+__all__ = ["ENVIRONMENT", "Desk", "explain", "main", "serve"]
 
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -47,42 +49,59 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-def serve(pipe: Connection) -> None:
-    """Loop of a worker: receive a spec, then plan rows, until the parent closes the pipe."""
-    _die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    spec: FleetSpec = pipe.recv()
-    torch.set_num_threads(spec.threads)
-    if spec.device == "cuda":
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.allow_tf32 = spec.precision == "bf16"
-    try:
+@dataclass
+class Desk:
+    """What a worker has at hand, whoever sends it tasks: the store, the pool, the plan."""
+
+    spec: FleetSpec
+    storage: Storage
+    pool: Resident
+    member: np.ndarray
+    seeds: np.ndarray
+
+    @classmethod
+    def of(cls, spec: FleetSpec) -> Desk:
+        """Set this process up for `spec`."""
+        torch.set_num_threads(spec.threads)
+        if spec.device == "cuda":
+            torch.backends.cudnn.deterministic = True
+            torch.backends.cudnn.allow_tf32 = spec.precision == "bf16"
         storage = Storage(spec.store, write=True)
         data = spec.dataset()
         pool = Resident(Resident.layout(data), data.labels.numpy(), spec.device)
         member = read_whole(storage, "plan/member").astype(np.bool_)
-        seeds = read_whole(storage, "plan/seeds")
+        return cls(spec, storage, pool, member, read_whole(storage, "plan/seeds"))
+
+    def train(
+        self, rows: Sequence[int], progress: Progress
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Train these plan rows and yield (plan row, record) as they end."""
+        jobs = [
+            prepare(self.spec, self.storage, self.pool, self.member[r], r, int(self.seeds[r]))
+            for r in rows
+        ]
+        yield from train_jobs(self.spec, self.storage, self.pool, jobs, progress)
+
+
+def serve(pipe: Connection) -> None:
+    """Loop of a worker: receive a spec, then plan rows, until the parent closes the pipe."""
+    _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        desk = Desk.of(pipe.recv())
         pipe.send(("ready", None))
         while True:
             rows: list[int] | None = pipe.recv()
             if rows is None:
                 return
-            _train(pipe, spec, storage, pool, member, seeds, rows)
+            _train(pipe, desk, rows)
     except EOFError:
         return
     except BaseException as e:
-        pipe.send(("error", _explain(e)))
+        pipe.send(("error", explain(e)))
 
 
-def _train(
-    pipe: Connection,
-    spec: FleetSpec,
-    storage: Storage,
-    pool: Resident,
-    member: np.ndarray,
-    seeds: np.ndarray,
-    rows: list[int],
-) -> None:
+def _train(pipe: Connection, desk: Desk, rows: list[int]) -> None:
     last = 0.0
 
     def progress(row: int, epoch: float) -> None:
@@ -92,12 +111,11 @@ def _train(
             last = now
             pipe.send(("progress", (row, epoch)))
 
-    jobs = [prepare(spec, storage, pool, member[r], r, int(seeds[r])) for r in rows]
-    for row, record in train_jobs(spec, storage, pool, jobs, progress):
+    for row, record in desk.train(rows, progress):
         pipe.send(("done", (row, record)))
 
 
-def _explain(e: BaseException) -> tuple[str, str]:
+def explain(e: BaseException) -> tuple[str, str]:
     """("user" or "bug", message): what the user can act on as one line, the rest in full."""
     if isinstance(e, SeepageError):
         return "user", str(e)

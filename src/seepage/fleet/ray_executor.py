@@ -1,0 +1,269 @@
+"""Runs as Ray tasks, and scoring as Ray tasks over blocks: many machines behind one address.
+
+The run folder must be reachable from every machine: a shared file system or an `s3://` address.
+The pool travels through Ray's object store, once per machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seepage import attacks
+from seepage.attacks import Attack
+from seepage.errors import InputError
+from seepage.fleet.local import RETRIES, FleetError, Watcher
+from seepage.fleet.spec import FleetSpec
+from seepage.fleet.worker import ENVIRONMENT, Desk, explain
+
+__all__ = ["Distributed", "by_sample", "cluster", "run_ray"]
+
+FloatArray = NDArray[np.floating]
+BoolArray = NDArray[np.bool_]
+
+_DESKS: dict[str, Desk] = {}
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise InputError(
+            "executor: expected Ray to be installed, found none; install seepage[ray]"
+        ) from None
+    return ray
+
+
+@contextlib.contextmanager
+def cluster(address: str | None = None, workers: int | None = None) -> Iterator[Any]:
+    """The Ray module, connected: to what runs already, to `address`, or to one started here.
+
+    A cluster that was started here ends here; one that was found is left as it was.
+    """
+    ray = _ray()
+    if ray.is_initialized():
+        yield ray
+        return
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        options |= {"address": "local", "include_dashboard": False, "num_cpus": workers}
+    else:
+        options |= {"address": address}
+    try:
+        ray.init(**options)
+    except (ConnectionError, ValueError, RuntimeError) as e:
+        raise InputError(
+            f"address: expected a Ray cluster at {address or 'this machine'}, got "
+            f"{type(e).__name__}: {e}; check that it runs, or leave the address out"
+        ) from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _environment(spec: FleetSpec) -> dict[str, Any]:
+    env = dict(ENVIRONMENT)
+    env["OMP_NUM_THREADS"] = env["MKL_NUM_THREADS"] = str(spec.threads)
+    # On a cluster started here workers must find the user's modules where this process does.
+    env["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
+    return {"env_vars": env}
+
+
+def _train_rows(
+    spec: FleetSpec, pool: Sequence[NDArray[Any]], apart: Sequence[NDArray[Any]], rows: list[int]
+) -> tuple[str, Any]:
+    """The task: (done, [(row, record)]) or (error, (who, message))."""
+    try:
+        desk = _DESKS.get(spec.pixels)
+        if desk is None:
+            desk = _DESKS[spec.pixels] = Desk.of(_landed(spec, pool, apart))
+        return "done", list(desk.train(rows, lambda row, epoch: None))
+    except BaseException as e:
+        return "error", explain(e)
+
+
+def _landed(
+    spec: FleetSpec, pool: Sequence[NDArray[Any]], apart: Sequence[NDArray[Any]]
+) -> FleetSpec:
+    """The spec with files of this machine: those of the driver where it is the same one."""
+    changes = {}
+    for field, path, arrays in (
+        ("pixels", spec.pixels, pool),
+        ("reference", spec.reference, apart),
+    ):
+        if path is None or Path(path).exists():
+            continue
+        folder = Path(tempfile.mkdtemp(prefix=f"seepage-{os.getpid()}-"))
+        np.save(folder / "pixels.npy", arrays[0], allow_pickle=False)
+        np.save(folder / "pixels.npy.labels.npy", arrays[1], allow_pickle=False)
+        changes[field] = str(folder / "pixels.npy")
+    return replace(spec, **changes)  # type: ignore[arg-type]
+
+
+def _read(path: str | None) -> tuple[NDArray[Any], ...]:
+    if path is None:
+        return ()
+    return (
+        np.load(path, mmap_mode="r", allow_pickle=False),
+        np.load(f"{path}.labels.npy", allow_pickle=False),
+    )
+
+
+def run_ray(
+    spec: FleetSpec,
+    tasks: Sequence[list[int]],
+    workers: int | None,
+    watcher: Watcher,
+    on_done: Callable[[int, dict[str, Any]], None] = lambda row, record: None,
+    address: str | None = None,
+) -> None:
+    """Train every task (a group of plan rows) as a Ray task.
+
+    A worker that dies costs its task only: Ray tries it again, twice, and what it had saved is
+    used. workers: tasks at a time, all that the cluster has room for when None. Raises as
+    `run_local` does; on any error, and on Ctrl-C, the tasks that are under way are stopped.
+    """
+    with cluster(address, workers) as ray:
+        remote = ray.remote(_train_rows).options(
+            num_cpus=spec.threads,
+            num_gpus=1 if spec.device == "cuda" else 0,
+            max_retries=RETRIES,
+            runtime_env=_environment(spec),
+        )
+        # Ray does not look inside containers: a list of references travels as references.
+        shared = ray.put(spec), ray.put(_read(spec.pixels)), ray.put(_read(spec.reference))
+        waiting, under_way = list(tasks), {}
+        try:
+            while waiting or under_way:
+                while waiting and len(under_way) < (workers or len(tasks)):
+                    task = waiting.pop(0)
+                    under_way[remote.remote(*shared, task)] = task
+                ended, _ = ray.wait(list(under_way), num_returns=1)
+                for reference in ended:
+                    task = under_way.pop(reference)
+                    for row, record in _result(ray, reference, task):
+                        on_done(row, record)
+                        watcher.done(row, record)
+        finally:
+            for reference in under_way:
+                ray.cancel(reference, force=True)
+
+
+def _result(ray: Any, reference: Any, task: list[int]) -> list[tuple[int, dict[str, Any]]]:
+    try:
+        kind, value = ray.get(reference)
+    except ray.exceptions.RayError as e:
+        raise InputError(
+            f"fleet: a Ray worker died {RETRIES + 1} times at run {task[0]} "
+            f"({type(e).__name__}); it may need more memory, or the run folder is not reachable "
+            "from it"
+        ) from None
+    if kind == "error":
+        who, message = value
+        raise InputError(message) if who == "user" else FleetError(message)
+    done: list[tuple[int, dict[str, Any]]] = value
+    return done
+
+
+def by_sample(attack: Attack) -> bool:
+    """Whether a sample's score reads no other sample, so that blocks of samples can be scored apart.
+
+    True of thresholds, calibration, attack R and likelihood ratios with `PerSample` variance; not
+    of what has a population, or a variance or its prior estimated over samples.
+    """
+    plain = (
+        attacks.LOSS,
+        attacks.ModifiedEntropy,
+        attacks.AttackR,
+        attacks.Calibrated,
+        attacks.CurvatureThreshold,
+        attacks.CurvatureCalibrated,
+        attacks.CurvatureAttackR,
+    )
+    ratios = (attacks.LiRA, attacks.LiRAOfflineOneSided, attacks.LiRAOfflineTwoSided)
+    if isinstance(attack, ratios):
+        return isinstance(attack.variance, attacks.PerSample)
+    return isinstance(attack, plain)
+
+
+def _score_samples(
+    attack: Attack, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray,
+    block: tuple[int, int],
+) -> FloatArray:  # fmt: skip
+    a, b = block
+    part = {k: np.ascontiguousarray(v[:, a:b]) for k, v in signals.items()}
+    return attack.run_all(part, np.ascontiguousarray(member[:, a:b]), use)
+
+
+def _score_targets(
+    attack: Attack, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray,
+    block: tuple[int, int],
+) -> FloatArray:  # fmt: skip
+    out = np.empty((block[1] - block[0], member.shape[1]))
+    for i, r in enumerate(range(*block)):
+        target = {k: v[r] for k, v in signals.items()}
+        references = {k: v[use[r]] for k, v in signals.items()}
+        out[i] = attack.run(target, references, member[use[r]])
+    return out
+
+
+@final
+@dataclass(frozen=True)
+class Distributed(Attack):
+    """Another attack, whose leave-one-out scores are computed as Ray tasks.
+
+    Blocks of samples where a sample's score reads no other sample (`by_sample`), else blocks of
+    targets; the scores are those of `attack` itself. blocks: how many tasks, by default one per
+    processor of the cluster. A drop-in wherever an attack is taken::
+
+        seepage.write_report(run, "report.html", attacks=[Distributed(LiRA())])
+    """
+
+    attack: Attack
+    address: str | None = None
+    blocks: int | None = None
+
+    name: ClassVar[str] = "distributed"
+
+    def __post_init__(self) -> None:
+        # What the contract keeps on the class belongs to the attack inside.
+        for field in ("name", "requires", "min_in", "min_out", "threshold"):
+            object.__setattr__(self, field, getattr(self.attack, field))
+
+    @property
+    def reads_in(self) -> bool:
+        return self.attack.reads_in
+
+    def run(
+        self,
+        target: Mapping[str, FloatArray],
+        references: Mapping[str, FloatArray],
+        member: BoolArray,
+    ) -> FloatArray:
+        return self.attack.run(target, references, member)
+
+    def run_all(
+        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
+    ) -> FloatArray:
+        apart = by_sample(self.attack)
+        size = member.shape[1] if apart else member.shape[0]
+        with cluster(self.address) as ray:
+            count = min(size, self.blocks or int(ray.cluster_resources().get("CPU", 1)))
+            edges = np.linspace(0, size, count + 1).astype(int).tolist()
+            remote = ray.remote(_score_samples if apart else _score_targets)
+            remote = remote.options(max_retries=RETRIES)
+            shared = [ray.put(x) for x in (self.attack, dict(signals), member, use)]
+            tasks = [remote.remote(*shared, pair) for pair in itertools.pairwise(edges)]
+            return np.concatenate(ray.get(tasks), axis=1 if apart else 0)
