@@ -1,0 +1,200 @@
+"""How fast scoring is, beside a plain reference timed in the same run.
+
+    python -m benchmarks.scoring [--samples 50000] [--models 256] [--out scoring.json]
+
+Every row: median seconds of `repeats` calls after one warm-up (compilation is not counted), the
+reference's seconds and the ratio, and the peak of resident memory beyond what was held before the
+call. References named "extrapolated" are timed on a part and scaled linearly; the row says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from seepage import attacks, metrics
+from seepage.plan import half_split
+
+__all__ = ["attack_rows", "main", "measure", "metric_rows"]
+
+Row = dict[str, Any]
+Array = NDArray[Any]
+
+
+def measure(call: Callable[[], Any], repeats: int = 3) -> tuple[float, float]:
+    """Median seconds and peak MB beyond the start of each call, after one warm-up."""
+    call()
+    process, seconds, peaks = psutil.Process(), [], []
+    for _ in range(repeats):
+        start, done, peak = process.memory_info().rss, threading.Event(), [0]
+
+        def watch(start: int = start, done: threading.Event = done, peak: list[int] = peak) -> None:
+            while not done.wait(0.003):
+                peak[0] = max(peak[0], process.memory_info().rss - start)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        begin = time.perf_counter()
+        result = call()
+        seconds.append(time.perf_counter() - begin)
+        done.set()
+        watcher.join()
+        peaks.append(peak[0])
+        del result
+    return statistics.median(seconds), max(peaks) / 1e6
+
+
+def make(models: int, samples: int) -> tuple[dict[str, Array], Array]:
+    """Signals as a run stores them, float32, and the plan's membership."""
+    rng = np.random.default_rng(0)
+    member = half_split(samples, models=models, seed=0).member
+    phi = rng.normal(2, 3, size=samples).astype(np.float32) + member.astype(np.float32)
+    phi = phi + rng.standard_normal(member.shape, dtype=np.float32)
+    loss = np.logaddexp(0, -phi).astype(np.float32)
+    return {"phi": phi, "loss": loss, "mentr": loss}, member
+
+
+def scipy_seconds(phi: Array, member: Array, part: int = 400) -> tuple[float, str]:
+    """A loop over samples with scipy.stats.norm, for all targets: extrapolated from `part`."""
+    models, samples = member.shape
+    use = np.arange(2, models)
+    x, k = phi[:, :part].astype(np.float64), member[:, :part]
+    begin = time.perf_counter()
+    for i in range(part):
+        inside, outside = x[use[k[use, i]], i], x[use[~k[use, i]], i]
+        norm.logpdf(x[0, i], inside.mean(), inside.std()) - norm.logpdf(
+            x[0, i], outside.mean(), outside.std()
+        )
+    seconds = (time.perf_counter() - begin) * samples / part * models
+    return seconds, f"scipy loop over samples, extrapolated from {part} samples of one target"
+
+
+def numpy_seconds(attack: attacks.Attack, signals: Array, member: Array) -> tuple[float, str]:
+    """The attack's own vectorised `run` target by target: extrapolated from two targets."""
+    use = attacks.reference_rows(member)
+    key = attack.requires[0]
+    begin = time.perf_counter()
+    for r in (0, 1):
+        references = {key: signals[use[r]][..., None]}
+        attack.run({key: signals[r][:, None]}, references, member[use[r]])
+    seconds = (time.perf_counter() - begin) / 2 * len(member)
+    return seconds, "numpy, target by target, extrapolated from 2 targets"
+
+
+def attack_rows(models: int = 256, samples: int = 50_000, repeats: int = 3) -> list[Row]:
+    """Leave-one-out over all targets, every attack."""
+    signals, member = make(models, samples)
+    scipy_time, scipy_note = scipy_seconds(signals["phi"], member)
+    cases = {name: kind() for name, kind in attacks.ATTACKS.items()}
+    cases["lira, PerSample"] = attacks.LiRA(variance=attacks.PerSample())
+    cases["lira, Pooled"] = attacks.LiRA(variance=attacks.Pooled())
+    cases["lira, Global"] = attacks.LiRA(variance=attacks.Global())
+    cases["lira, Median"] = attacks.LiRA(attacks.Median(), attacks.PerSample())
+    rows = []
+    for name, attack in cases.items():
+        if any(key not in signals for key in attack.requires):
+            continue
+        given = {key: signals[key] for key in attack.requires}
+        seconds, peak = measure(lambda a=attack, g=given: a.leave_one_out(g, member), repeats)
+        if name.startswith("lira"):
+            reference, note = scipy_time, scipy_note
+        elif attack.name == "attack-r":
+            # Its readable form is a loop over samples: a part of them is enough.
+            part = {"loss": signals["loss"][:, :2000]}
+            begin = time.perf_counter()
+            attack.score(part["loss"][0], part["loss"][2:], member[2:, :2000])
+            reference = (time.perf_counter() - begin) * samples / 2000 * models
+            note = "numpy loop over samples, extrapolated from 2000 of one target"
+        else:
+            reference, note = numpy_seconds(attack, signals[attack.requires[0]], member)
+        rows.append(_row(f"leave-one-out {name}", seconds, reference, peak, note))
+    return rows
+
+
+def metric_rows(models: int = 256, samples: int = 50_000, repeats: int = 3) -> list[Row]:
+    """ROC and TPR of all targets, and per-sample AUC."""
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    signals, member = make(models, samples)
+    scores = signals["phi"].astype(np.float64)
+    fprs = (0.01, 0.001, 0.0001)
+    rows = []
+    seconds, peak = measure(lambda: metrics.operating_points(scores, member, fprs), repeats)
+    begin = time.perf_counter()
+    for r in (0, 1, 2):
+        roc_auc_score(member[r], scores[r])
+        fpr, tpr, _ = roc_curve(member[r], scores[r])
+        for f in fprs:
+            tpr[np.searchsorted(fpr, f, side="right") - 1]
+    reference = (time.perf_counter() - begin) / 3 * models
+    note = "scikit-learn, extrapolated from 3 targets"
+    rows.append(_row("AUC and 3 TPRs of all targets", seconds, reference, peak, note))
+    seconds, peak = measure(lambda: metrics.row_auc(scores, member), repeats)
+    begin = time.perf_counter()
+    for i in range(200):
+        roc_auc_score(member[:, i], scores[:, i])
+    reference = (time.perf_counter() - begin) / 200 * samples
+    note = "scikit-learn, extrapolated from 200 samples"
+    rows.append(_row("AUC per sample across models", seconds, reference, peak, note))
+    return rows
+
+
+def _row(name: str, seconds: float, reference: float, peak: float, note: str) -> Row:
+    return {
+        "name": name,
+        "seconds": seconds,
+        "reference_seconds": reference,
+        "ratio": reference / seconds,
+        "peak_mb": peak,
+        "reference": note,
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Print the table and, with --out, write it as JSON with the machine it was made on."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--samples", type=int, default=50_000)
+    parser.add_argument("--models", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args(argv)
+    rows = attack_rows(args.models, args.samples, args.repeats)
+    rows += metric_rows(args.models, args.samples, args.repeats)
+    print(f"{args.samples} samples x {args.models} models, {numba.get_num_threads()} threads")
+    print(f"{'':44}{'seconds':>9}{'reference':>11}{'ratio':>9}{'peak MB':>9}")
+    for row in rows:
+        print(
+            f"{row['name']:44}{row['seconds']:9.3f}{row['reference_seconds']:11.1f}"
+            f"{row['ratio']:9.0f}{row['peak_mb']:9.0f}"
+        )
+    if args.out:
+        machine = {
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": numba.get_num_threads(),
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "numba": numba.__version__,
+            "samples": args.samples,
+            "models": args.models,
+            "repeats": args.repeats,
+        }
+        args.out.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
