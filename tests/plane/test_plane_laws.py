@@ -26,7 +26,7 @@ from seepage.plane import (
     StudentTLaw,
     trajectories,
 )
-from seepage.plane.laws import empirical_bayes
+from seepage.plane.shrinkage import empirical_bayes
 
 
 def log_ratio(x, laws: Laws):

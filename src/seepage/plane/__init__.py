@@ -37,11 +37,8 @@ from seepage.plane.early import (
 )
 from seepage.plane.laws import (
     ClosedForm,
-    EmpiricalBayes,
     Gaussian,
     Laws,
-    NoShrinkage,
-    SharedRatio,
     StudentTLaw,
 )
 from seepage.plane.monitor import Judgement, Monitor, Snapshot
@@ -57,6 +54,7 @@ from seepage.plane.rates import (
 from seepage.plane.regions import ByAdvantage, ByEpsilon, Grid, Regions
 from seepage.plane.resampling import Bootstrap, Estimate
 from seepage.plane.rules import GlobalFPR, NaturalThreshold, Rule, units
+from seepage.plane.shrinkage import EmpiricalBayes, NoShrinkage, SharedRatio
 
 __all__ = [
     "COMPARED",
