@@ -88,7 +88,7 @@ class Points:
         """Clopper-Pearson interval of every FPR: (low, high), each (N,).
 
         Exact for independent targets; those of one fleet share references, which makes them
-        slightly dependent.
+        slightly dependent. For counted rates only: closed-form ones are no shares of targets.
         """
         return clopper_pearson(np.rint(np.nan_to_num(self.fpr) * self.n_out), self.n_out, level)
 
