@@ -260,12 +260,14 @@ class Backbone(nn.Module):
 
 def test_an_item_of_a_list_is_a_block_and_a_backbone_is_opened() -> None:
     features = nn.Sequential(
-        nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), InvertedResidual(4), InvertedResidual(4)
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()),
+        nn.Sequential(InvertedResidual(4)),
+        nn.Sequential(InvertedResidual(4), InvertedResidual(4)),
     )
     net = nn.Sequential(OrderedDict(features=features, pool=nn.Flatten(), head=nn.LazyLinear(3)))
     net(_images(1))
     names = [c.name for c in choose_layers(net, _images(2))]
-    assert names == ["features.0.1", "features.1", "features.2", "head"]
+    assert names == ["features.0.1", "features.1.0", "features.2.0", "features.2.1", "head"]
     two = nn.Sequential(OrderedDict(body=Backbone(), head=nn.Linear(4, 2)))
     assert [c.name for c in choose_layers(two, _X)][-1] == "head"
     parent = nn.Module()

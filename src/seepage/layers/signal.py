@@ -65,7 +65,7 @@ class LayerSignal:
                 "LayerSignal: expected at least 2 samples, one column and a spectrum of at least "
                 f"0, got {samples}, {len(columns)}, {spectrum}"
             )
-        self.wanted = layers
+        self.chosen = layers
         self.samples = samples
         self.indicators = tuple(indicators)
         self.columns = tuple(columns)
@@ -73,6 +73,14 @@ class LayerSignal:
         self.seed = seed
         self.batch = batch
         self._layers: tuple[str, ...] | None = None
+
+    def __repr__(self) -> str:
+        """Every option: a run folder's identity holds it."""
+        return (
+            f"LayerSignal(layers={self.chosen!r}, samples={self.samples}, "
+            f"indicators={self.indicators!r}, columns={self.columns!r}, "
+            f"spectrum={self.spectrum}, seed={self.seed}, batch={self.batch})"
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -86,6 +94,10 @@ class LayerSignal:
         if self._layers is None:
             raise InputError("layers: known only after the first measurement")
         return self._layers
+
+    def wanted(self, checkpoint: float) -> bool:
+        """Every checkpoint: the minimum of the degrees of freedom may lie anywhere."""
+        return True
 
     def measure(
         self,
@@ -102,7 +114,7 @@ class LayerSignal:
         table = probe(
             model,
             inputs[torch.from_numpy(rows).to(inputs.device)],
-            self.wanted,
+            self.chosen,
             indicators=self.indicators,
             batch=self.batch,
             generator=torch.Generator().manual_seed(self.seed),

@@ -193,9 +193,9 @@ def _composite(module: nn.Module) -> bool:
 def _holds_blocks(module: nn.Module, least: int) -> bool:
     """Whether a list of blocks lies inside: the mark of a backbone or a stage, not of a block.
 
-    `least`: how many layers with weights make a block. An item of a list is itself a block unless
-    it holds several modules of at least two such layers: an inverted residual is a list of
-    convolution, norm and activation, each with one.
+    `least`: how many layers with weights make a block. An item of a list, or one of several
+    siblings of a kind, is itself a block unless it holds several modules of at least two such
+    layers: an inverted residual is a list of convolution, norm and activation, each with one.
     """
 
     def block(m: nn.Module) -> bool:
@@ -225,7 +225,10 @@ def _default_names(module: nn.Module, prefix: str, shared: set[int]) -> list[_Un
 
     listed = isinstance(module, _CONTAINERS)
     children = {k: m for k, m in module._modules.items() if m is not None}
-    alone = sum(_weights(m) for m in children.values()) == 1
+    kinds = [type(m) for m in children.values()]
+    # A list of one is a stage of one block; only a wrapper around a whole model is looked through.
+    wraps = not listed or not prefix
+    alone = wraps and sum(_weights(m) for m in children.values()) == 1
     for key, child in children.items():
         name = f"{prefix}{key}"
         if isinstance(child, (_NORMS, _ACTIVATIONS)):
@@ -238,7 +241,8 @@ def _default_names(module: nn.Module, prefix: str, shared: set[int]) -> list[_Un
         close()
         if not _weights(child):
             continue
-        expand = isinstance(child, _CONTAINERS) or _holds_blocks(child, 1 + listed) or alone
+        item = listed or kinds.count(type(child)) > 1
+        expand = isinstance(child, _CONTAINERS) or _holds_blocks(child, 1 + item) or alone
         if _composite(child) and expand:
             found += _default_names(child, f"{name}.", shared)
         elif _composite(child) or _own_weights(child):
