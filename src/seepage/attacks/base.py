@@ -169,12 +169,17 @@ class Attack(ABC):
     def _enough(self, member: BoolArray, use: BoolArray) -> None:
         if not (self.min_in or self.min_out):
             return
-        n_in = (use.astype(np.float32) @ member.astype(np.float32)).min()
-        n_out = (use.astype(np.float32) @ (~member).astype(np.float32)).min()
+        total = member.sum(axis=0, dtype=np.int32)
+        n_in = n_out = len(member)
+        # A target and its twin leave out the same models: each set is counted once.
+        for row in np.unique(use, axis=0):
+            inside = total - member[~row].sum(axis=0, dtype=np.int32)
+            n_in = min(n_in, int(inside.min()))
+            n_out = min(n_out, int(row.sum() - inside.max()))
         if n_in < self.min_in or n_out < self.min_out:
             raise InputError(
                 f"models: {self.name} needs at least {self.min_in} IN and {self.min_out} OUT "
-                f"references for every sample, got {int(n_in)} and {int(n_out)}; "
+                f"references for every sample, got {n_in} and {n_out}; "
                 "train more models"
             )
 
