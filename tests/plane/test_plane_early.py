@@ -70,7 +70,8 @@ def brute(decisions, member, vulnerable):
 @pytest.mark.parametrize("vulnerable", [High(), Top(0.1)])
 @pytest.mark.parametrize("failed", [0, 1])
 def test_early_equals_sets_and_brute_force_resampling(vulnerable, failed):
-    paths, decisions = fleet(failed=failed)
+    # More samples than one block, an odd number of pairs.
+    paths, decisions = fleet(models=14, samples=2500 if not failed else 400, failed=failed)
     bootstrap = Bootstrap(5, seed=3)
     result = early_determination(paths, vulnerable=vulnerable, bootstrap=bootstrap)
     whole = brute(decisions, paths.member, vulnerable)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from seepage.errors import InputError
 from seepage.metrics import auc
-from seepage.plane.kernels import unit_counts
+from seepage.plane.kernels import look_up, pair_counts, unit_counts
 from seepage.plane.paths import Trajectories
 from seepage.plane.rates import advantage
 from seepage.plane.regions import ByAdvantage, Regions
@@ -37,11 +37,18 @@ BoolArray = NDArray[np.bool_]
 
 # Replicates at a time: a few tens of MiB of counts at 50,000 samples.
 _CHUNK = 32
+# Samples at a time where replicates need not be seen whole.
+_BLOCK = 2048
 
 
 @dataclass(frozen=True)
 class Vulnerable(ABC):
-    """Which samples count as vulnerable at a checkpoint."""
+    """Which samples count as vulnerable at a checkpoint.
+
+    pointwise: a sample's own rates decide, so that blocks of samples can be judged apart.
+    """
+
+    pointwise: ClassVar[bool] = False
 
     @abstractmethod
     def select(
@@ -55,6 +62,7 @@ class Vulnerable(ABC):
 class High(Vulnerable):
     """Samples in the last, highest of the regions."""
 
+    pointwise: ClassVar[bool] = True
     regions: Regions = field(default_factory=ByAdvantage)
 
     def select(
@@ -194,12 +202,18 @@ def _curves(
         unit = units(paths.member)
         groups = int(unit.max()) + 1
         weights = bootstrap.weights(groups)[1:].astype(np.float32)
-        chunks = [weights[k : k + _CHUNK] for k in range(0, len(weights), _CHUNK)]
         with (
             threadpool_limits(1, "blas"),
             ThreadPoolExecutor(bootstrap.threads or cores()) as pool,
         ):
-            counts += pool.map(lambda w: _resampled(paths, vulnerable, w), chunks)
+            if vulnerable.pointwise and 2 * groups == paths.models:
+                # Sizes of sets add up over blocks of samples.
+                blocks = range(0, paths.samples, _BLOCK)
+                parts = pool.map(lambda k: _on_lattice(paths, vulnerable, weights, k), blocks)
+                counts.append(np.sum(list(parts), axis=0))
+            else:
+                chunks = [weights[k : k + _CHUNK] for k in range(0, len(weights), _CHUNK)]
+                counts += pool.map(lambda w: _resampled(paths, vulnerable, w), chunks)
     tally = np.concatenate(counts, axis=1)
     both, now, ever_both, ever, final = tally
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -224,7 +238,7 @@ def _tally(chosen: Sequence[BoolArray]) -> FloatArray:
     for t, now in enumerate(chosen):
         ever = ever | now
         sets = (now & last, now, ever & last, ever, last)
-        out[:, :, t] = [s.sum(axis=1) for s in sets]
+        out[:, :, t] = [np.count_nonzero(s, axis=1) for s in sets]
     return out
 
 
@@ -246,6 +260,32 @@ def _resampled(paths: Trajectories, vulnerable: Vulnerable, weights: FloatArray)
         tpr = np.where(lost, paths.tpr[t], np.divide(weights @ each[0], n_in, dtype=float))
         fpr = np.where(lost, paths.fpr[t], np.divide(weights @ each[1], n_out, dtype=float))
         chosen.append(vulnerable.select(fpr, tpr, n_out, n_in))
+    return _tally(chosen)
+
+
+def _on_lattice(
+    paths: Trajectories, vulnerable: Vulnerable, weights: NDArray[np.float32], start: int
+) -> FloatArray:
+    """`_tally` of one block of samples where all runs come in complete pairs of equal weight."""
+    assert paths.decisions is not None
+    stop = min(start + _BLOCK, paths.samples)
+    width = slice(start // 8, -(-stop // 8))
+    first, second = np.argsort(units(paths.member), kind="stable").reshape(-1, 2).T
+    truth = np.packbits(paths.member[first, start:stop], axis=1)
+    pairs = int(weights[0].sum())
+    rates = np.arange(pairs + 1) / pairs
+    x, y = np.meshgrid(rates, rates, indexing="ij")
+    table = np.ascontiguousarray(vulnerable.select(x, y, pairs, pairs))
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32)
+    shape = (len(first), 8 * (width.stop - width.start))
+    hits_in, hits_out, turns = (np.empty(shape, dtype=np.float32) for _ in range(3))
+    chosen = []
+    for packed in paths.decisions:
+        one, two = packed[first, width], packed[second, width]
+        pair_counts(one, two, one, two, truth, bits, hits_in, hits_out, turns)
+        now = np.empty((len(weights), stop - start), dtype=np.bool_)
+        look_up(weights @ hits_in, weights @ hits_out, table, now)
+        chosen.append(now)
     return _tally(chosen)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["accumulate", "accumulate_pairs", "pair_counts", "unit_counts"]
+__all__ = ["accumulate", "accumulate_pairs", "look_up", "pair_counts", "unit_counts"]
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -137,6 +137,14 @@ def accumulate_pairs(
         if moving:
             steps[b] += step / pairs
             squares[b] += square / max(pairs * (pairs - 1), 1)
+
+
+@njit(nogil=True, cache=True)
+def look_up(hits_in: F32, hits_out: F32, chosen: NDArray[np.bool_], out: NDArray[np.bool_]) -> None:
+    """Whether each point of the lattice is chosen: (B, n), (B, n), (P+1, P+1) by (out, in)."""
+    for b in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            out[b, i] = chosen[int(hits_out[b, i]), int(hits_in[b, i])]
 
 
 @njit(nogil=True, cache=True)
