@@ -8,7 +8,7 @@ from typing import Any
 from seepage import attacks
 from seepage.cli.config import AuditConfig
 from seepage.data import Dataset, apply_canaries, load, relabel
-from seepage.errors import InputError, nearest
+from seepage.errors import InputError
 from seepage.fleet import Recipe, Watcher, train
 from seepage.models import build as build_model
 from seepage.plan import SubsetPlan, half_split, leave_out, plant_canaries
@@ -81,16 +81,7 @@ def _defense(config: AuditConfig) -> Any:
         return None
     from seepage import defenses
 
-    known = defenses.DEFENSES
-    if config.defense.name not in known:
-        raise InputError(
-            f"defense.name: expected a known defence, got {config.defense.name!r}; "
-            f"{nearest(config.defense.name, known)}"
-        )
-    try:
-        return known[config.defense.name](**config.defense.options)
-    except TypeError as e:
-        raise InputError(f"defense.options: {e}; see docs/defences.md") from None
+    return defenses.make(config.defense.name, **config.defense.options)
 
 
 def _enough(plan: SubsetPlan, chosen: tuple[attacks.Attack, ...]) -> None:

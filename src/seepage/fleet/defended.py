@@ -12,6 +12,7 @@ from torch import nn
 
 from seepage.data import Dataset
 from seepage.defenses.base import Context, Defense, Samples, forward
+from seepage.errors import InputError
 from seepage.fleet import optim
 from seepage.fleet.feed import Feed
 from seepage.fleet.loop import Job, Progress, epoch_seed, init_model
@@ -67,6 +68,7 @@ class _Stages:
         self.facts: dict[str, Any] = {}
         self.steps = 0
         self.stage = 0
+        self.built = 0
         self.done = 0.0
         self.watching = False
         self.members = _samples(pool, job.members, job.scale)
@@ -76,7 +78,11 @@ class _Stages:
             self.reference = _samples(apart, np.arange(len(reference)), job.scale)
 
     def _build(self) -> nn.Module:
-        return init_model(self.spec, self.job.seed, self.pool.device)
+        """A fresh network: the run's own first, then others, so that sub-models differ."""
+        words = np.random.SeedSequence([self.job.seed, self.built])
+        seed = self.job.seed if self.built == 0 else int(words.generate_state(1, np.uint64)[0])
+        self.built += 1
+        return init_model(self.spec, seed, self.pool.device)
 
     def _generator(self, purpose: int) -> torch.Generator:
         words = np.random.SeedSequence([self.job.seed, self.stage, purpose])
@@ -103,6 +109,7 @@ class _Stages:
             build=self._build,
             reference=self.reference,
             poisson=defense.poisson,
+            autocast=torch.bfloat16 if self.spec.precision == "bf16" else None,
             facts=self.facts,
         )
 
@@ -117,23 +124,31 @@ class _Stages:
     ) -> nn.Module:
         context = self.context(defense, model, samples, epochs)
         defense.check(context)
+        if self.spec.recipe.optimizer == "sam" and defense.has("clips"):
+            raise InputError(
+                f"optimizer: {defense.name} clips gradients per sample, which SAM's second pass "
+                "breaks; use 'sgd' or 'adam'"
+            )
         network = context.model
         context.optimizer = optim.make(self.spec.recipe, network)
         recorder = self.job.recorder
         recorder.outputs = lambda logits: defense.outputs(logits, context)
+        context.state = defense.start(context)
         if record and not self.watching:
             recorder.start(network, steps_per_epoch=context.steps_per_epoch)
             self.watching = True
         elif record:
             recorder.follow(network, steps_per_epoch=context.steps_per_epoch)
-        context.state = defense.start(context)
         total = context.steps_per_epoch * context.epochs
-        for context.epoch in range(context.epochs):
+        for epoch in range(context.epochs):
+            context.epoch = epoch
             network.train()
             torch.manual_seed(epoch_seed(self.job.seed, 1_000_003 * self.stage + context.epoch))
             for rows, inputs in self._batches(context):
                 for group in context.optimizer.param_groups:
-                    group["lr"] = learning_rate(self.spec.recipe, min(context.step, total - 1), total)
+                    group["lr"] = learning_rate(
+                        self.spec.recipe, min(context.step, total - 1), total
+                    )
                 self._step(defense, context, rows, inputs)
                 if record:
                     recorder.step_end()

@@ -13,7 +13,7 @@ from seepage.data import Dataset
 from seepage.fleet.choose import hardware, versions
 from seepage.fleet.spec import ModelRef
 from seepage.plan import SubsetPlan
-from seepage.record import ExtraSignal, Memory, Recorder, Resident
+from seepage.record import ExtraSignal, Memory, Recorder, Resident, observing
 from seepage.store import arrays
 from seepage.store.run import FORMAT
 from seepage.store.storage import Storage
@@ -46,11 +46,13 @@ def signal_shapes(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = ref.make(data.shape, len(data.classes))
-        memory = Memory()
-        scale = data.member_scale(np.arange(n))
-        Recorder(pool, [0.0], memory, signals=(), extra=extra, scale=scale).start(model)
-        for name, values in memory.values[0].items():
-            shapes[name] = (values.shape, "float32")
+        inputs = Recorder(
+            pool, [0.0], Memory(), signals=(), scale=data.member_scale(np.arange(n))
+        ).inputs(np.arange(n))
+        for e in extra:
+            with observing(model):
+                measured = e.measure(model, inputs, pool.labels, torch.Generator().manual_seed(0))
+            shapes |= {name: (values.shape, "float32") for name, values in measured.items()}
     return shapes
 
 

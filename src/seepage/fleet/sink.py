@@ -56,7 +56,11 @@ class StoreSink:
         """One chunk per signal, each whole or absent."""
         for name, array in self.arrays.items():
             assert len(self.digests[name]) == t, f"checkpoint {t} of {name} out of order"
-            self.digests[name].append(arrays.write(array, self.row, t, values[name]))
+            found = values.get(name)
+            if found is None:
+                # An extra signal that did not want this checkpoint.
+                found = np.full(array.shape[2:], np.nan, dtype=np.float32)
+            self.digests[name].append(arrays.write(array, self.row, t, found))
         if "correct" in values:
             correct = values["correct"].reshape(len(self.member), -1)[:, 0]
             self.accuracy.append((float(correct[self.member].mean()), _mean(correct[~self.member])))

@@ -81,6 +81,10 @@ class ExtraSignal(Protocol):
         """Names of the arrays that `measure` returns."""
         ...
 
+    def wanted(self, checkpoint: float) -> bool:
+        """Whether to measure at this epoch; the store holds NaN where not."""
+        ...
+
     def measure(
         self,
         model: nn.Module,
@@ -265,8 +269,11 @@ class Recorder:
         if self.logits:
             out["logits"] = np.concatenate(kept)
         for extra in self.extra:
+            if not extra.wanted(self.checkpoints[t]):
+                continue
             with observing(self._model):
-                generator = torch.Generator(self.pool.device).manual_seed(self.seed + t)
+                words = np.random.SeedSequence([self.seed, t]).generate_state(1, np.uint64)
+                generator = torch.Generator(self.pool.device).manual_seed(int(words[0] % 2**63))
                 everything = self.inputs(np.arange(n))
                 out.update(extra.measure(self._model, everything, self.pool.labels, generator))
         return out
