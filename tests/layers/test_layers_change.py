@@ -18,6 +18,7 @@ from seepage.layers import (
     Layer,
     LayerTable,
     Logistic,
+    RiskTable,
     agreement,
     change_values,
     phases,
@@ -165,6 +166,29 @@ def test_risk_without_an_attack_says_that_it_is_a_guess() -> None:
     assert risk.agreement == {}
     # A rank that is only known to be "at least" something orders nothing.
     assert "jac_participation" in risk_table(_table([1, 2, 3], [64, 64, 64], True)).basis
+
+
+def test_an_attack_that_cannot_tell_layers_apart_is_said_to() -> None:
+    rng = np.random.default_rng(0)
+    table = _table([1, 2, 3, 4], [4, 3, 2, 1])
+    common = rng.normal(0.7, 0.05, (1, 5))
+
+    def risk(auc: np.ndarray) -> RiskTable:
+        flat = np.zeros_like(auc)
+        names = ("l0", "l1", "l2", "l3")
+        return risk_table(table, AttackTable(
+            names, auc, auc, flat, flat, 0.01, tuple(range(5)), Logistic(), "Audit", 100
+        ))  # fmt: skip
+
+    noise = rng.normal(0, 0.01, (4, 5))
+    apart = risk(common + np.array([[0.0], [0.05], [0.1], [0.15]]) + noise)
+    same = risk(common + noise)
+    assert apart.resolved is True
+    assert "mean little" not in str(apart)
+    assert same.resolved is False
+    assert "mean little" in str(same)
+    assert risk_table(table).resolved is None
+    assert risk_table(table, _attack([0.5, 0.6, 0.7, 0.8])).resolved is None
 
 
 def test_risk_over_several_models_pools_their_rankings() -> None:

@@ -92,7 +92,11 @@ class RiskTable:
 
     layer, modules (whose weights), risk (L,) in [0, 1]; `basis` says what the risk is; columns:
     every indicator and attack figure in the same order; agreement: indicator -> with the attack's
-    AUC (empty without an attack).
+    AUC (empty without an attack). `spread` is the standard deviation of the attack's AUC across
+    layers, `noise` the standard error of a layer's AUC beside the other layers', over seeds (NaN
+    without an attack or with one seed): where spread is below twice the noise the attack does not
+    tell the layers apart, and an agreement with their order means little. Seeds split the same
+    samples anew, so the noise does not cover which samples there are: look at several models too.
     """
 
     layer: tuple[str, ...]
@@ -101,6 +105,15 @@ class RiskTable:
     basis: str
     columns: dict[str, FloatArray]
     agreement: dict[str, Agreement]
+    spread: float = math.nan
+    noise: float = math.nan
+
+    @property
+    def resolved(self) -> bool | None:
+        """Whether the attack tells the layers apart; None where that cannot be said."""
+        if not math.isfinite(self.noise):
+            return None
+        return self.spread > 2 * self.noise
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Plain numbers, the riskiest layer first."""
@@ -146,6 +159,11 @@ class RiskTable:
             for name, a in self.agreement.items()
             if math.isfinite(a.rho)
         ]
+        if self.resolved is False:
+            text.append(
+                f"the attack does not tell the layers apart (AUC spread {self.spread:.2g}, noise "
+                f"{self.noise:.2g}): their order and these agreements mean little"
+            )
         return "\n".join(text)
 
 
@@ -193,6 +211,8 @@ def risk_table(
             )
         columns[name] = v
     found: dict[str, Agreement] = {}
+    attacks: list[AttackTable] = []
+    success: FloatArray | None = None
     if attack is None:
         by = list(order) if order is not None else _default_order(tables, columns)
         missing = [c for c in by if c not in columns]
@@ -223,7 +243,22 @@ def risk_table(
         basis,
         {k: v.mean(axis=0)[sort] for k, v in columns.items()},
         found,
+        *_resolution(attacks, success),
     )
+
+
+def _resolution(attacks: Sequence[AttackTable], success: FloatArray | None) -> tuple[float, float]:
+    """Spread of AUC across layers, and the standard error of a layer's place among them."""
+    if success is None:
+        return math.nan, math.nan
+    spread = float(success.mean(axis=0).std())
+    # Splits are shared by all layers of a seed: what moves all of them together is no noise here.
+    places = [a.auc - a.auc.mean(axis=0) for a in attacks]
+    seeds = sum(p.shape[1] for p in places)
+    if any(p.shape[1] < 2 for p in places):
+        return spread, math.nan
+    variance = np.mean([p.var(axis=1, ddof=1).mean() for p in places])
+    return spread, float(np.sqrt(variance / seeds))
 
 
 def _aligned(
