@@ -31,6 +31,8 @@ class FakeRun:
         failed: dict[int, str] | None = None,
         seed: int = 0,
         side: int = 8,
+        member: NDArray[np.bool_] | None = None,
+        views: int = 0,
     ) -> None:
         rng = np.random.default_rng(seed)
         self.path = "runs/synthetic"
@@ -38,8 +40,11 @@ class FakeRun:
         self.classes = classes
         self.failed = dict(failed or {})
         self.signals = ("loss", "phi", "correct", "mentr")
-        self.member = half_split(samples, models=models, seed=seed).member
-        self.models = np.arange(models)
+        self.member = (
+            half_split(samples, models=models, seed=seed).member if member is None else member
+        )
+        self.models = np.arange(len(self.member))
+        self._views = views
         self.labels = rng.integers(0, len(classes), samples).astype(np.int64)
         width = len(str(samples - 1))
         self.ids = np.array([f"s{i:0{width}d}" for i in range(samples)]) if ids is None else ids
@@ -63,6 +68,9 @@ class FakeRun:
         phi = rng.standard_normal(self.member.shape, dtype=np.float32)
         phi += self._centre * np.float32(grown)
         phi += self.member * np.float32(self._shift * grown) * self.hardness.astype(np.float32)
+        if self._views:
+            noise = rng.standard_normal((*phi.shape, self._views), dtype=np.float32)
+            return phi[..., None] + np.float32(0.1) * noise
         return phi
 
     def _pool(self, rng: np.random.Generator, kind: str, name: str, side: int) -> Dataset:

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from seepage.attacks import LOSS, AttackP, LiRA
+from seepage.attacks import LOSS, AttackP, LiRA, ModifiedEntropy
 from seepage.errors import InputError
-from seepage.metrics import auc, tpr_at_fpr
+from seepage.metrics import Estimate, auc, tpr_at_fpr
+from seepage.plan import fixed_target, half_split, leave_out
 from seepage.plane import points
-from seepage.report import collect
+from seepage.report import collect, render
 
 
 def test_figures_of_the_main_attack_are_those_of_the_attack(run: Any, findings: Any) -> None:
@@ -76,11 +79,13 @@ def test_a_rate_below_one_false_alarm_is_marked(findings: Any) -> None:
     assert [p.resolved for p in findings.lead.pooled] == [True, True, False]
 
 
-def test_an_attack_that_cannot_be_fed_is_left_out_and_named(make_run: Any) -> None:
-    run = make_run(models=4)
-    f = collect(run, attacks=[LOSS(), LiRA()], permutations=1)
-    assert set(f.skipped) | {a.name for a in f.attacks} == {"loss", "lira"}
-    assert f.lead.name == f.main
+def test_attacks_that_cannot_be_fed_are_left_out_and_named(make_run: Any) -> None:
+    run = make_run(models=4, samples=60)
+    run.signals = ("loss", "correct")
+    f = collect(run, attacks=[ModifiedEntropy(), LOSS()], permutations=1)
+    assert [a.name for a in f.attacks] == ["loss"]
+    assert f.skipped["mentr"] == "needs mentr, which was not recorded"
+    assert "mentr, which was not recorded" in render(f, None)
 
 
 def test_an_attack_without_a_threshold_gets_a_calibrated_one(run: Any) -> None:
@@ -105,3 +110,43 @@ def test_a_run_without_data_says_so(make_run: Any, monkeypatch: pytest.MonkeyPat
     f = collect(run, attacks=[LiRA()], permutations=1)
     assert f.blind.auc is None
     assert "could not be found" in f.blind.note
+
+
+def test_several_views(make_run: Any) -> None:
+    run = make_run(samples=80, models=8, views=3)
+    f = collect(run, attacks=[LiRA()], permutations=1)
+    right = run.signal_at("correct", 5)[..., 0]
+    each = [r[m].mean() for r, m in zip(right, run.member, strict=True)]
+    assert f.utility.member[-1] == pytest.approx(np.mean(each), abs=1e-6)
+    assert f.lead.auc.mean > 0.52
+    assert 'id="stage"' in render(f, run.data())
+
+
+@pytest.mark.parametrize("kind", ["fixed target", "leave out", "a run failed", "few pairs"])
+def test_other_plans(make_run: Any, kind: str) -> None:
+    if kind == "fixed target":
+        member = fixed_target(np.arange(80) % 3 == 0, models=8).member
+    elif kind == "leave out":
+        member = leave_out(80, folds=5).member
+    else:
+        member = half_split(80, models=8 if kind == "a run failed" else 4).member
+        member = member[:-1] if kind == "a run failed" else member
+    run = make_run(samples=80, member=member)
+    f = collect(run, attacks=[LOSS()], permutations=2)
+    assert f.paths.n_in.tolist() == member.sum(axis=0).tolist()
+    assert (f.exposure.p >= f.exposure.least).all()
+    text = render(f, run.data())
+    assert "nan" not in re.sub(r"<script.*?</script>", "", text, flags=re.S).lower().split()
+
+
+def test_two_models_are_too_few(make_run: Any) -> None:
+    with pytest.raises(InputError, match="models: expected at least 4 usable runs, got 2"):
+        collect(make_run(samples=80, models=2), attacks=[LOSS()], permutations=1)
+
+
+def test_without_any_interval_no_verdict_is_given(findings: Any) -> None:
+    nothing = replace(findings.lead, auc=Estimate(0.9, np.nan, np.nan, 0.95, 1))
+    f = replace(findings, attacks=(nothing,))
+    assert not f.judged
+    assert not f.leaks
+    assert "Too few models to say" in render(f, None)

@@ -84,7 +84,7 @@ def test_the_page_follows_the_folder(folder: dict[str, Any]) -> None:
     first = follower.page("/")
     assert first is not None
     assert "0 of 8 runs are complete" in first
-    assert "Figures appear when two runs are complete" in first
+    assert "Figures appear when four runs are complete" in first
     assert follower.page("/findings.json") is None
     folder["done"] = 6
     follower.look()

@@ -69,6 +69,14 @@ TITLES = {
     "rmia-offline": "RMIA offline",
     "base": "BASE",
     "base-offline": "BASE offline",
+    "shadow-classifier": "Shadow classifier",
+    "curvature": "Input curvature",
+    "curvature-calibrated": "Curvature, calibrated",
+    "curvature-attack-r": "Curvature, Attack-R",
+    "curvature-mast": "Curvature, MAST",
+    "curvature-lr": "Curvature, likelihood ratio",
+    "curvature-nll": "Curvature, equal variance",
+    "curvature-and-confidence": "Curvature and confidence",
 }
 HIGH = 0.5
 
@@ -173,9 +181,10 @@ def collect(
             f"permutations: expected at least 1, got {permutations}; without one there is no "
             "noise floor to compare with"
         )
-    if len(run.member) < 2:
+    if len(run.member) < 4:
+        # One pair leaves no references and no spread between pairs.
         raise InputError(
-            f"models: expected at least 2 usable runs, got {len(run.member)}; train more models"
+            f"models: expected at least 4 usable runs, got {len(run.member)}; train more models"
         )
     say: Progress = progress if progress is not None else lambda what, done, total: None
     if data is None and blind:
@@ -253,6 +262,10 @@ def _final(
     scores: dict[str, F64] = {}
     for done, attack in enumerate(chosen):
         say("attacks", done, len(chosen))
+        missing = [name for name in attack.requires if name not in run.signals]
+        if missing:
+            skipped[attack.name] = f"needs {', '.join(missing)}, which was not recorded"
+            continue
         try:
             for name in attack.requires:
                 if name not in held:

@@ -91,7 +91,7 @@ def utility(f: Findings) -> Markup:
 def roc(f: Findings) -> Markup:
     """Log-log ROC of every attack, all targets pooled, with the diagonal of no leakage."""
     negatives = f.models * f.samples / 2
-    low = float(10.0 ** np.clip(np.floor(-np.log10(max(negatives, 10.0))), -5, -1))
+    low = float(10.0 ** np.clip(np.round(-np.log10(max(negatives, 10.0))), -5, -1))
     decades = [10.0**k for k in range(round(np.log10(low)), 1)]
     ticks = tuple((d, f"{d * 100:g} %") for d in decades)
     chart = Chart(

@@ -79,8 +79,8 @@ class Follower:
         return held
 
     def _collect(self, run: Run) -> tuple[Findings | None, str]:
-        if len(run.models) < 2:
-            return None, "Figures appear when two runs are complete."
+        if len(run.models) < 4:
+            return None, "Figures appear when four runs are complete."
         try:
             return collect(run, attacks=self.attacks, permutations=2, blind=False), ""
         except InputError as error:
