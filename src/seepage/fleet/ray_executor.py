@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import logging
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,6 +61,7 @@ def cluster(address: str | None = None, workers: int | None = None) -> Iterator[
         options |= {"address": "local", "include_dashboard": False, "num_cpus": workers}
     else:
         options |= {"address": address}
+        _listens(address)
     try:
         ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError) as e:
@@ -71,6 +73,20 @@ def cluster(address: str | None = None, workers: int | None = None) -> Iterator[
         yield ray
     finally:
         ray.shutdown()
+
+
+def _listens(address: str) -> None:
+    """Ray itself waits for minutes where nothing answers."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10.0).close()
+    except OSError as e:
+        raise InputError(
+            f"address: expected a Ray cluster at {address}, got {e.strerror or e}; "
+            "check that it runs, or leave the address out"
+        ) from None
 
 
 def _environment(spec: FleetSpec) -> dict[str, Any]:

@@ -58,7 +58,8 @@ def open_array(storage: Storage, name: str, description: str | None = None) -> z
         raw = storage.get(f"{name}/zarr.json")
         if raw is None or (description is not None and raw != description.encode()):
             raise ValueError
-        array = zarr.open_array(store=storage.store, path=name, mode="r+" if storage.write else "r")
+        mode = "r+" if storage.write else "r"
+        array = zarr.open_array(store=storage.store, path=name, mode=mode, zarr_format=3)
         # Zarr leaves chunks of zeros away unless told so; a run with an absent chunk is no run.
         return array.with_config({"write_empty_chunks": True})
     except SeepageError:

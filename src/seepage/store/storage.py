@@ -121,10 +121,11 @@ class Storage:
                 f"{self.where}: expected an address whose driver is installed, got {e}; "
                 "for S3 install seepage[s3]"
             ) from None
-        options: dict[str, Any] = {}
+        # Other processes write to the same place: a listing kept aside would be out of date.
+        options: dict[str, Any] = {"use_listings_cache": False}
         endpoint = os.environ.get("AWS_ENDPOINT_URL")
         if protocol == "s3" and endpoint:
-            options = {"endpoint_url": endpoint}
+            options["endpoint_url"] = endpoint
         return FsspecStore.from_url(self.where, storage_options=options, read_only=not write)
 
     @contextlib.contextmanager

@@ -1,0 +1,120 @@
+"""Runs and scores as Ray tasks on a local cluster; nothing here is simulated."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from seepage import attacks
+from seepage.errors import InputError
+from seepage.fleet.ray_executor import Distributed, by_sample, cluster
+from seepage.plan import half_split
+from tiny_fleet import contents, fleet, importable
+
+KEPT = ("signals", "plan", "data", "weights")
+
+
+def example(seed: int = 0, models: int = 12, samples: int = 30) -> tuple[dict, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    member = half_split(samples, models=models, seed=seed).member
+    phi = rng.normal(size=(models, samples, 1)) + member[..., None]
+    return {
+        "phi": phi, "loss": np.log1p(np.exp(-phi)), "mentr": np.exp(-phi),
+        "correct": (phi > 0).astype(np.float64), "curvature": np.exp(-phi),
+        "curvature_trace": np.exp(-phi),
+    }, member  # fmt: skip
+
+
+@pytest.mark.parametrize("name", attacks.ATTACKS)
+def test_blocks_of_samples_are_the_whole_where_it_is_said(name: str) -> None:
+    attack = attacks.get(name)
+    if name == "lira":
+        attack = attacks.LiRA(variance=attacks.PerSample())
+    signals, member = example()
+    if not set(attack.requires) <= set(signals):
+        signals |= dict.fromkeys(attack.requires, signals["curvature"])
+    whole = attack.leave_one_out(signals, member)
+    parts = np.concatenate(
+        [
+            attack.leave_one_out({k: v[:, a:b] for k, v in signals.items()}, member[:, a:b])
+            for a, b in ((0, 11), (11, 30))
+        ],
+        axis=1,
+    )
+    same = np.allclose(whole, parts, rtol=1e-9, atol=1e-9)
+    assert same or not by_sample(attack)
+
+
+pytest.importorskip("ray", reason="the extra seepage[ray] is not installed")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster() -> object:
+    with cluster(None, 2) as ray:
+        yield ray
+
+
+@pytest.mark.slow
+def test_runs_are_the_same_bits_as_those_of_local_workers(trained: Path, tmp_path: Path) -> None:
+    run = fleet(tmp_path / "run", executor="ray", workers=2)
+    assert run.models.tolist() == [0, 1, 2, 3]
+    assert contents(tmp_path / "run", *KEPT) == contents(trained, *KEPT)
+
+
+@pytest.mark.slow
+def test_a_killed_ray_worker_costs_its_run_only(trained: Path, tmp_path: Path) -> None:
+    flag = tmp_path / "died"
+    third = int(half_split(48, models=4, seed=1).seeds[2]) % 2**63
+
+    def dies_once() -> nn.Module:
+        if torch.initial_seed() == third and not flag.exists():
+            flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+
+    fleet(tmp_path / "run", model=dies_once, executor="ray", workers=2)
+    assert flag.exists()
+    assert contents(tmp_path / "run", *KEPT) == contents(trained, *KEPT)
+
+
+@pytest.mark.slow
+def test_errors_are_the_users_or_ours(tmp_path: Path) -> None:
+    def wrong() -> nn.Module:
+        if torch.initial_seed() != 0:
+            raise InputError("model: expected something else")
+        return importable()
+
+    with pytest.raises(InputError, match="model: expected something else"):
+        fleet(tmp_path / "run", model=wrong, executor="ray")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "attack", [attacks.LiRA(variance=attacks.PerSample()), attacks.LiRA(), attacks.RMIA()]
+)
+def test_scores_over_blocks_are_the_attacks_own(attack: attacks.Attack) -> None:
+    signals, member = example()
+    spread = Distributed(attack, blocks=5)
+    assert (spread.name, spread.requires) == (attack.name, attack.requires)
+    np.testing.assert_allclose(
+        spread.leave_one_out(signals, member), attack.leave_one_out(signals, member),
+        rtol=1e-9, atol=1e-9,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_address_where_nothing_listens() -> None:
+    import ray
+
+    ray.shutdown()
+    with (
+        pytest.raises(InputError, match=r"expected a Ray cluster at 127.0.0.1:1, got"),
+        cluster("127.0.0.1:1"),
+    ):
+        pass

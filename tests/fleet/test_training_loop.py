@@ -1,0 +1,169 @@
+"""What a run does with its seed, batches and optimiser, on every backend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import seepage
+from seepage.fleet import optim
+from seepage.fleet.backends import choose_backend, group
+from seepage.fleet.feed import Feed
+from seepage.fleet.recipe import Recipe, learning_rate
+from seepage.fleet.spec import ModelRef
+from seepage.record import Resident
+from seepage.record.resident import cut
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 3), st.integers(3, 7))
+def test_fused_cut_equals_padding_cropping_mirroring(seed: int, channels: int, side: int) -> None:
+    """The kernel and the device's tensor rule against the definition, pixel by pixel."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (5, side, side, channels)).astype(np.uint8)
+    pool = Resident(pixels, np.zeros(5, np.int64))
+    n, pad = 6, 2
+    rows = rng.integers(0, 5, n)
+    dy, dx = rng.integers(-pad, pad + 1, (2, n))
+    flip = rng.random(n) < 0.5
+    scale = rng.random(channels).astype(np.float32)
+    shift = rng.random(channels).astype(np.float32)
+    got = pool.batch(rows, scale, shift, dy=dy, dx=dx, flip=flip)
+    assert got.is_contiguous(memory_format=torch.channels_last)
+    for b in range(n):
+        x = pixels[rows[b]][:, ::-1] if flip[b] else pixels[rows[b]]
+        padded = np.zeros((side + 2 * pad, side + 2 * pad, channels), np.float32)
+        padded[pad : pad + side, pad : pad + side] = x
+        # Mirroring comes after the move in the source's frame: the window moves the same way.
+        move = dx[b]
+        window = padded[pad + dy[b] : pad + dy[b] + side, pad + move : pad + move + side]
+        want = window * scale + shift
+        np.testing.assert_allclose(got[b].permute(1, 2, 0).numpy(), want, rtol=1e-6)
+    as_tensors = cut(
+        torch.from_numpy(pixels), torch.from_numpy(rows), torch.from_numpy(scale),
+        torch.from_numpy(shift), torch.from_numpy(dy), torch.from_numpy(dx),
+        torch.from_numpy(flip),
+    )  # fmt: skip
+    np.testing.assert_allclose(as_tensors.numpy(), got.numpy(), rtol=1e-6)
+
+
+def test_every_epoch_shuffles_members_and_nothing_else() -> None:
+    data = seepage.load("digits", limit=50)
+    members = np.arange(0, 50, 2)
+    feed = Feed(Resident.of(data), members, Recipe(batch=8), 7, data.member_scale(members))
+    first, again, second = feed.draw(0), feed.draw(0), feed.draw(1)
+    assert (first.rows == again.rows).all()
+    assert (first.rows != second.rows).any()
+    assert feed.steps == 3
+    assert len(set(first.rows.ravel())) == 24
+    assert set(first.rows.ravel()) <= set(members)
+
+
+def test_sam_is_the_gradient_at_the_worst_point_nearby() -> None:
+    torch.manual_seed(0)
+    model, rho = nn.Linear(3, 2), 0.1
+    x, y = torch.randn(5, 3), torch.randint(2, (5,))
+
+    def loss() -> torch.Tensor:
+        value = nn.functional.cross_entropy(model(x), y)
+        value.backward()
+        return value
+
+    before = [p.detach().clone() for p in model.parameters()]
+    loss()
+    grads = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    norm = torch.sqrt(sum((g**2).sum() for g in grads))
+    moved = nn.Linear(3, 2)
+    with torch.no_grad():
+        for p, b, g in zip(moved.parameters(), before, grads, strict=True):
+            p.copy_(b + rho * g / norm)
+    nn.functional.cross_entropy(moved(x), y).backward()
+    optim.sam_step(optim.make(Recipe(optimizer="sam"), model), rho, loss)
+    for p, b, m in zip(model.parameters(), before, moved.parameters(), strict=True):
+        assert torch.equal(p, b)
+        torch.testing.assert_close(p.grad, m.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_schedules_begin_and_end_where_they_should() -> None:
+    warm = Recipe(lr=1.0, warmup=0.5)
+    assert [learning_rate(warm, s, 4) for s in (0, 1, 2)] == [0.5, 1.0, 1.0]
+    step = Recipe(lr=1.0, schedule="step")
+    assert [round(learning_rate(step, s, 10), 6) for s in (5, 6, 8)] == [1.0, 0.1, 0.01]
+    assert learning_rate(Recipe(lr=0.3, schedule="constant"), 9, 10) == 0.3
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": 0}, "recipe.epochs"),
+        ({"optimizer": "sgdd"}, "recipe.optimizer"),
+        ({"lr": float("nan")}, "recipe.lr"),
+        ({"nesterov": True, "momentum": 0.0}, "nesterov needs momentum"),
+        ({"speed": 3}, "recipe.speed"),
+    ],
+)
+def test_recipes_name_the_bad_field(values: dict[str, object], message: str) -> None:
+    with pytest.raises(seepage.InputError, match=message):
+        Recipe(**values)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_stacked_and_single_training_give_the_same_runs(tmp_path: Path, optimizer: str) -> None:
+    data = seepage.load("digits", limit=200)
+    plan = seepage.half_split(200, models=4, seed=0)
+    found = {}
+    for backend in ("process", "stacked"):
+        run = seepage.train(
+            data, plan, model="mlp", model_options={"hidden": [16]}, out=tmp_path / backend,
+            recipe=Recipe(epochs=4, batch=32, lr=0.01, optimizer=optimizer, precision="fp32"),
+            backend=backend, device="cpu", workers=1, checkpoints=[0, 1, 4],
+        )  # fmt: skip
+        found[backend] = run.signal("phi")
+        kept = run.weights(0)
+        assert kept is not None
+        assert sum(v.numel() for v in kept.values()) == 64 * 16 + 16 + 160 + 10
+    # The stated tolerance: initialisation to the bit, trained logits to rounding.
+    assert (found["process"][:, 0] == found["stacked"][:, 0]).all()
+    np.testing.assert_allclose(found["process"], found["stacked"], atol=2e-3)
+
+
+def test_groups_are_cut_from_the_plan_and_not_from_what_is_left() -> None:
+    class Spec:
+        backend, device = "stacked", "cpu"
+
+    spec = Spec()
+    assert group(spec, [9, 10], 12) == [[8, 9, 10, 11]]  # type: ignore[arg-type]
+    spec.backend = "process"
+    assert group(spec, [3, 5], 12) == [[3], [5]]  # type: ignore[arg-type]
+
+
+def test_a_backend_that_cannot_train_this_is_refused() -> None:
+    plan = seepage.half_split(100, models=4)
+    with pytest.raises(seepage.InputError, match="'stacked' needs the model 'mlp'"):
+        choose_backend("stacked", ModelRef("cnn"), Recipe(), plan, "cpu", plain=True)
+    with pytest.raises(seepage.InputError, match="expected 'auto' or one of"):
+        choose_backend("quick", ModelRef("mlp"), Recipe(), plan, "cpu", plain=True)
+    assert choose_backend("auto", ModelRef("mlp"), Recipe(), plan, "cpu", plain=True) == "stacked"
+    assert choose_backend("auto", ModelRef("mlp"), Recipe(), plan, "cpu", plain=False) == "process"
+
+
+@pytest.mark.gpu
+def test_graphs_train_as_the_plain_loop_does(tmp_path: Path) -> None:
+    data = seepage.load("digits", limit=300)
+    plan = seepage.half_split(300, models=2, seed=0)
+    found = []
+    for name, backend in (("a", "process"), ("b", "graphs"), ("c", "graphs")):
+        run = seepage.train(
+            data, plan, model="cnn-1", out=tmp_path / name, backend=backend, device="cuda",
+            recipe=Recipe(epochs=2, batch=32, precision="fp32", flip=True, crop=1),
+            checkpoints=[0, 0.5, 2],
+        )  # fmt: skip
+        found.append(run.signal("phi"))
+    assert (found[1] == found[2]).all()
+    np.testing.assert_allclose(found[0], found[1], atol=0.05)
