@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seepage.layers.assess import Assessment, assess, gather_outputs
+from seepage.layers.assess import Assessment, assess
 from seepage.layers.attack import (
     AttackTable,
     Audit,
@@ -13,8 +13,10 @@ from seepage.layers.attack import (
     feature_norms,
 )
 from seepage.layers.change import CHANGES, Phases, change_values, phases
+from seepage.layers.choose import choose_layers
 from seepage.layers.derivative import Jacobian
 from seepage.layers.gradients import gradient_norms
+from seepage.layers.outputs import gather_outputs, layer_outputs
 from seepage.layers.probe import DegreesOfFreedom, LocalPCA, probe
 from seepage.layers.rewinding import (
     BlockTable,
@@ -35,7 +37,7 @@ from seepage.layers.spectrum import (
     spectrum,
 )
 from seepage.layers.table import LayerTable
-from seepage.layers.watch import Inputs, Layer, choose_layers, layer_outputs
+from seepage.layers.watch import Inputs, Layer
 
 __all__ = [
     "CHANGES",

@@ -19,12 +19,13 @@ from seepage.layers.attack import (
     attack_layers,
 )
 from seepage.layers.derivative import Jacobian
+from seepage.layers.outputs import gather_outputs
 from seepage.layers.probe import DegreesOfFreedom, Indicator, probe
 from seepage.layers.risk import RiskTable, risk_table
 from seepage.layers.table import LayerTable
-from seepage.layers.watch import Inputs, count, layer_outputs, take
+from seepage.layers.watch import Inputs, count, take
 
-__all__ = ["Assessment", "assess", "gather_outputs"]
+__all__ = ["Assessment", "assess"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,19 +38,6 @@ class Assessment:
     def risk(self) -> RiskTable:
         """Layers sorted by risk; for several models call `risk_table` with lists of both."""
         return risk_table(self.table, self.attack)
-
-
-def gather_outputs(
-    model: nn.Module,
-    inputs: Inputs,
-    layers: str | Sequence[str] | None = None,
-    *,
-    pooled: bool = True,
-    batch: int = 256,
-) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
-    """`layer_outputs` joined over batches: layer -> (N, d) float32, all in memory."""
-    parts = list(layer_outputs(model, inputs, layers, pooled=pooled, batch=batch))
-    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
 
 def assess(

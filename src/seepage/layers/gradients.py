@@ -12,11 +12,11 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from seepage.errors import InputError
+from seepage.layers.choose import choose_layers
 from seepage.layers.watch import (
     Inputs,
     as_found,
     batches,
-    choose_layers,
     count,
     first_tensor,
     home,

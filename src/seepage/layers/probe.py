@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from seepage.errors import InputError
+from seepage.layers.choose import choose_layers
 from seepage.layers.derivative import Jacobian, JacobianResult, measure_jacobians
 from seepage.layers.spectrum import (
     Spectrum,
@@ -29,7 +30,6 @@ from seepage.layers.watch import (
     as_found,
     batches,
     check_outputs,
-    choose_layers,
     count,
     home,
     pool,
