@@ -1,0 +1,77 @@
+"""The house keeps its own rules: imports point downward, core stays light, nothing is unpickled."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import seepage
+
+ROOT = Path(seepage.__file__).parent
+FLOORS = [
+    {"errors"},
+    {"plan"},
+    {"data", "signals", "metrics", "models"},
+    {"attacks", "plane", "audit"},
+    {"store", "record", "fleet", "layers", "curvature", "defenses"},
+    {"report", "study"},
+    {"cli"},
+]
+FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def _imports(path: Path) -> set[str]:
+    """Rooms of seepage that a module imports when it is itself imported or run."""
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("seepage."):
+            rooms.add(node.module.split(".")[1])
+        elif isinstance(node, ast.ImportFrom) and node.module == "seepage":
+            rooms |= {a.name for a in node.names if a.name in FLOOR}
+        elif isinstance(node, ast.Import):
+            rooms |= {a.name.split(".")[1] for a in node.names if a.name.startswith("seepage.")}
+    return rooms
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in sorted(ROOT.rglob("*.py")) if p != ROOT / "__init__.py"],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_imports_point_downward(path: Path) -> None:
+    room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    upward = {r for r in _imports(path) if FLOOR[r] > FLOOR[room]}
+    assert not upward, f"{room} imports {upward}, which stand above it"
+
+
+def test_core_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, seepage, seepage.cli.commands, seepage.fleet, seepage.report;"
+        "heavy = {'torchvision', 'transformers', 'ray', 'lightning', 'opacus', 'plotly'};"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_nothing_is_unpickled_or_evaluated() -> None:
+    forbidden = re.compile(
+        r"pickle\.loads?\(|(?<!safetensors\.)torch\.load\(|allow_pickle=True|yaml\.load\("
+        r"|(?<![.\w])eval\(\w|(?<![.\w])exec\("
+    )
+    for path in ROOT.rglob("*.py"):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            code = line.split("#")[0]
+            assert not forbidden.search(code), f"{path.name}:{number}: {line.strip()}"
+
+
+def test_the_surface_is_there() -> None:
+    for name in seepage.__all__:
+        assert getattr(seepage, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = seepage.nothing
