@@ -1,0 +1,96 @@
+"""`seepage audit --dry-run`: what an audit will cost, before it is begun."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from seepage.cli.build import Audit
+from seepage.cli.console import console, errors
+from seepage.fleet.cost import estimate, interval_width, measure, workload
+
+__all__ = ["print_cost"]
+
+
+def span(seconds: float) -> str:
+    """Seconds as a person says them.
+
+    >>> span(0.21), span(75), span(9000)
+    ('0.2 s', '1 min 15 s', '2 h 30 min')
+    """
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that keeps them short.
+
+    >>> size(900), size(3 * 2**20), size(5.5 * 2**40)
+    ('900 B', '3.0 MiB', '5.5 TiB')
+    """
+    if count < 1024:
+        return f"{count:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        count /= 1024
+        if count < 1024:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1024:.1f} TiB"
+
+
+def print_cost(audit: Audit) -> None:
+    """Train a few real steps, evaluate a few batches, and print what the whole would take."""
+    c = audit.config
+    shared: dict[str, Any] = {
+        "model": c.model.name,
+        "model_options": c.model.options,
+        "views": c.record.views,
+        "logits": c.record.logits,
+    }
+    with errors.status("training a few steps"):
+        rates, workers = measure(
+            audit.data,
+            audit.plan,
+            audit.recipe,
+            audit.attacks,
+            workers=c.fleet.workers,
+            threads=c.fleet.threads,
+            device=c.fleet.device,
+            backend=c.fleet.backend,
+            defense=audit.defense,
+            **shared,
+        )
+    work = workload(
+        audit.data,
+        audit.plan,
+        audit.recipe,
+        checkpoints=c.record.checkpoints,
+        keep=c.record.keep,
+        **shared,
+    )
+    cost = estimate(work, rates, workers)
+    table = Table(
+        title=f"{work.models} models × {work.checkpoints} checkpoints × {work.samples} samples, "
+        f"{workers} workers"
+    )
+    for column in ("", "part", "estimate"):
+        table.add_column(column, justify="right" if column == "estimate" else "left")
+    for name, parts, total, show in (
+        ("time", cost.seconds, cost.total_seconds, span),
+        ("disk", cost.disk, cost.total_disk, size),
+        ("memory", cost.memory, cost.peak_memory, size),
+    ):
+        for i, (part, value) in enumerate(parts.items()):
+            table.add_row(name if i == 0 else "", part, show(value))
+        table.add_row("", "at most" if name == "memory" else "together", f"[bold]{show(total)}[/]")
+        table.add_section()
+    console.print(table)
+    width = interval_width(work.models)
+    console.print(
+        f"A sample's rates rest on {work.models // 2} targets of each kind: its 95 % interval "
+        f"will be up to {width:.2f} wide."
+    )

@@ -1,0 +1,274 @@
+"""What an audit will cost in time, memory and disk: measured on a few real steps, then scaled."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import psutil
+
+from seepage.attacks import Attack
+from seepage.data import Dataset
+from seepage.errors import InputError
+from seepage.fleet import graphs, stacked
+from seepage.fleet.backends import choose_backend
+from seepage.fleet.choose import choose_device
+from seepage.fleet.recipe import Recipe
+from seepage.fleet.spec import user_model
+from seepage.fleet.start import Silent, train
+from seepage.metrics.intervals import clopper_pearson
+from seepage.plan import SubsetPlan, half_split
+from seepage.record import DEFAULT_SIGNALS
+from seepage.record import checkpoints as schedule
+
+__all__ = ["Cost", "Rates", "Workload", "estimate", "interval_width", "measure", "workload"]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The size of an audit.
+
+    samples N, models R, checkpoints T, epochs; batch: samples a step; member_share: the part of
+    the pool that a run trains on; input_bytes: one sample as it lies in memory; signal_bytes: what
+    one checkpoint of one run writes per sample, all signals and views; parameters of the network;
+    kept: checkpoints whose weights are kept.
+    """
+
+    samples: int
+    models: int
+    checkpoints: int
+    epochs: int
+    batch: int = 128
+    member_share: float = 0.5
+    input_bytes: int = 3072
+    signal_bytes: int = 13
+    parameters: int = 1_000_000
+    kept: int = 1
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of one run."""
+        members = max(1, int(self.samples * self.member_share))
+        return self.epochs * (members // min(self.batch, members))
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a machine does, per worker: seconds of a training step, of evaluating one sample at one
+    checkpoint, of starting; seconds of scoring one (model, sample) pair at one checkpoint, all
+    attacks at the last one and the main attack at the others; bytes that a worker holds."""
+
+    step: float
+    look: float
+    start: float = 0.0
+    score_all: float = 0.0
+    score_main: float = 0.0
+    worker_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of wall time, bytes on disk and bytes in memory, each by part."""
+
+    seconds: dict[str, float]
+    disk: dict[str, int]
+    memory: dict[str, int]
+
+    @property
+    def total_seconds(self) -> float:
+        """Wall time of the whole audit."""
+        return sum(self.seconds.values())
+
+    @property
+    def total_disk(self) -> int:
+        """Bytes on disk when it is done."""
+        return sum(self.disk.values())
+
+    @property
+    def peak_memory(self) -> int:
+        """Bytes in memory at most: fleet and scoring come one after the other."""
+        m = self.memory
+        return max(m["data"] + m["workers"], m["scoring"])
+
+
+def estimate(work: Workload, rates: Rates, workers: int = 1) -> Cost:
+    """Cost of `work` on `workers` that each do `rates`: arithmetic only, nothing is run.
+
+    training = ⌈R/W⌉ · steps · step;  evaluation = ⌈R/W⌉ · T · N · look;
+    scoring = R · N · (all attacks once + the main attack at T checkpoints), in one process;
+    disk: R · T · N · signal bytes + kept weights (4 bytes a parameter) + membership.
+    Assumes that workers do not slow each other down beyond what `rates` already holds.
+
+    >>> work = Workload(samples=1_000, models=4, checkpoints=2, epochs=3, batch=100)
+    >>> cost = estimate(work, Rates(step=0.01, look=1e-4), workers=2)
+    >>> {k: round(v, 2) for k, v in cost.seconds.items()}
+    {'start': 0.0, 'training': 0.3, 'evaluation': 0.4, 'scoring': 0.0}
+    >>> cost.disk["signals"]
+    104000
+    """
+    if workers < 1:
+        raise InputError(f"workers: expected at least 1, got {workers}")
+    turns = math.ceil(work.models / workers)
+    pairs = work.models * work.samples
+    seconds = {
+        "start": rates.start,
+        "training": turns * work.steps * rates.step,
+        "evaluation": turns * work.checkpoints * work.samples * rates.look,
+        "scoring": pairs * (rates.score_all + work.checkpoints * rates.score_main),
+    }
+    disk = {
+        "signals": pairs * work.checkpoints * work.signal_bytes,
+        "weights": work.models * work.kept * work.parameters * 4,
+        "plan": pairs,
+    }
+    memory = {
+        "data": work.samples * work.input_bytes,
+        # Weights, gradients, momentum and an evaluation's signals, beside what a process needs.
+        "workers": min(workers, work.models)
+        * (rates.worker_bytes + 12 * work.parameters + work.samples * work.signal_bytes),
+        # One checkpoint of two signals in float32 and its scores in float64.
+        "scoring": pairs * (2 * 4 + 8 + 1),
+    }
+    return Cost(seconds, disk, memory)
+
+
+def interval_width(models: int, level: float = 0.95) -> float:
+    """Width of a sample's Clopper-Pearson interval at a rate of ½ with R/2 targets of each kind.
+
+    A sample is a member of half of the targets, so its true-positive rate rests on R/2 trials.
+
+    >>> [round(interval_width(r), 2) for r in (8, 32, 128)]
+    [0.86, 0.51, 0.26]
+    """
+    n = models // 2
+    low, high = clopper_pearson(n // 2, n, level)
+    return float(high - low)
+
+
+def workload(
+    data: Dataset,
+    plan: SubsetPlan,
+    recipe: Recipe,
+    *,
+    model: Any = "mlp",
+    model_options: Mapping[str, Any] | None = None,
+    checkpoints: str | int | Sequence[float] = "log",
+    signals: Sequence[str] = DEFAULT_SIGNALS,
+    views: Sequence[str] = ("identity",),
+    logits: bool = False,
+    keep: str = "final",
+) -> Workload:
+    """The size of an audit from what `seepage.train` takes."""
+    times = schedule(checkpoints, recipe.epochs)
+    net = user_model(model, dict(model_options or {})).make(data.shape, len(data.classes))
+    per_view = sum(1 if s == "correct" else 4 for s in signals)
+    return Workload(
+        samples=len(data),
+        models=plan.models,
+        checkpoints=len(times),
+        epochs=recipe.epochs,
+        batch=recipe.batch,
+        member_share=float(plan.member.mean()),
+        input_bytes=data.inputs[0].numel() * data.inputs.element_size(),
+        signal_bytes=per_view * len(views) + (4 * len(data.classes) if logits else 0),
+        parameters=sum(p.numel() for p in net.parameters()),
+        kept={"none": 0, "final": 1, "all": len(times)}[keep],
+    )
+
+
+class _Clock(Silent):
+    """When runs ended."""
+
+    def __init__(self) -> None:
+        self.first = 0.0
+
+    def done(self, row: int, record: dict[str, Any]) -> None:
+        self.first = self.first or time.perf_counter()
+
+
+def measure(
+    data: Dataset,
+    plan: SubsetPlan,
+    recipe: Recipe,
+    attacks: Sequence[Attack] = (),
+    *,
+    workers: int | None = None,
+    threads: int = 1,
+    device: str = "auto",
+    backend: str = "auto",
+    **options: Any,
+) -> tuple[Rates, int]:
+    """Rates of this machine for an audit, and the number of workers, from a few real steps.
+
+    Trains a few short runs on a small part of the pool in a temporary folder, with the workers,
+    the backend and the defence that the audit would use, so that what they cost each other is
+    measured too. Each worker trains two tasks; only the second counts, since the first loads and
+    compiles. `options` are those of `seepage.train`; `attacks`: the main one first.
+    """
+    count = workers or max(1, (psutil.cpu_count(logical=False) or 1) // threads)
+    if choose_device(device) == "cuda":
+        count = workers or 1
+    plain = options.get("function") is None and options.get("defense") is None
+    ref = user_model(options.get("model", "mlp"), options.get("model_options"))
+    chosen = choose_backend(backend, ref, recipe, plan, choose_device(device), plain=plain)
+    together = {"stacked": stacked.GROUP[choose_device(device)], "graphs": graphs.GROUP}
+    group = together.get(chosen, 1)
+    size = min(len(data), max(16 * recipe.batch, 1024))
+    rows = np.random.default_rng(0).choice(len(data), size, replace=False)
+    part = replace(data.take(np.sort(rows).astype(np.int64)), source={})
+    options = {k: v for k, v in options.items() if k not in ("checkpoints", "out", "keep")}
+    short = recipe.model_copy(update={"epochs": 2})
+    with tempfile.TemporaryDirectory(prefix="seepage-cost-") as folder:
+        clock, began = _Clock(), time.perf_counter()
+        run = train(
+            part,
+            half_split(size, models=2 * group * count, seed=plan.seed),
+            recipe=short,
+            out=f"{folder}/run",
+            checkpoints=[0, 2],
+            keep="none",
+            workers=count,
+            threads=threads,
+            device=device,
+            backend=chosen,
+            save_every=1e9,
+            watcher=clock,
+            **options,
+        )
+        start = clock.first - began
+    usable = [r for r in run.records.values() if r["status"] == "done"]
+    if not usable:
+        why = next(iter(run.failed.values()))
+        raise InputError(f"recipe: expected runs that converge, got {why}; lower lr")
+    # The faster half has no loading and compiling in it.
+    quick = sorted(usable, key=lambda r: r["seconds"])[: max(1, len(usable) // 2)]
+    step = float(np.median([(r["seconds"] - r["looking"]) / max(1, r["steps"]) for r in quick]))
+    look = float(np.median([r["looking"] / (2 * size) for r in quick]))
+    scores = [_score_seconds(a, plan.models, size) for a in attacks]
+    return Rates(
+        step=max(step, 0.0),
+        look=look,
+        start=max(0.0, start - quick[0]["seconds"]),
+        # Twice: the report scores permuted membership beside the real one.
+        score_all=2 * sum(scores),
+        score_main=2 * scores[0] if scores else 0.0,
+        worker_bytes=psutil.Process().memory_info().rss,
+    ), count
+
+
+def _score_seconds(attack: Attack, models: int, samples: int) -> float:
+    """Seconds of one leave-one-out pass, per (model, sample)."""
+    rng = np.random.default_rng(0)
+    member = half_split(samples, models=models + models % 2).member[:models]
+    signals = {k: np.abs(rng.normal(size=member.shape)).astype(np.float32) for k in attack.requires}
+    best = math.inf
+    for _ in range(2):
+        at = time.perf_counter()
+        attack.leave_one_out(signals, member)
+        best = min(best, time.perf_counter() - at)
+    return best / member.size

@@ -1,0 +1,81 @@
+"""The arithmetic of an audit's cost, and the rates that a few real steps give."""
+
+from __future__ import annotations
+
+import pytest
+
+from seepage.attacks import LOSS
+from seepage.errors import InputError
+from seepage.fleet import Recipe
+from seepage.fleet.cost import Rates, Workload, estimate, interval_width, measure, workload
+from seepage.metrics.intervals import clopper_pearson
+from seepage.plan import half_split
+from tiny_fleet import FACTORY, RECIPE, table
+
+
+def test_parts_by_hand() -> None:
+    work = Workload(
+        samples=1000, models=5, checkpoints=3, epochs=4, batch=100, input_bytes=10,
+        signal_bytes=13, parameters=7, kept=2,
+    )  # fmt: skip
+    assert work.steps == 4 * 5
+    rates = Rates(step=0.1, look=0.001, start=2.0, score_all=1e-3, score_main=1e-4, worker_bytes=50)
+    cost = estimate(work, rates, workers=2)
+    # Five runs on two workers take three turns.
+    assert cost.seconds == pytest.approx(
+        {
+            "start": 2.0,
+            "training": 3 * 20 * 0.1,
+            "evaluation": 3 * 3 * 1.0,
+            "scoring": 5000 * 1.3e-3,
+        }
+    )
+    assert cost.disk == {"signals": 5 * 3 * 1000 * 13, "weights": 5 * 2 * 7 * 4, "plan": 5000}
+    assert cost.memory["data"] == 10_000
+    assert cost.total_seconds == pytest.approx(2 + 6 + 9 + 6.5)
+    assert cost.peak_memory >= 10_000 + 2 * 50
+
+
+def test_imagenet_on_sixteen_devices_takes_a_sixteenth() -> None:
+    work = Workload(samples=1_281_167, models=64, checkpoints=50, epochs=90, batch=256)
+    rates = Rates(step=0.1, look=1e-4)
+    one, sixteen = (estimate(work, rates, w) for w in (1, 16))
+    assert one.seconds["training"] == pytest.approx(16 * sixteen.seconds["training"])
+    assert one.disk == sixteen.disk
+    assert one.disk["signals"] == 1_281_167 * 64 * 50 * 13
+
+
+@pytest.mark.parametrize("models", [2, 6, 8, 32, 256])
+def test_the_width_is_that_of_the_middle(models: int) -> None:
+    n = models // 2
+    widths = [float(h - lo) for lo, h in (clopper_pearson(k, n) for k in range(n + 1))]
+    assert interval_width(models) == pytest.approx(max(widths))
+
+
+def test_no_workers() -> None:
+    with pytest.raises(InputError, match="workers: expected at least 1, got 0"):
+        estimate(Workload(10, 2, 1, 1), Rates(1.0, 1.0), workers=0)
+
+
+def test_rates_of_a_few_real_steps() -> None:
+    data, recipe = table(), Recipe(**RECIPE)
+    plan = half_split(len(data), models=6, seed=1)
+    options = {"model": FACTORY, "signals": ("phi", "correct")}
+    rates, workers = measure(data, plan, recipe, (LOSS(),), workers=2, device="cpu", **options)
+    assert workers == 2
+    assert 0 < rates.step < 1
+    assert 0 < rates.look < 1
+    assert rates.score_all == rates.score_main > 0
+    assert rates.worker_bytes > 2**20
+    work = workload(data, plan, recipe, checkpoints=[0, 2], keep="all", **options)
+    assert (work.samples, work.models, work.checkpoints, work.kept) == (48, 6, 2, 2)
+    assert work.signal_bytes == 5
+    assert work.parameters == 4 * 8 + 8 + 8 * 3 + 3
+
+
+def test_a_recipe_under_which_every_run_diverges() -> None:
+    data, recipe = table(), Recipe(**RECIPE | {"lr": 1e30})
+    with pytest.raises(InputError, match=r"expected runs that converge, got .* not finite at step"):
+        measure(
+            data, half_split(len(data), models=4), recipe, model=FACTORY, workers=1, device="cpu"
+        )
