@@ -106,4 +106,10 @@ def _beside(rng: np.random.Generator, phi: F) -> dict[str, F]:
     """φ and what goes with it: a loss, an entropy, a curvature with noise of its own."""
     loss = np.log1p(np.exp(-phi))
     curvature = np.exp(0.5 * rng.normal(size=phi.shape) - 0.7 * phi)
-    return {"phi": phi, "loss": loss, "mentr": loss * 1.5, "curvature_zo": curvature}
+    return {
+        "phi": phi,
+        "loss": loss,
+        "mentr": loss * 1.5,
+        "correct": (phi > 0).astype(phi.dtype),
+        "curvature_zo": curvature,
+    }

@@ -52,6 +52,7 @@ TABLE: dict[str, list[Attack]] = {
     "rmia-offline": [attacks.RMIAOffline(), attacks.RMIAOffline(a=1.0)],
     "base": [attacks.BASE()],
     "base-offline": [attacks.BASEOffline()],
+    "shadow-classifier": [attacks.ShadowClassifier(), attacks.ShadowClassifier(ridge=1e-2)],
     "curvature": [attacks.CurvatureThreshold()],
     "curvature-calibrated": [attacks.CurvatureCalibrated()],
     "curvature-attack-r": [attacks.CurvatureAttackR()],

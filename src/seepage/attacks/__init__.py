@@ -17,6 +17,7 @@ from seepage.attacks.joint import CurvatureAndConfidence, Wishart
 from seepage.attacks.lira import LiRA, LiRAOfflineOneSided, LiRAOfflineTwoSided
 from seepage.attacks.references import AttackR, Calibrated
 from seepage.attacks.relative import BASE, RMIA, BASEOffline, RMIAOffline
+from seepage.attacks.shadow import ShadowClassifier
 from seepage.attacks.tails import Empirical, Gaussian, Logistic
 from seepage.attacks.thresholds import LOSS, AttackP, ModifiedEntropy
 from seepage.attacks.variance import Global, Mean, Median, PerSample, Pooled, StudentT
@@ -55,6 +56,7 @@ __all__ = [
     "PerSample",
     "Pooled",
     "RMIAOffline",
+    "ShadowClassifier",
     "StudentT",
     "Wishart",
     "get",
@@ -76,6 +78,7 @@ ATTACKS: dict[str, type[Attack]] = {
         RMIAOffline,
         BASE,
         BASEOffline,
+        ShadowClassifier,
         CurvatureThreshold,
         CurvatureCalibrated,
         CurvatureAttackR,

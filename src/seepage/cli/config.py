@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from seepage.errors import InputError, nearest
 from seepage.fleet.recipe import first_problem
 
-__all__ = ["AuditConfig", "read_config"]
+__all__ = ["AuditConfig", "override", "read_config"]
 
 
 class Part(BaseModel):
@@ -68,12 +68,21 @@ class ModelConfig(Part):
 
 
 class RecordConfig(Part):
-    """[record]: when to look and what to write down."""
+    """[record]: when to look and what to write down.
+
+    `curvature` names an estimator, `layers` is true for every block or a list of patterns; both
+    cost time at every checkpoint (`curvature_checkpoints` limits it to some epochs).
+    """
 
     checkpoints: Literal["log", "every"] | int | list[float] = "log"
     views: list[str] = ["identity"]
     logits: bool = False
     keep: Literal["none", "final", "all"] = "final"
+    curvature: Literal["exact", "zeroth-order", "hutchinson", "finite-difference"] | None = None
+    curvature_options: dict[str, Any] = {}
+    curvature_checkpoints: list[float] | None = None
+    layers: bool | list[str] = False
+    layer_options: dict[str, Any] = {}
 
 
 class FleetConfig(Part):
@@ -96,10 +105,11 @@ class AttackConfig(Part):
 
 
 class DefenseConfig(Part):
-    """[defense]: a defence by name with its options."""
+    """[defense]: a defence by name with its options; `reference` samples are set apart for it."""
 
     name: str = "none"
     options: dict[str, Any] = {}
+    reference: int = Field(0, ge=0)
 
 
 class AuditConfig(Part):
@@ -127,6 +137,21 @@ def _value(text: str) -> Any:
     return text
 
 
+def override(content: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Set fields of a read configuration in place; each of `overrides` is "table.field=value"."""
+    for text in overrides:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise InputError(f"--set: expected table.field=value, got {text!r}")
+        at = content
+        *tables, field = name.split(".")
+        for table in tables:
+            at = at.setdefault(table, {})
+            if not isinstance(at, dict):
+                raise InputError(f"--set: {name}: {table} is a value, not a table")
+        at[field] = _value(value)
+
+
 def read_config(path: Path | None, overrides: Sequence[str] = ()) -> AuditConfig:
     """Read and check a configuration; `overrides` are "table.field=value".
 
@@ -144,17 +169,7 @@ def read_config(path: Path | None, overrides: Sequence[str] = ()) -> AuditConfig
             raise InputError(f"{path}: cannot be read ({e})") from None
         except tomllib.TOMLDecodeError as e:
             raise InputError(f"{path}: expected TOML, got {e}; correct that line") from None
-    for text in overrides:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise InputError(f"--set: expected table.field=value, got {text!r}")
-        at = content
-        *tables, field = name.split(".")
-        for table in tables:
-            at = at.setdefault(table, {})
-            if not isinstance(at, dict):
-                raise InputError(f"--set: {name}: {table} is a value, not a table")
-        at[field] = _value(value)
+    override(content, overrides)
     try:
         return AuditConfig(**content)
     except pydantic.ValidationError as e:

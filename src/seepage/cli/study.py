@@ -1,0 +1,274 @@
+"""`study`: fleets that differ in one factor, trained, analysed and judged in one go, resumable."""
+
+from __future__ import annotations
+
+import json
+import time
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import typer
+from pydantic import Field
+from rich.table import Table
+
+from seepage.cli import app
+from seepage.cli.build import make, run_fleet
+from seepage.cli.config import AuditConfig, Part, override
+from seepage.cli.console import FleetBar, console, errors
+from seepage.errors import InputError, nearest
+from seepage.fleet.recipe import first_problem
+
+__all__ = ["StudyConfig", "read_study"]
+
+
+class FactorConfig(Part):
+    """[factors]: fleets by name, each list ordered from poor to rich."""
+
+    datasets: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
+    sgd: str | None = None
+    sam: str | None = None
+
+
+class RatesConfig(Part):
+    """[rates]: how a fleet is split to compare ways of computing rates."""
+
+    reference: int = Field(512, ge=16)
+    sizes: tuple[int, ...] = (8, 16, 32, 64, 128)
+    tolerance: float = Field(0.1, gt=0, lt=1)
+    coverage: float = Field(0.9, gt=0, lt=1)
+
+
+class StudyConfig(Part):
+    """A study: a base configuration, fleets as overrides of it, and what is compared.
+
+    kind: "dynamics" (claims B1 to B8) or "rates" (how many models each way of computing rates
+    needs). runs: where run folders go; results: where one small JSON per fleet goes; page: the
+    Markdown written from the results; rates: a result of the other kind to show on the page.
+    """
+
+    kind: Literal["dynamics", "rates"] = "dynamics"
+    runs: str = "runs/study"
+    results: str = "results"
+    page: str | None = None
+    rates_result: str | None = None
+    base: dict[str, Any] = Field(default_factory=dict)
+    fleets: dict[str, dict[str, Any]] = Field(min_length=1)
+    factors: FactorConfig = FactorConfig()
+    rates: RatesConfig = RatesConfig()
+    aside: float = Field(0.25, gt=0, lt=1)
+    null_draws: int = Field(2, ge=2)
+
+    def audit(self, name: str) -> AuditConfig:
+        """The configuration of one fleet."""
+        content = _merged(self.base, self.fleets[name])
+        content["out"] = str(Path(self.runs) / name)
+        try:
+            return AuditConfig(**content)
+        except pydantic.ValidationError as e:
+            raise first_problem(e, f"fleets.{name}: ") from None
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    out = dict(base)
+    for key, value in over.items():
+        there = out.get(key)
+        both = isinstance(value, Mapping) and isinstance(there, Mapping)
+        out[key] = _merged(there, value) if both else value  # type: ignore[arg-type]
+    return out
+
+
+def read_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
+    """Read and check a study; overrides change fields of every fleet's configuration.
+
+    Raises InputError naming the file and the field, for unknown fleets in `factors` and for
+    factors whose fleets differ in more than one section.
+    """
+    try:
+        content = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: expected a study file, found none; check the path") from None
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"{path}: cannot be read ({e})") from None
+    except tomllib.TOMLDecodeError as e:
+        raise InputError(f"{path}: expected TOML, got {e}; correct that line") from None
+    for fleet in content.get("fleets", {}).values():
+        override(fleet, overrides)
+    try:
+        study = StudyConfig(**content)
+    except pydantic.ValidationError as e:
+        raise first_problem(e, f"{path}: ") from None
+    for name in study.fleets:
+        study.audit(name)
+    f = study.factors
+    pair = tuple(n for n in (f.sgd, f.sam) if n is not None)
+    for what, names in (
+        ("datasets", f.datasets),
+        ("architectures", f.architectures),
+        ("sam", pair),
+    ):
+        _one_section(study, what, names)
+    return study
+
+
+def _one_section(study: StudyConfig, what: str, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in study.fleets:
+            raise InputError(
+                f"factors.{what}: expected names of fleets, got {name!r}; "
+                f"{nearest(name, study.fleets)}"
+            )
+    configs = [study.audit(n).model_dump(exclude={"out"}) for n in names]
+    differ = sorted({k for c in configs for k in c if c[k] != configs[0][k]})
+    if len(differ) > 1:
+        raise InputError(
+            f"factors.{what}: expected fleets that differ in one section, got "
+            f"{', '.join(differ)}; compare fleets that differ in one"
+        )
+
+
+@app.command()
+def study(
+    file: Annotated[Path, typer.Argument(help="TOML: base, fleets, factors.")],
+    only: Annotated[
+        str | None, typer.Option(help="One part: train, analyse or page. All by default.")
+    ] = None,
+    fleet: Annotated[
+        list[str] | None, typer.Option("--fleet", "-f", help="Only these fleets. Repeatable.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", "-s", help="Override a field of every fleet.")
+    ] = None,
+    runs: Annotated[str | None, typer.Option(help="Where run folders go.")] = None,
+    results: Annotated[str | None, typer.Option(help="Where the results go.")] = None,
+    page: Annotated[str | None, typer.Option(help="The Markdown page to write.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List fleets and what is done.")
+    ] = False,
+) -> None:
+    """Train fleets that differ in one factor, analyse them alike and write down what holds.
+
+    Finished runs and fleets are kept; the same command goes on after an interruption.
+
+    Examples:
+
+        seepage study studies/dynamics.toml --dry-run
+
+        seepage study studies/dynamics.toml --fleet mnist-cnn-2 --only train
+
+        seepage study studies/dynamics.toml --only analyse
+    """
+    parts = ("train", "analyse", "page")
+    if only is not None and only not in parts:
+        raise InputError(f"--only: expected train, analyse or page, got {only!r}")
+    wanted = read_study(file, set_ or ())
+    places = {"runs": runs, "results": results, "page": page}
+    wanted = wanted.model_copy(update={k: v for k, v in places.items() if v is not None})
+    names = fleet or list(wanted.fleets)
+    for name in names:
+        if name not in wanted.fleets:
+            raise InputError(
+                f"--fleet: expected one of the study, got {name!r}; {nearest(name, wanted.fleets)}"
+            )
+    if dry_run:
+        console.print(_status(wanted, names))
+        return
+    if only in (None, "train"):
+        for name in names:
+            began = time.perf_counter()
+            run_fleet(make(wanted.audit(name)), FleetBar())
+            errors.print(f"{name}: trained in {time.perf_counter() - began:.1f} s")
+    if only in (None, "analyse"):
+        for name in names:
+            _analyse(wanted, name)
+    if only in (None, "analyse", "page") and wanted.page:
+        console.print(f"page: {_page(wanted, file)}")
+
+
+def _result_path(study: StudyConfig, name: str) -> Path:
+    return Path(study.results) / f"{name}.json"
+
+
+def _done(study: StudyConfig, name: str) -> tuple[int, int]:
+    """(finished or failed runs, planned runs)."""
+    from seepage.store import open_run
+
+    config = study.audit(name)
+    if not (Path(config.out) / "manifest.json").exists():
+        return 0, config.plan.models
+    run = open_run(config.out)
+    return len(run.models) + len(run.failed), config.plan.models
+
+
+def _status(study: StudyConfig, names: Sequence[str]) -> Table:
+    table = Table(title=f"study: {study.kind}")
+    for column in ("fleet", "data", "model", "optimiser", "runs done", "analysed"):
+        table.add_column(column)
+    for name in names:
+        c = study.audit(name)
+        done, planned = _done(study, name)
+        limit = f", {c.data.limit} samples" if c.data.limit else ""
+        table.add_row(
+            name,
+            f"{c.data.name}{limit}",
+            c.model.name,
+            str(c.recipe.get("optimizer", "sgd")),
+            f"{done} of {planned}",
+            "yes" if _result_path(study, name).exists() else "no",
+        )
+    return table
+
+
+def _analyse(study: StudyConfig, name: str) -> None:
+    from seepage.store import open_run
+
+    done, planned = _done(study, name)
+    if done < planned:
+        errors.print(f"{name}: {done} of {planned} runs are done; not analysed")
+        return
+    config = study.audit(name)
+    run = open_run(config.out)
+    if study.kind == "rates":
+        from seepage.study.rates import models_needed
+
+        r = study.rates
+        found = models_needed(
+            run,
+            reference=r.reference,
+            sizes=r.sizes,
+            tolerance=r.tolerance,
+            coverage=r.coverage,
+        )
+    else:
+        from seepage.study import analyse
+
+        found = analyse(run, aside=study.aside, draws=study.null_draws)
+    found = {"fleet": name, "config": config.model_dump(mode="json", exclude={"out"})} | found
+    path = _result_path(study, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, separators=(",", ":"), allow_nan=False) + "\n")
+    errors.print(f"{name}: analysed in {found['analysis_seconds']:.1f} s, {path}")
+
+
+def _page(study: StudyConfig, file: Path) -> Path:
+    from seepage.study import JUDGES, Factors, claims
+    from seepage.study.page import dynamics_page
+
+    found = {
+        name: json.loads(_result_path(study, name).read_text())
+        for name in study.fleets
+        if _result_path(study, name).exists()
+    }
+    if not found:
+        raise InputError(f"{study.results}: expected results of a fleet, found none; analyse first")
+    judged = claims(found, Factors(**study.factors.model_dump()), list(JUDGES))
+    other = Path(study.rates_result) if study.rates_result else None
+    rates = json.loads(other.read_text()) if other is not None and other.exists() else None
+    assert study.page is not None
+    path = Path(study.page)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(dynamics_page(found, judged, rates, list(study.fleets), file.as_posix()))
+    return path

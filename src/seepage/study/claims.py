@@ -1,0 +1,305 @@
+"""From the analysed fleets of a study to verdicts on the claims B1 to B8 of arXiv 2507.23291.
+
+The claims are known from the paper's abstract and a secondary summary; its formulas were not at
+hand, so every metric is a *reconstruction* (see `seepage.plane`) and only directions and ratios are
+judged. Rules, fixed before anything was measured:
+
+A difference of two fleets is *larger* when the 95 % interval of its difference lies above 0, *smaller*
+when it lies below, else *open*; the interval joins both fleets' half-widths, and the null bands' where
+the null is taken off, as if independent (conservative for fleets that share a plan).
+
+B1 displacement: net displacement, less its null, is larger at every step of the order of datasets
+   -> holds; smaller at any step -> does not hold; else undecided.
+B2 encoding speed: the same for the speed freed of counting noise, root mean square over samples and
+   over training time.
+B3 heterogeneity: the same for the change of spatial entropy, less its null.
+B4 architecture: speed and net displacement of the richest architecture are both larger than those
+   of the poorest -> holds; either smaller -> does not hold; else undecided. The published ratio of
+   more than 3 is shown and not part of the verdict.
+B5 SAM, two-sided: the peak probability of moving into the high region is smaller under SAM -> holds;
+   larger -> does not hold; else undecided.
+B6 difficulty: in a fleet, a measure counts when the interval of its Spearman's rho with the final
+   advantage lies above 0 and above the interval's end under permuted membership. Two or more
+   measures in every fleet -> holds; fewer than two can still count in some fleet (the others lie
+   below 0 or inside the null) -> does not hold; else undecided.
+B7 early: at the last checkpoint in the first half of training, the recall of the finally highest 5 %
+   has its interval above 0.7 and above the null band in every fleet -> holds; below 0.7 or inside
+   the null band in some fleet -> does not hold; else undecided. Half of training is our choice: the
+   published epoch (about 150) is of an unknown total.
+B8 other attacks: B1 to B7 under each other attack. No claim has the opposite verdict, and all that
+   the main attack decides are decided alike -> holds; an opposite verdict -> does not hold; else
+   undecided.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+__all__ = ["Claim", "Factors", "claims"]
+
+Verdict = Literal["holds", "does not hold", "undecided"]
+Results = Mapping[str, Mapping[str, Any]]
+KNOWN_SHARE = 0.7
+EARLY_PART = 0.5
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Which fleets each factor compares, by name: datasets and architectures from poor to rich."""
+
+    datasets: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
+    sgd: str | None = None
+    sam: str | None = None
+
+
+@dataclass(frozen=True)
+class Span:
+    """A figure with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def minus(self, other: Span) -> Span:
+        """The difference, half-widths joined as if independent."""
+        value = self.value - other.value
+        below = math.hypot(self.value - self.low, other.high - other.value)
+        above = math.hypot(self.high - self.value, other.value - other.low)
+        return Span(value, value - below, value + above)
+
+    @property
+    def sign(self) -> int:
+        """1 above 0, −1 below, 0 open."""
+        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+
+    def text(self, digits: int = 3) -> str:
+        """The figure and its interval."""
+        if math.isnan(self.value):
+            return "none"
+        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim: what it says, what was measured, and the verdict by the rule of the module.
+
+    figures: one row per fleet or comparison, (what, figure with interval, null or remark).
+    """
+
+    name: str
+    says: str
+    published: str
+    verdict: Verdict
+    figures: tuple[tuple[str, str, str], ...] = ()
+    by_attack: Mapping[str, Verdict] = field(default_factory=dict)
+
+
+def claims(results: Results, factors: Factors, attacks: Sequence[str]) -> list[Claim]:
+    """Claims B1 to B8 from analysed fleets: name -> what `analyse` returned.
+
+    attacks: the main one first, then those that B8 checks it with. Fleets that are not there yet make
+    their claims undecided.
+    """
+    main, *others = attacks
+    first = _direct(results, factors, main)
+    checks = {a: _direct(results, factors, a) for a in others}
+    out = [
+        Claim(c.name, c.says, c.published, c.verdict, c.figures,
+              {a: found[k].verdict for a, found in checks.items()})
+        for k, c in enumerate(first)
+    ]  # fmt: skip
+    return [*out, _b8(out)]
+
+
+def _direct(results: Results, factors: Factors, attack: str) -> list[Claim]:
+    def order(names: Sequence[str], figure: Any) -> tuple[Verdict, list[tuple[str, str, str]]]:
+        rows = []
+        spans: list[Span | None] = []
+        for name in names:
+            found = figure(results[name]["attacks"][attack]) if name in results else None
+            spans.append(found[0] if found else None)
+            rows.append(
+                (name, found[0].text() if found else "not there", found[1] if found else "")
+            )
+        steps = [
+            b.minus(a).sign if a is not None and b is not None else 0
+            for a, b in itertools.pairwise(spans)
+        ]
+        if len(spans) > 1 and spans[0] is not None and spans[-1] is not None:
+            rows.append((f"{names[-1]} : {names[0]}", _ratio(spans[-1], spans[0]), ""))
+        return _all(steps), rows
+
+    b1, rows1 = order(factors.datasets, _displacement)
+    b2, rows2 = order(factors.datasets, _speed)
+    b3, rows3 = order(factors.datasets, _entropy)
+    ends = factors.architectures[:1] + factors.architectures[-1:]
+    fast, rows4 = order(factors.architectures, _speed)
+    far, rows5 = order(factors.architectures, _displacement)
+    if len(ends) == 2:
+        fast, far = order(ends, _speed)[0], order(ends, _displacement)[0]
+    b5, rows6 = _b5(results, factors, attack)
+    b6, rows7 = _b6(results, attack)
+    b7, rows8 = _b7(results, attack)
+    return [
+        Claim("B1", "More complex data: larger displacement of the centre of mass",
+              "CINIC-10 : MNIST = 10.5 (as summarised)", b1, tuple(rows1)),
+        Claim("B2", "More complex data: faster membership encoding",
+              "CINIC-10 : MNIST nearly 3 (as summarised)", b2, tuple(rows2)),
+        Claim("B3", "More complex data: more heterogeneous vulnerability",
+              "change of entropy −0.08 on MNIST, 4.20 on CINIC-10, unit unknown (as summarised)",
+              b3, tuple(rows3)),
+        Claim("B4", "A richer architecture encodes faster and ends worse",
+              "displacement of WRN28-2 more than 3 times a shallow CNN's (as summarised)",
+              _both(fast, far),
+              tuple([("speed, " + a, b, c) for a, b, c in rows4]
+                    + [("displacement, " + a, b, c) for a, b, c in rows5])),
+        Claim("B5", "SAM suppresses leakage (tested two-sided)",
+              "peak probability of moving to high 2.7 % with SGD, 0.9 % with SAM (as summarised); "
+              "arXiv 2310.00488 reports the opposite", b5, tuple(rows6)),
+        Claim("B6", "Samples that are harder to learn are more vulnerable",
+              "a robust correlation; coefficient unknown", b6, tuple(rows7)),
+        Claim("B7", "Which samples end up vulnerable is settled early",
+              "about 70 % known by about epoch 150 of an unknown total (as summarised)",
+              b7, tuple(rows8)),
+    ]  # fmt: skip
+
+
+def _span(e: Mapping[str, Any]) -> Span:
+    return Span(*(float("nan") if e[k] is None else float(e[k]) for k in ("value", "low", "high")))
+
+
+def _null(e: Mapping[str, Any]) -> Span:
+    names = ("null", "null_low", "null_high")
+    return Span(*(float("nan") if e[k] is None else float(e[k]) for k in names))
+
+
+def _excess(e: Mapping[str, Any]) -> tuple[Span, str]:
+    return _span(e).minus(_null(e)), f"{_span(e).text()} before, null {_null(e).text()}"
+
+
+def _displacement(found: Mapping[str, Any]) -> tuple[Span, str]:
+    return _excess(found["population"]["displacement_net"])
+
+
+def _entropy(found: Mapping[str, Any]) -> tuple[Span, str]:
+    return _excess(found["population"]["entropy_change"])
+
+
+def _speed(found: Mapping[str, Any]) -> tuple[Span, str]:
+    """Root mean square speed over training time; interval ends joined as if fully dependent."""
+    e, times = found["population"]["rms_speed"], found["population"]["intervals"]
+    weight = np.asarray(times) / np.sum(times)
+    names = ("value", "low", "high", "null", "null_low", "null_high")
+    parts = [np.array([np.nan if v is None else v for v in e[k]], dtype=np.float64) for k in names]
+    v, low, high, null, null_low, null_high = (float(np.sqrt(weight @ p**2)) for p in parts)
+    # Noise is taken off within the metric; what is left under permuted membership is shown.
+    return Span(v, low, high), f"null {Span(null, null_low, null_high).text()}"
+
+
+def _ratio(a: Span, b: Span) -> str:
+    if not (a.value > 0 and b.value > 0):
+        return "ratio undefined"
+    spread = math.hypot((a.high - a.value) / a.value, (b.high - b.value) / b.value)
+    r = a.value / b.value
+    return f"ratio {r:.2f} [{r * math.exp(-spread):.2f}, {r * math.exp(spread):.2f}]"
+
+
+def _all(signs: Sequence[int]) -> Verdict:
+    if any(s < 0 for s in signs):
+        return "does not hold"
+    return "holds" if signs and all(s > 0 for s in signs) else "undecided"
+
+
+def _both(*verdicts: Verdict) -> Verdict:
+    if "does not hold" in verdicts:
+        return "does not hold"
+    return "holds" if all(v == "holds" for v in verdicts) else "undecided"
+
+
+def _b5(
+    results: Results, factors: Factors, attack: str
+) -> tuple[Verdict, list[tuple[str, str, str]]]:
+    rows: list[tuple[str, str, str]] = []
+    if factors.sgd not in results or factors.sam not in results:
+        return "undecided", rows
+    assert factors.sgd is not None
+    assert factors.sam is not None
+    sgd, sam = (results[n]["attacks"][attack] for n in (factors.sgd, factors.sam))
+    for name, found in (("SGD", sgd), ("SAM", sam)):
+        for metric in ("peak_to_high", "displacement_net"):
+            e = found["population"][metric]
+            rows.append((f"{metric.replace('_', ' ')}, {name}", _span(e).text(4), f"null {_null(e).text(4)}"))  # fmt: skip
+        last = Span(*(found["roc"]["auc"][k][-1] for k in ("value", "low", "high")))
+        rows.append((f"AUC at the end, {name}", last.text(), ""))
+    a, b = (_span(f["population"]["peak_to_high"]) for f in (sam, sgd))
+    gap = a.minus(b)
+    rows.append(("peak to high, SAM − SGD", gap.text(4), _ratio(a, b)))
+    verdict: Verdict = "undecided"
+    if gap.sign:
+        verdict = "holds" if gap.sign < 0 else "does not hold"
+    return verdict, rows
+
+
+def _b6(results: Results, attack: str) -> tuple[Verdict, list[tuple[str, str, str]]]:
+    rows, verdicts = [], []
+    for name, fleet in results.items():
+        count = possible = 0
+        for measure, columns in fleet["attacks"][attack]["difficulty"].items():
+            c = columns["advantage"]
+            if c["rho"] is None:
+                continue
+            bar = max(0.0, c["null_high"] if c["null_high"] is not None else 0.0)
+            count += c["low"] > bar
+            possible += c["high"] > bar
+            null = Span(*(float("nan") if c[k] is None else c[k] for k in ("null_rho", "null_low", "null_high")))  # fmt: skip
+            rows.append((f"{name}, {measure}", Span(c["rho"], c["low"], c["high"]).text(), f"null {null.text()}"))  # fmt: skip
+        verdicts.append(1 if count >= 2 else -1 if possible < 2 else 0)
+    return _all(verdicts), rows
+
+
+def _b7(results: Results, attack: str) -> tuple[Verdict, list[tuple[str, str, str]]]:
+    rows, signs = [], []
+    for name, fleet in results.items():
+        early = fleet["attacks"][attack]["early"]["top 5 %"]
+        t = int(np.flatnonzero(np.asarray(early["fraction"]) <= EARLY_PART + 1e-9)[-1])
+        at = {k: v[t] for k, v in early["recall_now"].items()}
+        recall, null = _span(at), _null(at)
+        above = recall.low > KNOWN_SHARE and recall.low > null.high
+        below = recall.high < KNOWN_SHARE or recall.high <= null.high
+        signs.append(1 if above else -1 if below else 0)
+        chance = early["chance"]["value"][t]
+        rows.append(
+            (
+                f"{name}, at {early['fraction'][t]:.2f} of training",
+                recall.text(),
+                f"null {null.text()}, chance {chance:.3f}, {early['size']} samples",
+            )
+        )
+    return _all(signs), rows
+
+
+def _b8(found: Sequence[Claim]) -> Claim:
+    opposite = {("holds", "does not hold"), ("does not hold", "holds")}
+    rows, verdict = [], "holds" if found and found[0].by_attack else "undecided"
+    for c in found:
+        for attack, other in c.by_attack.items():
+            rows.append((f"{c.name}, {attack}", other, f"main attack: {c.verdict}"))
+            if (c.verdict, other) in opposite:
+                verdict = "does not hold"
+            elif c.verdict != other and c.verdict != "undecided" and verdict == "holds":
+                verdict = "undecided"
+    decided = any(c.verdict != "undecided" for c in found)
+    return Claim(
+        "B8",
+        "The conclusions hold for other attacks",
+        "said of a Shokri-type attack (as summarised)",
+        verdict if decided else "undecided",  # type: ignore[arg-type]
+        tuple(rows),
+    )

@@ -1,0 +1,255 @@
+"""The page of a study, written from its stored results and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from seepage.study.claims import Claim
+
+__all__ = ["dynamics_page"]
+
+Results = Mapping[str, Mapping[str, Any]]
+
+
+def dynamics_page(
+    results: Results,
+    judged: Sequence[Claim],
+    rates: Mapping[str, Any] | None,
+    fleets: Sequence[str],
+    study: str,
+) -> str:
+    """Markdown: claims with figures and verdicts, fleets, curves, cost, what is missing.
+
+    results: fleet -> what `analyse` returned; judged: of `claims`; rates: of `models_needed`; fleets:
+    all that the study names; study: the file's name, for the command that writes this again.
+    """
+    parts = [
+        "# The dynamics of membership privacy, measured\n",
+        f"Written by `seepage study {study} --only page` from the stored results; do not edit. The "
+        "claims are those of arXiv 2507.23291 as its abstract and a secondary summary give them; its "
+        "formulas were not at hand, so all metrics are reconstructions and only directions and ratios "
+        "are judged. The rules were fixed before anything was measured: see `seepage.study.claims`. "
+        "Intervals are 95 % over pairs of models on this pool and recipe, one training seed plan per "
+        "fleet; null is the same under permuted membership.\n",
+        _verdicts(judged),
+        _fleets(results),
+        _missing(results, fleets),
+        *(_claim(c) for c in judged),
+        _curves(results),
+        _proxies(results),
+        _clusters(results),
+        _rates(rates),
+        _provenance(results),
+    ]
+    return "\n".join(p for p in parts if p)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(str(c).replace("|", "\\|") for c in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _of(e: Mapping[str, Any], t: int | None = None, digits: int = 3) -> str:
+    """A figure and its interval, at one checkpoint of a curve."""
+    v, low, high = (e[k] if t is None else e[k][t] for k in ("value", "low", "high"))
+    return f"{_number(v, digits)} [{_number(low, digits)}, {_number(high, digits)}]"
+
+
+def _verdicts(judged: Sequence[Claim]) -> str:
+    attacks = list(judged[0].by_attack) if judged else []
+    rows = [
+        [c.name, c.says, f"**{c.verdict}**", *(c.by_attack.get(a, "") for a in attacks)]
+        for c in judged
+    ]
+    return "## Verdicts\n\n" + _table(
+        ["claim", "what it says", "at this scale (LiRA)", *(f"by {a}" for a in attacks)], rows
+    )
+
+
+def _fleets(results: Results) -> str:
+    rows = []
+    for name, r in results.items():
+        roc = r["attacks"]["lira"]["roc"]
+        population = r["attacks"]["lira"]["population"]
+        accuracy = r["accuracy"][-1] if r["accuracy"] else [None, None]
+        rows.append(
+            [
+                name,
+                str(r["models"]),
+                str(r["samples"]),
+                str(len(r["checkpoints"])),
+                f"{r['checkpoints'][-1]:g}",
+                _number(accuracy[0]),
+                _number(accuracy[1]),
+                _of(roc["auc"], -1),
+                _of(roc["tpr at 0.01"], -1),
+                _number(population["shares"]["value"][-1][-1], 4),
+            ]
+        )
+    head = ["fleet", "models", "samples", "checkpoints", "epochs", "accuracy of members", "of others",
+            "AUC", "TPR at 1 % FPR", "share in high"]  # fmt: skip
+    return "## Fleets at the last checkpoint\n\n" + _table(head, rows)
+
+
+def _missing(results: Results, fleets: Sequence[str]) -> str:
+    gone = [f for f in fleets if f not in results]
+    return (
+        f"Not trained yet: {', '.join(gone)}. Claims that need them are undecided.\n"
+        if gone
+        else ""
+    )
+
+
+def _claim(c: Claim) -> str:
+    text = f"## {c.name}: {c.says}\n\n**{c.verdict}**. Published: {c.published}.\n\n"
+    return text + (_table(["", "measured", ""], c.figures) if c.figures else "")
+
+
+def _curves(results: Results) -> str:
+    out = ["## Over training (LiRA)\n"]
+    for name, r in results.items():
+        lira = r["attacks"]["lira"]
+        p, early = lira["population"], lira["early"]["top 5 %"]
+        rows = []
+        for t, epoch in enumerate(r["checkpoints"]):
+            before = t - 1
+            rows.append(
+                [
+                    f"{epoch:g}",
+                    _of(lira["roc"]["auc"], t),
+                    _number(p["advantage"]["value"][t]),
+                    _number(p["entropy"]["value"][t], 2),
+                    f"{_of(p['to_high'], before, 4)}" if t else "",
+                    f"{_number(p['rms_speed']['value'][before], 4)}" if t else "",
+                    _number(early["recall_now"]["value"][t]),
+                    _number(early["recall_now"]["null"][t]),
+                ]
+            )
+        head = ["epoch", "AUC", "mean advantage", "entropy, bits", "into high since the last",
+                "noise-free speed", "recall of final top 5 %", "its null"]  # fmt: skip
+        out.append(f"### {name}\n\n" + _table(head, rows))
+    return "\n".join(out)
+
+
+def _proxies(results: Results) -> str:
+    rows = []
+    for name, r in results.items():
+        found = r["attacks"]["lira"]["proxies"]
+        if found is None:
+            continue
+        for proxy in ("LT-IQR", "mean loss"):
+            half = len(found["checkpoints"]) // 2
+            rows.append(
+                [
+                    name,
+                    proxy,
+                    f"{_number(found[proxy]['recall'][half])} (epoch {found['checkpoints'][half]:g})",
+                    _number(found[proxy]["recall"][-1]),
+                    _number(found[proxy]["auc"][-1]),
+                    _number(found["chance"]),
+                ]
+            )
+    return (
+        "## Foretelling the final top 5 % without the attack\n\nFrom the runs set aside.\n\n"
+        + _table(
+            ["fleet", "from", "recall half-way", "recall at the end", "AUC at the end", "chance"],
+            rows,
+        )
+    )
+
+
+def _clusters(results: Results) -> str:
+    rows = []
+    for name, r in results.items():
+        for method, found in r["attacks"]["lira"]["clusters"].items():
+            v, n = found["value"], found["null"]
+            rows.append(
+                [
+                    name,
+                    method,
+                    str(v["clusters"]),
+                    f"{_number(v['silhouette'])} (null {_number(n['silhouette'])})",
+                    f"{_number(v['davies_bouldin'])} (null {_number(n['davies_bouldin'])})",
+                ]
+            )
+    return "## Clusters at the end\n\n" + _table(
+        ["fleet", "method", "clusters", "silhouette", "Davies-Bouldin"], rows
+    )
+
+
+def _rates(rates: Mapping[str, Any] | None) -> str:
+    if rates is None:
+        return ""
+    rows = []
+    truths = ("same size", "all")
+    for key in rates["needed"]:
+        truth = next(t for t in truths if key.endswith(t))
+        for size, found in rates["sizes"].items():
+            f = found[key]
+            rows.append(
+                [
+                    key.removesuffix(f", {truth}"),
+                    truth,
+                    size,
+                    _number(f["coverage_fpr"]),
+                    _number(f["coverage_tpr"]),
+                    _number(found[f"ceiling, {truth}"]),
+                    _number(f["rmse"]),
+                    f"{f['bias_fpr']:+.3f}, {f['bias_tpr']:+.3f}",
+                ]
+            )
+    summary = [
+        [key, "more than tried" if needed is None else str(needed)]
+        for key, needed in rates["needed"].items()
+    ]
+    return (
+        "## How many models each way of computing rates needs\n\n"
+        f"{rates['models']} small runs on {rates['samples']} samples, {rates['reference']} of them for "
+        f"the reference, the others in disjoint blocks. Coverage: share of samples whose rate is within "
+        f"±{rates['tolerance']:g} of the reference, which is counted with the attack at the block's own "
+        "number of models (\"same size\") or with the whole reference part (\"all\"). Ceiling: what a "
+        "way without error would cover, since the reference is counted too.\n\n"
+        + _table(
+            ["way, reference", f"models for coverage of {rates['coverage']:.0%} of both rates"], summary
+        )
+        + "\n"
+        + _table(
+            ["way", "reference", "models", "coverage, FPR", "coverage, TPR", "ceiling", "RMSE",
+             "bias of FPR, TPR"],
+            rows,
+        )
+    )  # fmt: skip
+
+
+def _provenance(results: Results) -> str:
+    rows = []
+    for name, r in results.items():
+        p = r["provenance"]
+        rows.append(
+            [
+                name,
+                str(p["data"]["digest"])[:12],
+                str(p["plan"]["digest"])[:12],
+                str(p.get("chosen", {}).get("backend", "")),
+                str(p.get("chosen", {}).get("precision", "")),
+                _number(p["training_seconds"], 0),
+                _number(r["analysis_seconds"], 1),
+                str(p["created"]),
+            ]
+        )
+    head = ["fleet", "data digest", "plan digest", "backend", "precision", "training, s",
+            "analysis, s", "begun"]  # fmt: skip
+    first = next(iter(results.values()))["provenance"]
+    facts = ", ".join(f"{k}: {v}" for k, v in first["hardware"].items())
+    versions = ", ".join(f"{k} {v}" for k, v in first["versions"].items())
+    return (
+        "## Where the figures come from\n\n"
+        + _table(head, rows)
+        + f"\nFirst fleet's hardware: {facts}. Versions: {versions}. Every fleet's are in its JSON.\n"
+    )

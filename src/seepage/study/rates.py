@@ -1,0 +1,141 @@
+"""How many models each way of computing rates needs, measured by splitting one large fleet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seepage.attacks import LiRA
+from seepage.errors import InputError
+from seepage.plane import ClosedForm, Counting, NaturalThreshold, StudentTLaw, points, units
+from seepage.store import Run
+from seepage.study.analyse import provenance
+
+__all__ = ["models_needed"]
+
+FloatArray = NDArray[np.floating]
+BoolArray = NDArray[np.bool_]
+
+WAYS = {
+    "Counting": Counting(),
+    "ClosedForm, Gaussian": ClosedForm(jackknife=False),
+    "ClosedForm, Student t": ClosedForm(law=StudentTLaw(), jackknife=False),
+}
+
+
+def models_needed(
+    run: Run,
+    *,
+    reference: int,
+    sizes: Sequence[int],
+    tolerance: float = 0.1,
+    coverage: float = 0.9,
+) -> dict[str, Any]:
+    """Share of samples whose rates from few models lie within ± tolerance of the reference.
+
+    The last checkpoint's pairs are split: `reference` models on one side, disjoint blocks of each
+    size on the other. Every way computes (FPR, TPR) of each sample from a block; it covers a sample's
+    rate when |rate − truth| <= tolerance. Two truths, since the attack itself gets better with more
+    references:
+
+    - "same size": decisions of the attack with as many models as the block, counted over disjoint
+      blocks of that size within the reference part; what counting estimates without bias.
+    - "all": decisions of the attack with all of the reference part.
+
+    Truths are counts over `reference`/2 targets a side themselves: with standard error s_ref, a perfect
+    way of computing rates covers `ceiling` only (normal approximation, mean over samples).
+    `needed` is the smallest size from which coverage of both rates stays at `coverage`, None if
+    none of the sizes has it. Raises InputError when there are too few models.
+    """
+    began = time.perf_counter()
+    unit = units(run.member)
+    pairs = np.flatnonzero(np.bincount(unit) == 2)
+    if reference % 2 or any(s % 2 or s < 8 for s in sizes):
+        raise InputError(f"sizes: expected even numbers of at least 8 models, got {list(sizes)}")
+    if 2 * len(pairs) < reference + max(sizes):
+        raise InputError(
+            f"models: expected at least {reference + max(sizes)} in complete pairs, got "
+            f"{2 * len(pairs)}; train more models"
+        )
+    rows = np.concatenate([np.flatnonzero(unit == u) for u in pairs])
+    phi, member = run.signal_at("phi", -1)[rows], run.member[rows]
+    large, small = slice(0, reference), slice(reference, None)
+    whole = _counted(phi[large], member[large])
+    out: dict[str, Any] = {}
+    for size in sizes:
+        blocks = list(_blocks(phi[large], member[large], size))
+        same = np.mean([_counted(*b) for b in blocks], axis=0)
+        truths = {"same size": same, "all": whole}
+        found: dict[str, Any] = {"blocks": (len(phi) - reference) // size}
+        for name, truth in truths.items():
+            n = (len(blocks) * size if name == "same size" else reference) / 2
+            found[f"ceiling, {name}"] = _ceiling(truth, n, tolerance)
+        for way, rule in WAYS.items():
+            errors = []
+            for block_phi, block_member in _blocks(phi[small], member[small], size):
+                rates = (
+                    rule.rates(block_phi, block_member, NaturalThreshold())
+                    if isinstance(rule, ClosedForm)
+                    else _counted(block_phi, block_member)
+                )
+                errors.append([np.asarray(rates) - t for t in truths.values()])
+            gap = np.array(errors)
+            for k, name in enumerate(truths):
+                e = gap[:, k]
+                found[f"{way}, {name}"] = {
+                    "coverage_fpr": round(float((np.abs(e[:, 0]) <= tolerance + 1e-9).mean()), 4),
+                    "coverage_tpr": round(float((np.abs(e[:, 1]) <= tolerance + 1e-9).mean()), 4),
+                    "rmse": round(float(np.sqrt((e**2).mean())), 4),
+                    "bias_fpr": round(float(e[:, 0].mean()), 4),
+                    "bias_tpr": round(float(e[:, 1].mean()), 4),
+                }
+        out[str(size)] = found
+    return {
+        "models": len(rows),
+        "samples": int(member.shape[1]),
+        "reference": reference,
+        "tolerance": tolerance,
+        "coverage": coverage,
+        "sizes": out,
+        "needed": {
+            f"{way}, {truth}": _needed(out, f"{way}, {truth}", coverage)
+            for way in WAYS
+            for truth in ("same size", "all")
+        },
+        "provenance": provenance(run),
+        "analysis_seconds": round(time.perf_counter() - began, 2),
+    }
+
+
+def _blocks(phi: FloatArray, member: BoolArray, size: int) -> list[tuple[FloatArray, BoolArray]]:
+    return [(phi[k : k + size], member[k : k + size]) for k in range(0, len(phi) - size + 1, size)]
+
+
+def _counted(phi: FloatArray, member: BoolArray) -> FloatArray:
+    """(2, N): FPR and TPR by counting LiRA's decisions."""
+    attack = LiRA()
+    scores = attack.leave_one_out(phi, member)
+    state = points(NaturalThreshold().decide(scores, member, attack), member)
+    return np.stack([state.fpr, state.tpr])
+
+
+def _ceiling(truth: FloatArray, targets: float, tolerance: float) -> float:
+    """Coverage of a way without error, when the truth is itself a count over `targets`."""
+    from scipy.stats import norm
+
+    spread = np.sqrt(np.maximum(truth * (1 - truth), 1 / targets**2) / targets)
+    return round(float((2 * norm.cdf(tolerance / spread) - 1).mean()), 4)
+
+
+def _needed(sizes: dict[str, Any], key: str, coverage: float) -> int | None:
+    needed = None
+    for size in sorted(map(int, sizes), reverse=True):
+        found = sizes[str(size)][key]
+        if min(found["coverage_fpr"], found["coverage_tpr"]) < coverage:
+            break
+        needed = size
+    return needed
