@@ -10,10 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet
 from numpy.typing import NDArray
 
 from seepage.data.files import one_line, read_all, reading
@@ -67,6 +63,8 @@ def read_table(files: Mapping[str, Path], options: TableOptions) -> Raw:
     "column=level", missing values being a level "?" of their own. Only which levels exist is
     shared between rows; no statistic is.
     """
+    import pyarrow as pa
+
     if options.label is None:
         raise InputError(
             f"label: expected the name of the label column of {next(iter(files.values()))}, "
@@ -125,6 +123,10 @@ def read_table(files: Mapping[str, Path], options: TableOptions) -> Raw:
 
 
 def _read(path: Path, options: TableOptions) -> Any:
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
     try:
         if path.suffix in PARQUET_SUFFIXES:
             with reading(path, "a Parquet table"):
@@ -202,6 +204,9 @@ def _check_names(options: TableOptions, names: list[str]) -> None:
 
 def _plain(where: str, name: str, column: Any) -> list[Any]:
     """Chunks as float64 or trimmed text, null where nothing was given."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     kind = column.type
     if pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type
@@ -218,12 +223,18 @@ def _plain(where: str, name: str, column: Any) -> list[Any]:
 
 
 def _text(column: Any) -> NDArray[np.str_]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     filled = pc.fill_null(column.cast(pa.string()), "")
     return np.asarray(filled.to_numpy(zero_copy_only=False)).astype(np.str_)
 
 
 def _as_numbers(column: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]] | None:
     """Values and where one is missing, or None when some value present is no number."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     if not pa.types.is_floating(column.type):
         lower = pc.utf8_lower(column)
         absent = pc.fill_null(pc.is_in(lower, value_set=pa.array(_MISSING_NUMBER)), True)
