@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self, final
 
 import numpy as np
@@ -28,6 +28,7 @@ __all__ = [
     "CurvatureNLL",
     "CurvatureThreshold",
     "MomentAttack",
+    "reading",
 ]
 
 FloatArray = NDArray[np.floating]
@@ -35,6 +36,9 @@ F = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 TINY = 1e-22  # what the released code adds to curvatures, variances and denominators
+# What is read when the signal of the released code was not recorded: norms before a trace, which
+# may be negative when it is sampled.
+INSTEAD = ("curvature_zo", "curvature_frobenius", "curvature_fd", "curvature_trace")
 RESOLUTION = 2.0**-22  # float32 signals resolve no smaller share of their mean
 
 
@@ -77,6 +81,19 @@ class _Curvature(Attack, ABC):
                 "read a norm or the trace of ExactGaussNewton, not a signed trace"
             )
         return np.asarray(np.log(c + TINY))
+
+
+def reading(attack: Attack, recorded: Collection[str]) -> Attack:
+    """The attack on the curvature that was recorded, when its own signal was not; else itself.
+
+    >>> reading(CurvatureThreshold(), ("phi", "curvature_trace", "curvature_frobenius")).requires
+    ('curvature_frobenius',)
+    """
+    if isinstance(attack, _Curvature) and attack.signal not in recorded:
+        for signal in INSTEAD:
+            if signal in recorded:
+                return replace(attack, signal=signal)
+    return attack
 
 
 @final

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from seepage.attacks.curvature import reading
 from seepage.cli import app
 from seepage.cli.build import chosen_attacks, make, run_fleet
 from seepage.cli.config import read_config
@@ -123,10 +124,9 @@ def attack(
     from seepage.store import open_run
 
     opened = open_run(run)
+    chosen = [reading(a, opened.signals) for a in chosen_attacks(name, name[0] if name else "lira")]
     if not name:
-        chosen = [a for a in chosen_attacks(None, "lira") if set(a.requires) <= set(opened.signals)]
-    else:
-        chosen = list(chosen_attacks(name, name[0]))
+        chosen = [a for a in chosen if set(a.requires) <= set(opened.signals)]
     console.print(attack_table(opened, chosen))
 
 

@@ -35,7 +35,7 @@ from seepage.fleet.spec import (
 from seepage.plan import SubsetPlan
 from seepage.record import DEFAULT_SIGNALS, ExtraSignal, Resident, parse_views
 from seepage.record import checkpoints as schedule
-from seepage.store.lock import Lock
+from seepage.store.lock import Lock, in_turn
 from seepage.store.run import Run, read_records
 from seepage.store.storage import Storage
 
@@ -136,28 +136,39 @@ def train(
     }
     storage = Storage(out, write=True)
     with Lock(storage, shard):
-        manifest = storage.get_json("manifest.json")
-        if manifest is not None:
-            _same(storage.where, manifest["key"], key)
-            ensure(storage, manifest, data, plan)
-        else:
-            precision, seconds = (
-                ("fp32", {})
-                if function is not None
-                else choose_precision(ref, data.shape, len(data.classes), recipe, device)
-            )
-            chosen = {
-                "precision": precision,
-                "step_seconds": seconds,
-                "device": device,
-                "backend": choose_backend(
-                    backend, ref, recipe, plan, device, plain=function is None and defense is None
-                ),
-                "threads": threads,
-                "compiled": compiled,
-            }
-            shapes = signal_shapes(data, signals, views, logits, extra, ref)
-            manifest = found(storage, data, plan, key, chosen, times, shapes, views)
+        # Shards that start together must not measure and choose each for itself.
+        with in_turn(storage, "founding"):
+            manifest = storage.get_json("manifest.json")
+            if manifest is not None:
+                _same(storage.where, manifest["key"], key)
+                ensure(storage, manifest, data, plan)
+            else:
+                precision, seconds = (
+                    ("fp32", {})
+                    if function is not None
+                    else choose_precision(ref, data.shape, len(data.classes), recipe, device)
+                )
+                chosen = {
+                    "precision": precision,
+                    "step_seconds": seconds,
+                    "device": device,
+                    "backend": choose_backend(
+                        backend,
+                        ref,
+                        recipe,
+                        plan,
+                        device,
+                        plain=function is None and defense is None,
+                    ),
+                    "threads": threads,
+                    "compiled": compiled,
+                }
+                shapes = signal_shapes(data, signals, views, logits, extra, ref)
+                for e in extra:
+                    # Rows of a signal per layer have names, which its first look told it.
+                    if getattr(e, "axis", None) == "layer":
+                        chosen["layers"] = list(e.layers)  # type: ignore[attr-defined]
+                manifest = found(storage, data, plan, key, chosen, times, shapes, views)
         with _shared(data) as pixels, _shared(reference) as apart:
             spec = FleetSpec(
                 store=storage.where,

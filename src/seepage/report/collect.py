@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seepage.attacks import ATTACKS, Attack
+from seepage.attacks.curvature import reading
 from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.metrics import (
@@ -46,6 +47,7 @@ from seepage.report.findings import (
     Risk,
     Utility,
 )
+from seepage.report.probes import curvature_finding, layer_finding
 
 __all__ = ["ReportSource", "collect"]
 
@@ -243,6 +245,8 @@ def collect(
         half_width=float(high[0] - low[0]) / 2,
         failed=dict(run.failed),
         provenance=dict(run.manifest),
+        curvature=curvature_finding(run),
+        layers=layer_finding(run),
     )
 
 
@@ -251,7 +255,9 @@ def _final(
 ) -> tuple[list[tuple[Attack, AttackFinding]], dict[str, str], dict[str, F64]]:
     """Every attack at the last checkpoint; those that cannot be run, and why; their scores."""
     chosen: Sequence[Attack] = (
-        [cls() for cls in ATTACKS.values()] if attacks is None else list(attacks)
+        [reading(cls(), run.signals) for cls in ATTACKS.values()]
+        if attacks is None
+        else list(attacks)
     )
     member = run.member
     last = len(run.checkpoints) - 1
@@ -316,7 +322,7 @@ def _finding(attack: Attack, scores: F64, member: BoolArray, null_auc: float) ->
     kept = _thin(curve.fpr, curve.tpr)
     return AttackFinding(
         name=attack.name,
-        title=TITLES.get(attack.name, attack.name),
+        title=_title(attack),
         auc=over_targets(each.auc, member),
         null_auc=null_auc,
         per_target=tuple(per_target),
@@ -325,6 +331,13 @@ def _finding(attack: Attack, scores: F64, member: BoolArray, null_auc: float) ->
         roc_tpr=curve.tpr[kept],
         separation=row_auc(scores, member),
     )
+
+
+def _title(attack: Attack) -> str:
+    """Its name, and which curvature it reads when that is not the published one."""
+    other = [s for s in attack.requires if s.startswith("curvature_") and s != "curvature_zo"]
+    title = TITLES.get(attack.name, attack.name)
+    return f"{title} ({other[0].removeprefix('curvature_')})" if other else title
 
 
 def _thin(fpr: F64, tpr: F64, points: int = 160) -> NDArray[np.int64]:

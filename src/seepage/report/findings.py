@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from seepage.metrics import Estimate
 from seepage.plane import Population
+from seepage.report.probes import CurvatureFinding, LayerFinding
 
 __all__ = [
     "AtFpr",
@@ -219,6 +220,8 @@ class Findings:
     half_width: float
     failed: Mapping[int, str]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    curvature: CurvatureFinding | None = None
+    layers: LayerFinding | None = None
 
     @property
     def lead(self) -> AttackFinding:
@@ -310,6 +313,8 @@ class Findings:
             },
             "groups": [plain(g) for g in self.groups],
             "half_width_of_a_samples_rate": plain(self.half_width),
+            "curvature": None if self.curvature is None else plain(self.curvature.summary()),
+            "layers": None if self.layers is None else plain(self.layers.summary()),
             "failed_runs": {str(k): v for k, v in self.failed.items()},
             "provenance": plain(self.provenance),
         }

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from seepage.data import Dataset
-from seepage.report import figures, words
+from seepage.report import figures, probe_figures, words
 from seepage.report.findings import Findings
 from seepage.report.pictures import Exhibit, exhibits
 
@@ -179,6 +179,74 @@ def _exposed(f: Findings, data: Dataset | None) -> Values:
     }
 
 
+ENDS = 6
+
+
+def _curvature(f: Findings, data: Dataset | None) -> Values | None:
+    c = f.curvature
+    if c is None:
+        return None
+    count = min(ENDS, c.measured // 2)
+    ends = {
+        "The most curved": c.order[:count],
+        "The least curved": c.order[c.measured - count : c.measured][::-1].copy(),
+    }
+    rows = []
+    for title, chosen in ends.items():
+        held = exhibits(data, chosen) if data is not None else [Exhibit(None)] * len(chosen)
+        cards = [
+            {
+                "row": i,
+                "id": str(f.ids[i]),
+                "klass": f.classes[int(f.labels[i])],
+                "picture": e.picture,
+                "cells": e.cells,
+                "mean": f"{c.mean[i]:.3g}",
+                "inside": f"{c.last_in[i]:.3g}",
+                "outside": f"{c.last_out[i]:.3g}",
+            }
+            for i, e in zip(chosen.tolist(), held, strict=True)
+        ]
+        rows.append({"title": title, "cards": cards})
+    return {
+        "c": c,
+        "chart": probe_figures.curvature(c),
+        "flatness": probe_figures.flatness(c),
+        "rows": rows,
+        "share": c.measured < f.samples,
+    }
+
+
+LAYER_WORDS = {
+    "k95": "Degrees of freedom (k95)",
+    "erank": "Effective rank",
+    "pooled_k95": "Degrees of freedom, pooled",
+    "jac_rank_1e2": "Jacobian rank",
+    "jac_participation": "Jacobian participation",
+    "stable_rank": "Stable rank of the Jacobian",
+}
+
+
+def _layers(f: Findings, data: Dataset | None) -> Values | None:
+    x = f.layers
+    if x is None:
+        return None
+    maps = []
+    if x.attack.size:
+        title = f"AUC of the attack per layer ({x.attack_models} kept models)"
+        maps.append(
+            {"title": title, "chart": probe_figures.heat(x.layers, x.attack_epochs, x.attack, True)}
+        )
+    maps += [
+        {
+            "title": LAYER_WORDS.get(name, name),
+            "chart": probe_figures.heat(x.layers, x.epochs, values, False),
+        }
+        for name, values in x.indicators.items()
+    ]
+    return {"x": x, "chain": probe_figures.chain(x.layers, x.risk, x.measured), "maps": maps}
+
+
 def _evidence(f: Findings, data: Dataset | None) -> Values:
     text = (
         "Figures of the whole population rest on all models together and are firm; figures of one "
@@ -204,5 +272,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("plane", "The plane", "When and for whom?", _plane),
     Section("dynamics", "Dynamics", "How does it build up?", _dynamics),
     Section("exposed", "The most exposed samples", "Who is exposed?", _exposed),
+    Section("curvature", "Curvature", "Who lies where the loss bends?", _curvature),
+    Section("layers", "Layers", "Where does it leak?", _layers),
     Section("evidence", "Evidence and provenance", "How sure are we?", _evidence),
 )

@@ -146,6 +146,11 @@ class Run:
         raw = self.storage.get(key)
         return None if raw is None else unpack(raw, f"{self.path}/{key}")[0]
 
+    def analysis(self, name: str) -> dict[str, Any] | None:
+        """What a later command found out about the kept models ("curvature", "layers"), or None."""
+        found: dict[str, Any] | None = self.storage.get_json(analysis_key(name))
+        return found
+
     def verify(self) -> list[str]:
         """Keys whose bytes are not those that were written: every chunk against its SHA-256."""
         bad = []
@@ -160,6 +165,11 @@ class Run:
                     if not held:
                         bad.append(arrays.chunk_key(f"signals/{name}", r, t, array.ndim))
         return bad
+
+
+def analysis_key(name: str) -> str:
+    """Key of what was found out about the kept models after training."""
+    return f"analysis/{name}.json"
 
 
 def weights_key(model: int, t: int) -> str:

@@ -1,0 +1,371 @@
+"""`curvature`: who lies where the loss bends, estimators against each other, the bounds."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.table import Table
+from typer.core import TyperGroup
+
+from seepage.cli import app
+from seepage.cli.console import console, errors
+from seepage.cli.layers import Factory
+from seepage.errors import InputError
+
+if TYPE_CHECKING:
+    from seepage.curvature import Curvature
+    from seepage.fleet.rebuild import Rebuilt
+    from seepage.store import Run
+
+F64 = NDArray[np.float64]
+
+
+class _RunFirst(TyperGroup):
+    """`curvature RUN` is `curvature show RUN`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, "--help"):
+            args = ["show", *args]
+        return list(super().parse_args(ctx, args))
+
+
+commands = typer.Typer(
+    cls=_RunFirst,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Show who lies where the loss bends least: `seepage curvature RUN`.",
+)
+app.add_typer(commands, name="curvature")
+
+RunFolder = Annotated[str, typer.Argument(help="A run folder with kept weights.")]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="Of the estimator: `--option n=20`. Repeatable."),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Of the random directions.")]
+
+
+@commands.command()
+def show(
+    run: RunFolder,
+    estimator: Annotated[
+        str,
+        typer.Option(
+            "--estimator", "-e", help="exact, hutchinson, finite-difference, zeroth-order."
+        ),
+    ] = "exact",
+    option: Options = None,
+    models: Annotated[int, typer.Option("--models", "-n", min=1, help="How many targets.")] = 1,
+    epoch: Annotated[
+        float | None, typer.Option(help="A checkpoint other than the last (weights of all kept).")
+    ] = None,
+    top: Annotated[
+        int, typer.Option(min=1, help="How many samples are listed at either end.")
+    ] = 10,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The Parquet; default RUN/curvature.parquet.")
+    ] = None,
+    factory: Factory = None,
+    seed: Seed = 0,
+) -> None:
+    """Curvature of the loss at every sample under kept models, members against non-members.
+
+    Every target is a model of its own; the Parquet has a row per target and sample.
+
+    Examples:
+
+        seepage curvature runs/digits
+
+        seepage curvature runs/digits --estimator zeroth-order --option n=20 --models 4
+    """
+    from seepage.curvature.named import estimator as named
+    from seepage.store import open_run
+
+    chosen = named(estimator, _options(option))
+    opened = open_run(run)
+    place = _place(opened, out)
+    t = -1 if epoch is None else _checkpoint(opened, epoch)
+    targets = range(min(models, len(opened.models)))
+    with errors.status("measuring"), _notes():
+        held = [_measure(opened, r, t, factory, chosen, seed) for r in targets]
+    console.print(_sides_table(held, f"{opened.path}: {chosen.estimates}"))
+    console.print(f"unit: {held[0][1].score_unit}; AUC: a random member lies flatter than a "
+                  "random non-member (0.5 = a coin)")  # fmt: skip
+    console.print(_ends_table(opened, held, top))
+    _write(place, opened, held)
+    console.print(f"rows: {place}", markup=False)
+
+
+@commands.command()
+def compare(
+    run: RunFolder,
+    samples: Annotated[int, typer.Option(min=10, help="Samples, drawn by the seed.")] = 300,
+    n: Annotated[int, typer.Option(min=2, help="Random directions per sample.")] = 10,
+    target: Annotated[int, typer.Option(min=0, help="Which usable run.")] = 0,
+    factory: Factory = None,
+    seed: Seed = 0,
+) -> None:
+    """The estimators against each other: agreement of ranks, and cost in forward passes.
+
+    What is found is kept in the run folder, and the next report shows it.
+
+    Example: `seepage curvature compare runs/digits --samples 500`
+    """
+    from scipy.stats import spearmanr
+
+    from seepage.curvature import curvature
+    from seepage.curvature.named import estimator
+    from seepage.fleet.rebuild import rebuild
+    from seepage.report.findings import plain
+    from seepage.store import open_run
+    from seepage.store.run import analysis_key
+    from seepage.store.storage import Storage
+
+    chosen = {
+        "exact": estimator("exact"),
+        "hutchinson": estimator("hutchinson", {"n": n}),
+        "finite-difference": estimator("finite-difference", {"n": n}),
+        "zeroth-order": estimator("zeroth-order", {"n": n}),
+    }
+    opened = open_run(run)
+    own = rebuild(opened, target, model=factory)
+    count = min(samples, len(own.labels))
+    rows = np.sort(np.random.default_rng(seed).choice(len(own.labels), count, replace=False))
+    x, y = own.inputs[rows], own.labels[rows]
+    scores: list[F64] = []
+    cost: list[float] = []
+    with errors.status("comparing"), _notes() as notes:
+        for e in chosen.values():
+            call = _forward_seconds(own, x)
+            spent = []
+            for _ in range(2):  # the first pays for what is chosen or compiled once
+                began = time.process_time()
+                found = curvature(own.model, x, y, e, generator=np.random.default_rng(seed))
+                spent.append(time.process_time() - began)
+            cost.append(min(spent) / call)
+            norm = found.frobenius if found.frobenius is not None else found.score
+            scores.append(norm)
+    with np.errstate(invalid="ignore"):
+        rho = np.array([[float(spearmanr(a, b)[0]) if len(set(a)) > 1 < len(set(b)) else np.nan
+                         for b in scores] for a in scores])  # fmt: skip
+    table = Table(title=f"{opened.path}: run {own.row}, {count} samples, rank correlation of ‖H‖_F")
+    table.add_column("estimator")
+    for name in (*chosen, "forward calls", "cost in forward passes"):
+        table.add_column(name, justify="right")
+    for i, (name, e) in enumerate(chosen.items()):
+        table.add_row(name, *(f"{v:.3f}" for v in rho[i]), str(e.passes), f"{cost[i]:.1f}")
+    console.print(table)
+    console.print(
+        "Cost is processor time here: backward passes, precision and checks of the model included."
+    )
+    Storage(opened.path, write=True).put_json(
+        analysis_key("curvature"),
+        plain({
+            "estimators": list(chosen), "spearman": rho, "passes": [e.passes for e in chosen.values()],
+            "cost": cost, "samples": count, "directions": n, "model": own.row, "epoch": own.epoch,
+            "notes": notes,
+        }),
+    )  # fmt: skip
+
+
+@commands.command()
+def bound(
+    epsilon: Annotated[float, typer.Option("--epsilon", "-e", min=0, help="ε of pure DP.")],
+    sigma: Annotated[float, typer.Option(help="Standard deviation of curvature scores.")] = 1.0,
+    size: Annotated[int | None, typer.Option(min=1, help="Training-set size m.")] = None,
+    loss: Annotated[float, typer.Option(help="L, the largest loss.")] = 1.0,
+    generalisation: Annotated[float, typer.Option(help="γ.")] = 0.0,
+    bias: Annotated[float, typer.Option(help="Δ.")] = 0.0,
+    lipschitz: Annotated[float, typer.Option(help="ρ of the Hessian.")] = 0.0,
+    displacement: Annotated[float, typer.Option(help="E‖α‖³.")] = 0.0,
+) -> None:
+    """What theory says: from which training-set size curvature should tell more than confidence.
+
+    The constants are assumed, not measured; two upper bounds that cross say nothing certain.
+
+    Example: `seepage curvature bound --epsilon 1 --sigma 1000 --size 50000`
+    """
+    from seepage.curvature import theory
+
+    given = theory.Assumptions(loss, generalisation, bias, lipschitz, displacement)
+    crossing = theory.crossing_size(epsilon, sigma, given)
+    m = size if size is not None else crossing
+    rows = (
+        ("memorisation of any sample at most", theory.memorisation_bound_from_privacy(epsilon),
+         "arXiv 2402.18726, Thm 5.4"),
+        (f"expected curvature at m = {m} at most", theory.curvature_bound(epsilon, m, given),
+         "arXiv 2402.18726, Thm 5.3"),
+        ("divergence of confidences at most", theory.confidence_divergence(epsilon),
+         "arXiv 2407.02747, Thm 4.1, from a summary"),
+        (f"divergence of curvatures at m = {m} at most",
+         theory.curvature_divergence(epsilon, m, sigma, given), "reconstruction of Thm 4.2"),
+        ("curvature should tell more from m =", float(crossing), "reconstruction of Thm 4.3"),
+    )  # fmt: skip
+    table = Table(title=f"bounds at ε = {epsilon:g}, σ = {sigma:g}")
+    table.add_column("bound")
+    table.add_column("value", justify="right")
+    table.add_column("source")
+    for what, value, source in rows:
+        table.add_row(what, f"{value:.6g}", source)
+    console.print(table)
+    console.print(
+        "Reconstructions: the paper's text was not at hand; see seepage.curvature.theory. "
+        "The constants are assumptions, not measurements: read trends, not predictions."
+    )
+
+
+def _options(given: list[str] | None) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--option: expected name=value, got {text!r}")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def _checkpoint(run: Run, epoch: float) -> int:
+    hit = np.flatnonzero(np.abs(run.checkpoints - epoch) < 1e-9)
+    if not hit.size:
+        raise InputError(
+            f"--epoch: expected a checkpoint of the run "
+            f"({', '.join(f'{c:g}' for c in run.checkpoints)}), got {epoch:g}"
+        )
+    return int(hit[0])
+
+
+def _place(run: Run, out: Path | None) -> Path:
+    if out is None:
+        if "://" in run.path:
+            raise InputError("--out: expected a place for the rows of a run at an address")
+        return Path(run.path) / "curvature.parquet"
+    if not out.parent.is_dir():
+        raise InputError(f"--out: expected a file name in a folder that exists, got {out}")
+    return out
+
+
+@contextmanager
+def _notes() -> Iterator[list[str]]:
+    """Warnings as notes of one line each, once."""
+    said: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield said
+        said += dict.fromkeys(str(w.message) for w in caught)
+    for text in said:
+        errors.print(f"note: {text}", markup=False, soft_wrap=True)
+
+
+def _measure(
+    run: Run, target: int, t: int, factory: str | None, estimator: Any, seed: int
+) -> tuple[Rebuilt, Curvature]:
+    from seepage.curvature import curvature
+    from seepage.fleet.rebuild import rebuild
+
+    own = rebuild(run, target, t, model=factory)
+    generator = np.random.default_rng([seed, own.row])
+    return own, curvature(own.model, own.inputs, own.labels, estimator, generator=generator)
+
+
+def _forward_seconds(own: Rebuilt, x: Any) -> float:
+    """Processor time of one forward pass over `x` in batches, the least of three."""
+    import torch
+
+    times = []
+    with torch.no_grad():
+        for _ in range(4):
+            began = time.process_time()
+            for part in x.split(256):
+                own.model(part)
+            times.append(time.process_time() - began)
+    # The first one pays for kernels that are chosen then; clocks have a least step.
+    return max(min(times[1:]), 1e-6)
+
+
+def _sides_table(held: list[tuple[Rebuilt, Curvature]], title: str) -> Table:
+    """One row per target: medians, AUC of flatness, and the rank-sum test."""
+    from scipy.stats import mannwhitneyu
+
+    from seepage.metrics import auc_interval
+
+    table = Table(title=title)
+    table.add_column("run")
+    for column in ("median, members", "non-members", "AUC", "95 % interval", "Mann-Whitney p"):
+        table.add_column(column, justify="right")
+    for own, found in held:
+        inside, outside = found.score[own.member], found.score[~own.member]
+        e = auc_interval(-found.score, own.member)
+        p = float(mannwhitneyu(inside, outside, alternative="two-sided").pvalue)
+        table.add_row(
+            str(own.row),
+            f"{np.median(inside):.4g}",
+            f"{np.median(outside):.4g}",
+            f"{e.mean:.4f}",
+            f"[{e.low:.4f}, {e.high:.4f}]",
+            f"{p:.2g}",
+        )
+    return table
+
+
+def _ends_table(run: Run, held: list[tuple[Rebuilt, Curvature]], top: int) -> Table:
+    from rich.markup import escape
+
+    mean = np.mean([found.score for _, found in held], axis=0)
+    inside = np.sum([own.member for own, _ in held], axis=0)
+    order = np.argsort(-mean, kind="stable")
+    table = Table(title="most and least curved samples")
+    for column in ("id", "class"):
+        table.add_column(column)
+    for column in ("curvature", "member of"):
+        table.add_column(column, justify="right")
+    count = min(top, len(order) // 2)
+    for k, i in enumerate((*order[:count], *order[len(order) - count :])):
+        if k == count:
+            table.add_section()
+        table.add_row(
+            escape(str(run.ids[i])),
+            escape(run.classes[int(run.labels[i])]),
+            f"{mean[i]:.4g}",
+            f"{inside[i]} of {len(held)}",
+        )
+    return table
+
+
+def _write(place: Path, run: Run, held: list[tuple[Rebuilt, Curvature]]) -> None:
+    """One row per target and sample; numbers that an estimator does not give are null."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from seepage.report.tables import replacing
+
+    parts = []
+    for own, found in held:
+        columns: dict[str, Any] = {
+            "model": np.full(len(found), own.row, dtype=np.int32),
+            "epoch": np.full(len(found), own.epoch),
+            "row": np.arange(len(found), dtype=np.int32),
+            "id": pa.array(run.ids.tolist(), pa.string()),
+            "label": run.labels,
+            "member": own.member,
+            "score": found.score,
+        }
+        for name in ("trace", "frobenius", "trace_error", "frobenius_error"):
+            values = getattr(found, name)
+            columns[name] = (
+                pa.nulls(len(found), pa.float64()) if values is None else pa.array(values)
+            )
+        parts.append(pa.table(columns))
+    with replacing(place) as draft:
+        pq.write_table(pa.concat_tables(parts), draft, compression="zstd")

@@ -1,0 +1,138 @@
+"""From a run folder back to a network that can be called, and to what it was given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from seepage.data import Dataset
+from seepage.errors import InputError
+from seepage.fleet.spec import ModelRef, user_model
+from seepage.models import MODELS
+from seepage.record import Memory, Recorder, Resident
+from seepage.store.run import Run
+
+__all__ = ["Rebuilt", "rebuild"]
+
+Factory = str | Callable[[], nn.Module]
+
+
+@dataclass(frozen=True, eq=False)
+class Rebuilt:
+    """A kept network in eval mode and the whole pool as it was given it.
+
+    model: with the weights of plan row `row` at `epoch`. inputs: (N, ...) float32, normalised by
+    the members of that run; labels (N,) int64; member (N,) bool. data: the pool, not normalised.
+    """
+
+    model: nn.Module
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    member: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    data: Dataset
+    row: int
+    epoch: float
+
+
+def rebuild(
+    run: Run,
+    target: int = 0,
+    t: int = -1,
+    *,
+    model: Factory | None = None,
+    data: Dataset | None = None,
+) -> Rebuilt:
+    """One kept network of a fleet, ready to be probed.
+
+    run: the finished run; target: position among its usable runs; t: checkpoint index. model: the
+    factory again (a callable or "package.module:factory") when the fleet was trained with one that
+    the manifest cannot name. data: the pool again when it was made of arrays in memory; it must
+    have the digest of the run's.
+
+    Raises InputError when there is nothing to rebuild from: imported arrays, weights that were not
+    kept, a factory or data that cannot be found again or does not fit, a training loop of the
+    user's own (how it prepared its inputs is not known here).
+    """
+    key = run.manifest["key"]
+    if "imported" in key:
+        raise InputError(
+            f"{run.path}: was imported from arrays and holds no networks; "
+            "train a fleet with `seepage audit`"
+        )
+    if key.get("function"):
+        raise InputError(
+            f"{run.path}: was trained by a loop of your own, which prepared its inputs itself; "
+            "call seepage.curvature.curvature or seepage.layers.assess with your model and inputs"
+        )
+    if not 0 <= target < len(run.models):
+        raise InputError(
+            f"target: expected one of the {len(run.models)} usable runs, 0 to "
+            f"{len(run.models) - 1}, got {target}"
+        )
+    t = range(len(run.checkpoints))[t]
+    row, epoch = int(run.models[target]), float(run.checkpoints[t])
+    weights = run.weights(target, t)
+    if weights is None:
+        raise InputError(
+            f"{run.path}: weights of run {row} at epoch {epoch:g} were not kept; "
+            "train with record.keep = 'final' (or 'all' for every checkpoint)"
+        )
+    pool = _pool(run, data)
+    network = _network(run, model)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"model: expected the network that run {row} trained, got another one ({first}); "
+            "pass the factory it was trained with"
+        ) from None
+    member = run.member[target]
+    inputs = Recorder(
+        Resident.of(pool), [0.0], Memory(), signals=(),
+        scale=pool.member_scale(np.flatnonzero(member)),
+    ).inputs(np.arange(len(pool)))  # fmt: skip
+    return Rebuilt(network.eval(), inputs, pool.labels, member, pool, row, epoch)
+
+
+def _pool(run: Run, data: Dataset | None) -> Dataset:
+    digest = run.manifest["data"]["digest"]
+    if data is not None:
+        if data.digest != digest:
+            raise InputError(
+                f"data: expected the pool that the fleet was trained on (digest {digest[:12]}), "
+                f"got another one ({data.digest[:12]})"
+            )
+        return data
+    found = run.data()
+    if found is None:
+        raise InputError(
+            f"{run.path}: its data ({run.manifest['data']['name']!r}) cannot be found again or "
+            "changed since; put the files back, or call seepage.fleet.rebuild with data="
+        )
+    return found
+
+
+def _network(run: Run, model: Factory | None) -> nn.Module:
+    """The architecture, with weights that nobody asked for; streams stay as they are."""
+    told: dict[str, Any] = run.manifest["key"]["model"]
+    name = str(told["name"])
+    if model is not None:
+        ref = user_model(model, None if ":" in str(model) else told.get("options"))
+    elif ":" in name:
+        ref = user_model(name, None)
+    elif name in MODELS or name.startswith("wrn-"):
+        ref = ModelRef(name, dict(told.get("options") or {}))
+    else:
+        raise InputError(
+            f"model: the fleet was trained with {name!r}, which the run folder cannot import; "
+            "pass the factory again as 'package.module:factory'"
+        )
+    with torch.random.fork_rng(devices=[]):
+        shape = tuple(int(v) for v in run.manifest["data"]["shape"])
+        return ref.make(shape, len(run.classes))

@@ -1,0 +1,223 @@
+"""What a report says of curvature and of layers, where they were recorded or looked at later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from seepage.attacks.curvature import INSTEAD
+from seepage.metrics import auc, over_targets
+
+__all__ = ["CurvatureFinding", "LayerFinding", "curvature_finding", "layer_finding"]
+
+F64 = NDArray[np.float64]
+# Indicators that are drawn, in this order; others stay in the run folder.
+DRAWN = ("k95", "erank", "pooled_k95", "jac_rank_1e2", "jac_participation", "stable_rank")
+
+
+@dataclass(frozen=True, eq=False)
+class CurvatureFinding:
+    """Curvature of the recorded signal at the checkpoints that have it, (T',).
+
+    epochs; inside, outside: median over samples of a run, geometric mean over runs; auc, low, high:
+    the chance that a random member lies flatter than a random non-member, mean over targets with
+    its interval. mean (N,): mean over runs and checkpoints, the memorisation score of Garg et al.;
+    order (N,): the most curved first, samples that were not measured last; measured: how many were.
+    last_in, last_out (N,): mean over runs with and without the sample at the last checkpoint.
+    compared: what `seepage curvature compare` stored, or None.
+    """
+
+    signal: str
+    epochs: F64
+    inside: F64
+    outside: F64
+    auc: F64
+    low: F64
+    high: F64
+    mean: F64
+    order: NDArray[np.int64]
+    measured: int
+    last_in: F64
+    last_out: F64
+    compared: Mapping[str, Any] | None
+
+    def summary(self) -> dict[str, Any]:
+        """Everything but what is per sample."""
+        return {
+            "signal": self.signal,
+            "epochs": self.epochs,
+            "median_members": self.inside,
+            "median_non_members": self.outside,
+            "auc": self.auc,
+            "auc_low": self.low,
+            "auc_high": self.high,
+            "measured": self.measured,
+            "estimators": self.compared,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class LayerFinding:
+    """Indicators per layer over training, and the attack where it was run.
+
+    layers (L,); epochs (T',); indicators: name -> (T', L), mean over runs. attack_epochs, attack
+    (A, L): AUC of the attack per layer, mean over `attack_models` kept models; empty without one.
+    risk (L,) in [0, 1] and `basis`, what it is; measured: the risk is an attack's, not a guess.
+    agreement: rows of indicator, rho, p with the attack at its last epoch. resolved: whether the
+    attack tells the layers apart, None where that cannot be said.
+    """
+
+    layers: tuple[str, ...]
+    epochs: F64
+    indicators: Mapping[str, F64]
+    attack_epochs: F64
+    attack: F64
+    attack_models: int
+    risk: F64
+    basis: str
+    measured: bool
+    agreement: tuple[Mapping[str, Any], ...]
+    resolved: bool | None
+
+    def summary(self) -> dict[str, Any]:
+        """All of it."""
+        return {
+            "layers": self.layers,
+            "epochs": self.epochs,
+            "indicators": self.indicators,
+            "attack_epochs": self.attack_epochs,
+            "attack_auc": self.attack,
+            "attack_models": self.attack_models,
+            "risk": self.risk,
+            "basis": self.basis,
+            "agreement": self.agreement,
+            "attack_tells_layers_apart": self.resolved,
+        }
+
+
+def _analysis(run: Any, name: str) -> Mapping[str, Any] | None:
+    read = getattr(run, "analysis", None)
+    found: Mapping[str, Any] | None = None if read is None else read(name)
+    return found
+
+
+def _side(values: F64, member: NDArray[np.bool_]) -> F64:
+    """Geometric mean over runs of the median over the samples of one side."""
+    medians = np.nanmedian(np.where(member, values, np.nan), axis=1)
+    return np.asarray(np.exp(np.log(np.maximum(medians, 1e-30)).mean()))
+
+
+def curvature_finding(run: Any) -> CurvatureFinding | None:
+    """Of a run whose Recorder measured curvature; None for others."""
+    name = next((s for s in INSTEAD if s in run.signals), None)
+    if name is None:
+        return None
+    member = np.asarray(run.member)
+    rows: list[list[float]] = []
+    epochs: list[float] = []
+    total = np.zeros(member.shape[1])
+    last = np.empty(0)
+    for t, epoch in enumerate(run.checkpoints):
+        values = np.asarray(run.signal_at(name, t), dtype=np.float64)
+        held = np.isfinite(values).all(axis=0)
+        if not held.any():
+            continue
+        m, v = member[:, held], values[:, held]
+        if not (m.any(axis=1) & (~m).any(axis=1)).all():
+            continue
+        found = over_targets(
+            [auc(-row, side) for row, side in zip(v, m, strict=True)], member, shared=False
+        )
+        rows.append([float(_side(v, m)), float(_side(v, ~m)), found.mean, found.low, found.high])
+        epochs.append(float(epoch))
+        total += values.mean(axis=0)
+        last = values
+    if not rows:
+        return None
+    mean = total / len(rows)
+    n_in = member.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        last_in = np.where(member, last, 0.0).sum(axis=0) / n_in
+        last_out = np.where(member, 0.0, last).sum(axis=0) / (len(member) - n_in)
+    inside, outside, area, low, high = np.array(rows).T
+    return CurvatureFinding(
+        name,
+        np.array(epochs),
+        inside=inside,
+        outside=outside,
+        auc=area,
+        low=low,
+        high=high,
+        mean=mean,
+        order=np.argsort(-mean, kind="stable"),  # NaN sorts last
+        measured=int(np.isfinite(mean).sum()),
+        last_in=last_in,
+        last_out=last_out,
+        compared=_analysis(run, "curvature"),
+    )
+
+
+def layer_finding(run: Any) -> LayerFinding | None:
+    """Of a run whose Recorder probed layers, or on which `seepage layers` was run; else None."""
+    looked = _analysis(run, "layers")
+    names = [s for s in run.signals if s.startswith("layer_") and s != "layer_spectrum"]
+    if looked is None and not names:
+        return None
+    indicators: dict[str, F64] = {}
+    epochs = np.empty(0)
+    layers: tuple[str, ...] = ()
+    if names:
+        epochs = np.asarray(run.checkpoints, dtype=np.float64)
+        known = [c for c in DRAWN if f"layer_{c}" in names]
+        for column in known or [n.removeprefix("layer_") for n in names]:
+            series = np.array(
+                [run.signal_at(f"layer_{column}", t).mean(axis=0) for t in range(len(epochs))],
+                dtype=np.float64,
+            )
+            if np.isfinite(series).all():
+                indicators[column] = series
+        count = next(iter(indicators.values())).shape[1] if indicators else 0
+        told = run.manifest.get("chosen", {}).get("layers") or range(1, count + 1)
+        layers = tuple(str(n) for n in told)
+    if looked is not None:
+        own = tuple(str(n) for n in looked["layers"])
+        if layers != own:
+            # The later look was at other layers: its figures are the ones that have an attack.
+            layers, indicators, epochs = own, {}, np.empty(0)
+        if not indicators:
+            epochs = np.asarray(looked["epochs"], dtype=np.float64)
+            indicators = {
+                c: np.asarray(v, dtype=np.float64)
+                for c, v in looked["indicators"].items()
+                if c in DRAWN
+            }
+    if not layers:
+        return None
+    attack = np.asarray(looked["attack_auc"], dtype=np.float64) if looked else np.empty((0, 0))
+    if attack.size and looked is not None:
+        risk = np.asarray(looked["risk"], dtype=np.float64)
+        basis = str(looked["basis"])
+    else:
+        named = ("k95", "jac_participation")
+        by = [str(c) for c in named if c in indicators] or list(indicators)
+        ranks = np.mean([rankdata(indicators[c][-1]) for c in by], axis=0)
+        risk = (ranks - 1) / max(len(layers) - 1, 1)
+        basis = f"mean rank of {' and '.join(by)} (reconstruction, no attack was run)"
+    return LayerFinding(
+        layers=layers,
+        epochs=epochs,
+        indicators=indicators,
+        attack_epochs=np.asarray(looked["epochs"] if looked and attack.size else [], np.float64),
+        attack=attack,
+        attack_models=len(looked["models"]) if looked else 0,
+        risk=risk,
+        basis=basis,
+        measured=bool(attack.size),
+        agreement=tuple(looked["agreement"]) if looked else (),
+        resolved=looked["resolved"] if looked else None,
+    )
