@@ -1,0 +1,202 @@
+"""`defend`: every defence on the same plan, judged by attackers who know it; resumable."""
+
+from __future__ import annotations
+
+import time
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import pydantic
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from seepage.cli import app
+from seepage.cli.campaign import Campaign, DefendConfig
+from seepage.cli.config import override
+from seepage.cli.console import console, errors
+from seepage.errors import InputError, nearest
+from seepage.fleet.recipe import first_problem
+from seepage.report.defend import (
+    PoolResults,
+    columns_of,
+    markdown,
+    on_front,
+    read_pool,
+    write_defend_report,
+)
+from seepage.report.tables import replacing
+
+__all__ = ["read_defend"]
+
+
+def read_defend(path: Path, overrides: Sequence[str] = ()) -> DefendConfig:
+    """Read and check a comparison; overrides change any field of it: "base.plan.models=4".
+
+    Raises InputError naming the file and the field. Without [pools] the base is one pool.
+    """
+    try:
+        content = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: expected a defences file, found none; check the path") from None
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"{path}: cannot be read ({e})") from None
+    except tomllib.TOMLDecodeError as e:
+        raise InputError(f"{path}: expected TOML, got {e}; correct that line") from None
+    override(content, overrides)
+    try:
+        study = DefendConfig(**content)
+    except pydantic.ValidationError as e:
+        first = e.errors(include_url=False)[0]
+        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+            name = str(first["loc"][0])
+            raise InputError(
+                f"{path}: {name}: unknown field; {nearest(name, DefendConfig.model_fields)}"
+            ) from None
+        raise first_problem(e, f"{path}: ") from None
+    if not study.pools:
+        study = study.model_copy(update={"pools": {"pool": {}}})
+    if not study.defences and study.pptp is None:
+        raise InputError(
+            f"{path}: defences: expected at least one to compare, got none; add [[defences]]"
+        )
+    for pool in study.pools:
+        study.audit(pool, study.seeds[0])
+    study.entries()
+    return study
+
+
+@app.command()
+def defend(
+    file: Annotated[Path, typer.Argument(help="TOML: base, pools, defences, pptp.")],
+    pool: Annotated[
+        list[str] | None, typer.Option("--pool", "-p", help="Only these pools. Repeatable.")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="One part: train (and evaluate) or report. Both by default.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", help="Override: `--set base.plan.models=4`. Repeatable."),
+    ] = None,
+    runs: Annotated[str | None, typer.Option(help="Where run folders go.")] = None,
+    results: Annotated[str | None, typer.Option(help="Where the results go.")] = None,
+    report: Annotated[str | None, typer.Option(help="The HTML page to write.")] = None,
+    page: Annotated[str | None, typer.Option(help="The Markdown page to write.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, list fleets, train nothing.")
+    ] = False,
+) -> None:
+    """Compare defences honestly: one fleet each on the same plan, attackers that know them.
+
+    Finished runs and evaluations are kept; the same command goes on after an interruption. A
+    defence that fails is left out with its reason, the others go on.
+
+    Examples:
+
+        seepage defend studies/defences.toml --dry-run
+
+        seepage defend studies/defences.toml --pool fashion-mnist
+
+        seepage defend studies/defences.toml --only report
+    """
+    if only not in (None, "train", "report"):
+        raise InputError(f"--only: expected train or report, got {only!r}")
+    places = {"runs": runs, "results": results, "report": report, "page": page}
+    study = read_defend(file, set_ or ())
+    study = study.model_copy(update={k: v for k, v in places.items() if v is not None})
+    for name in pool or ():
+        if name not in study.pools:
+            raise InputError(
+                f"--pool: expected one of the file's, got {name!r}; {nearest(name, study.pools)}"
+            )
+    campaigns = [Campaign(study, name) for name in pool or study.pools]
+    if dry_run:
+        for campaign in campaigns:
+            campaign.check()
+            console.print(_status(campaign))
+        return
+    if only != "report":
+        for campaign in campaigns:
+            campaign.check()
+        for campaign in campaigns:
+            began = time.perf_counter()
+            campaign.run()
+            errors.print(f"{campaign.pool}: {time.perf_counter() - began:.1f} s", markup=False)
+    if only != "train":
+        _report(study, file)
+
+
+def _status(campaign: Campaign) -> Table:
+    first = campaign.first
+    config = first.config
+    apart = 0 if first.reference is None else len(first.reference)
+    table = Table(
+        title=f"{campaign.pool}: {config.data.name}, {len(first.data)} samples and {apart} set apart, "
+        f"{config.model.name}, {first.recipe.epochs} epochs, {config.plan.models} models a fleet"
+    )
+    for column in ("fleet", "defence", "runs done"):
+        table.add_column(column)
+    study = campaign.study
+    for entry in study.entries():
+        for k, seed in enumerate(study.seeds):
+            done, planned = campaign.done(entry, seed)
+            best = k > 0 and study.top is not None and entry.label != "none"
+            note = f" (if among the best {study.top})" if best else ""
+            table.add_row(
+                escape(f"{entry.label}, seed {seed}"),
+                escape(repr(entry.defense)),
+                f"{done} of {planned}{note}",
+            )
+    if study.pptp is not None:
+        where = ", ".join(study.pptp.regions) or "to be measured"
+        kinds = "regions, complement, random" if study.pptp.controls else "regions"
+        for base in study.bases():
+            for variant in study.pptp.variants:
+                name = variant if isinstance(variant, str) else variant.get("name")
+                text = f"pptp({base.label}) {name}: {kinds}"
+                table.add_row(escape(text), f"regions: {escape(where)}", "after the bases")
+    return table
+
+
+def _report(study: DefendConfig, file: Path) -> None:
+    there = [name for name in study.pools if (Path(study.results) / name).is_dir()]
+    if not there:
+        raise InputError(f"{study.results}: expected results of a pool, found none; train first")
+    pools = [read_pool(Path(study.results) / name, study.attacks[0], study.fprs) for name in there]
+    for p in pools:
+        console.print(_table(p))
+        for j in p.judged:
+            for v in j.verdicts:
+                line = f"{v.statement} ({j.base}, {j.variant}): {v.outcome}: {v.why}"
+                console.print(line, markup=False)
+        for f in p.regions:
+            agree = ", ".join(f"{k} {v}" for k, v in f["agreement"].items())
+            chosen = ", ".join(f["chosen"]) or "none"
+            console.print(
+                f"regions with {f['base']}, seed {f['seed']}: {chosen}; agreement {agree}",
+                markup=False,
+            )
+        for f in p.failed:
+            console.print(f"left out: {f['label']}, seed {f['seed']}: {f['failed']}", markup=False)
+    console.print(f"report: {write_defend_report(pools, Path(study.report))}", markup=False)
+    if study.page is not None:
+        path = Path(study.page)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as draft:
+            draft.write_text(markdown(pools, file.as_posix()) + "\n", encoding="utf-8")
+        console.print(f"page: {path}", markup=False)
+
+
+def _table(p: PoolResults) -> Table:
+    table = Table(title=f"{p.pool}: * on the Pareto front of accuracy and AUC")
+    table.add_column("defence")
+    columns = columns_of(p)
+    for name, _ in columns:
+        table.add_column(name, justify="right")
+    for row, best in zip(p.rows, on_front(p), strict=True):
+        cells = [escape(cell(p, row)) for _, cell in columns]
+        table.add_row(escape(row.label) + (" *" if best else ""), *cells)
+    return table

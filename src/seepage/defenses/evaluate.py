@@ -1,0 +1,353 @@
+"""What a defence costs and what it saves, from the stored signals of two fleets on one plan.
+
+The adaptive attacker trains shadow models with the target's defence: references and target come from
+the defended fleet. The non-adaptive one does not know of it: references from the undefended fleet,
+target from the defended one. Both leave the target's pair out of the references.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special, stats
+
+from seepage.attacks import Attack, LiRA, reference_rows
+from seepage.errors import InputError
+from seepage.metrics import Estimate, operating_points, pooled_points, row_auc
+from seepage.plan import twins
+from seepage.plane import Permuted, trajectories
+from seepage.store import Run
+
+__all__ = [
+    "Evaluation",
+    "Risk",
+    "calibration_error",
+    "evaluate",
+    "non_adaptive",
+    "over_pairs",
+    "per_pair",
+    "risk",
+    "whole_pairs",
+]
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
+UNBOUNDED = (-np.inf, np.inf)
+
+
+def over_pairs(
+    values: ArrayLike,
+    *,
+    shared: bool = False,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    level: float = 0.95,
+) -> Estimate:
+    """Mean over pairs of runs with its interval; (G,) one value per complementary pair.
+
+    mean ± t_{G−1} · c · s/√G, clipped to `bounds`; c = √2 if `shared` (scores of a leave-one-out,
+    whose targets are each other's references), else 1: as `seepage.metrics.over_targets`, which says
+    why, but for values that are means of pairs already, and for differences. Pairs of several seeds
+    may be joined. NaN limits for one pair.
+
+    >>> e = over_pairs([-0.1, 0.1], bounds=(-1, 1))
+    >>> e.mean, e.groups, e.low < -0.5
+    (0.0, 2, True)
+    """
+    v = np.asarray(values, np.float64)
+    if v.ndim != 1 or not v.size:
+        raise InputError(f"values: expected one per pair of runs, got shape {v.shape}")
+    mean, groups = float(v.mean()), len(v)
+    if groups < 2:
+        return Estimate(mean, float("nan"), float("nan"), level, groups)
+    spread = float(v.std(ddof=1)) / np.sqrt(groups) * (np.sqrt(2) if shared else 1.0)
+    half = float(stats.t.ppf((1 + level) / 2, groups - 1) * spread)
+    low, high = bounds
+    return Estimate(mean, max(low, mean - half), min(high, mean + half), level, groups)
+
+
+def per_pair(values: ArrayLike, member: BoolArray) -> FloatArray:
+    """Values of runs averaged within pairs: (R, ...), (R, N) -> (R/2, ...).
+
+    >>> per_pair([0.6, 0.8], np.array([[True, False], [False, True]])).round(2).tolist()
+    [0.7]
+    """
+    v, lead = np.asarray(values, np.float64), _leads(member)
+    if len(v) != len(member) or 2 * len(lead) != len(member):
+        raise InputError(
+            "member: expected complementary pairs of runs and a value for each; "
+            "use plan.kind = 'half_split'"
+        )
+    return np.asarray((v[lead] + v[twins(member)[lead]]) / 2)
+
+
+def _leads(member: BoolArray) -> IntArray:
+    """The first run of every pair."""
+    twin = twins(member)
+    return np.flatnonzero(twin > np.arange(len(twin))).astype(np.int64)
+
+
+def whole_pairs(member: BoolArray, usable: Sequence[IntArray]) -> IntArray:
+    """Plan rows that, with their twin, are usable in every fleet; ascending.
+
+    member (planned, N); usable: per fleet the plan rows that did not fail. A pair of which one run
+    diverged is left out whole: alone it would unbalance the references.
+
+    >>> m = np.array([[1, 0], [0, 1], [1, 0], [0, 1]], dtype=bool)
+    >>> whole_pairs(m, [np.array([0, 1, 2]), np.arange(4)]).tolist()
+    [0, 1]
+    """
+    ok = np.ones(len(member), dtype=np.bool_)
+    for rows in usable:
+        ok &= np.isin(np.arange(len(member)), rows)
+    twin = twins(member)
+    return np.flatnonzero(ok & (twin >= 0) & ok[twin]).astype(np.int64)
+
+
+def non_adaptive(
+    attack: Attack,
+    target: Mapping[str, NDArray[np.floating]],
+    references: Mapping[str, NDArray[np.floating]],
+    member: BoolArray,
+) -> FloatArray:
+    """Scores when the attacker's shadow models lack the defence: {name: (R, N)} twice -> (R, N).
+
+    target: signals of the defended fleet; references: of the undefended one on the same plan;
+    member (R, N). Target r is scored against the undefended runs without r and its twin.
+    """
+    use = reference_rows(member)
+    return np.stack(
+        [
+            attack.score(
+                {k: target[k][r] for k in attack.requires},
+                {k: references[k][use[r]] for k in attack.requires},
+                member[use[r]],
+            )
+            for r in range(len(member))
+        ]
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Risk:
+    """Per target: auc (R,), tpr (R, F) at one threshold for all targets; realised fpr (F,)."""
+
+    auc: FloatArray
+    tpr: FloatArray
+    fpr: FloatArray
+
+
+def risk(scores: FloatArray, member: BoolArray, fprs: Sequence[float]) -> Risk | None:
+    """AUC and TPR at low FPR of every target; None where a target lacks members or non-members.
+
+    The threshold at each nominal FPR is one for all targets, the last step of the pooled ROC at or
+    below it: with R·N/2 non-members pooled, rates far below 1/N can be told. The TPRs of the targets
+    at it average to the pooled TPR and give it an interval over pairs. scores, member (R, N).
+    """
+    inside = member.sum(axis=1)
+    if member.shape[1] == 0 or (inside == 0).any() or (inside == member.shape[1]).any():
+        return None
+    pooled = pooled_points(scores, member, fprs)
+    said = scores[:, None, :] >= pooled.threshold[0][None, :, None]
+    tpr = (said & member[:, None, :]).sum(axis=2) / inside[:, None]
+    return Risk(operating_points(scores, member, ()).auc, tpr, pooled.fpr[0])
+
+
+def calibration_error(logits: ArrayLike, labels: ArrayLike, bins: int = 15) -> float:
+    """Expected calibration error Σ_b (n_b/n)·|accuracy_b − confidence_b| over equal-width bins.
+
+    logits (n, K), labels (n,); confidence is the largest posterior. Biased upwards by about the
+    binomial spread of a bin where samples are few. Source: Guo et al., arXiv 1706.04599.
+
+    >>> calibration_error([[0.0, 0.0], [0.0, 0.0]], [0, 1])
+    0.0
+    """
+    z, y = np.asarray(logits, np.float64), np.asarray(labels)
+    top = np.exp(z.max(axis=1) - special.logsumexp(z, axis=1))
+    right = z.argmax(axis=1) == y
+    at = np.minimum((top * bins).astype(np.int64), bins - 1)
+    gap = np.bincount(at, weights=right - top, minlength=bins)
+    return float(np.abs(gap).sum() / len(y))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One fleet under one defence: every value per pair of runs, so that seeds can be joined.
+
+    values: metric -> (G,). Metrics: "accuracy_in", "accuracy_out", "ece" (non-members, planted
+    canaries left out), "cost" (training seconds over those of the undefended pair), and
+    "<attack>/<adaptive|static>/<pool|canaries>/<auc|tpr@FPR>". realised: the FPR behind each TPR.
+    by_class: "accuracy_out" and "auc" of the main attack, (G, K), NaN where a class is too small.
+    paths: "epoch", "auc", "fpr", "tpr" and, with canaries, "canaries" (mean advantage), each (T,).
+    samples: "separation" (per-sample AUC over models), "fpr", "tpr", "canary", each (N,). facts: what
+    belongs to the fleet as a whole, and "pairs", the first plan row of each of the G pairs.
+    """
+
+    values: dict[str, list[float]]
+    realised: dict[str, float]
+    by_class: dict[str, list[list[float | None]]]
+    paths: dict[str, list[float]]
+    samples: dict[str, NDArray[Any]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def evaluate(
+    run: Run,
+    undefended: Run,
+    *,
+    attacks: Sequence[Attack],
+    fprs: Sequence[float] = (0.01, 0.001),
+    extra: Callable[[Run, IntArray], Mapping[str, Sequence[float]]] | None = None,
+) -> Evaluation:
+    """Utility, risk and cost of a defended fleet beside the undefended one of the same plan.
+
+    The most vulnerable samples are the planted mislabelled canaries (Aerni et al., arXiv 2404.17399);
+    without them only the pool is judged. extra(run, at) adds metrics, each a list of one value per model
+    measured; `at` are the positions in `run` of the pairs' runs (e.g. robustness). Attacks whose signals are missing raise InputError, as
+    do fleets of different plans and fleets with fewer than two whole pairs left.
+    """
+    if run.manifest["plan"]["digest"] != undefended.manifest["plan"]["digest"]:
+        raise InputError(f"{run.path}: expected the plan of {undefended.path}, got another one")
+    plan = run.plan_member
+    rows = whole_pairs(plan, [run.models, undefended.models])
+    if len(rows) < 4:
+        raise InputError(
+            f"{run.path}: expected at least two pairs of runs that did not fail, got "
+            f"{len(rows) // 2}; train more models or weaken the defence"
+        )
+    member = plan[rows]
+    at, base = np.searchsorted(run.models, rows), np.searchsorted(undefended.models, rows)
+    canary = canaries(run)
+    values: dict[str, FloatArray] = {}
+    realised: dict[str, float] = {}
+    names = sorted({s for a in attacks for s in a.requires} | {"correct"})
+    here = {n: _view0(run.signal_at(n, -1)[at]) for n in names}
+    there = {n: _view0(undefended.signal_at(n, -1)[base]) for n in names}
+    main: FloatArray | None = None
+    for attack in attacks:
+        found: dict[str, FloatArray] = {
+            "adaptive": np.asarray(attack.leave_one_out(here, member), np.float64),
+            "static": non_adaptive(attack, here, there, member),
+        }
+        main = found["adaptive"] if main is None else main
+        for kind, scores in found.items():
+            for where, cols in (("pool", np.ones(len(canary), np.bool_)), ("canaries", canary)):
+                key = f"{attack.name}/{kind}/{where}"
+                judged = risk(scores[:, cols], member[:, cols], fprs)
+                if judged is None:
+                    continue
+                values[f"{key}/auc"] = judged.auc
+                for k, fpr in enumerate(fprs):
+                    values[f"{key}/tpr@{fpr:g}"] = judged.tpr[:, k]
+                    realised[f"{key}/tpr@{fpr:g}"] = float(judged.fpr[k])
+    assert main is not None
+    plain = ~canary
+    inside, outside = member & plain, ~member & plain
+    correct = here["correct"].astype(np.float64)
+    values["accuracy_in"] = (correct * inside).sum(1) / inside.sum(1)
+    values["accuracy_out"] = (correct * outside).sum(1) / outside.sum(1)
+    if "logits" in run.signals:
+        logits = run.signal_at("logits", -1)[at]
+        values["ece"] = np.array(
+            [
+                calibration_error(z[out], run.labels[out])
+                for z, out in zip(logits, outside, strict=True)
+            ]
+        )
+    values["cost"] = _seconds(run, rows)
+    paired = {k: per_pair(v, member) for k, v in values.items()}
+    paired["cost"] = paired["cost"] / per_pair(_seconds(undefended, rows), member)
+    if extra is not None:
+        paired |= {k: np.asarray(v, np.float64) for k, v in extra(run, at).items()}
+    path = trajectories(run, attack=LiRA(), null=Permuted(0), models=at, keep_decisions=False)
+    paths = {
+        "epoch": path.checkpoints,
+        "auc": path.auc,
+        "fpr": path.fpr[:, plain].mean(1),
+        "tpr": path.tpr[:, plain].mean(1),
+    }
+    if canary.any():
+        paths["canaries"] = path.advantage[:, canary].mean(1)
+    return Evaluation(
+        values={k: v.tolist() for k, v in paired.items()},
+        realised=realised,
+        by_class=_by_class(main, correct, member, outside, run.labels, plain, len(run.classes)),
+        paths={k: np.asarray(v, np.float64).tolist() for k, v in paths.items()},
+        samples={
+            "separation": row_auc(main, member),
+            "fpr": path.fpr[-1],
+            "tpr": path.tpr[-1],
+            "canary": canary,
+        },
+        facts=_facts(run, rows) | {"pairs": rows[_leads(member)].tolist()},
+    )
+
+
+def canaries(run: Run) -> BoolArray:
+    """Which samples are planted mislabelled canaries, (N,)."""
+    out = np.zeros(run.manifest["data"]["samples"], dtype=np.bool_)
+    planted = run.manifest["plan"]["canaries"]
+    if planted is not None:
+        at = [
+            i for i, k in zip(planted["index"], planted["kind"], strict=True) if k == "mislabelled"
+        ]
+        out[at] = True
+    return out
+
+
+def _view0(a: NDArray[np.float32]) -> NDArray[np.float32]:
+    return a if a.ndim == 2 else a[..., 0]
+
+
+def _seconds(run: Run, rows: IntArray) -> FloatArray:
+    """Seconds of training, without those of looking."""
+    kept = [run.records[r] for r in rows.tolist()]
+    return np.array([max(r["seconds"] - r.get("looking", 0.0), 1e-9) for r in kept])
+
+
+def _by_class(
+    scores: FloatArray,
+    correct: FloatArray,
+    member: BoolArray,
+    outside: BoolArray,
+    labels: IntArray,
+    plain: BoolArray,
+    classes: int,
+) -> dict[str, list[list[float | None]]]:
+    accuracy = np.full((len(member), classes), np.nan)
+    area = np.full((len(member), classes), np.nan)
+    for k in range(classes):
+        cols = plain & (labels == k)
+        out = outside[:, cols]
+        if (out.sum(1) > 0).all():
+            accuracy[:, k] = (correct[:, cols] * out).sum(1) / out.sum(1)
+        judged = risk(scores[:, cols], member[:, cols], ())
+        if judged is not None:
+            area[:, k] = judged.auc
+    return {
+        name: [[None if np.isnan(x) else float(x) for x in row] for row in per_pair(v, member)]
+        for name, v in (("accuracy_out", accuracy), ("auc", area))
+    }
+
+
+def _facts(run: Run, rows: IntArray) -> dict[str, Any]:
+    """Failed runs, and what the accountant said: the largest ε of all runs, if it holds for all."""
+    facts: dict[str, Any] = {
+        "models": len(rows),
+        "failed": len(run.failed),
+        "seconds": float(np.mean(_seconds(run, rows))),
+    }
+    told = [run.records[r].get("facts") or {} for r in rows.tolist()]
+    if all("epsilon_holds" in f for f in told):
+        spent = [f["epsilon"] for f in told]
+        facts["epsilon"] = None if any(e is None for e in spent) else max(spent)
+        facts["delta"] = told[0]["delta"]
+        facts["epsilon_holds"] = all(f["epsilon_holds"] for f in told)
+    regions = {tuple(f["pptp_regions"]) for f in told if "pptp_regions" in f}
+    if regions:
+        facts["regions"] = sorted(list(r) for r in regions)
+    return facts
