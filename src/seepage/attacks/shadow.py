@@ -18,6 +18,10 @@ FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 
 _STEPS = 50
+# Cells that shadow answers are counted in; the target's own answers are not rounded to them.
+_PHI, _PHI_STEP = 40.0, 0.1
+_LOG_LOW, _LOG_HIGH, _LOG_STEP = -14.0, 6.0, 0.25
+_KNOTS = np.array([-2.0, 0.0, 2.0, 4.0, 6.0, 9.0, 13.0])
 
 
 @final
@@ -26,28 +30,29 @@ class ShadowClassifier(Attack):
     """score(x) = the log-odds of "member" given what the target answers about x alone.
 
     A logistic regression is fitted on the shadow models' answers, labelled IN or OUT, both labels
-    weighing the same, and asked about the target's. It sees of each answer: loss, φ, modified
-    entropy and correctness, and of φ and modified entropy also the hinges max(0, v − q) at their
-    quartiles q over the shadow answers, which let the odds bend. One classifier serves all samples
-    and classes: it knows nothing of single samples, so it is much weaker than likelihood ratios and
-    ranks easy samples first. Views are averaged. 0 is its natural threshold.
+    weighing the same, and asked about the target's. It sees of each answer: φ, the loss log(1 + e^−φ),
+    the hinges max(0, φ − q) at fixed q, which let the odds bend, the logarithm of modified entropy and
+    whether it was right. One classifier serves all samples and classes: it knows nothing of single
+    samples, so it is much weaker than likelihood ratios and ranks easy samples first. Views are
+    averaged. 0 is its natural threshold.
 
-    ridge: penalty on standardised coefficients, times the total weight; it makes the optimum unique.
+    Shadow answers are counted in cells (φ to 0.1, log entropy to 0.25) before the fit, so that leaving
+    a pair out is a subtraction and a fit takes milliseconds; the target's answers are taken as they
+    are. ridge: penalty on coefficients at total weight 1; it makes the optimum unique.
     Source: Shokri et al., arXiv 1610.05820. *Reconstruction* in its features: there one neural
     network per class reads the whole probability vector.
 
     >>> rng = np.random.default_rng(0)
     >>> member = np.tile(np.eye(2, dtype=bool), (3, 20))
     >>> phi = rng.normal(size=member.shape) + 3 * member
-    >>> loss, right = np.logaddexp(0, -phi), (phi > 0).astype(float)
-    >>> signals = {"loss": loss, "phi": phi, "correct": right, "mentr": loss}
+    >>> signals = {"phi": phi, "correct": (phi > 0) * 1.0, "mentr": np.logaddexp(0, -phi)}
     >>> scores = ShadowClassifier().leave_one_out(signals, member)
     >>> bool(scores[member].mean() > 1 > -1 > scores[~member].mean())
     True
     """
 
     name: ClassVar[str] = "shadow-classifier"
-    requires: ClassVar[tuple[str, ...]] = ("loss", "phi", "correct", "mentr")
+    requires: ClassVar[tuple[str, ...]] = ("phi", "correct", "mentr")
     min_in: ClassVar[int] = 1
     min_out: ClassVar[int] = 1
     threshold: ClassVar[float | None] = 0.0
@@ -63,23 +68,22 @@ class ShadowClassifier(Attack):
         references: Mapping[str, FloatArray],
         member: BoolArray,
     ) -> FloatArray:
-        values = {k: _flat(references[k]).ravel() for k in self.requires}
-        fit = _Fit.of(values, member.ravel(), self.ridge)
-        return fit.odds({k: _flat(target[k]) for k in self.requires})
+        x, counts = _counted(*(_flat(references[k]) for k in self.requires), member)
+        weights = _logistic(x, counts.sum(axis=0), self.ridge)
+        return _features(*(_flat(target[k]) for k in self.requires)) @ weights
 
     def run_all(
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
     ) -> FloatArray:
-        flat = {k: _flat(signals[k]) for k in self.requires}
+        flat = [_flat(signals[k]) for k in self.requires]
+        x, counts = _counted(*flat, member)
         out = np.empty(member.shape)
         # Twins leave out the same models and share a classifier.
         sets, which = np.unique(use, axis=0, return_inverse=True)
         for k, rows in enumerate(sets):
-            fit = _Fit.of(
-                {n: v[rows].ravel() for n, v in flat.items()}, member[rows].ravel(), self.ridge
-            )
+            weights = _logistic(x, counts[rows].sum(axis=0), self.ridge)
             for r in np.flatnonzero(which.ravel() == k):
-                out[r] = fit.odds({n: v[r] for n, v in flat.items()})
+                out[r] = _features(*(v[r] for v in flat)) @ weights
         return out
 
 
@@ -88,57 +92,63 @@ def _flat(values: FloatArray) -> FloatArray:
     return values.mean(axis=-1, dtype=np.float64)
 
 
-@dataclass(frozen=True, eq=False)
-class _Fit:
-    """A fitted classifier: hinges, standardisation and coefficients."""
-
-    bends: dict[str, FloatArray]
-    centre: FloatArray
-    scale: FloatArray
-    weights: FloatArray
-
-    @classmethod
-    def of(cls, values: Mapping[str, FloatArray], member: BoolArray, ridge: float) -> _Fit:
-        bends = {k: np.quantile(values[k], [0.25, 0.5, 0.75]) for k in ("phi", "mentr")}
-        x = _features(values, bends)
-        centre, scale = x.mean(axis=0), x.std(axis=0)
-        scale = np.where(scale > 1e-9 * (1 + np.abs(centre)), scale, np.inf)
-        x = (x - centre) / scale
-        x = np.concatenate([np.ones((len(x), 1)), x], axis=1)
-        share = member.mean()
-        mass = np.where(member, 0.5 / share, 0.5 / (1 - share)) / len(member)
-        return cls(bends, centre, scale, _logistic(x, member, mass, ridge))
-
-    def odds(self, values: Mapping[str, FloatArray]) -> FloatArray:
-        x = (_features(values, self.bends) - self.centre) / self.scale
-        odds: FloatArray = self.weights[0] + x @ self.weights[1:]
-        return odds
+def _log(mentr: FloatArray) -> FloatArray:
+    return np.log(np.clip(mentr, np.exp(_LOG_LOW), np.exp(_LOG_HIGH)))
 
 
-def _features(values: Mapping[str, FloatArray], bends: Mapping[str, FloatArray]) -> FloatArray:
-    columns = [values[k] for k in ("loss", "phi", "correct", "mentr")]
-    for name, knots in bends.items():
-        columns += [np.maximum(values[name] - q, 0) for q in knots]
-    return np.stack(columns, axis=1)
+def _features(phi: FloatArray, correct: FloatArray, mentr: FloatArray) -> FloatArray:
+    """(n,) each -> (n, F), of order 1; the first is the constant."""
+    phi = np.clip(phi, -_PHI, _PHI)
+    hinges = [np.maximum(phi - q, 0) / 5 for q in _KNOTS]
+    plain = [np.ones_like(phi), phi / 5, np.logaddexp(0, -phi) / 5, 1.0 * (correct > 0.5)]
+    return np.stack([*plain, _log(mentr) / 5, *hinges], axis=1)
 
 
-def _logistic(x: FloatArray, y: BoolArray, mass: FloatArray, ridge: float) -> FloatArray:
-    """The unique minimum of the weighted, penalised logistic loss, by damped Newton steps."""
+def _counted(
+    phi: FloatArray, correct: FloatArray, mentr: FloatArray, member: BoolArray
+) -> tuple[FloatArray, FloatArray]:
+    """(features of the occupied cells (C, F), answers in them (R, 2, C): OUT, IN)."""
+    a = np.rint((np.clip(phi, -_PHI, _PHI) + _PHI) / _PHI_STEP).astype(np.int64)
+    b = np.rint((_log(mentr) - _LOG_LOW) / _LOG_STEP).astype(np.int64)
+    depth = round((_LOG_HIGH - _LOG_LOW) / _LOG_STEP) + 1
+    code = (a * depth + b) * 2 + (correct > 0.5)
+    cells, where = np.unique(code, return_inverse=True)
+    where = where.reshape(code.shape)
+    counts = np.empty((len(phi), 2, len(cells)))
+    for r, (cell, inside) in enumerate(zip(where, member, strict=True)):
+        counts[r, 0] = np.bincount(cell[~inside], minlength=len(cells))
+        counts[r, 1] = np.bincount(cell[inside], minlength=len(cells))
+    rest, right = np.divmod(cells, 2)
+    a, b = np.divmod(rest, depth)
+    x = _features(a * _PHI_STEP - _PHI, right.astype(np.float64), np.exp(b * _LOG_STEP + _LOG_LOW))
+    return x, counts
+
+
+def _logistic(x: FloatArray, counts: FloatArray, ridge: float) -> FloatArray:
+    """The unique minimum of the weighted, penalised logistic loss, by damped Newton steps.
+
+    x (C, F); counts (2, C) of label 0 and 1; each label's weights add up to 1/2.
+    """
+    occupied = counts.sum(axis=0) > 0
+    x, counts = x[occupied], counts[:, occupied]
+    out, inside = counts / (2 * counts.sum(axis=1, keepdims=True))
+    mass = out + inside
     penalty = np.full(x.shape[1], ridge)
     penalty[0] = 1e-12
-    sign = np.where(y, 1.0, -1.0)
 
     def value(w: FloatArray) -> float:
-        return float(mass @ np.logaddexp(0, -sign * (x @ w)) + 0.5 * penalty @ w**2)
+        odds = x @ w
+        fit = inside @ np.logaddexp(0, -odds) + out @ np.logaddexp(0, odds)
+        return float(fit + 0.5 * penalty @ w**2)
 
     w = np.zeros(x.shape[1])
     now = value(w)
     for _ in range(_STEPS):
         p = 0.5 * (1 + np.tanh(0.5 * (x @ w)))
-        gradient = x.T @ (mass * (p - y)) + penalty * w
+        gradient = x.T @ (mass * p - inside) + penalty * w
         bent = (x * (mass * p * (1 - p))[:, None]).T @ x + np.diag(penalty)
         step = np.linalg.solve(bent, gradient)
-        # Halving guards the first steps; near the minimum rounding decides and whole steps are right.
+        # Halving guards the first steps; near the minimum rounding decides and whole ones are right.
         size = 1.0
         trial = value(w - step)
         while trial > now + 1e-13 and size > 1e-3:

@@ -186,42 +186,48 @@ def _clusters(results: Results) -> str:
 def _rates(rates: Mapping[str, Any] | None) -> str:
     if rates is None:
         return ""
-    rows = []
+    rows, summary = [], []
     truths = ("same size", "all")
-    for key in rates["needed"]:
+    for key, needed in rates["needed"].items():
         truth = next(t for t in truths if key.endswith(t))
+        way = key.removesuffix(f", {truth}")
+        summary.append(
+            [way, truth, *("more than tried" if n is None else str(n) for n in needed.values())]
+        )
         for size, found in rates["sizes"].items():
             f = found[key]
             rows.append(
                 [
-                    key.removesuffix(f", {truth}"),
+                    way,
                     truth,
                     size,
-                    _number(f["coverage_fpr"]),
-                    _number(f["coverage_tpr"]),
+                    *(
+                        _number(f[k])
+                        for k in ("fpr", "tpr", "fpr_top", "tpr_top", "advantage", "advantage_top")
+                    ),
                     _number(found[f"ceiling, {truth}"]),
-                    _number(f["rmse"]),
+                    f"{_number(f['rmse_fpr'])}, {_number(f['rmse_tpr'])}, {_number(f['rmse_advantage'])}",
                     f"{f['bias_fpr']:+.3f}, {f['bias_tpr']:+.3f}",
                 ]
             )
-    summary = [
-        [key, "more than tried" if needed is None else str(needed)]
-        for key, needed in rates["needed"].items()
-    ]
+    head = ["way", "reference", *next(iter(rates["needed"].values()))]
     return (
         "## How many models each way of computing rates needs\n\n"
         f"{rates['models']} small runs on {rates['samples']} samples, {rates['reference']} of them for "
-        f"the reference, the others in disjoint blocks. Coverage: share of samples whose rate is within "
-        f"±{rates['tolerance']:g} of the reference, which is counted with the attack at the block's own "
-        "number of models (\"same size\") or with the whole reference part (\"all\"). Ceiling: what a "
-        "way without error would cover, since the reference is counted too.\n\n"
+        f"the reference, the others in disjoint blocks of up to {max(map(int, rates['sizes']))}. "
+        f"Coverage: share of samples whose figure is within ±{rates['tolerance']:g} of the reference, "
+        "which is counted with the attack at the block's own number of models (“same size”) or "
+        "with the whole reference part (“all”). Top: the tenth of samples with the highest true "
+        "advantage. Ceiling: what a way without error would cover, since the reference is counted "
+        "over a finite number of targets too. Targets of a fleet share references, so errors of the "
+        "fitted laws do not average out over targets; binomial intervals of a rate know nothing of "
+        "them. Models needed:\n\n"
+        + _table(head, summary)
+        + f"\nFor {rates['coverage']:.0%} coverage, the smallest size from which it stays there. "
+        "By size:\n\n"
         + _table(
-            ["way, reference", f"models for coverage of {rates['coverage']:.0%} of both rates"], summary
-        )
-        + "\n"
-        + _table(
-            ["way", "reference", "models", "coverage, FPR", "coverage, TPR", "ceiling", "RMSE",
-             "bias of FPR, TPR"],
+            ["way", "reference", "models", "FPR", "TPR", "FPR, top", "TPR, top", "advantage",
+             "advantage, top", "ceiling", "RMSE of FPR, TPR, advantage", "bias of FPR, TPR"],
             rows,
         )
     )  # fmt: skip
