@@ -70,7 +70,7 @@ def contents(folder: Path, *parts: str) -> dict[str, bytes]:
         str(p.relative_to(folder)): p.read_bytes()
         for p in sorted(folder.rglob("*"))
         if p.is_file()
-        and p.relative_to(folder).parts[0] not in ("locks", "sessions")
+        and p.relative_to(folder).parts[0] not in ("locks", "locks-founding", "sessions")
         and (not parts or p.relative_to(folder).parts[0] in parts)
     }
 

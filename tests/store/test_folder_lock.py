@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from seepage.errors import Locked
-from seepage.store.lock import Lock
+from seepage.store.lock import Lock, in_turn
 from seepage.store.storage import Storage
 
 
@@ -148,6 +148,29 @@ def test_a_lock_file_that_is_rubbish_is_no_owner(storage: Storage) -> None:
         storage.put("locks/other.json", raw)
         with Lock(storage) as lock:
             assert storage.keys("locks/") == [lock.key]
+
+
+def test_shards_do_in_turn_what_is_done_once(storage: Storage) -> None:
+    inside, most = 0, 0
+    guard = threading.Lock()
+
+    def found() -> None:
+        nonlocal inside, most
+        with in_turn(storage, "founding"):
+            with guard:
+                inside += 1
+                most = max(most, inside)
+            time.sleep(0.02)
+            with guard:
+                inside -= 1
+
+    threads = [threading.Thread(target=found) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert most == 1
+    assert storage.keys("locks-founding/") == []
 
 
 def test_many_at_once_have_one_owner(storage: Storage) -> None:

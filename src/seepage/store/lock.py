@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -16,7 +17,7 @@ import psutil
 from seepage.errors import Locked, SeepageError
 from seepage.store.storage import Storage
 
-__all__ = ["Lock"]
+__all__ = ["Lock", "in_turn"]
 
 HEARTBEAT = 5.0
 DEAD_AFTER = 60.0
@@ -49,11 +50,14 @@ class Lock:
     seepage.errors.Locked: ...: expected no other owner, got process ... on ..., still alive; ...
     """
 
-    def __init__(self, storage: Storage, shard: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, storage: Storage, shard: tuple[int, int] | None = None, *, place: str = "locks"
+    ) -> None:
         self.storage = storage
         self.shard = shard
+        self.place = place
         self.token = uuid.uuid4().hex
-        self.key = f"locks/{self.token}.json"
+        self.key = f"{place}/{self.token}.json"
         self.beat = HEARTBEAT
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -90,7 +94,7 @@ class Lock:
     def _others(self) -> list[Owner]:
         """Owners and claimants that stand in the way; the dead are removed."""
         found = []
-        for key in self.storage.keys("locks/"):
+        for key in self.storage.keys(f"{self.place}/"):
             if not key.endswith(".json") or key == self.key:
                 continue
             owner = self._read(key)
@@ -159,3 +163,18 @@ class Lock:
         if self._thread is not None:
             self._thread.join()
         self._withdraw()
+
+
+@contextlib.contextmanager
+def in_turn(storage: Storage, what: str) -> Iterator[None]:
+    """One process at a time, the others waiting: for what shards of one folder do only once."""
+    while True:
+        try:
+            lock = Lock(storage, place=f"locks-{what}").__enter__()
+            break
+        except Locked:
+            time.sleep(4 * _LOOK_AGAIN)
+    try:
+        yield
+    finally:
+        lock.__exit__(None, None, None)
