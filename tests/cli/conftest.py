@@ -1,0 +1,42 @@
+"""A tiny trained fleet for every room that reads one."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tiny_fleet import fleet
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run folder; never changed, see `copied`."""
+    out = tmp_path_factory.mktemp("fleet") / "run"
+    torch.set_num_threads(1)
+    # A first step loads half of torch, which forked workers then need not do each for itself.
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1).step()
+    fleet(out)
+    return out
+
+
+@pytest.fixture
+def copied(trained: Path, tmp_path: Path) -> Path:
+    """A finished run folder of one's own."""
+    out = tmp_path / "run"
+    shutil.copytree(trained, out)
+    return out

@@ -1,0 +1,272 @@
+"""Every bad input: one clear line on standard error, exit status 2, nothing that existed changed."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seepage import cli
+from seepage.store.storage import Storage
+from tiny_fleet import fingerprint
+
+Seepage = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def seepage(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Seepage:
+    """The command in this process: (exit status, standard error)."""
+
+    def run(*args: object) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["seepage", *map(str, args)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0), capfd.readouterr().err
+
+    return run
+
+
+def refused(seepage: Seepage, *args: object) -> str:
+    """The one line with which the command refused."""
+    status, errors = seepage(*args)
+    assert status == 2, errors
+    assert errors.count("\n") == 1, errors
+    assert errors.startswith("seepage: ")
+    return errors
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Data files, each bad in one way."""
+    at = tmp_path / "data"
+    at.mkdir()
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(30, 3)), np.arange(30) % 3
+    np.savez(at / "good.npz", x=x, y=y)
+    raw = (at / "good.npz").read_bytes()
+    (at / "empty.npz").write_bytes(b"")
+    (at / "cut.npz").write_bytes(raw[: len(raw) // 2])
+    broken = bytearray(raw)
+    broken[len(raw) // 3] ^= 0xFF
+    (at / "corrupt.npz").write_bytes(bytes(broken))
+    np.savez(at / "negative.npz", x=x, y=y - 5)
+    np.savez(at / "fractions.npz", x=x, y=y + 0.5)
+    np.savez(at / "nan.npz", x=np.where(np.arange(90).reshape(30, 3) == 7, np.nan, x), y=y)
+    np.savez(at / "constant.npz", x=np.ones((30, 3)), y=y)
+    np.savez(at / "one-class.npz", x=x, y=np.zeros(30, int))
+    np.savez(at / "none.npz", x=x[:0], y=y[:0])
+    np.savez(at / "lengths.npz", x=x, y=y[:20])
+    (at / "table.csv").write_text("a,b,label\n1,2,x\n3,4,y\n")
+    (at / "ragged.csv").write_text("a,b,label\n1,2,x\n3,4\n")
+    (at / "header.csv").write_text("a,b,label\n")
+    (at / "words.txt").write_text("hello")
+    (at / "classes").mkdir()
+    idx = at / "mnist"
+    idx.mkdir()
+    images = struct.pack(">IIII", 0x803, 4, 2, 2) + bytes(16)
+    for name, content in (
+        ("train-images-idx3-ubyte.gz", images[:-3]),
+        ("train-labels-idx1-ubyte.gz", struct.pack(">II", 0x801, 4) + bytes([0, 1, 0, 1])),
+        ("t10k-images-idx3-ubyte.gz", images),
+        ("t10k-labels-idx1-ubyte.gz", struct.pack(">II", 0x801, 4) + bytes([0, 1, 0, 1])),
+    ):
+        (idx / name).write_bytes(gzip.compress(content))
+    return at
+
+
+DATA = {
+    "absent.npz": r"absent.npz: expected a data file or folder, found none",
+    "empty.npz": r"empty.npz",
+    "cut.npz": r"cut.npz",
+    "corrupt.npz": r"corrupt.npz",
+    "negative.npz": r"negative",
+    "fractions.npz": r"fractions",
+    "nan.npz": r"nan.*(NaN|finite)",
+    "constant.npz": r"constant.*expected columns that vary",
+    "one-class.npz": r"one-class.*two classes",
+    "none.npz": r"none.*sample",
+    "lengths.npz": r"lengths",
+    "table.csv": r"label",
+    "ragged.csv": r"ragged.csv",
+    "header.csv": r"header",
+    "words.txt": r"words.txt",
+    "classes": r"classes",
+}
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_data(seepage: Seepage, data: Path, tmp_path: Path, name: str) -> None:
+    import re
+
+    before = fingerprint(data)
+    out = tmp_path / "run"
+    line = refused(seepage, "audit", "-s", f'data.name="{data / name}"', "-o", out)
+    assert re.search(DATA[name], line), line
+    assert "got" in line or "found" in line, line
+    assert not out.exists()
+    assert fingerprint(data) == before
+
+
+def test_a_truncated_official_file(seepage: Seepage, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    line = refused(
+        seepage, "audit", "-s", 'data.name="mnist"', "-s", f'data.root="{data}"', "-o", out
+    )
+    assert "train-images-idx3-ubyte.gz" in line
+    assert not out.exists()
+
+
+CONFIGURATION = [
+    (["plan.models=4"], r"plan.models: \S+ needs \d+ IN and \d+ OUT references .* use at least"),
+    (["plan.models=7"], r"models: expected an even number"),
+    (["plan.models=1"], r"plan.models: "),
+    (["plan.model=8"], r"plan.model: unknown field; did you mean 'models'"),
+    (['attacks.main="lirra"'], r"expected a known name, got 'lirra'; did you mean 'lira'"),
+    (['attacks.names=["rmja"]'], r"got 'rmja'; did you mean 'rmia'"),
+    (['model.name="cnm"'], r"got 'cnm'; did you mean 'cnn'"),
+    (['model.name="nowhere:net"'], r"expected 'package.module:factory' that can be imported"),
+    (['model.options={"widht": 3}'], r"widht"),
+    (['data.name="digist"'], r"got 'digist'; did you mean 'digits'"),
+    (['data.part="validation"'], r"data.part"),
+    (["data.limit=1"], r"data.limit"),
+    (['defense.name="dropuot"'], r"dropuot"),
+    (["recipe.epochs=0"], r"recipe.epochs: .*greater than or equal to 1, got 0"),
+    (["recipe.lr=-1"], r"recipe.lr: .*greater than 0, got -1"),
+    (['recipe.optimizer="sdg"'], r"recipe.optimizer: .*got 'sdg'"),
+    (["recipe.epoch=3"], r"recipe.epoch: "),
+    (["record.checkpoints=[3, 1]"], r"checkpoints: expected ascending epochs"),
+    (['record.views=["flip"]'], r"views: expected 'identity' first"),
+    (['fleet.device="tpu"'], r"fleet.device"),
+    (['fleet.executor="slurm"'], r"fleet.executor"),
+    (["nonsense"], r"--set: expected table.field=value, got 'nonsense'"),
+    (["out.x=1"], r"out"),
+]
+
+
+@pytest.mark.parametrize(("sets", "message"), CONFIGURATION)
+def test_configuration(seepage: Seepage, tmp_path: Path, sets: list[str], message: str) -> None:
+    import re
+
+    out = tmp_path / "run"
+    more = [x for s in sets for x in ("-s", s)]
+    where = [] if sets[0].startswith("out") else ["-o", out]
+    line = refused(seepage, "audit", *where, *more)
+    assert re.search(message, line), line
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[plan\n", "expected TOML"),
+        (b"\xff\xfe", "cannot be read"),
+        (b"[plan]\nmodels = 'many'\n", "plan.models"),
+        (b"plan = 3\n", "plan"),
+        (b"[[plan]]\nmodels = 8\n", "plan"),
+    ],
+)
+def test_a_configuration_file(
+    seepage: Seepage, tmp_path: Path, content: bytes, message: str
+) -> None:
+    path = tmp_path / "audit.toml"
+    path.write_bytes(content)
+    line = refused(seepage, "audit", path)
+    assert message in line
+    assert "audit.toml" in line
+    assert "found none" in refused(seepage, "audit", tmp_path / "absent.toml")
+
+
+def test_a_folder_of_another_configuration(seepage: Seepage, copied: Path) -> None:
+    before = fingerprint(copied)
+    line = refused(seepage, "train", "-s", "plan.models=8", "-o", copied)
+    assert "holds runs of another configuration: " in line
+    assert fingerprint(copied) == before
+
+
+@pytest.mark.parametrize("verb", ["attack", "report", "check"])
+def test_folders_that_are_none(seepage: Seepage, tmp_path: Path, verb: str) -> None:
+    limits = ["--max-auc", "0.6"] if verb == "check" else []
+    where = [tmp_path / "r.html"] if verb == "report" else []
+    assert "expected a run folder, found none" in refused(
+        seepage, verb, tmp_path / "absent", *where, *limits
+    )
+    (tmp_path / "empty").mkdir()
+    assert "expected a run folder with a manifest.json" in refused(
+        seepage, verb, tmp_path / "empty", *where, *limits
+    )
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_changed_bytes(seepage: Seepage, copied: Path) -> None:
+    record = copied / "records" / "00001.json"
+    raw = bytearray(record.read_bytes())
+    raw[-9] ^= 1
+    record.write_bytes(bytes(raw))
+    before = fingerprint(copied)
+    for verb in ("attack", "report"):
+        line = refused(seepage, verb, copied, *([copied / "r.html"] if verb == "report" else []))
+        assert "records/00001.json: its bytes are not those that were written; run" in line
+    assert fingerprint(copied) == before
+
+
+def test_a_place_that_cannot_be_written(seepage: Seepage, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("here")
+    line = refused(seepage, "train", "-o", tmp_path / "file" / "run")
+    assert "expected a folder that can be written" in line
+    assert (tmp_path / "file").read_text() == "here"
+
+
+def test_no_permission(seepage: Seepage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run").mkdir()
+    # A test may run as root, whom no permission stops.
+    monkeypatch.setattr("seepage.store.storage.os.access", lambda path, mode: False)
+    assert "expected write permission, got none" in refused(
+        seepage, "train", "-o", tmp_path / "run"
+    )
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_report_where_there_is_no_folder(seepage: Seepage, copied: Path, tmp_path: Path) -> None:
+    before = fingerprint(copied)
+    refused(seepage, "report", copied, tmp_path / "file.txt" / "deeper" / "r.html")
+    assert fingerprint(copied) == before
+
+
+def test_a_locked_folder(seepage: Seepage, copied: Path) -> None:
+    from seepage.store.lock import Lock
+
+    before = fingerprint(copied)
+    with Lock(Storage(copied, write=True)):
+        assert "still alive; wait for it or stop it" in refused(seepage, "train", "-o", copied)
+    assert fingerprint(copied) == before
+
+
+def test_both_manifests_lost(seepage: Seepage, copied: Path) -> None:
+    for name in ("manifest.json", "manifest.copy.json"):
+        (copied / name).write_bytes(b"{")
+    before = fingerprint(copied)
+    assert "both are lost" in refused(seepage, "repair", "-o", copied)
+    assert fingerprint(copied) == before
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["audit", "--no-such-option"], "No such option"),
+        (["attack"], "Missing argument"),
+        (["adit"], "No such command"),
+        (["audit", "--shard", "4/3"], "--shard: expected i/n"),
+        (["audit", "--shard", "a"], "--shard: expected i/n"),
+        (["serve", "x", "--port", "99999"], "port"),
+        (["check", "x"], "expected a limit, got none"),
+        (["check", "x", "--max-auc", "1.5"], "--max-auc: expected a value in 0..1"),
+        (["import", "absent.npz", "run"], "expected an .npz file, found none"),
+    ],
+)
+def test_arguments(seepage: Seepage, args: list[str], message: str) -> None:
+    assert message in refused(seepage, *args)
