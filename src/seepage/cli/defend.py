@@ -137,19 +137,17 @@ def _status(campaign: Campaign) -> Table:
         title=f"{campaign.pool}: {config.data.name}, {len(first.data)} samples and {apart} set apart, "
         f"{config.model.name}, {first.recipe.epochs} epochs, {config.plan.models} models a fleet"
     )
-    for column in ("fleet", "defence", "runs done"):
-        table.add_column(column)
+    for column in ("defence", *(f"seed {seed}" for seed in campaign.study.seeds)):
+        table.add_column(column, overflow="fold")
     study = campaign.study
     for entry in study.entries():
+        cells = []
         for k, seed in enumerate(study.seeds):
             done, planned = campaign.done(entry, seed)
-            best = k > 0 and study.top is not None and entry.label != "none"
-            note = f" (if among the best {study.top})" if best else ""
-            table.add_row(
-                escape(f"{entry.label}, seed {seed}"),
-                escape(repr(entry.defense)),
-                f"{done} of {planned}{note}",
-            )
+            unsure = k > 0 and study.top is not None and entry.label != "none"
+            note = f", if of the best {study.top}" if unsure and not done else ""
+            cells.append(f"{done} of {planned}{note}")
+        table.add_row(escape(entry.label), *cells)
     if study.pptp is not None:
         where = ", ".join(study.pptp.regions) or "to be measured"
         kinds = "regions, complement, random" if study.pptp.controls else "regions"
@@ -157,7 +155,7 @@ def _status(campaign: Campaign) -> Table:
             for variant in study.pptp.variants:
                 name = variant if isinstance(variant, str) else variant.get("name")
                 text = f"pptp({base.label}) {name}: {kinds}"
-                table.add_row(escape(text), f"regions: {escape(where)}", "after the bases")
+                table.add_row(escape(f"{text} ({where})"), "after the bases")
     return table
 
 
