@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -68,7 +68,7 @@ class ShadowClassifier(Attack):
         references: Mapping[str, FloatArray],
         member: BoolArray,
     ) -> FloatArray:
-        x, counts = _counted(*(_flat(references[k]) for k in self.requires), member)
+        x, counts = _counted([_flat(references[k]) for k in self.requires], member)
         weights = _logistic(x, counts.sum(axis=0), self.ridge)
         return _features(*(_flat(target[k]) for k in self.requires)) @ weights
 
@@ -76,7 +76,7 @@ class ShadowClassifier(Attack):
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
     ) -> FloatArray:
         flat = [_flat(signals[k]) for k in self.requires]
-        x, counts = _counted(*flat, member)
+        x, counts = _counted(flat, member)
         out = np.empty(member.shape)
         # Twins leave out the same models and share a classifier.
         sets, which = np.unique(use, axis=0, return_inverse=True)
@@ -93,7 +93,7 @@ def _flat(values: FloatArray) -> FloatArray:
 
 
 def _log(mentr: FloatArray) -> FloatArray:
-    return np.log(np.clip(mentr, np.exp(_LOG_LOW), np.exp(_LOG_HIGH)))
+    return np.asarray(np.log(np.clip(mentr, np.exp(_LOG_LOW), np.exp(_LOG_HIGH))))
 
 
 def _features(phi: FloatArray, correct: FloatArray, mentr: FloatArray) -> FloatArray:
@@ -104,10 +104,9 @@ def _features(phi: FloatArray, correct: FloatArray, mentr: FloatArray) -> FloatA
     return np.stack([*plain, _log(mentr) / 5, *hinges], axis=1)
 
 
-def _counted(
-    phi: FloatArray, correct: FloatArray, mentr: FloatArray, member: BoolArray
-) -> tuple[FloatArray, FloatArray]:
+def _counted(answers: Sequence[FloatArray], member: BoolArray) -> tuple[FloatArray, FloatArray]:
     """(features of the occupied cells (C, F), answers in them (R, 2, C): OUT, IN)."""
+    phi, correct, mentr = answers
     a = np.rint((np.clip(phi, -_PHI, _PHI) + _PHI) / _PHI_STEP).astype(np.int64)
     b = np.rint((_log(mentr) - _LOG_LOW) / _LOG_STEP).astype(np.int64)
     depth = round((_LOG_HIGH - _LOG_LOW) / _LOG_STEP) + 1

@@ -224,7 +224,9 @@ def _proxies(run: Run, apart: NDArray[np.int64], paths: Trajectories) -> dict[st
 
     def over_members(trace: FloatArray) -> FloatArray:
         total = np.where(member, trace, 0).sum(axis=0)
-        return np.divide(total, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+        return np.asarray(
+            np.divide(total, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+        )
 
     steps = range(1, len(run.checkpoints))
     scores = {

@@ -219,7 +219,9 @@ def _rates(rates: Mapping[str, Any] | None) -> str:
         "which is counted with the attack at the block's own number of models (“same size”) or "
         "with the whole reference part (“all”). Top: the tenth of samples with the highest true "
         "advantage. Ceiling: what a way without error would cover, since the reference is counted "
-        "over a finite number of targets too. Targets of a fleet share references, so errors of the "
+        "over a finite number of targets too; errors of the reference's own fitted laws are not in it "
+        "and make coverage look smaller where its blocks are few (sizes above an eighth of it) and "
+        "for “all”. Targets of a fleet share references, so errors of the "
         "fitted laws do not average out over targets; binomial intervals of a rate know nothing of "
         "them. Models needed:\n\n"
         + _table(head, summary)

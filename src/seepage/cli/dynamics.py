@@ -1,0 +1,174 @@
+"""`dynamics`: how membership leaks while a fleet trains; one run, several side by side, or moving."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from seepage.cli import app
+from seepage.cli.audit import RunFolder
+from seepage.cli.console import console, errors
+from seepage.errors import InputError
+
+if TYPE_CHECKING:
+    from seepage.plane import Comparison, Estimate, Population, Trajectories
+    from seepage.store import Run
+
+dynamics = typer.Typer(
+    help="When membership leaks: metrics of the vulnerability plane over training.",
+    no_args_is_help=True,
+)
+app.add_typer(dynamics, name="dynamics")
+
+AttackName = Annotated[str, typer.Option("--attack", "-a", help="The attack that judges.")]
+Fpr = Annotated[
+    float | None,
+    typer.Option(help="Decide at this false-positive rate, for attacks without a threshold."),
+]
+Draws = Annotated[int, typer.Option(help="Permuted memberships behind the null; 2 or more.")]
+
+
+def _paths(
+    run: Run, attack: str, fpr: float | None, draws: int, models: Any = None
+) -> Trajectories:
+    from seepage import attacks, plane
+
+    if draws < 2:
+        raise InputError(f"--draws: expected at least 2, got {draws}")
+    judge = attacks.get(attack)
+    rule = plane.NaturalThreshold() if fpr is None else plane.GlobalFPR(fpr)
+    if fpr is None and judge.threshold is None:
+        raise InputError(
+            f"--fpr: expected a rate, since {judge.name} has no threshold of its own; try --fpr 0.1"
+        )
+    with errors.status(f"scoring {run.path}"):
+        return plane.trajectories(
+            run, attack=judge, rule=rule, null=plane.Permuted(draws), models=models
+        )
+
+
+def _figure(e: Estimate, t: int | None = None, digits: int = 3) -> str:
+    v, low, high, null = (float(x if t is None else x[t]) for x in (e.value, e.low, e.high, e.null))
+    return f"{v:.{digits}f} \\[{low:.{digits}f}, {high:.{digits}f}] null {null:.{digits}f}"
+
+
+@dynamics.command("show")
+def show(run: RunFolder, attack: AttackName = "lira", fpr: Fpr = None, draws: Draws = 2) -> None:
+    """Print the population metrics over training, each with interval and null.
+
+    Example: `seepage dynamics show runs/digits`
+    """
+    from seepage import plane
+    from seepage.store import open_run
+
+    paths = _paths(open_run(run), attack, fpr, draws)
+    population = paths.population()
+    console.print(over_training(run, population, paths.auc))
+    table = Table(title="over all of training")
+    table.add_column("metric")
+    table.add_column("value [95 % over models] null", justify="right")
+    for name, e in population.summary().items():
+        table.add_row(name.replace("_", " "), _figure(e))
+    early = plane.early_determination(paths, vulnerable=plane.Top(0.05))
+    for k in early.known:
+        table.add_row(f"{k.share:.0%} of the final top 5 % known by epoch", f"{k.epoch:g}")
+    console.print(table)
+    console.print("All metrics are reconstructions; null: the same under permuted membership.")
+
+
+def over_training(name: str, p: Population, auc: Any) -> Table:
+    """One row per checkpoint."""
+    table = Table(title=f"{name}: {p.models} models, {p.samples} samples")
+    for column in (
+        "epoch",
+        "AUC",
+        "mean advantage",
+        "speed per epoch",
+        "into high",
+        "entropy, bits",
+    ):
+        table.add_column(column, justify="right")
+    for t, epoch in enumerate(p.checkpoints):
+        table.add_row(
+            f"{epoch:g}",
+            f"{auc[t]:.3f}",
+            _figure(p.advantage, t),
+            _figure(p.speed, t - 1) if t else "",
+            _figure(p.to_high, t - 1) if t else "",
+            _figure(p.entropy, t, 2),
+        )
+    return table
+
+
+@dynamics.command("compare")
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Two or more run folders.")],
+    attack: AttackName = "lira",
+    fpr: Fpr = None,
+    draws: Draws = 2,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="A further field that may differ. Repeatable.")
+    ] = None,
+) -> None:
+    """Set runs that differ in one factor side by side, at equal numbers of models.
+
+    Example: `seepage dynamics compare runs/sgd runs/sam`
+    """
+    from seepage import plane
+    from seepage.store import open_run
+
+    if len(set(runs)) < 2:
+        raise InputError(f"runs: expected at least two different ones, got {len(set(runs))}")
+    opened = {name: open_run(name) for name in runs}
+    manifests: Mapping[str, Mapping[str, Any]] = {n: r.manifest for n, r in opened.items()}
+    # Refused before anything is scored.
+    plane.one_factor(list(manifests.values()), allow=allow or ())
+    rows = plane.equal_models({n: r.member for n, r in opened.items()})
+    paths = {n: _paths(r, attack, fpr, draws, rows[n]) for n, r in opened.items()}
+    found = plane.compare_paths(paths, manifests, allow=allow or ())
+    console.print(side_by_side(found))
+
+
+def side_by_side(found: Comparison) -> Table:
+    """One row per metric, one column per run."""
+    factor = found.factor or "nothing that is compared"
+    table = Table(title=f"differ in {factor}; {found.models} models each")
+    table.add_column("metric")
+    for name in found.populations:
+        table.add_column(name, justify="right")
+    for field in next(iter(found.values.values()), {}):
+        if field.rsplit(".", 1)[-1] != "digest":
+            table.add_row(field, *(_short(v[field]) for v in found.values.values()))
+    for metric, estimates in found.table().items():
+        table.add_row(metric.replace("_", " "), *(_figure(e) for e in estimates.values()))
+    return table
+
+
+def _short(value: Any) -> str:
+    from rich.markup import escape
+
+    text = str(value)
+    return escape(text if len(text) <= 40 else text[:37] + "…")
+
+
+@dynamics.command("animate")
+def animate(
+    run: RunFolder,
+    path: Annotated[Path, typer.Argument(help="The .gif to write.")],
+    attack: AttackName = "lira",
+    fpr: Fpr = None,
+) -> None:
+    """Write the plane over training as an animated GIF.
+
+    Example: `seepage dynamics animate runs/digits plane.gif`
+    """
+    from seepage.report import write_animation
+    from seepage.store import open_run
+
+    if path.suffix.lower() != ".gif":
+        raise InputError(f"path: expected a name that ends in .gif, got {path.name!r}")
+    console.print(f"animation: {write_animation(_paths(open_run(run), attack, fpr, 2), path)}")

@@ -1,0 +1,173 @@
+"""`seepage dynamics` and `seepage study` from the terminal's side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from seepage.cli import app, commands  # noqa: F401
+from seepage.cli.study import read_study
+from seepage.errors import InputError
+from seepage.fleet.imported import import_arrays
+from seepage.plan import half_split
+
+STUDY = """
+kind = "dynamics"
+runs = "{place}/runs"
+results = "{place}/results"
+page = "{place}/page.md"
+null_draws = 2
+
+[base]
+data = {{ name = "digits", limit = 60 }}
+plan = {{ models = 12 }}
+model = {{ name = "mlp", options = {{ hidden = [8] }} }}
+recipe = {{ epochs = 2, batch = 16, lr = 0.1, precision = "fp32" }}
+record = {{ checkpoints = [0, 1, 2], keep = "none" }}
+attacks = {{ names = ["lira"] }}
+fleet = {{ device = "cpu", workers = 1 }}
+
+[fleets.sgd]
+
+[fleets.adam]
+recipe = {{ optimizer = "adam" }}
+
+[factors]
+sgd = "sgd"
+sam = "adam"
+"""
+
+
+def call(*arguments: object):
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def recorded(out: Path, shift: float, seed: int = 0) -> Path:
+    """A run folder with a known leak that grows over three checkpoints."""
+    rng = np.random.default_rng(seed)
+    member = half_split(80, models=12, seed=seed).member
+    grow = np.array([0.0, 0.5, 1.0])[None, :, None]
+    phi = rng.normal(size=(12, 3, 80)) + shift * grow * member[:, None]
+    arrays = out.with_suffix(".npz")
+    np.savez(
+        arrays,
+        member=member,
+        checkpoints=np.array([0.0, 1.0, 3.0]),
+        phi=phi.astype(np.float32),
+        loss=np.logaddexp(0, -phi).astype(np.float32),
+    )
+    import_arrays(arrays, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def leaking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return recorded(tmp_path_factory.mktemp("dynamics") / "leaking", 4.0)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY.format(place=tmp_path.as_posix()))
+    return path
+
+
+def test_show_prints_every_checkpoint_with_nulls(leaking: Path):
+    text = call("dynamics", "show", leaking).output
+    assert "12 models, 80 samples" in text
+    assert "displacement net" in text
+    assert "null" in text
+    assert "reconstructions" in text
+
+
+def test_show_asks_for_a_rate_where_there_is_no_threshold(leaking: Path):
+    with pytest.raises(InputError, match=r"--fpr: expected a rate, since loss has no threshold"):
+        call("dynamics", "show", leaking, "-a", "loss")
+    assert "AUC" in call("dynamics", "show", leaking, "-a", "loss", "--fpr", "0.1").output
+
+
+def test_show_refuses_a_null_without_spread(leaking: Path):
+    with pytest.raises(InputError, match=r"--draws: expected at least 2, got 1"):
+        call("dynamics", "show", leaking, "--draws", "1")
+
+
+def test_compare_needs_two_runs(leaking: Path):
+    with pytest.raises(InputError, match=r"runs: expected at least two different ones, got 1"):
+        call("dynamics", "compare", leaking, leaking)
+
+
+def test_compare_prints_both(leaking: Path, tmp_path: Path):
+    quiet = recorded(tmp_path / "quiet", 0.0)
+    text = call("dynamics", "compare", leaking, quiet).output
+    assert "12 models each" in text
+    assert "peak to high" in text
+
+
+def test_animate_writes_a_gif(leaking: Path, tmp_path: Path):
+    out = tmp_path / "plane.gif"
+    call("dynamics", "animate", leaking, out)
+    assert out.read_bytes()[:4] == b"GIF8"
+    with pytest.raises(InputError, match=r"path: expected a name that ends in .gif, got 'a.mp4'"):
+        call("dynamics", "animate", leaking, tmp_path / "a.mp4")
+
+
+def test_study_lists_trains_analyses_and_goes_on(study: Path, tmp_path: Path):
+    assert call("study", study, "--dry-run").output.count("0 of 12") == 2
+    call("study", study, "--only", "train", "--fleet", "sgd")
+    text = call("study", study, "--dry-run").output
+    assert "12 of 12" in text
+    assert "0 of 12" in text
+    call("study", study, "--only", "analyse")
+    assert [p.stem for p in (tmp_path / "results").iterdir()] == ["sgd"]
+    found = json.loads((tmp_path / "results" / "sgd.json").read_text())
+    assert found["models"] == 12
+    assert set(found["attacks"]) == {"lira", "rmia", "shadow-classifier"}
+    assert found["attacks"]["lira"]["population"]["displacement_net"]["null"] is not None
+    assert found["provenance"]["data"]["digest"]
+    page = (tmp_path / "page.md").read_text()
+    assert "Not trained yet: adam" in page
+    assert all(f"## B{k}: " in page for k in range(1, 9))
+    before = page.replace("\n", "")
+    call("study", study, "--only", "page")
+    assert (tmp_path / "page.md").read_text().replace("\n", "") == before
+
+
+def test_study_is_checked_before_anything_is_trained(study: Path, tmp_path: Path):
+    with pytest.raises(InputError, match=r"--only: expected train, analyse or page, got 'all'"):
+        call("study", study, "--only", "all")
+    with pytest.raises(InputError, match=r"--fleet: expected one of the study, got 'sdg'; did you"):
+        call("study", study, "--fleet", "sdg")
+    with pytest.raises(InputError, match=r"none.toml: expected a study file, found none"):
+        call("study", tmp_path / "none.toml")
+    with pytest.raises(InputError, match=r"expected results of a fleet, found none; analyse first"):
+        call("study", study, "--only", "page")
+    text = study.read_text()
+    study.write_text(text.replace('sam = "adam"', 'sam = "adem"'))
+    with pytest.raises(InputError, match=r"factors.sam: expected names of fleets, got 'adem'"):
+        read_study(study)
+    study.write_text(text.replace("[fleets.adam]", "[fleets.adam]\nmodel = { name = 'cnn-1' }"))
+    with pytest.raises(InputError, match=r"factors.sam: .* differ in one section, got model, rec"):
+        read_study(study)
+    study.write_text(text.replace("[factors]", "[factors]\nsize = 3"))
+    with pytest.raises(InputError, match=r"factors.size"):
+        read_study(study)
+
+
+def test_overrides_reach_every_fleet(study: Path):
+    wanted = read_study(study, ["plan.models=64"])
+    assert {wanted.audit(n).plan.models for n in wanted.fleets} == {64}
+    assert wanted.audit("adam").recipe["optimizer"] == "adam"
+    assert wanted.audit("adam").recipe["epochs"] == 2
+
+
+@pytest.mark.parametrize("name", ["dynamics", "rates"])
+def test_studies_of_the_repository_are_valid(name: str):
+    wanted = read_study(Path(__file__).parents[2] / "studies" / f"{name}.toml")
+    assert all(wanted.audit(n).plan.models >= 32 for n in wanted.fleets)

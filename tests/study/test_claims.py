@@ -1,0 +1,160 @@
+"""Verdicts follow their rules whatever the figures; each rule is driven both ways."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+from seepage.study import Factors, claims
+
+ATTACKS = ("lira", "rmia")
+FACTORS = Factors(("easy", "hard"), ("small", "large"), "small", "large")
+T = 4
+
+
+def estimate(value: Any, half: float = 0.01, null: float = 0.0) -> dict[str, Any]:
+    v = np.asarray(value, dtype=float)
+    parts = {"value": v, "low": v - half, "high": v + half}
+    flat = {"null": null, "null_low": null - half, "null_high": null + half}
+    return {k: p.tolist() for k, p in parts.items()} | {
+        k: np.full(v.shape, p).tolist() for k, p in flat.items()
+    }
+
+
+def judged(size: float, peak: float, rho: float, recall: float) -> dict[str, Any]:
+    c = {"rho": rho, "low": rho - 0.02, "high": rho + 0.02}
+    c |= {"null_rho": 0.0, "null_low": -0.03, "null_high": 0.03}
+    return {
+        "population": {
+            "displacement_net": estimate(size),
+            "entropy_change": estimate(size),
+            "rms_speed": estimate([size] * (T - 1)),
+            "peak_to_high": estimate(peak),
+            "intervals": [1.0, 1.0, 2.0],
+        },
+        "roc": {"auc": {"value": [0.6], "low": [0.58], "high": [0.62]}},
+        "difficulty": {m: {"advantage": dict(c)} for m in ("epoch_learned", "mean_loss")},
+        "early": {
+            "top 5 %": {
+                "fraction": [0.0, 0.25, 0.5, 1.0],
+                "recall_now": estimate([0.1, 0.3, recall, 1.0], null=0.2),
+                "chance": estimate([0.05] * T),
+                "size": 7,
+            }
+        },
+    }
+
+
+def fleet(size: float, peak: float = 0.05, rho: float = 0.4, recall: float = 0.8) -> dict[str, Any]:
+    return {"attacks": {a: judged(size, peak, rho, recall) for a in ATTACKS}}
+
+
+def supporting() -> dict[str, Any]:
+    return {
+        "easy": fleet(0.1),
+        "hard": fleet(0.3),
+        "small": fleet(0.1, peak=0.09),
+        "large": fleet(0.4, peak=0.03),
+    }
+
+
+def verdicts(results: dict[str, Any]) -> dict[str, str]:
+    return {c.name: c.verdict for c in claims(results, FACTORS, ATTACKS)}
+
+
+def test_figures_that_agree_with_every_claim_make_all_hold():
+    assert verdicts(supporting()) == {f"B{k}": "holds" for k in range(1, 9)}
+
+
+def test_figures_turned_round_make_none_hold():
+    turned = {
+        "easy": fleet(0.3, rho=-0.4, recall=0.3),
+        "hard": fleet(0.1, rho=-0.4, recall=0.3),
+        "small": fleet(0.4, peak=0.03, rho=-0.4, recall=0.3),
+        "large": fleet(0.1, peak=0.09, rho=-0.4, recall=0.3),
+    }
+    found = verdicts(turned)
+    assert found == {f"B{k}": "does not hold" for k in range(1, 8)} | {"B8": "holds"}
+
+
+def test_overlapping_intervals_decide_nothing():
+    same = {n: fleet(0.2, rho=0.04, recall=0.705) for n in supporting()}
+    assert verdicts(same) == {f"B{k}": "undecided" for k in range(1, 9)}
+
+
+def test_nothing_trained_decides_nothing():
+    assert set(verdicts({}).values()) == {"undecided"}
+
+
+def test_a_missing_fleet_leaves_its_claims_undecided():
+    results = supporting()
+    del results["hard"]
+    found = verdicts(results)
+    assert [found[f"B{k}"] for k in (1, 2, 3)] == ["undecided"] * 3
+    assert found["B4"] == "holds"
+
+
+def test_sam_is_judged_two_sided():
+    results = supporting()
+    for a in ATTACKS:
+        results["large"]["attacks"][a]["population"]["peak_to_high"] = estimate(0.2)
+    assert verdicts(results)["B5"] == "does not hold"
+
+
+def test_one_measure_is_not_enough_for_difficulty():
+    results = supporting()
+    columns = results["easy"]["attacks"]["lira"]["difficulty"]
+    columns["mean_loss"]["advantage"] |= {"rho": -0.5, "low": -0.6, "high": -0.4}
+    assert verdicts(results)["B6"] == "does not hold"
+
+
+def test_a_correlation_within_the_null_does_not_count():
+    results = supporting()
+    for column in results["easy"]["attacks"]["lira"]["difficulty"].values():
+        column["advantage"] |= {"null_rho": 0.4, "null_low": 0.35, "null_high": 0.45}
+    assert verdicts(results)["B6"] == "does not hold"
+
+
+def test_recall_that_noise_explains_is_not_early():
+    results = supporting()
+    results["easy"]["attacks"]["lira"]["early"]["top 5 %"]["recall_now"] |= {
+        "null": [0.9] * T, "null_low": [0.85] * T, "null_high": [0.95] * T,
+    }  # fmt: skip
+    assert verdicts(results)["B7"] == "does not hold"
+
+
+def test_an_attack_that_says_the_opposite_breaks_b8():
+    results = supporting()
+    for n in ("easy", "hard"):
+        p = results[n]["attacks"]["rmia"]["population"]
+        p["displacement_net"] = estimate(0.3 if n == "easy" else 0.1)
+    found = {c.name: c for c in claims(results, FACTORS, ATTACKS)}
+    assert found["B1"].verdict == "holds"
+    assert found["B1"].by_attack == {"rmia": "does not hold"}
+    assert found["B8"].verdict == "does not hold"
+
+
+def test_the_null_is_taken_off_before_fleets_are_compared():
+    results = supporting()
+    for n, null in (("easy", 0.0), ("hard", 0.2)):
+        for a in ATTACKS:
+            p = results[n]["attacks"][a]["population"]
+            p["displacement_net"] = estimate(p["displacement_net"]["value"], null=null)
+    assert verdicts(results)["B1"] == "undecided"
+
+
+def test_inputs_are_not_changed():
+    results = supporting()
+    before = copy.deepcopy(results)
+    claims(results, FACTORS, ATTACKS)
+    assert results == before
+
+
+def test_figures_that_do_not_exist_decide_nothing():
+    results = supporting()
+    for a in ATTACKS:
+        recall = results["easy"]["attacks"][a]["early"]["top 5 %"]["recall_now"]
+        for key in recall:
+            recall[key] = [None] * T
+    assert verdicts(results)["B7"] == "undecided"
