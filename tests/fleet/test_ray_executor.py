@@ -13,11 +13,14 @@ from torch import nn
 
 from seepage import attacks
 from seepage.errors import InputError
-from seepage.fleet.ray_executor import Distributed, by_sample, cluster
+from seepage.fleet.ray_executor import Distributed, cluster
 from seepage.plan import half_split
 from tiny_fleet import contents, fleet, importable
 
 KEPT = ("signals", "plan", "data", "weights")
+
+
+pytest.importorskip("ray", reason="the extra seepage[ray] is not installed")
 
 
 def example(seed: int = 0, models: int = 12, samples: int = 30) -> tuple[dict, np.ndarray]:
@@ -29,29 +32,6 @@ def example(seed: int = 0, models: int = 12, samples: int = 30) -> tuple[dict, n
         "correct": (phi > 0).astype(np.float64), "curvature": np.exp(-phi),
         "curvature_trace": np.exp(-phi),
     }, member  # fmt: skip
-
-
-@pytest.mark.parametrize("name", attacks.ATTACKS)
-def test_blocks_of_samples_are_the_whole_where_it_is_said(name: str) -> None:
-    attack = attacks.get(name)
-    if name == "lira":
-        attack = attacks.LiRA(variance=attacks.PerSample())
-    signals, member = example()
-    if not set(attack.requires) <= set(signals):
-        signals |= dict.fromkeys(attack.requires, signals["curvature"])
-    whole = attack.leave_one_out(signals, member)
-    parts = np.concatenate(
-        [
-            attack.leave_one_out({k: v[:, a:b] for k, v in signals.items()}, member[:, a:b])
-            for a, b in ((0, 11), (11, 30))
-        ],
-        axis=1,
-    )
-    same = np.allclose(whole, parts, rtol=1e-9, atol=1e-9)
-    assert same or not by_sample(attack)
-
-
-pytest.importorskip("ray", reason="the extra seepage[ray] is not installed")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -160,7 +160,8 @@ def run_ray(
         )
         # Ray does not look inside containers: a list of references travels as references.
         shared = ray.put(spec), ray.put(_read(spec.pixels)), ray.put(_read(spec.reference))
-        waiting, under_way = list(tasks), {}
+        waiting = list(tasks)
+        under_way: dict[Any, list[int]] = {}
         try:
             while waiting or under_way:
                 while waiting and len(under_way) < (workers or len(tasks)):

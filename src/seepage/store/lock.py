@@ -109,7 +109,7 @@ class Lock:
             try:
                 process = psutil.Process(int(owner["pid"]))
                 same = abs(process.create_time() - float(owner["started"])) < 1.0
-                return same and process.status() != psutil.STATUS_ZOMBIE
+                return same and bool(process.status() != psutil.STATUS_ZOMBIE)
             except (psutil.NoSuchProcess, KeyError, ValueError, TypeError):
                 return False
         if time.time() - owner["heartbeat"] < DEAD_AFTER:

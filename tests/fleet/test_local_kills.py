@@ -1,0 +1,222 @@
+"""The command itself, killed, starved and raced; it ends in the bits of an undisturbed audit."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seepage.fleet.repair import find_damage
+from seepage.store import open_run
+from tiny_fleet import contents
+
+pytestmark = pytest.mark.slow
+
+KEPT = ("signals", "plan", "data", "weights")
+COMMAND = [sys.executable, "-c", "from seepage.cli import main; main()"]
+CONFIG = """
+[data]
+name = "digits"
+limit = 600
+[plan]
+models = 8
+[model]
+name = "mlp"
+[recipe]
+epochs = 30
+batch = 16
+precision = "fp32"
+[record]
+checkpoints = 6
+[fleet]
+workers = 2
+backend = "process"
+save_every = 0.2
+[attacks]
+names = ["loss"]
+main = "loss"
+"""
+
+
+def start(config: Path, out: Path, *more: str, verb: str = "train") -> subprocess.Popen[bytes]:
+    """The command in a process group of its own."""
+    return subprocess.Popen(
+        [*COMMAND, verb, str(config), "-o", str(out), *more],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def finish(config: Path, out: Path, *more: str, verb: str = "train") -> tuple[int, str]:
+    process = start(config, out, *more, verb=verb)
+    _, errors = process.communicate(timeout=600)
+    return process.returncode, errors.decode()
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "audit.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(config: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """A run folder, and the seconds that it took."""
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    finish(config, out.with_name("warm"))
+    began = time.monotonic()
+    status, errors = finish(config, out)
+    assert status == 0, errors
+    return out, time.monotonic() - began
+
+
+def workers_of(group: int) -> list[int]:
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["pid", "status"]):
+        try:
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+def test_killed_at_twenty_random_moments(
+    config: Path, undisturbed: tuple[Path, float], tmp_path: Path
+) -> None:
+    whole, seconds = undisturbed
+    rng = random.Random(0)
+    out, killed, ended = tmp_path / "run", 0, 0
+    while killed < 20:
+        process = start(config, out)
+        try:
+            # From the first import to the last write.
+            process.wait(rng.uniform(0.05, 1.0) * seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            killed += 1
+        process.communicate()
+        until = time.monotonic() + 20
+        while workers_of(process.pid) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert workers_of(process.pid) == [], "no worker outlives its parent"
+        if process.returncode == 0:
+            # Finished before all kills were spent: what is there is checked and begun anew.
+            assert contents(out, *KEPT) == contents(whole, *KEPT)
+            shutil.rmtree(out)
+            ended += 1
+    left = list(Path("/dev/shm").glob("seepage-*-*"))
+    status, errors = finish(config, out)
+    assert status == 0, errors
+    assert contents(out, *KEPT) == contents(whole, *KEPT)
+    assert find_damage(str(out)) == []
+    dead = [p for p in left if not Path(f"/proc/{p.name.split('-')[1]}").exists()]
+    assert not any(p.exists() for p in dead), "memory of killed processes is given back"
+    print(f"{killed} kills, {ended + 1} audits finished, {len(dead)} left-overs swept")
+
+
+def test_ctrl_c_is_answered_with_130_and_goes_on(
+    config: Path, undisturbed: tuple[Path, float], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    process = start(config, out)
+    until = time.monotonic() + 300
+    while not (out / "records").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    last = errors.decode().strip().splitlines()[-1]
+    assert last == "seepage: interrupted; run the same command again to go on"
+    assert "Traceback" not in errors.decode()
+    assert finish(config, out)[0] == 0
+    assert contents(out, *KEPT) == contents(undisturbed[0], *KEPT)
+
+
+def test_two_audits_on_one_folder(
+    config: Path, undisturbed: tuple[Path, float], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    first = start(config, out)
+    until = time.monotonic() + 300
+    while not (out / "manifest.json").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    status, errors = finish(config, out)
+    assert status == 2
+    assert errors.count("\n") == 1
+    assert f"got process {first.pid} on" in errors
+    _, printed = first.communicate(timeout=600)
+    assert first.returncode == 0, printed
+    assert contents(out, *KEPT) == contents(undisturbed[0], *KEPT)
+
+
+def test_shards_at_the_same_time(
+    config: Path, undisturbed: tuple[Path, float], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    # One founds the folder; the rest may start whenever they like.
+    parts = [start(config, out, "--shard", f"{i}/3", "-s", "fleet.workers=1") for i in (1, 2, 3)]
+    for part in parts:
+        _, errors = part.communicate(timeout=600)
+        assert part.returncode == 0, errors.decode()
+    assert open_run(out).models.tolist() == list(range(8))
+    assert contents(out, *KEPT) == contents(undisturbed[0], *KEPT)
+    assert find_damage(str(out)) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True
+    )
+    if made.returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk(config: Path, undisturbed: tuple[Path, float], small_disk: Path) -> None:
+    out, ballast = small_disk / "run", small_disk / "ballast"
+    # Room for the beginning, not for the end.
+    ballast.write_bytes(b"x" * (600 * 1024))
+    status, errors = finish(config, out)
+    assert status == 2, errors
+    lines = [line for line in errors.splitlines() if line.startswith("seepage:")]
+    assert len(lines) == 1
+    assert "No space left on device" in lines[0]
+    assert "Traceback" not in errors
+    assert not list(out.rglob("*.partial"))
+    ballast.unlink()
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    status, errors = finish(config, out)
+    assert status == 0, errors
+    assert contents(out, *KEPT) == contents(undisturbed[0], *KEPT)
+    assert np.isfinite(open_run(out).signal("phi")).all()
+
+
+def test_the_whole_audit_after_a_kill_in_the_middle(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start(config, out, verb="audit")
+    until = time.monotonic() + 300
+    while not (out / "records").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    status, errors = finish(config, out, verb="audit")
+    assert status == 0, errors
+    assert (out / "report.html").stat().st_size > 10_000
