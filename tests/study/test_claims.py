@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import numpy as np
+
 from seepage.study import Factors, claims
 
 ATTACKS = ("lira", "rmia")

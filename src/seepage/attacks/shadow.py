@@ -89,7 +89,7 @@ class ShadowClassifier(Attack):
 
 def _flat(values: FloatArray) -> FloatArray:
     """Mean over views, in float64: (..., A) -> (...)."""
-    return values.mean(axis=-1, dtype=np.float64)
+    return np.asarray(values.mean(axis=-1, dtype=np.float64))
 
 
 def _log(mentr: FloatArray) -> FloatArray:
@@ -101,7 +101,7 @@ def _features(phi: FloatArray, correct: FloatArray, mentr: FloatArray) -> FloatA
     phi = np.clip(phi, -_PHI, _PHI)
     hinges = [np.maximum(phi - q, 0) / 5 for q in _KNOTS]
     plain = [np.ones_like(phi), phi / 5, np.logaddexp(0, -phi) / 5, 1.0 * (correct > 0.5)]
-    return np.stack([*plain, _log(mentr) / 5, *hinges], axis=1)
+    return np.asarray(np.stack([*plain, _log(mentr) / 5, *hinges], axis=1))
 
 
 def _counted(answers: Sequence[FloatArray], member: BoolArray) -> tuple[FloatArray, FloatArray]:
