@@ -89,6 +89,9 @@ def print_cost(audit: Audit) -> None:
         table.add_row("", "at most" if name == "memory" else "together", f"[bold]{show(total)}[/]")
         table.add_section()
     console.print(table)
+    if audit.extra:
+        names = ", ".join(name for e in audit.extra for name in e.names)
+        console.print(f"Not counted above, and possibly dear: {names}.")
     width = interval_width(work.models)
     console.print(
         f"A sample's rates rest on {work.models // 2} targets of each kind: its 95 % interval "
