@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,12 @@ import pytest
 import torch
 
 import seepage
-from seepage.cli import main
+from seepage.cli import layers, main
 from seepage.cli.build import make, run_fleet
 from seepage.cli.config import read_config
 from seepage.errors import InputError
 from seepage.fleet.rebuild import rebuild
-from seepage.layers import DegreesOfFreedom, assess
+from seepage.layers import DegreesOfFreedom, RiskTable, assess
 
 FIELDS = (
     "data.name=digits", "data.limit=96", "plan.models=4", "model.name=mlp",
@@ -130,3 +131,23 @@ def test_refusals(trained: Path, command: Command) -> None:
 def test_bad_layer_options(given: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         make(read_config(None, [*FIELDS, "record.layers=true", given]))
+
+
+def test_figures_that_are_lower_bounds_are_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    measured = SimpleNamespace(
+        layer=("wide", "narrow"), at_least=np.array([True, False]),
+        sample_bound=np.array([False, True]),
+    )  # fmt: skip
+    bounds = layers._bounds([SimpleNamespace(table=measured)])  # type: ignore[list-item]
+    columns = {
+        "k95": np.array([31.0, 9.0]), "jac_rank_1e2": np.array([64.0, 5.0]),
+        "mia_auc": np.array([0.6, 0.5]),
+    }  # fmt: skip
+    table = RiskTable(
+        ("wide", "narrow"), (("wide",), ("narrow",)), np.array([0.2, 0.0]), "test", columns, {}
+    )
+    layers._print(table, "title", 1, bounds)
+    out = capsys.readouterr().out
+    assert "≥64" in out
+    assert "≥9" in out
+    assert out.count("≥") == 2

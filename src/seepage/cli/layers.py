@@ -86,8 +86,10 @@ def layers_command(
         # Not the console: it would wrap what another program reads.
         typer.echo(json.dumps(list(table.regions(top))))
         return
+    # Shown before it is kept: a folder that cannot be written costs no result.
+    title = f"{opened.path}: {count} models, epoch {opened.checkpoints[-1]:g}"
+    _print(table, title, top, _bounds(found[-1]))
     _keep(opened, found, table, [float(opened.checkpoints[t]) for t in times], variant)
-    _print(table, f"{opened.path}: {count} models, epoch {opened.checkpoints[-1]:g}", top)
 
 
 def _assess(
@@ -160,7 +162,19 @@ def _keep(
     Storage(run.path, write=True).put_json(analysis_key("layers"), plain(content))
 
 
-def _print(table: RiskTable, title: str, top: int) -> None:
+def _bounds(found: list[Assessment]) -> set[tuple[str, str]]:
+    """(layer, column) of figures that are only known to be at least what is shown."""
+    out = set()
+    for a in found:
+        for i, name in enumerate(a.table.layer):
+            if a.table.at_least[i]:
+                out.add((name, "jac_rank_1e2"))
+            if a.table.sample_bound[i]:
+                out.add((name, "k95"))
+    return out
+
+
+def _print(table: RiskTable, title: str, top: int, bounds: set[tuple[str, str]]) -> None:
     shown = [c for c in ("k95", "erank", "jac_rank_1e2", "jac_participation", "stable_rank")
              if c in table.columns]  # fmt: skip
     out = Table(title=title)
@@ -168,8 +182,9 @@ def _print(table: RiskTable, title: str, top: int) -> None:
     for column in ("risk", "AUC of its attack", *shown):
         out.add_column(column, justify="right")
     for row in table.to_rows():
-        cells = [f"{row['risk']:.3f}", f"{row['mia_auc']:.3f}", *(f"{row[c]:.4g}" for c in shown)]
-        out.add_row(row["layer"], *cells)
+        marks = ["≥" if (row["layer"], c) in bounds else "" for c in shown]
+        cells = [f"{mark}{row[c]:.4g}" for mark, c in zip(marks, shown, strict=True)]
+        out.add_row(row["layer"], f"{row['risk']:.3f}", f"{row['mia_auc']:.3f}", *cells)
     console.print(out)
     console.print(f"risk: {table.basis}", markup=False)
     for name, a in table.agreement.items():

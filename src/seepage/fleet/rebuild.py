@@ -26,6 +26,8 @@ Factory = str | Callable[[], nn.Module]
 class Rebuilt:
     """A kept network in eval mode and the whole pool as it was given it.
 
+    What a defence does to the outputs afterwards is not part of the network.
+
     model: with the weights of plan row `row` at `epoch`. inputs: (N, ...) float32, normalised by
     the members of that run; labels (N,) int64; member (N,) bool. data: the pool, not normalised.
     """

@@ -221,7 +221,7 @@ LAYER_WORDS = {
     "k95": "Degrees of freedom (k95)",
     "erank": "Effective rank",
     "pooled_k95": "Degrees of freedom, pooled",
-    "jac_rank_1e2": "Jacobian rank",
+    "jac_rank_1e2": "Jacobian rank at 1 % (wide layers: at least)",
     "jac_participation": "Jacobian participation",
     "stable_rank": "Stable rank of the Jacobian",
 }
