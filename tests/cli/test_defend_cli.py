@@ -100,11 +100,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def results(place: Path) -> dict[str, Any]:
-    return {p.name: json.loads(p.read_text()) for p in (place / "results" / "pool").glob("*.json")}
+    return {
+        p.name: json.loads(p.read_text()) for p in (place / "results" / "digits").glob("*.json")
+    }
 
 
 def test_every_fleet_is_evaluated_and_controls_are_rows(place: Path) -> None:
-    rows = read_pool(place / "results" / "pool", "lira", (0.05, 0.01)).rows
+    rows = read_pool(place / "results" / "digits", "lira", (0.05, 0.01)).rows
     labels = [r.label for r in rows]
     assert labels[0] == "none"
     assert {"label-smoothing smoothing=0.5", "<b>early</b>", "relaxloss alpha=0.5"} <= set(labels)
@@ -124,8 +126,8 @@ def test_every_fleet_is_evaluated_and_controls_are_rows(place: Path) -> None:
 
 
 def test_only_the_best_and_their_controls_get_more_seeds(place: Path) -> None:
-    rows = read_pool(place / "results" / "pool", "lira", (0.05, 0.01)).rows
-    first = [r.label for r in rank_rows(module.read_rows(place / "results" / "pool", seed=0))]
+    rows = read_pool(place / "results" / "digits", "lira", (0.05, 0.01)).rows
+    first = [r.label for r in rank_rows(module.read_rows(place / "results" / "digits", seed=0))]
     again = {r.label for r in rows if 1 in r.seeds} - {"none"}
     assert first[0] in again
     if not first[0].startswith("pptp"):
@@ -133,7 +135,7 @@ def test_only_the_best_and_their_controls_get_more_seeds(place: Path) -> None:
 
 
 def test_accuracy_agrees_with_the_stored_signals(place: Path) -> None:
-    run = seepage.open(place / "runs" / "pool" / "label-smoothing-smoothing-0.5-s0")
+    run = seepage.open(place / "runs" / "digits" / "label-smoothing-smoothing-0.5-s0")
     found = results(place)["label-smoothing-smoothing-0.5-s0.json"]
     planted = np.zeros(run.member.shape[1], bool)
     planted[run.manifest["plan"]["canaries"]["index"]] = True
@@ -145,7 +147,7 @@ def test_accuracy_agrees_with_the_stored_signals(place: Path) -> None:
 
 def test_the_reference_set_is_in_no_pool(place: Path) -> None:
     study = read_defend(place / "study.toml")
-    audit = Campaign(study, "pool").first
+    audit = Campaign(study, "digits").first
     assert audit.reference is not None
     assert len(audit.reference) == 60
     assert len(audit.data) == 300 == audit.plan.samples
@@ -156,7 +158,7 @@ def test_the_reference_set_is_in_no_pool(place: Path) -> None:
 def test_twins_begin_with_the_same_weights(place: Path) -> None:
     study = read_defend(place / "study.toml", ["base.record.keep='all'"])
     study = study.model_copy(update={"runs": str(place / "kept")})
-    campaign = Campaign(study, "pool")
+    campaign = Campaign(study, "digits")
     run = campaign.train(study.entries()[0], 0)
     begun = run.weights(1, 0)
     assert begun is not None
@@ -186,12 +188,12 @@ def test_page_escapes_and_holds_everything(place: Path) -> None:
     table = pq.read_table(place / "page" / "defences.parquet")
     assert {"pool", "defence", "metric", "mean", "low", "high"} <= set(table.column_names)
     told = json.loads((place / "page" / "defences.json").read_text())
-    assert {v["statement"] for v in told["verdicts"]["pool"]} == {"D1", "D2", "D3", "D4", "D5"}
+    assert {v["statement"] for v in told["verdicts"]["digits"]} == {"D1", "D2", "D3", "D4", "D5"}
     assert len(told["figures"]) == table.num_rows
     page = (place / "defences.md").read_text()
     assert "| none |" in page or "| **none** |" in page
     assert "### Regions, base relaxloss alpha=0.5, seed 0" in page
-    samples = pq.read_table(place / "runs" / "pool" / "none-s0.samples.parquet")
+    samples = pq.read_table(place / "runs" / "digits" / "none-s0.samples.parquet")
     assert samples.num_rows == 300
     assert int(np.sum(samples["canary"].to_numpy())) == 30
 
@@ -201,7 +203,12 @@ def test_localisation_is_stored_with_its_agreement(place: Path) -> None:
     assert found["regions"] == ["layer1", "head"]
     assert found["chosen"] == ["head"]
     assert np.shape(found["tables"]["swap"]["utility"]) == (2, 2)
-    assert set(found["agreement"]) == {"swap~rewind"}
+    assert len(found["layers"]) == 2
+    assert set(found["agreement"]) == {"swap~rewind", "swap~layers", "rewind~layers"}
+    # D of the page is that of the mean profile, which is what regions are chosen by.
+    t = found["tables"]["swap"]
+    u, p = (np.mean(t[k], axis=0) for k in ("utility", "privacy"))
+    np.testing.assert_allclose(t["chosen_by"], np.maximum(0, -p) / (np.abs(u) + 0.005))
 
 
 def test_dry_run_trains_nothing(

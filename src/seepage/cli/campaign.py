@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -37,12 +38,14 @@ from seepage.defenses import (
 from seepage.defenses import make as make_defense
 from seepage.defenses.base import Samples, snapshot
 from seepage.defenses.evaluate import canaries, evaluate
+from seepage.defenses.regions import partition
 from seepage.defenses.robustness import of_run
 from seepage.errors import InputError
 from seepage.fleet import Recipe
 from seepage.fleet.rebuild import Rebuilt, rebuild
 from seepage.fleet.recipe import first_problem
 from seepage.fleet.spec import user_model
+from seepage.layers import DegreesOfFreedom, change_values, probe
 from seepage.record import Resident
 from seepage.report.defend import Row, rank_rows, read_rows, samples_table, write_json
 from seepage.report.tables import replacing
@@ -50,7 +53,7 @@ from seepage.store import Run, open_run
 
 __all__ = ["Campaign", "DefendConfig", "Entry"]
 
-FORMAT = 1
+FORMAT = 3
 NONE = "none"
 
 
@@ -391,6 +394,7 @@ class Campaign:
         if audit.reference is None:
             return {"chosen": list(p.regions), "why": None}
         found: dict[str, list[Localisation]] = {"swap": [], "rewind": []}
+        watched: list[list[float] | None] = []
         skip = canaries(plain)
         both = sorted(set(plain.models.tolist()) & set(guarded.models.tolist()))
         # One run of each pair: its twin trains on the other half and is no independent draw.
@@ -415,8 +419,14 @@ class Campaign:
                         tau=p.tau,
                     )
                 )
+                watched.append(indicator(ours, initial_weights(audit, row), members, p.regions))
         means = {how: _mean(each) for how, each in found.items()}
         told = means["swap"]
+        ways = {how: m.score for how, m in means.items()}
+        free = None
+        if all(w is not None for w in watched):
+            free = np.mean(np.array(watched, dtype=np.float64), axis=0)
+            ways["layers"] = free
         why = None
         try:
             chosen = list(p.regions or risky_regions(told, budget=p.budget))
@@ -437,15 +447,15 @@ class Campaign:
                     "utility": [m.utility.tolist() for m in each],
                     "privacy": [m.privacy.tolist() for m in each],
                     "score": [m.score.tolist() for m in each],
+                    "chosen_by": means[how].score.tolist(),
                     "accuracy": float(np.mean([m.base.accuracy for m in each])),
                     "auc": float(np.mean([m.base.auc for m in each])),
                     "separation": _finite(means[how].separation),
                 }
                 for how, each in found.items()
             },
-            "agreement": {
-                k: _finite(v) for k, v in agreement({h: m.score for h, m in means.items()}).items()
-            },
+            "layers": None if free is None else free.tolist(),
+            "agreement": {k: _finite(v) for k, v in agreement(ways).items()},
         }
         write_json(place, content)
         return content
@@ -511,7 +521,7 @@ class Campaign:
         write_json(self.results / "roles.json", {"roles": roles})
         chosen = entries
         if study.top is not None and len(study.seeds) > 1:
-            best = {r.label for r in rank_rows(self.rows(seed))[: study.top]}
+            best = {r.label for r in rank_rows(self.rows(seed), study.attacks[0])[: study.top]}
             wanted = best | {p["label"] for p in roles if _tied(p, roles, best)} | {NONE}
             chosen = [e for e in entries if e.label in wanted]
         for later in study.seeds[1:]:
@@ -568,6 +578,42 @@ def _sides(kept: Rebuilt, skip: Any, audit: Audit) -> tuple[Samples, Samples]:
         Samples(kept.inputs[members], kept.labels[members]),
         Samples(apart, audit.reference.labels),
     )
+
+
+def indicator(
+    kept: Rebuilt,
+    earlier: Mapping[str, torch.Tensor],
+    members: Samples,
+    regions: Sequence[str],
+) -> list[float] | None:
+    """A sign of risk that needs no attack: MCR of every region's effective rank since the start.
+
+    Per layer output MCR = (m(end) − m(start)) / max of both, m the effective rank over up to 2,000
+    members; a region's is the mean over its layers. Claim A4 of arXiv 2412.00696 (whose formulas
+    were not at hand: a reconstruction) is that layers of higher MCR are more vulnerable. None where
+    a region has no layer of its own or the members are too few to tell ranks.
+    """
+    begun = copy.deepcopy(kept.model)
+    begun.load_state_dict(dict(earlier))
+    inputs = members.inputs[:2000]
+    try:
+        start, end = (
+            probe(model, inputs, indicators=(DegreesOfFreedom(),)) for model in (begun, kept.model)
+        )
+    except InputError:
+        return None
+    mcr = change_values(np.stack([start["erank"], end["erank"]]))["mcr"]
+    out = []
+    for names in partition(kept.model, tuple(regions)).values():
+        mine = [
+            float(value)
+            for value, modules in zip(mcr, end.regions, strict=True)
+            if any(n.startswith(tuple(f"{m}." for m in modules)) for n in names)
+        ]
+        if not mine:
+            return None
+        out.append(float(np.mean(mine)))
+    return out
 
 
 def _mean(each: list[Localisation]) -> Localisation:

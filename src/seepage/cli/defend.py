@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import tomllib
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Annotated
 
 import pydantic
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -21,10 +23,10 @@ from seepage.errors import InputError, nearest
 from seepage.fleet.recipe import first_problem
 from seepage.report.defend import (
     PoolResults,
-    columns_of,
     markdown,
     on_front,
     read_pool,
+    terminal_columns,
     write_defend_report,
 )
 from seepage.report.tables import replacing
@@ -57,7 +59,9 @@ def read_defend(path: Path, overrides: Sequence[str] = ()) -> DefendConfig:
             ) from None
         raise first_problem(e, f"{path}: ") from None
     if not study.pools:
-        study = study.model_copy(update={"pools": {"pool": {}}})
+        name = str(study.base.get("data", {}).get("name", "digits"))
+        plain = re.fullmatch(r"[a-z0-9-]+", name) is not None
+        study = study.model_copy(update={"pools": {name if plain else "pool": {}}})
     if not study.defences and study.pptp is None:
         raise InputError(
             f"{path}: defences: expected at least one to compare, got none; add [[defences]]"
@@ -189,11 +193,15 @@ def _report(study: DefendConfig, file: Path) -> None:
 
 
 def _table(p: PoolResults) -> Table:
-    table = Table(title=f"{p.pool}: * on the Pareto front of accuracy and AUC")
-    table.add_column("defence")
-    columns = columns_of(p)
+    table = Table(
+        title=f"{p.pool}: * on the Pareto front of accuracy and AUC",
+        box=SIMPLE_HEAD,
+        padding=(0, 1),
+    )
+    table.add_column("defence", overflow="fold", min_width=14)
+    columns = terminal_columns(p)
     for name, _ in columns:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for row, best in zip(p.rows, on_front(p), strict=True):
         cells = [escape(cell(p, row)) for _, cell in columns]
         table.add_row(escape(row.label) + (" *" if best else ""), *cells)

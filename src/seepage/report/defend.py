@@ -43,6 +43,7 @@ __all__ = [
     "read_pool",
     "read_rows",
     "samples_table",
+    "terminal_columns",
     "write_defend_report",
     "write_json",
 ]
@@ -335,13 +336,14 @@ def classes_of(row: Row, name: str, k: int) -> Estimate:
 def worst_classes(p: PoolResults, row: Row) -> dict[str, Any]:
     """Who pays: the class that loses most accuracy, and the one with the highest risk."""
     names = row.setting["data"]["classes"]
-    lost, risk = [], []
+    lost: list[float] = []
+    risk: list[float] = []
     for k in range(len(names)):
         a, b = classes_of(row, "accuracy_out", k), classes_of(p.undefended, "accuracy_out", k)
         lost.append(a.mean - b.mean)
         risk.append(classes_of(row, "auc", k).mean)
     out: dict[str, Any] = {"lost": None, "risk": None}
-    if np.isfinite(lost).any():
+    if row is not p.undefended and np.isfinite(lost).any():
         k = int(np.nanargmin(lost))
         out["lost"] = (names[k], lost[k])
     if np.isfinite(risk).any():
@@ -370,6 +372,35 @@ def epsilon_of(row: Row) -> str:
         return "–"
     value = "∞" if f["epsilon"] is None else f"{f['epsilon']:.2f}"
     return f"{value} (δ {f['delta']:g})" + ("" if f["epsilon_holds"] else " not a guarantee")
+
+
+def short(e: Estimate, digits: int = 3) -> str:
+    """A mean and half its interval, for a terminal.
+
+    >>> short(Estimate(0.5, 0.4, 0.6, 0.95, 8))
+    '0.500±0.100'
+    """
+    if not np.isfinite(e.mean):
+        return "–"
+    half = "" if not np.isfinite(e.low) else f"±{(e.high - e.low) / 2:.{digits}f}"
+    return f"{e.mean:.{digits}f}{half}"
+
+
+def terminal_columns(p: PoolResults) -> list[Column]:
+    """What fits a terminal; the page holds the rest."""
+    low = p.fprs[-1]
+    figure = f"tpr@{low:g}"
+    out: list[Column] = [
+        ("accuracy", lambda _, r: short(r.estimate("accuracy_out"))),
+        ("AUC", lambda q, r: short(r.estimate(_key(q.main, "pool", "auc")))),
+        (
+            f"TPR at {100 * low:g} %",
+            lambda q, r: short(r.estimate(_key(q.main, "pool", figure)), 4),
+        ),
+        ("canaries", lambda q, r: short(r.estimate(_key(q.main, "canaries", figure)))),
+        ("cost", lambda _, r: f"{r.estimate('cost').mean:.1f}×"),
+    ]
+    return [(name, cell) for name, cell in out if any(cell(p, r) != "–" for r in p.rows)]
 
 
 Column = tuple[str, Callable[[PoolResults, Row], str]]
@@ -512,7 +543,9 @@ def region_tables(p: PoolResults) -> list[dict[str, Any]]:
                 for what in ("utility", "privacy"):
                     e = over_pairs([row[k] for row in t[what]], bounds=UNBOUNDED)
                     cells.append(figure_of(e))
-                cells.append(number(float(np.mean([row[k] for row in t["score"]])), 2))
+                cells.append(number(t["chosen_by"][k], 2))
+            if f["layers"] is not None:
+                cells.append(number(f["layers"][k]))
             lines.append(
                 {
                     "name": name,
@@ -521,7 +554,14 @@ def region_tables(p: PoolResults) -> list[dict[str, Any]]:
                     "chosen": name in f["chosen"],
                 }
             )
-        out.append({"found": f, "lines": lines, "ways": list(f["tables"])})
+        heads = [
+            f"{way}: {what}"
+            for way in f["tables"]
+            for what in ("utility carried ΔU", "risk carried ΔP", "D")
+        ]
+        if f["layers"] is not None:
+            heads.append("layers: MCR of the effective rank")
+        out.append({"found": f, "lines": lines, "heads": heads})
     return out
 
 
@@ -643,10 +683,8 @@ def markdown(pools: Sequence[PoolResults], source: str) -> str:
         for t in region_tables(p):
             f = t["found"]
             out += ["", f"### Regions, base {f['base']}, seed {f['seed']}", ""]
-            head = ["region", "parameters"]
-            head += [f"{way}: {v}" for way in t["ways"] for v in ("ΔU", "ΔP", "D")]
             out += _lines(
-                head,
+                ["region", "parameters", *t["heads"]],
                 [
                     [f"**{x['name']}**" if x["chosen"] else x["name"], x["parameters"], *x["cells"]]
                     for x in t["lines"]
