@@ -7,7 +7,7 @@ import time
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import pydantic
 import typer
@@ -16,20 +16,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from seepage.cli import app
-from seepage.cli.campaign import Campaign, DefendConfig
 from seepage.cli.config import override
 from seepage.cli.console import console, errors
 from seepage.errors import InputError, nearest
 from seepage.fleet.recipe import first_problem
-from seepage.report.defend import (
-    PoolResults,
-    markdown,
-    on_front,
-    read_pool,
-    terminal_columns,
-    write_defend_report,
-)
-from seepage.report.tables import replacing
+
+if TYPE_CHECKING:
+    from seepage.cli.campaign import Campaign, DefendConfig
+    from seepage.report.defend import PoolResults
 
 __all__ = ["read_defend"]
 
@@ -39,6 +33,8 @@ def read_defend(path: Path, overrides: Sequence[str] = ()) -> DefendConfig:
 
     Raises InputError naming the file and the field. Without [pools] the base is one pool.
     """
+    from seepage.cli.campaign import DefendConfig
+
     try:
         content = tomllib.loads(path.read_text())
     except FileNotFoundError:
@@ -106,6 +102,8 @@ def defend(
 
         seepage defend studies/defences.toml --only report
     """
+    from seepage.cli.campaign import Campaign
+
     if only not in (None, "train", "report"):
         raise InputError(f"--only: expected train or report, got {only!r}")
     places = {"runs": runs, "results": results, "report": report, "page": page}
@@ -164,6 +162,9 @@ def _status(campaign: Campaign) -> Table:
 
 
 def _report(study: DefendConfig, file: Path) -> None:
+    from seepage.report.defend import markdown, read_pool, write_defend_report
+    from seepage.report.tables import replacing
+
     there = [name for name in study.pools if (Path(study.results) / name).is_dir()]
     if not there:
         raise InputError(f"{study.results}: expected results of a pool, found none; train first")
@@ -193,6 +194,8 @@ def _report(study: DefendConfig, file: Path) -> None:
 
 
 def _table(p: PoolResults) -> Table:
+    from seepage.report.defend import on_front, terminal_columns
+
     table = Table(
         title=f"{p.pool}: * on the Pareto front of accuracy and AUC",
         box=SIMPLE_HEAD,
