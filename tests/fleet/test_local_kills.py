@@ -93,14 +93,14 @@ def workers_of(group: int) -> list[int]:
     return found
 
 
-def test_killed_at_twenty_random_moments(
-    config: Path, undisturbed: tuple[Path, float], tmp_path: Path
+def kill_and_go_on(
+    kills: int, config: Path, whole: Path, seconds: float, out: Path, *more: str
 ) -> None:
-    whole, seconds = undisturbed
-    rng = random.Random(0)
-    out, killed, ended = tmp_path / "run", 0, 0
-    while killed < 20:
-        process = start(config, out)
+    """Kill the command at random moments, go on each time, compare with the undisturbed folder."""
+    rng = random.Random(kills)
+    killed, ended = 0, 0
+    while killed < kills:
+        process = start(config, out, *more)
         try:
             # From the first import to the last write.
             process.wait(rng.uniform(0.05, 1.0) * seconds)
@@ -118,13 +118,27 @@ def test_killed_at_twenty_random_moments(
             shutil.rmtree(out)
             ended += 1
     left = list(Path("/dev/shm").glob("seepage-*-*"))
-    status, errors = finish(config, out)
+    status, errors = finish(config, out, *more)
     assert status == 0, errors
     assert contents(out, *KEPT) == contents(whole, *KEPT)
     assert find_damage(str(out)) == []
     dead = [p for p in left if not Path(f"/proc/{p.name.split('-')[1]}").exists()]
     assert not any(p.exists() for p in dead), "memory of killed processes is given back"
     print(f"{killed} kills, {ended + 1} audits finished, {len(dead)} left-overs swept")
+
+
+def test_killed_at_twenty_random_moments(
+    config: Path, undisturbed: tuple[Path, float], tmp_path: Path
+) -> None:
+    kill_and_go_on(20, config, *undisturbed, tmp_path / "run")
+
+
+def test_killed_while_runs_are_stacked(config: Path, tmp_path: Path) -> None:
+    more = ("-s", 'fleet.backend="stacked"', "-s", "plan.models=16")
+    began = time.monotonic()
+    assert finish(config, tmp_path / "whole", *more)[0] == 0
+    seconds = time.monotonic() - began
+    kill_and_go_on(6, config, tmp_path / "whole", seconds, tmp_path / "run", *more)
 
 
 def test_ctrl_c_is_answered_with_130_and_goes_on(

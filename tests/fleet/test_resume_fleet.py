@@ -250,7 +250,8 @@ def test_power_loss_at_any_moment(
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             Path(path).write_bytes(raw)
         # The owner is this very process here; after a power loss it is dead.
-        shutil.rmtree(disk / "run" / "locks", ignore_errors=True)
+        for place in ("locks", "locks-founding"):
+            shutil.rmtree(disk / "run" / place, ignore_errors=True)
         fleet(disk / "run", save_every=0.0)
         assert contents(disk / "run", *KEPT) == contents(trained, *KEPT), f"at event {moment}"
 

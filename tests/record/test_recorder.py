@@ -226,6 +226,9 @@ def test_extra_signals_are_measured_in_eval_mode_with_their_own_stream() -> None
     class Probe:
         names = ("probe",)
 
+        def wanted(self, checkpoint: float) -> bool:
+            return True
+
         def measure(
             self,
             model: nn.Module,

@@ -17,7 +17,7 @@ def log_spaced(epochs: int, count: int = 8) -> tuple[float, ...]:
     Membership is encoded fastest early, so equal ratios of epochs tell more than equal steps.
 
     >>> log_spaced(40, 8)
-    (0.0, 1.0, 2.0, 4.0, 6.0, 12.0, 22.0, 40.0)
+    (0.0, 1.0, 2.0, 3.0, 6.0, 12.0, 22.0, 40.0)
     """
     if count < 2:
         raise InputError(f"checkpoints: expected at least 2, got {count}")
