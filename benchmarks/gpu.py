@@ -49,7 +49,9 @@ def rate(
         shutil.rmtree(out, ignore_errors=True)
 
 
-def side_by_side(data: seepage.Dataset, model: str, batch: int, epochs: int) -> list[dict[str, Any]]:
+def side_by_side(
+    data: seepage.Dataset, model: str, batch: int, epochs: int
+) -> list[dict[str, Any]]:
     """The plain loop on the GPU, then graphs with 1, 2, 4 and 8 models at once."""
     cost = flops(model, data.shape, len(data.classes))
     peak = {p: matrix_peak(p, "cuda", 8192) for p in ("fp32", "bf16")}

@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--full-repeats", type=int, default=1)
     parser.add_argument("--batch", type=int, default=250)
+    parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     torch.set_num_threads(1)
     with torch.random.fork_rng():
@@ -101,8 +102,7 @@ def main() -> None:
         "machine": {"processor": platform.machine(), "python": platform.python_version()},
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
     }
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(result, indent=2) + "\n")
+    options.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

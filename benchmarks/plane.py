@@ -125,9 +125,11 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=128)
     parser.add_argument("--checkpoints", type=int, default=50)
     parser.add_argument("--replicates", type=int, default=200)
-    result = measure(**vars(parser.parse_args()))
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(result, indent=2) + "\n")
+    parser.add_argument("--out", type=Path, default=OUT)
+    sizes = vars(parser.parse_args())
+    out: Path = sizes.pop("out")
+    result = measure(**sizes)
+    out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
 
 

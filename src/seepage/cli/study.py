@@ -264,7 +264,9 @@ def _page(study: StudyConfig, file: Path) -> Path:
     }
     if not found:
         raise InputError(f"{study.results}: expected results of a fleet, found none; analyse first")
-    judged = claims(found, Factors(**study.factors.model_dump()), list(JUDGES))
+    # A fleet whose signals an attack does not find says nothing about that attack.
+    judges = [j for j in JUDGES if all(j in r["attacks"] for r in found.values())]
+    judged = claims(found, Factors(**study.factors.model_dump()), judges)
     other = Path(study.rates_result) if study.rates_result else None
     rates = json.loads(other.read_text()) if other is not None and other.exists() else None
     assert study.page is not None

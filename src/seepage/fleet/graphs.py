@@ -26,7 +26,7 @@ from seepage.record.resident import cut
 
 __all__ = ["GROUP", "can_capture", "train_graphs"]
 
-GROUP = 4
+GROUP = 8
 WARM_UP = 3
 
 
@@ -137,7 +137,12 @@ class _Captured:
     def load(self, epoch: int) -> None:
         """Order and transforms of an epoch, onto the device."""
         d: Draw = self.feed.draw(epoch)
-        for there, here in ((self.rows, d.rows), (self.dy, d.dy), (self.dx, d.dx), (self.flip, d.flip)):
+        for there, here in (
+            (self.rows, d.rows),
+            (self.dy, d.dy),
+            (self.dx, d.dx),
+            (self.flip, d.flip),
+        ):
             if there is not None and here is not None:
                 there.copy_(torch.from_numpy(np.ascontiguousarray(here)))
         self.at.zero_()
@@ -183,11 +188,14 @@ def train_graphs(
             yield c.job.row, c.job.sink.failed(failed[k])
         else:
             c.job.recorder.finish()
-            yield c.job.row, c.job.sink.done(
-                seconds=round(seconds, 3),
-                looking=round(c.job.recorder.seconds, 3),
-                steps=int(c.step),
-                members=len(c.job.members),
+            yield (
+                c.job.row,
+                c.job.sink.done(
+                    seconds=round(seconds, 3),
+                    looking=round(c.job.recorder.seconds, 3),
+                    steps=int(c.step),
+                    members=len(c.job.members),
+                ),
             )
 
 

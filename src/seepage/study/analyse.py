@@ -49,6 +49,7 @@ def analyse(run: Run, *, aside: float = 0.25, draws: int = 2, seed: int = 0) -> 
     found = {
         name: _judged(run, judge, aside, draws if k == 0 else 1, seed)
         for k, (name, judge) in enumerate(JUDGES.items())
+        if set(judge.attack.requires) <= set(run.signals)
     }
     accuracy = [run.records[int(r)].get("accuracy") or [] for r in run.models]
     return {
