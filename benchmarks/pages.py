@@ -172,16 +172,17 @@ def imagenet() -> str:
 def performance() -> str:
     """The whole page."""
     other = []
-    for name, r in (*stored("*recorder*.json"),):
-        row = r["rows"][0]
-        other.append(f"- {row['name']}: {row['overhead']:+.1%} beyond its evaluations (`{name}`).")
+    other += [
+        f"- {r['rows'][0]['name']}: {r['rows'][0]['overhead']:+.1%} beyond its evaluations (`{name}`)."
+        for name, r in stored("*recorder*.json")
+    ]
     for name, r in stored("*plane*.json")[-1:]:
-        for row in r["rows"]:
-            other.append(
-                f"- {row['name']}, N = {r['samples']:,}, R = {r['models']}, T = {r['checkpoints']}: "
-                f"{row['wall_s']} s wall, {row['cpu_s']} s of processor time, peak {row['peak_mib']} "
-                f"MiB (`{name}`, load {r['load']})."
-            )
+        size = f"N = {r['samples']:,}, R = {r['models']}, T = {r['checkpoints']}"
+        other += [
+            f"- {row['name']}, {size}: {row['wall_s']} s wall, {row['cpu_s']} s of processor time, "
+            f"peak {row['peak_mib']} MiB (`{name}`, load {r['load']})."
+            for row in r["rows"]
+        ]
     for name, r in stored("*layers*.json")[-1:]:
         other.append(
             f"- DoF of all blocks of ResNet-18 on {r['samples']:,} samples: "

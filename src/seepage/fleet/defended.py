@@ -189,16 +189,16 @@ class _Stages:
                 rows = torch.from_numpy(np.flatnonzero(rng.random(n) < context.batch_size / n))
                 yield rows, context.members.take(rows)[0]
             return
-        order = np.argsort(feed.members, kind="stable")
+        ascending = np.argsort(feed.members, kind="stable")
         for s in range(feed.steps):
-            rows = order[np.searchsorted(feed.members, draw.rows[s], sorter=order)]
+            at = ascending[np.searchsorted(feed.members, draw.rows[s], sorter=ascending)]
             x = self.pool.batch(
                 draw.rows[s], *self.job.scale,
                 dy=None if draw.dy is None else draw.dy[s],
                 dx=None if draw.dx is None else draw.dx[s],
                 flip=None if draw.flip is None else draw.flip[s],
             )  # fmt: skip
-            yield torch.from_numpy(rows), x
+            yield torch.from_numpy(at), x
 
     def _step(
         self, defense: Defense, context: Context, rows: torch.Tensor, inputs: torch.Tensor

@@ -65,11 +65,11 @@ class _Captured:
         self.dx = torch.zeros(shape, **integer) if moved else None  # type: ignore[call-overload]
         mirrored = pool.image and spec.recipe.flip
         self.flip = torch.zeros(shape, dtype=torch.bool, device=device) if mirrored else None
-        self.params = [p for p in self.model.parameters() if p.requires_grad]
+        self.params: list[torch.Tensor] = [p for p in self.model.parameters() if p.requires_grad]
         self.momentum = [torch.zeros_like(p) for p in self.params]
         for p in self.params:
             p.grad = torch.zeros_like(p)
-        self.stream = torch.cuda.Stream(device)
+        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self.graph = torch.cuda.CUDAGraph()
         self._capture()
 
@@ -111,7 +111,8 @@ class _Captured:
                 torch._foreach_add_(grads, self.momentum, alpha=r.momentum)
             else:
                 grads = self.momentum
-        torch._foreach_sub_(self.params, list(torch._foreach_mul(grads, rate)))
+        steps: tuple[torch.Tensor, ...] = torch._foreach_mul(grads, rate)
+        torch._foreach_sub_(self.params, steps)
 
     def _capture(self) -> None:
         before = {k: v.clone() for k, v in self.model.state_dict().items()}

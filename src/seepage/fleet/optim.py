@@ -28,9 +28,7 @@ def make(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     return kind(params, lr=recipe.lr, weight_decay=recipe.weight_decay)
 
 
-def sam_step(
-    optimizer: torch.optim.Optimizer, rho: float, again: Callable[[], object]
-) -> None:
+def sam_step(optimizer: torch.optim.Optimizer, rho: float, again: Callable[[], object]) -> None:
     """Moves to the worst point in an L2 ball of radius ρ, takes its gradient, moves back.
 
     ε = ρ g / ‖g‖₂; `again` recomputes the loss at w + ε and backpropagates. Source: Foret et al.

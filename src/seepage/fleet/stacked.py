@@ -112,11 +112,14 @@ def train_stack(
             yield job.row, job.sink.failed(failed[k])
         else:
             job.recorder.finish()
-            yield job.row, job.sink.done(
-                seconds=round(seconds, 3),
-                looking=round(job.recorder.seconds, 3),
-                steps=step,
-                members=len(job.members),
+            yield (
+                job.row,
+                job.sink.done(
+                    seconds=round(seconds, 3),
+                    looking=round(job.recorder.seconds, 3),
+                    steps=step,
+                    members=len(job.members),
+                ),
             )
 
 
