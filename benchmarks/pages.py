@@ -90,19 +90,18 @@ def scoring() -> str:
 
 def gpu() -> str:
     """Models side by side on a GPU."""
-    rows = []
-    for name, result in (*stored("*h100-cnn*.json"), *stored("*h100-resnet9*.json")):
-        for r in result["side"] if isinstance(result, dict) else result:
-            rows.append(
-                (
-                    r["model"],
-                    r["backend"],
-                    r["models_at_once"] if r["backend"] == "graphs" else 1,
-                    f"{r['samples_per_second']:,.0f}",
-                    f"{r['fraction_of_peak']:.1%}",
-                    f"`{name}`",
-                )
-            )
+    rows = [
+        (
+            r["model"],
+            r["backend"],
+            r["models_at_once"] if r["backend"] == "graphs" else 1,
+            f"{r['samples_per_second']:,.0f}",
+            f"{r['fraction_of_peak']:.1%}",
+            f"`{name}`",
+        )
+        for name, result in (*stored("*h100-cnn*.json"), *stored("*h100-resnet9*.json"))
+        for r in (result["side"] if isinstance(result, dict) else result)
+    ]
     head = ("model", "backend", "at once", "samples /s", "of bf16 peak", "file")
     text = table(head, rows)
     for name, result in stored("*h100-cnn*.json"):
