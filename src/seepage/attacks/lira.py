@@ -90,9 +90,9 @@ class LiRA(_Likelihood):
     logit-scaled confidence. The natural rule is score ≥ 0.
 
     centre: Mean() or Median(). variance: StudentT() (default), PerSample(), Pooled(), Global().
-    The default is the safe one: with 2 to 16 references of each kind it has the best AUC on every
-    law tried, and it tends to PerSample(), which is LiRA as published, with many. At very low FPR
-    PerSample() can already win from some 8 references on, where spreads differ much between
+    The default is the safe one with few references, and it tends to PerSample(), which is LiRA as
+    published, with many. It is not the best under every law: PerSample() can already win from some
+    5 references of each kind on, above all at very low FPR, where spreads differ much between
     samples; `tests/attacks/test_variance_ladder.py` has a ladder and docs/attacks.md the table.
 
     Needs 2 IN and 2 OUT references for every sample: 6 models of `half_split`. Assumes that a

@@ -87,8 +87,11 @@ class Points:
     def fpr_interval(self, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
         """Clopper-Pearson interval of every FPR: (low, high), each (N,).
 
-        Exact for independent targets; those of one fleet share references, which makes them
-        slightly dependent. For counted rates only: closed-form ones are no shares of targets.
+        Exact for independent targets. Those of one fleet share references: where a sample hardly
+        leaks, which of its two laws lies higher is chance, and most targets then err to the same
+        side. The interval speaks of these models as references; for the rate that a fresh fleet
+        would show it is too narrow there (`seepage study studies/rates.toml` measures by how
+        much). For counted rates only: closed-form ones are no shares of targets.
         """
         return clopper_pearson(np.rint(np.nan_to_num(self.fpr) * self.n_out), self.n_out, level)
 

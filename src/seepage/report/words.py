@@ -119,7 +119,11 @@ def _who(f: Findings) -> Answer:
 def _how_sure(f: Findings) -> Answer:
     n = int(np.median(f.paths.n_in))
     blind = f.blind.auc
-    words = f"judged each sample {n} times on either side: one sample's rate is known to ±{f.half_width:.2f}. "  # fmt: skip
+    words = (
+        f"judged each sample {n} times on either side: with these models as each other's "
+        f"references one sample's rate is known to ±{f.half_width:.2f}; a fresh fleet may move "
+        "samples that hardly leak further. "
+    )
     words += (
         f"An attack without a model reaches AUC {blind.mean:.3f}."
         if blind is not None
