@@ -645,8 +645,8 @@ def markdown(pools: Sequence[PoolResults], source: str) -> str:
         f"Written by `seepage defend {source}` from its stored results; nothing here is typed by "
         "hand. Intervals are 95 %, over complementary pairs of runs of all seeds. The attacker is "
         "adaptive (shadow models trained with the defence) unless a column says otherwise. "
-        "Low-FPR thresholds are one for all targets. Cost is training time over that of the "
-        "undefended pair. Rows marked † are reconstructions. Defences trained at more seeds than "
+        "Low-FPR thresholds are one for all targets. Cost is wall-clock training time over "
+        "that of the undefended pair, and means nothing if the machine was busier for one. Rows marked † are reconstructions. Defences trained at more seeds than "
         "the first were chosen by their figures at the first, which flatters them a little.",
         "",
     ]
