@@ -39,7 +39,7 @@ browser: $(VENV)/.browser
 gpu: $(VENV)/.test
 	$(BIN)/python -m pytest -q -m gpu
 
-parity:
+parity: $(VENV)/.test
 	sh tests/parity/run.sh
 
 check: $(VENV)/.dev

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -18,8 +19,9 @@ from rich.progress import (
 
 __all__ = ["FleetBar", "console", "errors"]
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+# Into a file or a pipe nothing is cut off: only a terminal has an edge.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+errors = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 160)
 
 
 class FleetBar:

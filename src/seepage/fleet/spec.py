@@ -167,6 +167,13 @@ def code_digest() -> str:
     return _digest_files(files)
 
 
+def defense_digest() -> str:
+    """SHA-256 over the rules of the defences; what only judges them is left out."""
+    root = Path(seepage.__file__).parent / "defenses"
+    judging = {"evaluate.py", "verdicts.py", "robustness.py"}
+    return _digest_files([p for p in sorted(root.rglob("*.py")) if p.name not in judging])
+
+
 def source_digest(fn: Callable[..., Any] | type) -> str:
     """SHA-256 of a function's or class's source text, else of its qualified name."""
     try:
