@@ -175,6 +175,12 @@ def performance() -> str:
         f"- {r['rows'][0]['name']}: {r['rows'][0]['overhead']:+.1%} beyond its evaluations (`{name}`)."
         for name, r in stored("*recorder*.json")
     ]
+    for name, r in stored("*streaming*.json"):
+        row = r["rows"][0]
+        other.append(
+            f"- {row['name']}, N = {row['samples']:,}, R = {row['models']}: {row['seconds']:.1f} s, "
+            f"peak of the whole process {row['peak_mib']:.0f} MiB (`{name}`)."
+        )
     for name, r in stored("*plane*.json")[-1:]:
         size = f"N = {r['samples']:,}, R = {r['models']}, T = {r['checkpoints']}"
         other += [

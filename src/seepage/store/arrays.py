@@ -99,16 +99,26 @@ def _corrupt(storage: Storage, key: str) -> CorruptStore:
 def read(
     storage: Storage, array: zarr.Array[Any], name: str, models: NDArray[np.int64], t: int
 ) -> AnyArray:
-    """Chunks of several runs at one checkpoint, (R, ...); CorruptStore names the bad chunk."""
+    """Chunks of several runs at one checkpoint, (R, ...); CorruptStore names the bad chunk.
+
+    models ascend. One plain slice and a choice of its rows: Zarr's orthogonal indexing takes nine
+    times as long for 256 runs.
+    """
+    if not len(models):
+        return np.empty((0, *array.shape[2:]), dtype=array.dtype)
+    first, last = int(models[0]), int(models[-1]) + 1
     try:
-        return np.asarray(array.oindex[models, t])
+        block = np.asarray(array[first:last, t])
+        return block if last - first == len(models) else block[models - first]
     except _UNREADABLE:
+        # The bad chunk may belong to a run that was not asked for.
+        rows = []
         for r in models.tolist():
             try:
-                _ = array[r, t]
+                rows.append(np.asarray(array[r, t]))
             except _UNREADABLE:
                 raise _corrupt(storage, chunk_key(name, r, t, array.ndim)) from None
-        raise
+        return np.stack(rows)
 
 
 def read_whole(storage: Storage, name: str, description: str | None = None) -> AnyArray:
