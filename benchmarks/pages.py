@@ -80,7 +80,7 @@ def scoring() -> str:
             f"{r['seconds']:.2f} s",
             f"{r['ratio']:,.0f} ×",
             f"{r['peak_mb']:.0f} MB",
-            r.get("note", ""),
+            r["reference"],
         )
         for r in result["rows"]
     ]
