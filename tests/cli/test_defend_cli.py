@@ -21,7 +21,7 @@ from seepage.cli.defend import read_defend
 from seepage.cli.guard import set_apart
 from seepage.errors import InputError
 from seepage.fleet.spec import FleetSpec
-from seepage.report.defend import rank_rows, read_pool
+from seepage.report.defend_results import rank_rows, read_pool
 
 BASE = """
 [base]

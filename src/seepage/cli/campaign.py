@@ -47,7 +47,7 @@ from seepage.fleet.recipe import first_problem
 from seepage.fleet.spec import user_model
 from seepage.layers import DegreesOfFreedom, change_values, probe
 from seepage.record import Resident
-from seepage.report.defend import Row, rank_rows, read_rows, samples_table, write_json
+from seepage.report.defend_results import Row, rank_rows, read_rows, samples_table, write_json
 from seepage.report.tables import replacing
 from seepage.store import Run, open_run
 

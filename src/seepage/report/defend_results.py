@@ -1,0 +1,296 @@
+"""What a comparison of defences found: stored results joined over seeds, ranked and judged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from seepage.defenses.evaluate import UNBOUNDED, over_pairs
+from seepage.defenses.verdicts import (
+    Plane,
+    Verdict,
+    d1_peaks_apart,
+    d2_keeps_utility,
+    d3_beats_controls,
+    d4_several_bases,
+    d5_stable,
+    front,
+)
+from seepage.errors import InputError
+from seepage.metrics import Estimate
+from seepage.report.tables import replacing
+from seepage.store import Run
+
+__all__ = [
+    "UNDEFENDED",
+    "Judged",
+    "PoolResults",
+    "Row",
+    "figure_key",
+    "rank_rows",
+    "read_pool",
+    "read_rows",
+    "samples_table",
+    "write_json",
+]
+
+FloatArray = NDArray[np.float64]
+UNDEFENDED = "none"
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Whole or not at all; NaN is refused."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as draft:
+        draft.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def samples_table(run: Run, samples: Mapping[str, NDArray[Any]]) -> pa.Table:
+    """One row per sample of one fleet: id, label, per-sample AUC over models, rates."""
+    return pa.table(
+        {
+            "id": pa.array(run.ids.tolist(), pa.string()),
+            "label": run.labels,
+            **{name: pa.array(values) for name, values in samples.items()},
+        }
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One defence on one pool, its seeds joined: metric -> {(seed, pair): value}."""
+
+    label: str
+    defense: dict[str, Any]
+    reconstruction: bool
+    seeds: tuple[int, ...]
+    values: dict[str, dict[tuple[int, int], float]]
+    realised: dict[str, float]
+    classes: dict[str, dict[tuple[int, int], list[float | None]]]
+    paths: dict[str, FloatArray]
+    facts: dict[str, Any]
+    setting: dict[str, Any] = field(default_factory=dict)
+
+    def has(self, metric: str) -> bool:
+        """Whether it was measured."""
+        return bool(self.values.get(metric))
+
+    def estimate(self, metric: str) -> Estimate:
+        """Mean and interval over pairs of all seeds; NaN where it was not measured."""
+        held = self.values.get(metric)
+        if not held:
+            return Estimate(*(float("nan"),) * 3, 0.95, 0)
+        top = np.inf if metric == "cost" else 1.0
+        return over_pairs(list(held.values()), shared="/" in metric, bounds=(0.0, top))
+
+    def against(self, other: Row, metric: str) -> Estimate:
+        """Paired difference self − other over the pairs both have."""
+        a, b = self.values.get(metric, {}), other.values.get(metric, {})
+        both = sorted(set(a) & set(b))
+        if not both:
+            return Estimate(*(float("nan"),) * 3, 0.95, 0)
+        gaps = [a[k] - b[k] for k in both]
+        return over_pairs(gaps, shared="/" in metric, bounds=UNBOUNDED)
+
+
+def figure_key(main: str, where: str, figure: str, kind: str = "adaptive") -> str:
+    return f"{main}/{kind}/{where}/{figure}"
+
+
+def read_rows(results: Path, *, seed: int | None = None) -> list[Row]:
+    """Rows of one pool's results, undefended first; fleets that failed are left out."""
+    grouped: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(results.glob("*-s*.json")):
+        content = json.loads(path.read_text())
+        if "values" in content and (seed is None or content["seed"] == seed):
+            grouped.setdefault(content["label"], []).append(content)
+    rows = [_join(sorted(each, key=lambda c: int(c["seed"]))) for each in grouped.values()]
+    return sorted(rows, key=lambda r: (r.label != UNDEFENDED, r.label))
+
+
+def _join(each: list[dict[str, Any]]) -> Row:
+    values: dict[str, dict[tuple[int, int], float]] = {}
+    classes: dict[str, dict[tuple[int, int], list[float | None]]] = {}
+    for c in each:
+        pairs = c["facts"]["pairs"]
+        for metric, found in c["values"].items():
+            # Robustness is measured on some kept networks only; all else on every pair.
+            keys = pairs if len(found) == len(pairs) else range(len(found))
+            held = values.setdefault(metric, {})
+            held |= {(c["seed"], int(k)): float(v) for k, v in zip(keys, found, strict=True)}
+        for name, found in c["by_class"].items():
+            mine = classes.setdefault(name, {})
+            mine |= {(c["seed"], int(k)): v for k, v in zip(pairs, found, strict=True)}
+    told = [c["facts"] for c in each]
+    facts = {
+        "models": sum(f["models"] for f in told),
+        "failed": sum(f["failed"] for f in told),
+        "regions": sorted({tuple(r) for f in told for r in f.get("regions", [])}),
+    }
+    if all("epsilon_holds" in f for f in told):
+        spent = [f["epsilon"] for f in told]
+        facts["epsilon"] = None if any(e is None for e in spent) else max(spent)
+        facts["delta"] = told[0]["delta"]
+        facts["epsilon_holds"] = all(f["epsilon_holds"] for f in told)
+    first = each[0]
+    return Row(
+        label=first["label"],
+        defense=first["defense"],
+        reconstruction=bool(first["reconstruction"]),
+        seeds=tuple(int(c["seed"]) for c in each),
+        values=values,
+        realised={
+            k: float(np.mean([c["realised"][k] for c in each if k in c["realised"]]))
+            for k in {k for c in each for k in c["realised"]}
+        },
+        classes=classes,
+        paths={
+            k: np.mean([c["paths"][k] for c in each], axis=0)
+            for k in first["paths"]
+            if all(k in c["paths"] for c in each)
+        },
+        facts=facts,
+        setting={k: first[k] for k in ("pool", "data", "model", "epochs", "hardware")},
+    )
+
+
+def rank_rows(rows: Sequence[Row], main: str = "lira") -> list[Row]:
+    """Best first: by Pareto layer in (accuracy of non-members, AUC), then by AUC; not undefended."""
+    left = [r for r in rows if r.label != UNDEFENDED]
+    ranked: list[Row] = []
+    while left:
+        risk = [r.estimate(figure_key(main, "pool", "auc")).mean for r in left]
+        on = front([r.estimate("accuracy_out").mean for r in left], risk)
+        layer = [i for i in np.argsort(risk, kind="stable") if on[i]]
+        ranked += [left[i] for i in layer]
+        left = [r for i, r in enumerate(left) if not on[i]]
+    return ranked
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Verdicts of one base and variant of PPTP."""
+
+    base: str
+    variant: str
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class PoolResults:
+    """Everything the page says about one pool. main: the attack that judges."""
+
+    pool: str
+    main: str
+    fprs: tuple[float, ...]
+    rows: list[Row]
+    failed: list[dict[str, Any]]
+    regions: list[dict[str, Any]]
+    judged: list[Judged]
+
+    @property
+    def undefended(self) -> Row:
+        """The row that others are compared with."""
+        return self.rows[0]
+
+
+def read_pool(results: Path, main: str, fprs: Sequence[float]) -> PoolResults:
+    """Results of one pool and what they say about D1 to D5.
+
+    Raises InputError when the undefended fleet was not evaluated.
+    """
+    rows = read_rows(results)
+    if not rows or rows[0].label != UNDEFENDED:
+        raise InputError(
+            f"{results}: expected results of the undefended fleet, found none; "
+            "run the same command without --only"
+        )
+    failed = [
+        c for p in sorted(results.glob("*-s*.json")) if "failed" in (c := json.loads(p.read_text()))
+    ]
+    located = [json.loads(p.read_text()) for p in sorted(results.glob("regions-*.json"))]
+    at = results / "roles.json"
+    roles = json.loads(at.read_text())["roles"] if at.exists() else []
+    judged = _judge(rows, roles, located, main)
+    return PoolResults(
+        pool=results.name,
+        main=main,
+        fprs=tuple(fprs),
+        rows=rows,
+        failed=failed,
+        regions=located,
+        judged=judged + _fourth(judged),
+    )
+
+
+def _fourth(judged: Sequence[Judged]) -> list[Judged]:
+    """D4 of every variant, over the bases it was tried with."""
+    variants: dict[str, dict[str, list[Verdict]]] = {}
+    for j in judged:
+        two = [v for v in j.verdicts if v.statement in ("D2", "D3")]
+        variants.setdefault(j.variant, {})[j.base] = two
+    return [Judged("all", name, (d4_several_bases(e),)) for name, e in variants.items()]
+
+
+def _judge(
+    rows: Sequence[Row],
+    roles: Sequence[Mapping[str, str]],
+    located: Sequence[Mapping[str, Any]],
+    main: str,
+) -> list[Judged]:
+    by_label = {r.label: r for r in rows}
+    groups: dict[tuple[str, str], dict[str, Row]] = {}
+    for role in roles:
+        if role["label"] in by_label:
+            group = groups.setdefault((role["base"], role["variant"]), {})
+            group[role["kind"]] = by_label[role["label"]]
+    out = []
+    for (base, variant), parts in groups.items():
+        found: list[Verdict] = []
+        tables = [f for f in located if f["base"] == base]
+        if tables:
+            swaps = [f["tables"]["swap"] for f in tables]
+            utility, privacy, score = (
+                np.concatenate([np.array(t[k]) for t in swaps])
+                for k in ("utility", "privacy", "score")
+            )
+            found += [d1_peaks_apart(utility, privacy), d5_stable(score)]
+        if "regions" in parts and "everywhere" in parts:
+            a, b = _planes(parts["regions"], parts["everywhere"], main)
+            found.append(d2_keeps_utility(a, b))
+        others: dict[str, Row] = {k: parts[k] for k in ("complement", "random") if k in parts}
+        if "regions" in parts and others:
+            found.append(_third(parts["regions"], others, main))
+        out.append(Judged(base, variant, tuple(sorted(found, key=lambda v: v.statement))))
+    return out
+
+
+def _third(regions: Row, others: Mapping[str, Row], main: str) -> Verdict:
+    common = None
+    for row in others.values():
+        keys = set(row.values["accuracy_out"]) & set(regions.values["accuracy_out"])
+        common = keys if common is None else common & keys
+    assert common is not None
+    at = sorted(common)
+    if len(at) < 2:
+        return Verdict("D3", "undecided", "fewer than two pairs of runs in common")
+    return d3_beats_controls(
+        _plane(regions, at, main), {k: _plane(r, at, main) for k, r in others.items()}
+    )
+
+
+def _planes(a: Row, b: Row, main: str) -> tuple[Plane, Plane]:
+    at = sorted(set(a.values["accuracy_out"]) & set(b.values["accuracy_out"]))
+    return _plane(a, at, main), _plane(b, at, main)
+
+
+def _plane(row: Row, at: Sequence[tuple[int, int]], main: str) -> Plane:
+    auc = row.values[figure_key(main, "pool", "auc")]
+    return Plane([row.values["accuracy_out"][k] for k in at], [auc[k] for k in at])
