@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 import seepage
-from seepage.fleet import optim
+from seepage.fleet import graphs, optim
 from seepage.fleet.backends import choose_backend, group
 from seepage.fleet.feed import Feed
 from seepage.fleet.recipe import Recipe, learning_rate
 from seepage.fleet.spec import ModelRef
+from seepage.models import build
 from seepage.record import Resident
 from seepage.record.resident import cut
 
@@ -158,7 +159,8 @@ def test_graphs_train_as_the_plain_loop_does(tmp_path: Path) -> None:
     data = seepage.load("digits", limit=300)
     plan = seepage.half_split(300, models=2, seed=0)
     found = []
-    for name, backend in (("a", "process"), ("b", "graphs"), ("c", "graphs")):
+    ways = (("a", "process"), ("b", "graphs"), ("c", "graphs"), ("d", "compiled"))
+    for name, backend in ways:
         run = seepage.train(
             data, plan, model="cnn-1", out=tmp_path / name, backend=backend, device="cuda",
             recipe=Recipe(epochs=2, batch=32, precision="fp32", flip=True, crop=1),
@@ -167,3 +169,27 @@ def test_graphs_train_as_the_plain_loop_does(tmp_path: Path) -> None:
         found.append(run.signal("phi"))
     assert (found[1] == found[2]).all()
     np.testing.assert_allclose(found[0], found[1], atol=0.05)
+    np.testing.assert_allclose(found[0], found[3], atol=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default::DeprecationWarning")  # torch's own, when it compiles
+def test_a_compiled_step_has_the_gradients_of_the_plain_one() -> None:
+    """To float32's rounding; networks of one class share one compilation and stay apart."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(16, 3, 12, 12, generator=generator)
+    y = torch.randint(4, (16,), generator=generator)
+    for seed in (0, 1):
+        steps = []
+        for loss_of in (graphs.loss_of, graphs.compiled_loss()):
+            torch.manual_seed(seed)
+            model = build("cnn-2", (3, 12, 12), 4)
+            loss = loss_of(model, x, y, False)
+            torch.autograd.backward(loss)
+            steps.append((loss.item(), [p.grad for p in model.parameters()]))
+        (plain, slopes), (compiled, others) = steps
+        assert plain == pytest.approx(compiled, rel=1e-5)
+        for a, b in zip(slopes, others, strict=True):
+            assert a is not None
+            assert b is not None
+            assert (a - b).norm() <= 1e-4 * a.norm()

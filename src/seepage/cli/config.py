@@ -91,7 +91,7 @@ class FleetConfig(Part):
     workers: int | None = Field(None, ge=1)
     threads: int = Field(1, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    backend: Literal["auto", "process", "stacked", "graphs"] = "auto"
+    backend: Literal["auto", "process", "stacked", "graphs", "compiled"] = "auto"
     executor: Literal["local", "ray"] = "local"
     address: str | None = None
     save_every: float = Field(30.0, ge=0)

@@ -1,7 +1,7 @@
 """How runs are trained: one after another, stacked, or as graphs on a GPU; same seeds, same runs.
 
 Within a backend a run's signals are bit-identical whenever and wherever on one machine it is
-trained. Between backends products are rounded in another order, and training amplifies that:
+trained ("compiled" alone does not promise that). Between backends products are rounded in another order, and training amplifies that:
 docs/performance.md states by how much.
 """
 
@@ -21,7 +21,7 @@ from seepage.store.storage import Storage
 
 __all__ = ["BACKENDS", "choose_backend", "group", "train_jobs"]
 
-BACKENDS = ("process", "stacked", "graphs")
+BACKENDS = ("process", "stacked", "graphs", "compiled")
 
 
 def _even(plan: SubsetPlan, recipe: Recipe) -> bool:
@@ -43,6 +43,8 @@ def choose_backend(
         "stacked": plain and stacked.can_stack(ref, recipe) and _even(plan, recipe),
         "graphs": plain and device == "cuda" and graphs.can_capture(recipe),
     }
+    # Never taken by itself: it costs a compilation and the promise of the same bits.
+    can["compiled"] = can["graphs"]
     if asked == "auto":
         if can["stacked"]:
             return "stacked"
@@ -54,6 +56,7 @@ def choose_backend(
             "stacked": "the model 'mlp', an optimiser other than SAM, runs with equally many "
             "batches, and neither a defence nor a training function",
             "graphs": "a CUDA device, SGD, and neither a defence nor a training function",
+            "compiled": "a CUDA device, SGD, and neither a defence nor a training function",
         }[asked]
         raise InputError(f"backend: {asked!r} needs {why}; use 'auto'")
     return asked
@@ -68,7 +71,7 @@ def group(spec: FleetSpec, rows: Sequence[int], models: int) -> list[list[int]]:
     size = 1
     if spec.backend == "stacked":
         size = stacked.GROUP[spec.device]
-    elif spec.backend == "graphs":
+    elif spec.backend in ("graphs", "compiled"):
         size = graphs.GROUP
     if size == 1:
         return [[r] for r in rows]
@@ -83,7 +86,7 @@ def train_jobs(
     """Train the runs of one task and yield (plan row, record) as they end."""
     if spec.backend == "stacked":
         yield from stacked.train_stack(spec, pool, jobs, progress)
-    elif spec.backend == "graphs":
+    elif spec.backend in ("graphs", "compiled"):
         yield from graphs.train_graphs(spec, pool, jobs, progress)
     else:
         for job in jobs:

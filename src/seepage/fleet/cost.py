@@ -217,6 +217,7 @@ def measure(
     ref = user_model(options.get("model", "mlp"), options.get("model_options"))
     chosen = choose_backend(backend, ref, recipe, plan, choose_device(device), plain=plain)
     together = {"stacked": stacked.GROUP[choose_device(device)], "graphs": graphs.GROUP}
+    together["compiled"] = graphs.GROUP
     group = together.get(chosen, 1)
     size = min(len(data), max(16 * recipe.batch, 1024))
     rows = np.random.default_rng(0).choice(len(data), size, replace=False)

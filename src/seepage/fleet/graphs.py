@@ -5,18 +5,24 @@ leave the device idle. Here one step (cut the batch, forward, backward, optimise
 once per model and replayed, with the epoch's order and the learning rates already on the device,
 so that the processor launches one graph per step. Models of a group replay on streams of their
 own and overlap. The arithmetic is that of the plain loop.
+
+The backend "compiled" lets torch.compile fuse what lies between the matrix products of the same
+step before it is captured, and cuDNN try its algorithms: faster, and the one backend that does not
+promise the same bits twice. Networks of one class share one compiled step.
 """
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from seepage.errors import InputError
 from seepage.fleet.feed import Draw, Feed
 from seepage.fleet.loop import Job, Progress, epoch_seed, init_model
 from seepage.fleet.recipe import Recipe, learning_rate
@@ -24,7 +30,7 @@ from seepage.fleet.spec import FleetSpec
 from seepage.record import Diverged, Resident
 from seepage.record.resident import cut
 
-__all__ = ["GROUP", "can_capture", "train_graphs"]
+__all__ = ["GROUP", "Captured", "can_capture", "compiled_loss", "loss_of", "train_graphs"]
 
 GROUP = 8
 WARM_UP = 3
@@ -35,17 +41,35 @@ def can_capture(recipe: Recipe) -> bool:
     return recipe.optimizer == "sgd"
 
 
+LossOf = Callable[[nn.Module, torch.Tensor, torch.Tensor, bool], torch.Tensor]
+
+
+def loss_of(model: nn.Module, x: torch.Tensor, y: torch.Tensor, half: bool) -> torch.Tensor:
+    """Mean cross-entropy of a batch, the network in bf16 where `half`, the loss in float32."""
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
+        logits = model(x)
+    return nn.functional.cross_entropy(logits.float(), y)
+
+
+@functools.cache
+def compiled_loss() -> LossOf:
+    """`loss_of` through torch.compile: made once per process, shared by networks of one class."""
+    compiled: LossOf = torch.compile(loss_of, dynamic=False)
+    return compiled
+
+
 def _at(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """values[index] for an index on the device: plain indexing would ask the host, and wait."""
     return values.index_select(0, index.view(1)).squeeze(0)
 
 
-class _Captured:
+class Captured:
     """One model's training step as a replayable graph."""
 
     def __init__(self, spec: FleetSpec, pool: Resident, job: Job) -> None:
         self.job, self.recipe, self.pool = job, spec.recipe, pool
-        self.precision = spec.precision
+        self.half = spec.precision == "bf16"
+        self.loss_of = compiled_loss() if spec.backend == "compiled" else loss_of
         device = pool.device
         assert pool.on_device is not None
         self.model = init_model(spec, job.seed, device)
@@ -86,9 +110,7 @@ class _Captured:
             x = cut(pixels, rows, self.scale, self.shift, *moves)
         else:
             x = pixels[rows] * self.scale + self.shift
-        with torch.autocast("cuda", torch.bfloat16, enabled=self.precision == "bf16"):
-            logits = self.model(x)
-        loss = nn.functional.cross_entropy(logits.float(), self.pool.labels[rows])
+        loss = self.loss_of(self.model, x, self.pool.labels[rows], self.half)
         grads = [p.grad for p in self.params if p.grad is not None]
         torch._foreach_zero_(grads)
         torch.autograd.backward(loss)
@@ -149,12 +171,24 @@ class _Captured:
         self.at.zero_()
 
 
+def _capture(spec: FleetSpec, pool: Resident, job: Job) -> Captured:
+    try:
+        return Captured(spec, pool, job)
+    except torch._dynamo.exc.TorchDynamoException as e:
+        # What torch.compile needs (a C compiler, Triton) is found missing only when it is used.
+        first = (str(e).strip().splitlines() or [""])[0]
+        raise InputError(
+            f"backend: 'compiled' expected torch.compile to work here, got {type(e).__name__}: "
+            f"{first}; use 'graphs'"
+        ) from e
+
+
 def train_graphs(
     spec: FleetSpec, pool: Resident, jobs: Sequence[Job], progress: Progress
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Train the jobs side by side on one GPU and yield (plan row, record)."""
     began = time.perf_counter()
-    captured = [_Captured(spec, pool, job) for job in jobs]
+    captured = [_capture(spec, pool, job) for job in jobs]
     failed: dict[int, str] = {}
     for c in captured:
         c.job.recorder.start(c.model, steps_per_epoch=c.feed.steps)
@@ -200,7 +234,7 @@ def train_graphs(
             )
 
 
-def _look(captured: Sequence[_Captured], failed: dict[int, str], event: str) -> None:
+def _look(captured: Sequence[Captured], failed: dict[int, str], event: str) -> None:
     for k, c in enumerate(captured):
         if k not in failed:
             try:

@@ -64,7 +64,9 @@ class Desk:
         """Set this process up for `spec`."""
         torch.set_num_threads(spec.threads)
         if spec.device == "cuda":
-            torch.backends.cudnn.deterministic = True
+            free = spec.backend == "compiled"
+            torch.backends.cudnn.deterministic = not free
+            torch.backends.cudnn.benchmark = free
             torch.backends.cudnn.allow_tf32 = spec.precision == "bf16"
         storage = Storage(spec.store, write=True)
         data = spec.dataset()
