@@ -20,7 +20,7 @@ FLOORS = [
     {"attacks", "plane", "audit"},
     {"store", "record", "fleet", "layers", "curvature", "defenses"},
     {"report", "study"},
-    {"cli"},
+    {"cli", "__main__"},
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 

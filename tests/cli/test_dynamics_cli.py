@@ -24,7 +24,7 @@ null_draws = 2
 
 [base]
 data = {{ name = "digits", limit = 60 }}
-plan = {{ models = 12 }}
+plan = {{ models = 16 }}
 model = {{ name = "mlp", options = {{ hidden = [8] }} }}
 recipe = {{ epochs = 2, batch = 16, lr = 0.1, precision = "fp32" }}
 record = {{ checkpoints = [0, 1, 2], keep = "none" }}
@@ -119,19 +119,28 @@ def test_animate_writes_a_gif(leaking: Path, tmp_path: Path):
 
 
 def test_study_lists_trains_analyses_and_goes_on(study: Path, tmp_path: Path):
-    assert call("study", study, "--dry-run").output.count("0 of 12") == 2
+    assert call("study", study, "--dry-run").output.count("0 of 16") == 2
     call("study", study, "--only", "train", "--fleet", "sgd")
     text = call("study", study, "--dry-run").output
-    assert "12 of 12" in text
-    assert "0 of 12" in text
+    assert "16 of 16" in text
+    assert "0 of 16" in text
     call("study", study, "--only", "analyse")
     assert [p.stem for p in (tmp_path / "results").iterdir()] == ["sgd"]
     found = json.loads((tmp_path / "results" / "sgd.json").read_text())
-    assert found["models"] == 12
+    assert found["models"] == 16
     assert set(found["attacks"]) == {"lira", "rmia", "shadow-classifier"}
     assert found["attacks"]["lira"]["population"]["displacement_net"]["null"] is not None
     assert found["provenance"]["data"]["digest"]
+    assert found["attacks"]["shadow-classifier"]["halves"]["models"] == 8
+    # What is there is not done again, and a fleet on its own leaves the page alone.
+    kept = (tmp_path / "results" / "sgd.json").read_bytes()
+    (tmp_path / "page.md").unlink()
+    call("study", study, "--only", "analyse", "--fleet", "sgd")
+    assert (tmp_path / "results" / "sgd.json").read_bytes() == kept
+    assert not (tmp_path / "page.md").exists()
+    call("study", study, "--only", "page")
     page = (tmp_path / "page.md").read_text()
+    assert "Every fleet computes in float32" in page
     assert "Not trained yet: adam" in page
     assert all(f"## B{k}: " in page for k in range(1, 9))
     before = page.replace("\n", "")

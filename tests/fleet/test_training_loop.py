@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ import seepage
 from seepage.fleet import graphs, optim
 from seepage.fleet.backends import choose_backend, group
 from seepage.fleet.feed import Feed
+from seepage.fleet.graphs import Step
+from seepage.fleet.loop import init_model
 from seepage.fleet.recipe import Recipe, learning_rate
 from seepage.fleet.spec import ModelRef
 from seepage.models import build
@@ -154,8 +157,57 @@ def test_a_backend_that_cannot_train_this_is_refused() -> None:
     assert choose_backend("auto", ModelRef("mlp"), Recipe(), plan, "cpu", plain=False) == "process"
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "sam"])
+@pytest.mark.parametrize("model", ["cnn-1", "wrn-10-1"])
+def test_a_step_of_tensors_alone_is_the_plain_loop_s_step(model: str, optimizer: str) -> None:
+    """What CUDA graphs replay, run plainly here: the same weights as the loop's after two epochs."""
+    data = seepage.load("digits", limit=80)
+    recipe = Recipe(
+        epochs=2, batch=16, optimizer=optimizer, rho=0.2, nesterov=True, flip=True, crop=1,
+        precision="fp32",
+    )  # fmt: skip
+    pool = Resident.of(data)
+    members = np.arange(0, 80, 2)
+    scale = data.member_scale(members)
+    ref = ModelRef(model)
+    job = SimpleNamespace(seed=5, members=members, scale=scale)
+    spec = SimpleNamespace(
+        recipe=recipe, precision="fp32", model=ref, in_shape=data.shape, classes=data.classes,
+        backend="graphs",
+    )  # fmt: skip
+    plain = init_model(spec, 5, pool.device)  # type: ignore[arg-type]
+    optimizing = optim.make(recipe, plain)
+    feed = Feed(pool, members, recipe, 5, scale)
+    plain.train()
+    for epoch in range(2):
+        for s, (x, y) in enumerate(feed.batches(epoch)):
+
+            def back(x: torch.Tensor = x, y: torch.Tensor = y) -> None:
+                nn.functional.cross_entropy(plain(x), y).backward()
+
+            rate = learning_rate(recipe, epoch * feed.steps + s, 2 * feed.steps)
+            for part in optimizing.param_groups:
+                part["lr"] = rate
+            back()
+            if optimizer == "sam":
+                optim.sam_step(optimizing, recipe.rho, back)
+            optimizing.step()
+            optimizing.zero_grad()
+    pool.on_device = torch.from_numpy(np.array(pool.pixels))
+    step = Step(spec, pool, job)  # type: ignore[arg-type]
+    step.model.train()
+    for epoch in range(2):
+        step.load(epoch)
+        for _ in range(feed.steps):
+            step.run()
+    want = plain.state_dict()
+    for name, value in step.model.state_dict().items():
+        torch.testing.assert_close(value, want[name], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.gpu
-def test_graphs_train_as_the_plain_loop_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["sgd", "sam"])
+def test_graphs_train_as_the_plain_loop_does(tmp_path: Path, optimizer: str) -> None:
     data = seepage.load("digits", limit=300)
     plan = seepage.half_split(300, models=2, seed=0)
     found = []
@@ -163,7 +215,9 @@ def test_graphs_train_as_the_plain_loop_does(tmp_path: Path) -> None:
     for name, backend in ways:
         run = seepage.train(
             data, plan, model="cnn-1", out=tmp_path / name, backend=backend, device="cuda",
-            recipe=Recipe(epochs=2, batch=32, precision="fp32", flip=True, crop=1),
+            recipe=Recipe(
+                epochs=2, batch=32, optimizer=optimizer, precision="fp32", flip=True, crop=1
+            ),
             checkpoints=[0, 0.5, 2],
         )  # fmt: skip
         found.append(run.signal("phi"))

@@ -44,6 +44,13 @@ def judged(size: float, peak: float, rho: float, recall: float) -> dict[str, Any
                 "size": 7,
             }
         },
+        "halves": {
+            "mean_squared_speed": estimate(size**2, half=0.005),
+            "fraction": [0.0, 0.25, 0.5, 1.0],
+            "recall": estimate([0.05, 0.2, 0.6, 0.7], null=0.06),
+            "known": estimate([0.0, 0.3, recall, 1.0]),
+            "chance": estimate(0.05),
+        },
     }
 
 
@@ -119,10 +126,32 @@ def test_a_correlation_within_the_null_does_not_count():
 
 def test_recall_that_noise_explains_is_not_early():
     results = supporting()
-    results["easy"]["attacks"]["lira"]["early"]["top 5 %"]["recall_now"] |= {
+    results["easy"]["attacks"]["lira"]["halves"]["recall"] |= {
         "null": [0.9] * T, "null_low": [0.85] * T, "null_high": [0.95] * T,
     }  # fmt: skip
     assert verdicts(results)["B7"] == "does not hold"
+
+
+def test_the_first_rules_are_shown_and_decide_nothing():
+    results = supporting()
+    for a in ATTACKS:
+        for fleet_ in results.values():
+            fleet_["attacks"][a]["early"]["top 5 %"]["recall_now"] |= {"null_high": [1.0] * T}
+            fleet_["attacks"][a]["population"]["rms_speed"] = estimate([0.1] * (T - 1))
+    found = {c.name: c for c in claims(results, FACTORS, ATTACKS)}
+    for name, first in (("B2", "undecided"), ("B4", "undecided"), ("B7", "does not hold")):
+        assert found[name].verdict == "holds"
+        assert ("first rule says", first, "") in found[name].figures
+
+
+def test_fleets_too_small_to_halve_decide_nothing_that_needs_halves():
+    results = supporting()
+    for fleet_ in results.values():
+        for a in ATTACKS:
+            fleet_["attacks"][a]["halves"] = None
+    found = verdicts(results)
+    assert [found[f"B{k}"] for k in (2, 4, 7)] == ["undecided"] * 3
+    assert found["B1"] == "holds"
 
 
 def test_an_attack_that_says_the_opposite_breaks_b8():
@@ -155,7 +184,7 @@ def test_inputs_are_not_changed():
 def test_figures_that_do_not_exist_decide_nothing():
     results = supporting()
     for a in ATTACKS:
-        recall = results["easy"]["attacks"][a]["early"]["top 5 %"]["recall_now"]
-        for key in recall:
-            recall[key] = [None] * T
+        known = results["easy"]["attacks"][a]["halves"]["known"]
+        for key in known:
+            known[key] = [None] * T
     assert verdicts(results)["B7"] == "undecided"

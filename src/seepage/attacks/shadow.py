@@ -111,8 +111,10 @@ def _counted(answers: Sequence[FloatArray], member: BoolArray) -> tuple[FloatArr
     b = np.rint((_log(mentr) - _LOG_LOW) / _LOG_STEP).astype(np.int64)
     depth = round((_LOG_HIGH - _LOG_LOW) / _LOG_STEP) + 1
     code = (a * depth + b) * 2 + (correct > 0.5)
-    cells, where = np.unique(code, return_inverse=True)
-    where = where.reshape(code.shape)
+    occupied = np.zeros((round(2 * _PHI / _PHI_STEP) + 1) * depth * 2, dtype=np.bool_)
+    occupied[code] = True
+    cells = np.flatnonzero(occupied)
+    where = (np.cumsum(occupied) - 1)[code]
     counts = np.empty((len(phi), 2, len(cells)))
     for r, (cell, inside) in enumerate(zip(where, member, strict=True)):
         counts[r, 0] = np.bincount(cell[~inside], minlength=len(cells))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 import typer
@@ -20,6 +21,9 @@ from seepage.cli.config import AuditConfig, Part, override
 from seepage.cli.console import FleetBar, console, errors
 from seepage.errors import InputError, nearest
 from seepage.fleet.recipe import first_problem
+
+if TYPE_CHECKING:
+    from seepage.store import Run
 
 __all__ = ["StudyConfig", "read_study"]
 
@@ -151,7 +155,9 @@ def study(
 ) -> None:
     """Train fleets that differ in one factor, analyse them alike and write down what holds.
 
-    Finished runs and fleets are kept; the same command goes on after an interruption.
+    Finished runs and analyses are kept; the same command goes on after an interruption. With
+    --fleet no page is written: processes for one fleet each can run side by side, and
+    --only page joins what they found.
 
     Examples:
 
@@ -184,7 +190,8 @@ def study(
     if only in (None, "analyse"):
         for name in names:
             _analyse(wanted, name)
-    if only in (None, "analyse", "page") and wanted.page:
+    # Fleets that are worked on side by side must not write over each other's page.
+    if wanted.page and (only == "page" or (only in (None, "analyse") and not fleet)):
         console.print(f"page: {_page(wanted, file)}")
 
 
@@ -231,9 +238,17 @@ def _analyse(study: StudyConfig, name: str) -> None:
         return
     config = study.audit(name)
     run = open_run(config.out)
+    head = {"fleet": name, "config": config.model_dump(mode="json", exclude={"out"})}
+    head["key"] = _asked(study, run)
+    path = _result_path(study, name)
+    before = json.loads(path.read_text()) if path.exists() else {}
+    if before.get("key") != head["key"]:
+        before = {}
     if study.kind == "rates":
         from seepage.study.rates import models_needed
 
+        if before:
+            return
         r = study.rates
         found = models_needed(
             run,
@@ -242,15 +257,44 @@ def _analyse(study: StudyConfig, name: str) -> None:
             tolerance=r.tolerance,
             coverage=r.coverage,
         )
-    else:
-        from seepage.study import analyse
+        _write(path, head | found)
+        errors.print(f"{name}: analysed in {found['analysis_seconds']:.1f} s, {path}")
+        return
+    from seepage.study import JUDGES, analyse
 
-        found = analyse(run, aside=study.aside, draws=study.null_draws)
-    found = {"fleet": name, "config": config.model_dump(mode="json", exclude={"out"})} | found
-    path = _result_path(study, name)
+    for judge in JUDGES:
+        # Written after every judge, the main one first: a run cut short keeps what it found.
+        if judge in before.get("attacks", {}):
+            continue
+        found = analyse(run, judges=(judge,), aside=study.aside, draws=study.null_draws)
+        if not found["attacks"]:
+            errors.print(f"{name}: {judge} needs signals that were not recorded; left out")
+            continue
+        seconds = found["analysis_seconds"] + before.get("analysis_seconds", 0.0)
+        found["attacks"] = before.get("attacks", {}) | found["attacks"]
+        before = head | found | {"analysis_seconds": round(seconds, 2)}
+        _write(path, before)
+        errors.print(f"{name}: {judge} after {seconds:.1f} s, {path}")
+
+
+def _asked(study: StudyConfig, run: Run) -> str:
+    """Digest of all that an analysis depends on: the fleet, its options, the code that reads it."""
+    from seepage.fleet.spec import room_digest
+
+    asked = {
+        "run": run.manifest["key"],
+        "ended": sorted([*run.models.tolist(), *run.failed]),
+        "options": study.model_dump(mode="json", include={"kind", "aside", "null_draws", "rates"}),
+        "code": room_digest("attacks", "metrics", "plane", "study/analyse.py", "study/rates.py"),
+    }
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _write(path: Path, found: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found, separators=(",", ":"), allow_nan=False) + "\n")
-    errors.print(f"{name}: analysed in {found['analysis_seconds']:.1f} s, {path}")
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(found, separators=(",", ":"), allow_nan=False) + "\n")
+    draft.replace(path)
 
 
 def _page(study: StudyConfig, file: Path) -> Path:

@@ -55,8 +55,8 @@ def choose_backend(
         why = {
             "stacked": "the model 'mlp', an optimiser other than SAM, runs with equally many "
             "batches, and neither a defence nor a training function",
-            "graphs": "a CUDA device, SGD, and neither a defence nor a training function",
-            "compiled": "a CUDA device, SGD, and neither a defence nor a training function",
+            "graphs": "a CUDA device, SGD or SAM, and neither a defence nor a training function",
+            "compiled": "a CUDA device, SGD or SAM, and neither a defence nor a training function",
         }[asked]
         raise InputError(f"backend: {asked!r} needs {why}; use 'auto'")
     return asked

@@ -4,7 +4,7 @@ A small network's step is a few hundred kernels of microseconds each; launched o
 leave the device idle. Here one step (cut the batch, forward, backward, optimiser) is captured
 once per model and replayed, with the epoch's order and the learning rates already on the device,
 so that the processor launches one graph per step. Models of a group replay on streams of their
-own and overlap. The arithmetic is that of the plain loop.
+own and overlap. The arithmetic is that of the plain loop; a step of SAM holds both of its passes.
 
 The backend "compiled" lets torch.compile fuse what lies between the matrix products of the same
 step before it is captured, and cuDNN try its algorithms: faster, and the one backend that does not
@@ -30,15 +30,15 @@ from seepage.fleet.spec import FleetSpec
 from seepage.record import Diverged, Resident
 from seepage.record.resident import cut
 
-__all__ = ["GROUP", "Captured", "can_capture", "compiled_loss", "loss_of", "train_graphs"]
+__all__ = ["GROUP", "Captured", "Step", "can_capture", "compiled_loss", "loss_of", "train_graphs"]
 
 GROUP = 8
 WARM_UP = 3
 
 
 def can_capture(recipe: Recipe) -> bool:
-    """SAM's second pass and Adam's host-side counters are left to the plain loop."""
-    return recipe.optimizer == "sgd"
+    """Adam's host-side counters are left to the plain loop."""
+    return recipe.optimizer in ("sgd", "sam")
 
 
 LossOf = Callable[[nn.Module, torch.Tensor, torch.Tensor, bool], torch.Tensor]
@@ -63,8 +63,12 @@ def _at(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     return values.index_select(0, index.view(1)).squeeze(0)
 
 
-class Captured:
-    """One model's training step as a replayable graph."""
+class Step:
+    """One model's training step with nothing left to the host: order, rates and counters are tensors.
+
+    Nothing here is a CUDA matter; `Captured` records it once and replays it. Needs the pool's
+    pixels as a tensor (`Resident.on_device`).
+    """
 
     def __init__(self, spec: FleetSpec, pool: Resident, job: Job) -> None:
         self.job, self.recipe, self.pool = job, spec.recipe, pool
@@ -93,11 +97,9 @@ class Captured:
         self.momentum = [torch.zeros_like(p) for p in self.params]
         for p in self.params:
             p.grad = torch.zeros_like(p)
-        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self.graph = torch.cuda.CUDAGraph()
-        self._capture()
 
-    def _one_step(self) -> None:
+    def run(self) -> None:
+        """One step of the recipe on the batch that `at` points to."""
         pixels = self.pool.on_device
         assert pixels is not None
         rows = _at(self.rows, self.at)
@@ -110,16 +112,38 @@ class Captured:
             x = cut(pixels, rows, self.scale, self.shift, *moves)
         else:
             x = pixels[rows] * self.scale + self.shift
-        loss = self.loss_of(self.model, x, self.pool.labels[rows], self.half)
+        y = self.pool.labels[rows]
         grads = [p.grad for p in self.params if p.grad is not None]
-        torch._foreach_zero_(grads)
-        torch.autograd.backward(loss)
+        loss = self._backward(x, y, grads)
+        if self.recipe.optimizer == "sam":
+            before = self._ascend(grads)
+            self._backward(x, y, grads)
+            with torch.no_grad():
+                torch._foreach_copy_(self.params, before)
         with torch.no_grad():
             # A NaN stays in the sum: one look per epoch tells whether any step diverged.
             self.worst.add_(loss.detach() * 0)
             self._update(grads)
             self.step.add_(1)
             self.at.add_(1)
+
+    def _backward(
+        self, x: torch.Tensor, y: torch.Tensor, grads: list[torch.Tensor]
+    ) -> torch.Tensor:
+        """The batch's loss; its gradients replace what `grads`, the parameters' own, held."""
+        loss = self.loss_of(self.model, x, y, self.half)
+        torch._foreach_zero_(grads)
+        torch.autograd.backward(loss)
+        return loss
+
+    def _ascend(self, grads: list[torch.Tensor]) -> list[torch.Tensor]:
+        """To the worst point in SAM's ball, as `optim.sam_step`; returns the weights to go back to."""
+        with torch.no_grad():
+            norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in grads]))
+            before = [p.clone() for p in self.params]
+            up = torch._foreach_mul(grads, self.recipe.rho / (norm + 1e-12))
+            torch._foreach_add_(self.params, up)
+        return before
 
     def _update(self, grads: list[torch.Tensor]) -> None:
         r = self.recipe
@@ -136,27 +160,6 @@ class Captured:
         steps: tuple[torch.Tensor, ...] = torch._foreach_mul(grads, rate)
         torch._foreach_sub_(self.params, steps)
 
-    def _capture(self) -> None:
-        before = {k: v.clone() for k, v in self.model.state_dict().items()}
-        self.model.train()
-        self.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.stream):
-            for _ in range(WARM_UP):
-                self.at.zero_()
-                self.step.zero_()
-                self._one_step()
-        torch.cuda.current_stream().wait_stream(self.stream)
-        with torch.cuda.graph(self.graph, stream=self.stream):
-            self._one_step()
-        # Warming up trained for a moment: put everything back.
-        with torch.no_grad():
-            for k, v in self.model.state_dict().items():
-                v.copy_(before[k])
-            for m in self.momentum:
-                m.zero_()
-            self.step.zero_()
-            self.worst.zero_()
-
     def load(self, epoch: int) -> None:
         """Order and transforms of an epoch, onto the device."""
         d: Draw = self.feed.draw(epoch)
@@ -169,6 +172,37 @@ class Captured:
             if there is not None and here is not None:
                 there.copy_(torch.from_numpy(np.ascontiguousarray(here)))
         self.at.zero_()
+
+
+class Captured(Step):
+    """One model's training step as a replayable graph."""
+
+    def __init__(self, spec: FleetSpec, pool: Resident, job: Job) -> None:
+        super().__init__(spec, pool, job)
+        self.stream = torch.cuda.Stream(pool.device)  # type: ignore[no-untyped-call]
+        self.graph = torch.cuda.CUDAGraph()
+        self._capture()
+
+    def _capture(self) -> None:
+        before = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self.model.train()
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            for _ in range(WARM_UP):
+                self.at.zero_()
+                self.step.zero_()
+                self.run()
+        torch.cuda.current_stream().wait_stream(self.stream)
+        with torch.cuda.graph(self.graph, stream=self.stream):
+            self.run()
+        # Warming up trained for a moment: put everything back.
+        with torch.no_grad():
+            for k, v in self.model.state_dict().items():
+                v.copy_(before[k])
+            for m in self.momentum:
+                m.zero_()
+            self.step.zero_()
+            self.worst.zero_()
 
 
 def _capture(spec: FleetSpec, pool: Resident, job: Job) -> Captured:

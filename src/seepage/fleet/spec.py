@@ -22,7 +22,15 @@ from seepage.fleet.recipe import Recipe
 from seepage.models import build
 from seepage.record import ExtraSignal, Recorder
 
-__all__ = ["FleetSpec", "ModelRef", "TrainFunction", "code_digest", "differing", "user_model"]
+__all__ = [
+    "FleetSpec",
+    "ModelRef",
+    "TrainFunction",
+    "code_digest",
+    "differing",
+    "room_digest",
+    "user_model",
+]
 
 TrainFunction = Callable[[np.ndarray, int, Recorder], nn.Module]
 """The user's own training: `train(members, seed, recorder) -> model`, members as positions."""
@@ -159,9 +167,14 @@ def _digest_files(paths: Sequence[Path]) -> str:
 
 def code_digest() -> str:
     """SHA-256 over the sources of the rooms that decide a signal's value."""
+    return room_digest(*_ROOMS)
+
+
+def room_digest(*rooms: str) -> str:
+    """SHA-256 over the sources of these rooms, or single files of them."""
     root = Path(seepage.__file__).parent
     files: list[Path] = []
-    for room in _ROOMS:
+    for room in rooms:
         at = root / room
         files += [at] if at.is_file() else sorted(at.rglob("*.py"))
     return _digest_files(files)

@@ -33,8 +33,10 @@ from seepage.plane.early import (
     Top,
     Vulnerable,
     early_determination,
+    expected_recall,
     predict,
 )
+from seepage.plane.halves import Agreement, agreement
 from seepage.plane.laws import (
     ClosedForm,
     Gaussian,
@@ -59,6 +61,7 @@ from seepage.plane.shrinkage import EmpiricalBayes, NoShrinkage, SharedRatio
 __all__ = [
     "COMPARED",
     "HDBSCAN",
+    "Agreement",
     "Bootstrap",
     "ByAdvantage",
     "ByEpsilon",
@@ -98,6 +101,7 @@ __all__ = [
     "Trajectories",
     "Vulnerable",
     "advantage",
+    "agreement",
     "compare_paths",
     "consistency",
     "differing",
@@ -106,6 +110,7 @@ __all__ = [
     "epsilon",
     "epsilon_two_sided",
     "equal_models",
+    "expected_recall",
     "find_clusters",
     "forgetting_events",
     "learning_difficulty",

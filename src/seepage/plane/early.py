@@ -29,6 +29,7 @@ __all__ = [
     "Top",
     "Vulnerable",
     "early_determination",
+    "expected_recall",
     "predict",
 ]
 
@@ -323,10 +324,20 @@ def predict(score: FloatArray, final: BoolArray) -> Prediction:
             "choose another definition of vulnerable"
         )
     rows = np.where(np.isnan(rows), -np.inf, rows)
+    shape = np.shape(score)[:-1]
+    area = np.array([auc(row, final) for row in rows])
+    recall = expected_recall(rows, final)
+    return Prediction(recall.reshape(shape), area.reshape(shape), size / final.size)
+
+
+def expected_recall(rows: FloatArray, final: BoolArray) -> FloatArray:
+    """Share of `final` among as many highest scores, mean over random orders of ties.
+
+    rows (T, N), final (N,) bool of at least one sample -> (T,).
+    """
+    size = int(final.sum())
     border = np.partition(rows, -size, axis=1)[:, -size, None]
     above, tied = rows > border, rows == border
     room = size - above.sum(axis=1)
     hits = (above & final).sum(axis=1) + (tied & final).sum(axis=1) * room / tied.sum(axis=1)
-    shape = np.shape(score)[:-1]
-    area = np.array([auc(row, final) for row in rows])
-    return Prediction((hits / size).reshape(shape), area.reshape(shape), size / final.size)
+    return np.asarray(hits / size)

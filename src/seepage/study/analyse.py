@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,10 +36,20 @@ JUDGES: dict[str, Judge] = {
     "shadow-classifier": Judge(attacks.ShadowClassifier(), NaturalThreshold()),
 }
 """The attack that a study is about, first, and those that check it."""
+MAIN = "lira"
 
 
-def analyse(run: Run, *, aside: float = 0.25, draws: int = 2, seed: int = 0) -> dict[str, Any]:
+def analyse(
+    run: Run,
+    *,
+    judges: Sequence[str] = tuple(JUDGES),
+    aside: float = 0.25,
+    draws: int = 2,
+    seed: int = 0,
+) -> dict[str, Any]:
     """Population metrics, early determination and difficulty of a fleet, under every judge.
+
+    judges: names from `JUDGES`; those whose signals were not recorded are left out.
 
     Population metrics and recall use all models. The correlations with difficulty use two disjoint
     parts: a share `aside` of the pairs gives difficulty, the others vulnerability. draws: permuted
@@ -47,9 +57,9 @@ def analyse(run: Run, *, aside: float = 0.25, draws: int = 2, seed: int = 0) -> 
     """
     began = time.perf_counter()
     found = {
-        name: _judged(run, judge, aside, draws if k == 0 else 1, seed)
-        for k, (name, judge) in enumerate(JUDGES.items())
-        if set(judge.attack.requires) <= set(run.signals)
+        name: _judged(run, JUDGES[name], aside, draws if name == MAIN else 1, seed)
+        for name in judges
+        if set(JUDGES[name].attack.requires) <= set(run.signals)
     }
     accuracy = [run.records[int(r)].get("accuracy") or [] for r in run.models]
     return {
@@ -67,7 +77,7 @@ def analyse(run: Run, *, aside: float = 0.25, draws: int = 2, seed: int = 0) -> 
 
 
 def _judged(run: Run, judge: Judge, aside: float, draws: int, seed: int) -> dict[str, Any]:
-    main = judge is JUDGES["lira"]
+    main = judge is JUDGES[MAIN]
     null = plane.Permuted(draws, seed)
     paths = plane.trajectories(run, attack=judge.attack, rule=judge.rule, null=null)
     population = paths.population()
@@ -87,6 +97,7 @@ def _judged(run: Run, judge: Judge, aside: float, draws: int, seed: int) -> dict
     }
     if main:
         out["clusters"] = _clusters(paths, seed)
+    out["halves"] = _halves(run, judge, seed)
     return out | _difficulty(run, judge, aside, seed)
 
 
@@ -137,6 +148,21 @@ def _early(early: plane.Early) -> dict[str, Any]:
             for k in early.known
         ],
     }  # fmt: skip
+
+
+def _halves(run: Run, judge: Judge, seed: int) -> dict[str, Any] | None:
+    """What disjoint halves of the fleet agree on; None with fewer than 8 complete pairs."""
+    pairs = np.bincount(plane.units(run.member)) == 2
+    if pairs.sum() < 8:
+        return None
+    found = plane.agreement(run, attack=judge.attack, rule=judge.rule, seed=seed)
+    names = ("squared_speed", "mean_squared_speed", "recall", "known", "chance")
+    return {
+        "models": found.models,
+        "splits": found.splits,
+        "fraction": found.fraction.tolist(),
+        **{name: _estimate(getattr(found, name)) for name in names},
+    }
 
 
 def _clusters(paths: Trajectories, seed: int) -> dict[str, Any]:

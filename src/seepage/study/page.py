@@ -29,12 +29,15 @@ def dynamics_page(
         f"Written by `seepage study {study} --only page` from the stored results; do not edit. The "
         "claims are those of arXiv 2507.23291 as its abstract and a secondary summary give them; its "
         "formulas were not at hand, so all metrics are reconstructions and only directions and ratios "
-        "are judged. The rules were fixed before anything was measured: see `seepage.study.claims`. "
+        "are judged. The rules were fixed before these fleets were trained; those of B2, B4 and B7 "
+        "had been changed once before, when earlier fleets showed that they could not tell leakage "
+        "from its absence, and what the first rules say stands beside: see `seepage.study.claims`. "
         "Intervals are 95 % over pairs of models on this pool and recipe, one training seed plan per "
         "fleet; null is the same under permuted membership.\n",
         _verdicts(judged),
         _fleets(results),
         _missing(results, fleets),
+        _precision(results),
         *(_claim(c) for c in judged),
         _curves(results),
         _proxies(results),
@@ -53,6 +56,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _root(square: float | None) -> str:
+    return "–" if square is None else f"{max(square, 0.0) ** 0.5:.4f}"
 
 
 def _of(e: Mapping[str, Any], t: int | None = None, digits: int = 3) -> str:
@@ -106,16 +113,33 @@ def _missing(results: Results, fleets: Sequence[str]) -> str:
     )
 
 
+def _precision(results: Results) -> str:
+    words = {"bf16": "bf16 with a float32 head", "fp32": "float32"}
+    found: dict[str, list[str]] = {}
+    for name, r in results.items():
+        key = str(r["provenance"].get("chosen", {}).get("precision", "unknown"))
+        found.setdefault(words.get(key, key), []).append(name)
+    if len(found) == 1:
+        return f"Every fleet computes in {next(iter(found))}; signals are kept in float32.\n"
+    parts = "; ".join(f"{', '.join(names)} in {p}" for p, names in found.items())
+    return f"Fleets differ in precision, which no comparison of them can tell apart from its factor: {parts}.\n"
+
+
 def _claim(c: Claim) -> str:
     text = f"## {c.name}: {c.says}\n\n**{c.verdict}**. Published: {c.published}.\n\n"
     return text + (_table(["", "measured", ""], c.figures) if c.figures else "")
 
 
 def _curves(results: Results) -> str:
-    out = ["## Over training (LiRA)\n"]
+    out = [
+        "## Over training (LiRA)\n\nSpeed, recall of the other half and known: from disjoint halves of "
+        "the fleet (`seepage.plane.agreement`), free of the noise that targets of one fleet share; "
+        "recall within: of the final top 5 % by the same fleet, which that noise lifts, as its null "
+        "shows.\n"
+    ]
     for name, r in results.items():
         lira = r["attacks"]["lira"]
-        p, early = lira["population"], lira["early"]["top 5 %"]
+        p, early, halves = lira["population"], lira["early"]["top 5 %"], lira.get("halves")
         rows = []
         for t, epoch in enumerate(r["checkpoints"]):
             before = t - 1
@@ -126,13 +150,17 @@ def _curves(results: Results) -> str:
                     _number(p["advantage"]["value"][t]),
                     _number(p["entropy"]["value"][t], 2),
                     f"{_of(p['to_high'], before, 4)}" if t else "",
-                    f"{_number(p['rms_speed']['value'][before], 4)}" if t else "",
+                    _root(halves["squared_speed"]["value"][before]) if t and halves else "",
+                    _of(halves["recall"], t) if halves else "",
+                    _number(halves["recall"]["null"][t]) if halves else "",
+                    _number(halves["known"]["value"][t]) if halves else "",
                     _number(early["recall_now"]["value"][t]),
                     _number(early["recall_now"]["null"][t]),
                 ]
             )
         head = ["epoch", "AUC", "mean advantage", "entropy, bits", "into high since the last",
-                "noise-free speed", "recall of final top 5 %", "its null"]  # fmt: skip
+                "speed per epoch", "recall of the other half", "its null", "known", "recall within",
+                "its null"]  # fmt: skip
         out.append(f"### {name}\n\n" + _table(head, rows))
     return "\n".join(out)
 
