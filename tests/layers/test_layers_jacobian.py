@@ -176,6 +176,55 @@ def test_forward_and_reverse_mode_give_the_same_jacobian() -> None:
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
+def _convolutions() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 6, 3, stride=2, padding=1),
+        nn.ReLU(), nn.Flatten(), nn.Linear(6 * 16, 5),
+    )  # fmt: skip
+
+
+def test_a_patch_takes_the_columns_of_its_pixels() -> None:
+    net, x = _convolutions(), torch.randn(2, 2, 8, 8, generator=torch.Generator().manual_seed(5))
+    columns = np.zeros((2, 8, 8), dtype=np.bool_)
+    columns[:, 2:6, 2:6] = True
+    table = probe(net, x, indicators=[Jacobian(images=2, patch=4)])
+    assert not table.at_least.any()
+    for i, sample in enumerate(x):
+        whole = torch.autograd.functional.jacobian(net.double(), sample.double()[None])
+        part = whole.reshape(5, -1).numpy()[:, columns.reshape(-1)]
+        want = np.linalg.svd(part, compute_uv=False)
+        np.testing.assert_allclose(table.jacobian_spectra[-1][i][:5], want, rtol=1e-6)
+    # In reverse mode and by sketch the same pixels count.
+    net = net.float()
+    reverse = probe(net, x, "5", indicators=[Jacobian(images=2, patch=4, exact=5, probes=8)])
+    np.testing.assert_allclose(reverse.jac_participation, table.jac_participation[-1:], rtol=1e-6)
+    sketch = probe(net, x, indicators=[Jacobian(images=2, patch=4, exact=0, probes=16, power=30)])
+    np.testing.assert_allclose(sketch.spectral_norm, table.spectral_norm, rtol=1e-2)
+
+
+def test_single_precision_takes_the_gram_matrix_and_finds_the_same_values() -> None:
+    net, x = _convolutions(), torch.randn(2, 2, 8, 8, generator=torch.Generator().manual_seed(5))
+    double, single = (
+        probe(net, x, indicators=[Jacobian(images=2, patch=6, double=d)]) for d in (True, False)
+    )
+    for a, b in zip(double.jacobian_spectra, single.jacobian_spectra, strict=True):
+        k = min(a.shape[1], b.shape[1])
+        np.testing.assert_allclose(b[:, :k], a[:, :k], atol=1e-5 * a.max())
+    np.testing.assert_array_equal(single.jac_rank_1e2, double.jac_rank_1e2)
+    assert (np.diff(single.jac_rank_float) <= 0).all()
+
+
+def test_without_power_iteration_ranks_stay_lower_bounds() -> None:
+    net, x = _convolutions(), torch.randn(2, 2, 8, 8, generator=torch.Generator().manual_seed(5))
+    exact = probe(net, x, indicators=[Jacobian(images=2)])
+    cheap = probe(net, x, indicators=[Jacobian(images=2, exact=0, probes=32, power=0)])
+    assert (cheap.spectral_norm <= exact.spectral_norm * (1 + 1e-5)).all()
+    for column in ("jac_rank_float", "jac_rank_1e2"):
+        assert (cheap[column] <= exact[column]).all()
+        assert (cheap[column] >= 1).all()
+
+
 @pytest.mark.parametrize("true", [1, 5, 200])
 def test_moment_estimator_is_unbiased_where_the_truth_is_known(true: int) -> None:
     rng = np.random.default_rng(2)
@@ -215,6 +264,13 @@ def test_lower_bounds_do_not_mistake_a_long_tail_for_rank() -> None:
     ("make", "message"),
     [
         (lambda: Jacobian(images=0), "images: expected at least 1, got 0"),
+        (lambda: Jacobian(patch=0), "patch: expected at least 1, got 0"),
+        (
+            lambda: probe(
+                nn.Linear(4, 4), torch.zeros(3, 4), indicators=[Jacobian(images=1, patch=2)]
+            ),
+            "patch: expected images of at least 2 x 2 pixels",
+        ),
         (lambda: Jacobian(probes=2), "probes: expected at least 8, got 2"),
         (lambda: singular_values(np.ones(3)), "jacobian: expected finite values of shape"),
         (lambda: rank_at(np.ones(3), 1.5), "tolerance: expected a share"),

@@ -22,6 +22,7 @@ from seepage.errors import InputError
 
 __all__ = [
     "Moments",
+    "gram_singular_values",
     "moments",
     "rank_at",
     "restricted",
@@ -45,6 +46,19 @@ def singular_values(jacobian: NDArray[np.floating]) -> FloatArray:
     if j.ndim != 2 or not np.isfinite(j).all():
         raise InputError(f"jacobian: expected finite values of shape (d, d0), got shape {j.shape}")
     return np.asarray(np.linalg.svd(j, compute_uv=False), dtype=np.float64)
+
+
+def gram_singular_values(gram: NDArray[np.floating]) -> FloatArray:
+    """Singular values of J from JᵀJ or JJᵀ (m, m) in float64, descending, good to 1e-8 of the largest.
+
+    Enough for a Jacobian computed in single precision, whose smaller values are rounding anyway;
+    where the tolerance of a rank is finer, decompose J itself.
+
+    >>> gram_singular_values(np.diag([9.0, 16.0]))
+    array([4., 3.])
+    """
+    values = np.linalg.eigvalsh(np.asarray(gram, dtype=np.float64))[::-1]
+    return np.asarray(np.sqrt(np.maximum(values, 0.0)), dtype=np.float64)
 
 
 def rank_at(values: NDArray[np.floating], tolerance: float, top: float | None = None) -> int:
