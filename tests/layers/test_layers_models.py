@@ -235,6 +235,16 @@ def test_sequential_units_are_read_after_their_activation() -> None:
     assert [c.regions for c in chosen] == [("0", "1"), ("5",), ("8",)]
 
 
+def test_a_pool_may_stand_before_the_activation() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(4, 2, 3), nn.AvgPool2d(2),
+        nn.Flatten(), nn.Linear(8, 2),
+    )  # fmt: skip
+    chosen = choose_layers(model, _images(2))
+    assert [c.name for c in chosen] == ["2", "3", "6"]
+    assert [c.regions for c in chosen] == [("0",), ("3",), ("6",)]
+
+
 class InvertedResidual(nn.Module):
     def __init__(self, d: int) -> None:
         super().__init__()

@@ -85,20 +85,24 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def read_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
-    """Read and check a study; overrides change fields of every fleet's configuration.
-
-    Raises InputError naming the file and the field, for unknown fleets in `factors` and for
-    factors whose fleets differ in more than one section.
-    """
+def _content(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text())
     except FileNotFoundError:
         raise InputError(f"{path}: expected a study file, found none; check the path") from None
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f"{path}: cannot be read ({e})") from None
     except tomllib.TOMLDecodeError as e:
         raise InputError(f"{path}: expected TOML, got {e}; correct that line") from None
+
+
+def read_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
+    """Read and check a study; overrides change fields of every fleet's configuration.
+
+    Raises InputError naming the file and the field, for unknown fleets in `factors` and for
+    factors whose fleets differ in more than one section.
+    """
+    content = _content(path)
     for fleet in content.get("fleets", {}).values():
         override(fleet, overrides)
     try:
@@ -166,10 +170,21 @@ def study(
         seepage study studies/dynamics.toml --fleet mnist-cnn-2 --only train
 
         seepage study studies/dynamics.toml --only analyse
+
+        seepage study studies/layers.toml --fleet 'cnn-4-*' --set workers=2
     """
     parts = ("train", "analyse", "page")
     if only is not None and only not in parts:
         raise InputError(f"--only: expected train, analyse or page, got {only!r}")
+    content = _content(file)
+    if content.get("kind") == "layers":
+        from seepage.cli.study_layers import read_layers_study, run_layers_study
+
+        places = {"locks": runs, "results": results, "page": page}
+        content |= {k: v for k, v in places.items() if v is not None}
+        layers = read_layers_study(content, file, set_ or ())
+        run_layers_study(layers, file, only, fleet or (), dry_run)
+        return
     wanted = read_study(file, set_ or ())
     places = {"runs": runs, "results": results, "page": page}
     wanted = wanted.model_copy(update={k: v for k, v in places.items() if v is not None})

@@ -18,6 +18,7 @@ from seepage.layers.derivative import Jacobian
 from seepage.layers.gradients import gradient_norms
 from seepage.layers.outputs import gather_outputs, layer_outputs
 from seepage.layers.probe import DegreesOfFreedom, LocalPCA, probe
+from seepage.layers.reconstruction import reconstruction_error
 from seepage.layers.rewinding import (
     BlockTable,
     reestimate,
@@ -74,6 +75,7 @@ __all__ = [
     "participation_ratio",
     "phases",
     "probe",
+    "reconstruction_error",
     "reestimate",
     "retrain_blocks",
     "rewind_blocks",

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 from torch.nn.modules import activation as activations
+from torch.nn.modules import pooling
 from torch.nn.modules.batchnorm import _NormBase
 
 from seepage.errors import InputError, nearest
@@ -34,6 +35,7 @@ _ACTIVATIONS = tuple(
     for name in activations.__all__
     if (kind := getattr(activations, name)) is not nn.MultiheadAttention
 )
+_POOLS = tuple(getattr(pooling, name) for name in pooling.__all__)
 _WHOLE = "(model)"
 
 
@@ -95,7 +97,8 @@ def _default_names(module: nn.Module, prefix: str, shared: set[int]) -> list[_Un
                 own = (name,) if _weights(child) else ()
                 open_unit = (name, open_unit[1] + own)
             continue
-        if isinstance(child, nn.Dropout):
+        # A pool before the activation is on the way to it; one that nothing follows changes nothing.
+        if isinstance(child, (nn.Dropout, _POOLS)):
             continue
         close()
         if not _weights(child):
@@ -131,8 +134,8 @@ def choose_layers(
     - anything else with children that hold weights is a block (a residual block, a transformer
       layer), and its output is one row;
     - so is a module with weights of its own (convolution, linear, embedding) outside a block; in
-      a `Sequential`, where the order is known, the norm and activation that follow belong to it
-      and the output is taken after them. Norms alone are no rows: they do not mix directions.
+      a `Sequential`, where the order is known, the norm and activation that follow (a pool may
+      stand between) belong to it and the output is taken after them. Norms alone are no rows: they do not mix directions.
 
     Blocks that a pass in evaluation mode never calls (auxiliary heads), or whose outputs do not
     have the samples along their first axis, are left out of the default; asked for by name they

@@ -30,6 +30,7 @@ _CHEAP = 2_000_000_000
 _PANEL = 4096
 _TILE = 512
 COVARIANCE_WIDTH = 4096
+_SMALL = 1024
 
 
 class SpectrumStream(ABC):
@@ -97,6 +98,17 @@ def _finish(
     return Spectrum(np.ascontiguousarray(values), total, n, d, slack / n)
 
 
+def _eigenvalues(matrix: torch.Tensor) -> torch.Tensor:
+    """Of a symmetric matrix, ascending; only the lower triangle is read.
+
+    Small ones are many short dependent steps, which a processor does faster than a GPU.
+    """
+    if matrix.is_cuda and len(matrix) <= _SMALL:
+        matrix = matrix.cpu()
+    values: torch.Tensor = torch.linalg.eigvalsh(matrix, UPLO="L")
+    return values
+
+
 def _dead(mean: torch.Tensor, eps: float) -> float:
     """Total variance that the rounding of outputs of this mean can bring about."""
     return float(mean.double().square().sum()) * eps * eps
@@ -120,7 +132,7 @@ class CovarianceStream(_Centred):
     def spectrum(self) -> Spectrum:
         assert self.scatter is not None
         assert self.mean is not None
-        values = torch.linalg.eigvalsh(self.scatter)
+        values = _eigenvalues(self.scatter)
         return _finish(values, self.total, self.n, self.d, _dead(self.mean, self.eps))
 
 
@@ -165,7 +177,7 @@ class GramStream(SpectrumStream):
                 # Only the lower triangle: eigvalsh reads no other.
                 gram[low : low + _TILE, : low + len(tile)] += tile @ panel[: low + len(tile)].T
         total = float(gram.diagonal().sum())
-        return _finish(torch.linalg.eigvalsh(gram, UPLO="L"), total, n, d, floor)
+        return _finish(_eigenvalues(gram), total, n, d, floor)
 
 
 @final
@@ -223,7 +235,7 @@ class SketchStream(_Centred):
     def spectrum(self) -> Spectrum:
         assert self.buffer is not None
         assert self.mean is not None
-        values = torch.linalg.eigvalsh(self._gram())
+        values = _eigenvalues(self._gram())
         self.buffer = None
         floor = _dead(self.mean, self.eps)
         return _finish(values, self.total, self.n, self.d, floor, self.shrunk)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seepage.study.claims import Claim
+from seepage.study.markdown import table as _table
 
 __all__ = ["dynamics_page"]
 
@@ -46,12 +47,6 @@ def dynamics_page(
         _provenance(results),
     ]
     return "\n".join(p for p in parts if p)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(str(c).replace("|", "\\|") for c in row) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
 
 
 def _number(value: float | None, digits: int = 3) -> str:

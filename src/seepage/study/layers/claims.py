@@ -1,0 +1,399 @@
+"""From measured units to verdicts on the claims A1 to A7 of arXiv 2412.00696.
+
+The claims are known from the paper's abstract and secondary summaries; no formula, set-up or figure
+was at hand. Every definition here is a *reconstruction* with a name of its own, and only directions
+are judged. Rules, fixed before anything was measured:
+
+Hidden layers are all that are probed but the last, the logits. A *cell* is an architecture on a data
+set at one label noise; a claim is judged on the units that are there. Where a claim is judged by
+several definitions, the headline is that of the default: k95 of the flattened outputs for DoF, the
+rank at a tolerance of 1 % of the largest singular value (by a central patch of the input) for the
+Jacobian, `mcr` for the change, and for the attack `audit-mlp`: a small perceptron on the layer's
+outputs that knows half of the target's members, the strongest observer of outputs here.
+
+A1 falls, then rises: a layer does when the least value of its series lies at neither end, at least
+   5 % below the first, and the last at least 5 % above the least (`seepage.layers.phases`). A unit
+   shows it when more than half of its hidden layers do, a cell when more than half of its units do.
+   Two thirds of the cells or more -> holds; one third or fewer -> does not hold; else undecided.
+A2 the same for the Jacobian, at two tolerances and by participation ratio.
+A3 consistency: in each arm of label noise, an architecture is consistent when all its cells there
+   show A1 and A2, on at least two data sets. At least two architectures -> holds in that arm; none
+   -> does not hold; one -> undecided. Both arms agree -> that; else undecided.
+Memorisation: the rise is log(last / least), mean over hidden layers. A definition *rises more where
+   labels are noisy* when the mean difference of units that differ in the noise alone is above 0 with
+   p < 0.05 by exchanging the arms within pairs; and the pattern *appears without label noise* when
+   more than half of the cells without noise show it. Training on a small pool memorises clean labels
+   too: the gap between accuracy on members and on others stands beside.
+A4 higher MCR, more vulnerable: Spearman's ρ over layers of the change with the AUC of the attack,
+   pooled over units; p by permuting layers, one order for all units of an architecture. ρ > 0 with
+   p < 0.05 -> holds; ρ < 0 with p < 0.05 -> does not hold; else undecided. No correction for the
+   number of definitions: the default was named beforehand, the others are to be read as a search.
+A5 smaller reduction, more vulnerable: the same with ρ < 0 for the reduction m(e_0) − m_min.
+A6 layers of high DoF and high Jacobian rank are risky: the sum of both ranks at the end of training
+   has ρ > 0 with the attack's AUC and ρ < 0 with the error of a linear reconstruction of the input,
+   both with p < 0.05 -> holds; either with the opposite sign and p < 0.05 -> does not hold; else
+   undecided.
+A7 cheaper than an attack: seconds of one look at all layers (DoF, Jacobian's sketch and patch) over
+   those of the shadow attack (training the shadow, outputs, a perceptron per layer), within a unit.
+   Below 1 in every unit -> holds; 1 or more in every unit -> does not hold; else undecided. That
+   indicators can replace the attack is A4 to A6, not A7.
+
+Depth (the place of a layer) and width stand among the indicators: what does not rank layers better
+than their place does is no reason to measure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from seepage.layers import change_values, phases
+from seepage.study.claims import Claim, Verdict
+from seepage.study.layers.permute import Rho, layer_agreement, sign_flip
+from seepage.study.layers.plan import DEFINITIONS, DOF, RANKS
+
+__all__ = ["ATTACKS", "MAIN", "Found", "agree", "claims", "ranking", "resolved", "success"]
+
+FloatArray = NDArray[np.float64]
+Found = Mapping[str, Mapping[str, Any]]
+Figures = tuple[tuple[str, str, str], ...]
+
+CHANGES = ("mcr", "mcr_rec", "mcr_step", "cr")
+ATTACKS = ("audit-mlp", "audit-logistic", "shadow-mlp", "shadow-logistic", "feature-norm",
+           "gradient-norm")  # fmt: skip
+MAIN = "audit-mlp"
+LEVEL = 0.05
+_VERDICTS: tuple[Verdict, Verdict, Verdict] = ("does not hold", "undecided", "holds")
+MARGIN = 0.05
+
+
+def claims(found: Found) -> list[Claim]:
+    """Claims A1 to A7 and the question of memorisation, from results by unit name."""
+    a1 = {m: _pattern(found, m) for m in DOF}
+    a2 = {m: _pattern(found, m) for m in RANKS}
+    return [
+        Claim("A1", "DoF of the hidden layers falls, then rises during training",
+              "fall, then rise (as summarised)", _by_cells(a1["k95"]), _pattern_rows(a1)),
+        Claim("A2", "The Jacobian's rank does the same",
+              "the same pattern (as summarised)", _by_cells(a2["rank_1e2"]), _pattern_rows(a2)),
+        _a3(a1, a2),
+        _memorisation(found, a1, a2),
+        _changes(found, "A4", "Layers with a higher MCR are more vulnerable",
+                 "higher MCR, more vulnerable (as summarised)", CHANGES, 1),
+        _changes(found, "A5", "Layers whose DoF falls less are more vulnerable",
+                 "smaller reduction in DoF CV, more vulnerable (as summarised)",
+                 ("reduction", "fall"), -1),
+        _a6(found),
+        _a7(found),
+    ]  # fmt: skip
+
+
+def _series(result: Mapping[str, Any], name: str) -> FloatArray:
+    return np.array(result["series"][name], dtype=np.float64)
+
+
+# ---- A1 to A3 -----------------------------------------------------------------------------------
+
+Cells = dict[tuple[str, str, float], list[float]]
+
+
+def _pattern(found: Found, name: str) -> Cells:
+    """(architecture, data set, noise) -> share of hidden layers that fall, then rise, per unit."""
+    cells: Cells = {}
+    for result in found.values():
+        u = result["unit"]
+        both = phases(_series(result, name)[:, :-1], result["epochs"], MARGIN).both
+        cell = (u["architecture"], u["dataset"], u["noise"])
+        cells.setdefault(cell, []).append(float(both.mean()))
+    return cells
+
+
+def _shows(shares: Sequence[float]) -> bool:
+    return float(np.mean([s > 0.5 for s in shares])) > 0.5
+
+
+def _by_cells(cells: Cells) -> Verdict:
+    share = float(np.mean([_shows(s) for s in cells.values()]))
+    if share >= 2 / 3 - 1e-9:
+        return "holds"
+    return "does not hold" if share <= 1 / 3 + 1e-9 else "undecided"
+
+
+def _pattern_rows(by: Mapping[str, Cells]) -> Figures:
+    rows = []
+    for name, cells in by.items():
+        text = []
+        for noise in sorted({c[2] for c in cells}):
+            arm = [s for c, s in cells.items() if c[2] == noise]
+            shown = sum(_shows(s) for s in arm)
+            layers = float(np.mean([v for s in arm for v in s]))
+            text.append(f"noise {noise:g}: {shown} of {len(arm)} cells, {layers:.0%} of layers")
+        rows.append((name, f"**{_by_cells(cells)}**", "; ".join(text)))
+    return tuple(rows)
+
+
+def _a3(a1: Mapping[str, Cells], a2: Mapping[str, Cells]) -> Claim:
+    rows: list[tuple[str, str, str]] = []
+    headline: Verdict = "undecided"
+    for dof in DEFINITIONS:
+        for rank in RANKS[:2]:
+            verdicts, remarks = [], []
+            for noise in sorted({c[2] for c in a1[dof]}):
+                good = _consistent(a1[dof], a2[rank], noise)
+                verdicts.append(_count(len(good)))
+                remarks.append(f"noise {noise:g}: {', '.join(good) or 'no architecture'}")
+            verdict: Verdict = verdicts[0] if len(set(verdicts)) == 1 else "undecided"
+            rows.append((f"{dof} with {rank}", f"**{verdict}**", "; ".join(remarks)))
+            if (dof, rank) == ("k95", "rank_1e2"):
+                headline = verdict
+    return Claim("A3", "Both patterns are consistent across models and data sets",
+                 "consistent (as summarised)", headline, tuple(rows))  # fmt: skip
+
+
+def _consistent(dof: Cells, rank: Cells, noise: float) -> list[str]:
+    good = []
+    for a in sorted({c[0] for c in dof}):
+        cells = [c for c in dof if c[0] == a and c[2] == noise]
+        if len({c[1] for c in cells}) < 2:
+            continue
+        if all(_shows(dof[c]) and _shows(rank[c]) for c in cells):
+            good.append(a)
+    return good
+
+
+def _count(architectures: int) -> Verdict:
+    return _VERDICTS[min(architectures, 2)]
+
+
+# ---- memorisation -------------------------------------------------------------------------------
+
+
+def _rise(result: Mapping[str, Any], name: str) -> float:
+    """Mean over hidden layers of log(last / least)."""
+    m = _series(result, name)[:, :-1]
+    least = np.maximum(m.min(axis=0), 1e-12)
+    return float(np.log(np.maximum(m[-1], 1e-12) / least).mean())
+
+
+def _pairs(found: Found) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """(least noise, most noise) of units that differ in nothing else."""
+    by: dict[tuple[str, str, int], dict[float, Mapping[str, Any]]] = {}
+    for r in found.values():
+        u = r["unit"]
+        key = (u["architecture"], u["dataset"], u["seed"])
+        by.setdefault(key, {})[u["noise"]] = r
+    return [(arms[min(arms)], arms[max(arms)]) for arms in by.values() if len(arms) > 1]
+
+
+def _memorisation(found: Found, a1: Mapping[str, Cells], a2: Mapping[str, Cells]) -> Claim:
+    pairs = _pairs(found)
+    rows: list[tuple[str, str, str]] = []
+    headline: Verdict = "undecided"
+    for name, cells in {**a1, **a2}.items():
+        clean = [s for c, s in cells.items() if c[2] == 0]
+        appears = bool(clean) and float(np.mean([_shows(s) for s in clean])) > 0.5
+        d = [_rise(noisy, name) - _rise(bare, name) for bare, noisy in pairs]
+        p = sign_flip(d)
+        mean = float(np.mean(d)) if d else math.nan
+        more = mean > 0 and p < LEVEL
+        verdict: Verdict = "undecided"
+        if appears or (mean < 0 and p < LEVEL):
+            verdict = "does not hold"
+        elif more:
+            verdict = "holds"
+        if name == "k95":
+            headline = verdict
+        figure = f"rise {mean:+.3f} with noise (p {p:.2g})" if d else "no pairs"
+        words = "appears" if appears else "does not appear"
+        rows.append((name, f"**{verdict}**", f"{words} without label noise; {figure}"))
+    return Claim(
+        "A1, A2 and memorisation",
+        "The pattern needs memorisation: absent without label noise, the rise larger with it",
+        "not claimed; a question of ours", headline, tuple(rows),
+    )  # fmt: skip
+
+
+# ---- A4 to A6 -----------------------------------------------------------------------------------
+
+
+def _grouped(
+    found: Found, indicator: Callable[[Mapping[str, Any]], FloatArray], attack: str
+) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """Architecture -> (indicator, success), (M, L) each; units without either are left out."""
+    rows: dict[str, list[tuple[FloatArray, FloatArray]]] = {}
+    for r in found.values():
+        a, b = np.asarray(indicator(r), dtype=np.float64), success(r, attack)
+        if np.isfinite(a).all() and np.isfinite(b).all():
+            rows.setdefault(r["unit"]["architecture"], []).append((a, b))
+    return {k: (np.stack([a for a, _ in v]), np.stack([b for _, b in v])) for k, v in rows.items()}
+
+
+def success(result: Mapping[str, Any], attack: str) -> FloatArray:
+    """AUC of an attack per layer, mean over its seeds; of "reconstruction" the error instead."""
+    if attack == "reconstruction":
+        return np.array(result["reconstruction"], dtype=np.float64)
+    auc: FloatArray = np.array(result["attacks"][attack]["auc"], dtype=np.float64)
+    return np.asarray(auc.mean(axis=1), dtype=np.float64)
+
+
+def _change(name: str, variant: str) -> Callable[[Mapping[str, Any]], FloatArray]:
+    def of(result: Mapping[str, Any]) -> FloatArray:
+        m = _series(result, name)
+        if variant == "fall":
+            fall: FloatArray = phases(m, result["epochs"]).fall
+            return fall
+        v = change_values(m)
+        out: FloatArray = -v["cv_drop"] if variant == "reduction" else v[variant]
+        return out
+
+    return of
+
+
+def agree(found: Found, indicator: Callable[[Mapping[str, Any]], FloatArray], attack: str) -> Rho:
+    """Agreement over layers of an indicator with an attack, pooled over units."""
+    return layer_agreement(_grouped(found, indicator, attack))
+
+
+def _signed(sign: int) -> Verdict:
+    return _VERDICTS[sign + 1]
+
+
+def _changes(
+    found: Found, name: str, says: str, published: str, variants: Sequence[str], sign: int
+) -> Claim:
+    rows = []
+    headline: Verdict = "undecided"
+    by_attack: dict[str, Verdict] = {}
+    for m in (*DOF, *RANKS):
+        for variant in variants:
+            rho = agree(found, _change(m, variant), MAIN)
+            verdict = _signed(rho.verdict(sign, LEVEL))
+            if (m, variant) == ("k95", variants[0]):
+                headline = verdict
+                by_attack = {
+                    a: _signed(agree(found, _change(m, variant), a).verdict(sign, LEVEL))
+                    for a in ATTACKS
+                }
+            rows.append((f"{variant} of {m}", f"**{verdict}**", rho.text()))
+    return Claim(name, says, published, headline, tuple(rows), by_attack)
+
+
+def _rank_sum(dof: str, rank: str) -> Callable[[Mapping[str, Any]], FloatArray]:
+    def of(result: Mapping[str, Any]) -> FloatArray:
+        parts = [rankdata(_series(result, name)[-1]) for name in (dof, rank)]
+        return np.asarray(parts[0] + parts[1], dtype=np.float64)
+
+    return of
+
+
+def _a6(found: Found) -> Claim:
+    rows = []
+    headline: Verdict = "undecided"
+    by_attack: dict[str, Verdict] = {}
+    for dof in DOF:
+        for rank in RANKS:
+            score = _rank_sum(dof, rank)
+            told = agree(found, score, "reconstruction")
+            risk = {a: agree(found, score, a) for a in ((MAIN,) if dof != "k95" else ATTACKS)}
+            verdicts = {
+                a: _both(r.verdict(1, LEVEL), told.verdict(-1, LEVEL)) for a, r in risk.items()
+            }
+            if (dof, rank) == ("k95", "rank_1e2"):
+                headline, by_attack = verdicts[MAIN], verdicts
+            rows.append(
+                (f"{dof} with {rank}", f"**{verdicts[MAIN]}**",
+                 f"attack {risk[MAIN].text()}; reconstruction error {told.text()}")
+            )  # fmt: skip
+    return Claim("A6", "Layers of high DoF and high Jacobian rank are the risky ones",
+                 "they keep input detail (as summarised)", headline, tuple(rows), by_attack)  # fmt: skip
+
+
+def _both(a: int, b: int) -> Verdict:
+    if min(a, b) < 0:
+        return "does not hold"
+    return "holds" if a > 0 and b > 0 else "undecided"
+
+
+# ---- A7 -----------------------------------------------------------------------------------------
+
+
+def look_seconds(result: Mapping[str, Any]) -> float:
+    """Seconds of one look at all layers: DoF, the Jacobian's sketch, its patch."""
+    s = result["seconds"]
+    return float(s["dof"] + s["jacobian"] + s["patch"])
+
+
+def attack_seconds(result: Mapping[str, Any]) -> float:
+    """Seconds of the shadow attack: training the shadow, outputs, a perceptron per layer."""
+    s = result["seconds"]
+    return float(s["shadow"] + s["outputs"] + s["shadow_outputs"] + s["shadow-mlp"])
+
+
+def _a7(found: Found) -> Claim:
+    rows: list[tuple[str, str, str]] = []
+    ratios: list[float] = []
+    for a in sorted({r["unit"]["architecture"] for r in found.values()}):
+        own = [r for r in found.values() if r["unit"]["architecture"] == a]
+        all_of = [look_seconds(r) / attack_seconds(r) for r in own]
+        dof = [r["seconds"]["dof"] / attack_seconds(r) for r in own]
+        audit = [look_seconds(r) / (r["seconds"]["audit-logistic"] + r["seconds"]["outputs"])
+                 for r in own]  # fmt: skip
+        training = [look_seconds(r) / r["seconds"]["training"] for r in own]
+        ratios += all_of
+        rows.append(
+            (a, f"{np.median(all_of):.3f} of a shadow attack",
+             f"{min(all_of):.3f} to {max(all_of):.3f}; DoF alone {np.median(dof):.3f}; one look is "
+             f"{np.median(audit):.2f} of the logistic audit and {np.median(training):.3f} of "
+             "training")
+        )  # fmt: skip
+    verdict: Verdict = "undecided"
+    if ratios:
+        if max(ratios) < 1:
+            verdict = "holds"
+        elif min(ratios) >= 1:
+            verdict = "does not hold"
+    return Claim("A7", "Cheaper than an attack, usable while training",
+                 "no attack simulation needed (as summarised)", verdict, tuple(rows))  # fmt: skip
+
+
+# ---- which indicator ranks best -----------------------------------------------------------------
+
+
+def indicators() -> dict[str, Callable[[Mapping[str, Any]], FloatArray]]:
+    """Everything that could rank layers: depth, width, values at the end, changes."""
+
+    def last(name: str) -> Callable[[Mapping[str, Any]], FloatArray]:
+        return lambda r: _series(r, name)[-1]
+
+    out: dict[str, Callable[[Mapping[str, Any]], FloatArray]] = {
+        "depth": lambda r: np.arange(len(r["layers"]), dtype=np.float64),
+        "width": lambda r: np.array(r["width"], dtype=np.float64),
+    }
+    for m in (*DOF, *RANKS):
+        out[f"{m} at the end"] = last(m)
+        out |= {f"{v} of {m}": _change(m, v) for v in (*CHANGES, "reduction", "fall", "cv_rise")}
+    return out
+
+
+def ranking(found: Found, attacks: Sequence[str] = ATTACKS) -> list[tuple[str, dict[str, Rho]]]:
+    """(indicator, attack -> ρ), the indicator that ranks layers best by the main attack first."""
+    rows = [(name, {a: agree(found, f, a) for a in attacks}) for name, f in indicators().items()]
+
+    def order(row: tuple[str, dict[str, Rho]]) -> float:
+        value = row[1][attacks[0]].value
+        return -abs(value) if math.isfinite(value) else 1.0
+
+    return sorted(rows, key=order)
+
+
+def resolved(result: Mapping[str, Any], attack: str) -> tuple[float, float]:
+    """Spread of an attack's AUC over layers and the noise of a layer's place, over seeds."""
+    auc = np.array(result["attacks"][attack]["auc"], dtype=np.float64)
+    places = auc - auc.mean(axis=0)
+    noise = float(np.sqrt(places.var(axis=1, ddof=1).mean() / auc.shape[1]))
+    return float(auc.mean(axis=1).std()), noise

@@ -1,0 +1,180 @@
+"""The claims on layers against results whose answers are known, and the permutation tests."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seepage.errors import InputError
+from seepage.study.layers import claims as rules
+from seepage.study.layers.page import layers_page
+from seepage.study.layers.permute import layer_agreement, sign_flip
+from seepage.study.layers.plan import DOF, RANKS, LayersConfig
+
+LAYERS = 7
+EPOCHS = [0.0, 1.0, 2.0, 5.0, 10.0]
+DIP = np.array([1.0, 0.6, 0.5, 0.7, 0.9])
+FALL = np.array([1.0, 0.9, 0.8, 0.7, 0.6])
+
+
+def result(
+    architecture: str = "net", dataset: str = "d", noise: float = 0.0, seed: int = 0, *,
+    dof: np.ndarray = DIP, rank: np.ndarray = DIP, risk: np.ndarray | None = None,
+    change: np.ndarray | None = None, look: float = 1.0,
+) -> dict[str, Any]:  # fmt: skip
+    """Every DoF along `dof`, every rank along `rank`; the end of layer l is moved by change[l]."""
+    risk = np.arange(LAYERS) if risk is None else risk
+    change = np.zeros(LAYERS) if change is None else change
+    start = 100.0 + 10 * np.arange(LAYERS)
+
+    def curve(shape: np.ndarray) -> list[list[float]]:
+        m = shape[:, None] * start
+        m[-1] *= 1 + 0.001 * change
+        return m.tolist()
+
+    auc = (0.5 + 0.05 * risk)[:, None] + np.array([0.0, 0.001])
+    attack = {"auc": auc.tolist()}
+    accuracy = {"members": 1.0, "memorised": 1.0, "others": 0.7, "others_clean": 0.8}
+    series = {**{k: curve(dof) for k in DOF}, **{k: curve(rank) for k in RANKS}}
+    return {
+        "unit": {"architecture": architecture, "dataset": dataset, "noise": noise, "seed": seed},
+        "layers": [f"l{i}" for i in range(LAYERS)],
+        "width": [64] * LAYERS,
+        "epochs": EPOCHS,
+        "accuracy": [accuracy] * len(EPOCHS),
+        "series": series,
+        "sample_bound": [[False] * LAYERS] * len(EPOCHS),
+        "attacks": dict.fromkeys(rules.ATTACKS, attack),
+        "reconstruction": (1.0 / (1 + np.arange(LAYERS))).tolist(),
+        "seconds": {"dof": look / 2, "jacobian": look / 4, "patch": look / 4, "shadow": 5.0,
+                    "outputs": 1.0, "shadow_outputs": 1.0, "shadow-mlp": 3.0, "training": 5.0,
+                    "audit-logistic": 1.0, "gradients": 1.0, "gradient-norm": 0.1},
+        "settings": LayersConfig().model_dump(mode="json"),
+        "hardware": "test",
+        "versions": {"torch": "0"},
+    }  # fmt: skip
+
+
+def grid(**changes: Any) -> dict[str, Any]:
+    """Two architectures, two data sets, two noises, three seeds."""
+    return {
+        f"{a}-{d}-{n}-{s}": result(a, d, n, s, **changes)
+        for a in ("one", "two") for d in ("x", "y") for n in (0.0, 0.2) for s in range(3)
+    }  # fmt: skip
+
+
+def verdicts(found: dict[str, Any]) -> dict[str, str]:
+    return {c.name: c.verdict for c in rules.claims(found)}
+
+
+def test_a_dip_everywhere_holds_and_a_fall_does_not() -> None:
+    both = verdicts(grid())
+    assert (both["A1"], both["A2"], both["A3"]) == ("holds",) * 3
+    assert both["A1, A2 and memorisation"] == "does not hold"
+    only = verdicts(grid(rank=FALL))
+    assert (only["A1"], only["A2"], only["A3"]) == ("holds", "does not hold", "does not hold")
+    assert verdicts(grid(dof=FALL))["A1"] == "does not hold"
+
+
+def test_a_dip_in_one_architecture_alone_is_not_consistent() -> None:
+    found = grid()
+    for name, r in found.items():
+        if name.startswith("two"):
+            found[name] = result(**r["unit"], dof=FALL)
+    got = verdicts(found)
+    assert (got["A1"], got["A3"]) == ("undecided", "undecided")
+
+
+def test_a_dip_under_noise_alone_needs_memorisation() -> None:
+    found = {
+        k: result(**r["unit"], dof=DIP if r["unit"]["noise"] else FALL) for k, r in grid().items()
+    }
+    got = verdicts(found)
+    assert got["A1, A2 and memorisation"] == "holds"
+    assert got["A1"] == "undecided"
+    # Without the arm there is nothing to say.
+    clean = {k: r for k, r in found.items() if r["unit"]["noise"] == 0}
+    assert verdicts(clean)["A1, A2 and memorisation"] == "undecided"
+
+
+@pytest.mark.parametrize(("sign", "verdict"), [(1, "holds"), (-1, "does not hold")])
+def test_change_that_follows_the_attack(sign: int, verdict: str) -> None:
+    found = grid(change=sign * np.arange(LAYERS, dtype=float))
+    claim = next(c for c in rules.claims(found) if c.name == "A4")
+    assert claim.verdict == verdict
+    assert claim.by_attack["shadow-mlp"] == verdict
+    best, by = rules.ranking(found)[0]
+    assert abs(by[rules.MAIN].value) == pytest.approx(1.0)
+    assert best == "depth"  # nothing ranks better than the place of a layer here
+
+
+def test_reduction_is_judged_by_its_own_sign() -> None:
+    # The reduction is half of the start, which grows with depth as the risk does.
+    assert verdicts(grid())["A5"] == "does not hold"
+    assert verdicts(grid(risk=np.arange(LAYERS)[::-1]))["A5"] == "holds"
+
+
+def test_high_dof_and_rank_must_agree_with_attack_and_with_reconstruction() -> None:
+    assert verdicts(grid())["A6"] == "holds"
+    assert verdicts(grid(risk=np.arange(LAYERS)[::-1]))["A6"] == "does not hold"
+    found = grid()
+    for r in found.values():
+        r["reconstruction"] = np.arange(LAYERS).tolist()
+    assert verdicts(found)["A6"] == "does not hold"
+
+
+def test_cost_is_compared_within_units() -> None:
+    assert verdicts(grid(look=1.0))["A7"] == "holds"
+    assert verdicts(grid(look=20.0))["A7"] == "does not hold"
+    found = grid()
+    found["slow"] = result("one", "x", 0.0, 9, look=20.0)
+    assert verdicts(found)["A7"] == "undecided"
+
+
+def test_more_units_of_one_architecture_are_no_more_witnesses() -> None:
+    rng = np.random.default_rng(0)
+    a, b = np.arange(4.0)[None], np.arange(4.0)[None]
+    one, many = (layer_agreement({"n": (a.repeat(m, 0), b.repeat(m, 0))}) for m in (1, 30))
+    # Two of 24 orders agree or disagree perfectly, however many copies there are.
+    assert one.p == pytest.approx(2 / 24, abs=0.01)
+    assert many.p == pytest.approx(one.p, abs=0.01)
+    assert many.units == 30
+    assert many.verdict(1) == 0
+    # Under no agreement p-values are uniform, although units share what their layers show.
+    low = []
+    for i in range(200):
+        shared, other = rng.normal(size=(2, 6))
+        noise = 0.1 * rng.normal(size=(2, 5, 6))
+        pair = (shared + noise[0], other + noise[1])
+        low.append(layer_agreement({"n": pair}, draws=500, seed=i).p < 0.1)
+    assert 0.04 < np.mean(low) < 0.17
+
+
+def test_constant_indicators_say_nothing() -> None:
+    rho = layer_agreement({"n": (np.ones((2, 5)), np.arange(10.0).reshape(2, 5))})
+    assert math.isnan(rho.value)
+    assert rho.verdict(1) == 0
+    assert rho.text() == "–"
+    with pytest.raises(InputError, match="n: expected finite values of one shape"):
+        layer_agreement({"n": (np.ones((2, 5)), np.ones((2, 4)))})
+
+
+def test_sign_flip_is_exact_for_few_pairs() -> None:
+    assert sign_flip([1.0, 2.0, 3.0, 4.0]) == pytest.approx(2 / 16)
+    assert sign_flip([1.0, -1.0]) == 1.0
+    assert sign_flip([1.0] * 20) == pytest.approx(1 / 10_001)
+    assert math.isnan(sign_flip([]))
+
+
+def test_page_shows_every_claim_and_what_is_missing() -> None:
+    found = grid()
+    text = layers_page(found, [*found, "gone-unit"], "studies/layers.toml")
+    for name in ("A1", "A4", "A7", "A1, A2 and memorisation"):
+        assert f"## {name}: " in text
+    assert "1 of 25 units are not measured yet: gone-unit" in text
+    assert "reconstruction" in text
+    assert layers_page(copy.deepcopy(found), [*found, "gone-unit"], "studies/layers.toml") == text
