@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import seepage
 from seepage.cli import app, commands  # noqa: F401
 from seepage.cli.study import read_study
 from seepage.errors import InputError
 from seepage.fleet.imported import import_arrays
 from seepage.plan import half_split
+from seepage.store import open_run
 
 STUDY = """
 kind = "dynamics"
@@ -49,12 +51,12 @@ def call(*arguments: object):
     return result
 
 
-def recorded(out: Path, shift: float, seed: int = 0) -> Path:
+def recorded(out: Path, shift: float, seed: int = 0, models: int = 12) -> Path:
     """A run folder with a known leak that grows over three checkpoints."""
     rng = np.random.default_rng(seed)
-    member = half_split(80, models=12, seed=seed).member
+    member = half_split(80, models=models, seed=seed).member
     grow = np.array([0.0, 0.5, 1.0])[None, :, None]
-    phi = rng.normal(size=(12, 3, 80)) + shift * grow * member[:, None]
+    phi = rng.normal(size=(models, 3, 80)) + shift * grow * member[:, None]
     arrays = out.with_suffix(".npz")
     np.savez(
         arrays,
@@ -62,6 +64,7 @@ def recorded(out: Path, shift: float, seed: int = 0) -> Path:
         checkpoints=np.array([0.0, 1.0, 3.0]),
         phi=phi.astype(np.float32),
         loss=np.logaddexp(0, -phi).astype(np.float32),
+        correct=(phi > 0).astype(np.float32),
     )
     import_arrays(arrays, out)
     return out
@@ -85,6 +88,52 @@ def test_show_prints_every_checkpoint_with_nulls(leaking: Path):
     assert "displacement net" in text
     assert "null" in text
     assert "reconstructions" in text
+
+
+def test_show_takes_closed_form_rates_and_regions_by_epsilon(leaking: Path):
+    counted = call("dynamics", "show", leaking).output
+    laws = call("dynamics", "show", leaking, "--rates", "gaussian", "--regions", "epsilon").output
+    assert counted != laws
+    assert "clusters of the plane" in laws
+
+
+def test_early_prints_recall_beside_chance_null_and_proxies(tmp_path: Path):
+    run = recorded(tmp_path / "sixteen", 4.0, models=16)
+    text = call("dynamics", "early", run, "--share", "0.1").output
+    for part in ("recall ever", "Jaccard", "chance", "are known by epoch", "recall of the other"):
+        assert part in text
+    assert "LT-IQR" in text
+    small = call("dynamics", "early", recorded(tmp_path / "twelve", 4.0)).output
+    assert "recall of the other" not in small
+
+
+def test_difficulty_correlates_measures_and_the_user_s_own_column(leaking: Path, tmp_path: Path):
+    mine = tmp_path / "mine.csv"
+    ids = open_run(leaking).ids
+    mine.write_text("id,value\n" + "".join(f"{i},{k}\n" for k, i in enumerate(ids)))
+    text = call("dynamics", "difficulty", leaking, "--column", mine).output
+    assert "epoch learned" in text
+    assert "mine" in text
+    mine.write_text("id,score\n1,2\n")
+    with pytest.raises(InputError, match=r"expected the columns id and value"):
+        call("dynamics", "difficulty", leaking, "--column", mine)
+    mine.write_text("id,value\nnobody,2\n")
+    with pytest.raises(InputError, match=r"expected ids of the pool"):
+        call("dynamics", "difficulty", leaking, "--column", mine)
+    with pytest.raises(InputError, match=r"imported from arrays and holds no networks"):
+        call("dynamics", "difficulty", leaking, "--depth")
+
+
+def test_prediction_depth_is_read_from_kept_networks(tmp_path: Path):
+    data = seepage.load("digits", limit=120)
+    seepage.train(
+        data, seepage.half_split(120, models=8, seed=0), model="mlp",
+        model_options={"hidden": [16, 8]}, out=tmp_path / "kept", device="cpu", workers=1,
+        recipe=seepage.Recipe(epochs=2, batch=16, precision="fp32"), checkpoints=[0, 1, 2],
+    )  # fmt: skip
+    text = call("dynamics", "difficulty", tmp_path / "kept", "--depth", "--aside", "0.3").output
+    assert "prediction depth" in text
+    assert "120" in text
 
 
 def test_show_asks_for_a_rate_where_there_is_no_threshold(leaking: Path):

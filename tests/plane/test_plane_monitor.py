@@ -8,7 +8,8 @@ from scipy import stats
 
 from seepage.errors import InputError
 from seepage.metrics import auc
-from seepage.plane import Monitor, loss_iqr
+from seepage.plan import half_split
+from seepage.plane import Monitor, foretell, loss_iqr
 
 
 def watched(epochs: int = 9, samples: int = 400):
@@ -106,3 +107,44 @@ def test_the_monitor_names_what_is_wrong():
         monitor.judge(np.zeros(2), np.random.default_rng(0))
     with pytest.raises(InputError, match="share: expected between 0 and 1"):
         monitor.judge(np.zeros(2), np.random.default_rng(0), share=0.0)
+
+
+class Fleet:
+    """Losses of runs whose hard samples' losses fall late."""
+
+    checkpoints = np.array([0.0, 1.0, 3.0, 8.0])
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self.member = half_split(200, models=8, seed=0).member
+        self.hard = rng.exponential(1.0, 200)
+        fall = np.exp(-self.checkpoints[None, :, None] / (1 + self.hard))
+        self.loss = self.hard * np.where(self.member[:, None], fall, 1.0)
+        self.loss = self.loss + 0.05 * rng.random(self.loss.shape)
+
+    def signal_at(self, name: str, t: int, /) -> np.ndarray:
+        return self.loss[:, t] if name == "loss" else (self.loss[:, t] < 1) * 1.0
+
+
+def test_foretelling_is_each_run_s_own_monitor_judged_at_each_checkpoint():
+    run = Fleet()
+    found = foretell(run, [2, 3, 6, 7], run.hard, share=0.1)
+    assert np.isnan(found["lt_iqr"].rho[0]).all()
+    each = []
+    for r in (2, 3, 6, 7):
+        monitor = Monitor()
+        for t in range(3):
+            monitor.update(
+                run.checkpoints[t], run.loss[r, t], run.signal_at("correct", t)[r], run.member[r]
+            )
+        each.append(monitor.judge(run.hard, np.random.default_rng(0), share=0.1)["lt_iqr"])
+    lt = found["lt_iqr"]
+    np.testing.assert_allclose(lt.rho[2, 0], np.mean([j.correlation.rho for j in each]))
+    np.testing.assert_allclose(lt.precision[2, 0], np.mean([j.precision for j in each]))
+    np.testing.assert_allclose(lt.auc[2, 0], np.mean([j.auc for j in each]))
+    assert lt.runs == 4
+    assert lt.chance == pytest.approx(0.1)
+    assert (lt.precision[1:] >= 0).all()
+    assert (lt.precision[1:, 1] <= lt.precision[1:, 0]).all()
+    with pytest.raises(InputError, match="models: expected rows within 0 to 7"):
+        foretell(run, [8], run.hard)

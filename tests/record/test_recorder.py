@@ -9,7 +9,17 @@ from torch import nn
 
 from seepage.data import Dataset
 from seepage.errors import InputError
-from seepage.record import Diverged, Memory, Recorder, Resident, checkpoints, observing, parse_views
+from seepage.plane import Monitor
+from seepage.record import (
+    Diverged,
+    Memory,
+    Recorder,
+    Resident,
+    Watching,
+    checkpoints,
+    observing,
+    parse_views,
+)
 from seepage.record.resident import cut
 from seepage.signals import SIGNALS
 
@@ -290,3 +300,51 @@ def test_log_spaced_checkpoints_ascend_from_0_to_the_end(epochs: int, count: int
 def test_checkpoints_that_cannot_be(spec: object) -> None:
     with pytest.raises(InputError, match="checkpoints: expected"):
         checkpoints(spec, 8)  # type: ignore[arg-type]
+
+
+def test_a_monitor_sees_what_the_recorder_sees_and_the_signals_pass_on() -> None:
+    data, times = images(), [0.0, 1.0, 2.0]
+    member = np.arange(len(data)) % 2 == 0
+    monitor, memory = Monitor(), Memory()
+    sink = Watching(monitor, member, times, into=memory)
+    look = Recorder(
+        Resident.of(data), times, sink, views=("identity", "flip"),
+        scale=data.member_scale(np.flatnonzero(member)),
+    )  # fmt: skip
+    model = network()
+    look.start(model)
+    for _ in range(2):
+        with torch.no_grad():
+            for p in model.parameters():
+                p.mul_(1.5)
+        look.epoch_end()
+    look.finish()
+    assert [s.epoch for s in monitor.history] == times
+    assert sorted(memory.values) == [0, 1, 2]
+    for t, shot in enumerate(monitor.history):
+        loss = memory.values[t]["loss"][:, 0]
+        assert shot.member_loss == pytest.approx(loss[member].mean(), rel=1e-5)
+        assert shot.nonmember_loss == pytest.approx(loss[~member].mean(), rel=1e-5)
+    assert set(monitor.scores()) == {"lt_iqr", "slope", "loss"}
+
+
+def test_a_monitor_needs_loss_and_correctness() -> None:
+    data = images()
+    sink = Watching(Monitor(), np.arange(len(data)) < 9, [0.0])
+    look = Recorder(
+        Resident.of(data), [0.0], sink, signals=("phi",), scale=data.member_scale(np.arange(9))
+    )
+    with pytest.raises(InputError, match="expected loss and correct for a monitor, loss is miss"):
+        look.start(network())
+
+
+def test_an_extra_signal_is_the_monitor_s_curvature_where_it_was_measured() -> None:
+    member = np.arange(6) < 3
+    monitor = Monitor()
+    sink = Watching(monitor, member, [0.0, 1.0], curvature="curvature_exact")
+    values = {"loss": np.arange(6.0), "correct": np.ones(6)}
+    sink.write(0, values | {"curvature_exact": np.full(6, np.nan)})
+    assert "curvature" not in monitor.scores()
+    sink.write(1, values | {"curvature_exact": np.arange(6.0) * 2})
+    np.testing.assert_array_equal(monitor.scores()["curvature"], np.arange(6.0) * 2)
+    assert not sink.wants(1)

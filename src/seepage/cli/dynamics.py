@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -32,9 +32,21 @@ Fpr = Annotated[
 Draws = Annotated[int, typer.Option(help="Permuted memberships behind the null; 2 or more.")]
 
 
-def _paths(
-    run: Run, attack: str, fpr: float | None, draws: int, models: Any = None
+Rates = Annotated[
+    Literal["counting", "gaussian", "student-t"],
+    typer.Option(help="Count decisions, or take their probability under fitted laws."),
+]
+
+
+def judged_paths(
+    run: Run,
+    attack: str,
+    fpr: float | None,
+    draws: int,
+    models: Any = None,
+    rates: str = "counting",
 ) -> Trajectories:
+    """Trajectories under the named attack: its own threshold, or a global false-positive rate."""
     from seepage import attacks, plane
 
     if draws < 2:
@@ -45,9 +57,19 @@ def _paths(
         raise InputError(
             f"--fpr: expected a rate, since {judge.name} has no threshold of its own; try --fpr 0.1"
         )
+    ways: dict[str, plane.RateRule] = {
+        "counting": plane.Counting(),
+        "gaussian": plane.ClosedForm(),
+        "student-t": plane.ClosedForm(law=plane.StudentTLaw()),
+    }
     with errors.status(f"scoring {run.path}"):
         return plane.trajectories(
-            run, attack=judge, rule=rule, null=plane.Permuted(draws), models=models
+            run,
+            attack=judge,
+            rule=rule,
+            rates=ways[rates],
+            null=plane.Permuted(draws),
+            models=models,
         )
 
 
@@ -57,16 +79,32 @@ def _figure(e: Estimate, t: int | None = None, digits: int = 3) -> str:
 
 
 @dynamics.command("show")
-def show(run: RunFolder, attack: AttackName = "lira", fpr: Fpr = None, draws: Draws = 2) -> None:
+def show(
+    run: RunFolder,
+    attack: AttackName = "lira",
+    fpr: Fpr = None,
+    draws: Draws = 2,
+    rates: Rates = "counting",
+    regions: Annotated[
+        Literal["advantage", "epsilon"],
+        typer.Option(help="What makes a region high: advantage of 0.5, or ε of 1.5."),
+    ] = "advantage",
+) -> None:
     """Print the population metrics over training, each with interval and null.
 
-    Example: `seepage dynamics show runs/digits`
+    Examples:
+
+        seepage dynamics show runs/digits
+
+        seepage dynamics show runs/digits --rates gaussian --regions epsilon
     """
     from seepage import plane
     from seepage.store import open_run
 
-    paths = _paths(open_run(run), attack, fpr, draws)
-    population = paths.population()
+    paths = judged_paths(open_run(run), attack, fpr, draws, rates=rates)
+    population = paths.population(
+        plane.ByEpsilon() if regions == "epsilon" else plane.ByAdvantage()
+    )
     console.print(over_training(run, population, paths.auc))
     table = Table(title="over all of training")
     table.add_column("metric")
@@ -75,9 +113,45 @@ def show(run: RunFolder, attack: AttackName = "lira", fpr: Fpr = None, draws: Dr
         table.add_row(name.replace("_", " "), _figure(e))
     early = plane.early_determination(paths, vulnerable=plane.Top(0.05))
     for k in early.known:
-        table.add_row(f"{k.share:.0%} of the final top 5 % known by epoch", f"{k.epoch:g}")
+        table.add_row(
+            f"{k.share:.0%} of the final top 5 % known by epoch",
+            f"{k.epoch:g} \\[{k.low:g}, {k.high:g}]",
+        )
     console.print(table)
+    console.print(clusters(paths))
     console.print("All metrics are reconstructions; null: the same under permuted membership.")
+
+
+def clusters(paths: Trajectories) -> Table:
+    """One row per way of clustering the last checkpoint, beside permuted membership."""
+    import numpy as np
+
+    from seepage import plane
+
+    table = Table(title="clusters of the plane at the end")
+    for column in ("method", "clusters", "shares", "silhouette", "Davies-Bouldin"):
+        table.add_column(column, justify="right")
+    methods = (
+        ("k-means 3", plane.KMeans(3), False),
+        ("k-means 5", plane.KMeans(5), False),
+        ("HDBSCAN", plane.HDBSCAN(), False),
+        ("bands of ε, k-means 3", plane.KMeans(3), True),
+    )
+    for name, method, by in methods:
+        real, null = (
+            plane.find_clusters(
+                p.points(-1), np.random.default_rng(0), method=method, by_epsilon=by
+            )
+            for p in (paths, paths.null[0])
+        )
+        table.add_row(
+            name,
+            f"{len(real.shares)} (null {len(null.shares)})",
+            ", ".join(f"{s:.2f}" for s in real.shares),
+            f"{real.silhouette:.3f} (null {null.silhouette:.3f})",
+            f"{real.davies_bouldin:.3f} (null {null.davies_bouldin:.3f})",
+        )
+    return table
 
 
 def over_training(name: str, p: Population, auc: Any) -> Table:
@@ -128,7 +202,7 @@ def compare(
     # Refused before anything is scored.
     plane.one_factor(list(manifests.values()), allow=allow or ())
     rows = plane.equal_models({n: r.member for n, r in opened.items()})
-    paths = {n: _paths(r, attack, fpr, draws, rows[n]) for n, r in opened.items()}
+    paths = {n: judged_paths(r, attack, fpr, draws, rows[n]) for n, r in opened.items()}
     found = plane.compare_paths(paths, manifests, allow=allow or ())
     console.print(side_by_side(found))
 
@@ -171,4 +245,6 @@ def animate(
 
     if path.suffix.lower() != ".gif":
         raise InputError(f"path: expected a name that ends in .gif, got {path.name!r}")
-    console.print(f"animation: {write_animation(_paths(open_run(run), attack, fpr, 2), path)}")
+    console.print(
+        f"animation: {write_animation(judged_paths(open_run(run), attack, fpr, 2), path)}"
+    )

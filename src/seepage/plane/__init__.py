@@ -36,6 +36,7 @@ from seepage.plane.early import (
     expected_recall,
     predict,
 )
+from seepage.plane.foretold import Foretold, foretell
 from seepage.plane.halves import Agreement, agreement
 from seepage.plane.laws import (
     ClosedForm,
@@ -75,6 +76,7 @@ __all__ = [
     "Early",
     "EmpiricalBayes",
     "Estimate",
+    "Foretold",
     "Gaussian",
     "GlobalFPR",
     "Grid",
@@ -112,6 +114,7 @@ __all__ = [
     "equal_models",
     "expected_recall",
     "find_clusters",
+    "foretell",
     "forgetting_events",
     "learning_difficulty",
     "loss_iqr",

@@ -55,7 +55,7 @@ class Judgement:
 class Monitor:
     """Estimates every sample's risk from what a single run leaves behind.
 
-    Feed it the events of a Recorder::
+    `seepage.record.Watching` feeds it what a Recorder sees; or feed it yourself::
 
         for epoch in ...:                      # the training loop
             ...
@@ -160,12 +160,13 @@ class Monitor:
         *,
         share: float = 0.01,
         members_only: bool = True,
+        replicates: int = 500,
     ) -> dict[str, Judgement]:
         """Each proxy against the full attack's per-sample risk, such as the final advantage.
 
         final_risk (N,), high = vulnerable, NaN left out; share: of the judged samples that count as
         vulnerable (at least one). members_only: judge on this run's members, where a loss trace says
-        something about having been trained on.
+        something about having been trained on. replicates: behind ρ's interval; 0 leaves it out.
         """
         risk = np.asarray(final_risk, dtype=np.float64)
         scores = self.scores()
@@ -188,7 +189,7 @@ class Monitor:
             if s.min() == s.max():
                 continue
             judged[name] = Judgement(
-                correlation=spearman(s, risk, rng),
+                correlation=spearman(s, risk, rng, replicates=replicates),
                 precision=float((_top_weight(s, k) * truth).sum() / k),
                 auc=auc(s, meant) if not meant.all() else float("nan"),
                 k=k,

@@ -11,6 +11,7 @@ from seepage.record.recorder import (
 )
 from seepage.record.resident import Resident, View, parse_views
 from seepage.record.schedule import checkpoints, log_spaced
+from seepage.record.watching import Watching
 
 __all__ = [
     "DEFAULT_SIGNALS",
@@ -21,6 +22,7 @@ __all__ = [
     "Resident",
     "Sink",
     "View",
+    "Watching",
     "checkpoints",
     "log_spaced",
     "observing",

@@ -1,0 +1,249 @@
+"""`dynamics early` and `dynamics difficulty`: who ends up vulnerable, and what tells it before."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from seepage.cli.audit import RunFolder
+from seepage.cli.console import console, errors
+from seepage.cli.dynamics import AttackName, Fpr, dynamics, judged_paths
+from seepage.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from seepage.plane import Early, Estimate, Trajectories
+    from seepage.store import Run
+
+Aside = Annotated[
+    float, typer.Option(help="Share of the pairs that the attack does not use but is compared to.")
+]
+PROXIES = {"lt_iqr": "LT-IQR", "loss": "mean loss", "slope": "fall of the loss"}
+
+
+def _apart(
+    run: Run, attack: str, fpr: float | None, aside: float
+) -> tuple[Trajectories, NDArray[np.int64]]:
+    from seepage import plane
+
+    rows, apart = plane.split_models(run.member, aside, np.random.default_rng(0))
+    return judged_paths(run, attack, fpr, 2, rows), apart
+
+
+@dynamics.command("early")
+def early_command(
+    run: RunFolder,
+    attack: AttackName = "lira",
+    fpr: Fpr = None,
+    share: Annotated[
+        float | None,
+        typer.Option(help="Vulnerable: this share of highest advantage, not the high region."),
+    ] = None,
+    aside: Aside = 0.25,
+) -> None:
+    """Print how early the finally vulnerable samples can be told: by the attack, and without it.
+
+    The attack's own recall stands beside chance and beside permuted membership; what two halves of the
+    fleet agree on is free of the noise that targets share. Proxies come from runs that the attack
+    does not use.
+
+    Example: `seepage dynamics early runs/digits --share 0.05`
+    """
+    from seepage import plane
+    from seepage.store import open_run
+
+    opened = open_run(run)
+    vulnerable = plane.High() if share is None else plane.Top(share)
+    paths = judged_paths(opened, attack, fpr, 2)
+    found = plane.early_determination(paths, vulnerable=vulnerable)
+    what = "in the high region" if share is None else f"in the top {share:g}"
+    console.print(
+        _recalls(found, f"{int(found.final.sum())} of {paths.samples} samples end {what}")
+    )
+    for k in found.known:
+        console.print(
+            f"{k.share:.0%} of them are known by epoch {_epoch(k.epoch)}, interval "
+            f"{_epoch(k.low)} to {_epoch(k.high)}",
+            highlight=False,
+        )
+    pairs = int((np.bincount(plane.units(opened.member)) == 2).sum())
+    if pairs >= 8:
+        with errors.status("halving the fleet"):
+            halves = plane.agreement(
+                opened, attack=_judge(attack), rule=_rule(fpr), vulnerable=plane.Top(share or 0.05)
+            )
+        table = Table(title=f"two halves of {halves.models} models, top {share or 0.05:g}")
+        for column in ("epoch", "recall of the other half", "null", "known of what can be"):
+            table.add_column(column, justify="right")
+        for t, epoch in enumerate(halves.checkpoints):
+            null = f"{halves.recall.null[t]:.3f}"
+            table.add_row(f"{epoch:g}", _of(halves.recall, t), null, _of(halves.known, t))
+        console.print(table)
+    if {"loss", "correct"} <= set(opened.signals):
+        rest, apart = _apart(opened, attack, fpr, aside)
+        told = plane.foretell(opened, apart, rest.advantage[-1], share=share or 0.05)
+        console.print(_proxies(told, share or 0.05))
+    console.print("Definitions are reconstructions or our own; see docs/dynamics.md.")
+
+
+def _judge(attack: str) -> Any:
+    from seepage import attacks
+
+    return attacks.get(attack)
+
+
+def _rule(fpr: float | None) -> Any:
+    from seepage import plane
+
+    return plane.NaturalThreshold() if fpr is None else plane.GlobalFPR(fpr)
+
+
+def _of(e: Estimate, t: int) -> str:
+    return _span(*(float(x[t]) for x in (e.value, e.low, e.high)))
+
+
+def _span(value: float, low: float, high: float) -> str:
+    return f"{value:.3f} \\[{low:.3f}, {high:.3f}]" if np.isfinite(value) else "–"
+
+
+def _epoch(value: float) -> str:
+    return f"{value:g}" if np.isfinite(value) else "never"
+
+
+def _recalls(found: Early, title: str) -> Table:
+    table = Table(title=title)
+    for column in ("epoch", "recall now", "null", "recall ever", "precision", "Jaccard", "chance"):
+        table.add_column(column, justify="right")
+    for t, epoch in enumerate(found.checkpoints):
+        table.add_row(
+            f"{epoch:g}",
+            _of(found.recall_now, t),
+            f"{found.recall_now.null[t]:.3f}",
+            _of(found.recall_ever, t),
+            _of(found.precision, t),
+            _of(found.jaccard, t),
+            f"{found.chance.value[t]:.3f}",
+        )
+    return table
+
+
+def _proxies(told: Any, share: float) -> Table:
+    first = next(iter(told.values()))
+    table = Table(
+        title=f"without the attack: {first.runs} runs watched, their top {share:g} of members"
+    )
+    for column in ("epoch", "from", "ρ", f"precision (chance {first.chance:.3f})", "AUC"):
+        table.add_column(column, justify="right")
+    for t, epoch in enumerate(first.checkpoints):
+        for name, f in told.items():
+            if np.isfinite(f.rho[t, 0]):
+                spans = (_span(*map(float, v[t])) for v in (f.rho, f.precision, f.auc))
+                table.add_row(f"{epoch:g}", PROXIES.get(name, name), *spans)
+    return table
+
+
+@dynamics.command("difficulty")
+def difficulty_command(
+    run: RunFolder,
+    attack: AttackName = "lira",
+    fpr: Fpr = None,
+    aside: Aside = 0.25,
+    column: Annotated[
+        Path | None,
+        typer.Option(help="Your own difficulty: a CSV file with the columns id, value."),
+    ] = None,
+    depth: Annotated[
+        bool, typer.Option(help="Prediction depth too: needs the weights kept at the end.")
+    ] = False,
+) -> None:
+    """Print how learning difficulty goes with vulnerability, as rank correlations.
+
+    Difficulty comes from runs that the attack does not use.
+
+    Examples:
+
+        seepage dynamics difficulty runs/digits --depth
+
+        seepage dynamics difficulty runs/digits --column mine.csv
+    """
+    from seepage import plane
+    from seepage.store import open_run
+
+    opened = open_run(run)
+    paths, apart = _apart(opened, attack, fpr, aside)
+    columns: dict[str, Any] = {}
+    if {"loss", "correct"} <= set(opened.signals):
+        columns |= plane.learning_difficulty(opened, apart).as_dict()
+    if depth:
+        with errors.status("probing layers"):
+            columns["prediction_depth"] = _depth(opened, apart)
+    if column is not None:
+        columns[column.stem] = _own(column, opened.ids.tolist())
+    if not columns:
+        raise InputError("signals: expected loss and correct, or --column; neither is there")
+    table = Table(title=f"{run}: {paths.models} models attacked, {len(apart)} for difficulty")
+    for head in ("difficulty", "ρ with final advantage", "under permuted membership", "samples"):
+        table.add_column(head, justify="right")
+    rng = np.random.default_rng(0)
+    for name, values in columns.items():
+        try:
+            c = plane.spearman(values, paths.advantage[-1], rng)
+            n = plane.spearman(values, paths.null[0].advantage[-1], rng)
+        except InputError as error:
+            table.add_row(name.replace("_", " "), str(error), "", "")
+            continue
+        table.add_row(
+            name.replace("_", " "),
+            _span(c.rho, c.low, c.high),
+            _span(n.rho, n.low, n.high),
+            str(c.n),
+        )
+    console.print(table)
+
+
+def _depth(run: Run, apart: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Mean prediction depth over the kept networks of runs trained on the sample, NaN without."""
+    import torch
+
+    from seepage.fleet.rebuild import rebuild
+    from seepage.layers import gather_outputs
+    from seepage.plane import prediction_depth
+
+    total = np.zeros(run.member.shape[1])
+    count = np.zeros_like(total)
+    data = run.data()
+    for row in apart.tolist():
+        kept = rebuild(run, row, data=data)
+        features = list(gather_outputs(kept.model, kept.inputs).values())
+        with torch.no_grad():
+            final = torch.cat([kept.model(x).argmax(1) for x in torch.split(kept.inputs, 512)])
+        depth = prediction_depth(
+            features, kept.labels.numpy(), support=kept.member, final=final.numpy()
+        )
+        total += np.where(kept.member, depth, 0)
+        count += kept.member
+    out = np.full(len(total), np.nan)
+    np.divide(total, count, out=out, where=count > 0)
+    return out
+
+
+def _own(path: Path, ids: list[str]) -> NDArray[np.float64]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if not {"id", "value"} <= set(reader.fieldnames or ()):
+                raise InputError(
+                    f"{path}: expected the columns id and value, got {reader.fieldnames}"
+                )
+            held = {row["id"]: float(row["value"]) for row in reader}
+    except (OSError, UnicodeDecodeError, ValueError) as e:
+        raise InputError(f"{path}: cannot be read as id, value ({e})") from None
+    if not any(i in held for i in ids):
+        raise InputError(f"{path}: expected ids of the pool such as {ids[0]!r}, found none of them")
+    return np.array([held.get(i, np.nan) for i in ids])
