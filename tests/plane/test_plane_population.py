@@ -84,6 +84,7 @@ def brute_metrics(
     return {
         "centre": c,
         "advantage": (tpr - fpr).mean(1),
+        "displacement": np.linalg.norm(c - c[0], axis=-1),
         "displacement_net": np.array(np.linalg.norm(c[-1] - c[0])),
         "displacement_path": np.array(sum(np.linalg.norm(b - a) for a, b in itertools.pairwise(c))),
         "speed": steps.mean(1) / spans,

@@ -40,8 +40,8 @@ _BLOCK = 2048
 class Population:
     """Population metrics over training; T checkpoints, T−1 intervals between them, S regions.
 
-    centre (T, 2) mean FPR and TPR; advantage (T,) mean TPR − FPR; displacement_net,
-    displacement_path () of the centre; speed (T−1,) mean ‖Δv‖ per epoch; signed_speed (T−1,);
+    centre (T, 2) mean FPR and TPR; advantage (T,) mean TPR − FPR; displacement (T,) of the centre since
+    the first checkpoint, displacement_net () its last, displacement_path () along its path; speed (T−1,) mean ‖Δv‖ per epoch; signed_speed (T−1,);
     rms_speed (T−1,) root mean squared speed free of counting noise, NaN for closed-form rates;
     mean_speed () over samples and intervals; shares (T, S) of samples per region; transitions
     (T−1, S, S); to_high, to_high_of_all (T−1,) probability of moving into the last region over the
@@ -53,6 +53,7 @@ class Population:
 
     centre: Estimate
     advantage: Estimate
+    displacement: Estimate
     displacement_net: Estimate
     displacement_path: Estimate
     speed: Estimate
@@ -118,6 +119,7 @@ class _Sums:
 _RANGES: dict[str, tuple[float, float]] = {
     "centre": (0, 1),
     "advantage": (-1, 1),
+    "displacement": (0, np.inf),
     "displacement_net": (0, np.inf),
     "displacement_path": (0, np.inf),
     "speed": (0, np.inf),
@@ -145,10 +147,12 @@ def _metrics(sums: _Sums, samples: int, spans: FloatArray, unbiased: bool) -> di
     moves = of["moves"][:, 1:]
     to_high, of_all = dynamics.arrivals(moves)
     nothing = np.zeros(len(centre))
+    since = np.sqrt(((centre - centre[:, :1]) ** 2).sum(axis=-1))
     return {
         "centre": centre,
         "advantage": gap,
-        "displacement_net": np.sqrt(((centre[:, -1] - centre[:, 0]) ** 2).sum(axis=-1)),
+        "displacement": since,
+        "displacement_net": since[:, -1],
         "displacement_path": np.sqrt((np.diff(centre, axis=1) ** 2).sum(axis=-1)).sum(axis=-1),
         "speed": speed,
         "signed_speed": np.diff(gap, axis=1) / spans,

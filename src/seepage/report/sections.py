@@ -97,6 +97,7 @@ def _dynamics(f: Findings, data: Dataset | None) -> Values | None:
         ("Encoding speed", "speed per epoch", p.speed, "How far a sample moves on the plane per epoch, on average. Counting noise alone moves points: compare with the grey line."),
         ("Spatial entropy", "entropy, bits", p.entropy, "How widely the samples are spread over the plane: low when all behave alike."),
         ("Into the high region", "probability per interval", p.to_high, "The chance that a sample that is not in the high region moves there before the next checkpoint."),
+        ("Displacement", "from the start", p.displacement, "How far the centre of the cloud is from where it began, in units of the square."),
         ("Mean advantage", "TPR − FPR", p.advantage, "The centre of the cloud: how far above the diagonal it lies."),
     )  # fmt: skip
     charts = [

@@ -1,0 +1,163 @@
+"""Every attack at the last checkpoint, and which of them is followed over training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seepage.attacks import ATTACKS, Attack
+from seepage.attacks.curvature import reading
+from seepage.errors import InputError
+from seepage.metrics import operating_points, over_targets, pooled_points, roc, row_auc
+from seepage.plan import permute_membership
+from seepage.plane import GlobalFPR, Rule
+from seepage.report.findings import AtFpr, AttackFinding
+from seepage.report.source import Progress, ReportSource
+
+__all__ = ["FPRS", "TITLES", "at_the_end", "lead_of", "rule_words"]
+
+F64 = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+FPRS = (0.01, 0.001, 0.0001)
+MAIN = ("lira", "rmia")
+TITLES = {
+    "loss": "LOSS",
+    "mentr": "Modified entropy",
+    "attack-p": "Attack-P",
+    "attack-r": "Attack-R",
+    "calibrated": "Difficulty calibration",
+    "lira": "LiRA",
+    "lira-offline-one-sided": "LiRA offline, one-sided",
+    "lira-offline-two-sided": "LiRA offline, two-sided",
+    "rmia": "RMIA",
+    "rmia-offline": "RMIA offline",
+    "base": "BASE",
+    "base-offline": "BASE offline",
+    "shadow-classifier": "Shadow classifier",
+    "curvature": "Input curvature",
+    "curvature-calibrated": "Curvature, calibrated",
+    "curvature-attack-r": "Curvature, Attack-R",
+    "curvature-mast": "Curvature, MAST",
+    "curvature-lr": "Curvature, likelihood ratio",
+    "curvature-nll": "Curvature, equal variance",
+    "curvature-and-confidence": "Curvature and confidence",
+}
+
+
+def at_the_end(
+    run: ReportSource, attacks: Iterable[Attack] | None, seed: int, say: Progress
+) -> tuple[list[tuple[Attack, AttackFinding]], dict[str, str], dict[str, F64]]:
+    """Every attack at the last checkpoint; those that cannot be run, and why; their scores."""
+    chosen: Sequence[Attack] = (
+        [reading(cls(), run.signals) for cls in ATTACKS.values()]
+        if attacks is None
+        else list(attacks)
+    )
+    member = run.member
+    last = len(run.checkpoints) - 1
+    held: dict[str, NDArray[np.float32]] = {}
+    null = permute_membership(member, np.random.default_rng(seed))
+    found: list[tuple[Attack, AttackFinding]] = []
+    skipped: dict[str, str] = {}
+    scores: dict[str, F64] = {}
+    for done, attack in enumerate(chosen):
+        say("attacks", done, len(chosen))
+        missing = [name for name in attack.requires if name not in run.signals]
+        if missing:
+            skipped[attack.name] = f"needs {', '.join(missing)}, which was not recorded"
+            continue
+        try:
+            for name in attack.requires:
+                if name not in held:
+                    held[name] = run.signal_at(name, last)
+            signals = {name: held[name] for name in attack.requires}
+            real = np.asarray(attack.leave_one_out(signals, member), dtype=np.float64)
+        except InputError as error:
+            # An attack that this run cannot feed is left out and named; data faults are not its.
+            skipped[attack.name] = str(error)
+            continue
+        scores[attack.name] = real
+        chance = operating_points(attack.leave_one_out(signals, null), null, [FPRS[0]])
+        found.append((attack, _finding(attack, real, member, float(chance.auc.mean()))))
+    if not found:
+        reasons = "; ".join(f"{k}: {v}" for k, v in skipped.items())
+        raise InputError(
+            f"attacks: expected at least one that this run can feed, got none ({reasons})"
+        )
+    return found, skipped, scores  # fmt: skip
+
+
+def _finding(attack: Attack, scores: F64, member: BoolArray, null_auc: float) -> AttackFinding:
+    each = operating_points(scores, member, FPRS)
+    pool = pooled_points(scores, member, FPRS)
+    negatives = int((~member).sum(axis=1).min())
+    per_target, pooled = [], []
+    for k, fpr in enumerate(FPRS):
+        per_target.append(
+            AtFpr(
+                fpr,
+                over_targets(each.tpr[:, k], member),
+                float(each.fpr[:, k].mean()),
+                fpr * negatives >= 1,
+            )
+        )
+        # Given the pooled threshold, targets differ; their spread over pairs is the interval.
+        said = scores >= pool.threshold[0, k]
+        rates = (said & member).sum(axis=1) / member.sum(axis=1)
+        pooled.append(
+            AtFpr(
+                fpr,
+                over_targets(rates, member),
+                float(pool.fpr[0, k]),
+                fpr * int(pool.n_out[0]) >= 1,
+            )
+        )
+    curve = roc(scores.ravel(), member.ravel())
+    kept = _thin(curve.fpr, curve.tpr)
+    return AttackFinding(
+        name=attack.name,
+        title=_title(attack),
+        auc=over_targets(each.auc, member),
+        null_auc=null_auc,
+        per_target=tuple(per_target),
+        pooled=tuple(pooled),
+        roc_fpr=curve.fpr[kept],
+        roc_tpr=curve.tpr[kept],
+        separation=row_auc(scores, member),
+    )
+
+
+def _title(attack: Attack) -> str:
+    """Its name, and which curvature it reads when that is not the published one."""
+    other = [s for s in attack.requires if s.startswith("curvature_") and s != "curvature_zo"]
+    title = TITLES.get(attack.name, attack.name)
+    return f"{title} ({other[0].removeprefix('curvature_')})" if other else title
+
+
+def _thin(fpr: F64, tpr: F64, points: int = 160) -> NDArray[np.int64]:
+    """Indices of about `points` steps, even on a logarithmic FPR axis; both ends kept."""
+    positive = fpr[fpr > 0]
+    grid = np.concatenate([[0.0], np.geomspace(positive.min(), 1.0, points)])
+    # The last step at or below each grid value: what is drawn was really reached.
+    return np.unique(np.searchsorted(fpr, grid, side="right") - 1)
+
+
+def lead_of(found: Sequence[tuple[Attack, AttackFinding]], main: str | None) -> Attack:
+    by_name = {a.name: a for a, _ in found}
+    if main is not None:
+        if main not in by_name:
+            raise InputError(f"main: expected one of {', '.join(by_name)}, got {main!r}")
+        return by_name[main]
+    for name in (*MAIN, *(a.name for a, _ in found if a.threshold is not None)):
+        if name in by_name:
+            return by_name[name]
+    return found[0][0]
+
+
+def rule_words(rule: Rule, attack: Attack) -> str:
+    if isinstance(rule, GlobalFPR):
+        return f"score above the level that {rule.fpr:.0%} of the other targets' non-members pass"
+    return f"score of at least {attack.threshold:g}, the attack's own threshold"

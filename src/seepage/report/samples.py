@@ -1,0 +1,99 @@
+"""Which samples are exposed, since when, and in which classes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seepage.plane import Permuted
+from seepage.report.exposure import benjamini_hochberg, cut_off, evidence, smallest
+from seepage.report.findings import Exposure, Group, Paths
+from seepage.report.source import Progress, ReportSource, sides
+
+__all__ = ["HIGH", "exposure_of", "groups_of", "tested"]
+
+F64 = NDArray[np.float64]
+
+HIGH = 0.5
+"""Advantage from which a sample counts as high."""
+
+
+def tested(
+    run: ReportSource, level: float, permutations: int, seed: int, say: Progress
+) -> tuple[F64, F64, F64, NDArray[np.int64]]:
+    """The test of every sample at every checkpoint.
+
+    (T, N) p-values, (T,) cut-offs, (T,) mean number that pass them under permuted membership,
+    and (N,) where the final cut-off is passed for good.
+    """
+    name, sign = ("phi", 1.0) if "phi" in run.signals else ("loss", -1.0)
+    nulls = list(Permuted(draws=permutations, seed=seed).members(run.member))
+    times = len(run.checkpoints)
+    p = np.empty((times, run.member.shape[1]))
+    cuts, false = np.empty(times), np.empty(times)
+    for t in range(times):
+        say("evidence per sample", t, times)
+        signal = sign * run.signal_at(name, t).astype(np.float64)
+        signal = signal.mean(axis=2) if signal.ndim == 3 else signal
+        p[t] = evidence(signal, run.member)
+        cuts[t] = cut_off(p[t], level)
+        false[t] = np.mean([(evidence(signal, m) <= cuts[t]).sum() for m in nulls])
+    stays = np.logical_and.accumulate((p <= cuts[-1])[::-1])[::-1]
+    return p, cuts, false, np.where(p[-1] <= cuts[-1], stays.argmax(axis=0), -1)
+
+
+def exposure_of(
+    run: ReportSource,
+    paths: Paths,
+    null_high: F64,
+    scores: F64,
+    level: float,
+    tested: tuple[F64, F64, F64, NDArray[np.int64]],
+) -> Exposure:
+    p, cuts, false, since = tested
+    gain = np.nan_to_num(paths.advantage(), nan=-1.0)
+    exposed = p[-1] <= cuts[-1]
+    # Counts tie on a lattice; within a tie the wider score gap is the more exposed.
+    inside, outside = sides(scores, run.member)
+    spread = scores.std(axis=0)
+    gap = np.nan_to_num((inside - outside) / np.where(spread > 0, spread, 1.0))
+    return Exposure(
+        p=p[-1],
+        q=benjamini_hochberg(p[-1]),
+        exposed=exposed,
+        order=np.lexsort((-gap, -gain[-1], ~exposed)).astype(np.int64),
+        since=since.astype(np.int64),
+        level=level,
+        count=(p <= cuts[:, None]).sum(axis=1),
+        null_count=false,
+        high_count=(gain >= HIGH).sum(axis=1),
+        null_high_count=null_high,
+        least=smallest(run.member),
+    )
+
+
+def groups_of(
+    run: ReportSource, paths: Paths, exposure: Exposure, right_in: F64, right_out: F64
+) -> tuple[Group, ...]:
+    gain, null = paths.advantage()[-1], paths.advantage(null=True)[-1]
+
+    def mean(values: F64) -> float:
+        finite = values[np.isfinite(values)]
+        return float(finite.mean()) if finite.size else float("nan")
+
+    groups = []
+    for k, name in enumerate(run.classes):
+        of = run.labels == k
+        if of.any():
+            groups.append(
+                Group(
+                    name=name,
+                    samples=int(of.sum()),
+                    advantage=mean(gain[of]),
+                    null=mean(null[of]),
+                    exposed=int(exposure.exposed[of].sum()),
+                    accuracy_in=mean(right_in[of]),
+                    accuracy_out=mean(right_out[of]),
+                )
+            )
+    return tuple(groups)

@@ -1,0 +1,57 @@
+"""What a report reads of a run, and the sums over members and others that all of it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seepage.data import Dataset
+
+__all__ = ["Progress", "ReportSource", "sides"]
+
+F64 = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+Progress = Callable[[str, int, int], object]
+
+
+class ReportSource(Protocol):
+    """What a report reads of a finished run: `seepage.store.Run`, or anything like it."""
+
+    path: str
+    checkpoints: F64
+    signals: tuple[str, ...]
+    classes: tuple[str, ...]
+    failed: dict[int, str]
+    manifest: dict[str, Any]
+
+    @property
+    def member(self) -> BoolArray:
+        """(R, N) bool, usable runs only."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(N,)."""
+
+    @property
+    def ids(self) -> NDArray[np.str_]:
+        """(N,)."""
+
+    def signal_at(self, name: str, t: int, /) -> NDArray[np.float32]:
+        """One checkpoint of a signal, (R, N[, A])."""
+
+    def data(self) -> Dataset | None:
+        """The pool, or None when it cannot be found."""
+
+
+def sides(values: F64, member: BoolArray) -> tuple[F64, F64]:
+    """Mean over models that trained on the sample, and over those that did not: (N,), (N,)."""
+    n_in = member.sum(axis=0, dtype=np.float64)
+    n_out = len(member) - n_in
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (
+            np.where(member, values, 0.0).sum(axis=0) / n_in,
+            np.where(member, 0.0, values).sum(axis=0) / n_out,
+        )
