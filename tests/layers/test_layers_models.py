@@ -22,6 +22,7 @@ from seepage.layers import (
     probe,
     spectrum,
 )
+from seepage.models import build
 
 CHEAP = (DegreesOfFreedom(), Jacobian(images=1, probes=8, power=2, exact=32))
 
@@ -152,6 +153,23 @@ def test_residual_network_untouched() -> None:
     np.testing.assert_allclose(got, want.variances[: got.size], atol=1e-6 * want.variances[0])
     got = table.pooled_spectra[0].variances
     np.testing.assert_allclose(got, pooled.variances, atol=1e-6 * pooled.variances[0])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_last_models_give_the_same_jacobians(channels: int) -> None:
+    # Warnings are errors here: this order once fell back to one direction after the other.
+    model = _seeded(lambda: build("wrn-10-1", (channels, 8, 8), 3))
+    x = torch.randn(4, channels, 8, 8, generator=torch.Generator().manual_seed(0))
+    rows = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    for option in (
+        Jacobian(images=2, probes=8, power=2, exact=4),
+        Jacobian(images=2, patch=4, double=False),
+        Jacobian(images=2, patch=4),
+    ):
+        plain = probe(model.to(memory_format=torch.contiguous_format), x, indicators=[option])
+        last = probe(model.to(memory_format=torch.channels_last), rows, indicators=[option])
+        np.testing.assert_allclose(last.jac_participation, plain.jac_participation, rtol=1e-4)
+        np.testing.assert_allclose(last.spectral_norm, plain.spectral_norm, rtol=1e-4)
 
 
 def test_vision_transformer_untouched() -> None:

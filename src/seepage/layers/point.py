@@ -55,13 +55,17 @@ class Point:
             self.x = first
         else:
             self.embedding, self.x = _embedded(model, sample)
-        if double and self.x.dtype != torch.float64:
-            self.x = self.x.double()
-            tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-            self.state = {
-                k: v.detach().double() if v.dtype.is_floating_point else v
-                for k, v in tensors.items()
-            }
+        kind = torch.float64 if double else self.x.dtype
+        self.x = _plain(self.x.to(kind))
+        tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        state = {
+            k: _plain(v.detach().to(kind if double else v.dtype))
+            if v.dtype.is_floating_point
+            else v
+            for k, v in tensors.items()
+        }
+        if double or any(state[k].stride() != v.stride() for k, v in tensors.items()):
+            self.state = state
 
     def layers(self, watch: Watch) -> Function:
         def outputs(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -112,6 +116,13 @@ class Point:
                 handle.remove()
 
         return with_embedding
+
+
+def _plain(v: torch.Tensor) -> torch.Tensor:
+    """The tensor in row-major order: others, channels-last among them, lack vectorised rules."""
+    if v.stride() == torch.empty(v.shape, device="meta").stride():
+        return v
+    return v.clone(memory_format=torch.contiguous_format)
 
 
 def _leading(sample: Mapping[str, torch.Tensor] | Sequence[torch.Tensor]) -> torch.Tensor:

@@ -82,11 +82,9 @@ def _ridge(h: torch.Tensor, x: torch.Tensor, new: torch.Tensor, ridge: float) ->
     narrow = h.shape[1] <= len(h)
     gram = h.T @ h if narrow else h @ h.T
     gram.diagonal().add_(mu if mu > 0 else 1.0)
-    if narrow:
-        weights: torch.Tensor = torch.linalg.solve(gram, h.T @ x)
-    else:
-        weights = h.T @ torch.linalg.solve(gram, x)
-    return new @ weights
+    # Never the weights of a wide layer: they are d × d0 values.
+    left, right = (new, h.T @ x) if narrow else (new @ h.T, x)
+    return left @ torch.linalg.solve(gram, right)  # type: ignore[no-any-return]
 
 
 def _outputs(model: nn.Module, layer: Layer, inputs: torch.Tensor, batch: int) -> torch.Tensor:

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -75,13 +76,20 @@ def layer_agreement(
     if norm == 0:
         return Rho(math.nan, math.nan, units)
     rho = sum(float(np.trace(c)) for c in crossed) / norm
-    rng = np.random.default_rng(seed)
     drawn = np.zeros(draws)
-    for c in crossed:
-        orders = rng.permuted(np.broadcast_to(np.arange(len(c)), (draws, len(c))), axis=1)
-        drawn += c[orders, np.arange(len(c))].sum(axis=1)
+    for k, c in enumerate(crossed):
+        drawn += c[_orders(len(c), draws, seed, k), np.arange(len(c))].sum(axis=1)
     hits = int((np.abs(drawn / norm) >= abs(rho) - 1e-9).sum())
     return Rho(rho, (1 + hits) / (1 + draws), units)
+
+
+@lru_cache(maxsize=64)
+def _orders(layers: int, draws: int, seed: int, group: int) -> NDArray[np.int64]:
+    """Orders of the layers of the so-and-so-many-th architecture, (draws, layers), read only."""
+    rng = np.random.default_rng([seed, group, layers])
+    out = rng.permuted(np.broadcast_to(np.arange(layers), (draws, layers)), axis=1)
+    out.setflags(write=False)
+    return out
 
 
 def sign_flip(differences: Sequence[float], *, draws: int = 10_000, seed: int = 0) -> float:
