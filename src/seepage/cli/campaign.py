@@ -494,31 +494,16 @@ class Campaign:
         self.check()
         study, seed = self.study, self.study.seeds[0]
         entries = study.entries()
-        for entry in entries:
-            self.both(entry, seed)
         roles: list[dict[str, str]] = []
-        for base in study.bases():
-            if not self._usable(base, seed):
-                continue
-            located = self.locate(base, seed)
-            if not located["chosen"]:
-                errors.print(f"pptp with {base.label}: {located['why']}", markup=False)
-                continue
-            try:
-                parts = list(self.guarded(base, located))
-            except InputError as e:
-                errors.print(f"pptp with {base.label}: {e}", markup=False)
-                continue
-            for entry, kind, variant in parts:
-                part = {"base": base.label, "variant": variant, "kind": kind, "label": entry.label}
-                same = next((e for e in entries if _same(e, entry)), None)
-                if same is None:
-                    entries.append(entry)
-                    self.both(entry, seed)
-                else:
-                    part["label"] = same.label
-                roles.append(part)
-        write_json(self.results / "roles.json", {"roles": roles})
+        # PPTP follows its last base at once: what stands behind it in the file is less urgent.
+        bases = study.bases()
+        last = max((_at(entries, base) for base in bases), default=-1)
+        for k, entry in enumerate(list(entries)):
+            self.both(entry, seed)
+            if k == last:
+                for base in bases:
+                    roles += self.guard(base, entries)
+                write_json(self.results / "roles.json", {"roles": roles})
         chosen = entries
         if study.top is not None and len(study.seeds) > 1:
             best = {r.label for r in rank_rows(self.rows(seed), study.attacks[0])[: study.top]}
@@ -531,6 +516,35 @@ class Campaign:
                 if base.label in {e.label for e in chosen} and self._usable(base, later):
                     self.locate(base, later)
 
+    def guard(self, base: Entry, entries: list[Entry]) -> list[dict[str, str]]:
+        """PPTP with one base at the first seed: locates, trains, evaluates; the parts fleets play.
+
+        Fleets that are new join `entries`.
+        """
+        seed = self.study.seeds[0]
+        if not self._usable(base, seed):
+            return []
+        located = self.locate(base, seed)
+        if not located["chosen"]:
+            errors.print(f"pptp with {base.label}: {located['why']}", markup=False)
+            return []
+        try:
+            parts = list(self.guarded(base, located))
+        except InputError as e:
+            errors.print(f"pptp with {base.label}: {e}", markup=False)
+            return []
+        roles = []
+        for entry, kind, variant in parts:
+            part = {"base": base.label, "variant": variant, "kind": kind, "label": entry.label}
+            same = next((e for e in entries if _same(e, entry)), None)
+            if same is None:
+                entries.append(entry)
+                self.both(entry, seed)
+            else:
+                part["label"] = same.label
+            roles.append(part)
+        return roles
+
     def _usable(self, entry: Entry, seed: int) -> bool:
         place = self.result(entry, seed)
         return place.exists() and "failed" not in json.loads(place.read_text())
@@ -538,6 +552,10 @@ class Campaign:
     def rows(self, seed: int | None = None) -> list[Row]:
         """Results of this pool, joined over seeds or of one."""
         return read_rows(self.results, seed=seed)
+
+
+def _at(entries: Sequence[Entry], wanted: Entry) -> int:
+    return next(k for k, e in enumerate(entries) if _same(e, wanted))
 
 
 def _same(a: Entry, b: Entry) -> bool:

@@ -55,8 +55,9 @@ def clipped_sum(
     # At least float32: a clipping factor rounded to bfloat16 would let norms exceed C by 0.4 %.
     wide = [g.float() if g.dtype in (torch.bfloat16, torch.float16) else g for g in grads]
     scaled = wide if weights is None else [w * g for w, g in zip(weights, wide, strict=True)]
-    square = torch.stack([g.flatten(1).square().sum(1) for g in scaled]).sum(0)
-    norm = square.sqrt()
+    # A norm of norms: no squares of all samples' gradients in memory.
+    each = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in scaled])
+    norm = torch.linalg.vector_norm(each, dim=0)
     factor = torch.where(norm > max_norm, max_norm / norm, torch.ones_like(norm))
     return [torch.einsum("b,b...->...", factor.to(g.dtype), g) for g in scaled]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,45 @@ from seepage.fleet.recipe import learning_rate
 from seepage.fleet.spec import FleetSpec
 from seepage.record import Diverged, Resident
 
-__all__ = ["train_defended"]
+__all__ = ["Passes", "train_defended"]
+
+
+class Passes:
+    """Samples that networks were shown and that gradients were taken of: a cost that no load moves.
+
+    forward, backward: samples through a whole network, over all networks of a run. What the
+    recorder looks at is not training and is not counted (`paused`). A backward pass is one through
+    the logits: a step that differentiates two losses of one forward pass counts two.
+    """
+
+    def __init__(self) -> None:
+        self.forward = self.backward = 0
+        self.counting = True
+
+    def watch(self, network: nn.Module) -> nn.Module:
+        """Count for this network and for deep copies of it; hands it back."""
+
+        # A closure, not a method: copies of the network must count here, not in copies of this.
+        def backward(slope: torch.Tensor) -> None:
+            self.backward += len(slope)
+
+        def forward(_: nn.Module, given: Any, logits: torch.Tensor) -> None:
+            if self.counting:
+                self.forward += len(logits)
+                if logits.requires_grad:
+                    logits.register_hook(backward)
+
+        network.register_forward_hook(forward)
+        return network
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing is counted within."""
+        before, self.counting = self.counting, False
+        try:
+            yield
+        finally:
+            self.counting = before
 
 
 def _samples(pool: Resident, rows: NDArray[np.int64], scale: Any) -> Samples:
@@ -46,10 +86,13 @@ def train_defended(
     context = stages.context(defense, None, None, None)
     defense.check(context)
     defense.train(context, stages)
-    for t in spec.checkpoints:
-        if t > stages.done:
-            job.recorder.checkpoint(t)
+    with stages.passes.paused():
+        for t in spec.checkpoints:
+            if t > stages.done:
+                job.recorder.checkpoint(t)
     job.recorder.finish()
+    stages.facts["forward"] = stages.passes.forward
+    stages.facts["backward"] = stages.passes.backward
     return stages.steps, stages.facts
 
 
@@ -66,6 +109,7 @@ class _Stages:
     ) -> None:
         self.spec, self.pool, self.job, self.progress = spec, pool, job, progress
         self.facts: dict[str, Any] = {}
+        self.passes = Passes()
         self.steps = 0
         self.stage = 0
         self.built = 0
@@ -82,7 +126,7 @@ class _Stages:
         words = np.random.SeedSequence([self.job.seed, self.built])
         seed = self.job.seed if self.built == 0 else int(words.generate_state(1, np.uint64)[0])
         self.built += 1
-        return init_model(self.spec, seed, self.pool.device)
+        return self.passes.watch(init_model(self.spec, seed, self.pool.device))
 
     def _generator(self, purpose: int) -> torch.Generator:
         words = np.random.SeedSequence([self.job.seed, self.stage, purpose])
@@ -135,7 +179,8 @@ class _Stages:
         recorder.outputs = lambda logits: defense.outputs(logits, context)
         context.state = defense.start(context)
         if record and not self.watching:
-            recorder.start(network, steps_per_epoch=context.steps_per_epoch)
+            with self.passes.paused():
+                recorder.start(network, steps_per_epoch=context.steps_per_epoch)
             self.watching = True
         elif record:
             recorder.follow(network, steps_per_epoch=context.steps_per_epoch)
@@ -151,10 +196,12 @@ class _Stages:
                     )
                 self._step(defense, context, rows, inputs)
                 if record:
-                    recorder.step_end()
+                    with self.passes.paused():
+                        recorder.step_end()
             defense.epoch_end(context)
             if record:
-                recorder.epoch_end()
+                with self.passes.paused():
+                    recorder.epoch_end()
                 self.done += 1.0
                 self.progress(self.job.row, self.done)
             if context.stop:
