@@ -15,13 +15,15 @@ import torch
 
 import seepage
 from seepage.cli import campaign as module
-from seepage.cli import main
-from seepage.cli.campaign import Campaign, initial_weights
+from seepage.cli import locating, main
+from seepage.cli.campaign import Campaign
 from seepage.cli.defend import read_defend
 from seepage.cli.guard import set_apart
+from seepage.cli.locating import initial_weights
+from seepage.cli.schedule import Agenda, Unit
 from seepage.errors import InputError
 from seepage.fleet.spec import FleetSpec
-from seepage.report.defend_results import rank_rows, read_pool
+from seepage.report.defend_results import rank_rows, read_pool, read_rows
 
 BASE = """
 [base]
@@ -127,7 +129,7 @@ def test_every_fleet_is_evaluated_and_controls_are_rows(place: Path) -> None:
 
 def test_only_the_best_and_their_controls_get_more_seeds(place: Path) -> None:
     rows = read_pool(place / "results" / "digits", "lira", (0.05, 0.01)).rows
-    first = [r.label for r in rank_rows(module.read_rows(place / "results" / "digits", seed=0))]
+    first = [r.label for r in rank_rows(read_rows(place / "results" / "digits", seed=0))]
     again = {r.label for r in rows if 1 in r.seeds} - {"none"}
     assert first[0] in again
     if not first[0].startswith("pptp"):
@@ -171,11 +173,92 @@ def test_a_second_call_trains_and_scores_nothing(
 ) -> None:
     monkeypatch.chdir(place)
     monkeypatch.setattr(module, "evaluate", None)
-    monkeypatch.setattr(module, "by_swapping", None)
+    monkeypatch.setattr(locating, "by_swapping", None)
     status, out, err = command("study.toml")
     assert status == 0, err
     assert "Pareto front" in out
     assert "D2" in out
+
+
+def test_fleets_side_by_side_are_the_same_fleets(
+    place: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    words = ("--jobs", "2", "--only", "train", "--runs", "beside", "--results", "beside-results")
+    status, _, err = command("study.toml", *words)
+    assert status == 0, err
+    one = results(place)
+    two = {
+        p.name: json.loads(p.read_text())
+        for p in (place / "beside-results" / "digits").glob("*.json")
+    }
+    assert set(one) == set(two)
+    for name, told in one.items():
+        for part in ("by_class", "paths", "realised", "tables", "chosen"):
+            assert told.get(part) == two[name].get(part), (name, part)
+        if "values" in told:
+            timed = {"cost"}
+            a, b = (
+                {k: v for k, v in c["values"].items() if k not in timed} for c in (told, two[name])
+            )
+            assert a == b, name
+
+
+def test_some_go_on_to_further_seeds_without_waiting(place: Path) -> None:
+    study = read_defend(place / "study.toml", ["again=['label-smoothing', 'pptp(relaxloss']"])
+    agenda = Agenda(Campaign(study, "digits"))
+    asked = []
+    while (unit := agenda.next()) is not None:
+        asked.append(unit)
+        if unit.what == "locate":
+            # Nothing else is needed before the seeds that were asked for can begin.
+            assert not agenda._chosen
+        agenda.ended(unit, True, {"chosen": ["head"], "why": None})
+    trained = [(u.entry.label, u.seed) for u in asked if u.what == "train"]
+    assert trained[0] == ("none", 0)
+    assert trained[1] == ("relaxloss alpha=0.5", 0)
+    assert trained[2][0].startswith("pptp(relaxloss alpha=0.5) routed")
+    later = {label for label, seed in trained if seed == 1}
+    assert {"none", "label-smoothing smoothing=0.5"} < later
+    assert any(label.startswith("pptp(relaxloss") for label in later)
+    assert "<b>early</b>" not in later
+    assert len(trained) == len(set(trained))
+    judged = [u.key[1:] for u in asked if u.what == "judge"]
+    assert sorted(judged) == sorted(trained)
+    for unit in asked:
+        if unit.what == "judge":
+            assert asked.index(unit) > asked.index(Unit("train", agenda.entries[0], unit.seed))
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (["label-sm"], {"none", "label-smoothing smoothing=0.5"}),
+        (["<b>", "pptp(relaxloss alpha=0.5) routed ["],
+         {"none", "<b>early</b>", "relaxloss alpha=0.5", "pptp(relaxloss alpha=0.5) routed [head]"}),
+    ],
+)  # fmt: skip
+def test_a_machine_may_train_some_fleets(place: Path, asked: list[str], expected: set[str]) -> None:
+    study = read_defend(place / "study.toml", [f"fleets={asked}", "seeds=[0]"])
+    study = study.model_copy(update={"results": str(place / "some")})
+    agenda = Agenda(Campaign(study, "digits"))
+    seen = set()
+    while (unit := agenda.next()) is not None:
+        seen.add(unit.entry.label)
+        agenda.ended(unit, True, {"chosen": ["head"], "why": None})
+    assert seen == expected
+
+
+def test_costs_are_counted_in_passes(place: Path) -> None:
+    found = {r.label: r for r in read_pool(place / "results" / "digits", "lira", (0.05,)).rows}
+    assert found["none"].estimate("passes").mean == 1.0
+    assert found["label-smoothing smoothing=0.5"].estimate("passes").mean == 1.0
+    # Every step differentiates two losses of one forward pass: (1 + 2·2)/(1 + 2).
+    routed = next(r for k, r in found.items() if k.startswith("pptp") and "[head]" in k)
+    assert routed.estimate("passes").mean == pytest.approx(5 / 3)
+    # Looks at the reference set after every epoch: forward passes alone.
+    early = found["<b>early</b>"].values["passes"]
+    assert max(early.values()) > 1.0
 
 
 def test_page_escapes_and_holds_everything(place: Path) -> None:

@@ -92,7 +92,7 @@ class FleetConfig(Part):
     threads: int = Field(1, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     backend: Literal["auto", "process", "stacked", "graphs", "compiled"] = "auto"
-    executor: Literal["local", "ray"] = "local"
+    executor: Literal["local", "inline", "ray"] = "local"
     address: str | None = None
     save_every: float = Field(30.0, ge=0)
 

@@ -22,7 +22,8 @@ from seepage.errors import InputError, nearest
 from seepage.fleet.recipe import first_problem
 
 if TYPE_CHECKING:
-    from seepage.cli.campaign import Campaign, DefendConfig
+    from seepage.cli.campaign import Campaign
+    from seepage.cli.defend_config import DefendConfig
     from seepage.report.defend_results import PoolResults
 
 __all__ = ["read_defend"]
@@ -33,7 +34,7 @@ def read_defend(path: Path, overrides: Sequence[str] = ()) -> DefendConfig:
 
     Raises InputError naming the file and the field. Without [pools] the base is one pool.
     """
-    from seepage.cli.campaign import DefendConfig
+    from seepage.cli.defend_config import DefendConfig
 
     try:
         content = tomllib.loads(path.read_text())
@@ -85,6 +86,9 @@ def defend(
     results: Annotated[str | None, typer.Option(help="Where the results go.")] = None,
     report: Annotated[str | None, typer.Option(help="The HTML page to write.")] = None,
     page: Annotated[str | None, typer.Option(help="The Markdown page to write.")] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Fleets side by side, one process each, pools in turn.")
+    ] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, list fleets, train nothing.")
     ] = False,
@@ -100,9 +104,12 @@ def defend(
 
         seepage defend studies/defences.toml --pool fashion-mnist
 
+        seepage defend studies/defences.toml --jobs 8 -s base.fleet.device=cuda
+
         seepage defend studies/defences.toml --only report
     """
     from seepage.cli.campaign import Campaign
+    from seepage.cli.schedule import run_campaigns
 
     if only not in (None, "train", "report"):
         raise InputError(f"--only: expected train or report, got {only!r}")
@@ -121,12 +128,10 @@ def defend(
             console.print(_status(campaign))
         return
     if only != "report":
-        for campaign in campaigns:
-            campaign.check()
-        for campaign in campaigns:
-            began = time.perf_counter()
-            campaign.run()
-            errors.print(f"{campaign.pool}: {time.perf_counter() - began:.1f} s", markup=False)
+        began = time.perf_counter()
+        run_campaigns(campaigns, jobs)
+        names = ", ".join(campaign.pool for campaign in campaigns)
+        errors.print(f"{names}: {time.perf_counter() - began:.1f} s", markup=False)
     if only != "train":
         _report(study, file)
 

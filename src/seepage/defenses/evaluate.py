@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
 from seepage.attacks import Attack, LiRA, reference_rows
+from seepage.defenses.lower_bound import epsilon_of_runs
 from seepage.errors import InputError
 from seepage.metrics import Estimate, operating_points, pooled_points, row_auc
 from seepage.plan import twins
@@ -184,7 +185,8 @@ class Evaluation:
     by_class: "accuracy_out" and "auc" of the main attack, (G, K), NaN where a class is too small.
     paths: "epoch", "auc", "fpr", "tpr" and, with canaries, "canaries" (mean advantage), each (T,).
     samples: "separation" (per-sample AUC over models), "fpr", "tpr", "canary", each (N,). facts: what
-    belongs to the fleet as a whole, and "pairs", the first plan row of each of the G pairs.
+    belongs to the fleet as a whole, "pairs", the first plan row of each of the G pairs, and
+    "epsilon_low", `epsilon_of_runs` of the main attack on the canaries (without them, on the pool).
     """
 
     values: dict[str, list[float]]
@@ -228,6 +230,7 @@ def evaluate(
     here = {n: _view0(run.signal_at(n, -1)[at]) for n in names}
     there = {n: _view0(undefended.signal_at(n, -1)[base]) for n in names}
     main: FloatArray | None = None
+    exposed = canary if canary.any() else ~canary
     for attack in attacks:
         found: dict[str, FloatArray] = {
             "adaptive": np.asarray(attack.leave_one_out(here, member), np.float64),
@@ -258,9 +261,11 @@ def evaluate(
                 for z, out in zip(logits, outside, strict=True)
             ]
         )
-    values["cost"] = _seconds(run, rows)
     paired = {k: per_pair(v, member) for k, v in values.items()}
-    paired["cost"] = paired["cost"] / per_pair(_seconds(undefended, rows), member)
+    for name, count in (("cost", _seconds), ("passes", _passes)):
+        spent, plainly = count(run, rows), count(undefended, rows)
+        if spent is not None and plainly is not None:
+            paired[name] = per_pair(spent, member) / per_pair(plainly, member)
     if extra is not None:
         paired |= {k: np.asarray(v, np.float64) for k, v in extra(run, at).items()}
     path = trajectories(run, attack=LiRA(), null=Permuted(0), models=at, keep_decisions=False)
@@ -283,7 +288,11 @@ def evaluate(
             "tpr": path.tpr[-1],
             "canary": canary,
         },
-        facts=_facts(run, rows) | {"pairs": rows[_leads(member)].tolist()},
+        facts=_facts(run, rows)
+        | {
+            "pairs": rows[_leads(member)].tolist(),
+            "epsilon_low": epsilon_of_runs(main[:, exposed], member[:, exposed]).tolist(),
+        },
     )
 
 
@@ -307,6 +316,14 @@ def _seconds(run: Run, rows: IntArray) -> FloatArray:
     """Seconds of training, without those of looking."""
     kept = [run.records[r] for r in rows.tolist()]
     return np.array([max(r["seconds"] - r.get("looking", 0.0), 1e-9) for r in kept])
+
+
+def _passes(run: Run, rows: IntArray) -> FloatArray | None:
+    """Forward passes of training plus twice the backward ones, in samples; None if not counted."""
+    told = [run.records[r].get("facts") or {} for r in rows.tolist()]
+    if not all("forward" in f for f in told):
+        return None
+    return np.array([f["forward"] + 2.0 * f["backward"] for f in told])
 
 
 def _by_class(

@@ -48,7 +48,7 @@ class Passes:
             if self.counting:
                 self.forward += len(logits)
                 if logits.requires_grad:
-                    logits.register_hook(backward)
+                    logits.register_hook(backward)  # type: ignore[no-untyped-call]
 
         network.register_forward_hook(forward)
         return network
@@ -63,14 +63,19 @@ class Passes:
             self.counting = before
 
 
+CHUNK = 2**26
+"""Bytes of normalised inputs cut at once on a device: fewer, larger calls; the same values."""
+
+
 def _samples(pool: Resident, rows: NDArray[np.int64], scale: Any) -> Samples:
     """Rows of the pool as a defence sees them: positions in, normalised inputs out."""
-    at = torch.from_numpy(rows)
+    at = torch.from_numpy(rows).to(pool.device)
+    factor, shift = (torch.from_numpy(np.ascontiguousarray(s)).to(pool.device) for s in scale)
 
     def prepare(positions: torch.Tensor) -> torch.Tensor:
-        return pool.batch(positions.cpu().numpy(), *scale)
+        return pool.gather(positions, factor, shift)
 
-    return Samples(at, pool.labels[at.to(pool.device)], prepare)
+    return Samples(at, pool.labels[at], prepare)
 
 
 def train_defended(
@@ -189,15 +194,17 @@ class _Stages:
             context.epoch = epoch
             network.train()
             torch.manual_seed(epoch_seed(self.job.seed, 1_000_003 * self.stage + context.epoch))
+            first, losses = context.step, []
             for rows, inputs in self._batches(context):
                 for group in context.optimizer.param_groups:
                     group["lr"] = learning_rate(
                         self.spec.recipe, min(context.step, total - 1), total
                     )
-                self._step(defense, context, rows, inputs)
+                losses.append(self._step(defense, context, rows, inputs))
                 if record:
                     with self.passes.paused():
                         recorder.step_end()
+            self._finite(losses, self.steps + first)
             defense.epoch_end(context)
             if record:
                 with self.passes.paused():
@@ -215,15 +222,16 @@ class _Stages:
         """(rows into the members (B,), inputs (B, ...)) of one epoch, augmented as the recipe says."""
         feed = Feed(
             self.pool,
-            context.members.inputs.numpy(),
+            context.members.inputs.cpu().numpy(),
             replace_batch(self.spec.recipe, context.batch_size),
             self.job.seed + self.stage,
             self.job.scale,
         )
+        device = self.pool.device
         if context.members.prepare is not self.members.prepare:
             # Samples of the defence's own making are not positions in the pool: no augmentation.
             rng = np.random.default_rng([self.job.seed, self.stage, context.epoch, 4])
-            order = torch.from_numpy(rng.permutation(len(context.members)))
+            order = torch.from_numpy(rng.permutation(len(context.members))).to(device)
             for s in range(context.steps_per_epoch):
                 rows = order[s * context.batch_size : (s + 1) * context.batch_size]
                 yield rows, context.members.take(rows)[0]
@@ -233,32 +241,40 @@ class _Stages:
             rng = np.random.default_rng([self.job.seed, self.stage, context.epoch, 5])
             n = len(context.members)
             for _ in range(context.steps_per_epoch):
-                rows = torch.from_numpy(np.flatnonzero(rng.random(n) < context.batch_size / n))
+                drawn = np.flatnonzero(rng.random(n) < context.batch_size / n)
+                rows = torch.from_numpy(drawn).to(device)
                 yield rows, context.members.take(rows)[0]
             return
         ascending = np.argsort(feed.members, kind="stable")
-        for s in range(feed.steps):
-            at = ascending[np.searchsorted(feed.members, draw.rows[s], sorter=ascending)]
+        at = ascending[np.searchsorted(feed.members, draw.rows, sorter=ascending)]
+        whole = torch.from_numpy(at).to(device)
+        size = 4 * feed.batch * math.prod(self.pool.shape)
+        chunk = 1 if self.pool.on_device is None else max(1, CHUNK // size)
+        for begin in range(0, feed.steps, chunk):
+            part = slice(begin, min(begin + chunk, feed.steps))
             x = self.pool.batch(
-                draw.rows[s], *self.job.scale,
-                dy=None if draw.dy is None else draw.dy[s],
-                dx=None if draw.dx is None else draw.dx[s],
-                flip=None if draw.flip is None else draw.flip[s],
+                draw.rows[part].ravel(), *self.job.scale,
+                dy=None if draw.dy is None else draw.dy[part].ravel(),
+                dx=None if draw.dx is None else draw.dx[part].ravel(),
+                flip=None if draw.flip is None else draw.flip[part].ravel(),
             )  # fmt: skip
-            yield torch.from_numpy(at), x
+            for k, rows in enumerate(whole[part]):
+                yield rows, x[k * feed.batch : (k + 1) * feed.batch]
 
     def _step(
         self, defense: Defense, context: Context, rows: torch.Tensor, inputs: torch.Tensor
-    ) -> None:
-        """One step of the seam's pseudo-code; an empty batch skips to the hooks after backward."""
+    ) -> torch.Tensor | None:
+        """One step of the seam's pseudo-code; an empty batch skips to the hooks after backward.
+
+        Returns the loss where it was computed: reading it would make a device wait in every step.
+        """
+        value = None
         optimizer = context.optimizer
         assert optimizer is not None
         optimizer.zero_grad(set_to_none=True)
         context.rows = rows
         if len(rows):
             value = self._backward(defense, context, rows, inputs)
-            if not math.isfinite(value):
-                raise Diverged(f"loss not finite at step {self.steps + context.step}")
             if self.spec.recipe.optimizer == "sam":
                 optim.sam_step(
                     optimizer,
@@ -269,10 +285,20 @@ class _Stages:
         optimizer.step()
         defense.parameters(context)
         context.step += 1
+        return value
+
+    @staticmethod
+    def _finite(losses: list[torch.Tensor | None], first: int) -> None:
+        """Raise Diverged if a loss of the epoch that began at step `first` is not finite."""
+        told = [(k, v) for k, v in enumerate(losses, start=first) if v is not None]
+        if told:
+            lost = ~torch.isfinite(torch.stack([v for _, v in told])).cpu()
+            if bool(lost.any()):
+                raise Diverged(f"loss not finite at step {told[int(lost.int().argmax())][0]}")
 
     def _backward(
         self, defense: Defense, context: Context, rows: torch.Tensor, inputs: torch.Tensor
-    ) -> float:
+    ) -> torch.Tensor:
         labels = context.members.labels[rows.to(context.members.labels.device)]
         targets = defense.targets(labels, context)
         inputs, targets = defense.mix(inputs, targets, context)
@@ -282,7 +308,7 @@ class _Stages:
             logits, context.features = forward(context.model, inputs, defense.needs_features)
         loss = defense.loss(logits.float(), targets, labels, context)
         torch.autograd.backward(loss)
-        return float(loss.detach())
+        return loss.detach()
 
 
 def replace_batch(recipe: Any, batch: int) -> Any:

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
+import torch
+
 from seepage.errors import InputError
 from seepage.fleet.spec import FleetSpec
-from seepage.fleet.worker import ENVIRONMENT, serve
+from seepage.fleet.worker import ENVIRONMENT, Desk, explain, serve
 
-__all__ = ["FleetError", "Watcher", "run_local"]
+__all__ = ["FleetError", "Watcher", "run_inline", "run_local"]
 
 RETRIES = 2
 # Ctrl-C reaches the whole terminal group: the parent alone answers it and stops its workers.
@@ -195,6 +197,33 @@ def run_local(
         for worker in alive:
             worker.process.kill()
             worker.bury()
+
+
+def run_inline(
+    spec: FleetSpec,
+    tasks: Iterable[list[int]],
+    watcher: Watcher,
+    on_done: Callable[[int, dict[str, Any]], None] = lambda row, record: None,
+) -> None:
+    """Train every task in this very process, one after another.
+
+    For callers that are workers themselves: no interpreter to start, no GPU context to make anew.
+    torch's count of threads is what it was afterwards; a bug keeps its own traceback.
+    """
+    threads = torch.get_num_threads()
+    try:
+        desk = Desk.of(spec)
+        for task in tasks:
+            for row, record in desk.train(task, watcher.progress):
+                on_done(row, record)
+                watcher.done(row, record)
+    except OSError as e:
+        who, message = explain(e)
+        if who == "user":
+            raise InputError(message) from None
+        raise
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _mourn(worker: _Worker, deaths: dict[tuple[int, ...], int]) -> None:

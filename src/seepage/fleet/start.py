@@ -21,7 +21,7 @@ from seepage.errors import InputError, StorageFailed
 from seepage.fleet.backends import choose_backend, group
 from seepage.fleet.choose import choose_device, choose_precision, hardware
 from seepage.fleet.folder import ensure, found, signal_shapes
-from seepage.fleet.local import Watcher, run_local
+from seepage.fleet.local import Watcher, run_inline, run_local
 from seepage.fleet.recipe import Recipe
 from seepage.fleet.spec import (
     FleetSpec,
@@ -95,8 +95,9 @@ def train(
     (data, plan, recipe, model, code), training goes on from there; if anything differs it is
     refused and the field is named. keep: weights kept, "none", "final" or "all" checkpoints.
     workers: processes (default one per core); shard (i, n), 1-based: only every n-th task (a run,
-    or runs that are stacked), for job arrays that share a folder. executor: "local" processes or
-    "ray" tasks, on the cluster at `address` or on one started here. Returns the opened run.
+    or runs that are stacked), for job arrays that share a folder. executor: "local" processes,
+    "inline" in this very process, or "ray" tasks, on the cluster at `address` or on one started
+    here. Returns the opened run.
 
     Raises InputError for bad values, Locked when another process owns the folder.
     """
@@ -110,8 +111,8 @@ def train(
         raise InputError(f"keep: expected 'none', 'final' or 'all', got {keep!r}")
     if shard is not None and not 1 <= shard[0] <= shard[1]:
         raise InputError(f"shard: expected i/n with 1 <= i <= n, got {shard[0]}/{shard[1]}")
-    if executor not in ("local", "ray"):
-        raise InputError(f"executor: expected 'local' or 'ray', got {executor!r}")
+    if executor not in ("local", "inline", "ray"):
+        raise InputError(f"executor: expected 'local', 'inline' or 'ray', got {executor!r}")
     smallest = int(plan.member.sum(axis=1).min())
     if smallest < 2:
         raise InputError(f"plan: expected at least 2 members in every run, got {smallest}")
@@ -221,6 +222,8 @@ def _run(
     count = workers or max(1, (psutil.cpu_count(logical=False) or 1) // spec.threads)
     if spec.device == "cuda":
         count = workers or 1
+    if executor == "inline":
+        count = 1
     began = time.time()
     watcher.start([r for t in left for r in t], float(spec.recipe.epochs))
     trained: list[int] = []
@@ -229,6 +232,8 @@ def _run(
             from seepage.fleet.ray_executor import run_ray
 
             run_ray(spec, left, workers, watcher, lambda row, _: trained.append(row), address)
+        elif executor == "inline":
+            run_inline(spec, left, watcher, lambda row, _: trained.append(row))
         else:
             run_local(spec, left, count, watcher, lambda row, _: trained.append(row))
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from seepage.record.kernels import gather_images
 __all__ = ["Resident", "View", "parse_views"]
 
 IntArray = NDArray[np.int64]
+OnDevice = torch.Tensor | NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -134,19 +136,27 @@ class Resident:
         )
         return torch.from_numpy(out).permute(0, 3, 1, 2)
 
+    def gather(self, rows: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+        """`batch` without transforms for tensors: on a device nothing crosses to the host."""
+        if self.on_device is not None:
+            return self._on_device(rows, scale, shift)
+        return self.batch(rows.numpy(), scale.numpy(), shift.numpy())
+
     def _on_device(
         self,
-        rows: IntArray,
-        scale: NDArray[np.float32],
-        shift: NDArray[np.float32],
-        dy: IntArray | None,
-        dx: IntArray | None,
-        flip: NDArray[np.bool_] | None,
+        rows: OnDevice,
+        scale: OnDevice,
+        shift: OnDevice,
+        dy: OnDevice | None = None,
+        dx: OnDevice | None = None,
+        flip: OnDevice | None = None,
     ) -> torch.Tensor:
         assert self.on_device is not None
 
-        def there(a: NDArray[np.generic] | None) -> torch.Tensor | None:
-            return None if a is None else torch.from_numpy(np.ascontiguousarray(a)).to(self.device)
+        def there(a: OnDevice | None) -> torch.Tensor | None:
+            if a is None or isinstance(a, torch.Tensor):
+                return None if a is None else a.to(self.device)
+            return torch.from_numpy(np.ascontiguousarray(a)).to(self.device)
 
         at, s, b = there(rows), there(scale), there(shift)
         assert at is not None

@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from seepage.defenses.evaluate import UNBOUNDED, over_pairs
+from seepage.defenses.lower_bound import joint_epsilon
 from seepage.defenses.verdicts import (
     Plane,
     Verdict,
@@ -87,7 +88,7 @@ class Row:
         held = self.values.get(metric)
         if not held:
             return Estimate(*(float("nan"),) * 3, 0.95, 0)
-        top = np.inf if metric == "cost" else 1.0
+        top = np.inf if metric in ("cost", "passes") else 1.0
         return over_pairs(list(held.values()), shared="/" in metric, bounds=(0.0, top))
 
     def against(self, other: Row, metric: str) -> Estimate:
@@ -134,6 +135,8 @@ def _join(each: list[dict[str, Any]]) -> Row:
         "failed": sum(f["failed"] for f in told),
         "regions": sorted({tuple(r) for f in told for r in f.get("regions", [])}),
     }
+    if all("epsilon_low" in f for f in told):
+        facts["epsilon_low"] = joint_epsilon([e for f in told for e in f["epsilon_low"]])
     if all("epsilon_holds" in f for f in told):
         spent = [f["epsilon"] for f in told]
         facts["epsilon"] = None if any(e is None for e in spent) else max(spent)

@@ -1,0 +1,192 @@
+"""The file that `seepage defend` reads: pools, defences, what is asked of each."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from pydantic import Field
+
+from seepage.cli.config import AuditConfig, Part
+from seepage.defenses import PPTP, Defense, Undefended, as_config
+from seepage.defenses import make as make_defense
+from seepage.errors import InputError
+from seepage.fleet import Recipe
+from seepage.fleet.recipe import first_problem
+
+__all__ = ["NONE", "DefendConfig", "Entry", "same_fleet"]
+
+NONE = "none"
+
+
+class DefenceConfig(Part):
+    """[[defences]]: one defence; `grid` makes a fleet for every combination of its values.
+
+    recipe: overrides of the base's recipe, for a defence that wants its own rate or batch.
+    """
+
+    name: str
+    label: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    grid: dict[str, list[Any]] = Field(default_factory=dict)
+    recipe: dict[str, Any] = Field(default_factory=dict)
+
+
+class PPTPConfig(Part):
+    """[pptp]: regions located on each pool, guarded with every base and variant, with controls.
+
+    regions: named ones, else those measured by swapping and rewinding in `models` runs.
+    """
+
+    bases: list[str | dict[str, Any]] = Field(min_length=1)
+    variants: tuple[str | dict[str, Any], ...] = ("two-phase",)
+    regions: list[str] = Field(default_factory=list)
+    controls: bool = True
+    models: int = Field(4, ge=2)
+    budget: float = Field(0.01, ge=0)
+    tau: float = Field(0.005, gt=0)
+
+
+class FGSMConfig(Part):
+    """[fgsm]: robustness of so many kept networks on so many of their non-members each."""
+
+    epsilon: float = Field(8 / 255, gt=0)
+    models: int = Field(4, ge=0)
+    samples: int = Field(500, ge=1)
+
+
+class DefendConfig(Part):
+    """A comparison of defences.
+
+    runs: where run folders go; results: one small JSON per fleet; report: the HTML page, tables
+    beside it; page: a Markdown page of the same. base: a configuration as `seepage audit` takes it;
+    pools: overrides of it by name. seeds: of the plan. top: every defence is trained at the first
+    seed, the best so many at the others too; None trains all at all. again: how the labels begin of
+    those that go on to the other seeds, instead of the best, without waiting for the rest. fleets:
+    how the labels begin of those to train, with what they need; all by default. Several machines can
+    share a comparison so: results of one folder belong together.
+    """
+
+    runs: str = "runs/defences"
+    results: str = "runs/defences/results"
+    report: str = "defences.html"
+    page: str | None = None
+    base: dict[str, Any] = Field(default_factory=dict)
+    pools: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    defences: list[DefenceConfig] = Field(default_factory=list)
+    pptp: PPTPConfig | None = None
+    again: tuple[str, ...] = ()
+    fleets: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    top: int | None = Field(None, ge=1)
+    attacks: tuple[str, ...] = Field(("lira", "rmia"), min_length=1)
+    fprs: tuple[float, ...] = Field((0.01, 0.001), min_length=1)
+    fgsm: FGSMConfig = FGSMConfig()
+
+    def audit(self, pool: str, seed: int, out: str = "") -> AuditConfig:
+        """The configuration of the fleets of one pool and seed."""
+        content = merge(self.base, self.pools.get(pool, {}))
+        content = merge({"record": {"logits": True}}, content)
+        content = merge(
+            content, {"plan": {"seed": seed}, "out": out or str(Path(self.runs) / pool)}
+        )
+        content["attacks"] = {"names": list(self.attacks), "main": self.attacks[0]}
+        try:
+            config = AuditConfig(**content)
+        except pydantic.ValidationError as e:
+            raise first_problem(e, f"pools.{pool}: ") from None
+        if config.defense.name != NONE:
+            raise InputError(
+                f"base.defense.name: expected none here, got {config.defense.name!r}; "
+                "list defences under [[defences]]"
+            )
+        if config.plan.kind != "half_split":
+            raise InputError(
+                f"plan.kind: expected 'half_split', got {config.plan.kind!r}; "
+                "defences are compared over complementary pairs of runs"
+            )
+        if config.plan.models < 4:
+            raise InputError(
+                f"plan.models: expected at least 4 to compare defences, got {config.plan.models}"
+            )
+        return config
+
+    def entries(self) -> list[Entry]:
+        """Undefended first, then every named defence and setting, each fleet once."""
+        found = [Entry(NONE, Undefended())]
+        for d in self.defences:
+            keys = list(d.grid)
+            for values in product(*d.grid.values()):
+                chosen = dict(zip(keys, values, strict=True))
+                shown = " ".join(f"{k}={v}" for k, v in chosen.items())
+                label = f"{d.label or d.name} {shown}".strip()
+                defense = make_defense(d.name, **(d.options | chosen))
+                found.append(Entry(label, defense, tuple(sorted(d.recipe.items()))))
+        found += self.bases()
+        kept: dict[str, Entry] = {}
+        labels: dict[str, str] = {}
+        for entry in found:
+            what = repr((entry.defense, entry.recipe))
+            kept.setdefault(what, entry)
+            if labels.setdefault(entry.slug, what) != what:
+                raise InputError(
+                    f"defences: two different ones are called {entry.label!r}; give each a label"
+                )
+        return list(kept.values())
+
+    def bases(self) -> list[Entry]:
+        """The base defences of [pptp], applied everywhere."""
+        if self.pptp is None:
+            return []
+        out = []
+        for given in self.pptp.bases:
+            # The registry reads nested defences; PPTP itself says which cannot be a base.
+            built = make_defense("pptp", base=given, regions=["head"])
+            assert isinstance(built, PPTP)
+            options = {k: v for k, v in as_config(built.base).items() if k != "name"}
+            told = {} if isinstance(given, str) else {k: options[k] for k in given if k != "name"}
+            shown = " ".join(f"{k}={v}" for k, v in told.items())
+            out.append(Entry(f"{built.base.name} {shown}".strip(), built.base))
+        return out
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested tables, the second's values first."""
+    out = dict(base)
+    for key, value in over.items():
+        there = out.get(key)
+        both = isinstance(value, Mapping) and isinstance(there, Mapping)
+        out[key] = merge(there, value) if both else value  # type: ignore[arg-type]
+    return out
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One fleet's defence, what people call it, and how its recipe differs from the base's."""
+
+    label: str
+    defense: Defense
+    recipe: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def slug(self) -> str:
+        """Name of its folder."""
+        plain = re.sub(r"[^a-z0-9.]+", "-", self.label.lower()).strip("-")
+        if len(plain) <= 72:
+            return plain
+        return f"{plain[:60]}-{hashlib.sha256(self.label.encode()).hexdigest()[:10]}"
+
+    def changed(self, base: Recipe) -> Recipe:
+        """The base's recipe with what this entry changes, checked."""
+        return Recipe(**(base.model_dump() | dict(self.recipe)))
+
+
+def same_fleet(a: Entry, b: Entry) -> bool:
+    """Whether two entries train the same, whatever they are called."""
+    return (repr(a.defense), a.recipe) == (repr(b.defense), b.recipe)
