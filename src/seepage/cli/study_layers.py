@@ -134,8 +134,9 @@ def _measure_one(config: LayersConfig, unit: Unit) -> str | None:
             part.replace(path)
     except Locked:
         return None
-    except SeepageError as e:
-        return f"{unit.name}: {e}"
+    except (SeepageError, RuntimeError) as e:
+        # Out of memory, as like as not: what another unit took. It costs this unit alone.
+        return f"{unit.name}: {str(e).partition(chr(10))[0]}"
     print(f"{unit.name}: {time.perf_counter() - began:.1f} s, {path}", flush=True)
     return None
 
