@@ -154,8 +154,10 @@ def test_compare_needs_two_runs(leaking: Path):
 
 def test_compare_prints_both(leaking: Path, tmp_path: Path):
     quiet = recorded(tmp_path / "quiet", 0.0)
-    text = call("dynamics", "compare", leaking, quiet).output
+    page = tmp_path / "both.html"
+    text = call("dynamics", "compare", leaking, quiet, "--page", page).output
     assert "12 models each" in text
+    assert "Dynamics side by side" in page.read_text()
     assert "peak to high" in text
 
 

@@ -25,6 +25,10 @@ def test_runs_stand_side_by_side(
     assert f"{tamer.lead.auc.mean:.3f}" in text
     numbers = json.loads((tmp_path / "c.json").read_text())
     assert numbers["wild"]["attacks"][1]["auc"]["mean"] == findings.lead.auc.mean
+    net = tamer.population.displacement_net
+    assert numbers["<tame>"]["dynamics"]["displacement_net"]["value"] == float(net.value)
+    assert "Dynamics side by side" in text
+    assert text.count("one line per run") >= 4
     assert "script-src 'none'" in text
 
 

@@ -187,10 +187,17 @@ def compare(
     allow: Annotated[
         list[str] | None, typer.Option(help="A further field that may differ. Repeatable.")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="A page to write besides: curves over training, the table.")
+    ] = None,
 ) -> None:
     """Set runs that differ in one factor side by side, at equal numbers of models.
 
-    Example: `seepage dynamics compare runs/sgd runs/sam`
+    Examples:
+
+        seepage dynamics compare runs/sgd runs/sam
+
+        seepage dynamics compare runs/sgd runs/sam --page comparison.html
     """
     from seepage import plane
     from seepage.store import open_run
@@ -205,6 +212,18 @@ def compare(
     paths = {n: judged_paths(r, attack, fpr, draws, rows[n]) for n, r in opened.items()}
     found = plane.compare_paths(paths, manifests, allow=allow or ())
     console.print(side_by_side(found))
+    if page is not None:
+        from seepage import attacks
+        from seepage.report import collect, write_comparison
+
+        with errors.status("collecting"):
+            judge = [attacks.get(attack)]
+            findings = {
+                n: collect(r, attacks=judge, permutations=draws, blind=False)
+                for n, r in opened.items()
+            }
+        where = write_comparison(findings, page, populations=found.populations)
+        console.print(f"page: {where}")
 
 
 def side_by_side(found: Comparison) -> Table:

@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
 
 from seepage.errors import InputError
+from seepage.plane import Population
 from seepage.report import figures
 from seepage.report.findings import Findings
 from seepage.report.html import page
@@ -40,11 +43,26 @@ def differences(runs: Mapping[str, Findings]) -> tuple[str, ...]:
     return tuple(out)
 
 
-def write_comparison(runs: Mapping[str, Findings], path: str | os.PathLike[str]) -> Path:
+CURVES = {
+    "displacement": ("Displacement of the centre", "from the start"),
+    "speed": ("Encoding speed", "speed per epoch"),
+    "to_high": ("Into the high region", "probability per interval"),
+    "entropy": ("Spatial entropy", "bits"),
+}
+
+
+def write_comparison(
+    runs: Mapping[str, Findings],
+    path: str | os.PathLike[str],
+    *,
+    populations: Mapping[str, Population] | None = None,
+) -> Path:
     """Write a self-contained page that compares the findings of several runs by name.
 
-    runs: at least two findings from `seepage.report.collect`. What makes the comparison unfair is
-    said on top of the page; nothing is refused. The numbers lie beside it as JSON.
+    runs: at least two findings from `seepage.report.collect`. populations: by the same names, the
+    dynamics to set side by side instead of the findings' own, such as those that
+    `seepage.plane.compare_paths` brought to equal numbers of models. What makes the comparison
+    unfair is said on top of the page; nothing is refused. The numbers lie beside it as JSON.
 
     Raises InputError for fewer than two runs, a name that does not end in .html, or a place that
     cannot be written.
@@ -70,16 +88,51 @@ def write_comparison(runs: Mapping[str, Findings], path: str | os.PathLike[str])
                 "share": float(np.mean(f.exposure.exposed)),
             }
         )
+    held = {n: (populations or {}).get(n, f.population) for n, f in runs.items()}
+    moving = {n: p for n, p in held.items() if p is not None}
+    summaries = {n: p.summary() for n, p in moving.items()}
+    metrics = [
+        {"name": name.replace("_", " "), "of": {n: s.get(name) for n, s in summaries.items()}}
+        for name in next(iter(summaries.values()), {})
+    ]
     text = page(
         "compare.html.j2",
+        metrics=metrics,
+        moving={n: p.models for n, p in moving.items()},
+        curves=[
+            {"title": title, "chart": _curve(moving, key, title, label)}
+            for key, (title, label) in CURVES.items()
+            if moving
+        ],
         rows=rows,
         warnings=differences(runs),
         chart=figures.compared(runs),
         trade=figures.trade(runs),
     )
     numbers = {name: f.summary() for name, f in runs.items()}
+    for name, summary in summaries.items():
+        numbers[name]["dynamics"] = {
+            metric: {"value": _plain(e.value), "low": _plain(e.low), "high": _plain(e.high),
+                     "null": _plain(e.null)}
+            for metric, e in summary.items()
+        }  # fmt: skip
     with replacing(target.with_suffix(".json")) as draft:
         draft.write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     with replacing(target) as draft:
         draft.write_text(text, encoding="utf-8")
     return target
+
+
+def _curve(moving: Mapping[str, Population], key: str, title: str, label: str) -> Markup:
+    lines = {}
+    for name, p in moving.items():
+        e = getattr(p, key)
+        # Metrics of an interval between two checkpoints stand at its end.
+        lines[name] = (p.checkpoints[len(p.checkpoints) - len(e.value) :], e.value, e.low, e.high)
+    return figures.over_runs(
+        lines, label, title=f"{title}, one line per run", height=290, width=500
+    )
+
+
+def _plain(value: NDArray[np.floating]) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -218,25 +218,53 @@ def early(checkpoints: F64, e: Early) -> Markup:
 
 def compared(runs: Mapping[str, Findings]) -> Markup:
     """AUC of the main attack over training, one line per run with its interval."""
-    longest = max(runs.values(), key=lambda f: float(f.checkpoints[-1])).checkpoints
-    top = float(longest[-1])
-    values = np.concatenate([np.concatenate([f.risk.auc, f.risk.low, f.risk.high]) for f in runs.values()])  # fmt: skip
-    values = np.append(values[np.isfinite(values)], 0.5)
-    low, high = float(values.min()) - 0.01, float(values.max()) + 0.01
-    chart = Chart(
-        Axis(0.0, top if top > 0 else 1.0, "epoch", linear_ticks(0.0, top if top > 0 else 1.0)),
-        Axis(low, high, "AUC (0.5 = a coin)", linear_ticks(low, high, "{:.3g}")),
-        "AUC over training, one line per run",
-        height=380,
+    return over_runs(
+        {n: (f.checkpoints, f.risk.auc, f.risk.low, f.risk.high) for n, f in runs.items()},
+        "AUC (0.5 = a coin)",
+        title="AUC over training, one line per run",
+        level=0.5,
+        level_name="a coin",
     )
-    chart.line(np.array([0.0, top]), np.array([0.5, 0.5]), "diagonal", "a coin")
-    for k, (name, f) in enumerate(runs.items()):
+
+
+def over_runs(
+    lines: Mapping[str, tuple[F64, F64, F64, F64]],
+    label: str,
+    *,
+    title: str,
+    level: float | None = None,
+    level_name: str = "",
+    height: int = 380,
+    width: int = 680,
+) -> Markup:
+    """One line per run with its interval: name -> (epochs, value, low, high), each (T,).
+
+    level: a horizontal to compare with, named level_name. Colours go by the order of the runs.
+    """
+    top = max(float(epochs[-1]) for epochs, *_ in lines.values())
+    top = top if top > 0 else 1.0
+    values = np.concatenate([np.concatenate(parts[1:]) for parts in lines.values()])
+    values = np.append(values[np.isfinite(values)], [] if level is None else [level])
+    if not values.size:
+        values = np.zeros(1)
+    pad = max(0.02 * float(np.ptp(values)), 1e-9) if level is None else 0.01
+    low, high = float(values.min()) - pad, float(values.max()) + pad
+    chart = Chart(
+        Axis(0.0, top, "epoch", linear_ticks(0.0, top)),
+        Axis(low, high, label, linear_ticks(low, high, "{:.3g}")),
+        title,
+        width=width,
+        height=height,
+    )
+    if level is not None:
+        chart.line(np.array([0.0, top]), np.array([level, level]), "diagonal", level_name)
+    for k, (name, (epochs, value, below, above)) in enumerate(lines.items()):
         css = f"s{k % 8}"
-        chart.band(f.checkpoints, f.risk.low, f.risk.high, css, name)
-        chart.line(f.checkpoints, f.risk.auc, f"{css} d{k // 8 % 4}", name)
+        chart.band(epochs, below, above, css, name)
+        chart.line(epochs, value, f"{css} d{k // 8 % 4}", name)
         chart.dots(
-            f.checkpoints, f.risk.auc, css,
-            [f"{name}, {epoch(t)}: {number(a)}" for t, a in zip(f.checkpoints, f.risk.auc, strict=True)],
+            epochs, value, css,
+            [f"{name}, {epoch(t)}: {number(a)}" for t, a in zip(epochs, value, strict=True)],
         )  # fmt: skip
     return chart.render()
 
