@@ -98,7 +98,8 @@ class Span:
 class Claim:
     """One claim: what it says, what was measured, and the verdict by the rule of the module.
 
-    figures: one row per fleet or comparison, (what, figure with interval, null or remark).
+    figures: one row per fleet or comparison, (what, figure with interval, null or remark); others: what
+    the other attacks measured, attack -> row -> figure.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Claim:
     verdict: Verdict
     figures: tuple[tuple[str, str, str], ...] = ()
     by_attack: Mapping[str, Verdict] = field(default_factory=dict)
+    others: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def claims(results: Results, factors: Factors, attacks: Sequence[str]) -> list[Claim]:
@@ -120,7 +122,8 @@ def claims(results: Results, factors: Factors, attacks: Sequence[str]) -> list[C
     checks = {a: _direct(results, factors, a) for a in others}
     out = [
         Claim(c.name, c.says, c.published, c.verdict, c.figures,
-              {a: found[k].verdict for a, found in checks.items()})
+              {a: found[k].verdict for a, found in checks.items()},
+              {a: {row[0]: row[1] for row in found[k].figures} for a, found in checks.items()})
         for k, c in enumerate(first)
     ]  # fmt: skip
     return [*out, _b8(out)]

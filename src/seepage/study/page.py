@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from seepage.study.claims import Claim
 from seepage.study.markdown import table as _table
 
@@ -41,6 +43,7 @@ def dynamics_page(
         _precision(results),
         *(_claim(c) for c in judged),
         _curves(results),
+        _early(results),
         _proxies(results),
         _clusters(results),
         _rates(rates),
@@ -122,7 +125,9 @@ def _precision(results: Results) -> str:
 
 def _claim(c: Claim) -> str:
     text = f"## {c.name}: {c.says}\n\n**{c.verdict}**. Published: {c.published}.\n\n"
-    return text + (_table(["", "measured", ""], c.figures) if c.figures else "")
+    head = ["", "measured", "", *(f"by {a}" for a in c.others)]
+    rows = [[*f, *(found.get(f[0], "") for found in c.others.values())] for f in c.figures]
+    return text + (_table(head, rows) if rows else "")
 
 
 def _curves(results: Results) -> str:
@@ -158,6 +163,42 @@ def _curves(results: Results) -> str:
                 "its null"]  # fmt: skip
         out.append(f"### {name}\n\n" + _table(head, rows))
     return "\n".join(out)
+
+
+def _early(results: Results) -> str:
+    """Early determination within one fleet, half-way, and from when shares are known."""
+    rows = []
+    for name, r in results.items():
+        for kind, e in r["attacks"]["lira"]["early"].items():
+            t = max(k for k, f in enumerate(e["fraction"]) if f <= 0.5)
+            epoch = r["checkpoints"][t]
+            names = ("recall_now", "recall_ever", "precision", "jaccard")
+            rows.append(
+                [
+                    f"{name}, {kind} ({e['size']})",
+                    f"{epoch:g}",
+                    *(_of(e[n], t) for n in names),
+                    _number(e["recall_now"]["null"][t]),
+                    _number(e["chance"]["value"][t]),
+                    ", ".join(_known(k) for k in e["known"]),
+                ]
+            )
+    return (
+        "## Early determination within one fleet (LiRA)\n\nAt the last checkpoint in the first half of "
+        "training, and the earliest epoch at which a share of the final set is known, with interval.\n\n"
+        + _table(
+            ["set", "epoch", "recall now", "recall ever", "precision", "Jaccard",
+             "null of recall", "chance", "known by epoch"],
+            rows,
+        )
+    )  # fmt: skip
+
+
+def _known(k: Mapping[str, Any]) -> str:
+    def epoch(value: float | None) -> str:
+        return "–" if value is None else f"{value:g}"
+
+    return f"{k['share']:.0%}: {epoch(k['epoch'])} [{epoch(k['low'])}, {epoch(k['high'])}]"
 
 
 def _proxies(results: Results) -> str:
@@ -248,6 +289,7 @@ def _rates(rates: Mapping[str, Any] | None) -> str:
         "fitted laws do not average out over targets; binomial intervals of a rate know nothing of "
         "them. Models needed:\n\n"
         + _table(head, summary)
+        + _sooner(rates)
         + f"\nFor {rates['coverage']:.0%} coverage, the smallest size from which it stays there. "
         "By size:\n\n"
         + _table(
@@ -256,6 +298,31 @@ def _rates(rates: Mapping[str, Any] | None) -> str:
             rows,
         )
     )  # fmt: skip
+
+
+def _sooner(rates: Mapping[str, Any]) -> str:
+    """How many models counting needs for the error that fitted laws have with fewer."""
+    sizes = sorted(map(int, rates["sizes"]))
+
+    def errors(way: str) -> list[float]:
+        found = rates["sizes"]
+        return [float(found[str(n)][f"{way}, same size"]["rmse_advantage"]) for n in sizes]
+
+    counted = np.array(errors("Counting"))
+    if (np.diff(counted) >= 0).any():
+        return ""
+    rows = []
+    for way in ("ClosedForm, Gaussian", "ClosedForm, Student t"):
+        for n, e in zip(sizes, errors(way), strict=True):
+            # Between the sizes tried, on logarithmic axes; beyond them nothing is said.
+            if counted[-1] <= e <= counted[0]:
+                need = float(np.exp(np.interp(-np.log(e), -np.log(counted), np.log(sizes))))
+                rows.append([way, str(n), f"{e:.3f}", f"{need:.0f}", f"{need / n:.1f}"])
+    return (
+        "\nThe error of the advantage that fitted laws leave, and the models that counting needs for the "
+        "same (by interpolation between the sizes tried; same size):\n\n"
+        + _table(["way", "models", "RMSE", "models to count", "times as many"], rows)
+    )
 
 
 def _provenance(results: Results) -> str:
