@@ -47,12 +47,17 @@ main = "loss"
 """
 
 
+def hear_ctrl_c() -> None:
+    """A shell that starts the tests in the background hands down to be deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start(config: Path, out: Path, *more: str, verb: str = "train") -> subprocess.Popen[bytes]:
     """The command in a process group of its own."""
     return subprocess.Popen(
         [*COMMAND, verb, str(config), "-o", str(out), *more],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, preexec_fn=hear_ctrl_c,
     )  # fmt: skip
 
 

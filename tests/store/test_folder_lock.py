@@ -78,6 +78,25 @@ def test_an_owner_whose_process_is_gone_is_replaced(storage: Storage) -> None:
         assert storage.keys("locks/") == [lock.key]
 
 
+@pytest.mark.parametrize("shard", [None, (1, 2)])
+def test_what_a_dead_owner_left_half_written_goes_with_it(
+    storage: Storage, tmp_path: Path, shard: tuple[int, int] | None
+) -> None:
+    storage.put("signals/phi/c/0/0/0", b"whole")
+    folder = tmp_path / "run" / "signals/phi/c/0/0"
+    for name, age in ((".0.old.partial", 3600.0), (".0.late.partial", 30.0), (".0.now.partial", 0)):
+        (folder / name).write_bytes(b"half")
+        os.utime(folder / name, (time.time() - age,) * 2)
+    with Lock(storage, shard):
+        assert len(list(folder.iterdir())) == 4, "nobody died"
+    forge(storage, started=psutil.Process().create_time() - 100.0, shard=shard)
+    with Lock(storage, shard):
+        left = {p.name for p in folder.iterdir()}
+    # Another shard may be writing still; nobody else writes to a folder owned as a whole.
+    assert left == {"0", ".0.now.partial"} | ({".0.late.partial"} if shard else set())
+    assert storage.get("signals/phi/c/0/0/0") == b"whole"
+
+
 def test_another_process_that_got_the_same_number_is_no_owner(storage: Storage) -> None:
     forge(storage, started=psutil.Process().create_time() - 100.0)
     with Lock(storage) as lock:

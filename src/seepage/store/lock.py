@@ -22,6 +22,10 @@ __all__ = ["Lock", "in_turn"]
 HEARTBEAT = 5.0
 DEAD_AFTER = 60.0
 _LOOK_AGAIN = 0.05
+# A half-written file is a dead owner's when it is that old: other shards of the folder may be
+# writing theirs.
+_LEFT_OVER = 1.0
+_LEFT_OVER_BY_A_SHARD = 600.0
 
 Owner = dict[str, Any]
 
@@ -38,7 +42,8 @@ class Lock:
     local disks: each process announces a claim under a key of its own, then looks. A held lock
     or a claim with a smaller token wins over it; one with a larger token withdraws when it looks,
     or had looked before this claim was written and will show up as held. All that is assumed is
-    that a written key is seen by the next listing.
+    that a written key is seen by the next listing. Who takes over from a dead owner removes what
+    that one left half written.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -59,6 +64,7 @@ class Lock:
         self.token = uuid.uuid4().hex
         self.key = f"{place}/{self.token}.json"
         self.beat = HEARTBEAT
+        self._took_over = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -100,6 +106,7 @@ class Lock:
             owner = self._read(key)
             if owner is None or not self._alive(key, owner):
                 self.storage.delete(key)
+                self._took_over = True
             elif self._conflicts(owner):
                 found.append(owner)
         return found
@@ -136,6 +143,8 @@ class Lock:
                         raise self._refuse(owner)
                 time.sleep(_LOOK_AGAIN)
             self._announce("held")
+            if self._took_over and self.place == "locks":
+                self.storage.sweep(_LEFT_OVER if self.shard is None else _LEFT_OVER_BY_A_SHARD)
         except BaseException:
             self._withdraw()
             raise

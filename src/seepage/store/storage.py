@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,6 +174,23 @@ class Storage:
 
         with self._reach(prefix):
             return sorted(k for k in sync(collect()) if not k.endswith(".partial"))
+
+    def sweep(self, older: float) -> int:
+        """Remove what killed writers left half written at least `older` seconds ago; how many.
+
+        For the owner of the folder alone: another writer's file of that age would be taken away.
+        Object stores have nothing to sweep, a key appears there when it is whole.
+        """
+        if self.local is None:
+            return 0
+        found = 0
+        until = time.time() - older
+        for partial in self.local.rglob(".*.partial"):
+            with contextlib.suppress(OSError):
+                if partial.stat().st_mtime <= until:
+                    partial.unlink()
+                    found += 1
+        return found
 
     def put_json(self, key: str, value: Any) -> None:
         """JSON beside the SHA-256 of its text, so that a changed byte is noticed."""
