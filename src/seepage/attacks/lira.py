@@ -13,7 +13,7 @@ from scipy import special
 
 from seepage.attacks.base import Attack
 from seepage.attacks.exclusion import dropped, kernel_ready
-from seepage.attacks.kernels import ONE_SIDED, ONLINE, TWO_SIDED, normal_all, student_all
+from seepage.attacks.kernels.densities import ONE_SIDED, ONLINE, TWO_SIDED, normal_all, student_all
 from seepage.attacks.variance import (
     Centre,
     Group,
@@ -63,7 +63,7 @@ class _Likelihood(Attack, ABC):
         models, samples, views = signal.shape
         out = np.empty((models, samples))
         if isinstance(self.variance, StudentT):
-            totals, shift = all_totals(signal, member, drop.sets)
+            totals, shift = all_totals(signal, member, drop.sets, self.variance.level)
             law = prior(totals, self.variance)
             law[..., 0] += shift[:, None]
             alpha = law[..., 2, None] + np.arange(models + 1) / 2

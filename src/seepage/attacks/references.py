@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from seepage.attacks.base import Attack
 from seepage.attacks.exclusion import dropped, kernel_ready
-from seepage.attacks.kernels import ONE_SIDED, empirical_all, normal_all
+from seepage.attacks.kernels.densities import ONE_SIDED, normal_all
+from seepage.attacks.kernels.ranks import empirical_all
 from seepage.attacks.tails import Empirical, Tail
 
 __all__ = ["AttackR", "Calibrated"]

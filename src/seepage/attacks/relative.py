@@ -13,8 +13,10 @@ from scipy import special
 
 from seepage.attacks.base import Attack
 from seepage.attacks.exclusion import dropped, kernel_ready
-from seepage.attacks.kernels import log_ratio_all, rank_against
+from seepage.attacks.kernels.ranks import rank_against
+from seepage.attacks.kernels.ratios import log_ratio_all
 from seepage.attacks.population import chosen
+from seepage.attacks.rows import each_row
 from seepage.errors import InputError
 
 __all__ = ["BASE", "RMIA", "BASEOffline", "RMIAOffline"]
@@ -85,8 +87,10 @@ class _Pairwise(_Ratio, ABC):
             raise InputError(f"gamma: expected a number above 0, got {self.gamma}; 1 is usual")
 
     def _compare(self, ratios: NDArray[np.float64]) -> None:
-        others = np.sort(ratios[chosen(self.population, len(ratios))])
         order = np.argsort(ratios)
+        # A pool that is its own population is sorted once.
+        whole = self.population is None
+        others = ratios[order] if whole else np.sort(ratios[chosen(self.population, len(ratios))])
         rank_against(others, order, ratios, -float(np.log(self.gamma)), ratios)
 
     def run(
@@ -105,8 +109,7 @@ class _Pairwise(_Ratio, ABC):
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
     ) -> FloatArray:
         ratios = self.log_ratios(signals, member, use)
-        for row in ratios:
-            self._compare(row)
+        each_row(lambda r: self._compare(ratios[r]), len(ratios))
         return ratios
 
 

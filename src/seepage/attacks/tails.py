@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from seepage.attacks.kernels import FLOOR, merged_cdf
+from seepage.attacks.kernels.lanes import FLOOR
+from seepage.attacks.kernels.ranks import merged_cdf
 from seepage.errors import InputError
 
 __all__ = ["Empirical", "Gaussian", "Logistic", "Tail"]
@@ -41,7 +42,10 @@ class Empirical:
     def log_cdf(self, x: F, sample: F) -> F:
         """log F̂(x) from one common sample: (N,), (Z,) -> (N,)."""
         out = np.empty(len(x))
-        merged_cdf(np.sort(sample), np.argsort(x), x, self.low, self.high, out)
+        order = np.argsort(x)
+        # A pool that is its own population is sorted once.
+        ascending = x[order] if sample is x else np.sort(sample)
+        merged_cdf(ascending, order, x, self.low, self.high, out)
         return self.log(out)
 
     def log_cdf_rows(self, x: F, references: F, mask: BoolArray) -> F:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seepage.attacks.base import Attack
 from seepage.attacks.population import chosen
+from seepage.attacks.rows import each_row
 from seepage.attacks.tails import Empirical, Tail
 
 __all__ = ["LOSS", "AttackP", "ModifiedEntropy"]
@@ -110,5 +111,21 @@ class AttackP(Attack):
         references: Mapping[str, FloatArray],
         member: BoolArray,
     ) -> FloatArray:
-        loss = target["loss"][:, 0].astype(np.float64)
-        return -self.tail.log_cdf(loss, loss[chosen(self.population, len(loss))])
+        return self._scores(target["loss"])
+
+    def run_all(
+        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
+    ) -> FloatArray:
+        out = np.empty(member.shape)
+
+        def one(r: int) -> None:
+            out[r] = self._scores(signals["loss"][r])
+
+        each_row(one, len(member))
+        return out
+
+    def _scores(self, losses: FloatArray) -> NDArray[np.float64]:
+        loss = losses[:, 0].astype(np.float64)
+        whole = self.population is None
+        others = loss if whole else loss[chosen(self.population, len(loss))]
+        return -self.tail.log_cdf(loss, others)

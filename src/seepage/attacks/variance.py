@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from scipy import special
 
 from seepage.attacks.exclusion import kernel_ready
-from seepage.attacks.kernels import CHUNKS, FLOOR, MOMENTS, group_totals
+from seepage.attacks.kernels.lanes import FLOOR
+from seepage.attacks.kernels.spreads import (
+    CHUNKS,
+    MEANS,
+    MOMENTS,
+    SPREADS,
+    SQUARES,
+    group_totals,
+)
 from seepage.errors import InputError
 
 __all__ = [
@@ -100,6 +108,11 @@ class StudentT:
 
     kappa: float | None = 0.0
     alpha: float | None = None
+
+    @property
+    def level(self) -> int:
+        """Which totals the prior is fitted to: centres that are not shrunk need no means."""
+        return SPREADS if self.kappa == 0 else MEANS
 
     def __post_init__(self) -> None:
         if self.kappa is not None and not self.kappa >= 0:
@@ -263,12 +276,14 @@ def _inverse_trigamma(value: F) -> F:
 
 
 def all_totals(
-    signal: NDArray[np.floating], member: BoolArray, drop: NDArray[np.int64]
+    signal: NDArray[np.floating], member: BoolArray, drop: NDArray[np.int64], level: int
 ) -> tuple[F, F]:
     """Totals of every set left out (E, A, 2, MOMENTS) and the shift (A,) of their means."""
-    shift = signal.mean(axis=(0, 1), dtype=np.float64)
+    shift = np.zeros(signal.shape[2])
+    if level == MEANS:
+        shift = signal.mean(axis=(0, 1), dtype=np.float64)
     out = np.zeros((CHUNKS, signal.shape[2], 2, MOMENTS, len(drop)))
-    group_totals(kernel_ready(signal), member, drop, shift, chance(len(member)), out)
+    group_totals(kernel_ready(signal), member, drop, shift, chance(len(member)), level, out)
     return np.moveaxis(out.sum(axis=0), -1, 0), shift
 
 
@@ -280,7 +295,7 @@ def all_variances(
 ) -> F:
     """The common variances without each set left out: (E, A, 2), OUT and IN."""
     if isinstance(rule, Pooled):
-        totals, _ = all_totals(signal, member, drop)
+        totals, _ = all_totals(signal, member, drop, SQUARES)
         # A group that an offline attack does not read may be empty; its variance is not used.
         return np.maximum(totals[..., 1] / np.maximum(totals[..., 2], 1), TINY)
     models, _, views = signal.shape

@@ -1,0 +1,152 @@
+"""Where a value stands among others: in a population, or among its own references."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from seepage.attacks.kernels.blocks import BLOCK, gather
+
+__all__ = ["empirical_all", "merged_cdf", "rank_against"]
+
+F = NDArray[np.float64]
+Signal = NDArray[np.floating]
+B = NDArray[np.bool_]
+Index = NDArray[np.int64]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def rank_against(sorted_: F, order: Index, values: F, slack: float, out: F) -> None:
+    """Fraction of `sorted_` at or below values + slack, with values[order] ascending; a merge."""
+    at = 0
+    for i in range(order.size):
+        x = values[order[i]] + slack
+        while at < sorted_.size and sorted_[at] <= x:
+            at += 1
+        out[order[i]] = at / sorted_.size
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def merged_cdf(sorted_: F, order: Index, x: F, low: float, high: float, out: F) -> None:
+    """Interpolated CDF of a sorted sample at x, with x[order] ascending: one merge, out (N,)."""
+    n = sorted_.size
+    at = 0  # how many of the sample lie below the value
+    lower = low
+    lower_rank = 0.0
+    end = 0  # where the ties of sorted_[at] end
+    while end < n and sorted_[end] == sorted_[0]:
+        end += 1
+    for i in range(order.size):
+        value = x[order[i]]
+        while at < n and sorted_[at] < value:
+            lower = sorted_[at]
+            lower_rank = 0.5 * (at + 1 + end)
+            at = end
+            while end < n and sorted_[end] == sorted_[at]:
+                end += 1
+        upper = sorted_[at] if at < n else high
+        upper_rank = 0.5 * (at + 1 + end) if at < n else n + 1.0
+        if value == upper and at < n:
+            rank = upper_rank
+        elif value <= lower:
+            rank = lower_rank
+        elif value >= upper:
+            rank = upper_rank
+        else:
+            rank = lower_rank + (value - lower) / (upper - lower) * (upper_rank - lower_rank)
+        out[order[i]] = rank / (n + 1)
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
+def empirical_all(loss: Signal, member: B, drop: Index, low: float, high: float, out: F) -> None:
+    """Interpolated empirical CDF of each sample's OUT losses at the target's loss: out (R, N).
+
+    Tied references share their mean rank; the anchors `low` and `high` stand for rank 0 and n + 1.
+    View 0 only.
+    """
+    models, samples = member.shape
+    blocks = (samples + BLOCK - 1) // BLOCK
+    for b in prange(blocks):
+        x = np.empty((BLOCK, models))
+        k = np.empty((BLOCK, models), np.uint8)
+        y = np.empty((BLOCK, models))
+        v = np.empty(models)
+        start = np.empty(models, np.int64)
+        stop = np.empty(models, np.int64)
+        gone = np.empty(2)
+        first = b * BLOCK
+        width = min(BLOCK, samples - first)
+        gather(loss, member, 0, first, width, x, k)
+        for j in range(width):
+            n = 0
+            for r in range(models):
+                if not k[j, r]:
+                    v[n] = x[j, r]
+                    n += 1
+            outs = np.sort(v[:n])
+            for i in range(n):
+                start[i] = start[i - 1] if i > 0 and outs[i] == outs[i - 1] else i
+            for i in range(n - 1, -1, -1):
+                stop[i] = stop[i + 1] if i < n - 1 and outs[i] == outs[i + 1] else i + 1
+            for t in range(models):
+                removed = 0
+                for d in range(2):
+                    p = drop[t, d]
+                    if p >= 0 and not k[j, p]:
+                        gone[removed] = x[j, p]
+                        removed += 1
+                value = x[j, t]
+                lb = np.searchsorted(outs, value, side="left")
+                ub = lb if lb == n or outs[lb] != value else stop[lb]
+                below = lb
+                equal = ub - lb
+                for d in range(removed):
+                    if gone[d] < value:
+                        below -= 1
+                    elif gone[d] == value:
+                        equal -= 1
+                left = n - removed
+                if equal > 0:
+                    y[j, t] = (below + 0.5 * (equal + 1)) / (left + 1)
+                    continue
+                # The nearest reference that is left on either side, with how many tie there.
+                lower = low
+                lower_rank = 0.0
+                i = lb
+                while i > 0:
+                    s = start[i - 1]
+                    many = i - s
+                    for d in range(removed):
+                        if gone[d] == outs[s]:
+                            many -= 1
+                    if many > 0:
+                        lower = outs[s]
+                        lower_rank = below - 0.5 * (many - 1)
+                        break
+                    i = s
+                upper = high
+                upper_rank = left + 1.0
+                i = ub
+                while i < n:
+                    s = stop[i]
+                    many = s - i
+                    for d in range(removed):
+                        if gone[d] == outs[i]:
+                            many -= 1
+                    if many > 0:
+                        upper = outs[i]
+                        upper_rank = below + 1 + 0.5 * (many - 1)
+                        break
+                    i = s
+                if value <= lower:
+                    rank = lower_rank
+                elif value >= upper:
+                    rank = upper_rank
+                else:
+                    part = (value - lower) / (upper - lower)
+                    rank = lower_rank + part * (upper_rank - lower_rank)
+                y[j, t] = rank / (left + 1)
+        for t in range(models):
+            for j in range(width):
+                out[t, first + j] = y[j, t]

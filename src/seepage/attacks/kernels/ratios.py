@@ -1,0 +1,117 @@
+"""The ratio of the target's probability to what its references give."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from seepage.attacks.kernels.blocks import BLOCK, gather
+
+__all__ = ["log_ratio_all"]
+
+F = NDArray[np.float64]
+Signal = NDArray[np.floating]
+B = NDArray[np.bool_]
+Index = NDArray[np.int64]
+
+
+@njit(cache=True, error_model="numpy")
+def _log_mean(x: F, k: NDArray[np.uint8], group: int, p: int, q: int) -> float:
+    """log of the mean of exp(−x) over one group (2: both) without p and q, done directly."""
+    top = np.inf
+    n = 0
+    for r in range(x.size):
+        if (group == 2 or k[r] == group) and r != p and r != q:
+            n += 1
+            top = min(top, x[r])
+    s = 0.0
+    for r in range(x.size):
+        if (group == 2 or k[r] == group) and r != p and r != q:
+            s += math.exp(top - x[r])
+    return math.log(s / n) - top
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
+def log_ratio_all(loss: Signal, member: B, drop: Index, mode: int, a: float, out: F) -> None:
+    """log p_target − log p_references of every target, mean over views: out (R, N).
+
+    p = exp(−loss). mode 0: references are ½ (mean IN + mean OUT); 1: ½ ((1 + a) mean OUT + 1 − a);
+    2: the mean of all; 3: a times the log-mean OUT.
+    """
+    models, samples, views = loss.shape
+    blocks = (samples + BLOCK - 1) // BLOCK
+    for b in prange(blocks):
+        x = np.empty((BLOCK, models))
+        k = np.empty((BLOCK, models), np.uint8)
+        y = np.zeros((BLOCK, models))
+        e = np.empty(models)
+        logs = np.empty(2)
+        total = np.empty(2)
+        count = np.empty(2, np.int64)
+        first = b * BLOCK
+        width = min(BLOCK, samples - first)
+        for v in range(views):
+            gather(loss, member, v, first, width, x, k)
+            for j in range(width):
+                # Losses are shifted so that the surest reference has p = 1: nothing underflows.
+                row = x[j]
+                has = k[j]
+                top = row.min()
+                total[:] = 0.0
+                count[:] = 0
+                for r in range(models):
+                    e[r] = math.exp(top - x[j, r])
+                    total[k[j, r]] += e[r]
+                    count[k[j, r]] += 1
+                for t in range(models):
+                    p, q = drop[t, 0], drop[t, 1]
+                    if mode == 2:
+                        s = total[0] + total[1]
+                        n = models
+                        whole = s
+                        if p >= 0:
+                            s -= e[p]
+                            n -= 1
+                        if q >= 0:
+                            s -= e[q]
+                            n -= 1
+                        if s < 1e-4 * whole:
+                            denominator = _log_mean(row, has, 2, p, q)
+                        else:
+                            denominator = math.log(s / n) - top
+                        y[j, t] -= x[j, t] + denominator
+                        continue
+                    sure = True
+                    mean = 0.0
+                    for g in range(2 if mode == 0 else 1):
+                        s = total[g]
+                        n = count[g]
+                        if p >= 0 and k[j, p] == g:
+                            s -= e[p]
+                            n -= 1
+                        if q >= 0 and k[j, q] == g:
+                            s -= e[q]
+                            n -= 1
+                        sure = sure and s > 1e-4 * total[g] and total[g] > 1e-200
+                        mean += s / n
+                    if sure:
+                        denominator = math.log(mean) - top
+                    else:
+                        logs[0] = _log_mean(row, has, 0, p, q)
+                        denominator = logs[0]
+                        if mode == 0:
+                            logs[1] = _log_mean(row, has, 1, p, q)
+                            denominator = np.logaddexp(logs[0], logs[1])
+                    if mode == 0:
+                        denominator -= math.log(2.0)
+                    elif mode == 1:
+                        denominator = math.log(0.5 * ((1 + a) * math.exp(denominator) + 1 - a))
+                    else:
+                        denominator *= a
+                    y[j, t] -= x[j, t] + denominator
+        for t in range(models):
+            for j in range(width):
+                out[t, first + j] = y[j, t] / views
