@@ -52,7 +52,7 @@ def make(folder: Path, samples: int, models: int, checkpoints: int) -> None:
 def score(folder: Path) -> dict[str, Any]:
     """Score every checkpoint of the folder; seconds, and this process's peak in MiB."""
     run = seepage.open(folder)
-    attack = seepage.attacks.LiRA(variance=seepage.attacks.PerSample())
+    attack = seepage.attacks.LiRA()
     small = np.ones((8, 64), np.float32) * np.arange(64, dtype=np.float32)
     attack.leave_one_out(small, seepage.half_split(64, models=8).member)
     member = run.member
@@ -88,7 +88,7 @@ def main() -> None:
         command = [sys.executable, "-m", "benchmarks.streaming", "--score", str(folder / "run")]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         row = {
-            "name": f"LiRA of all targets, {a.checkpoints} checkpoints from disk",
+            "name": f"LiRA as by default, all targets, {a.checkpoints} checkpoints from disk",
             "samples": a.samples,
             "models": a.models,
             "checkpoints": a.checkpoints,
