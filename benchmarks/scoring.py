@@ -65,7 +65,7 @@ def make(models: int, samples: int) -> tuple[dict[str, Array], Array]:
     phi = rng.normal(2, 3, size=samples).astype(np.float32) + member.astype(np.float32)
     phi = phi + rng.standard_normal(member.shape, dtype=np.float32)
     loss = np.logaddexp(0, -phi).astype(np.float32)
-    return {"phi": phi, "loss": loss, "mentr": loss}, member
+    return {"phi": phi, "loss": loss, "mentr": loss, "correct": phi > 0}, member
 
 
 def scipy_seconds(phi: Array, member: Array, part: int = 400) -> tuple[float, str]:

@@ -97,6 +97,15 @@ def test_what_a_dead_owner_left_half_written_goes_with_it(
     assert storage.get("signals/phi/c/0/0/0") == b"whole"
 
 
+def test_who_ends_by_an_error_leaves_nothing_half_written(storage: Storage, tmp_path: Path) -> None:
+    storage.put("signals/phi/c/0/0/0", b"whole")
+    folder = tmp_path / "run" / "signals/phi/c/0/0"
+    with pytest.raises(KeyboardInterrupt), Lock(storage):
+        (folder / ".0.now.partial").write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert [p.name for p in folder.iterdir()] == ["0"]
+
+
 def test_another_process_that_got_the_same_number_is_no_owner(storage: Storage) -> None:
     forge(storage, started=psutil.Process().create_time() - 100.0)
     with Lock(storage) as lock:

@@ -42,8 +42,8 @@ class Lock:
     local disks: each process announces a claim under a key of its own, then looks. A held lock
     or a claim with a smaller token wins over it; one with a larger token withdraws when it looks,
     or had looked before this claim was written and will show up as held. All that is assumed is
-    that a written key is seen by the next listing. Who takes over from a dead owner removes what
-    that one left half written.
+    that a written key is seen by the next listing. Who takes over from a dead owner, or ends by an
+    error, removes what was left half written.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -143,8 +143,8 @@ class Lock:
                         raise self._refuse(owner)
                 time.sleep(_LOOK_AGAIN)
             self._announce("held")
-            if self._took_over and self.place == "locks":
-                self.storage.sweep(_LEFT_OVER if self.shard is None else _LEFT_OVER_BY_A_SHARD)
+            if self._took_over:
+                self._sweep(_LEFT_OVER)
         except BaseException:
             self._withdraw()
             raise
@@ -157,6 +157,11 @@ class Lock:
             # A full disk must not end the run by its heartbeat: the next beat tries again.
             with contextlib.suppress(SeepageError, OSError):
                 self._announce("held")
+
+    def _sweep(self, older: float) -> None:
+        if self.place == "locks":
+            with contextlib.suppress(SeepageError, OSError):
+                self.storage.sweep(older if self.shard is None else _LEFT_OVER_BY_A_SHARD)
 
     def _withdraw(self) -> None:
         with contextlib.suppress(SeepageError, OSError):
@@ -171,6 +176,9 @@ class Lock:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+        if error is not None:
+            # Workers were stopped wherever they were, perhaps in the middle of a write.
+            self._sweep(0.0)
         self._withdraw()
 
 
