@@ -100,9 +100,14 @@ def test_what_a_dead_owner_left_half_written_goes_with_it(
 def test_who_ends_by_an_error_leaves_nothing_half_written(storage: Storage, tmp_path: Path) -> None:
     storage.put("signals/phi/c/0/0/0", b"whole")
     folder = tmp_path / "run" / "signals/phi/c/0/0"
-    with pytest.raises(KeyboardInterrupt), Lock(storage):
-        (folder / ".0.now.partial").write_bytes(b"half")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with Lock(storage):
+            (folder / ".0.now.partial").write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert [p.name for p in folder.iterdir()] == ["0"]
 
 
