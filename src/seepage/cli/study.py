@@ -140,15 +140,21 @@ def _one_section(study: StudyConfig, what: str, names: Sequence[str]) -> None:
 
 @app.command()
 def study(
-    file: Annotated[Path, typer.Argument(help="TOML: base, fleets, factors.")],
+    file: Annotated[
+        Path, typer.Argument(help="TOML: base, fleets, factors; or a kind's own tables.")
+    ],
     only: Annotated[
         str | None, typer.Option(help="One part: train, analyse or page. All by default.")
     ] = None,
     fleet: Annotated[
-        list[str] | None, typer.Option("--fleet", "-f", help="Only these fleets. Repeatable.")
+        list[str] | None,
+        typer.Option("--fleet", "-f", help="Only these fleets, or units ('size-*'). Repeatable."),
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", "-s", help="Override a field of every fleet.")
+        list[str] | None,
+        typer.Option(
+            "--set", "-s", help="Override a field of every fleet (of the file, for curvature)."
+        ),
     ] = None,
     runs: Annotated[str | None, typer.Option(help="Where run folders go.")] = None,
     results: Annotated[str | None, typer.Option(help="Where the results go.")] = None,
@@ -172,22 +178,31 @@ def study(
         seepage study studies/dynamics.toml --only analyse
 
         seepage study studies/layers.toml --fleet 'cnn-4-*' --set workers=2
+
+        seepage study studies/curvature.toml --fleet 'mislabel-*' --set fleet.workers=2
     """
+    places = {
+        k: v for k, v in {"runs": runs, "results": results, "page": page}.items() if v is not None
+    }
+    content = _content(file)
+    if content.get("kind") == "curvature":
+        from seepage.cli.study_curvature import read_curvature_study, run_curvature_study
+
+        asked = read_curvature_study(content | places, file, set_ or ())
+        run_curvature_study(asked, file, only, fleet or (), dry_run)
+        return
     parts = ("train", "analyse", "page")
     if only is not None and only not in parts:
         raise InputError(f"--only: expected train, analyse or page, got {only!r}")
-    content = _content(file)
     if content.get("kind") == "layers":
         from seepage.cli.study_layers import read_layers_study, run_layers_study
 
-        places = {"locks": runs, "results": results, "page": page}
-        content |= {k: v for k, v in places.items() if v is not None}
+        content |= {"locks" if k == "runs" else k: v for k, v in places.items()}
         layers = read_layers_study(content, file, set_ or ())
         run_layers_study(layers, file, only, fleet or (), dry_run)
         return
     wanted = read_study(file, set_ or ())
-    places = {"runs": runs, "results": results, "page": page}
-    wanted = wanted.model_copy(update={k: v for k, v in places.items() if v is not None})
+    wanted = wanted.model_copy(update=places)
     names = fleet or list(wanted.fleets)
     for name in names:
         if name not in wanted.fleets:

@@ -1,0 +1,226 @@
+"""The page of the study, every figure of it from the stored results of units."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from seepage.study.curvature.claims import Verdict, accuracy, judge, mean_auc
+from seepage.study.curvature.mislabel import READ
+from seepage.study.curvature.private import budgets
+from seepage.study.curvature.scoring import ATTACKS
+from seepage.study.curvature.settings import CurvatureStudy, Trained
+from seepage.study.curvature.units import units
+
+__all__ = ["curvature_page"]
+
+Results = Mapping[str, Any]
+
+
+def curvature_page(results: Results, study: CurvatureStudy, file: str) -> str:
+    """Markdown: verdicts first, then a section for each part of the study."""
+    judged = judge(results, study)
+    missing = [n for n in units(study) if n not in results]
+    parts = [
+        "# Curvature: what holds of claims C1 to C8",
+        "",
+        f"Written by `seepage study {file} --only page` from the stored results of "
+        f"{len(results)} of {len(results) + len(missing)} units; do not edit. The claims are those of arXiv 2407.02747, "
+        "known from its released code and notebooks; the body of the paper was not at hand. A "
+        "verdict says what happened on these pools and networks, and nothing of ResNet-18 on all "
+        "of CIFAR or of ImageNet. The rules were fixed before anything was measured: see "
+        "`seepage.study.curvature.claims`. Intervals are 95 % over pairs of runs.",
+        "",
+        *_summary(judged),
+    ]
+    if missing:
+        parts += [f"Not run: {', '.join(f'`{n}`' for n in missing)}.", ""]
+    for name in study.tables:
+        if f"table-{name}" in results:
+            parts += _table(name, results[f"table-{name}"])
+    parts += _sizes(results, study) + _private(results, study)
+    for name in study.estimators.tables if study.estimators else ():
+        if f"estimators-{name}" in results:
+            parts += _estimators(results[f"estimators-{name}"])
+    parts += _mislabel(results, study)
+    parts += ["## Every verdict", "", *_rows(
+        ("claim", "where", "says", "found", "verdict"),
+        [(v.claim, v.where, v.says, v.found, f"**{v.verdict}**") for v in judged],
+    )]  # fmt: skip
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _rows(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    return [*lines, *(f"| {' | '.join(row)} |" for row in body), ""]
+
+
+def _summary(judged: Sequence[Verdict]) -> list[str]:
+    """How often each claim came out which way: a claim is several orders, tested apart."""
+    says = {
+        "C1": "non-members lie at higher curvature",
+        "C2": "Curv NLL beats the other attacks in AUC and balanced accuracy",
+        "C3": "Curv LR is best at 0.1 % FPR, Curv NLL at 1 %",
+        "C4": "NLL overtakes loss and LiRA as the training set grows",
+        "C5": "AUC of NLL falls with the size of a random training set",
+        "C6": "it rises with the size of a least-curved-first one",
+        "C7": "AUC grows with ε, from chance, and saturates",
+        "C8": "Curv LR is not better than LiRA",
+        "ours": "curvature joined with confidence beats either",
+    }
+    body = []
+    for claim, words in says.items():
+        mine = [v for v in judged if v.claim == claim]
+        if not mine:
+            continue
+        for where in dict.fromkeys(v.where for v in mine):
+            counts = Counter(v.verdict for v in mine if v.where == where)
+            text = ", ".join(f"{k} ({n})" if len(mine) > 1 else k for k, n in counts.items())
+            body.append((claim, words, where, text))
+    return _rows(("claim", "says", "where", "verdicts (orders tested)"), body)
+
+
+def _about(given: Mapping[str, Any]) -> str:
+    t = Trained(**{k: given[k] for k in Trained.model_fields})
+    recipe = ", ".join(f"{k} {v}" for k, v in t.recipe.items())
+    options = "".join(f", {k} {v}" for k, v in t.model.options.items())
+    limit = f", {t.data.limit:,} samples" if t.data.limit else ""
+    return f"{t.data.name}{limit}; `{t.model.name}`{options}; {recipe}; seed {t.seed}"
+
+
+def _table(name: str, r: Mapping[str, Any]) -> list[str]:
+    rows = sorted(r["attacks"].items(), key=lambda kv: -kv[1]["mean"])
+    return [
+        f"## Attacks: {name}",
+        "",
+        f"{_about(r['settings'])}; {r['models']} models in complementary pairs, {r['views']} "
+        f"views (identity, mirrored); accuracy {r['accuracy'][0]:.3f} on members, "
+        f"{r['accuracy'][1]:.3f} on others. Curvature is zeroth order in float64 unless it says "
+        "otherwise. Within a model its rank correlation with the exact norm is "
+        f"{r['zeroth_order_against_exact']:.3f}, in float32 {r['float32_against_exact']:.3f}; "
+        f"probes that came out exactly 0: {r['zero_probes']['curvature_zo']:.1%} in float64, "
+        f"{r['zero_probes']['curvature_zo32']:.1%} in float32.",
+        "",
+        *_rows(
+            ("attack", "AUC", "95 % interval", "balanced", "TPR at 1 %", "TPR at 0.1 %"),
+            [
+                (ATTACKS[k].title, f"{v['mean']:.4f}", f"{v['low']:.4f} to {v['high']:.4f}",
+                 f"{np.mean(v['balanced']):.4f}", f"{100 * np.mean(v['tpr at 0.01']):.2f} %",
+                 f"{100 * np.mean(v['tpr at 0.001']):.2f} %")
+                for k, v in rows
+            ],
+        ),
+    ]  # fmt: skip
+
+
+def _sizes(results: Results, study: CurvatureStudy) -> list[str]:
+    if study.sizes is None:
+        return []
+    shown = ("nll-published", "nll", "lr-published", "lr", "lira", "lira-released", "loss")
+    out: list[str] = []
+    for order, title, words in (
+        ("random", "random subsets, shadows of half the pool",
+         "The shadows are those of the table whatever the size of the target, as released."),
+        ("lowest", "least curved first, shadows of half the pool",
+         "Members are the least curved samples of the pool, so curvature and loss tell them apart "
+         "without any leak."),
+        ("matched", "random subsets, shadows of the same size",
+         "Each row is a fleet of complementary pairs on a pool of 2m."),
+    ):  # fmt: skip
+        sizes = study.sizes.matched if order == "matched" else study.sizes.sizes
+        there = [(m, results[n]) for m in sizes if (n := f"size-{order}-m{m}") in results]
+        if not there:
+            continue
+        out += [f"## Size of the training set: {title}", "", words, ""]
+        out += _rows(
+            ("m", "accuracy", *(ATTACKS[k].title.replace("LiRA as released (largest probability, "
+             "variance for deviation)", "LiRA as released") for k in shown)),
+            [
+                (f"{m:,}", f"{accuracy(r):.3f}", *(f"{mean_auc(r, k):.4f}" for k in shown))
+                for m, r in there
+            ],
+        )  # fmt: skip
+    if out:
+        out += ["AUC, mean over targets. Accuracy on the test part (on other samples of the pool "
+                "for matched fleets).", ""]  # fmt: skip
+    return out
+
+
+def _private(results: Results, study: CurvatureStudy) -> list[str]:
+    if study.private is None:
+        return []
+    there = [results[n] for b in budgets(study.private) if (n := f"dp-eps-{b}") in results]
+    if not there:
+        return []
+    shown = ("lr-published", "nll-published", "lr", "nll", "lira", "loss")
+    body = [
+        (r["budget"], f"{r['noise']:.3g}", f"{r['accuracy'][0]:.3f}", f"{r['accuracy'][1]:.3f}",
+         *(f"{mean_auc(r, k):.4f}" for k in shown))
+        for r in there
+    ]  # fmt: skip
+    first = there[0]
+    return [
+        "## Differential privacy",
+        "",
+        f"{_about(first['settings'])}; {first['models']} models a budget, every one under the "
+        f"same budget and once the target. Poisson batches at rate {first['sampling rate']:.3g}, "
+        f"{first['steps']} steps, clipping {study.private.max_norm:g}, δ = {first['delta']:g}; noise "
+        "by Opacus' accountant. Higher scores mean member throughout (the released notebook is not "
+        "followed, C.6 #6 of the notes).",
+        "",
+        *_rows(("ε", "noise", "accuracy in", "out", *(ATTACKS[k].title for k in shown)), body),
+    ]
+
+
+def _estimators(r: Mapping[str, Any]) -> list[str]:
+    body = [
+        (e["name"], str(e["forwards"]), str(e["backwards"]), f"{e['seconds per 1000']:.3g}",
+         f"{e['spearman']:.4f}", f"{e['auc']:.4f} [{e['low']:.4f}, {e['high']:.4f}]")
+        for e in r["estimators"]
+    ]  # fmt: skip
+    return [
+        f"## Estimators: {r['table']}",
+        "",
+        f"{r['models']} models, {r['samples']} samples, one view, on {r['device']} "
+        f"({r['threads']} threads, {r['batch']} samples at a time), other work going on beside it: "
+        "read seconds as orders of magnitude. Quality: rank correlation with the exact norm in "
+        "float64 within a model, and AUC of the corrected Curv LR on that score.",
+        "",
+        *_rows(
+            ("estimator", "forward", "backward", "s per 1,000", "rank correlation", "AUC"), body
+        ),
+    ]
+
+
+def _mislabel(results: Results, study: CurvatureStudy) -> list[str]:
+    out: list[str] = []
+    for name, given in study.mislabel.items():
+        names = [f"mislabel-{name}-{100 * rate:g}" for rate in given.rates]
+        there = [results[n] for n in names if n in results]
+        if not there:
+            continue
+        body = []
+        for r in there:
+            cells = []
+            for signal in READ:
+                for when in ("mean", "last"):
+                    values = [s[signal][when] for s in r["seeds"]]
+                    cells.append(f"{np.mean(values):.4f} ± {np.std(values):.4f}")
+            fitted = np.mean([s["fitted"] for s in r["seeds"]], axis=0)
+            body.append((f"{100 * r['rate']:g} %", f"{fitted[0]:.2f}, {fitted[1]:.2f}", *cells))
+        head = [f"{words}, {when}" for words in READ.values() for when in ("mean", "last")]
+        out += [
+            f"## Finding mislabelled samples: {name}",
+            "",
+            f"AUROC, mean ± deviation over {len(there[0]['seeds'])} seeds. "
+            f"{_about(there[0]['settings'])}; checkpoints every {given.every} epochs, averaged "
+            "(mean) or the last alone. Fitted: accuracy on right and on replaced labels at the "
+            "end. Published on all of CIFAR-10 with ResNet-18 (finite differences, mean over 200 "
+            "epochs): .9715, .9776, .9800, .9819.",
+            "",
+            *_rows(("replaced", "fitted", *head), body),
+        ]
+    return out

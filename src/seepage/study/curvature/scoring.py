@@ -1,0 +1,211 @@
+"""The attacks of the study's tables, true-label LiRA and the released forms among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t
+
+from seepage import attacks
+from seepage.attacks import Attack
+from seepage.attacks.curvature import AsPublished
+from seepage.metrics import operating_points, over_targets, roc
+from seepage.plan import twins
+
+__all__ = ["ATTACKS", "Entry", "difference", "equal_error", "paired", "placed", "rows_of"]
+
+F64 = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+FPRS = (0.01, 0.001)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the table: an attack, the measured signals that it reads, the views it looks at.
+
+    signals: attack's name of a signal -> measured name. log: the measured signal is what the
+    attack calls log curvature (the released rule is the same for curvature and confidence).
+    """
+
+    title: str
+    attack: Attack
+    signals: Mapping[str, str]
+    single: bool = False
+    log: bool = False
+
+    def given(self, measured: Mapping[str, F64]) -> dict[str, F64]:
+        """The signals under the attack's own names."""
+        out = {}
+        for own, name in self.signals.items():
+            values = measured[name][..., :1] if self.single else measured[name]
+            # e^700 is the largest that float64 holds; no float32 logits come near it.
+            out[own] = np.exp(np.minimum(values, 700.0)) if self.log else values
+        return out
+
+
+def _curved(title: str, attack: Attack, name: str = "curvature_zo") -> Entry:
+    return Entry(title, attack, {"curvature_zo": name})
+
+
+_NLL, _LR = attacks.CurvatureNLL, attacks.CurvatureLR
+_PUBLISHED = AsPublished()
+
+ATTACKS: dict[str, Entry] = {
+    "nll-published": _curved("Curv NLL, as published", _NLL(form=_PUBLISHED)),
+    "nll": _curved("Curv NLL, corrected", _NLL()),
+    "lr-published": _curved("Curv LR, as published", _LR(form=_PUBLISHED)),
+    "lr": _curved("Curv LR, corrected", _LR()),
+    "nll-published-32": _curved(
+        "Curv NLL, as published, float32", _NLL(form=_PUBLISHED), "curvature_zo32"
+    ),
+    "lr-published-32": _curved(
+        "Curv LR, as published, float32", _LR(form=_PUBLISHED), "curvature_zo32"
+    ),
+    "nll-exact": _curved("Curv NLL on the exact norm", _NLL(), "curvature_frobenius"),
+    "lr-exact": _curved("Curv LR on the exact norm", _LR(), "curvature_frobenius"),
+    "threshold": _curved("Curvature, threshold", attacks.CurvatureThreshold()),
+    "mast": _curved("Curvature, MAST", attacks.CurvatureMAST()),
+    "curv-attack-r": _curved("Curvature, Attack-R", attacks.CurvatureAttackR()),
+    "curv-calibrated": _curved("Curvature, calibrated", attacks.CurvatureCalibrated()),
+    "joint": Entry(
+        "Curvature with confidence",
+        attacks.CurvatureAndConfidence(),
+        {"phi": "phi", "curvature_zo": "curvature_zo"},
+    ),
+    "joint-exact": Entry(
+        "Exact norm with confidence",
+        attacks.CurvatureAndConfidence(),
+        {"phi": "phi", "curvature_zo": "curvature_frobenius"},
+    ),
+    "lira": Entry("LiRA, true label", attacks.LiRA(), {"phi": "phi"}),
+    "lira-max": Entry("LiRA, largest probability", attacks.LiRA(), {"phi": "phi_max"}),
+    "lira-released": Entry(
+        "LiRA as released (largest probability, variance for deviation)",
+        _LR(form=_PUBLISHED),
+        {"curvature_zo": "phi_max"},
+        log=True,
+    ),
+    "attack-r": Entry("Attack-R (Ye et al.)", attacks.AttackR(), {"loss": "loss"}, single=True),
+    "loss-mast": Entry(
+        "MAST (Sablayrolles et al.)",
+        attacks.CurvatureMAST(),
+        {"curvature_zo": "loss"},
+        single=True,
+        log=True,
+    ),
+    "calibrated": Entry(
+        "Difficulty calibration (Watson et al.)",
+        attacks.Calibrated(),
+        {"loss": "loss"},
+        single=True,
+    ),
+    "loss": Entry("LOSS (Yeom et al.)", attacks.LOSS(), {"loss": "loss"}, single=True),
+    "mentr": Entry(
+        "Modified entropy (Song et al.)", attacks.ModifiedEntropy(), {"mentr": "mentr"}, single=True
+    ),
+}
+"""Every attack of the study, by its key."""
+
+
+def equal_error(scores: F64, member: BoolArray) -> float:
+    """Balanced accuracy where FPR + TPR is closest to 1, as the released code reports it.
+
+    >>> equal_error(np.array([0.1, 0.2, 0.3, 0.4]), np.array([False, True, False, True]))
+    0.5
+    """
+    r = roc(scores, member)
+    at = int(np.abs(r.fpr + r.tpr - 1).argmin())
+    return float(0.5 * (1 + r.tpr[at] - r.fpr[at]))
+
+
+def rows_of(measured: Mapping[str, F64], member: BoolArray, keys: list[str]) -> dict[str, Any]:
+    """Every attack on every model as the target, its twin left out: what a table is made of."""
+    out: dict[str, Any] = {}
+    for key in keys:
+        entry = ATTACKS[key]
+        scores = entry.attack.leave_one_out(entry.given(measured), member)
+        points = operating_points(scores, member, FPRS)
+        balanced = np.array([equal_error(s, m) for s, m in zip(scores, member, strict=True)])
+        e = over_targets(points.auc, member)
+        out[key] = {
+            "auc": _rounded(points.auc),
+            "balanced": _rounded(balanced),
+            "tpr at 0.01": _rounded(points.tpr[:, 0]),
+            "tpr at 0.001": _rounded(points.tpr[:, 1]),
+            "mean": e.mean,
+            "low": e.low,
+            "high": e.high,
+        }
+    return out
+
+
+def placed(
+    target: Mapping[str, F64],
+    references: Mapping[str, F64],
+    member_of: BoolArray,
+    keys: list[str],
+) -> dict[str, F64]:
+    """Scores of one target that is none of the references: (n, A), (R, n, A), (R, n) -> (n,)."""
+    return {
+        key: np.asarray(
+            ATTACKS[key].attack.score(
+                ATTACKS[key].given(target), ATTACKS[key].given(references), member_of
+            ),
+            dtype=np.float64,
+        )
+        for key in keys
+    }
+
+
+def difference(a: F64, b: F64, member: BoolArray) -> tuple[float, float]:
+    """AUC of a − AUC of b on the same samples of one target, and its standard error.
+
+    DeLong's: the variance of each sample's difference of placements, members and non-members
+    apart. Samples are taken as independent; the shadows behind both scores as given.
+
+    >>> difference(np.array([1.0, 2, 3, 4]), np.array([1.0, 2, 3, 4]),
+    ...            np.array([False, True, False, True]))
+    (0.0, 0.0)
+    """
+    inside = _placements(a[member], a[~member]) - _placements(b[member], b[~member])
+    outside = _placements(-a[~member], -a[member]) - _placements(-b[~member], -b[member])
+    variance = inside.var(ddof=1) / len(inside) + outside.var(ddof=1) / len(outside)
+    return float(inside.mean()), float(np.sqrt(variance))
+
+
+def _placements(own: F64, others: F64) -> F64:
+    """Share of `others` that each value beats, ties half."""
+    ranked = np.sort(others)
+    below = np.searchsorted(ranked, own, "left") + np.searchsorted(ranked, own, "right")
+    return np.asarray(below / (2 * len(ranked)))
+
+
+def paired(a: F64, b: F64, twin: NDArray[np.int64]) -> tuple[float, float, float]:
+    """Mean of a − b over targets, and its 95 % interval over pairs of runs.
+
+    Widened by √2 as in `over_targets`, because targets are each other's references. twin: the
+    complementary run of each.
+
+    >>> twin = np.array([1, 0, 3, 2])
+    >>> [round(v, 3) for v in paired(np.array([0.6, 0.6, 0.8, 0.8]), np.full(4, 0.5), twin)]
+    [0.2, -1.597, 1.997]
+    """
+    lead = np.flatnonzero(twin > np.arange(len(a)))
+    d = ((a - b)[lead] + (a - b)[twin[lead]]) / 2
+    if len(d) < 2:
+        return float(d.mean()), float("-inf"), float("inf")
+    half = float(t.ppf(0.975, len(d) - 1) * d.std(ddof=1) / np.sqrt(len(d)) * np.sqrt(2))
+    return float(d.mean()), float(d.mean()) - half, float(d.mean()) + half
+
+
+def twin_list(member: BoolArray) -> list[int]:
+    """The complementary run of each, for `paired`."""
+    return [int(v) for v in twins(member)]
+
+
+def _rounded(values: F64) -> list[float]:
+    return [float(f"{v:.6g}") for v in values]

@@ -1,0 +1,178 @@
+"""Units on fleets of complementary pairs: the attack tables, and the estimators compared."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import mannwhitneyu, spearmanr
+
+from seepage.attacks import CurvatureLR
+from seepage.curvature import (
+    ExactGaussNewton,
+    FiniteDifference,
+    Hutchinson,
+    LogitProbes,
+    ZerothOrder,
+    curvature,
+)
+from seepage.curvature.estimators import Estimator
+from seepage.data import Dataset
+from seepage.fleet.rebuild import rebuild
+from seepage.metrics import operating_points, over_targets
+from seepage.plan import half_split
+from seepage.store import Run
+from seepage.study.analyse import provenance
+from seepage.study.curvature.scoring import ATTACKS, rows_of, twin_list
+from seepage.study.curvature.settings import EstimatorSettings, TableSettings
+from seepage.study.curvature.workshop import Signals, Workshop
+
+__all__ = ["estimators_unit", "table_fleet", "table_unit"]
+
+F64 = NDArray[np.float64]
+
+
+def table_fleet(shop: Workshop, name: str) -> tuple[Run, Dataset]:
+    """The trained fleet of a table and its pool."""
+    given = shop.study.tables[name]
+    data = shop.load(given.data)
+    plan = half_split(len(data), models=given.models, seed=given.seed)
+    return shop.train(f"table-{name}", data, plan, given), data
+
+
+def table_signals(shop: Workshop, name: str) -> tuple[Run, Dataset, Signals]:
+    """The fleet with everything that was measured on it, on the whole pool."""
+    run, data = table_fleet(shop, name)
+    return run, data, shop.measure(run, data, seed=shop.study.tables[name].seed)
+
+
+def table_unit(shop: Workshop, name: str) -> dict[str, Any]:
+    """Every attack on every model of the table, and what claims C1, C2, C3 and C8 rest on."""
+    began = time.perf_counter()
+    run, _, measured = table_signals(shop, name)
+    seen = time.perf_counter()
+    member = run.member
+    curved = np.log(measured["curvature_zo"][..., 0] + 1e-22)
+    tests = [
+        (float(mannwhitneyu(c[~m], c[m], alternative="greater").pvalue),
+         float(c[~m].mean() - c[m].mean()))
+        for c, m in zip(curved, member, strict=True)
+    ]  # fmt: skip
+    exact = measured["curvature_frobenius"][..., 0]
+    right = measured["correct"][..., 0]
+    given: TableSettings = shop.study.tables[name]
+    return {
+        "settings": given.model_dump(mode="json"),
+        "models": len(member),
+        "samples": int(member.shape[1]),
+        "views": int(measured["phi"].shape[-1]),
+        "accuracy": [float((right * s).sum() / s.sum()) for s in (member, ~member)],
+        "attacks": rows_of(measured, member, list(ATTACKS)),
+        "twin": twin_list(member),
+        "c1": {"p": [p for p, _ in tests], "gap": [g for _, g in tests]},
+        "zeroth_order_against_exact": _mean_rho(measured["curvature_zo"][..., 0], exact),
+        "float32_against_exact": _mean_rho(measured["curvature_zo32"][..., 0], exact),
+        "zero_probes": {
+            n: float(measured[f"{n}_zeros"].mean() / shop.study.probes)
+            for n in ("curvature_zo", "curvature_zo32")
+        },
+        "seconds": {"train and measure": round(seen - began, 1)},
+        "provenance": provenance(run),
+    }
+
+
+def _mean_rho(a: F64, b: F64) -> float:
+    return float(np.mean([spearmanr(x, y)[0] for x, y in zip(a, b, strict=True)]))
+
+
+def estimators_unit(shop: Workshop, name: str) -> dict[str, Any]:
+    """Quality of each estimator's score against its cost, on some models and samples of a table.
+
+    Quality: rank correlation with the exact ‖H‖_F in float64 within a model, and AUC of
+    `CurvatureLR` (corrected) on the score. Cost: passes through the model forward and backward,
+    and seconds on this machine, in the model's own precision unless it says otherwise.
+    """
+    asked: EstimatorSettings = shop.study.estimators or EstimatorSettings(tables=(name,))
+    run, data = table_fleet(shop, name)
+    models = min(asked.models, len(run.models)) // 2 * 2
+    rng = np.random.default_rng([shop.study.tables[name].seed, 1])
+    rows = np.sort(rng.choice(len(data), min(asked.samples, len(data)), replace=False))
+    device, at = torch.device(shop.device), torch.from_numpy(rows)
+    kinds = _kinds(asked, len(run.classes), shop.study.step)
+    scores: dict[str, list[F64]] = {k: [] for k in kinds}
+    seconds = dict.fromkeys(kinds, 0.0)
+    truth = []
+    for k in range(models):
+        built = rebuild(run, k, data=data)
+        x, y = built.inputs[at].to(device), built.labels[at].to(device)
+        wide = rebuild(run, k, data=data).model.double().to(device)
+        model = built.model.to(device)
+        exact = curvature(wide, x.double(), y, ExactGaussNewton(), batch=shop.batch)
+        assert exact.frobenius is not None
+        truth.append(exact.frobenius)
+        for i, (label, (estimator, _, _)) in enumerate(kinds.items()):
+            if k == 0:
+                # First calls choose kernels.
+                curvature(model, x[:8], y[:8], estimator, generator=np.random.default_rng(0))
+            _wait(device)
+            start = time.perf_counter()
+            found = curvature(
+                model, x, y, estimator, batch=shop.batch,
+                generator=np.random.default_rng([k, i]),
+            )  # fmt: skip
+            _wait(device)
+            seconds[label] += time.perf_counter() - start
+            norm = found.frobenius if isinstance(estimator, ExactGaussNewton) else found.score
+            if isinstance(estimator, Hutchinson):
+                norm = found.frobenius
+            assert norm is not None
+            scores[label].append(norm)
+    member = run.member[:models][:, rows]
+    out = []
+    reference = np.stack(truth)
+    for label, (_, forwards, backwards) in kinds.items():
+        values = np.stack(scores[label])
+        signal = {"curvature_zo": values[..., None]}
+        auc = operating_points(CurvatureLR().leave_one_out(signal, member), member, (0.01,)).auc
+        e = over_targets(auc, member)
+        out.append(
+            {"name": label, "forwards": forwards, "backwards": backwards,
+             "seconds per 1000": 1000 * seconds[label] / (models * len(rows)),
+             "spearman": _mean_rho(values, reference),
+             "auc": e.mean, "low": e.low, "high": e.high}
+        )  # fmt: skip
+    return {
+        "table": name,
+        "models": models,
+        "samples": len(rows),
+        "device": shop.device,
+        "threads": torch.get_num_threads(),
+        "batch": shop.batch,
+        "estimators": out,
+        "provenance": provenance(run),
+    }
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _kinds(
+    asked: EstimatorSettings, classes: int, step: float
+) -> dict[str, tuple[Estimator, int, int]]:
+    """Estimator, forward and backward passes per sample, by name."""
+    out: dict[str, tuple[Estimator, int, int]] = {"exact": (ExactGaussNewton(), 1, classes - 1)}
+    for n in asked.probes:
+        if 3 <= n < classes:
+            out[f"logit probes n={n}"] = (ExactGaussNewton(LogitProbes(n)), 1, n)
+        out[f"Hutchinson n={n}"] = (Hutchinson(n), 1, 2 * n + 1)
+        out[f"finite difference n={n}"] = (FiniteDifference(step, n), n + 1, n + 1)
+        out[f"zeroth order n={n}, float64"] = (ZerothOrder(step, n), 4 * n + 1, 0)
+        out[f"zeroth order n={n}, float32"] = (
+            ZerothOrder(step, n, precision=torch.float32), 4 * n + 1, 0
+        )  # fmt: skip
+    return out

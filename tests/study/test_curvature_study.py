@@ -1,0 +1,286 @@
+"""The curvature study: its file, its units, its verdicts, its page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from seepage.cli import app, commands  # noqa: F401
+from seepage.cli.study_curvature import read_curvature_study
+from seepage.cli.study import _content
+from seepage.errors import InputError
+from seepage.metrics import auc
+from seepage.plan import half_split
+from seepage.study.curvature import CurvatureStudy, curvature_page, judge, units
+from seepage.study.curvature.claims import FAILS, HOLDS, NOT_RUN, OPEN
+from seepage.study.curvature.private import noise_for
+from seepage.study.curvature.scoring import ATTACKS, difference, equal_error, rows_of
+from seepage.study.curvature.settings import TableSettings
+
+STUDIES = Path(__file__).parents[2] / "studies"
+
+
+@pytest.mark.parametrize("name", ["curvature", "curvature-smoke"])
+def test_studies_of_the_repository_are_valid(name: str) -> None:
+    path = STUDIES / f"{name}.toml"
+    study = read_curvature_study(_content(path), path)
+    named = list(units(study))
+    for start in ("table-cifar10", "size-random-m", "size-lowest-m", "size-matched-m",
+                  "dp-eps-none", "estimators-", "mislabel-cifar10-10"):  # fmt: skip
+        assert any(n.startswith(start) for n in named)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sizes.table=cifar100", r"sizes.table: expected one of cifar10"),
+        ("sizes.sizes=[20, 500]", r"expected less than the pool of 120"),
+        ("tables.cifar10.models=7", r"tables.cifar10.models"),
+        ("tables.cifar10.recipe.lr=-1", r"lr"),
+        ("private.epsilons=[0]", r"budgets above 0"),
+        ("tables.cifar10.colour=1", r"colour"),
+    ],
+)
+def test_a_bad_field_is_named(override: str, message: str) -> None:
+    path = STUDIES / "curvature-smoke.toml"
+    with pytest.raises(InputError, match=message):
+        read_curvature_study(_content(path), path, [override])
+
+
+def test_difference_is_that_of_areas_with_the_spread_of_a_bootstrap() -> None:
+    rng = np.random.default_rng(0)
+    member = np.arange(600) < 200
+    base = rng.normal(size=600) + member
+    a, b = base + 0.5 * rng.normal(size=600), base + rng.normal(size=600)
+    mean, error = difference(a, b, member)
+    assert mean == pytest.approx(auc(a, member) - auc(b, member), abs=1e-12)
+    draws = []
+    for _ in range(500):
+        rows = np.concatenate([rng.integers(0, 200, 200), rng.integers(200, 600, 400)])
+        draws.append(auc(a[rows], member[rows]) - auc(b[rows], member[rows]))
+    assert error == pytest.approx(np.std(draws), rel=0.15)
+
+
+def test_equal_error_is_balanced_accuracy_at_equal_errors() -> None:
+    scores = np.array([0.0, 1, 2, 3, 4, 5])
+    member = np.array([False, False, True, False, True, True])
+    assert equal_error(scores, member) == pytest.approx(2 / 3)
+
+
+def test_released_lira_is_the_released_formula_on_the_largest_probability() -> None:
+    rng = np.random.default_rng(1)
+    member = half_split(12, models=8, seed=0).member
+    phi = rng.normal(2, 1, size=(8, 12, 2)) + member[..., None]
+    scores = rows_given(phi, member)
+    r, i = 3, 5
+    others = [k for k in range(8) if k // 2 != r // 2]
+    ratio = []
+    for group in (member[others, i], ~member[others, i]):
+        v = phi[others, i][group]
+        mu, spread = v.mean(0), v.var(0) + 1e-22
+        z = (phi[r, i] - mu) / spread
+        ratio.append((np.exp(-z * z / 2) / (np.sqrt(2 * np.pi) * spread)).sum())
+    assert scores[r, i] == pytest.approx(ratio[0] / (ratio[1] + 1e-22), rel=1e-6)
+
+
+def rows_given(phi: np.ndarray, member: np.ndarray) -> np.ndarray:
+    entry = ATTACKS["lira-released"]
+    return entry.attack.leave_one_out(entry.given({"phi_max": phi}), member)
+
+
+def test_every_attack_of_the_table_reads_what_is_measured() -> None:
+    rng = np.random.default_rng(2)
+    member = half_split(40, models=8, seed=0).member
+    gap = 1.5 * member[..., None]
+    phi = rng.normal(size=(8, 40, 2)) + gap
+    curved = np.exp(rng.normal(size=(8, 40, 2)) - gap)
+    loss = np.logaddexp(0, -phi)
+    measured = {"phi": phi, "phi_max": np.abs(phi), "loss": loss, "mentr": loss,
+                "curvature_zo": curved, "curvature_zo32": curved,
+                "curvature_frobenius": curved}  # fmt: skip
+    rows = rows_of(measured, member, list(ATTACKS))
+    # Higher means member for all of them; the largest probability knows less here.
+    assert all(r["mean"] > 0.6 for k, r in rows.items() if k not in ("lira-max", "lira-released"))
+    assert rows["nll"]["auc"] != rows["nll-published"]["auc"]
+
+
+def study() -> CurvatureStudy:
+    return CurvatureStudy(
+        tables={"cifar10": TableSettings(data={"name": "cifar10", "limit": 1000})},
+        sizes={"table": "cifar10", "sizes": [100, 200, 400, 800], "matched": [100, 200, 400]},
+        private={"data": {"name": "cifar10"}, "epsilons": [1, 4, 16]},
+    )  # fmt: skip
+
+
+def table(better: str) -> dict[str, object]:
+    rng = np.random.default_rng(0)
+    twin = [1, 0, 3, 2, 5, 4, 7, 6]
+
+    def row(key: str) -> dict[str, object]:
+        level = 0.7 if key == better else 0.6
+        values = (level + 0.001 * rng.normal(size=8)).tolist()
+        return {"auc": values, "balanced": values, "tpr at 0.01": values, "tpr at 0.001": values,
+                "mean": level, "low": level - 0.01, "high": level + 0.01}  # fmt: skip
+
+    settings = TableSettings(data={"name": "cifar10", "limit": 1000}).model_dump(mode="json")
+    return {
+        "settings": settings, "models": 8, "samples": 1000, "views": 2, "accuracy": [1.0, 0.6],
+        "attacks": {k: row(k) for k in ATTACKS}, "twin": twin,
+        "c1": {"p": [1e-9] * 8, "gap": [0.5] * 8}, "zeroth_order_against_exact": 0.9,
+        "float32_against_exact": 0.8,
+        "zero_probes": {"curvature_zo": 0.0, "curvature_zo32": 0.1},
+    }  # fmt: skip
+
+
+def of(verdicts: list, claim: str, says: str = "") -> list[str]:
+    return [v.verdict for v in verdicts if v.claim == claim and says in v.says]
+
+
+def test_orders_hold_fail_or_stay_open_by_their_intervals() -> None:
+    found = judge({"table-cifar10": table("nll-published")}, study())
+    assert of(found, "C1") == [HOLDS]
+    assert of(found, "C2", "Curv NLL, as published above every") == [HOLDS]
+    assert of(found, "C3", "1 % FPR of Curv NLL, as published above every")[-1] == HOLDS
+    assert of(found, "C3", "0.01 %") == [OPEN]
+    # The rest differ by noise alone; the released order of C8 is then not decided either way.
+    assert of(found, "C8", "LiRA as released")[0] in (OPEN, HOLDS, FAILS)
+    lira = judge({"table-cifar10": table("lira")}, study())
+    assert of(lira, "C2", "LiRA, true label") == [FAILS] * 3
+    assert of(lira, "C8", "LiRA, true label") == [HOLDS] * 3
+    assert of(lira, "ours", "with confidence above LiRA")[0] == FAILS
+
+
+def test_what_was_not_run_is_undecided() -> None:
+    assert {v.verdict for v in judge({}, study())} == {NOT_RUN}
+
+
+def size(auc_nll: float, gap: float, accuracy: float) -> dict[str, object]:
+    keys = ("nll-published", "nll", "lr-published", "lr", "lira", "lira-released", "loss")
+    pairs = [f"{a} - {b}" for a in ("nll-published", "nll")
+             for b in ("loss", "lira-released", "lira")]  # fmt: skip
+    target = {
+        "attacks": {k: {"auc": auc_nll, "balanced": 0.5, "tpr at 0.01": 0.0} for k in keys},
+        "differences": {p: [gap, 0.01] for p in pairs}, "accuracy": [1.0, accuracy],
+    }  # fmt: skip
+    return {"targets": [target, target], "size": 0}
+
+
+@pytest.mark.parametrize(
+    ("gaps", "expected"),
+    [
+        ([-0.1, 0.0, 0.1, 0.2], HOLDS),
+        ([-0.1, -0.1, -0.1, 0.0], FAILS),
+        ([0.1, 0.1, 0.1, 0.1], OPEN),
+        ([0.0, 0.0, 0.0, 0.0], OPEN),
+        ([-0.1, 0.1, -0.1, 0.1], OPEN),
+        ([0.1, 0.1, 0.1, -0.1], FAILS),
+    ],
+)
+def test_a_crossing_is_below_first_and_above_after(gaps: list[float], expected: str) -> None:
+    results = {
+        f"size-random-m{m}": size(0.9 - m / 1e4, g, m / 1e3)
+        for m, g in zip((100, 200, 400, 800), gaps, strict=True)
+    }
+    found = judge(results, study())
+    assert of(found, "C4") == [expected] * 6
+    assert of(found, "C5")[0] == HOLDS
+    assert of(found, "C6") == [NOT_RUN] * 2
+
+
+def test_least_curved_first_rises_or_does_not() -> None:
+    sizes = (100, 200, 400, 800)
+    for slope, expected in ((1, HOLDS), (-1, FAILS)):
+        results = {f"size-lowest-m{m}": size(0.7 + slope * m / 1e4, 0.0, 0.5) for m in sizes}
+        assert of(judge(results, study()), "C6") == [expected] * 2
+
+
+def test_privacy_is_judged_by_growth_chance_and_saturation() -> None:
+    def unit(level: float) -> dict[str, object]:
+        return {"attacks": {k: {"auc": [level, level + 1e-4] * 4, "low": level - 0.01,
+                                "high": level + 0.01} for k in ATTACKS},
+                "twin": [1, 0, 3, 2, 5, 4, 7, 6]}  # fmt: skip
+
+    levels = {"1": 0.5, "4": 0.52, "16": 0.56, "inf": 0.6, "none": 0.8}
+    found = judge({f"dp-eps-{e}": unit(v) for e, v in levels.items()}, study())
+    assert of(found, "C7", "grows") == [HOLDS] * 4
+    assert of(found, "C7", "tends") == [HOLDS] * 4
+    assert of(found, "C7", "saturates") == [FAILS] * 4
+    assert of(judge({"dp-eps-4": unit(0.5)}, study()), "C7") == [NOT_RUN]
+
+
+def test_page_says_what_was_not_run() -> None:
+    text = curvature_page({"table-cifar10": table("lira")}, study(), "study.toml")
+    assert "Not run: `size-random-m100`" in text
+    assert "## Attacks: cifar10" in text
+    assert "| LiRA, true label | 0.7000 |" in text
+
+
+def test_noise_reaches_its_budget() -> None:
+    pytest.importorskip("opacus")
+    from seepage.defenses.dp import epsilon
+
+    noise = noise_for(4.0, 0.2, 200, 1e-5)
+    assert 3.9 < epsilon(noise, 0.2, 200, 1e-5) <= 4.0
+
+
+def run(tmp_path: Path, *more: str) -> str:
+    file = tmp_path / "study.toml"
+    file.write_text(
+        'kind = "curvature"\nprobes = 2\n'
+        f'runs = "{tmp_path}/runs"\nresults = "{tmp_path}/results"\npage = "{tmp_path}/page.md"\n'
+        '[tables.digits]\ndata = { name = "digits", limit = 60 }\nmodels = 6\n'
+        'model = { name = "mlp", options = { hidden = [16] } }\n'
+        "recipe = { epochs = 2, batch = 15 }\n"
+        '[sizes]\ntable = "digits"\nsizes = [20, 30]\nscored = 24\nmatched = [20]\n'
+        "matched_models = 6\nevery = 1\n"
+        '[estimators]\ntables = ["digits"]\nmodels = 6\nsamples = 30\nprobes = [5]\n'
+        '[mislabel.digits]\ndata = { name = "digits", limit = 60 }\n'
+        'model = { name = "cnn-1", options = { width = 4, hidden = 8 } }\n'
+        "recipe = { epochs = 2, batch = 15 }\nrates = [0.2]\nseeds = 1\n"
+        '[fleet]\ndevice = "cpu"\nworkers = 1\n'
+    )
+    done = CliRunner().invoke(app, ["study", str(file), *more])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_a_unit_is_computed_once_and_the_page_is_written_from_it(tmp_path: Path) -> None:
+    run(tmp_path, "--fleet", "table-*")
+    result = tmp_path / "results/table-digits.json"
+    stored = json.loads(result.read_text())
+    assert len(stored["attacks"]["lira"]["auc"]) == 6
+    marked = json.dumps(stored | {"accuracy": [0.123, 0.456]})
+    result.write_text(marked)
+    run(tmp_path, "--fleet", "table-*")
+    assert result.read_text() == marked
+    (tmp_path / "page.md").unlink()
+    run(tmp_path, "--only", "page")
+    assert "accuracy 0.123 on members" in (tmp_path / "page.md").read_text()
+    assert "yes" in run(tmp_path, "--dry-run")
+
+
+@pytest.mark.slow
+def test_every_unit_runs_from_a_file(tmp_path: Path) -> None:
+    run(tmp_path)
+    there = {p.stem for p in (tmp_path / "results").glob("*.json")}
+    assert {"table-digits", "size-random-m20", "size-lowest-m30", "size-matched-m20",
+            "estimators-digits", "mislabel-digits-20"} <= there  # fmt: skip
+    page = (tmp_path / "page.md").read_text()
+    for title in ("## Attacks", "least curved first", "## Estimators", "## Finding mislabelled"):
+        assert title in page
+
+
+def test_unknown_units_and_parts_are_refused(tmp_path: Path) -> None:
+    smoke = str(STUDIES / "curvature-smoke.toml")
+    for arguments, message in (
+        (["--fleet", "tabel-cifar10"], "did you mean 'table-cifar10'?"),
+        (["--only", "train"], "--only: expected page"),
+        (["--only", "page", "--results", str(tmp_path)], "expected results of a unit"),
+    ):
+        done = CliRunner().invoke(app, ["study", smoke, *arguments])
+        assert isinstance(done.exception, InputError)
+        assert message in str(done.exception)
