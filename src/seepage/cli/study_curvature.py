@@ -41,7 +41,8 @@ def run_curvature_study(
 ) -> None:
     """Every asked unit that has no result yet, one after another, then the page.
 
-    asked: names or patterns ("size-*"); all when empty. A unit that fails is named, the others
+    asked: names or patterns ("size-*"); all when empty. No page is written when some are asked
+    for, so that processes for some units each can run side by side. A unit that fails is named, the others
     are computed all the same, and the first failure is raised at the end.
     """
     from seepage.study.curvature import Workshop, curvature_page, units
@@ -89,7 +90,7 @@ def run_curvature_study(
             part.replace(places[n])
             errors.print(f"{n}: {seconds:.1f} s, {places[n]}")
     there = {n: json.loads(at.read_text()) for n, at in places.items() if at.exists()}
-    if study.page and there:
+    if study.page and there and not (asked and only is None):
         page = Path(study.page)
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(curvature_page(there, study, file.as_posix()))

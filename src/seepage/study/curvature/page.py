@@ -14,6 +14,7 @@ from seepage.study.curvature.private import budgets
 from seepage.study.curvature.scoring import ATTACKS
 from seepage.study.curvature.settings import CurvatureStudy, Trained
 from seepage.study.curvature.units import units
+from seepage.study.markdown import table
 
 __all__ = ["curvature_page"]
 
@@ -54,8 +55,7 @@ def curvature_page(results: Results, study: CurvatureStudy, file: str) -> str:
 
 
 def _rows(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    return [*lines, *(f"| {' | '.join(row)} |" for row in body), ""]
+    return [table(head, body)]
 
 
 def _summary(judged: Sequence[Verdict]) -> list[str]:
