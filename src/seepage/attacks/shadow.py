@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seepage.attacks.base import Attack
+from seepage.attacks.rows import each_row
 from seepage.errors import InputError
 
 __all__ = ["ShadowClassifier"]
@@ -68,22 +69,30 @@ class ShadowClassifier(Attack):
         references: Mapping[str, FloatArray],
         member: BoolArray,
     ) -> FloatArray:
-        x, counts = _counted([_flat(references[k]) for k in self.requires], member)
+        x, counts = _counted([references[k] for k in self.requires], member)
         weights = _logistic(x, counts.sum(axis=0), self.ridge)
         return _features(*(_flat(target[k]) for k in self.requires)) @ weights
 
     def run_all(
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
     ) -> FloatArray:
-        flat = [_flat(signals[k]) for k in self.requires]
-        x, counts = _counted(flat, member)
+        answers = [signals[k] for k in self.requires]
+        x, counts = _counted(answers, member)
         out = np.empty(member.shape)
-        # Twins leave out the same models and share a classifier.
+        # Twins leave out the same models and share a classifier; counts are whole, so what is left
+        # of their sum is exact.
         sets, which = np.unique(use, axis=0, return_inverse=True)
-        for k, rows in enumerate(sets):
-            weights = _logistic(x, counts[rows].sum(axis=0), self.ridge)
-            for r in np.flatnonzero(which.ravel() == k):
-                out[r] = _features(*(v[r] for v in flat)) @ weights
+        everyone = counts.sum(axis=0)
+        weights = np.empty((len(sets), x.shape[1]))
+
+        def fit(k: int) -> None:
+            weights[k] = _logistic(x, everyone - counts[~sets[k]].sum(axis=0), self.ridge)
+
+        def ask(r: int) -> None:
+            out[r] = _features(*(_flat(v[r]) for v in answers)) @ weights[which.ravel()[r]]
+
+        each_row(fit, len(sets))
+        each_row(ask, len(member))
         return out
 
 
@@ -106,19 +115,27 @@ def _features(phi: FloatArray, correct: FloatArray, mentr: FloatArray) -> FloatA
 
 def _counted(answers: Sequence[FloatArray], member: BoolArray) -> tuple[FloatArray, FloatArray]:
     """(features of the occupied cells (C, F), answers in them (R, 2, C): OUT, IN)."""
-    phi, correct, mentr = answers
-    a = np.rint((np.clip(phi, -_PHI, _PHI) + _PHI) / _PHI_STEP).astype(np.int64)
-    b = np.rint((_log(mentr) - _LOG_LOW) / _LOG_STEP).astype(np.int64)
     depth = round((_LOG_HIGH - _LOG_LOW) / _LOG_STEP) + 1
-    code = (a * depth + b) * 2 + (correct > 0.5)
-    occupied = np.zeros((round(2 * _PHI / _PHI_STEP) + 1) * depth * 2, dtype=np.bool_)
-    occupied[code] = True
-    cells = np.flatnonzero(occupied)
-    where = (np.cumsum(occupied) - 1)[code]
-    counts = np.empty((len(phi), 2, len(cells)))
-    for r, (cell, inside) in enumerate(zip(where, member, strict=True)):
-        counts[r, 0] = np.bincount(cell[~inside], minlength=len(cells))
-        counts[r, 1] = np.bincount(cell[inside], minlength=len(cells))
+    every = (round(2 * _PHI / _PHI_STEP) + 1) * depth * 2
+    codes = np.empty(member.shape, dtype=np.int32)
+    taken = np.zeros(every, dtype=np.bool_)
+
+    def code(r: int) -> None:
+        phi, correct, mentr = (_flat(v[r]) for v in answers)
+        a = np.rint((np.clip(phi, -_PHI, _PHI) + _PHI) / _PHI_STEP).astype(np.int64)
+        b = np.rint((_log(mentr) - _LOG_LOW) / _LOG_STEP).astype(np.int64)
+        codes[r] = (a * depth + b) * 2 + (correct > 0.5)
+        taken[codes[r]] = True  # several threads may write, all the same
+
+    each_row(code, len(member))
+    cells = np.flatnonzero(taken)
+    counts = np.empty((len(member), 2, len(cells)))
+
+    def count(r: int) -> None:
+        for g, mask in enumerate((~member[r], member[r])):
+            counts[r, g] = np.bincount(codes[r, mask], minlength=every)[cells]
+
+    each_row(count, len(member))
     rest, right = np.divmod(cells, 2)
     a, b = np.divmod(rest, depth)
     x = _features(a * _PHI_STEP - _PHI, right.astype(np.float64), np.exp(b * _LOG_STEP + _LOG_LOW))
