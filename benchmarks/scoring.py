@@ -83,14 +83,15 @@ def scipy_seconds(phi: Array, member: Array, part: int = 400) -> tuple[float, st
     return seconds, f"scipy loop over samples, extrapolated from {part} samples of one target"
 
 
-def numpy_seconds(attack: attacks.Attack, signals: Array, member: Array) -> tuple[float, str]:
+def numpy_seconds(
+    attack: attacks.Attack, signals: dict[str, Array], member: Array
+) -> tuple[float, str]:
     """The attack's own vectorised `run` target by target: extrapolated from two targets."""
     use = attacks.reference_rows(member)
-    key = attack.requires[0]
     begin = time.perf_counter()
     for r in (0, 1):
-        references = {key: signals[use[r]][..., None]}
-        attack.run({key: signals[r][:, None]}, references, member[use[r]])
+        references = {k: v[use[r]][..., None] for k, v in signals.items()}
+        attack.run({k: v[r][:, None] for k, v in signals.items()}, references, member[use[r]])
     seconds = (time.perf_counter() - begin) / 2 * len(member)
     return seconds, "numpy, target by target, extrapolated from 2 targets"
 
@@ -120,7 +121,7 @@ def attack_rows(models: int = 256, samples: int = 50_000, repeats: int = 3) -> l
             reference = (time.perf_counter() - begin) * samples / 2000 * models
             note = "numpy loop over samples, extrapolated from 2000 of one target"
         else:
-            reference, note = numpy_seconds(attack, signals[attack.requires[0]], member)
+            reference, note = numpy_seconds(attack, given, member)
         rows.append(_row(f"leave-one-out {name}", seconds, reference, peak, note))
     return rows
 

@@ -71,7 +71,7 @@ class ShadowClassifier(Attack):
     ) -> FloatArray:
         x, counts = _counted([references[k] for k in self.requires], member)
         weights = _logistic(x, counts.sum(axis=0), self.ridge)
-        return _features(*(_flat(target[k]) for k in self.requires)) @ weights
+        return _odds([_flat(target[k]) for k in self.requires], weights)
 
     def run_all(
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
@@ -89,7 +89,7 @@ class ShadowClassifier(Attack):
             weights[k] = _logistic(x, everyone - counts[~sets[k]].sum(axis=0), self.ridge)
 
         def ask(r: int) -> None:
-            out[r] = _features(*(_flat(v[r]) for v in answers)) @ weights[which.ravel()[r]]
+            out[r] = _odds([_flat(v[r]) for v in answers], weights[which.ravel()[r]])
 
         each_row(fit, len(sets))
         each_row(ask, len(member))
@@ -105,12 +105,26 @@ def _log(mentr: FloatArray) -> FloatArray:
     return np.asarray(np.log(np.clip(mentr, np.exp(_LOG_LOW), np.exp(_LOG_HIGH))))
 
 
-def _features(phi: FloatArray, correct: FloatArray, mentr: FloatArray) -> FloatArray:
-    """(n,) each -> (n, F), of order 1; the first is the constant."""
+def _columns(phi: FloatArray, correct: FloatArray, mentr: FloatArray) -> list[FloatArray]:
+    """The features one by one, (n,) each and of order 1, but for the constant, which comes first."""
     phi = np.clip(phi, -_PHI, _PHI)
     hinges = [np.maximum(phi - q, 0) / 5 for q in _KNOTS]
-    plain = [np.ones_like(phi), phi / 5, np.logaddexp(0, -phi) / 5, 1.0 * (correct > 0.5)]
-    return np.asarray(np.stack([*plain, _log(mentr) / 5, *hinges], axis=1))
+    # log(1 + e^−φ) without overflow.
+    loss = np.log1p(np.exp(-np.abs(phi))) + np.maximum(-phi, 0)
+    return [phi / 5, loss / 5, 1.0 * (correct > 0.5), _log(mentr) / 5, *hinges]
+
+
+def _features(phi: FloatArray, correct: FloatArray, mentr: FloatArray) -> FloatArray:
+    """(n,) each -> (n, F); the first is the constant."""
+    return np.asarray(np.stack([np.ones_like(phi), *_columns(phi, correct, mentr)], axis=1))
+
+
+def _odds(answers: Sequence[FloatArray], weights: FloatArray) -> FloatArray:
+    """Features times weights, without a table of the features."""
+    out = np.full(len(answers[0]), weights[0])
+    for column, weight in zip(_columns(*answers), weights[1:], strict=True):
+        out += weight * column
+    return out
 
 
 def _counted(answers: Sequence[FloatArray], member: BoolArray) -> tuple[FloatArray, FloatArray]:
