@@ -21,9 +21,9 @@ from seepage.cli.defend import read_defend
 from seepage.cli.guard import set_apart
 from seepage.cli.locating import initial_weights
 from seepage.cli.schedule import Agenda, Unit
+from seepage.defenses.results import rank_rows, read_pool, read_rows
 from seepage.errors import InputError
 from seepage.fleet.spec import FleetSpec
-from seepage.report.defend_results import rank_rows, read_pool, read_rows
 
 BASE = """
 [base]
@@ -276,6 +276,8 @@ def test_page_escapes_and_holds_everything(place: Path) -> None:
     page = (place / "defences.md").read_text()
     assert "| none |" in page or "| **none** |" in page
     assert "### Regions, base relaxloss alpha=0.5, seed 0" in page
+    beside = sorted(p.name for p in (place / "runs" / "digits").glob("*.parquet"))
+    assert "label-smoothing-smoothing-0.5-s0.samples.parquet" in beside
     samples = pq.read_table(place / "runs" / "digits" / "none-s0.samples.parquet")
     assert samples.num_rows == 300
     assert int(np.sum(samples["canary"].to_numpy())) == 30

@@ -24,7 +24,7 @@ from seepage.fleet.recipe import first_problem
 if TYPE_CHECKING:
     from seepage.cli.campaign import Campaign
     from seepage.cli.defend_config import DefendConfig
-    from seepage.report.defend_results import PoolResults
+    from seepage.defenses.results import PoolResults
 
 __all__ = ["read_defend"]
 
@@ -167,8 +167,8 @@ def _status(campaign: Campaign) -> Table:
 
 
 def _report(study: DefendConfig, file: Path) -> None:
+    from seepage.defenses.results import read_pool
     from seepage.report.defend import markdown, write_defend_report
-    from seepage.report.defend_results import read_pool
     from seepage.report.tables import replacing
 
     there = [name for name in study.pools if (Path(study.results) / name).is_dir()]

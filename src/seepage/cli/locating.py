@@ -28,12 +28,12 @@ from seepage.defenses import make as make_defense
 from seepage.defenses.base import Samples, snapshot
 from seepage.defenses.evaluate import canaries
 from seepage.defenses.regions import partition
+from seepage.defenses.results import write_json
 from seepage.errors import InputError
 from seepage.fleet.rebuild import Rebuilt, rebuild
 from seepage.fleet.spec import user_model
 from seepage.layers import DegreesOfFreedom, change_values, probe
 from seepage.record import Resident
-from seepage.report.defend_results import write_json
 from seepage.store import open_run
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from seepage.cli.console import errors
 from seepage.cli.defend_config import NONE, DefendConfig, Entry, same_fleet
 from seepage.cli.locating import guarded, locate
 from seepage.defenses import Undefended
+from seepage.defenses.results import rank_rows, write_json
 from seepage.errors import InputError, SeepageError
 from seepage.fleet.worker import ENVIRONMENT
-from seepage.report.defend_results import rank_rows, write_json
 
 __all__ = ["Agenda", "Unit", "run_campaigns"]
 

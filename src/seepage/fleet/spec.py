@@ -183,7 +183,7 @@ def room_digest(*rooms: str) -> str:
 def defense_digest() -> str:
     """SHA-256 over the rules of the defences; what only judges them is left out."""
     root = Path(seepage.__file__).parent / "defenses"
-    judging = {"evaluate.py", "lower_bound.py", "verdicts.py", "robustness.py"}
+    judging = {"evaluate.py", "lower_bound.py", "results.py", "robustness.py", "verdicts.py"}
     return _digest_files([p for p in sorted(root.rglob("*.py")) if p.name not in judging])
 
 

@@ -13,12 +13,12 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from seepage.defenses.evaluate import UNBOUNDED, over_pairs
+from seepage.defenses.results import PoolResults, Row, figure_key, write_json
 from seepage.defenses.verdicts import (
     front,
 )
 from seepage.errors import InputError
 from seepage.metrics import Estimate
-from seepage.report.defend_results import PoolResults, Row, figure_key, write_json
 from seepage.report.figures import epochs_axis, number
 from seepage.report.html import page
 from seepage.report.svg import Axis, Chart, linear_ticks

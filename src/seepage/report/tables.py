@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from seepage.errors import InputError
 from seepage.metrics import clopper_pearson
 from seepage.report.findings import Findings
+from seepage.store.files import replacing
 
 __all__ = ["beside", "paths_table", "replacing", "samples_table", "write_tables"]
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file that takes `path`'s place when the block ends well, and else vanishes.
-
-    Raises InputError when the folder cannot be written.
-    """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        try:
-            yield draft
-            os.replace(draft, path)
-        except OSError as error:
-            raise InputError(
-                f"{path}: expected a place that can be written, got {error.strerror}; "
-                "choose another folder"
-            ) from None
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def beside(path: Path) -> tuple[Path, Path, Path]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from seepage.defenses.evaluate import UNBOUNDED, over_pairs
@@ -26,8 +25,7 @@ from seepage.defenses.verdicts import (
 )
 from seepage.errors import InputError
 from seepage.metrics import Estimate
-from seepage.report.tables import replacing
-from seepage.store import Run
+from seepage.store.files import replacing
 
 __all__ = [
     "UNDEFENDED",
@@ -38,7 +36,6 @@ __all__ = [
     "rank_rows",
     "read_pool",
     "read_rows",
-    "samples_table",
     "write_json",
 ]
 
@@ -51,17 +48,6 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as draft:
         draft.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def samples_table(run: Run, samples: Mapping[str, NDArray[Any]]) -> pa.Table:
-    """One row per sample of one fleet: id, label, per-sample AUC over models, rates."""
-    return pa.table(
-        {
-            "id": pa.array(run.ids.tolist(), pa.string()),
-            "label": run.labels,
-            **{name: pa.array(values) for name, values in samples.items()},
-        }
-    )
 
 
 @dataclass(frozen=True, eq=False)
