@@ -9,7 +9,9 @@ when it lies below, else *open*; the interval joins both fleets' half-widths, an
 the null is taken off, as if independent (conservative for fleets that share a plan).
 
 B1 displacement: net displacement, less its null, is larger at every step of the order of datasets
-   -> holds; smaller at any step -> does not hold; else undecided.
+   -> holds; smaller at any step -> does not hold; else undecided. Shown beside it and not judged:
+   the mean advantage at the end, since a net displacement also counts a way along the diagonal, as
+   of an attack with one threshold for all that comes to answer "member" for nearly everyone.
 B2 encoding speed: the same for the squared speed that two disjoint halves of a fleet agree on
    (`seepage.plane.agreement`), mean over samples and over training time, less its null.
 B3 heterogeneity: the same for the change of spatial entropy, less its null.
@@ -149,6 +151,8 @@ def _direct(results: Results, factors: Factors, attack: str) -> list[Claim]:
         return _all(steps), rows
 
     b1, rows1 = order(factors.datasets, _displacement)
+    across = order(factors.datasets, _advantage)[1]
+    rows1 += [(f"advantage at the end, {a}", b, c) for a, b, c in across]
     b2, rows2 = order(factors.datasets, _speed, _root_ratio)
     rows2 += _first(*order(factors.datasets, _counted_speed))
     b3, rows3 = order(factors.datasets, _entropy)
@@ -206,6 +210,12 @@ def _excess(e: Mapping[str, Any]) -> Figure:
 
 def _displacement(found: Mapping[str, Any]) -> Figure:
     return _excess(found["population"]["displacement_net"])
+
+
+def _advantage(found: Mapping[str, Any]) -> Figure | None:
+    """Mean TPR − FPR at the last checkpoint, less its null: √2 times the distance from the diagonal."""
+    e = found["population"].get("advantage")
+    return None if e is None else _excess({k: v[-1] for k, v in e.items()})
 
 
 def _entropy(found: Mapping[str, Any]) -> Figure:
