@@ -17,6 +17,8 @@ import seepage
 from seepage.cli import layers, main
 from seepage.cli.build import make, run_fleet
 from seepage.cli.config import read_config
+from seepage.defenses import PPTP, RelaxLoss
+from seepage.defenses.regions import region_parameters
 from seepage.errors import InputError
 from seepage.fleet.rebuild import rebuild
 from seepage.layers import DegreesOfFreedom, RiskTable, assess
@@ -64,6 +66,26 @@ def test_regions_as_json_name_parameters_and_keep_nothing(trained: Path, command
     names = [n for n, _ in rebuild(run).model.named_parameters()]
     assert any(n.startswith(pattern.removesuffix("*")) for n in names)
     assert run.analysis("layers") is None
+
+
+def test_regions_as_json_are_taken_by_a_defence(
+    trained: Path, command: Command, tmp_path: Path
+) -> None:
+    status, out, _ = command("layers", trained, "--json", "--top", 1, "--no-jacobian", "-n", 1)
+    assert status == 0
+    regions = tuple(json.loads(out))
+    model = rebuild(seepage.open(trained)).model
+    inside = region_parameters(model, regions)
+    assert inside
+    assert inside < {n for n, _ in model.named_parameters()}
+    # The library's own type takes them, and so does an audit, which trains under it.
+    assert PPTP(RelaxLoss(), regions).regions == regions
+    options = f'defense.options={{"base": "relaxloss", "regions": {out.strip()}}}'
+    guarded = [*FIELDS, f"out={tmp_path / 'guarded'}", "plan.models=2", 'defense.name="pptp"']
+    run_fleet(make(read_config(None, [*guarded, options])))
+    run = seepage.open(tmp_path / "guarded")
+    told = [run.records[r]["facts"]["pptp_regions"] for r in run.models.tolist()]
+    assert told == [list(regions)] * 2
 
 
 def test_the_table_is_what_the_library_gives_and_is_kept(trained: Path, command: Command) -> None:

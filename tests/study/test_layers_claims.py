@@ -14,6 +14,7 @@ from seepage.study.layers import claims as rules
 from seepage.study.layers.page import layers_page
 from seepage.study.layers.permute import layer_agreement, sign_flip
 from seepage.study.layers.plan import DOF, RANKS, LayersConfig
+from seepage.study.layers.ranking import above_chance, beyond_depth, ranking, resolved
 
 LAYERS = 7
 EPOCHS = [0.0, 1.0, 2.0, 5.0, 10.0]
@@ -37,7 +38,7 @@ def result(
         return m.tolist()
 
     auc = (0.5 + 0.05 * risk)[:, None] + np.array([0.0, 0.001])
-    attack = {"auc": auc.tolist()}
+    attack = {"auc": auc.tolist(), "judged": 2000}
     accuracy = {"members": 1.0, "memorised": 1.0, "others": 0.7, "others_clean": 0.8}
     series = {**{k: curve(dof) for k in DOF}, **{k: curve(rank) for k in RANKS}}
     return {
@@ -107,7 +108,7 @@ def test_change_that_follows_the_attack(sign: int, verdict: str) -> None:
     claim = next(c for c in rules.claims(found) if c.name == "A4")
     assert claim.verdict == verdict
     assert claim.by_attack["shadow-mlp"] == verdict
-    best, by = rules.ranking(found)[0]
+    best, by = ranking(found)[0]
     assert abs(by[rules.MAIN].value) == pytest.approx(1.0)
     assert best == "depth"  # nothing ranks better than the place of a layer here
 
@@ -163,6 +164,42 @@ def test_constant_indicators_say_nothing() -> None:
         layer_agreement({"n": (np.ones((2, 5)), np.ones((2, 4)))})
 
 
+def test_what_depth_does_not_explain() -> None:
+    def depth(r: dict[str, Any]) -> np.ndarray:
+        return np.arange(float(LAYERS))
+
+    def bump(r: dict[str, Any]) -> np.ndarray:
+        return np.array([0.0, 2.0, 1.0, 3.0, 5.0, 4.0, 6.0])
+
+    order = np.array([0, 2, 1, 3, 5, 4, 6])
+    found = grid(risk=order)
+    assert rules.agree(found, depth, rules.MAIN).value > 0.9
+    assert math.isnan(beyond_depth(found, depth, rules.MAIN).value)
+    # What is left of both is the same, however much depth tells of either.
+    assert beyond_depth(found, bump, rules.MAIN).value == pytest.approx(1.0)
+    flat = beyond_depth(found, lambda r: -bump(r), rules.MAIN)
+    assert flat.value == pytest.approx(-1.0)
+    assert flat.p < 0.05
+    # Against the partial correlation from three plain ones.
+    other = np.array([3.0, 0.0, 2.0, 1.0, 6.0, 4.0, 5.0])
+    one = {"u": result(risk=order)}
+    c = np.corrcoef([other, order, np.arange(LAYERS)])
+    want = (c[0, 1] - c[0, 2] * c[1, 2]) / math.sqrt((1 - c[0, 2] ** 2) * (1 - c[1, 2] ** 2))
+    assert beyond_depth(one, lambda r: other, rules.MAIN).value == pytest.approx(want)
+
+
+def test_an_attack_at_chance_tells_no_layers_apart() -> None:
+    spread, noise = resolved(result(), rules.MAIN)
+    assert spread == pytest.approx(0.05 * np.arange(LAYERS).std())
+    # Both seeds agree on every layer's place: what is left is the error of a guess.
+    assert noise == pytest.approx(math.sqrt(2001 / (12 * 1000**2)))
+    assert above_chance(result(), rules.MAIN).tolist() == [False, *[True] * 6]
+    dull = result(risk=0.02 * np.arange(LAYERS))
+    spread, noise = resolved(dull, rules.MAIN)
+    assert spread < 2 * noise
+    assert not above_chance(dull, rules.MAIN).any()
+
+
 def test_sign_flip_is_exact_for_few_pairs() -> None:
     assert sign_flip([1.0, 2.0, 3.0, 4.0]) == pytest.approx(2 / 16)
     assert sign_flip([1.0, -1.0]) == 1.0
@@ -172,9 +209,15 @@ def test_sign_flip_is_exact_for_few_pairs() -> None:
 
 def test_page_shows_every_claim_and_what_is_missing() -> None:
     found = grid()
-    text = layers_page(found, [*found, "gone-unit"], "studies/layers.toml")
+    text = layers_page(found, [*found, "gone-seed-1", "gone-seed-2"], "studies/layers.toml")
     for name in ("A1", "A4", "A7", "A1, A2 and memorisation"):
         assert f"## {name}: " in text
-    assert "1 of 25 units are not measured yet: gone-unit" in text
+    assert "2 of 26 units are not measured, and the verdicts are those of the others" in text
+    assert "Missing: gone (seeds 1, 2)." in text
     assert "reconstruction" in text
-    assert layers_page(copy.deepcopy(found), [*found, "gone-unit"], "studies/layers.toml") == text
+    assert (
+        layers_page(
+            copy.deepcopy(found), [*found, "gone-seed-1", "gone-seed-2"], "studies/layers.toml"
+        )
+        == text
+    )

@@ -57,7 +57,7 @@ from seepage.study.claims import Claim, Verdict
 from seepage.study.layers.permute import Rho, layer_agreement, sign_flip
 from seepage.study.layers.plan import DEFINITIONS, DOF, RANKS
 
-__all__ = ["ATTACKS", "MAIN", "Found", "agree", "claims", "ranking", "resolved", "success"]
+__all__ = ["ATTACKS", "CHANGES", "MAIN", "Found", "agree", "change", "claims", "grouped", "success"]
 
 FloatArray = NDArray[np.float64]
 Found = Mapping[str, Mapping[str, Any]]
@@ -221,7 +221,7 @@ def _memorisation(found: Found, a1: Mapping[str, Cells], a2: Mapping[str, Cells]
 # ---- A4 to A6 -----------------------------------------------------------------------------------
 
 
-def _grouped(
+def grouped(
     found: Found, indicator: Callable[[Mapping[str, Any]], FloatArray], attack: str
 ) -> dict[str, tuple[FloatArray, FloatArray]]:
     """Architecture -> (indicator, success), (M, L) each; units without either are left out."""
@@ -241,7 +241,7 @@ def success(result: Mapping[str, Any], attack: str) -> FloatArray:
     return np.asarray(auc.mean(axis=1), dtype=np.float64)
 
 
-def _change(name: str, variant: str) -> Callable[[Mapping[str, Any]], FloatArray]:
+def change(name: str, variant: str) -> Callable[[Mapping[str, Any]], FloatArray]:
     def of(result: Mapping[str, Any]) -> FloatArray:
         m = _series(result, name)
         if variant == "fall":
@@ -256,7 +256,7 @@ def _change(name: str, variant: str) -> Callable[[Mapping[str, Any]], FloatArray
 
 def agree(found: Found, indicator: Callable[[Mapping[str, Any]], FloatArray], attack: str) -> Rho:
     """Agreement over layers of an indicator with an attack, pooled over units."""
-    return layer_agreement(_grouped(found, indicator, attack))
+    return layer_agreement(grouped(found, indicator, attack))
 
 
 def _signed(sign: int) -> Verdict:
@@ -271,12 +271,12 @@ def _changes(
     by_attack: dict[str, Verdict] = {}
     for m in (*DOF, *RANKS):
         for variant in variants:
-            rho = agree(found, _change(m, variant), MAIN)
+            rho = agree(found, change(m, variant), MAIN)
             verdict = _signed(rho.verdict(sign, LEVEL))
             if (m, variant) == ("k95", variants[0]):
                 headline = verdict
                 by_attack = {
-                    a: _signed(agree(found, _change(m, variant), a).verdict(sign, LEVEL))
+                    a: _signed(agree(found, change(m, variant), a).verdict(sign, LEVEL))
                     for a in ATTACKS
                 }
             rows.append((f"{variant} of {m}", f"**{verdict}**", rho.text()))
@@ -359,41 +359,3 @@ def _a7(found: Found) -> Claim:
             verdict = "does not hold"
     return Claim("A7", "Cheaper than an attack, usable while training",
                  "no attack simulation needed (as summarised)", verdict, tuple(rows))  # fmt: skip
-
-
-# ---- which indicator ranks best -----------------------------------------------------------------
-
-
-def indicators() -> dict[str, Callable[[Mapping[str, Any]], FloatArray]]:
-    """Everything that could rank layers: depth, width, values at the end, changes."""
-
-    def last(name: str) -> Callable[[Mapping[str, Any]], FloatArray]:
-        return lambda r: _series(r, name)[-1]
-
-    out: dict[str, Callable[[Mapping[str, Any]], FloatArray]] = {
-        "depth": lambda r: np.arange(len(r["layers"]), dtype=np.float64),
-        "width": lambda r: np.array(r["width"], dtype=np.float64),
-    }
-    for m in (*DOF, *RANKS):
-        out[f"{m} at the end"] = last(m)
-        out |= {f"{v} of {m}": _change(m, v) for v in (*CHANGES, "reduction", "fall", "cv_rise")}
-    return out
-
-
-def ranking(found: Found, attacks: Sequence[str] = ATTACKS) -> list[tuple[str, dict[str, Rho]]]:
-    """(indicator, attack -> ρ), the indicator that ranks layers best by the main attack first."""
-    rows = [(name, {a: agree(found, f, a) for a in attacks}) for name, f in indicators().items()]
-
-    def order(row: tuple[str, dict[str, Rho]]) -> float:
-        value = row[1][attacks[0]].value
-        return -abs(value) if math.isfinite(value) else 1.0
-
-    return sorted(rows, key=order)
-
-
-def resolved(result: Mapping[str, Any], attack: str) -> tuple[float, float]:
-    """Spread of an attack's AUC over layers and the noise of a layer's place, over seeds."""
-    auc = np.array(result["attacks"][attack]["auc"], dtype=np.float64)
-    places = auc - auc.mean(axis=0)
-    noise = float(np.sqrt(places.var(axis=1, ddof=1).mean() / auc.shape[1]))
-    return float(auc.mean(axis=1).std()), noise

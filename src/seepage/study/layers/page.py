@@ -15,11 +15,11 @@ from seepage.study.layers.claims import (
     attack_seconds,
     claims,
     look_seconds,
-    ranking,
-    resolved,
     success,
 )
 from seepage.study.layers.permute import Rho
+from seepage.study.layers.plan import RANKS
+from seepage.study.layers.ranking import above_chance, beyond_depth, indicators, ranking, resolved
 from seepage.study.markdown import table
 
 __all__ = ["layers_page"]
@@ -44,10 +44,15 @@ def layers_page(found: Found, units: Sequence[str], study: str) -> str:
         "before anything was measured: see `seepage.study.layers.claims`.\n",
         _verdicts(judged),
         _missing(found, units),
-        _ranking(ranks),
+        _ranking(found, ranks),
         _units(found),
+        _told_apart(found),
         _layers(found),
-        *(_claim(c) for c in judged),
+        *(_claim(c) for c in judged[:3]),
+        _stuck(found),
+        _claim(judged[3]),
+        _when(found),
+        *(_claim(c) for c in judged[4:]),
         _curves(found),
         _cost(found),
         _provenance(found),
@@ -79,25 +84,57 @@ def _counted(c: Claim) -> str:
 def _missing(found: Found, units: Sequence[str]) -> str:
     gone = [u for u in units if u not in found]
     if not gone:
-        return ""
-    return f"{len(gone)} of {len(units)} units are not measured yet: {', '.join(gone)}.\n"
+        return f"All {len(units)} units of the study are measured.\n"
+    cells: dict[str, list[str]] = {}
+    for u in gone:
+        cell, _, seed = u.partition("-seed-")
+        cells.setdefault(cell, []).append(seed)
+    said = "; ".join(f"{c} (seeds {', '.join(s)})" for c, s in cells.items())
+    return (
+        f"**At this scale only**: {len(gone)} of {len(units)} units are not measured, and the verdicts "
+        f"are those of the others. Missing: {said}.\n"
+    )
 
 
-def _ranking(ranks: Sequence[tuple[str, dict[str, Rho]]]) -> str:
+def _ranking(found: Found, ranks: Sequence[tuple[str, dict[str, Rho]]]) -> str:
     place = {name: i for i, (name, _) in enumerate(ranks)}
+    of = indicators()
     shown = [*ranks[:_SHOWN], *(r for r in ranks[_SHOWN:] if r[0] in ("depth", "width"))]
-    rows = [[str(place[n] + 1), n, *(by[a].text() for a in ATTACKS)] for n, by in shown]
+    rows = [
+        [str(place[n] + 1), n, by[MAIN].text(), beyond_depth(found, of[n], MAIN).text(),
+         *(by[a].text() for a in ATTACKS[1:])]
+        for n, by in shown
+    ]  # fmt: skip
     depth = dict(ranks)["depth"]
     above = sum(abs(r[MAIN].value) > abs(depth[MAIN].value) for _, r in ranks)
-    return (
+    text = (
         "## Which indicator ranks the layers best\n\n"
         "Spearman's ρ over layers of each indicator with the AUC of an attack on the layer, pooled "
         "over units after ranking within each; p by permuting layers, one order for all units of an "
         f"architecture. Sorted by the size of ρ with `{MAIN}`; the first {_SHOWN} of {len(ranks)}. The "
         "best of so many is flattered by the search. **Depth**, the mere place of a layer, is among "
-        f"them: {above} indicators agree more with the attack than it does.\n\n"
-        + table(["", "indicator", *ATTACKS], rows)
+        f"them: {above} indicators agree more with the attack than it does. *Beyond depth* is the "
+        f"partial correlation with `{MAIN}` once depth is taken out of both rankings.\n\n"
     )
+    text += table(["", "indicator", MAIN, "beyond depth", *ATTACKS[1:]], rows)
+    return (
+        text
+        + "\nWithin one architecture, the best three beside depth and width:\n\n"
+        + _within(found)
+    )
+
+
+def _within(found: Found) -> str:
+    rows = []
+    for a in sorted({r["unit"]["architecture"] for r in found.values()}):
+        own = {k: r for k, r in found.items() if r["unit"]["architecture"] == a}
+        ranks = ranking(own, (MAIN,))
+        known = dict(ranks)
+        best = [f"{n} {by[MAIN].text()}" for n, by in ranks if n not in ("depth", "width")][:3]
+        layers = len(next(iter(own.values()))["layers"])
+        rows.append([a, str(len(own)), str(layers), known["depth"][MAIN].text(),
+                     known["width"][MAIN].text(), "; ".join(best)])  # fmt: skip
+    return table(["architecture", "units", "layers", "depth", "width", "best three"], rows)
 
 
 def _cells(found: Found) -> dict[tuple[str, str, float], list[Mapping[str, Any]]]:
@@ -133,8 +170,31 @@ def _units(found: Found) -> str:
         "## Units at the end of training\n\nAccuracy is on the labels trained with, wrong ones "
         "included, unless it says true. The gap of members to others is what there is to leak. "
         "*Layers told apart*: units in which the AUC spreads over layers by more than twice the "
-        "noise of a layer's place over seeds; elsewhere an agreement with the attack means little."
+        "noise of a layer's place (over seeds, and at least the standard error of a guess); elsewhere an "
+        "agreement with the attack means little."
         "\n\n" + table(head, rows)
+    )
+
+
+def _told_apart(found: Found) -> str:
+    rows = []
+    for a in ATTACKS:
+        split = [resolved(r, a) for r in found.values()]
+        told = sum(spread > 2 * noise for spread, noise in split)
+        above = [int(above_chance(r, a).sum()) for r in found.values()]
+        layers = [len(r["layers"]) for r in found.values()]
+        rows.append(
+            [a, f"{np.median([s for s, _ in split]):.4f}", f"{np.median([n for _, n in split]):.4f}",
+             f"{told} of {len(split)}", f"{sum(above)} of {sum(layers)}"]
+        )  # fmt: skip
+    head = ["attack", "spread of AUC over layers", "noise of a layer's place", "told apart in",
+            "layers above chance"]  # fmt: skip
+    return (
+        "## Does an attack tell layers apart?\n\n"
+        "Medians over units. A layer is above chance when its AUC exceeds a half by two standard errors "
+        "of a guess. Layers at chance have no order: an agreement over them is an agreement with noise, "
+        "and ρ is the smaller for it. An attack whose spread is small beside what it finds leaks "
+        "everywhere alike, and ranks nothing.\n\n" + table(head, rows)
     )
 
 
@@ -151,6 +211,55 @@ def _layers(found: Found) -> str:
         ]
         text += f"{a}, {len(own)} units:\n\n" + table(["layer", *columns], rows) + "\n"
     return text
+
+
+def _stuck(found: Found) -> str:
+    rows = []
+    for name in RANKS:
+        row = [name]
+        for a in sorted({r["unit"]["architecture"] for r in found.values()}):
+            same = [
+                np.ptp(np.array(r["series"][name], dtype=np.float64)[:, :-1], axis=0) == 0
+                for r in found.values() if r["unit"]["architecture"] == a
+            ]  # fmt: skip
+            row.append(f"{np.mean(same):.0%}")
+        rows.append(row)
+    names = sorted({r["unit"]["architecture"] for r in found.values()})
+    return (
+        "Hidden layers whose figure **never changes** during training, as where a layer passes every "
+        "direction of the patch from first to last: there a rank has nothing to fall, and that A2 does "
+        "not hold says as much of the measure as of training.\n\n" + table(["", *names], rows)
+    )
+
+
+def _when(found: Found) -> str:
+    rows = []
+    for (a, d, n), own in _cells(found).items():
+        figures = np.array([_timing(r) for r in own])
+        least = float(np.median(figures[:, 0]))
+        gap, share = figures[:, 1:].mean(axis=0).tolist()
+        rows.append([a, d, f"{n:g}", f"{least:g}", f"{gap:+.3f}", f"{share:.0%}"])
+    head = ["architecture", "data", "label noise", "epoch of the least k95", "gap there",
+            "rise done at a gap below 0.05"]  # fmt: skip
+    return (
+        "These pools memorise clean labels too, so the arm without noise is not one without "
+        "memorisation. When the rise comes tells more (described, not judged): the mean log k95 of "
+        "hidden layers, the gap of members' accuracy to others' at its least value after the start, and "
+        "how much of the rise is done at the last checkpoint before the gap reaches 0.05.\n\n"
+        + table(head, rows)
+    )
+
+
+def _timing(result: Mapping[str, Any]) -> tuple[float, float, float]:
+    """Epoch of the least mean log k95, the gap there, share of the rise done before a gap of 0.05."""
+    m = np.array(result["series"]["k95"], dtype=np.float64)[:, :-1]
+    curve = np.log(np.maximum(m, 1e-12)).mean(axis=1)
+    gap = np.array([e["members"] - e["others"] for e in result["accuracy"]])
+    at = int(curve.argmin())
+    early = [t for t in range(at, len(gap)) if (gap[at : t + 1] < 0.05).all()]
+    rise = curve[-1] - curve[at]
+    done = (curve[early[-1]] - curve[at]) / rise if early and rise > 0 else 0.0
+    return float(result["epochs"][at]), float(gap[at]), float(done)
 
 
 def _claim(c: Claim) -> str:
@@ -195,11 +304,18 @@ def _cost(found: Found) -> str:
              f"{np.median([attack_seconds(r) for r in own]):.2f}",
              median("outputs", "audit-logistic"), median("gradients", "gradient-norm")]
         )  # fmt: skip
+    dear = sum(
+        look_seconds(r) > r["seconds"]["outputs"] + r["seconds"]["audit-logistic"]
+        for r in found.values()
+    )
     head = ["architecture", "hardware", "units", "training", "DoF", "Jacobian's sketch",
             "Jacobian's patch", "one look", "shadow attack", "logistic audit", "gradient norms"]  # fmt: skip
     return (
         "## Cost\n\nMedian wall-clock seconds, one look at all layers against the attacks, in "
-        "processes that ran side by side.\n\n" + table(head, rows)
+        "processes that ran side by side; only figures of one row compare.\n\n"
+        + table(head, rows)
+        + f"\nIn {dear} of {len(found)} units one look costs more than the logistic audit, the cheapest "
+        "attack that ranks layers: against an auditor who knows members, indicators save nothing.\n"
     )
 
 

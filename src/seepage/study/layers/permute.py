@@ -41,7 +41,11 @@ class Rho:
 
 
 def layer_agreement(
-    pairs: Mapping[str, tuple[ArrayLike, ArrayLike]], *, draws: int = 10_000, seed: int = 0
+    pairs: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    *,
+    draws: int = 10_000,
+    seed: int = 0,
+    ranked: bool = True,
 ) -> Rho:
     """ρ of two rankings of layers over all units: architecture -> (indicator, attack), (M, L) each.
 
@@ -50,7 +54,8 @@ def layer_agreement(
     are not so many independent witnesses. So a permutation shuffles the layers of an architecture
     *once for all its units*, and p = (1 + #{|ρ*| ≥ |ρ|}) / (1 + draws) asks whether the agreement
     is more than a chance order of layers would give. (`seepage.layers.agreement` shuffles within
-    every model and is the right one for a single architecture's question of noise.)
+    every model and is the right one for a single architecture's question of noise.) ranked: False
+    takes the values as they are, which are then ranks or what is left of them.
 
     >>> a = np.arange(6.0)[None].repeat(5, axis=0)
     >>> r = layer_agreement({"net": (a, a)})
@@ -67,7 +72,8 @@ def layer_agreement(
                 f"{name}: expected finite values of one shape (units, layers), got {a.shape} and "
                 f"{b.shape}"
             )
-        a, b = (np.asarray(rankdata(v, axis=1), dtype=np.float64) for v in (a, b))
+        if ranked:
+            a, b = (np.asarray(rankdata(v, axis=1), dtype=np.float64) for v in (a, b))
         a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
         crossed.append(a.T @ b)
         aa, bb = aa + float((a * a).sum()), bb + float((b * b).sum())

@@ -1,0 +1,104 @@
+"""Which indicator ranks layers as an attack does, beside their depth and width."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from seepage.study.layers.claims import (
+    ATTACKS,
+    CHANGES,
+    Found,
+    agree,
+    change,
+    grouped,
+    success,
+)
+from seepage.study.layers.permute import Rho, layer_agreement
+from seepage.study.layers.plan import DOF, RANKS
+
+__all__ = ["above_chance", "beyond_depth", "indicators", "ranking", "resolved"]
+
+FloatArray = NDArray[np.float64]
+Indicator = Callable[[Mapping[str, Any]], FloatArray]
+
+
+def indicators() -> dict[str, Indicator]:
+    """Everything that could rank layers: depth, width, values at the end, changes."""
+
+    def last(name: str) -> Indicator:
+        return lambda r: np.array(r["series"][name][-1], dtype=np.float64)
+
+    out: dict[str, Indicator] = {
+        "depth": lambda r: np.arange(len(r["layers"]), dtype=np.float64),
+        "width": lambda r: np.array(r["width"], dtype=np.float64),
+    }
+    for m in (*DOF, *RANKS):
+        out[f"{m} at the end"] = last(m)
+        out |= {f"{v} of {m}": change(m, v) for v in (*CHANGES, "reduction", "fall", "cv_rise")}
+    return out
+
+
+def ranking(found: Found, attacks: Sequence[str] = ATTACKS) -> list[tuple[str, dict[str, Rho]]]:
+    """(indicator, attack -> ρ), the indicator that ranks layers best by the first attack first."""
+    rows = [(name, {a: agree(found, f, a) for a in attacks}) for name, f in indicators().items()]
+
+    def order(row: tuple[str, dict[str, Rho]]) -> float:
+        value = row[1][attacks[0]].value
+        return -abs(value) if math.isfinite(value) else 1.0
+
+    return sorted(rows, key=order)
+
+
+def beyond_depth(found: Found, indicator: Indicator, attack: str) -> Rho:
+    """ρ of what is left of both rankings once the place of a layer is taken out.
+
+    Within each unit ranks are centred and regressed on depth; the residuals are ranked no further,
+    so that this is Spearman's partial correlation pooled over units; p by permuting the residuals'
+    layers, one order for all units of an architecture.
+    """
+    pairs = {}
+    for name, (a, b) in grouped(found, indicator, attack).items():
+        depth = np.arange(a.shape[1], dtype=np.float64)
+        pairs[name] = (_left(a, depth), _left(b, depth))
+    return layer_agreement(pairs, ranked=False)
+
+
+def _left(values: FloatArray, depth: FloatArray) -> FloatArray:
+    """Residuals of the ranks within each row after a straight line in depth."""
+    ranks = np.asarray(rankdata(values, axis=1), dtype=np.float64)
+    ranks = ranks - ranks.mean(axis=1, keepdims=True)
+    line = depth - depth.mean()
+    slope = ranks @ line / (line @ line)
+    left: FloatArray = ranks - slope[:, None] * line
+    # A ranking that is depth itself leaves rounding, which is nothing.
+    left[np.abs(left) < 1e-9] = 0.0
+    return left
+
+
+def resolved(result: Mapping[str, Any], attack: str) -> tuple[float, float]:
+    """Spread of an attack's AUC over layers, and the noise of a layer's place.
+
+    The noise is that over seeds, and at least the standard error of a guess: seeds share samples,
+    and an attack that draws nothing at random has no other noise of its own.
+    """
+    auc = np.array(result["attacks"][attack]["auc"], dtype=np.float64)
+    places = auc - auc.mean(axis=0)
+    seeds = float(np.sqrt(places.var(axis=1, ddof=1).mean() / auc.shape[1]))
+    return float(auc.mean(axis=1).std()), max(seeds, _guess(result, attack))
+
+
+def _guess(result: Mapping[str, Any], attack: str) -> float:
+    """Standard error of a guess's AUC on n members and n others: √((2n + 1) / (12 n²))."""
+    n = result["attacks"][attack]["judged"] / 2
+    return math.sqrt((2 * n + 1) / (12 * n * n))
+
+
+def above_chance(result: Mapping[str, Any], attack: str) -> NDArray[np.bool_]:
+    """Layers whose AUC, the mean over seeds, stands two standard errors of a guess above a half."""
+    return np.asarray(success(result, attack) > 0.5 + 2 * _guess(result, attack))
