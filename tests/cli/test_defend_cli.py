@@ -21,7 +21,7 @@ from seepage.cli.defend import read_defend
 from seepage.cli.guard import set_apart
 from seepage.cli.locating import initial_weights
 from seepage.cli.schedule import Agenda, Unit
-from seepage.defenses.results import rank_rows, read_pool, read_rows
+from seepage.defenses.results import controls_of, rank_rows, read_pool, read_rows
 from seepage.errors import InputError
 from seepage.fleet.spec import FleetSpec
 
@@ -129,7 +129,9 @@ def test_every_fleet_is_evaluated_and_controls_are_rows(place: Path) -> None:
 
 def test_only_the_best_and_their_controls_get_more_seeds(place: Path) -> None:
     rows = read_pool(place / "results" / "digits", "lira", (0.05, 0.01)).rows
-    first = [r.label for r in rank_rows(read_rows(place / "results" / "digits", seed=0))]
+    roles = json.loads((place / "results" / "digits" / "roles.json").read_text())["roles"]
+    known = read_rows(place / "results" / "digits", seed=0)
+    first = [r.label for r in rank_rows(known, controls=controls_of(roles))]
     again = {r.label for r in rows if 1 in r.seeds} - {"none"}
     assert first[0] in again
     if not first[0].startswith("pptp"):
@@ -204,8 +206,9 @@ def test_fleets_side_by_side_are_the_same_fleets(
             assert a == b, name
 
 
-def test_some_go_on_to_further_seeds_without_waiting(place: Path) -> None:
+def test_some_go_on_to_further_seeds_without_waiting(place: Path, tmp_path: Path) -> None:
     study = read_defend(place / "study.toml", ["again=['label-smoothing', 'pptp(relaxloss']"])
+    study = study.model_copy(update={"results": str(tmp_path)})
     agenda = Agenda(Campaign(study, "digits"))
     asked = []
     while (unit := agenda.next()) is not None:

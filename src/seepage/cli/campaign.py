@@ -99,12 +99,15 @@ class Campaign:
         baseline = isinstance(entry.defense, Undefended) and seed == self.study.seeds[0]
         audit = self.at(seed) if not baseline else self.first
         out = str(self.folder(entry, seed))
-        audit = replace(
-            audit,
-            defense=entry.defense,
-            recipe=entry.changed(audit.recipe),
-            config=audit.config.model_copy(update={"out": out}),
-        )
+        recipe = entry.changed(audit.recipe)
+        record = audit.config.record
+        listed = record.checkpoints
+        if isinstance(listed, list) and recipe.epochs < audit.recipe.epochs:
+            # A shorter training is looked at as often as it lasts, and at its end.
+            kept = [e for e in listed if e < recipe.epochs]
+            record = record.model_copy(update={"checkpoints": [*kept, recipe.epochs]})
+        config = audit.config.model_copy(update={"out": out, "record": record})
+        audit = replace(audit, defense=entry.defense, recipe=recipe, config=config)
         if self.quiet:
             return run_fleet(audit)
         errors.print(f"{self.pool}, seed {seed}: {entry.label}", markup=False)
@@ -197,7 +200,7 @@ class Campaign:
                 "classes": list(run.classes),
             },
             "model": audit.config.model.name,
-            "epochs": audit.recipe.epochs,
+            "epochs": entry.changed(audit.recipe).epochs,
             "hardware": run.manifest["hardware"],
             "values": found.values,
             "realised": found.realised,

@@ -168,7 +168,8 @@ def _status(campaign: Campaign) -> Table:
 
 def _report(study: DefendConfig, file: Path) -> None:
     from seepage.defenses.results import read_pool
-    from seepage.report.defend import markdown, write_defend_report
+    from seepage.report.defend import write_defend_report
+    from seepage.report.defend_page import markdown
     from seepage.report.tables import replacing
 
     there = [name for name in study.pools if (Path(study.results) / name).is_dir()]
@@ -200,7 +201,7 @@ def _report(study: DefendConfig, file: Path) -> None:
 
 
 def _table(p: PoolResults) -> Table:
-    from seepage.report.defend import on_front, terminal_columns
+    from seepage.report.defend_table import on_front, terminal_columns
 
     table = Table(
         title=f"{p.pool}: * on the Pareto front of accuracy and AUC",

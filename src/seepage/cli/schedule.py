@@ -19,7 +19,7 @@ from seepage.cli.console import errors
 from seepage.cli.defend_config import NONE, DefendConfig, Entry, same_fleet
 from seepage.cli.locating import guarded, locate
 from seepage.defenses import Undefended
-from seepage.defenses.results import rank_rows, write_json
+from seepage.defenses.results import controls_of, rank_rows, write_json
 from seepage.errors import InputError, SeepageError
 from seepage.fleet.worker import ENVIRONMENT
 
@@ -169,7 +169,8 @@ class Agenda:
             return
         chosen = self.entries
         if study.top is not None:
-            ranked = rank_rows(self.campaign.rows(self.first), study.attacks[0])
+            rows, controls = self.campaign.rows(self.first), controls_of(self.roles)
+            ranked = rank_rows(rows, study.attacks[0], controls=controls)
             best = {r.label for r in ranked[: study.top]}
             tied = {p["label"] for p in self.roles if _tied(p, self.roles, best)}
             wanted = best | tied | {NONE}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,7 @@ def _join(each: list[dict[str, Any]]) -> Row:
         "models": sum(f["models"] for f in told),
         "failed": sum(f["failed"] for f in told),
         "regions": sorted({tuple(r) for f in told for r in f.get("regions", [])}),
+        "machines": sorted({machine_of(c["hardware"]) for c in each}),
     }
     if all("epsilon_low" in f for f in told):
         facts["epsilon_low"] = joint_epsilon([e for f in told for e in f["epsilon_low"]])
@@ -150,17 +151,43 @@ def _join(each: list[dict[str, Any]]) -> Row:
     )
 
 
-def rank_rows(rows: Sequence[Row], main: str = "lira") -> list[Row]:
-    """Best first: by Pareto layer in (accuracy of non-members, AUC), then by AUC; not undefended."""
-    left = [r for r in rows if r.label != UNDEFENDED]
+def machine_of(hardware: Mapping[str, Any]) -> str:
+    """What a fleet was trained on, in words.
+
+    >>> machine_of({"gpu": None, "cores": 2}), machine_of({"gpu": "NVIDIA H200", "cores": 16})
+    ('2 processor cores', 'NVIDIA H200')
+    """
+    gpu = hardware.get("gpu")
+    return str(gpu) if gpu else f"{hardware.get('cores')} processor cores"
+
+
+def rank_rows(
+    rows: Sequence[Row], main: str = "lira", *, controls: Container[str] = (), lost: float = 0.05
+) -> list[Row]:
+    """Best first: by Pareto layer in (accuracy of non-members, AUC), then by AUC.
+
+    What loses more than `lost` of the undefended accuracy comes after all others: a network that
+    learnt nothing leaks nothing and is always on the front. Neither the undefended fleet nor
+    `controls` (labels of what PPTP is compared with only) are ranked.
+    """
+    plain = next((r for r in rows if r.label == UNDEFENDED), None)
+    least = -np.inf if plain is None else plain.estimate("accuracy_out").mean - lost
+    asked = [r for r in rows if r.label != UNDEFENDED and r.label not in controls]
+    useful = [r.estimate("accuracy_out").mean >= least for r in asked]
     ranked: list[Row] = []
-    while left:
-        risk = [r.estimate(figure_key(main, "pool", "auc")).mean for r in left]
-        on = front([r.estimate("accuracy_out").mean for r in left], risk)
-        layer = [i for i in np.argsort(risk, kind="stable") if on[i]]
-        ranked += [left[i] for i in layer]
-        left = [r for i, r in enumerate(left) if not on[i]]
+    for wanted in (True, False):
+        left = [r for r, u in zip(asked, useful, strict=True) if bool(u) is wanted]
+        while left:
+            risk = [r.estimate(figure_key(main, "pool", "auc")).mean for r in left]
+            on = front([r.estimate("accuracy_out").mean for r in left], risk)
+            ranked += [left[i] for i in np.argsort(risk, kind="stable") if on[i]]
+            left = [r for i, r in enumerate(left) if not on[i]]
     return ranked
+
+
+def controls_of(roles: Sequence[Mapping[str, str]]) -> set[str]:
+    """Labels of the fleets that serve as controls alone: complements and random regions."""
+    return {r["label"] for r in roles if r["kind"] in ("complement", "random")}
 
 
 @dataclass(frozen=True)
@@ -183,6 +210,9 @@ class PoolResults:
     failed: list[dict[str, Any]]
     regions: list[dict[str, Any]]
     judged: list[Judged]
+    roles: list[dict[str, str]] = field(default_factory=list)
+    elsewhere: list[Row] = field(default_factory=list)
+    """The same fleets trained on another machine, to see whether that makes a difference."""
 
     @property
     def undefended(self) -> Row:
@@ -193,7 +223,7 @@ class PoolResults:
 def read_pool(results: Path, main: str, fprs: Sequence[float]) -> PoolResults:
     """Results of one pool and what they say about D1 to D5.
 
-    Raises InputError when the undefended fleet was not evaluated.
+    Results under `elsewhere/` are of fleets that were trained again on another machine. Raises InputError when the undefended fleet was not evaluated.
     """
     rows = read_rows(results)
     if not rows or rows[0].label != UNDEFENDED:
@@ -216,6 +246,8 @@ def read_pool(results: Path, main: str, fprs: Sequence[float]) -> PoolResults:
         failed=failed,
         regions=located,
         judged=judged + _fourth(judged),
+        roles=roles,
+        elsewhere=read_rows(results / "elsewhere"),
     )
 
 
@@ -224,6 +256,8 @@ def _fourth(judged: Sequence[Judged]) -> list[Judged]:
     variants: dict[str, dict[str, list[Verdict]]] = {}
     for j in judged:
         two = [v for v in j.verdicts if v.statement in ("D2", "D3")]
+        if not two:
+            continue
         variants.setdefault(j.variant, {})[j.base] = two
     return [Judged("all", name, (d4_several_bases(e),)) for name, e in variants.items()]
 
@@ -241,16 +275,16 @@ def _judge(
             group = groups.setdefault((role["base"], role["variant"]), {})
             group[role["kind"]] = by_label[role["label"]]
     out = []
+    for base in dict.fromkeys(f["base"] for f in located):
+        tables = [f for f in located if f["base"] == base]
+        utility, privacy, score = (
+            np.concatenate([np.array(f["tables"]["swap"][k]) for f in tables])
+            for k in ("utility", "privacy", "score")
+        )
+        apart = d1_peaks_apart(utility, privacy, tables[0]["regions"])
+        out.append(Judged(base, "all", (apart, d5_stable(score))))
     for (base, variant), parts in groups.items():
         found: list[Verdict] = []
-        tables = [f for f in located if f["base"] == base]
-        if tables:
-            swaps = [f["tables"]["swap"] for f in tables]
-            utility, privacy, score = (
-                np.concatenate([np.array(t[k]) for t in swaps])
-                for k in ("utility", "privacy", "score")
-            )
-            found += [d1_peaks_apart(utility, privacy), d5_stable(score)]
         if "regions" in parts and "everywhere" in parts:
             a, b = _planes(parts["regions"], parts["everywhere"], main)
             found.append(d2_keeps_utility(a, b))

@@ -85,8 +85,8 @@ def _changes(a: Plane, b: Plane) -> tuple[Estimate, Estimate]:
     )
 
 
-def d1_peaks_apart(utility: ArrayLike, privacy: ArrayLike) -> Verdict:
-    """D1: utility and risk peak in different regions. ΔU, ΔP (M, K), a row per model.
+def d1_peaks_apart(utility: ArrayLike, privacy: ArrayLike, names: Sequence[str] = ()) -> Verdict:
+    """D1: utility and risk peak in different regions. ΔU, ΔP (M, K), a row per model; K names.
 
     Let u be the region with the largest mean |ΔU| and p that with the largest mean −ΔP. Holds if
     u ≠ p, |ΔU| of u exceeds that of p and −ΔP of p exceeds that of u, both credibly. Does not hold if
@@ -110,7 +110,11 @@ def d1_peaks_apart(utility: ArrayLike, privacy: ArrayLike) -> Verdict:
         gap = over_pairs(values[:, a] - values[:, b], bounds=UNBOUNDED, level=level)
         return gap.low > 0
 
-    why = f"utility peaks in region {peak_u + 1}, risk in region {peak_p + 1} of {regions}"
+    called = names or [f"region {k + 1}" for k in range(regions)]
+    why = (
+        f"utility peaks in {called[peak_u]} (mean change {u.mean(axis=0)[peak_u]:.4f}), risk in "
+        f"{called[peak_p]} (AUC {p.mean(axis=0)[peak_p]:.4f}), {models} models"
+    )
     if peak_u != peak_p:
         sure = exceeds(u, peak_u, peak_p) and exceeds(p, peak_p, peak_u)
         return Verdict("D1", "holds" if sure else "undecided", why)
