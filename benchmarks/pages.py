@@ -95,6 +95,30 @@ def scoring() -> str:
     )
 
 
+def peers() -> str:
+    """Other packages, from environments of their own."""
+    found = stored("*peers*.json")
+    if not found:
+        return ""
+    name, result = found[-1]
+    rows = [
+        (
+            r["name"],
+            f"{r['seconds']:.2f} s",
+            r["reference"],
+            f"{r['reference_seconds_one_target']:.2f} s",
+            f"{r['ratio']:,.0f} ×",
+        )
+        for r in result["rows"]
+    ]
+    head = ("attack", "every target, here", "there", "one target, there", "for every target")
+    return (
+        f"From `{name}` (`python -m benchmarks.peers`): {result['samples']:,} samples × "
+        f"{result['models']} models, medians of {result['repeats']}; a peer's time of one target "
+        "is multiplied by the number of models.\n\n" + table(head, rows)
+    )
+
+
 def gpu() -> str:
     """Models side by side on a GPU."""
     rows = [
@@ -272,6 +296,10 @@ figure is a ratio against a reference measured in the same run, or says what it 
 ## Scoring
 
 {scoring()}
+
+### Beside other packages
+
+{peers()}
 
 ## One GPU
 
