@@ -57,14 +57,47 @@ def plane(
             steps += [(steps[-1][0], value), (at, value)]
         corners = np.array(steps)
         chart.line(corners[:, 0], corners[:, 1], "null", "Pareto front")
-    for (k, r), e, f in zip(rows, x, y, strict=True):
+    spots = _labels(
+        [
+            ((e.mean - left) / (right - left), (f.mean - low) / (high - low))
+            for e, f in zip(x, y, strict=True)
+        ]
+    )
+    for (k, r), e, f, (u, v) in zip(rows, x, y, spots, strict=True):
         css = f"s{k % 8}"
         chart.line(np.array([e.low, e.high]), np.array([f.mean, f.mean]), f"{css} whisker", r.label)
         chart.line(np.array([e.mean, e.mean]), np.array([f.low, f.high]), f"{css} whisker", r.label)
         said = f"{k}: {r.label}: accuracy {figure_of(e)}, {title} {figure_of(f)}"
         chart.dots(np.array([e.mean]), np.array([f.mean]), css, [said])
-        chart.note(e.mean + (right - left) * 0.008, f.mean + (high - low) * 0.012, str(k))
+        chart.note(left + u * (right - left), low + v * (high - low), str(k))
     return chart.render()
+
+
+def _labels(dots: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Where the numbers of dots go, all in shares of the plane: the nearest place that is free.
+
+    >>> _labels([(0.5, 0.5), (0.5, 0.505)])[0] != _labels([(0.5, 0.5), (0.5, 0.505)])[1]
+    True
+    """
+    wide, tall = 0.026, 0.026
+    places = [
+        (dx, dy)
+        for ring in (1.0, 2.0, 3.0)
+        for dx, dy in ((0.008, 0.012), (0.008, -0.032), (-0.03, 0.012), (-0.03, -0.032))
+        for dx, dy in ((dx * ring, dy * ring),)
+    ]
+    taken = list(dots)
+    out: list[tuple[float, float]] = []
+    for u, v in dots:
+        crowd = []
+        for dx, dy in places:
+            a, b = u + dx, v + dy
+            near = sum(abs(a - c) < wide and abs(b - d) < tall for c, d in out)
+            on = sum(-0.004 < c - a < wide and -0.004 < d - b < tall for c, d in taken)
+            crowd.append(2 * near + on)
+        dx, dy = places[int(np.argmin(crowd))]
+        out.append((u + dx, v + dy))
+    return out
 
 
 def over_training(p: PoolResults, name: str, title: str, chance: float) -> Markup | None:
