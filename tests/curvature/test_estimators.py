@@ -244,6 +244,32 @@ def test_zeroth_order_matches_a_plain_loop_of_the_published_steps() -> None:
     assert got.score[0] == pytest.approx(total / 3, rel=1e-6)
 
 
+class Pooled(nn.Module):
+    """Max-pools of every kind between layers, and a view that needs rows one after another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(2, 6, 3), nn.MaxPool2d(3, 2, padding=1, ceil_mode=True), nn.ReLU(),
+            nn.Conv2d(6, 6, 3), nn.MaxPool2d(2, 1, dilation=2),
+        )  # fmt: skip
+        self.head = nn.Linear(6 * 3 * 3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(x).view(len(x), -1))
+
+
+def test_the_double_copy_of_a_float32_model_pools_as_the_model_does() -> None:
+    model = seeded(Pooled)
+    x, y = normal(5, 2, 14, 14, dtype=torch.float32), torch.tensor([0, 1, 2, 0, 1])
+    x[:, :, :6] = 0.5  # ties within the windows
+    before = [type(m) for m in model.modules()]
+    found = curvature(model, x, y, ZerothOrder(n=3), generator=generator())
+    assert [type(m) for m in model.modules()] == before
+    wanted = curvature(model.double(), x.double(), y, ZerothOrder(n=3), generator=generator())
+    np.testing.assert_array_equal(found.score, wanted.score)
+
+
 def test_float32_zeroth_order_counts_the_probes_that_rounding_swallowed() -> None:
     model = seeded(lambda: nn.Linear(6, 3))
     with torch.no_grad():

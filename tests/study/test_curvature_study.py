@@ -30,7 +30,7 @@ def test_studies_of_the_repository_are_valid(name: str) -> None:
     study = read_curvature_study(_content(path), path)
     named = list(units(study))
     for start in ("table-cifar10", "size-random-m", "size-lowest-m", "size-matched-m",
-                  "dp-eps-none", "estimators-", "mislabel-cifar10-10"):  # fmt: skip
+                  "dp-eps-none", "estimators-", "mislabel-cifar10-1"):  # fmt: skip
         assert any(n.startswith(start) for n in named)
 
 
@@ -111,7 +111,8 @@ def test_every_attack_of_the_table_reads_what_is_measured() -> None:
 def study() -> CurvatureStudy:
     return CurvatureStudy(
         tables={"cifar10": TableSettings(data={"name": "cifar10", "limit": 1000})},
-        sizes={"table": "cifar10", "sizes": [100, 200, 400, 800], "matched": [100, 200, 400]},
+        sizes={"table": "cifar10", "sizes": [100, 200, 400, 800]},
+        matched={"data": {"name": "cifar10"}, "sizes": [100, 200, 400]},
         private={"data": {"name": "cifar10"}, "epsilons": [1, 4, 16]},
     )  # fmt: skip
 
@@ -232,11 +233,12 @@ def run(tmp_path: Path, *more: str) -> str:
     file.write_text(
         'kind = "curvature"\nprobes = 2\n'
         f'runs = "{tmp_path}/runs"\nresults = "{tmp_path}/results"\npage = "{tmp_path}/page.md"\n'
-        '[tables.digits]\ndata = { name = "digits", limit = 60 }\nmodels = 6\n'
+        '[tables.digits]\ndata = { name = "digits", limit = 60 }\nmodels = 6\nscored = 40\n'
         'model = { name = "mlp", options = { hidden = [16] } }\n'
         "recipe = { epochs = 2, batch = 15 }\n"
-        '[sizes]\ntable = "digits"\nsizes = [20, 30]\nscored = 24\nmatched = [20]\n'
-        "matched_models = 6\nevery = 1\n"
+        '[sizes]\ntable = "digits"\nsizes = [20, 30]\nscored = 24\nevery = 1\n'
+        '[matched]\ndata = { name = "digits" }\nrecipe = { epochs = 2, batch = 15 }\n'
+        'model = { name = "mlp", options = { hidden = [16] } }\nsizes = [20, 25]\nmodels = 6\n'
         '[estimators]\ntables = ["digits"]\nmodels = 6\nsamples = 30\nprobes = [5]\n'
         '[mislabel.digits]\ndata = { name = "digits", limit = 60 }\n'
         'model = { name = "cnn-1", options = { width = 4, hidden = 8 } }\n'

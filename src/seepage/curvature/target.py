@@ -242,7 +242,32 @@ def network(model: nn.Module, dtype: torch.dtype | None) -> Network:
     wanted = dtype or (torch.float32 if own in _SMALL else own)
     if any(t.dtype != wanted for t in tensors):
         module = copy.deepcopy(module).to(wanted)
+        if device.type == "cpu":
+            module = _quicker_pools(module)
     return Network(module, device, wanted)
+
+
+class _ChannelsLastPool(nn.MaxPool2d):
+    """A max-pool that reads images channels last, which in float64 is five times cheaper."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        layout = torch.channels_last if input.ndim == 4 else torch.contiguous_format
+        out: torch.Tensor = super().forward(input.contiguous(memory_format=layout))
+        # Laid out as before: what follows may be a view.
+        return out.contiguous()
+
+
+def _quicker_pools(module: nn.Module) -> nn.Module:
+    """Max-pools of a private copy replaced by such of the same values."""
+    for _, m in list(module.named_modules()):
+        for name, child in m.named_children():
+            if type(child) is nn.MaxPool2d and not child.return_indices:
+                pool = _ChannelsLastPool(
+                    child.kernel_size, child.stride, child.padding, child.dilation,
+                    ceil_mode=child.ceil_mode,
+                )  # fmt: skip
+                setattr(m, name, pool.train(child.training))
+    return module
 
 
 def _refuse_training(module: nn.Module) -> None:

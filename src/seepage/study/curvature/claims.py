@@ -12,14 +12,15 @@ of the released table in their released form, and, beside them, LiRA on the true
 - C2, per table: Curv NLL above the strongest opponent, in AUC and in balanced accuracy (at equal
   errors). Both orders must hold; one that does not decides against it.
 - C3, per table: Curv LR above the strongest opponent in TPR at 0.1 % FPR, Curv NLL in TPR at 1 %.
-  At 0.01 % a target needs 10,000 non-members; with fewer it is undecided.
+  A rate needs 1 / rate non-members a target (1,000 at 0.1 %); with fewer it is undecided.
 - C4: as the training set grows (shadows fixed), NLL goes from below to above LOSS, and likewise
   the released LiRA. Sizes whose mean difference exceeds two standard errors (DeLong's, over
   targets) have a sign: holds when signs are negative first and positive after; does not hold when a
   negative one comes last; undecided when no size has a sign or all are positive.
 - C5: from 6 % of the pool on, Spearman of size and AUC of NLL at most −0.9, of size and accuracy
   on the test part (on non-members where there is none) at least 0.9: holds. Above −0.5 for the
-  AUC: does not hold. Needs four sizes. Judged with fixed shadows, and with shadows of matched size.
+  AUC: does not hold. Needs four sizes. Judged with fixed shadows, and with shadows of matched size
+  (all sizes there, each having a pool of its own).
 - C6, least curved first: Spearman of size and AUC of NLL at least 0.9 holds, below 0.5 does not.
 - C7, three parts, per attack. Grows: Spearman over budgets (then "inf", then "none") at least 0.9,
   and AUC without privacy above that at the smallest budget: holds; the latter reversed, or
@@ -76,6 +77,10 @@ def judge(results: Results, study: CurvatureStudy) -> list[Verdict]:
         r = results.get(f"table-{name}")
         out += _missing(name, "C1 C2 C3 C8 ours") if r is None else _table(name, r)
     out += _sizes(results, study)
+    if study.matched:
+        where = f"{study.matched.data.name}, matched shadows"
+        series = _series(results, study, "matched")
+        out += [_falls(where, series, form, 0) for form in ("nll-published", "nll")]
     out += _private(results, study)
     return sorted(out, key=lambda v: (v.claim == "ours", v.claim))
 
@@ -151,9 +156,10 @@ def _c2(name: str, fleet: _Fleet) -> list[Verdict]:
 
 def _c3(name: str, fleet: _Fleet, r: Mapping[str, Any]) -> list[Verdict]:
     out = []
-    for form, figure, fpr in (
-        ("lr-published", "tpr at 0.001", "0.1 %"), ("lr", "tpr at 0.001", "0.1 %"),
-        ("nll-published", "tpr at 0.01", "1 %"), ("nll", "tpr at 0.01", "1 %"),
+    outside = int(r["samples"]) // 2
+    for form, figure, fpr, needed in (
+        ("lr-published", "tpr at 0.001", "0.1 %", 1000), ("lr", "tpr at 0.001", "0.1 %", 1000),
+        ("nll-published", "tpr at 0.01", "1 %", 100), ("nll", "tpr at 0.01", "1 %", 100),
     ):  # fmt: skip
         others = [k for k in RELEASED if k != form]
         for opponents, words in (
@@ -164,10 +170,10 @@ def _c3(name: str, fleet: _Fleet, r: Mapping[str, Any]) -> list[Verdict]:
             d = fleet.gap(form, best, figure)
             out.append(
                 Verdict("C3", name, f"TPR at {fpr} FPR of {ATTACKS[form].title} above {words}",
-                        f"{_text(d, 100, ' points')} against {ATTACKS[best].title}",
-                        _ordered(d[1], d[2]))
+                        f"{_text(d, 100, ' points')} against {ATTACKS[best].title}"
+                        + (f"; {outside:,} non-members a target" if outside < needed else ""),
+                        _ordered(d[1], d[2]) if outside >= needed else OPEN)
             )  # fmt: skip
-    outside = int(r["samples"]) // 2
     out.append(
         Verdict("C3", name, "TPR at 0.01 % FPR of the released LiRA above the others",
                 f"{outside:,} non-members a target: the rate is less than one of them", OPEN)
@@ -203,8 +209,8 @@ def _ours(name: str, fleet: _Fleet) -> list[Verdict]:
 
 def _series(results: Results, study: CurvatureStudy, order: str) -> list[tuple[int, Any]]:
     """Stored units of one order by size; those that are not there are left out."""
-    assert study.sizes is not None
-    sizes = study.sizes.matched if order == "matched" else study.sizes.sizes
+    part = study.matched if order == "matched" else study.sizes
+    sizes = part.sizes if part else ()
     found = [(m, results.get(f"size-{order}-m{m}")) for m in sorted(sizes)]
     return [(m, r) for m, r in found if r is not None]
 
@@ -227,6 +233,7 @@ def _sizes(results: Results, study: CurvatureStudy) -> list[Verdict]:
     if study.sizes is None:
         return []
     where = f"{study.sizes.table}, random"
+    pool = study.tables[study.sizes.table].data.limit or 0
     random = _series(results, study, "random")
     lowest = _series(results, study, "lowest")
     out: list[Verdict] = []
@@ -234,8 +241,7 @@ def _sizes(results: Results, study: CurvatureStudy) -> list[Verdict]:
         for other in ("loss", "lira-released", "lira"):
             says = f"{ATTACKS[form].title} overtakes {ATTACKS[other].title} as m grows"
             out.append(_crossing(where, says, random, f"{form} - {other}"))
-        for series, words in ((random, "random"), (_matched(results, study), "matched shadows")):
-            out.append(_falls(f"{study.sizes.table}, {words}", series, form, results, study))
+        out.append(_falls(where, random, form, pool))
         says = f"AUC of {ATTACKS[form].title} rises with m"
         if len(lowest) < 4:
             out.append(
@@ -250,16 +256,6 @@ def _sizes(results: Results, study: CurvatureStudy) -> list[Verdict]:
                     HOLDS if rho >= 0.9 else FAILS if rho < 0.5 else OPEN)
         )  # fmt: skip
     return out
-
-
-def _matched(results: Results, study: CurvatureStudy) -> list[tuple[int, Any]]:
-    """Fleets of their own size; the table itself is the one of half its pool."""
-    assert study.sizes is not None
-    series = _series(results, study, "matched")
-    table = results.get(f"table-{study.sizes.table}")
-    if table is not None and series:
-        series.append((int(table["samples"]) // 2, table))
-    return sorted(series, key=lambda pair: pair[0])
 
 
 def _rho(a: Sequence[float], b: Sequence[float]) -> float:
@@ -286,12 +282,8 @@ def _crossing(where: str, says: str, series: list[tuple[int, Any]], key: str) ->
     return Verdict("C4", where, says, "; ".join(words), verdict)
 
 
-def _falls(
-    where: str, series: list[tuple[int, Any]], form: str, results: Results, study: CurvatureStudy
-) -> Verdict:
-    assert study.sizes is not None
+def _falls(where: str, series: list[tuple[int, Any]], form: str, pool: int) -> Verdict:
     says = f"AUC of {ATTACKS[form].title} falls and accuracy rises with m"
-    pool = study.tables[study.sizes.table].data.limit or 0
     kept = [(m, r) for m, r in series if m >= 0.06 * pool]
     if len(kept) < 4:
         return Verdict("C5", where, says, f"{len(kept)} sizes", NOT_RUN)
@@ -337,6 +329,10 @@ def _private(results: Results, study: CurvatureStudy) -> list[Verdict]:
         )  # fmt: skip
         middle = next((i for i, (e, _) in enumerate(there) if e >= 4), None)
         if middle is None or middle == len(there) - 1:
+            out.append(
+                Verdict("C7", where, f"AUC of {title} saturates as 1 − e^(−ε)",
+                        "fewer than two finite budgets from 4 on", NOT_RUN)
+            )  # fmt: skip
             continue
         gain = paired(aucs[len(there) - 1], aucs[middle], twin)
         flat = HOLDS if gain[2] <= 0.01 else FAILS if gain[1] > 0.01 else OPEN

@@ -83,12 +83,12 @@ def _summary(judged: Sequence[Verdict]) -> list[str]:
     return _rows(("claim", "says", "where", "verdicts (orders tested)"), body)
 
 
-def _about(given: Mapping[str, Any]) -> str:
+def _about(given: Mapping[str, Any], limit: bool = True) -> str:
     t = Trained(**{k: given[k] for k in Trained.model_fields})
     recipe = ", ".join(f"{k} {v}" for k, v in t.recipe.items())
     options = "".join(f", {k} {v}" for k, v in t.model.options.items())
-    limit = f", {t.data.limit:,} samples" if t.data.limit else ""
-    return f"{t.data.name}{limit}; `{t.model.name}`{options}; {recipe}; seed {t.seed}"
+    pool = f", {t.data.limit:,} samples" if limit and t.data.limit else ""
+    return f"{t.data.name}{pool}; `{t.model.name}`{options}; {recipe}; seed {t.seed}"
 
 
 def _table(name: str, r: Mapping[str, Any]) -> list[str]:
@@ -97,7 +97,7 @@ def _table(name: str, r: Mapping[str, Any]) -> list[str]:
         f"## Attacks: {name}",
         "",
         f"{_about(r['settings'])}; {r['models']} models in complementary pairs, {r['views']} "
-        f"views (identity, mirrored); accuracy {r['accuracy'][0]:.3f} on members, "
+        f"views (identity, mirrored); {r['samples']:,} samples scored; accuracy {r['accuracy'][0]:.3f} on members, "
         f"{r['accuracy'][1]:.3f} on others. Curvature is zeroth order in float64 unless it says "
         "otherwise. Within a model its rank correlation with the exact norm is "
         f"{r['zeroth_order_against_exact']:.3f}, in float32 {r['float32_against_exact']:.3f}; "
@@ -117,8 +117,6 @@ def _table(name: str, r: Mapping[str, Any]) -> list[str]:
 
 
 def _sizes(results: Results, study: CurvatureStudy) -> list[str]:
-    if study.sizes is None:
-        return []
     shown = ("nll-published", "nll", "lr-published", "lr", "lira", "lira-released", "loss")
     out: list[str] = []
     for order, title, words in (
@@ -130,10 +128,19 @@ def _sizes(results: Results, study: CurvatureStudy) -> list[str]:
         ("matched", "random subsets, shadows of the same size",
          "Each row is a fleet of complementary pairs on a pool of 2m."),
     ):  # fmt: skip
-        sizes = study.sizes.matched if order == "matched" else study.sizes.sizes
+        part = study.matched if order == "matched" else study.sizes
+        sizes = part.sizes if part else ()
         there = [(m, results[n]) for m in sizes if (n := f"size-{order}-m{m}") in results]
         if not there:
             continue
+        first = there[0][1]
+        about = _about(first["settings"], limit=order != "matched")
+        if order == "matched":
+            words += f" {about}; {first['models']} models a size."
+        else:
+            words += (
+                f" {about}; {len(first['targets'])} targets a size, {first['shadows']} shadows."
+            )
         out += [f"## Size of the training set: {title}", "", words, ""]
         out += _rows(
             ("m", "accuracy", *(ATTACKS[k].title.replace("LiRA as released (largest probability, "

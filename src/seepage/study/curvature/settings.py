@@ -13,6 +13,7 @@ __all__ = [
     "CurvatureStudy",
     "EstimatorSettings",
     "Fleet",
+    "MatchedSettings",
     "MislabelSettings",
     "Network",
     "Pool",
@@ -59,27 +60,40 @@ class Trained(Part):
 
 
 class TableSettings(Trained):
-    """[tables.NAME]: models in complementary pairs, every attack on the whole pool."""
+    """[tables.NAME]: models in complementary pairs, every attack on the pool.
+
+    scored: samples of the pool that are measured and judged, drawn at random; all when left out.
+    """
 
     models: int = Field(32, ge=6, multiple_of=2)
+    scored: int | None = Field(None, ge=20)
 
 
 class SizeSettings(Part):
     """[sizes]: training sets of other sizes from the pool of a table.
 
     sizes: m, all smaller than the pool. targets: models of each size. scored: samples of each
-    target that are judged, half of them members where there are as many. matched: sizes for which
-    fleets of `matched_models` models of that very size are trained, on a pool of 2m. every:
-    epochs between the checkpoints over which curvature is averaged to order the pool.
+    target that are judged, of those that the table has measured; half of them members where there
+    are as many. every: epochs between the checkpoints over which curvature is averaged to order
+    the pool.
     """
 
     table: str
     sizes: tuple[int, ...] = Field(min_length=2)
     targets: int = Field(2, ge=1)
     scored: int = Field(2000, ge=20)
-    matched: tuple[int, ...] = ()
-    matched_models: int = Field(16, ge=6, multiple_of=2)
     every: int = Field(4, ge=1)
+
+
+class MatchedSettings(Trained):
+    """[matched]: for every size m a fleet of models of m samples each, from a pool of 2m.
+
+    `data.limit` is 2m whatever it says. scored: samples of the pool that are judged.
+    """
+
+    sizes: tuple[int, ...] = Field(min_length=2)
+    models: int = Field(16, ge=6, multiple_of=2)
+    scored: int = Field(2000, ge=20)
 
 
 class PrivateSettings(Trained):
@@ -148,6 +162,7 @@ class CurvatureStudy(Part):
     step: float = Field(1e-3, gt=0)
     tables: dict[str, TableSettings] = Field(min_length=1)
     sizes: SizeSettings | None = None
+    matched: MatchedSettings | None = None
     private: PrivateSettings | None = None
     estimators: EstimatorSettings | None = None
     mislabel: dict[str, MislabelSettings] = {}

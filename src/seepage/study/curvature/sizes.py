@@ -18,7 +18,7 @@ from seepage.record import Memory, Recorder, Resident
 from seepage.store import Run
 from seepage.study.curvature.scoring import difference, equal_error, placed, rows_of, twin_list
 from seepage.study.curvature.settings import SizeSettings, TableSettings
-from seepage.study.curvature.table import table_signals
+from seepage.study.curvature.table import scored_rows, table_signals
 from seepage.study.curvature.workshop import Signals, Workshop, plan_of
 
 __all__ = ["COMPARED", "matched_unit", "size_unit"]
@@ -63,6 +63,21 @@ def curvature_order(shop: Workshop) -> IntArray:
     return np.asarray(np.argsort(mean, kind="stable"), dtype=np.int64)
 
 
+def nested_order(rng: np.random.Generator, scored: IntArray, samples: int) -> IntArray:
+    """A random order of the pool whose prefixes are training sets: half of `scored` first.
+
+    The other half comes last, so that a prefix of any size has members and others among the few
+    samples that are scored. As these were drawn at random themselves, a prefix is a random subset.
+
+    >>> nested_order(np.random.default_rng(0), np.array([1, 3]), 6)[[0, -1]]
+    array([3, 1])
+    """
+    drawn = rng.permutation(scored)
+    rest = rng.permutation(np.setdiff1d(np.arange(samples), scored))
+    half = len(drawn) // 2
+    return np.asarray(np.concatenate([drawn[:half], rest, drawn[half:]]), dtype=np.int64)
+
+
 def _targets(shop: Workshop, order: str) -> tuple[Run, Dataset]:
     """All targets of one order in one fleet: rows m-major, `targets` of each size."""
     asked, given = _settings(shop)
@@ -73,10 +88,10 @@ def _targets(shop: Workshop, order: str) -> tuple[Run, Dataset]:
     member = np.zeros((len(asked.sizes) * asked.targets, len(data)), dtype=np.bool_)
     for i, m in enumerate(asked.sizes):
         for j in range(asked.targets):
-            # Nested prefixes: one permutation for every replicate.
             ranks = lowest
             if ranks is None:
-                ranks = np.random.default_rng([given.seed, 2, j]).permutation(len(data))
+                rng = np.random.default_rng([given.seed, 2, j])
+                ranks = nested_order(rng, scored_rows(given, len(data)), len(data))
             member[i * asked.targets + j, ranks[:m]] = True
     seed = given.seed + (3 if order == "lowest" else 2)
     return shop.train(f"targets-{order}", data, plan_of(member, seed), given), data
@@ -89,7 +104,7 @@ def size_unit(shop: Workshop, order: str, size: int) -> dict[str, Any]:
     mismatch is part of the protocol); `matched_unit` trains shadows of the same size.
     """
     asked, given = _settings(shop)
-    shadow_run, _, shadows = table_signals(shop, asked.table)
+    shadow_run, known, shadows = table_signals(shop, asked.table)
     run, data = _targets(shop, order)
     test = shop.test_part(given.data)
     rng = np.random.default_rng([given.seed, size])
@@ -97,10 +112,11 @@ def size_unit(shop: Workshop, order: str, size: int) -> dict[str, Any]:
     for j in range(asked.targets):
         k = asked.sizes.index(size) * asked.targets + j
         member = run.member[k]
-        rows = _some(rng, member, asked.scored)
+        judged = _some(rng, member[known], asked.scored)
+        rows = known[judged]
         measured = shop.measure(run, data, rows, models=[k], estimators=_less(shop), seed=k)
         target = {n: v[0] for n, v in measured.items()}
-        references = {n: v[:, rows] for n, v in shadows.items() if n in target}
+        references = {n: v[:, judged] for n, v in shadows.items() if n in target}
         scores = placed(target, references, shadow_run.member[:, rows], KEYS)
         rows_out.append(
             _judged(scores, member[rows]) | {"accuracy": _accuracy(target, member[rows])}
@@ -118,12 +134,13 @@ def size_unit(shop: Workshop, order: str, size: int) -> dict[str, Any]:
 
 def matched_unit(shop: Workshop, size: int) -> dict[str, Any]:
     """A fleet of complementary pairs of `size` samples each: targets and shadows alike."""
-    asked, given = _settings(shop)
+    given = shop.study.matched
+    assert given is not None, "a unit of a part that the study has not"
     data = shop.load(given.data.model_copy(update={"limit": 2 * size}))
-    plan = half_split(len(data), models=asked.matched_models, seed=given.seed + 4)
+    plan = half_split(len(data), models=given.models, seed=given.seed + 4)
     run = shop.train(f"matched-{size}", data, plan, given)
     rng = np.random.default_rng([given.seed, size, 1])
-    rows = np.sort(rng.choice(len(data), min(asked.scored, len(data)), replace=False))
+    rows = np.sort(rng.choice(len(data), min(given.scored, len(data)), replace=False))
     measured = shop.measure(run, data, rows, estimators=_less(shop))
     member = run.member[:, rows]
     right = measured["correct"][..., 0]

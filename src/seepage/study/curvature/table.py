@@ -34,9 +34,10 @@ from seepage.study.curvature.scoring import ATTACKS, rows_of, twin_list
 from seepage.study.curvature.settings import EstimatorSettings, TableSettings
 from seepage.study.curvature.workshop import Signals, Workshop
 
-__all__ = ["estimators_unit", "table_fleet", "table_unit"]
+__all__ = ["estimators_unit", "scored_rows", "table_fleet", "table_signals", "table_unit"]
 
 F64 = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 
 def table_fleet(shop: Workshop, name: str) -> tuple[Run, Dataset]:
@@ -47,18 +48,34 @@ def table_fleet(shop: Workshop, name: str) -> tuple[Run, Dataset]:
     return shop.train(f"table-{name}", data, plan, given), data
 
 
-def table_signals(shop: Workshop, name: str) -> tuple[Run, Dataset, Signals]:
-    """The fleet with everything that was measured on it, on the whole pool."""
+def scored_rows(given: TableSettings, samples: int) -> IntArray:
+    """Positions of the pool that are measured, in order.
+
+    >>> scored_rows(TableSettings(), 3)
+    array([0, 1, 2])
+    >>> len(scored_rows(TableSettings(scored=20), 50))
+    20
+    """
+    if given.scored is None or given.scored >= samples:
+        return np.arange(samples)
+    drawn = np.random.default_rng([given.seed, 3]).choice(samples, given.scored, replace=False)
+    return np.asarray(np.sort(drawn), dtype=np.int64)
+
+
+def table_signals(shop: Workshop, name: str) -> tuple[Run, IntArray, Signals]:
+    """The fleet, the positions of its pool that are scored, and all that was measured there."""
+    given = shop.study.tables[name]
     run, data = table_fleet(shop, name)
-    return run, data, shop.measure(run, data, seed=shop.study.tables[name].seed)
+    rows = scored_rows(given, len(data))
+    return run, rows, shop.measure(run, data, rows, seed=given.seed)
 
 
 def table_unit(shop: Workshop, name: str) -> dict[str, Any]:
     """Every attack on every model of the table, and what claims C1, C2, C3 and C8 rest on."""
     began = time.perf_counter()
-    run, _, measured = table_signals(shop, name)
+    run, rows, measured = table_signals(shop, name)
     seen = time.perf_counter()
-    member = run.member
+    member = run.member[:, rows]
     curved = np.log(measured["curvature_zo"][..., 0] + 1e-22)
     tests = [
         (float(mannwhitneyu(c[~m], c[m], alternative="greater").pvalue),
@@ -71,6 +88,7 @@ def table_unit(shop: Workshop, name: str) -> dict[str, Any]:
     return {
         "settings": given.model_dump(mode="json"),
         "models": len(member),
+        "pool": int(run.member.shape[1]),
         "samples": int(member.shape[1]),
         "views": int(measured["phi"].shape[-1]),
         "accuracy": [float((right * s).sum() / s.sum()) for s in (member, ~member)],

@@ -30,8 +30,8 @@ def units(study: CurvatureStudy) -> dict[str, Unit]:
         for order in ("random", "lowest"):
             for m in study.sizes.sizes:
                 out[f"size-{order}-m{m}"] = partial(size_unit, order=order, size=m)
-        for m in study.sizes.matched:
-            out[f"size-matched-m{m}"] = partial(matched_unit, size=m)
+    for m in study.matched.sizes if study.matched else ():
+        out[f"size-matched-m{m}"] = partial(matched_unit, size=m)
     if study.private:
         for name in budgets(study.private):
             out[f"dp-eps-{name}"] = partial(private_unit, name=name)
