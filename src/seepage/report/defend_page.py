@@ -36,9 +36,10 @@ def markdown(pools: Sequence[PoolResults], source: str) -> str:
         f"Written by `seepage defend {source}` from its stored results; nothing here is typed by "
         "hand. Intervals are 95 %, over complementary pairs of runs of all seeds. The attacker is "
         "adaptive (shadow models trained with the defence) unless a column says otherwise. "
-        "Low-FPR thresholds are one for all targets. Cost is over that of the undefended pair: in passes, "
-        "samples through networks (a backward pass counts as two), which no load moves; in seconds of "
-        "training, which mean little where fleets shared a machine. *ε at least* is refuted by the main "
+        "Low-FPR thresholds are one for all targets; few non-members decide that of the canaries, and its own "
+        "chance is in no interval: read canaries by their AUC as well. Cost is over that of the undefended pair, in samples "
+        "through networks (a backward pass counts as two), which no load moves; per-sample gradients are "
+        "dearer than it says. *ε at least* is refuted by the main "
         "attack's guesses of the canaries at 95 %, one run at a time, the lower median over runs (δ = 1e-5): it "
         "shows leaks, never their absence. Rows marked † are reconstructions. Defences trained at more seeds than "
         "the first were chosen by their figures at the first, which flatters them a little.",

@@ -131,8 +131,8 @@ def columns_of(p: PoolResults) -> list[Column]:
     out += [
         ("ECE", lambda _, r: number(r.estimate("ece").mean)),
         ("accuracy, FGSM", lambda _, r: number(r.estimate("fgsm").mean)),
-        ("cost, passes", lambda _, r: times(r.estimate("passes"))),
-        ("cost, seconds", lambda _, r: times(r.estimate("cost"))),
+        # Seconds tell nothing of fleets that shared a machine; they stay in the tables beside the page.
+        ("cost", lambda _, r: times(r.estimate("passes" if r.has("passes") else "cost"))),
         ("ε of the accountant", lambda _, r: epsilon_of(r)),
         ("ε at least", lambda _, r: number(r.facts.get("epsilon_low", float("nan")), 2)),
         ("seeds", lambda _, r: str(len(r.seeds))),

@@ -5,11 +5,11 @@ A difference counts as *more* or *less* when its 95 % interval over pairs of run
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from seepage.defenses.results import PoolResults, Row, figure_key
+from seepage.defenses.results import UNDEFENDED, PoolResults, Row, figure_key
 from seepage.defenses.verdicts import front
 from seepage.metrics import Estimate
 
@@ -28,7 +28,7 @@ def machines(p: PoolResults) -> str:
         held.setdefault(_on(row), []).append(row.label)
     ranked = sorted(held.items(), key=lambda item: -len(item[1]))
     told = [
-        f"{name} ({len(labels)} rows{'' if k == 0 else ': ' + ', '.join(labels)})"
+        f"{name} ({len(labels)} row{'' if len(labels) == 1 else 's'}{'' if k == 0 else ': ' + ', '.join(labels)})"
         for k, (name, labels) in enumerate(ranked)
     ]
     return f"Trained on {'; '.join(told)}."
@@ -168,18 +168,31 @@ def _shorter(p: PoolResults) -> Iterator[str]:
         )
         for role in p.roles:
             other = rows.get(role["label"])
-            if (role["variant"], role["kind"]) != ("two-phase", "complement") or other is None:
-                continue
-            if role["base"] != long.label:
+            if other is None or not _comparable(role, short, long, whole):
                 continue
             a, r = _gap(other, short, "accuracy_out"), _gap(other, short, _auc(p))
             better = [name for name, on in (("accuracy", a.low > 0), ("AUC", r.high < 0)) if on]
-            verdict = (
-                f"better in {' and '.join(better)} than short training alone"
-                if better
-                else "no better than short training alone"
+            worse = [name for name, on in (("accuracy", a.high < 0), ("AUC", r.low > 0)) if on]
+            verdict = "; ".join(
+                f"{how} in {' and '.join(names)}"
+                for how, names in (("better", better), ("worse", worse))
+                if names
             )
             yield (
-                f"Two-phase complement ({role['base']}) trains nearly the whole network for only the "
-                f"second phase. Against `{short.label}`: accuracy {_told(a)}, AUC {_told(r)}: {verdict}."
+                f"`{other.label}` against `{short.label}`: accuracy {_told(a)}, AUC {_told(r)}: "
+                f"{verdict or 'no difference'}; {_REASON[role['variant']]}."
             )
+
+
+_REASON = {
+    "two-phase": "the complement is nearly the whole network and trains in the second phase only",
+    "alternating": "alternating trains everything plainly in half of the epochs only",
+}
+
+
+def _comparable(role: Mapping[str, str], short: Row, long: Row, whole: int) -> bool:
+    """Whether a shorter training is what this part of PPTP has to be more than."""
+    if (role["variant"], role["kind"]) == ("two-phase", "complement"):
+        return role["base"] == long.label
+    plain = long.label == UNDEFENDED and 2 * short.setting["epochs"] == whole
+    return (role["variant"], role["kind"]) == ("alternating", "regions") and plain
