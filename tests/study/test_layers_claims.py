@@ -14,7 +14,7 @@ from seepage.study.layers import claims as rules
 from seepage.study.layers.page import layers_page
 from seepage.study.layers.permute import layer_agreement, sign_flip
 from seepage.study.layers.plan import DOF, RANKS, LayersConfig
-from seepage.study.layers.ranking import above_chance, beyond_depth, ranking, resolved
+from seepage.study.layers.ranking import above_chance, beyond_depth, hidden_alone, ranking, resolved
 
 LAYERS = 7
 EPOCHS = [0.0, 1.0, 2.0, 5.0, 10.0]
@@ -186,6 +186,19 @@ def test_what_depth_does_not_explain() -> None:
     c = np.corrcoef([other, order, np.arange(LAYERS)])
     want = (c[0, 1] - c[0, 2] * c[1, 2]) / math.sqrt((1 - c[0, 2] ** 2) * (1 - c[1, 2] ** 2))
     assert beyond_depth(one, lambda r: other, rules.MAIN).value == pytest.approx(want)
+
+
+def test_logits_alone_do_not_make_an_agreement_of_hidden_layers() -> None:
+    # Only the last layer stands out, in both: nothing is left without it.
+    risk = np.array([3.0, 1.0, 4.0, 0.0, 5.0, 2.0, 9.0])
+
+    def last(r: dict[str, Any]) -> np.ndarray:
+        return np.array([0.0] * (LAYERS - 1) + [1.0])
+
+    found = grid(risk=risk)
+    assert rules.agree(found, last, rules.MAIN).value > 0.5
+    assert math.isnan(hidden_alone(found, last, rules.MAIN).value)
+    assert hidden_alone(found, lambda r: risk, rules.MAIN).value == pytest.approx(1.0)
 
 
 def test_an_attack_at_chance_tells_no_layers_apart() -> None:

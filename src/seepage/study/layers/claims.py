@@ -57,7 +57,20 @@ from seepage.study.claims import Claim, Verdict
 from seepage.study.layers.permute import Rho, layer_agreement, sign_flip
 from seepage.study.layers.plan import DEFINITIONS, DOF, RANKS
 
-__all__ = ["ATTACKS", "CHANGES", "MAIN", "Found", "agree", "change", "claims", "grouped", "success"]
+__all__ = [
+    "ATTACKS",
+    "CHANGES",
+    "MAIN",
+    "Found",
+    "agree",
+    "attack_seconds",
+    "change",
+    "claims",
+    "grouped",
+    "look_seconds",
+    "rank_sum",
+    "success",
+]
 
 FloatArray = NDArray[np.float64]
 Found = Mapping[str, Mapping[str, Any]]
@@ -193,6 +206,9 @@ def _pairs(found: Found) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
 def _memorisation(found: Found, a1: Mapping[str, Cells], a2: Mapping[str, Cells]) -> Claim:
     pairs = _pairs(found)
     rows: list[tuple[str, str, str]] = []
+    if pairs:
+        least = 2.0 ** (1 - len(pairs)) if len(pairs) <= 12 else 1e-4
+        rows.append(("power", f"{len(pairs)} pairs of units", f"p can be no less than {least:.2g}"))
     headline: Verdict = "undecided"
     for name, cells in {**a1, **a2}.items():
         clean = [s for c, s in cells.items() if c[2] == 0]
@@ -242,6 +258,8 @@ def success(result: Mapping[str, Any], attack: str) -> FloatArray:
 
 
 def change(name: str, variant: str) -> Callable[[Mapping[str, Any]], FloatArray]:
+    """A result's change of an indicator per layer, by the variant's name."""
+
     def of(result: Mapping[str, Any]) -> FloatArray:
         m = _series(result, name)
         if variant == "fall":
@@ -283,7 +301,9 @@ def _changes(
     return Claim(name, says, published, headline, tuple(rows), by_attack)
 
 
-def _rank_sum(dof: str, rank: str) -> Callable[[Mapping[str, Any]], FloatArray]:
+def rank_sum(dof: str, rank: str) -> Callable[[Mapping[str, Any]], FloatArray]:
+    """A result's sum of two rankings of its layers, by DoF and by Jacobian rank, at the end."""
+
     def of(result: Mapping[str, Any]) -> FloatArray:
         parts = [rankdata(_series(result, name)[-1]) for name in (dof, rank)]
         return np.asarray(parts[0] + parts[1], dtype=np.float64)
@@ -297,7 +317,7 @@ def _a6(found: Found) -> Claim:
     by_attack: dict[str, Verdict] = {}
     for dof in DOF:
         for rank in RANKS:
-            score = _rank_sum(dof, rank)
+            score = rank_sum(dof, rank)
             told = agree(found, score, "reconstruction")
             risk = {a: agree(found, score, a) for a in ((MAIN,) if dof != "k95" else ATTACKS)}
             verdicts = {

@@ -19,7 +19,15 @@ from seepage.study.layers.claims import (
 )
 from seepage.study.layers.permute import Rho
 from seepage.study.layers.plan import RANKS
-from seepage.study.layers.ranking import above_chance, beyond_depth, indicators, ranking, resolved
+from seepage.study.layers.ranking import (
+    DEFAULTS,
+    above_chance,
+    beyond_depth,
+    hidden_alone,
+    indicators,
+    ranking,
+    resolved,
+)
 from seepage.study.markdown import table
 
 __all__ = ["layers_page"]
@@ -99,9 +107,11 @@ def _missing(found: Found, units: Sequence[str]) -> str:
 def _ranking(found: Found, ranks: Sequence[tuple[str, dict[str, Rho]]]) -> str:
     place = {name: i for i, (name, _) in enumerate(ranks)}
     of = indicators()
-    shown = [*ranks[:_SHOWN], *(r for r in ranks[_SHOWN:] if r[0] in ("depth", "width"))]
+    always = ("depth", "width", *DEFAULTS)
+    shown = [*ranks[:_SHOWN], *(r for r in ranks[_SHOWN:] if r[0] in always)]
     rows = [
-        [str(place[n] + 1), n, by[MAIN].text(), beyond_depth(found, of[n], MAIN).text(),
+        [str(place[n] + 1), f"**{n}**" if n in always else n, by[MAIN].text(),
+         hidden_alone(found, of[n], MAIN).text(), beyond_depth(found, of[n], MAIN).text(),
          *(by[a].text() for a in ATTACKS[1:])]
         for n, by in shown
     ]  # fmt: skip
@@ -113,10 +123,12 @@ def _ranking(found: Found, ranks: Sequence[tuple[str, dict[str, Rho]]]) -> str:
         "over units after ranking within each; p by permuting layers, one order for all units of an "
         f"architecture. Sorted by the size of ρ with `{MAIN}`; the first {_SHOWN} of {len(ranks)}. The "
         "best of so many is flattered by the search. **Depth**, the mere place of a layer, is among "
-        f"them: {above} indicators agree more with the attack than it does. *Beyond depth* is the "
-        f"partial correlation with `{MAIN}` once depth is taken out of both rankings.\n\n"
+        f"them: {above} indicators agree more with the attack than it does. *Hidden alone* leaves out "
+        "the logits, which leak most and are narrow; *beyond depth* is the partial correlation once "
+        f"depth is taken out of both rankings; both with `{MAIN}`. In bold: depth, width, and what A4, "
+        "A5 and A6 are judged by.\n\n"
     )
-    text += table(["", "indicator", MAIN, "beyond depth", *ATTACKS[1:]], rows)
+    text += table(["", "indicator", MAIN, "hidden alone", "beyond depth", *ATTACKS[1:]], rows)
     return (
         text
         + "\nWithin one architecture, the best three beside depth and width:\n\n"

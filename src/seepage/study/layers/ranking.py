@@ -17,15 +17,28 @@ from seepage.study.layers.claims import (
     agree,
     change,
     grouped,
+    rank_sum,
     success,
 )
 from seepage.study.layers.permute import Rho, layer_agreement
 from seepage.study.layers.plan import DOF, RANKS
 
-__all__ = ["above_chance", "beyond_depth", "indicators", "ranking", "resolved"]
+__all__ = [
+    "DEFAULTS",
+    "above_chance",
+    "beyond_depth",
+    "hidden_alone",
+    "indicators",
+    "ranking",
+    "resolved",
+]
 
 FloatArray = NDArray[np.float64]
 Indicator = Callable[[Mapping[str, Any]], FloatArray]
+
+BOTH = "rank sum of k95 and rank_1e2 at the end"
+DEFAULTS = ("mcr of k95", "reduction of k95", BOTH)
+"""What A4, A5 and A6 are judged by."""
 
 
 def indicators() -> dict[str, Indicator]:
@@ -37,6 +50,7 @@ def indicators() -> dict[str, Indicator]:
     out: dict[str, Indicator] = {
         "depth": lambda r: np.arange(len(r["layers"]), dtype=np.float64),
         "width": lambda r: np.array(r["width"], dtype=np.float64),
+        BOTH: rank_sum("k95", "rank_1e2"),
     }
     for m in (*DOF, *RANKS):
         out[f"{m} at the end"] = last(m)
@@ -67,6 +81,12 @@ def beyond_depth(found: Found, indicator: Indicator, attack: str) -> Rho:
         depth = np.arange(a.shape[1], dtype=np.float64)
         pairs[name] = (_left(a, depth), _left(b, depth))
     return layer_agreement(pairs, ranked=False)
+
+
+def hidden_alone(found: Found, indicator: Indicator, attack: str) -> Rho:
+    """ρ over hidden layers: the logits, few and close to the loss, may carry an agreement alone."""
+    pairs = grouped(found, indicator, attack)
+    return layer_agreement({k: (a[:, :-1], b[:, :-1]) for k, (a, b) in pairs.items()})
 
 
 def _left(values: FloatArray, depth: FloatArray) -> FloatArray:
