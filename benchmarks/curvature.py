@@ -1,6 +1,7 @@
 """Cost of input curvature, in forward passes of the same model over the same batches.
 
     python -m benchmarks.curvature [--rounds 5] [--out benchmarks/results/curvature.json]
+    python -m benchmarks.curvature --only exact "published loop n=10"
 
 One thread, CPU time. In every round the forward pass and all estimators run one after another,
 so that a busy machine weighs on both sides of a ratio; the median over rounds is reported. Times
@@ -74,9 +75,14 @@ def cpu_seconds(run: Callable[[], object]) -> float:
 
 
 def measure(
-    name: str, shape: tuple[int, ...], classes: int, batch: int, rounds: int
+    name: str,
+    shape: tuple[int, ...],
+    classes: int,
+    batch: int,
+    rounds: int,
+    only: list[str] | None = None,
 ) -> dict[str, object]:
-    """Medians over rounds of every cost in forward passes."""
+    """Medians over rounds of every cost in forward passes, or of those in `only`."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = build(name, shape, classes).eval()
@@ -100,8 +106,10 @@ def measure(
         for label, e in ESTIMATORS.items()
     }
     runs["published loop n=10"] = loop
+    if only is not None:
+        runs = {label: runs[label] for label in only}
     fast = x.clone(memory_format=torch.channels_last)  # contiguous() keeps one channel as it is
-    for run in (lambda: forward(x), lambda: forward(fast), runs["exact"]):
+    for run in (lambda: forward(x), lambda: forward(fast), *list(runs.values())[:1]):
         run()  # first calls choose kernels
     times: dict[str, list[float]] = {label: [] for label in ("forward", "fastest", *runs)}
     for _ in range(rounds):
@@ -131,12 +139,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Cost of input curvature in forward passes.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/curvature.json"))
+    labels = [*ESTIMATORS, "published loop n=10"]
+    parser.add_argument("--only", nargs="+", choices=labels, help="some costs instead of all")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     cases = []
     for name, shape, classes, batch, target in CASES:
-        case = measure(name, shape, classes, batch, options.rounds)
+        case = measure(name, shape, classes, batch, options.rounds, options.only)
         cases.append({**case, "target_exact": target})
         print(f"{name} {shape} batch {batch}: forward {case['forward_ms_per_batch']:.1f} ms, "
               f"fastest {case['fastest_forward_ms_per_batch']:.1f} ms")  # fmt: skip
@@ -147,7 +157,11 @@ def main() -> None:
     options.out.write_text(
         json.dumps(
             {
-                "command": f"python -m benchmarks.curvature --rounds {options.rounds}",
+                "command": f"python -m benchmarks.curvature --rounds {options.rounds}"
+                + "".join(
+                    f' "{label}"' if i else f' --only "{label}"'
+                    for i, label in enumerate(options.only or [])
+                ),
                 "threads": 1,
                 "clock": "CPU time of the process",
                 "processor": platform.processor() or platform.machine(),
