@@ -9,7 +9,7 @@ import pytest
 
 from seepage.defenses.results import PoolResults, Row, controls_of, rank_rows
 from seepage.report.defend_figures import _labels
-from seepage.report.defend_why import machines, other_machines, why
+from seepage.report.defend_why import beside_private, machines, other_machines, why
 
 AUC = "lira/adaptive/pool/auc"
 
@@ -37,7 +37,7 @@ def row(
         realised={},
         classes={},
         paths={},
-        facts={"machines": [machine]},
+        facts={"machines": {0: machine}},
         setting={"epochs": epochs},
     )
 
@@ -113,11 +113,12 @@ def test_shorter_training_is_set_against_what_it_may_explain() -> None:
 @pytest.mark.parametrize(("auc", "expected"), [(0.8, "no difference"), (0.9, "they differ")])
 def test_a_fleet_of_two_machines_is_compared(auc: float, expected: str) -> None:
     here = [row("none", 0.8, 0.8, machine="a GPU"), row("x", 0.8, 0.8)]
+    here[0].facts["machines"][1] = "another"  # at a seed that was not trained again
     p = pool(here, [], elsewhere=[row("none", 0.8, auc)])
     (said,) = other_machines(p)
     assert "2 processor cores instead of a GPU" in said
     assert expected in said
-    assert "a GPU (1 row" in machines(p)
+    assert "a GPU and another (1 row" in machines(p)
 
 
 def test_what_learnt_nothing_and_controls_are_not_the_best() -> None:
@@ -137,3 +138,34 @@ def test_numbers_of_a_crowd_do_not_lie_on_each_other() -> None:
     for k, (a, b) in enumerate(spots):
         for c, d in spots[:k]:
             assert abs(a - c) >= 0.026 or abs(b - d) >= 0.026
+
+
+def test_everything_stands_beside_the_most_accurate_private_training() -> None:
+    rows = [
+        row("none", 0.8, 0.9),
+        row("dp weak", 0.8, 0.7, name="dp-sgd"),
+        row("dp strong", 0.5, 0.5, name="dp-sgd"),
+        row("good", 0.85, 0.7),
+        row("same", 0.8, 0.7),
+        row("trade", 0.85, 0.8),
+        row("bad", 0.7, 0.7),
+    ]
+    said = beside_private(pool(rows, []))
+    assert said is not None
+    assert said.startswith("Beside `dp weak`")
+    for words in ("neither: `good`", "other: `trade`", "apart: `same`", "neither: 2 more"):
+        assert words in said
+    assert beside_private(pool(rows[:1], [])) is None
+
+
+def test_a_base_that_does_nothing_in_few_epochs_is_told() -> None:
+    rows = [
+        row("none", 0.7, 0.9),
+        row("none, 7 epochs", 0.8, 0.7, epochs=7),
+        row("base", 0.7, 0.8, name="base"),
+        row("base, 7 epochs", 0.8, 0.7, name="base", epochs=7),
+    ]
+    said = why(pool(rows, []))
+    (idle,) = (s for s in said if "changes nothing" in s)
+    assert idle.startswith("`base, 7 epochs`")
+    assert "figures of `none, 7 epochs`" in idle

@@ -120,7 +120,7 @@ def _join(each: list[dict[str, Any]]) -> Row:
         "models": sum(f["models"] for f in told),
         "failed": sum(f["failed"] for f in told),
         "regions": sorted({tuple(r) for f in told for r in f.get("regions", [])}),
-        "machines": sorted({machine_of(c["hardware"]) for c in each}),
+        "machines": {int(c["seed"]): machine_of(c["hardware"]) for c in each},
     }
     if all("epsilon_low" in f for f in told):
         facts["epsilon_low"] = joint_epsilon([e for f in told for e in f["epsilon_low"]])

@@ -21,7 +21,7 @@ from seepage.report.defend_table import (
     region_tables,
     worst_classes,
 )
-from seepage.report.defend_why import machines, other_machines, why
+from seepage.report.defend_why import beside_private, machines, other_machines, why
 from seepage.report.html import page
 from seepage.report.tables import replacing
 
@@ -107,6 +107,7 @@ def _values(p: PoolResults) -> dict[str, Any]:
         "centres": centres(p),
         "regions": region_tables(p),
         "machines": [machines(p), *other_machines(p)],
+        "private": beside_private(p),
         "why": why(p),
         "figure": figure_of,
     }

@@ -12,7 +12,7 @@ from seepage.report.defend_table import (
     region_tables,
     worst_classes,
 )
-from seepage.report.defend_why import machines, other_machines, why
+from seepage.report.defend_why import beside_private, machines, other_machines, why
 
 __all__ = ["markdown"]
 
@@ -65,7 +65,8 @@ def markdown(pools: Sequence[PoolResults], source: str) -> str:
             name = r.label + (" †" if r.reconstruction else "")
             body.append([f"**{name}**" if edge[k] else name, *(c(p, r) for _, c in columns)])
         out += _lines(["defence", *(name for name, _ in columns)], body)
-        out += ["", "Who pays:", ""]
+        private = beside_private(p)
+        out += ["", *([private, ""] if private else []), "Who pays:", ""]
         told = []
         for r in p.rows:
             w = worst_classes(p, r)

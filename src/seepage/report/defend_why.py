@@ -5,7 +5,7 @@ A difference counts as *more* or *less* when its 95 % interval over pairs of run
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from seepage.defenses.results import UNDEFENDED, PoolResults, Row, figure_key
 from seepage.defenses.verdicts import front
 from seepage.metrics import Estimate
 
-__all__ = ["machines", "other_machines", "why"]
+__all__ = ["beside_private", "machines", "other_machines", "why"]
 
 
 def why(p: PoolResults) -> list[str]:
@@ -45,15 +45,49 @@ def other_machines(p: PoolResults) -> list[str]:
         accuracy, risk = _gap(row, same, "accuracy_out"), _gap(row, same, _auc(p))
         agree = accuracy.low <= 0 <= accuracy.high and risk.low <= 0 <= risk.high
         out.append(
-            f"`{row.label}` trained again on {_on(row)} instead of {_on(same)}: accuracy "
+            f"`{row.label}` trained again on {_on(row)} instead of {_on(same, row.seeds)}: accuracy "
             f"{_told(accuracy)}, AUC {_told(risk)}: "
             + ("no difference that the intervals tell." if agree else "**they differ**.")
         )
     return out
 
 
-def _on(row: Row) -> str:
-    return " and ".join(row.facts["machines"])
+def beside_private(p: PoolResults) -> str | None:
+    """Every row beside the DP-SGD of most accuracy, in one sentence; None without DP-SGD.
+
+    *Beats*: credibly better in accuracy or AUC, credibly worse in neither; *beaten*: the reverse.
+    """
+    private = [r for r in p.rows if r.defense["name"] == "dp-sgd"]
+    if not private:
+        return None
+    tuned = max(private, key=lambda r: r.estimate("accuracy_out").mean)
+    found: dict[str, list[str]] = {"beat": [], "beaten": [], "trade": [], "level": []}
+    for row in p.rows:
+        if row in private:
+            continue
+        a, r = _gap(row, tuned, "accuracy_out"), _gap(row, tuned, _auc(p))
+        better, worse = a.low > 0 or r.high < 0, a.high < 0 or r.low > 0
+        key = {(True, False): "beat", (False, True): "beaten", (True, True): "trade"}
+        found[key.get((better, worse), "level")].append(f"`{row.label}`")
+    said = [
+        f"{words} {', '.join(found[k])}"
+        for k, words in (
+            ("beat", "credibly better in accuracy or AUC and worse in neither:"),
+            ("trade", "better in one, worse in the other:"),
+            ("level", "not told apart:"),
+        )
+        if found[k]
+    ]
+    if found["beaten"]:
+        said.append(f"worse in accuracy or AUC and better in neither: {len(found['beaten'])} more")
+    return f"Beside `{tuned.label}`, the DP-SGD of most accuracy: {'; '.join(said)}."
+
+
+def _on(row: Row, seeds: Sequence[int] = ()) -> str:
+    """What its fleets of these seeds (of all) were trained on."""
+    return " and ".join(
+        sorted({name for seed, name in row.facts["machines"].items() if not seeds or seed in seeds})
+    )
 
 
 def _auc(p: PoolResults) -> str:
@@ -161,10 +195,12 @@ def _shorter(p: PoolResults) -> Iterator[str]:
         if long is None:
             continue
         accuracy, risk = _gap(short, long, "accuracy_out"), _gap(short, long, _auc(p))
+        same = [r.label for r in p.rows if r is not short and _equal(r, short)]
+        idle = f" The very figures of `{same[0]}`: so early it changes nothing." if same else ""
         yield (
             f"`{short.label}` of {whole}: accuracy {short.estimate('accuracy_out').mean:.3f}, AUC "
             f"{short.estimate(_auc(p)).mean:.3f}; against its {whole} epochs {_told(accuracy)} and "
-            f"{_told(risk)}."
+            f"{_told(risk)}.{idle if long.label != UNDEFENDED else ''}"
         )
         for role in p.roles:
             other = rows.get(role["label"])
@@ -182,6 +218,11 @@ def _shorter(p: PoolResults) -> Iterator[str]:
                 f"`{other.label}` against `{short.label}`: accuracy {_told(a)}, AUC {_told(r)}: "
                 f"{verdict or 'no difference'}; {_REASON[role['variant']]}."
             )
+
+
+def _equal(a: Row, b: Row) -> bool:
+    """Whether two fleets trained to the very same networks, as far as figures show."""
+    return a.values["accuracy_out"] == b.values["accuracy_out"]
 
 
 _REASON = {
