@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from seepage.defenses.base import Context, Defense, Samples, forward
+from seepage.defenses.base import Context, Defense
+from seepage.defenses.networks import Samples, forward
 from seepage.models import build
 
 

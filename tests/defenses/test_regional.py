@@ -32,8 +32,8 @@ from seepage.defenses import (
     controls,
     risky_regions,
 )
-from seepage.defenses.base import snapshot
 from seepage.defenses.localise import Localisation, Measure, measure, spearman
+from seepage.defenses.networks import snapshot
 from seepage.defenses.regional import Alternating, OnlyRegions, Routed
 from seepage.defenses.regions import (
     blocks_of,

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from seepage.defenses import Undefended, forward
-from seepage.defenses.base import eval_logits, head_of, still_statistics
+from seepage.defenses.networks import eval_logits, head_of, still_statistics
 from seepage.errors import InputError
 
 

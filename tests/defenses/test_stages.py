@@ -30,9 +30,9 @@ from seepage.defenses import (
     as_config,
     make,
 )
-from seepage.defenses.base import eval_logits, snapshot
 from seepage.defenses.critical import FrozenWeights, top_fraction, vulnerability
 from seepage.defenses.distillation import Distil
+from seepage.defenses.networks import eval_logits, snapshot
 from seepage.errors import InputError
 
 OPTIONS = {

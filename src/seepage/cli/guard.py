@@ -49,7 +49,7 @@ def check_defense(
     The same checks end a run; here they end a command before hours are spent.
     """
     from seepage.defenses import Context
-    from seepage.defenses.base import Samples
+    from seepage.defenses.networks import Samples
 
     ref = user_model(model, options)
     with torch.random.fork_rng(devices=[]):

@@ -25,8 +25,8 @@ from seepage.defenses import (
     risky_regions,
 )
 from seepage.defenses import make as make_defense
-from seepage.defenses.base import Samples, snapshot
 from seepage.defenses.evaluate import canaries
+from seepage.defenses.networks import Samples, snapshot
 from seepage.defenses.regions import partition
 from seepage.defenses.results import write_json
 from seepage.errors import InputError

@@ -1,15 +1,7 @@
 """Training that leaks less: one rule and its hook per defence."""
 
 from seepage.defenses.adversary import AdversarialRegularisation
-from seepage.defenses.base import (
-    Context,
-    Defense,
-    Fit,
-    Samples,
-    Undefended,
-    as_config,
-    forward,
-)
+from seepage.defenses.base import Context, Defense, Fit, Undefended, as_config
 from seepage.defenses.ccl import CCEL, CCQL
 from seepage.defenses.chain import Chain
 from seepage.defenses.critical import CWRF
@@ -27,6 +19,7 @@ from seepage.defenses.localise import (
 )
 from seepage.defenses.memguard import MemGuard
 from seepage.defenses.mmd import MixupMMD
+from seepage.defenses.networks import Samples, forward
 from seepage.defenses.pptp import PPTP, GradientRouted, InTurns, TwoPhase, controls
 from seepage.defenses.registry import DEFENSES, make
 from seepage.defenses.relaxloss import RelaxLoss

@@ -9,13 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seepage.defenses.base import (
-    Context,
-    Defense,
-    check_number,
-    cross_entropy,
-    still_statistics,
-)
+from seepage.defenses.base import Context, Defense, check_number
+from seepage.defenses.networks import cross_entropy, still_statistics
 
 __all__ = ["AdversarialRegularisation", "attacker_network", "inference_gain"]
 

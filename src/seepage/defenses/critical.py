@@ -11,16 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seepage.defenses.base import (
-    Context,
-    Defense,
-    Fit,
-    Samples,
-    Undefended,
-    check_number,
-    cross_entropy,
-    snapshot,
-)
+from seepage.defenses.base import Context, Defense, Fit, Undefended, check_number
+from seepage.defenses.networks import Samples, cross_entropy, snapshot
 from seepage.defenses.regional import check_base
 from seepage.defenses.relaxloss import RelaxLoss
 from seepage.errors import InputError

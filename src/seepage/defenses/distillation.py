@@ -9,14 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seepage.defenses.base import (
-    Context,
-    Defense,
-    Fit,
-    Undefended,
-    check_number,
-    eval_logits,
-)
+from seepage.defenses.base import Context, Defense, Fit, Undefended, check_number
+from seepage.defenses.networks import eval_logits
 from seepage.defenses.smoothing import entropy
 from seepage.errors import InputError
 

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from scipy.optimize import brentq
 
-from seepage.defenses.base import Context, Defense, check_number, cross_entropy
+from seepage.defenses.base import Context, Defense, check_number
+from seepage.defenses.networks import cross_entropy
 from seepage.defenses.smoothing import entropy
 
 __all__ = ["HAMP", "hamp_confidence", "reorder"]

@@ -9,15 +9,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from seepage.defenses.base import (
-    Context,
-    Defense,
-    Fit,
-    Samples,
-    Undefended,
-    check_number,
-    eval_logits,
-)
+from seepage.defenses.base import Context, Defense, Fit, Undefended, check_number
+from seepage.defenses.networks import Samples, eval_logits
 
 __all__ = ["LabelDP", "best_k", "channel", "randomised"]
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import nn
 
-from seepage.defenses.base import Samples, eval_logits, snapshot
+from seepage.defenses.networks import Samples, eval_logits, snapshot
 from seepage.defenses.regions import partition, reestimate_statistics, swap
 from seepage.errors import InputError
 from seepage.metrics import auc

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from seepage.defenses.adversary import attacker_network
-from seepage.defenses.base import Context, Defense, check_number, eval_logits
+from seepage.defenses.base import Context, Defense, check_number
+from seepage.defenses.networks import eval_logits
 
 __all__ = ["MemGuard", "evade", "fit_detector"]
 

@@ -7,14 +7,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from seepage.defenses.base import (
-    Context,
-    Defense,
-    check_number,
-    cross_entropy,
-    soften,
-    still_statistics,
-)
+from seepage.defenses.base import Context, Defense, check_number
+from seepage.defenses.networks import cross_entropy, soften, still_statistics
 
 __all__ = ["MixupMMD", "class_mmd", "mixup", "mmd_squared"]
 

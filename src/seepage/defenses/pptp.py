@@ -15,15 +15,9 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from seepage.defenses.base import (
-    Context,
-    Defense,
-    Fit,
-    Undefended,
-    check_number,
-    snapshot,
-)
+from seepage.defenses.base import Context, Defense, Fit, Undefended, check_number
 from seepage.defenses.localise import by_rewinding, risky_regions
+from seepage.defenses.networks import snapshot
 from seepage.defenses.regional import Alternating, OnlyRegions, Routed, check_base
 from seepage.defenses.regions import complement, random_regions, region_parameters, rewind
 from seepage.defenses.relaxloss import RelaxLoss

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from seepage.defenses.base import Samples
+from seepage.defenses.networks import Samples
 from seepage.errors import InputError, nearest
 from seepage.models import Network
 

@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
-from seepage.defenses.base import Context, Defense, check_number, cross_entropy
+from seepage.defenses.base import Context, Defense, check_number
+from seepage.defenses.networks import cross_entropy
 
 __all__ = ["ConfidencePenalty", "LabelSmoothing", "entropy", "smooth_labels"]
 

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 import torch.nn.functional as F
 
-from seepage.defenses.base import Context, Defense, check_number, eval_logits, snapshot
+from seepage.defenses.base import Context, Defense, check_number
+from seepage.defenses.networks import eval_logits, snapshot
 
 __all__ = ["EarlyStopping"]
 

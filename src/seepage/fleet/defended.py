@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from seepage.data import Dataset
-from seepage.defenses.base import Context, Defense, Samples, forward
+from seepage.defenses.base import Context, Defense
+from seepage.defenses.networks import Samples, forward
 from seepage.errors import InputError
 from seepage.fleet import optim
 from seepage.fleet.feed import Feed
