@@ -139,7 +139,7 @@ def _sizes(results: Results, study: CurvatureStudy) -> list[str]:
             words += f" {about}; {first['models']} models a size."
         else:
             words += (
-                f" {about}; {len(first['targets'])} targets a size, {first['shadows']} shadows."
+                f" {about}; {first['shadows']} shadows, targets a size: {len(first['targets'])}."
             )
         out += [f"## Size of the training set: {title}", "", words, ""]
         out += _rows(
