@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from seepage.defenses.results import PoolResults, Row, controls_of, rank_rows
 from seepage.report.defend_figures import _labels
+from seepage.report.defend_table import worst_classes
 from seepage.report.defend_why import beside_private, machines, other_machines, why
 
 AUC = "lira/adaptive/pool/auc"
@@ -169,3 +171,19 @@ def test_a_base_that_does_nothing_in_few_epochs_is_told() -> None:
     (idle,) = (s for s in said if "changes nothing" in s)
     assert idle.startswith("`base, 7 epochs`")
     assert "figures of `none, 7 epochs`" in idle
+
+
+def test_a_class_is_compared_over_the_seeds_that_both_have() -> None:
+    plain, other = row("none", 0.8, 0.9), row("x", 0.8, 0.7)
+    setting = {"epochs": 30, "data": {"classes": ["a", "b"]}}
+    plain = replace(
+        plain, setting=setting,
+        classes={"accuracy_out": {(0, 0): [0.5, 0.9], (0, 2): [0.7, 0.9], (1, 0): [0.0, 0.0]}},
+    )  # fmt: skip
+    other = replace(
+        other, setting=setting,
+        classes={"accuracy_out": {(0, 0): [0.5, 0.8], (0, 2): [0.7, 0.8]}},
+    )  # fmt: skip
+    lost = worst_classes(pool([plain, other], []), other)["lost"]
+    assert lost[0] == "b"
+    assert lost[1] == pytest.approx(-0.1)

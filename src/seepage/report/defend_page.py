@@ -42,7 +42,8 @@ def markdown(pools: Sequence[PoolResults], source: str) -> str:
         "dearer than it says. *ε at least* is refuted by the main "
         "attack's guesses of the canaries at 95 %, one run at a time, the lower median over runs (δ = 1e-5): it "
         "shows leaks, never their absence. Rows marked † are reconstructions. Defences trained at more seeds than "
-        "the first were chosen by their figures at the first, which flatters them a little.",
+        "the first were chosen by their figures at the first, which flatters them a little; their means are over "
+        "other plans too, changes against another row over the pairs of runs that both have.",
         "",
     ]
     for p in pools:

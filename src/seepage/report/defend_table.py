@@ -30,14 +30,21 @@ def classes_of(row: Row, name: str, k: int) -> Estimate:
     return over_pairs([float(v) for v in held if v is not None], shared=name == "auc")
 
 
+def _class_change(row: Row, plain: Row, k: int) -> float:
+    """Accuracy of class k against undefended, over the pairs of runs that both have."""
+    a, b = (r.classes.get("accuracy_out", {}) for r in (row, plain))
+    both = [(a[key][k], b[key][k]) for key in a if key in b]
+    gaps = [x - y for x, y in both if x is not None and y is not None]
+    return float(np.mean(gaps)) if gaps else float("nan")
+
+
 def worst_classes(p: PoolResults, row: Row) -> dict[str, Any]:
     """Who pays: the class that loses most accuracy, and the one with the highest risk."""
     names = row.setting["data"]["classes"]
     lost: list[float] = []
     risk: list[float] = []
     for k in range(len(names)):
-        a, b = classes_of(row, "accuracy_out", k), classes_of(p.undefended, "accuracy_out", k)
-        lost.append(a.mean - b.mean)
+        lost.append(_class_change(row, p.undefended, k))
         risk.append(classes_of(row, "auc", k).mean)
     out: dict[str, Any] = {"lost": None, "risk": None}
     if row is not p.undefended and np.isfinite(lost).any():
