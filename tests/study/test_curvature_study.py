@@ -218,6 +218,10 @@ def test_page_says_what_was_not_run() -> None:
     assert "Not run: `size-random-m100`" in text
     assert "## Attacks: cifar10" in text
     assert "| LiRA, true label | 0.7000 |" in text
+    assert "Were the loss smooth" not in text
+    crossed = table("lira") | {"against_smooth": {"right": 4.4, "wrong": 56.0, "loss": 0.64}}
+    told = curvature_page({"table-cifar10": crossed}, study(), "study.toml")
+    assert "4.4 times that norm where the label is predicted and 56 times" in told
 
 
 def test_noise_reaches_its_budget() -> None:
@@ -255,6 +259,7 @@ def test_a_unit_is_computed_once_and_the_page_is_written_from_it(tmp_path: Path)
     result = tmp_path / "results/table-digits.json"
     stored = json.loads(result.read_text())
     assert len(stored["attacks"]["lira"]["auc"]) == 6
+    assert (stored["pool"], stored["samples"]) == (60, 40)
     marked = json.dumps(stored | {"accuracy": [0.123, 0.456]})
     result.write_text(marked)
     run(tmp_path, "--fleet", "table-*")

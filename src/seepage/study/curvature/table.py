@@ -34,10 +34,18 @@ from seepage.study.curvature.scoring import ATTACKS, rows_of, twin_list
 from seepage.study.curvature.settings import EstimatorSettings, TableSettings
 from seepage.study.curvature.workshop import Signals, Workshop
 
-__all__ = ["estimators_unit", "scored_rows", "table_fleet", "table_signals", "table_unit"]
+__all__ = [
+    "against_smooth",
+    "estimators_unit",
+    "scored_rows",
+    "table_fleet",
+    "table_signals",
+    "table_unit",
+]
 
 F64 = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
 
 def table_fleet(shop: Workshop, name: str) -> tuple[Run, Dataset]:
@@ -97,12 +105,43 @@ def table_unit(shop: Workshop, name: str) -> dict[str, Any]:
         "c1": {"p": [p for p, _ in tests], "gap": [g for _, g in tests]},
         "zeroth_order_against_exact": _mean_rho(measured["curvature_zo"][..., 0], exact),
         "float32_against_exact": _mean_rho(measured["curvature_zo32"][..., 0], exact),
+        "against_smooth": against_smooth(
+            measured["curvature_zo"][..., 0],
+            shop.study.step * exact,
+            measured["loss"][..., 0],
+            right.astype(np.bool_),
+        ),
         "zero_probes": {
             n: float(measured[f"{n}_zeros"].mean() / shop.study.probes)
             for n in ("curvature_zo", "curvature_zo32")
         },
         "seconds": {"train and measure": round(seen - began, 1)},
         "provenance": provenance(run),
+    }
+
+
+def against_smooth(score: F64, exact: F64, loss: F64, right: BoolArray) -> dict[str, float] | None:
+    """How far the zeroth-order score is from what it would be were the loss smooth, (R, N) each.
+
+    score / (h‖H‖_F), given h‖H‖_F as `exact`, lies between 2/π and √(2/π) for a smooth loss. Steps
+    across kinks of a piecewise-linear network add jumps of the slope, which depend on the label
+    as H does not. "right" and "wrong": the median ratio where the label is the largest logit and
+    elsewhere, mean over models that have both (None if none has); "loss": its rank correlation
+    with the loss.
+
+    >>> found = against_smooth(np.array([[1.4, 8, 9]]), np.array([[2.0, 2, 2]]),
+    ...                        np.array([[0.1, 2, 3]]), np.array([[True, False, False]]))
+    >>> {k: round(v, 2) for k, v in found.items()}
+    {'right': 0.7, 'wrong': 4.25, 'loss': 1.0}
+    """
+    ratio = score / np.maximum(exact, np.finfo(np.float64).tiny)
+    both = [k for k in range(len(ratio)) if 0 < right[k].sum() < right.shape[1]]
+    if not both:
+        return None
+    return {
+        "right": float(np.mean([np.median(ratio[k][right[k]]) for k in both])),
+        "wrong": float(np.mean([np.median(ratio[k][~right[k]]) for k in both])),
+        "loss": _mean_rho(ratio, loss),
     }
 
 
