@@ -10,6 +10,7 @@ import pytest
 
 from seepage.defenses.results import PoolResults, Row, controls_of, rank_rows
 from seepage.report.defend_figures import _labels
+from seepage.report.defend_page import _missing
 from seepage.report.defend_table import worst_classes
 from seepage.report.defend_why import beside_private, machines, other_machines, why
 
@@ -187,3 +188,12 @@ def test_a_class_is_compared_over_the_seeds_that_both_have() -> None:
     lost = worst_classes(pool([plain, other], []), other)["lost"]
     assert lost[0] == "b"
     assert lost[1] == pytest.approx(-0.1)
+
+
+def test_what_another_pool_has_is_said_to_be_missing() -> None:
+    most, few = (
+        pool([row("none", 0.8, 0.9), row("x", 0.8, 0.7)], []),
+        pool([row("none", 0.8, 0.9)], []),
+    )
+    assert _missing(few, [most, few]) == ["Not trained on this pool: x."]
+    assert _missing(most, [most, few]) == []

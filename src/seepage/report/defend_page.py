@@ -28,6 +28,14 @@ def _lines(head: Sequence[object], body: Sequence[Sequence[object]]) -> list[str
     ]
 
 
+def _missing(p: PoolResults, pools: Sequence[PoolResults]) -> list[str]:
+    """What other pools have and this one lacks; regions are each pool's own."""
+    here = {r.label for r in p.rows} | {str(f["label"]) for f in p.failed}
+    wanted = [r.label for q in pools for r in q.rows if r.defense["name"] != "pptp"]
+    absent = [label for label in dict.fromkeys(wanted) if label not in here]
+    return [f"Not trained on this pool: {', '.join(absent)}."] if absent else []
+
+
 def markdown(pools: Sequence[PoolResults], source: str) -> str:
     """The comparison as Markdown, from stored results alone; source: the configuration's path."""
     out = [
@@ -58,7 +66,7 @@ def markdown(pools: Sequence[PoolResults], source: str) -> str:
             f"{p.undefended.facts['models'] // len(p.undefended.seeds)} models per defence and "
             f"seed. **Bold**: on the Pareto front of accuracy and AUC.",
             "",
-            " ".join([machines(p), *other_machines(p)]),
+            " ".join([machines(p), *other_machines(p), *_missing(p, pools)]),
             "",
         ]
         body = []
