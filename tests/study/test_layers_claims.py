@@ -102,6 +102,38 @@ def test_a_dip_under_noise_alone_needs_memorisation() -> None:
     assert verdicts(clean)["A1, A2 and memorisation"] == "undecided"
 
 
+def fresh(**changes: Any) -> dict[str, Any]:
+    """Controls of the grid's cells without noise."""
+    found = {k: result(**r["unit"], **changes) for k, r in grid().items() if "-0.0-" in k}
+    for r in found.values():
+        r["unit"]["fresh"] = True
+        r |= {"visits": 2, "revisited": 0.8}
+    return {f"fresh-{k}": r for k, r in found.items()}
+
+
+def test_a_dip_on_fresh_samples_does_not_come_from_memorising() -> None:
+    name = "A1, A2 on fresh samples"
+    said = {
+        shape: {c.name: c for c in rules.claims(grid(dof=targets), fresh(dof=controls))}[name]
+        for shape, targets, controls in (
+            ("both", DIP, DIP), ("targets", DIP, FALL), ("neither", FALL, FALL),
+        )
+    }  # fmt: skip
+    assert {k: c.verdict for k, c in said.items()} == {
+        "both": "does not hold", "targets": "holds", "neither": "undecided",
+    }  # fmt: skip
+    rises = {k: c.figures[0][2] for k, c in said.items()}
+    assert "rises +0.000 more" in rises["both"]
+    assert f"rises {math.log(0.9 / 0.5):+.3f} more (p 0.00049)" in rises["targets"]
+    assert "fresh: 0 of 4 cells, 0% of layers" in rises["targets"]
+    assert name not in verdicts(grid())
+    text = layers_page({**grid(), **fresh(dof=FALL)}, [*grid(), *fresh()], "studies/layers.toml")
+    assert f"## {name}: " in text
+    assert "All 36 units of the study are measured." in text
+    assert "| one, x, fresh | 1.00 | 0.90 | 0.80 | 0.70 | 0.60 |" in text
+    assert "| one, x, members | 1.00 | 0.60 | 0.50 | 0.70 | 0.90 |" in text
+
+
 @pytest.mark.parametrize(("sign", "verdict"), [(1, "holds"), (-1, "does not hold")])
 def test_change_that_follows_the_attack(sign: int, verdict: str) -> None:
     found = grid(change=sign * np.arange(LAYERS, dtype=float))

@@ -14,7 +14,8 @@ import torch
 from seepage.cli import main
 from seepage.errors import InputError
 from seepage.study.layers import LayersConfig, Unit, measure
-from seepage.study.layers.unit import _pool, chosen_device
+from seepage.study.layers.fresh import Stream
+from seepage.study.layers.training import chosen_device, split_pool
 
 TINY: dict[str, Any] = {
     "architectures": ["cnn-2"], "datasets": ["digits"], "noise": [0.0, 0.2], "seeds": [0],
@@ -44,7 +45,7 @@ def _run(monkeypatch: pytest.MonkeyPatch, capsys: Any, *words: Any) -> tuple[int
 def test_parts_are_disjoint_and_noise_falls_on_all_of_them() -> None:
     config = LayersConfig(**TINY)
     unit = Unit("cnn-2", "digits", 0.2, 0)
-    data, parts, truth = _pool(unit, config)
+    data, parts, truth = split_pool(unit, config)
     assert sorted(np.concatenate(parts).tolist()) == list(range(4 * 104))
     changed = data.labels.numpy() != truth
     assert changed.sum() == round(0.2 * 4 * 104)
@@ -95,6 +96,7 @@ def test_study_is_resumed_by_unit_and_judged(
         (["--set", "recipe.epochs=3"], "leave them out of the recipe"),
         (["--set", "recipe.learning=3"], "recipe"),
         (["--set", "sample=3"], "sample"),
+        (["--set", 'controls=["cnn-3"]'], "controls name an architecture of the study"),
         (["--fleet", "cnn-3-digits-noise-0-seed-0"], "did you mean 'cnn-2-digits-noise-0-seed-0'"),
         (["--only", "analyse"], "expected train or page"),
         (["--only", "page"], "expected results of a unit, found none"),
@@ -108,6 +110,42 @@ def test_bad_input_is_one_line(
     assert status == 2
     assert message in err
     assert err.strip().count("\n") == 0
+
+
+def test_control_leaves_its_target_after_the_first_epoch() -> None:
+    torch.set_num_threads(1)
+    config = LayersConfig(**{**TINY, "checkpoints": [0, 0.5, 1, 3], "controls": ["cnn-2"]})
+    names = [u.name for u in config.units()]
+    assert names[-1] == "cnn-2-digits-fresh-seed-0"
+    assert len(names) == 3
+    target, control = (
+        measure(Unit("cnn-2", "digits", 0.0, 0, fresh=f), config) for f in (False, True)
+    )
+    # The same network on the same samples until then, to the bit, and another one afterwards.
+    assert control["unit"]["fresh"]
+    for name, series in target["series"].items():
+        assert control["series"][name][:3] == series[:3]
+    assert control["series"]["k95"][3] != target["series"]["k95"][3]
+    assert control["accuracy"][:3] == target["accuracy"][:3]
+    assert control["visits"] == 1
+    assert "attacks" not in control
+
+
+def test_stream_takes_the_first_feed_once_and_the_others_in_turn() -> None:
+    class Numbered:
+        steps = 2
+
+        def __init__(self, n: int) -> None:
+            self.n = n
+
+        def batches(self, epoch: int) -> Any:
+            return iter([(self.n, epoch)])
+
+    stream = Stream([Numbered(i) for i in range(4)])  # type: ignore[misc]
+    assert [next(stream.batches(e)) for e in range(6)] == [
+        (0, 0), (1, 1), (2, 2), (3, 3), (1, 4), (2, 5),
+    ]  # fmt: skip
+    assert [stream.visits(e) for e in (1, 4, 6, 8)] == [1, 1, 2, 3]
 
 
 def test_checkpoints_need_steps_of_their_own() -> None:

@@ -150,7 +150,7 @@ def _page(config: LayersConfig, file: Path) -> Path:
         for u in units
         if _result(config, u).exists()
     }
-    if not found:
+    if all(r["unit"].get("fresh") for r in found.values()):
         raise InputError(f"{config.results}: expected results of a unit, found none; train first")
     assert config.page is not None
     path = Path(config.page)

@@ -24,6 +24,12 @@ Memorisation: the rise is log(last / least), mean over hidden layers. A definiti
    p < 0.05 by exchanging the arms within pairs; and the pattern *appears without label noise* when
    more than half of the cells without noise show it. Training on a small pool memorises clean labels
    too: the gap between accuracy on members and on others stands beside.
+Fresh samples: a control is the same training on samples that do not come again. The pattern comes
+   *from memorising* when at most a third of the cells of controls show it, and two thirds or more of
+   the same cells trained on their members without label noise do -> holds; two thirds or more of the
+   controls show it -> does not hold; else undecided. Beside it the rise of the target less that of
+   its control, p by exchanging the two within pairs. This rule was added when the other arms had been
+   seen, and before a control was trained.
 A4 higher MCR, more vulnerable: Spearman's ρ over layers of the change with the AUC of the attack,
    pooled over units; p by permuting layers, one order for all units of an architecture. ρ > 0 with
    p < 0.05 -> holds; ρ < 0 with p < 0.05 -> does not hold; else undecided. No correction for the
@@ -44,7 +50,6 @@ than their place does is no reason to measure.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -54,8 +59,20 @@ from scipy.stats import rankdata
 
 from seepage.layers import change_values, phases
 from seepage.study.claims import Claim, Verdict
-from seepage.study.layers.permute import Rho, layer_agreement, sign_flip
-from seepage.study.layers.plan import DEFINITIONS, DOF, RANKS
+from seepage.study.layers.patterns import (
+    LEVEL,
+    VERDICTS,
+    Found,
+    by_cells,
+    consistency,
+    fresh_claim,
+    memorisation,
+    pattern,
+    pattern_rows,
+    series_of,
+)
+from seepage.study.layers.permute import Rho, layer_agreement
+from seepage.study.layers.plan import DOF, RANKS
 
 __all__ = [
     "ATTACKS",
@@ -73,29 +90,27 @@ __all__ = [
 ]
 
 FloatArray = NDArray[np.float64]
-Found = Mapping[str, Mapping[str, Any]]
-Figures = tuple[tuple[str, str, str], ...]
-
 CHANGES = ("mcr", "mcr_rec", "mcr_step", "cr")
 ATTACKS = ("audit-mlp", "audit-logistic", "shadow-mlp", "shadow-logistic", "feature-norm",
            "gradient-norm")  # fmt: skip
 MAIN = "audit-mlp"
-LEVEL = 0.05
-_VERDICTS: tuple[Verdict, Verdict, Verdict] = ("does not hold", "undecided", "holds")
-MARGIN = 0.05
 
 
-def claims(found: Found) -> list[Claim]:
-    """Claims A1 to A7 and the question of memorisation, from results by unit name."""
-    a1 = {m: _pattern(found, m) for m in DOF}
-    a2 = {m: _pattern(found, m) for m in RANKS}
+def claims(found: Found, controls: Found | None = None) -> list[Claim]:
+    """Claims A1 to A7 and the questions of memorisation, from results by unit name.
+
+    controls: results of `Unit.fresh`; without them that question is left out.
+    """
+    a1 = {m: pattern(found, m) for m in DOF}
+    a2 = {m: pattern(found, m) for m in RANKS}
     return [
         Claim("A1", "DoF of the hidden layers falls, then rises during training",
-              "fall, then rise (as summarised)", _by_cells(a1["k95"]), _pattern_rows(a1)),
+              "fall, then rise (as summarised)", by_cells(a1["k95"]), pattern_rows(a1)),
         Claim("A2", "The Jacobian's rank does the same",
-              "the same pattern (as summarised)", _by_cells(a2["rank_1e2"]), _pattern_rows(a2)),
-        _a3(a1, a2),
-        _memorisation(found, a1, a2),
+              "the same pattern (as summarised)", by_cells(a2["rank_1e2"]), pattern_rows(a2)),
+        consistency(a1, a2),
+        memorisation(found, a1, a2),
+        *([fresh_claim(found, controls)] if controls else []),
         _changes(found, "A4", "Layers with a higher MCR are more vulnerable",
                  "higher MCR, more vulnerable (as summarised)", CHANGES, 1),
         _changes(found, "A5", "Layers whose DoF falls less are more vulnerable",
@@ -104,134 +119,6 @@ def claims(found: Found) -> list[Claim]:
         _a6(found),
         _a7(found),
     ]  # fmt: skip
-
-
-def _series(result: Mapping[str, Any], name: str) -> FloatArray:
-    return np.array(result["series"][name], dtype=np.float64)
-
-
-# ---- A1 to A3 -----------------------------------------------------------------------------------
-
-Cells = dict[tuple[str, str, float], list[float]]
-
-
-def _pattern(found: Found, name: str) -> Cells:
-    """(architecture, data set, noise) -> share of hidden layers that fall, then rise, per unit."""
-    cells: Cells = {}
-    for result in found.values():
-        u = result["unit"]
-        both = phases(_series(result, name)[:, :-1], result["epochs"], MARGIN).both
-        cell = (u["architecture"], u["dataset"], u["noise"])
-        cells.setdefault(cell, []).append(float(both.mean()))
-    return cells
-
-
-def _shows(shares: Sequence[float]) -> bool:
-    return float(np.mean([s > 0.5 for s in shares])) > 0.5
-
-
-def _by_cells(cells: Cells) -> Verdict:
-    share = float(np.mean([_shows(s) for s in cells.values()]))
-    if share >= 2 / 3 - 1e-9:
-        return "holds"
-    return "does not hold" if share <= 1 / 3 + 1e-9 else "undecided"
-
-
-def _pattern_rows(by: Mapping[str, Cells]) -> Figures:
-    rows = []
-    for name, cells in by.items():
-        text = []
-        for noise in sorted({c[2] for c in cells}):
-            arm = [s for c, s in cells.items() if c[2] == noise]
-            shown = sum(_shows(s) for s in arm)
-            layers = float(np.mean([v for s in arm for v in s]))
-            text.append(f"noise {noise:g}: {shown} of {len(arm)} cells, {layers:.0%} of layers")
-        rows.append((name, f"**{_by_cells(cells)}**", "; ".join(text)))
-    return tuple(rows)
-
-
-def _a3(a1: Mapping[str, Cells], a2: Mapping[str, Cells]) -> Claim:
-    rows: list[tuple[str, str, str]] = []
-    headline: Verdict = "undecided"
-    for dof in DEFINITIONS:
-        for rank in RANKS[:2]:
-            verdicts, remarks = [], []
-            for noise in sorted({c[2] for c in a1[dof]}):
-                good = _consistent(a1[dof], a2[rank], noise)
-                verdicts.append(_count(len(good)))
-                remarks.append(f"noise {noise:g}: {', '.join(good) or 'no architecture'}")
-            verdict: Verdict = verdicts[0] if len(set(verdicts)) == 1 else "undecided"
-            rows.append((f"{dof} with {rank}", f"**{verdict}**", "; ".join(remarks)))
-            if (dof, rank) == ("k95", "rank_1e2"):
-                headline = verdict
-    return Claim("A3", "Both patterns are consistent across models and data sets",
-                 "consistent (as summarised)", headline, tuple(rows))  # fmt: skip
-
-
-def _consistent(dof: Cells, rank: Cells, noise: float) -> list[str]:
-    good = []
-    for a in sorted({c[0] for c in dof}):
-        cells = [c for c in dof if c[0] == a and c[2] == noise]
-        if len({c[1] for c in cells}) < 2:
-            continue
-        if all(_shows(dof[c]) and _shows(rank[c]) for c in cells):
-            good.append(a)
-    return good
-
-
-def _count(architectures: int) -> Verdict:
-    return _VERDICTS[min(architectures, 2)]
-
-
-# ---- memorisation -------------------------------------------------------------------------------
-
-
-def _rise(result: Mapping[str, Any], name: str) -> float:
-    """Mean over hidden layers of log(last / least)."""
-    m = _series(result, name)[:, :-1]
-    least = np.maximum(m.min(axis=0), 1e-12)
-    return float(np.log(np.maximum(m[-1], 1e-12) / least).mean())
-
-
-def _pairs(found: Found) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """(least noise, most noise) of units that differ in nothing else."""
-    by: dict[tuple[str, str, int], dict[float, Mapping[str, Any]]] = {}
-    for r in found.values():
-        u = r["unit"]
-        key = (u["architecture"], u["dataset"], u["seed"])
-        by.setdefault(key, {})[u["noise"]] = r
-    return [(arms[min(arms)], arms[max(arms)]) for arms in by.values() if len(arms) > 1]
-
-
-def _memorisation(found: Found, a1: Mapping[str, Cells], a2: Mapping[str, Cells]) -> Claim:
-    pairs = _pairs(found)
-    rows: list[tuple[str, str, str]] = []
-    if pairs:
-        least = 2.0 ** (1 - len(pairs)) if len(pairs) <= 12 else 1e-4
-        rows.append(("power", f"{len(pairs)} pairs of units", f"p can be no less than {least:.2g}"))
-    headline: Verdict = "undecided"
-    for name, cells in {**a1, **a2}.items():
-        clean = [s for c, s in cells.items() if c[2] == 0]
-        appears = bool(clean) and float(np.mean([_shows(s) for s in clean])) > 0.5
-        d = [_rise(noisy, name) - _rise(bare, name) for bare, noisy in pairs]
-        p = sign_flip(d)
-        mean = float(np.mean(d)) if d else math.nan
-        more = mean > 0 and p < LEVEL
-        verdict: Verdict = "undecided"
-        if appears or (mean < 0 and p < LEVEL):
-            verdict = "does not hold"
-        elif more:
-            verdict = "holds"
-        if name == "k95":
-            headline = verdict
-        figure = f"rise {mean:+.3f} with noise (p {p:.2g})" if d else "no pairs"
-        words = "appears" if appears else "does not appear"
-        rows.append((name, f"**{verdict}**", f"{words} without label noise; {figure}"))
-    return Claim(
-        "A1, A2 and memorisation",
-        "The pattern needs memorisation: absent without label noise, the rise larger with it",
-        "not claimed; a question of ours", headline, tuple(rows),
-    )  # fmt: skip
 
 
 # ---- A4 to A6 -----------------------------------------------------------------------------------
@@ -261,7 +148,7 @@ def change(name: str, variant: str) -> Callable[[Mapping[str, Any]], FloatArray]
     """A result's change of an indicator per layer, by the variant's name."""
 
     def of(result: Mapping[str, Any]) -> FloatArray:
-        m = _series(result, name)
+        m = series_of(result, name)
         if variant == "fall":
             fall: FloatArray = phases(m, result["epochs"]).fall
             return fall
@@ -278,7 +165,7 @@ def agree(found: Found, indicator: Callable[[Mapping[str, Any]], FloatArray], at
 
 
 def _signed(sign: int) -> Verdict:
-    return _VERDICTS[sign + 1]
+    return VERDICTS[sign + 1]
 
 
 def _changes(
@@ -305,7 +192,7 @@ def rank_sum(dof: str, rank: str) -> Callable[[Mapping[str, Any]], FloatArray]:
     """A result's sum of two rankings of its layers, by DoF and by Jacobian rank, at the end."""
 
     def of(result: Mapping[str, Any]) -> FloatArray:
-        parts = [rankdata(_series(result, name)[-1]) for name in (dof, rank)]
+        parts = [rankdata(series_of(result, name)[-1]) for name in (dof, rank)]
         return np.asarray(parts[0] + parts[1], dtype=np.float64)
 
     return of

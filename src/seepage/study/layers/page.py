@@ -17,6 +17,7 @@ from seepage.study.layers.claims import (
     look_seconds,
     success,
 )
+from seepage.study.layers.fresh_page import fresh_table
 from seepage.study.layers.permute import Rho
 from seepage.study.layers.plan import RANKS
 from seepage.study.layers.ranking import (
@@ -38,10 +39,13 @@ _SHOWN = 25
 def layers_page(found: Found, units: Sequence[str], study: str) -> str:
     """Markdown: verdicts, units, figures of every claim, what ranks layers, curves, cost.
 
-    found: unit name -> what `measure` returned; units: all that the study names; study: the file's
-    name, for the command that writes this again.
+    found: unit name -> what `measure` returned, not controls alone; units: all that the study names;
+    study: the file's name, for the command that writes this again.
     """
-    judged = claims(found)
+    controls = {k: r for k, r in found.items() if r["unit"].get("fresh")}
+    found = {k: r for k, r in found.items() if k not in controls}
+    judged = claims(found, controls)
+    later = judged[5:] if controls else judged[4:]
     ranks = ranking(found)
     parts = [
         "# Where membership leaks: layers, measured\n",
@@ -51,7 +55,7 @@ def layers_page(found: Found, units: Sequence[str], study: str) -> str:
         "definition here is a reconstruction** and only directions are judged. The rules were fixed "
         "before anything was measured: see `seepage.study.layers.claims`.\n",
         _verdicts(judged),
-        _missing(found, units),
+        _missing([*found, *controls], units),
         _ranking(found, ranks),
         _units(found),
         _told_apart(found),
@@ -60,7 +64,8 @@ def layers_page(found: Found, units: Sequence[str], study: str) -> str:
         _stuck(found),
         _claim(judged[3]),
         _when(found),
-        *(_claim(c) for c in judged[4:]),
+        *([_claim(judged[4]), fresh_table(found, controls)] if controls else []),
+        *(_claim(c) for c in later),
         _curves(found),
         _cost(found),
         _provenance(found),
@@ -89,7 +94,7 @@ def _counted(c: Claim) -> str:
     return ", ".join(f"{n} {m}" for n, m in zip(counts, marks, strict=True) if n)
 
 
-def _missing(found: Found, units: Sequence[str]) -> str:
+def _missing(found: Sequence[str], units: Sequence[str]) -> str:
     gone = [u for u in units if u not in found]
     if not gone:
         return f"All {len(units)} units of the study are measured.\n"

@@ -20,17 +20,23 @@ RANKS = ("rank_1e2", "rank_float", "patch_participation", "jac_participation")
 
 @dataclass(frozen=True)
 class Unit:
-    """One target with its shadow: an architecture on a data set, at a label noise, with a seed."""
+    """One target with its shadow: an architecture on a data set, at a label noise, with a seed.
+
+    fresh: a control instead, a network that sees every sample once where the data set reaches: what
+    happens to its layers does not come from memorising. It has no shadow and is not attacked.
+    """
 
     architecture: str
     dataset: str
     noise: float
     seed: int
+    fresh: bool = False
 
     @property
     def name(self) -> str:
         """The name of its result."""
-        return f"{self.architecture}-{self.dataset}-noise-{self.noise:g}-seed-{self.seed}"
+        arm = "fresh" if self.fresh else f"noise-{self.noise:g}"
+        return f"{self.architecture}-{self.dataset}-{arm}-seed-{self.seed}"
 
 
 class LayersConfig(BaseModel):
@@ -38,8 +44,9 @@ class LayersConfig(BaseModel):
 
     results: where one small JSON per unit goes; page: the Markdown written from them. members: of
     the target, and as many each of its non-members, the shadow's members and non-members, all
-    disjoint. checkpoints: epochs, fractions allowed, 0 first. recipe, with overrides by
-    architecture in `recipes`. samples: members in the probe set. images, probes: of the Jacobian's
+    disjoint. controls: architectures that are also trained on fresh samples. checkpoints: epochs,
+    fractions allowed, 0 first. recipe, with overrides by architecture in `recipes`. samples: members
+    in the probe set. images, probes: of the Jacobian's
     sketch; patch, patch_images: side of the patch by which it is differentiated exactly.
     gradients: samples a side whose gradient norms are attacked; fit, judge: samples of the linear
     reconstruction. device: "auto" takes a GPU where there is one; workers: units side by side.
@@ -55,6 +62,7 @@ class LayersConfig(BaseModel):
     datasets: tuple[str, ...] = Field(("digits",), min_length=1)
     noise: tuple[float, ...] = Field((0.0, 0.2), min_length=1)
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    controls: tuple[str, ...] = ()
     members: int = Field(2000, ge=32)
     checkpoints: tuple[float, ...] = Field((0, 1, 2, 5, 10, 20), min_length=3)
     recipe: dict[str, Any] = Field(default_factory=dict)
@@ -88,6 +96,9 @@ class LayersConfig(BaseModel):
         for name in self.recipes:
             if name not in self.architectures:
                 raise ValueError(f"recipes name an architecture of the study, not {name!r}")
+        for name in self.controls:
+            if name not in self.architectures:
+                raise ValueError(f"controls name an architecture of the study, not {name!r}")
         for name in self.architectures:
             self.training(name)
         return self
@@ -99,10 +110,13 @@ class LayersConfig(BaseModel):
 
     def units(self) -> list[Unit]:
         """All units, whole rounds of cells first: what is cut off costs a seed, not a cell."""
-        return [
-            Unit(a, d, n, s)
-            for s in self.seeds
-            for a in self.architectures
-            for n in self.noise
-            for d in self.datasets
-        ]
+        units = []
+        for s in self.seeds:
+            units += [
+                Unit(a, d, n, s)
+                for a in self.architectures
+                for n in self.noise
+                for d in self.datasets
+            ]
+            units += [Unit(a, d, 0.0, s, fresh=True) for a in self.controls for d in self.datasets]
+        return units

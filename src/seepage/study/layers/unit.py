@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import nn
 
-from seepage.data import Dataset, load
-from seepage.data.transform import relabel
-from seepage.errors import InputError, SeepageError
-from seepage.fleet import optim
 from seepage.fleet.feed import Feed
-from seepage.fleet.recipe import Recipe, learning_rate
 from seepage.layers import (
     AttackTable,
-    DegreesOfFreedom,
-    Jacobian,
     Logistic,
     ShadowTransfer,
     SmallMLP,
@@ -31,32 +22,23 @@ from seepage.layers import (
     feature_norms,
     gather_outputs,
     gradient_norms,
-    probe,
     reconstruction_error,
 )
-from seepage.models import build
 from seepage.record import Resident
-from seepage.study.layers.plan import DOF, LayersConfig, Unit
+from seepage.study.layers.fresh import measure_fresh
+from seepage.study.layers.looks import Looks, described, plain
+from seepage.study.layers.plan import LayersConfig, Unit
+from seepage.study.layers.training import (
+    Rows,
+    chosen_device,
+    ready,
+    run_seed,
+    single_precision,
+    split_pool,
+    train,
+)
 
 __all__ = ["measure"]
-
-Rows = NDArray[np.int64]
-_PATCH = {
-    "rank_float": "jac_rank_float",
-    "rank_1e2": "jac_rank_1e2",
-    "patch_participation": "jac_participation",
-    "patch_stable_rank": "stable_rank",
-}
-
-
-def chosen_device(name: str) -> torch.device:
-    """The device of that name, "auto" a GPU where there is one."""
-    gpu = torch.cuda.is_available()
-    if name == "auto":
-        return torch.device("cuda" if gpu else "cpu")
-    if name not in ("cpu", "cuda") or (name == "cuda" and not gpu):
-        raise InputError(f"device: expected auto, cpu{' or cuda' if gpu else ''}, got {name!r}")
-    return torch.device(name)
 
 
 def measure(unit: Unit, config: LayersConfig) -> dict[str, Any]:
@@ -64,26 +46,35 @@ def measure(unit: Unit, config: LayersConfig) -> dict[str, Any]:
 
     The pool has four disjoint parts of `members` samples: members and non-members of the target,
     and of the shadow, which the attacker trains alike. Label noise falls on all of them, so that
-    members and non-members differ in nothing but training. The probe set are members of the target.
+    members and non-members differ in nothing but training. The probe set are members of the target. A
+    control (`Unit.fresh`) has no shadow and no attacks.
     """
+    if unit.fresh:
+        return measure_fresh(unit, config)
     began = time.perf_counter()
     device = chosen_device(config.device)
-    data, parts, truth = _pool(unit, config)
+    data, parts, truth = split_pool(unit, config)
     inside, outside, shadow_in, shadow_out = parts
     pool = Resident(Resident.layout(data), data.labels.numpy(), device)
     recipe = config.training(unit.architecture)
     # Single precision as it is written: reduced products would show as rank.
-    with _single_precision():
+    with single_precision():
         scale = data.member_scale(inside)
         probed = inside[: config.samples]
         x = pool.batch(probed, *scale)
-        looks = _Looks(config, x, pool, scale, inside, outside, truth)
-        target = _train(data, pool, inside, unit, recipe, config.checkpoints, looks, run=0)
+        looks = Looks(config, x, pool, scale, inside, outside, truth)
+        feeds = [
+            Feed(pool, rows, recipe, run_seed(unit, run), data.member_scale(rows))
+            for run, rows in enumerate((inside, shadow_in))
+        ]
+        target = train(
+            data, device, feeds[0], unit, recipe, feeds[0].seed, config.checkpoints, looks
+        )
         trained = time.perf_counter() - began - looks.seconds
         at = time.perf_counter()
         own = data.member_scale(shadow_in)
-        shadow = _train(data, pool, shadow_in, unit, recipe, (), None, run=1)
-        _ready(device)
+        shadow = train(data, device, feeds[1], unit, recipe, feeds[1].seed)
+        ready(device)
         shadow_seconds = time.perf_counter() - at
         attacks, seconds = _attacks(
             config, target, shadow, pool, scale, own, (inside, outside), (shadow_in, shadow_out)
@@ -97,215 +88,11 @@ def measure(unit: Unit, config: LayersConfig) -> dict[str, Any]:
         )
         seconds["reconstruction"] = time.perf_counter() - at
     seconds |= {"training": trained, "shadow": shadow_seconds, **looks.costs()}
-    series = looks.series()
-    return {
-        "unit": {"architecture": unit.architecture, "dataset": unit.dataset, "noise": unit.noise,
-                 "seed": unit.seed},
-        "data": {"name": data.name, "digest": data.digest},
-        "layers": list(looks.layers),
-        "width": [int(d) for d in looks.widths],
-        "inputs": int(np.prod(data.shape)),
-        "epochs": list(config.checkpoints),
-        "accuracy": looks.accuracy,
-        "series": {k: _plain(v) for k, v in series.items()},
-        "spread": {k: _plain(v) for k, v in looks.spread().items()},
-        "sample_bound": [[bool(b) for b in row] for row in looks.bound],
+    return described(unit, config, data, looks) | {
         "attacks": attacks,
-        "reconstruction": _plain([told[name] for name in looks.layers]),
+        "reconstruction": plain([told[name] for name in looks.layers]),
         "seconds": {k: round(v, 3) for k, v in seconds.items()},
-        "settings": config.model_dump(
-            mode="json",
-            include={"members", "recipe", "recipes", "samples", "images", "probes", "patch",
-                     "patch_images", "attack_seeds", "passes", "gradients", "fit", "judge"},
-        ),
-        "hardware": _hardware(device),
-        "versions": {"torch": torch.__version__, "numpy": np.__version__},
-    }  # fmt: skip
-
-
-def _plain(values: ArrayLike) -> Any:
-    """Nested lists of five significant digits; None where nothing was measured."""
-    a = np.asarray(values, dtype=np.float64)
-    if a.ndim:
-        return [_plain(v) for v in a]
-    return float(f"{float(a):.5g}") if np.isfinite(a) else None
-
-
-def _hardware(device: torch.device) -> str:
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    return f"{platform.machine()}, {torch.get_num_threads()} threads"
-
-
-def _ready(device: torch.device) -> None:
-    """Wait for the device, so that a clock read afterwards counts its work, and hand memory back.
-
-    Units run side by side on one GPU: what one has finished with, another needs.
-    """
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.empty_cache()
-
-
-@contextmanager
-def _single_precision() -> Iterator[None]:
-    """No reduced-precision products inside float32 convolutions on a GPU."""
-    was = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = was
-
-
-def _pool(unit: Unit, config: LayersConfig) -> tuple[Dataset, list[Rows], NDArray[np.int64]]:
-    """The pool with its noisy labels, its four parts, and the labels before the noise."""
-    clean = load(unit.dataset, limit=4 * config.members, seed=unit.seed)
-    order = np.random.default_rng([unit.seed, 4]).permutation(len(clean))
-    parts = [np.sort(p) for p in np.split(order, 4)]
-    data = relabel(clean, unit.noise, seed=unit.seed) if unit.noise > 0 else clean
-    return data, parts, clean.labels.numpy()
-
-
-Look = Callable[[float, nn.Module], None]
-
-
-def _train(
-    data: Dataset,
-    pool: Resident,
-    members: Rows,
-    unit: Unit,
-    recipe: Recipe,
-    checkpoints: Sequence[float],
-    look: Look | None,
-    *,
-    run: int,
-) -> nn.Module:
-    """One network trained on `members`; `look(epoch, model)` at every checkpoint, 0 included."""
-    device = pool.device
-    seed = int(np.random.SeedSequence([unit.seed, run]).generate_state(1)[0])
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        model: nn.Module = build(unit.architecture, data.shape, len(data.classes))
-    if len(data.shape) == 3:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model = model.to(device)
-    feed = Feed(pool, members, recipe, seed, data.member_scale(members))
-    optimizer = optim.make(recipe, model)
-    steps, step = feed.steps * recipe.epochs, 0
-    wanted = {round(e * feed.steps): e for e in checkpoints}
-    if len(wanted) != len(checkpoints):
-        raise InputError(
-            f"checkpoints: expected each at a step of its own, got {list(checkpoints)} of epochs of "
-            f"{feed.steps} steps; leave out fractions or train on more members"
-        )
-    half = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
-    if look is not None and 0 in wanted:
-        look(wanted[0], model)
-    for epoch in range(recipe.epochs):
-        model.train()
-        for x, y in feed.batches(epoch):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(recipe, step, steps)
-            with half:
-                logits = model(x)
-            torch.autograd.backward(nn.functional.cross_entropy(logits.float(), y))
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            step += 1
-            if look is not None and step in wanted:
-                look(wanted[step], model)
-    if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
-        raise SeepageError(f"{unit.name}: training diverged; lower the rate of {recipe.lr}")
-    return model.eval()
-
-
-class _Looks:
-    """What was seen of the target at its checkpoints, and what seeing it cost."""
-
-    def __init__(
-        self,
-        config: LayersConfig,
-        x: torch.Tensor,
-        pool: Resident,
-        scale: tuple[NDArray[np.float32], NDArray[np.float32]],
-        inside: Rows,
-        outside: Rows,
-        truth: NDArray[np.int64],
-    ) -> None:
-        self.config, self.x, self.pool, self.scale = config, x, pool, scale
-        self.inside, self.outside, self.truth = inside, outside, truth
-        self.layers: tuple[str, ...] = ()
-        self.widths: NDArray[np.float64] = np.zeros(0)
-        self.accuracy: list[dict[str, float]] = []
-        self.bound: list[NDArray[np.bool_]] = []
-        self.seconds = 0.0
-        self._costs: dict[str, list[float]] = {"dof": [], "jacobian": [], "patch": []}
-        self._seen: list[dict[str, NDArray[np.float64]]] = []
-        self._spread: list[dict[str, NDArray[np.float64]]] = []
-
-    def __call__(self, epoch: float, model: nn.Module) -> None:
-        began = time.perf_counter()
-        c = self.config
-        patch = c.patch
-        found: dict[str, DegreesOfFreedom | Jacobian] = {
-            "dof": DegreesOfFreedom(),
-            "jacobian": Jacobian(images=c.images, probes=c.probes, exact=0, power=0),
-            "patch": Jacobian(images=c.patch_images, patch=patch, exact=4096, double=False),
-        }
-        tables = {}
-        for name, indicator in found.items():
-            at = time.perf_counter()
-            tables[name] = probe(model, self.x, indicators=[indicator])
-            _ready(self.pool.device)
-            self._costs[name].append(time.perf_counter() - at)
-        dof, exact = tables["dof"], tables["patch"]
-        self.layers, self.widths = dof.layer, dof["d"]
-        self.bound.append(dof.sample_bound)
-        seen = {k: dof[k] for k in DOF}
-        seen |= {k: exact[c] for k, c in _PATCH.items()}
-        seen["jac_participation"] = tables["jacobian"]["jac_participation"]
-        self._seen.append(seen)
-        self._spread.append(
-            {k: exact[f"{_PATCH[k]}_std"] for k in ("rank_float", "rank_1e2")}
-            | {"jac_participation": tables["jacobian"]["jac_participation_error"]}
-        )
-        self.accuracy.append(self._accuracy(model))
-        self.seconds += time.perf_counter() - began
-
-    def _accuracy(self, model: nn.Module) -> dict[str, float]:
-        """Of members on the labels they were trained with, on wrong ones among them, of others."""
-        was = model.training
-        model.eval()
-        sides = {}
-        with torch.no_grad():
-            for name, rows in (("members", self.inside), ("others", self.outside)):
-                parts = np.array_split(rows, max(len(rows) // 500, 1))
-                sides[name] = np.concatenate(
-                    [model(self.pool.batch(p, *self.scale)).argmax(1).cpu().numpy() for p in parts]
-                )
-        model.train(was)
-        given = self.pool.labels_host
-        wrong = given[self.inside] != self.truth[self.inside]
-        hit = sides["members"] == given[self.inside]
-        return {
-            "members": round(float(hit.mean()), 5),
-            "memorised": round(float(hit[wrong].mean()), 5) if wrong.any() else 0.0,
-            "others": round(float((sides["others"] == given[self.outside]).mean()), 5),
-            "others_clean": round(float((sides["others"] == self.truth[self.outside]).mean()), 5),
-        }
-
-    def series(self) -> dict[str, NDArray[np.float64]]:
-        """Indicators (T, L)."""
-        return {k: np.stack([s[k] for s in self._seen]) for k in self._seen[0]}
-
-    def spread(self) -> dict[str, NDArray[np.float64]]:
-        """Standard deviations over images of the ranks, standard error of the participation."""
-        return {k: np.stack([s[k] for s in self._spread]) for k in self._spread[0]}
-
-    def costs(self) -> dict[str, float]:
-        """Median seconds of one look; the first also pays for what is loaded and compiled."""
-        return {k: float(np.median(v)) for k, v in self._costs.items()}
+    }
 
 
 def _attacks(
@@ -325,7 +112,7 @@ def _attacks(
     def clock(name: str, work: Callable[[], Any]) -> Any:
         at = time.perf_counter()
         out = work()
-        _ready(pool.device)
+        ready(pool.device)
         seconds[name] = time.perf_counter() - at
         return out
 
@@ -383,7 +170,7 @@ def _figures(table: AttackTable, layers: Sequence[str]) -> Mapping[str, Any]:
 
     def of(values: NDArray[np.float64]) -> Any:
         blank = np.full(values.shape[1], np.nan)
-        return _plain(np.stack([values[place[n]] if n in place else blank for n in layers]))
+        return plain(np.stack([values[place[n]] if n in place else blank for n in layers]))
 
     return {
         "auc": of(table.auc),
