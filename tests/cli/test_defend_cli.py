@@ -21,6 +21,7 @@ from seepage.cli.defend import read_defend
 from seepage.cli.guard import set_apart
 from seepage.cli.locating import initial_weights
 from seepage.cli.schedule import Agenda, Unit
+from seepage.defenses import RelaxLoss
 from seepage.defenses.results import controls_of, rank_rows, read_pool, read_rows
 from seepage.errors import InputError
 from seepage.fleet.spec import FleetSpec
@@ -163,7 +164,7 @@ def test_twins_begin_with_the_same_weights(place: Path) -> None:
     study = read_defend(place / "study.toml", ["base.record.keep='all'"])
     study = study.model_copy(update={"runs": str(place / "kept")})
     campaign = Campaign(study, "digits")
-    run = campaign.train(study.entries()[0], 0)
+    run = campaign.train(study.entries(campaign.pool)[0], 0)
     begun = run.weights(1, 0)
     assert begun is not None
     again = initial_weights(campaign.first, 1)
@@ -363,6 +364,10 @@ BAD = {
         '[[defences]]\nname = "hamp"\n[[defences]]\nname = "ccel"\nlabel = "hamp"\n' + BASE,
         (), "two different ones are called 'hamp'",
     ),
+    "a defence on a pool that is none": (
+        '[[defences]]\nname = "hamp"\npools = ["digit"]\n[pools.digits]\n' + BASE,
+        (), "defences: pools: expected pools of the file, got 'digit'; did you mean 'digits'",
+    ),
     "a part that is none": (STUDY, ("--only", "page"), "--only: expected train or report"),
     "a report before any result": (STUDY, ("--only", "report"), "expected results of a pool"),
     "DP-SGD under SAM": (
@@ -392,6 +397,21 @@ def test_bad_input_is_one_clear_line(
     assert message in " ".join(err.split())
     assert len(err.strip().splitlines()) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["study.toml"]
+
+
+def test_a_defence_can_be_for_some_pools_alone(tmp_path: Path) -> None:
+    parts = "".join(
+        f'[[defences]]\nname = "relaxloss"\nlabel = "own"\npools = ["{pool}"]\noptions = {{ alpha = {a} }}\n'
+        for pool, a in (("one", 0.1), ("two", 0.2))
+    )
+    (tmp_path / "study.toml").write_text(
+        parts + '[[defences]]\nname = "hamp"\n[pools.one]\n[pools.two]\n' + BASE
+    )
+    study = read_defend(tmp_path / "study.toml")
+    for pool, a in (("one", 0.1), ("two", 0.2)):
+        entries = study.entries(pool)
+        assert [e.label for e in entries] == ["none", "own", "hamp"]
+        assert entries[1].defense == RelaxLoss(alpha=a)
 
 
 def test_the_reference_set_depends_on_the_seed_alone() -> None:

@@ -21,7 +21,7 @@ from seepage.defenses import PPTP, RelaxLoss
 from seepage.defenses.regions import region_parameters
 from seepage.errors import InputError
 from seepage.fleet.rebuild import rebuild
-from seepage.layers import DegreesOfFreedom, RiskTable, assess
+from seepage.layers import DegreesOfFreedom, RiskTable, SmallMLP, assess
 
 FIELDS = (
     "data.name=digits", "data.limit=96", "plan.models=4", "model.name=mlp",
@@ -122,6 +122,21 @@ def test_an_attacker_with_a_model_of_their_own(trained: Path, command: Command) 
     assert "ShadowTransfer" in out
 
 
+def test_a_perceptron_as_the_attacker(trained: Path, command: Command) -> None:
+    words = ("--attacker", "mlp", "--no-jacobian", "-n", 1)
+    status, out, _ = command("layers", trained, *words)
+    assert status == 0
+    assert "Audit (SmallMLP)" in out
+    run = seepage.open(trained)
+    kept = run.analysis("layers")
+    assert kept is not None
+    own = rebuild(run)
+    again = assess(
+        own.model, own.inputs, own.member, indicators=[DegreesOfFreedom()], attacker=SmallMLP()
+    )
+    np.testing.assert_allclose(kept["attack_auc"][-1], again.attack.auc.mean(axis=1))
+
+
 def test_only_chosen_layers(trained: Path, command: Command) -> None:
     status, out, _ = command("layers", trained, "-l", "head", "--no-jacobian", "--json", "--top", 1)
     assert status == 0
@@ -132,6 +147,7 @@ def test_refusals(trained: Path, command: Command) -> None:
     for words, message in (
         (["-l", "haed"], "head"),
         (["--variant", "guess"], "--variant: expected audit or shadow, got 'guess'"),
+        (["--attacker", "forest"], "--attacker: expected logistic or mlp, got 'forest'"),
         (["--top", 9, "--no-jacobian", "-n", 1], "--top: expected 1 to 3 layers, got 9"),
         (["--model", "nothing"], "model"),
     ):

@@ -78,7 +78,7 @@ class Campaign:
         """Every defence against model, data and recipe, before anything is trained."""
         first = self.first
         model = first.config.model
-        entries = [(e.defense, e.changed(first.recipe)) for e in self.study.entries()]
+        entries = [(e.defense, e.changed(first.recipe)) for e in self.study.entries(self.pool)]
         pptp = self.study.pptp
         if pptp is not None:
             if not pptp.regions and first.reference is None:

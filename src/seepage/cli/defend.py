@@ -63,9 +63,15 @@ def read_defend(path: Path, overrides: Sequence[str] = ()) -> DefendConfig:
         raise InputError(
             f"{path}: defences: expected at least one to compare, got none; add [[defences]]"
         )
+    for name in (name for d in study.defences for name in d.pools):
+        if name not in study.pools:
+            raise InputError(
+                f"{path}: defences: pools: expected pools of the file, got {name!r}; "
+                f"{nearest(name, study.pools)}"
+            )
     for pool in study.pools:
         study.audit(pool, study.seeds[0])
-    study.entries()
+        study.entries(pool)
     return study
 
 
@@ -147,7 +153,7 @@ def _status(campaign: Campaign) -> Table:
     for column in ("defence", *(f"seed {seed}" for seed in campaign.study.seeds)):
         table.add_column(column, overflow="fold")
     study = campaign.study
-    for entry in study.entries():
+    for entry in study.entries(campaign.pool):
         cells = []
         for k, seed in enumerate(study.seeds):
             done, planned = campaign.done(entry, seed)

@@ -28,10 +28,12 @@ NONE = "none"
 class DefenceConfig(Part):
     """[[defences]]: one defence; `grid` makes a fleet for every combination of its values.
 
-    recipe: overrides of the base's recipe, for a defence that wants its own rate or batch.
+    recipe: overrides of the base's recipe, for a defence that wants its own rate or batch. pools:
+    only on these; on all by default.
     """
 
     name: str
+    pools: list[str] = Field(default_factory=list)
     label: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     grid: dict[str, list[Any]] = Field(default_factory=dict)
@@ -117,10 +119,12 @@ class DefendConfig(Part):
             )
         return config
 
-    def entries(self) -> list[Entry]:
-        """Undefended first, then every named defence and setting, each fleet once."""
+    def entries(self, pool: str) -> list[Entry]:
+        """A pool's fleets: undefended first, then every named defence and setting, each once."""
         found = [Entry(NONE, Undefended())]
         for d in self.defences:
+            if d.pools and pool not in d.pools:
+                continue
             keys = list(d.grid)
             for values in product(*d.grid.values()):
                 chosen = dict(zip(keys, values, strict=True))

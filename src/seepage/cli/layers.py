@@ -40,6 +40,10 @@ def layers_command(
         str,
         typer.Option(help="audit: fit on half of the target's members; shadow: on another model."),
     ] = "audit",
+    attacker: Annotated[
+        str,
+        typer.Option(help="logistic, or mlp: a small perceptron, dearer; it sees more."),
+    ] = "logistic",
     over_training: Annotated[
         bool, typer.Option("--over-training", help="Every checkpoint (weights of all kept).")
     ] = False,
@@ -60,6 +64,8 @@ def layers_command(
 
         seepage layers runs/digits --layer 'conv*' --models 4 --over-training
 
+        seepage layers runs/digits --attacker mlp
+
         seepage layers runs/digits --json --top 1
     """
     from seepage.fleet.rebuild import rebuild
@@ -67,6 +73,8 @@ def layers_command(
 
     if variant not in ("audit", "shadow"):
         raise InputError(f"--variant: expected audit or shadow, got {variant!r}")
+    if attacker not in ("logistic", "mlp"):
+        raise InputError(f"--attacker: expected logistic or mlp, got {attacker!r}")
     opened = open_run(run)
     count = min(models, len(opened.models))
     times = range(len(opened.checkpoints)) if over_training else [len(opened.checkpoints) - 1]
@@ -77,7 +85,7 @@ def layers_command(
             for r in range(count):
                 shadow = _shadow(opened, r, t, factory, layer) if variant == "shadow" else None
                 own = rebuild(opened, r, t, model=factory)
-                at.append(_assess(own, layer, samples, jacobian, shadow))
+                at.append(_assess(own, layer, samples, jacobian, shadow, attacker))
             found.append(at)
     table = _risk(found[-1])
     if top > len(table.layer):
@@ -93,13 +101,20 @@ def layers_command(
 
 
 def _assess(
-    h: Rebuilt, layer: list[str] | None, samples: int, jacobian: bool, shadow: Any
+    h: Rebuilt, layer: list[str] | None, samples: int, jacobian: bool, shadow: Any, attacker: str
 ) -> Assessment:
-    from seepage.layers import DegreesOfFreedom, Jacobian, assess
+    from seepage.layers import DegreesOfFreedom, Jacobian, Logistic, SmallMLP, assess
 
     chosen = (DegreesOfFreedom(), Jacobian()) if jacobian else (DegreesOfFreedom(),)
     return assess(
-        h.model, h.inputs, h.member, layer, samples=samples, indicators=chosen, variant=shadow
+        h.model,
+        h.inputs,
+        h.member,
+        layer,
+        samples=samples,
+        indicators=chosen,
+        variant=shadow,
+        attacker=SmallMLP() if attacker == "mlp" else Logistic(),
     )
 
 

@@ -69,7 +69,7 @@ class Agenda:
         guards, bases = self._guards(), study.bases()
         self.entries = [
             e
-            for e in study.entries()
+            for e in study.entries(self.campaign.pool)
             if self._wanted(e) or (guards and any(same_fleet(e, b) for b in bases))
         ]
         for entry in self.entries:
