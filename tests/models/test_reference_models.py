@@ -85,12 +85,19 @@ def test_channels_last_gives_the_same_logits(network):
         ("wrn-28-10", 36_479_194),
         ("wrn-40-2", 2_243_546),
         ("resnet18", 11_173_962),
+        ("resnet18-w64", 11_173_962),
         ("vgg11", 9_231_114),
     ],
 )
 def test_published_parameter_counts(name, count):
     with torch.device("meta"):
         assert parameters(build(name, (3, 32, 32), 10)) == count
+
+
+def test_a_quarter_of_the_width():
+    network = build("resnet18-w16", (3, 32, 32), 10)
+    assert [b[-1].second[0].out_channels for b in network.stages] == [16, 32, 64, 128]
+    assert network(torch.randn(2, 3, 32, 32)).shape == (2, 10)
 
 
 def test_counts_by_hand():
@@ -139,6 +146,8 @@ def test_mlp_takes_tables_and_images():
     [
         (lambda: build("resnet8", (3, 32, 32), 10), "did you mean 'resnet"),
         (lambda: build("wrn-17-2", (3, 32, 32), 10), r"depth: expected 6n \+ 4.*try 16"),
+        (lambda: build("resnet18-w0", (3, 32, 32), 10), "width: expected an integer"),
+        (lambda: build("resnet18-w16", (3, 32, 32), 10, width=8), "already fixes it"),
         (lambda: build("wrn-16-0", (3, 32, 32), 10), "k: expected an integer of at least 1"),
         (lambda: build("cnn", (12,), 10), "in_shape: a CNN of 2 blocks expects images.*'mlp'"),
         (lambda: build("resnet18", (12,), 10), "use 'mlp' for tables"),

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from seepage.cli import app, commands  # noqa: F401
-from seepage.cli.study import _content
+from seepage.cli.reading import read_toml
 from seepage.cli.study_curvature import read_curvature_study
 from seepage.errors import InputError
 from seepage.metrics import auc
@@ -27,7 +27,7 @@ STUDIES = Path(__file__).parents[2] / "studies"
 @pytest.mark.parametrize("name", ["curvature", "curvature-smoke"])
 def test_studies_of_the_repository_are_valid(name: str) -> None:
     path = STUDIES / f"{name}.toml"
-    study = read_curvature_study(_content(path), path)
+    study = read_curvature_study(read_toml(path, "a study file"), path)
     named = list(units(study))
     for start in ("table-cifar10", "size-random-m", "size-lowest-m", "size-matched-m",
                   "dp-eps-none", "estimators-", "mislabel-cifar10-1"):  # fmt: skip
@@ -48,7 +48,7 @@ def test_studies_of_the_repository_are_valid(name: str) -> None:
 def test_a_bad_field_is_named(override: str, message: str) -> None:
     path = STUDIES / "curvature-smoke.toml"
     with pytest.raises(InputError, match=message):
-        read_curvature_study(_content(path), path, [override])
+        read_curvature_study(read_toml(path, "a study file"), path, [override])
 
 
 def test_difference_is_that_of_areas_with_the_spread_of_a_bootstrap() -> None:

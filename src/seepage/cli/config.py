@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from seepage.errors import InputError, nearest
-from seepage.fleet.recipe import first_problem
+from seepage.cli.reading import checked, read_toml
+from seepage.errors import InputError
 
-__all__ = ["AuditConfig", "override", "read_config"]
+__all__ = ["AuditConfig", "Part", "merge", "override", "read_config"]
 
 
 class Part(BaseModel):
@@ -152,41 +151,21 @@ def override(content: dict[str, Any], overrides: Sequence[str]) -> None:
         at[field] = _value(value)
 
 
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested tables, the second's values first."""
+    out = dict(base)
+    for key, value in over.items():
+        there = out.get(key)
+        both = isinstance(value, Mapping) and isinstance(there, Mapping)
+        out[key] = merge(there, value) if both else value  # type: ignore[arg-type]
+    return out
+
+
 def read_config(path: Path | None, overrides: Sequence[str] = ()) -> AuditConfig:
     """Read and check a configuration; `overrides` are "table.field=value".
 
     Raises InputError naming the file, the field, what was expected and what came.
     """
-    content: dict[str, Any] = {}
-    if path is not None:
-        try:
-            content = tomllib.loads(path.read_text())
-        except FileNotFoundError:
-            raise InputError(
-                f"{path}: expected a configuration file, found none; check the path"
-            ) from None
-        except (OSError, UnicodeDecodeError) as e:
-            raise InputError(f"{path}: cannot be read ({e})") from None
-        except tomllib.TOMLDecodeError as e:
-            raise InputError(f"{path}: expected TOML, got {e}; correct that line") from None
+    content = {} if path is None else read_toml(path, "a configuration file")
     override(content, overrides)
-    try:
-        return AuditConfig(**content)
-    except pydantic.ValidationError as e:
-        raise _explain(e, str(path or "configuration")) from None
-
-
-def _explain(e: pydantic.ValidationError, where: str) -> InputError:
-    first = e.errors(include_url=False)[0]
-    if first["type"] != "extra_forbidden":
-        return first_problem(e, f"{where}: ")
-    fields: type[BaseModel] = AuditConfig
-    for part in first["loc"][:-1]:
-        inner = fields.model_fields[str(part)].annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            break
-        fields = inner
-    name = ".".join(str(p) for p in first["loc"])
-    return InputError(
-        f"{where}: {name}: unknown field; {nearest(str(first['loc'][-1]), fields.model_fields)}"
-    )
+    return checked(AuditConfig, content, str(path or "configuration"))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import pydantic
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
@@ -18,8 +16,8 @@ from rich.table import Table
 from seepage.cli import app
 from seepage.cli.config import override
 from seepage.cli.console import console, errors
+from seepage.cli.reading import checked, read_toml
 from seepage.errors import InputError, nearest
-from seepage.fleet.recipe import first_problem
 
 if TYPE_CHECKING:
     from seepage.cli.campaign import Campaign
@@ -36,25 +34,9 @@ def read_defend(path: Path, overrides: Sequence[str] = ()) -> DefendConfig:
     """
     from seepage.cli.defend_config import DefendConfig
 
-    try:
-        content = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path}: expected a defences file, found none; check the path") from None
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"{path}: cannot be read ({e})") from None
-    except tomllib.TOMLDecodeError as e:
-        raise InputError(f"{path}: expected TOML, got {e}; correct that line") from None
+    content = read_toml(path, "a defences file")
     override(content, overrides)
-    try:
-        study = DefendConfig(**content)
-    except pydantic.ValidationError as e:
-        first = e.errors(include_url=False)[0]
-        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-            name = str(first["loc"][0])
-            raise InputError(
-                f"{path}: {name}: unknown field; {nearest(name, DefendConfig.model_fields)}"
-            ) from None
-        raise first_problem(e, f"{path}: ") from None
+    study = checked(DefendConfig, content, str(path))
     if not study.pools:
         name = str(study.base.get("data", {}).get("name", "digits"))
         plain = re.fullmatch(r"[a-z0-9-]+", name) is not None

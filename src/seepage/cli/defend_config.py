@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import pydantic
 from pydantic import Field
 
-from seepage.cli.config import AuditConfig, Part
+from seepage.cli.config import AuditConfig, Part, merge
+from seepage.cli.reading import checked
 from seepage.defenses import PPTP, Defense, Undefended, as_config
 from seepage.defenses import make as make_defense
 from seepage.errors import InputError
 from seepage.fleet import Recipe
-from seepage.fleet.recipe import first_problem
 
 __all__ = ["NONE", "DefendConfig", "Entry", "same_fleet"]
 
@@ -99,10 +97,7 @@ class DefendConfig(Part):
             content, {"plan": {"seed": seed}, "out": out or str(Path(self.runs) / pool)}
         )
         content["attacks"] = {"names": list(self.attacks), "main": self.attacks[0]}
-        try:
-            config = AuditConfig(**content)
-        except pydantic.ValidationError as e:
-            raise first_problem(e, f"pools.{pool}: ") from None
+        config = checked(AuditConfig, content, f"pools.{pool}")
         if config.defense.name != NONE:
             raise InputError(
                 f"base.defense.name: expected none here, got {config.defense.name!r}; "
@@ -158,16 +153,6 @@ class DefendConfig(Part):
             shown = " ".join(f"{k}={v}" for k, v in told.items())
             out.append(Entry(f"{built.base.name} {shown}".strip(), built.base))
         return out
-
-
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested tables, the second's values first."""
-    out = dict(base)
-    for key, value in over.items():
-        there = out.get(key)
-        both = isinstance(value, Mapping) and isinstance(there, Mapping)
-        out[key] = merge(there, value) if both else value  # type: ignore[arg-type]
-    return out
 
 
 @dataclass(frozen=True)

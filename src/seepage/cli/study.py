@@ -5,22 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import pydantic
 import typer
 from pydantic import Field
 from rich.table import Table
 
 from seepage.cli import app
 from seepage.cli.build import make, run_fleet
-from seepage.cli.config import AuditConfig, Part, override
+from seepage.cli.config import AuditConfig, Part, merge, override
 from seepage.cli.console import FleetBar, console, errors
+from seepage.cli.reading import checked, read_toml
 from seepage.errors import InputError, nearest
-from seepage.fleet.recipe import first_problem
 
 if TYPE_CHECKING:
     from seepage.store import Run
@@ -68,32 +66,9 @@ class StudyConfig(Part):
 
     def audit(self, name: str) -> AuditConfig:
         """The configuration of one fleet."""
-        content = _merged(self.base, self.fleets[name])
+        content = merge(self.base, self.fleets[name])
         content["out"] = str(Path(self.runs) / name)
-        try:
-            return AuditConfig(**content)
-        except pydantic.ValidationError as e:
-            raise first_problem(e, f"fleets.{name}: ") from None
-
-
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    out = dict(base)
-    for key, value in over.items():
-        there = out.get(key)
-        both = isinstance(value, Mapping) and isinstance(there, Mapping)
-        out[key] = _merged(there, value) if both else value  # type: ignore[arg-type]
-    return out
-
-
-def _content(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path}: expected a study file, found none; check the path") from None
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"{path}: cannot be read ({e})") from None
-    except tomllib.TOMLDecodeError as e:
-        raise InputError(f"{path}: expected TOML, got {e}; correct that line") from None
+        return checked(AuditConfig, content, f"fleets.{name}")
 
 
 def read_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
@@ -102,13 +77,10 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
     Raises InputError naming the file and the field, for unknown fleets in `factors` and for
     factors whose fleets differ in more than one section.
     """
-    content = _content(path)
+    content = read_toml(path, "a study file")
     for fleet in content.get("fleets", {}).values():
         override(fleet, overrides)
-    try:
-        study = StudyConfig(**content)
-    except pydantic.ValidationError as e:
-        raise first_problem(e, f"{path}: ") from None
+    study = checked(StudyConfig, content, str(path))
     for name in study.fleets:
         study.audit(name)
     f = study.factors
@@ -184,7 +156,7 @@ def study(
     places = {
         k: v for k, v in {"runs": runs, "results": results, "page": page}.items() if v is not None
     }
-    content = _content(file)
+    content = read_toml(file, "a study file")
     if content.get("kind") == "curvature":
         from seepage.cli.study_curvature import read_curvature_study, run_curvature_study
 

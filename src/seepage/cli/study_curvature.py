@@ -9,13 +9,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pydantic
 from rich.table import Table
 
 from seepage.cli.config import override
 from seepage.cli.console import FleetBar, console, errors
+from seepage.cli.reading import checked
 from seepage.errors import InputError, SeepageError, nearest
-from seepage.fleet.recipe import first_problem
 
 if TYPE_CHECKING:
     from seepage.study.curvature import CurvatureStudy
@@ -30,10 +29,7 @@ def read_curvature_study(
     from seepage.study.curvature import CurvatureStudy
 
     override(content, overrides)
-    try:
-        return CurvatureStudy(**content)
-    except pydantic.ValidationError as e:
-        raise first_problem(e, f"{where}: ") from None
+    return checked(CurvatureStudy, content, str(where))
 
 
 def run_curvature_study(

@@ -12,13 +12,12 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pydantic
 from rich.table import Table
 
 from seepage.cli.config import override
 from seepage.cli.console import console, errors
+from seepage.cli.reading import checked
 from seepage.errors import InputError, Locked, SeepageError, nearest
-from seepage.fleet.recipe import first_problem
 
 if TYPE_CHECKING:
     from seepage.study.layers import LayersConfig, Unit
@@ -33,10 +32,7 @@ def read_layers_study(
     from seepage.study.layers import LayersConfig
 
     override(content, overrides)
-    try:
-        return LayersConfig(**content)
-    except pydantic.ValidationError as e:
-        raise first_problem(e, f"{file}: ") from None
+    return checked(LayersConfig, content, str(file))
 
 
 def run_layers_study(

@@ -42,15 +42,20 @@ def _factory(name: str) -> Factory:
     parsed = re.fullmatch(r"wrn-(\d{1,4})-(\d{1,3})", name)
     if parsed:
         return partial(wrn, depth=int(parsed[1]), k=int(parsed[2]))
+    parsed = re.fullmatch(r"resnet18-w(\d{1,4})", name)
+    if parsed:
+        return partial(resnet18, width=int(parsed[1]))
     raise InputError(
-        f"model: expected a known name or 'wrn-<depth>-<k>', got {name!r}; {nearest(name, MODELS)}"
+        f"model: expected a known name, 'wrn-<depth>-<k>' or 'resnet18-w<width>', got {name!r}; "
+        f"{nearest(name, MODELS)}"
     )
 
 
 def build(name: str, in_shape: tuple[int, ...], classes: int, **options: Any) -> Network:
     """A freshly initialised network: name, shape of one input, number of classes, its options.
 
-    Beside the names in `MODELS`, "wrn-<depth>-<k>" is understood for every depth of 6n + 4.
+    Beside the names in `MODELS`, "wrn-<depth>-<k>" is understood for every depth of 6n + 4, and
+    "resnet18-w<width>" for ResNet-18 with so many channels in its first stage instead of 64.
     Weights are drawn from torch's global generator during this call and nowhere else; whoever
     wants a reproducible network forks and seeds it around the call. Raises InputError for an
     unknown name or option, or for images that the network cannot take.

@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import nn
 
-from seepage.models.base import Network, check_classes, check_image
+from seepage.models.base import Network, check_classes, check_count, check_image
 
 __all__ = ["ResNet9", "ResNet18", "resnet9", "resnet18"]
 
@@ -46,17 +46,17 @@ class _Basic(nn.Module):
 
 @final
 class ResNet18(Network):
-    """3×3 stem without pooling, four stages of two basic blocks (64-128-256-512), head."""
+    """3×3 stem without pooling, four stages of two basic blocks (1-2-4-8 × width), head."""
 
-    def __init__(self, channels: int, classes: int) -> None:
+    def __init__(self, channels: int, classes: int, width: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(*_conv(channels, 64), nn.ReLU())
+        self.stem = nn.Sequential(*_conv(channels, width), nn.ReLU())
         self.stages = nn.ModuleList(
-            nn.Sequential(_Basic(a, b, stride), _Basic(b, b, 1))
-            for a, b, stride in ((64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2))
+            nn.Sequential(_Basic(a * width, b * width, stride), _Basic(b * width, b * width, 1))
+            for a, b, stride in ((1, 1, 1), (1, 2, 2), (2, 4, 2), (4, 8, 2))
         )
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.head = nn.Linear(512, classes)
+        self.head = nn.Linear(8 * width, classes)
         _initialise(self)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
@@ -119,14 +119,16 @@ class ResNet9(Network):
         return {"stem": self.stem, **stages}
 
 
-def resnet18(in_shape: tuple[int, ...], classes: int) -> ResNet18:
+def resnet18(in_shape: tuple[int, ...], classes: int, *, width: int = 64) -> ResNet18:
     """ResNet-18 (He et al., arXiv 1512.03385) with the stem that small images are trained with.
+
+    width: channels of the first stage; the later ones have 2, 4 and 8 times as many.
 
     >>> sum(p.numel() for p in resnet18((3, 32, 32), 10).parameters())
     11173962
     """
     channels, _, _ = check_image(in_shape, "resnet18", side=8)
-    return ResNet18(channels, check_classes(classes))
+    return ResNet18(channels, check_classes(classes), check_count("width", width, 1, 1024))
 
 
 def resnet9(in_shape: tuple[int, ...], classes: int) -> ResNet9:
