@@ -25,6 +25,15 @@ def fresh(seed=0, hidden=(8,), dim=6, classes=3) -> nn.Module:
         return build("mlp", (dim,), classes, hidden=hidden)
 
 
+def noisy_samples(n, seed):
+    """A third of the labels are wrong: learnt only by heart."""
+    data = gaussian_samples(n, seed=seed)
+    g = torch.Generator().manual_seed(seed + 100)
+    wrong = torch.rand(n, generator=g) < 0.3
+    labels = torch.where(wrong, (data.labels + 1) % 3, data.labels)
+    return type(data)(data.inputs, labels)
+
+
 def run_context(
     *, model=None, members=None, reference=None, epochs=2, batch=16, classes=3, build=fresh,
     poisson=False, seed=0,
@@ -116,6 +125,7 @@ def kit():
     class Kit:
         samples = staticmethod(gaussian_samples)
         fresh = staticmethod(fresh)
+        noisy = staticmethod(noisy_samples)
         context = staticmethod(run_context)
         loop = Loop
         train = staticmethod(train)
