@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from seepage.defenses.around import Around
 from seepage.defenses.base import Context, Defense, Fit, Undefended, check_number
 from seepage.defenses.networks import Samples, cross_entropy, snapshot
 from seepage.defenses.regional import check_base
@@ -74,7 +75,7 @@ def top_fraction(score: dict[str, torch.Tensor], fraction: float) -> dict[str, t
 
 
 @dataclass(frozen=True, eq=False)
-class FrozenWeights(Defense):
+class FrozenWeights(Around):
     """`base`, with the weights where `mask` is True held at their values, bit for bit.
 
     mask: parameter name -> bool tensor of its shape. Values are restored after each optimiser
@@ -85,15 +86,7 @@ class FrozenWeights(Defense):
     source: ClassVar[str] = "arXiv 2603.13186"
     reconstruction: ClassVar[bool] = True
 
-    base: Defense
     mask: dict[str, torch.Tensor]
-
-    def has(self, trait: str) -> bool:
-        return self.base.has(trait)
-
-    @property
-    def poisson(self) -> bool:
-        return self.base.poisson
 
     def compatible(self, context: Context) -> None:
         self.base.check(context)
@@ -102,44 +95,13 @@ class FrozenWeights(Defense):
         held = {n: p.detach().clone() for n, p in context.model.named_parameters()}
         return {"held": held, "base": self.base.start(context)}
 
-    def _inner(self, context: Context) -> Context:
-        return dataclasses.replace(context, state=context.state["base"])
-
-    def targets(self, labels: torch.Tensor, context: Context) -> torch.Tensor:
-        return self.base.targets(labels, self._inner(context))
-
-    def mix(
-        self, inputs: torch.Tensor, targets: torch.Tensor, context: Context
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.base.mix(inputs, targets, self._inner(context))
-
-    def loss(
-        self,
-        logits: torch.Tensor,
-        targets: torch.Tensor,
-        labels: torch.Tensor,
-        context: Context,
-    ) -> torch.Tensor:
-        return self.base.loss(logits, targets, labels, self._inner(context))
-
-    def gradients(self, context: Context) -> None:
-        self.base.gradients(self._inner(context))
-
     def parameters(self, context: Context) -> None:
-        self.base.parameters(self._inner(context))
+        super().parameters(context)
         self._hold(context)
 
     def epoch_end(self, context: Context) -> None:
-        inner = self._inner(context)
-        self.base.epoch_end(inner)
-        context.stop = context.stop or inner.stop
+        super().epoch_end(context)
         self._hold(context)
-
-    def finish(self, context: Context) -> None:
-        self.base.finish(self._inner(context))
-
-    def outputs(self, logits: torch.Tensor, context: Context) -> torch.Tensor:
-        return self.base.outputs(logits, self._inner(context))
 
     def _hold(self, context: Context) -> None:
         with torch.no_grad():

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from seepage.defenses.around import Around
 from seepage.defenses.base import Context, Defense
 from seepage.defenses.networks import cross_entropy
 from seepage.defenses.regions import freeze_statistics, region_parameters
@@ -35,26 +36,18 @@ def check_base(base: object, what: str) -> Defense:
 
 
 @dataclass(frozen=True)
-class _Regional(Defense):
-    """Hands every hook to `base`, with a state and an epoch count of its own."""
+class _Regional(Around):
+    """Hands every hook to `base`, with the regions' parameters as those it trains."""
 
     source: ClassVar[str] = "arXiv 2602.02296"
     reconstruction: ClassVar[bool] = True
 
-    base: Defense
     regions: tuple[str, ...]
 
     def validate(self) -> None:
         check_base(self.base, self.name)
         if not self.regions:
             raise InputError(f"regions: {self.name} needs at least one region, got none")
-
-    def has(self, trait: str) -> bool:
-        return self.base.has(trait)
-
-    @property
-    def poisson(self) -> bool:
-        return self.base.poisson
 
     def compatible(self, context: Context) -> None:
         inside = region_parameters(context.model, self.regions)
@@ -76,45 +69,12 @@ class _Regional(Defense):
         return {"inside": inside, "outside": outside, "base": self.base.start(inner), "handles": []}
 
     def _inner(self, context: Context) -> Context:
-        return dataclasses.replace(
-            context, state=context.state["base"], trainable=context.state["inside"]
-        )
-
-    def targets(self, labels: torch.Tensor, context: Context) -> torch.Tensor:
-        return self.base.targets(labels, self._inner(context))
-
-    def mix(
-        self, inputs: torch.Tensor, targets: torch.Tensor, context: Context
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.base.mix(inputs, targets, self._inner(context))
-
-    def loss(
-        self,
-        logits: torch.Tensor,
-        targets: torch.Tensor,
-        labels: torch.Tensor,
-        context: Context,
-    ) -> torch.Tensor:
-        return self.base.loss(logits, targets, labels, self._inner(context))
-
-    def gradients(self, context: Context) -> None:
-        self.base.gradients(self._inner(context))
-
-    def parameters(self, context: Context) -> None:
-        self.base.parameters(self._inner(context))
-
-    def epoch_end(self, context: Context) -> None:
-        inner = self._inner(context)
-        self.base.epoch_end(inner)
-        context.stop = context.stop or inner.stop
+        return dataclasses.replace(super()._inner(context), trainable=context.state["inside"])
 
     def finish(self, context: Context) -> None:
-        self.base.finish(self._inner(context))
+        super().finish(context)
         for handle in context.state["handles"]:
             handle.remove()
-
-    def outputs(self, logits: torch.Tensor, context: Context) -> torch.Tensor:
-        return self.base.outputs(logits, self._inner(context))
 
 
 def _drop_gradients(model: nn.Module, names: list[str]) -> None:
