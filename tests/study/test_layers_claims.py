@@ -134,6 +134,21 @@ def test_a_dip_on_fresh_samples_does_not_come_from_memorising() -> None:
     assert "| one, x, members | 1.00 | 0.60 | 0.50 | 0.70 | 0.90 |" in text
 
 
+def test_page_says_what_rests_on_one_architecture() -> None:
+    order = np.arange(LAYERS, dtype=float)
+    found = {
+        name: result(name, change=sign * order, seed=seed)
+        for name, sign, seed in (("one", 1, 0), ("two", 1, 1), ("three", -1, 2))
+    }
+    found["three"]["settings"]["recipes"] = {"three": {"batch": 7}}
+    text = layers_page(found, list(found), "studies/layers.toml")
+    (row,) = [line for line in text.splitlines() if line.startswith("| three | 2 |")]
+    assert row.split("|")[3].strip().startswith("+1.00")
+    assert "{'three': {'batch': 7}}" in text
+    # Two leave one alone, which the table of single architectures shows.
+    assert "Leaving one" not in layers_page(grid(), list(grid()), "studies/layers.toml")
+
+
 @pytest.mark.parametrize(("sign", "verdict"), [(1, "holds"), (-1, "does not hold")])
 def test_change_that_follows_the_attack(sign: int, verdict: str) -> None:
     found = grid(change=sign * np.arange(LAYERS, dtype=float))

@@ -12,6 +12,7 @@ from seepage.study.layers.claims import (
     ATTACKS,
     MAIN,
     Found,
+    agree,
     attack_seconds,
     claims,
     look_seconds,
@@ -53,7 +54,8 @@ def layers_page(found: Found, units: Sequence[str], study: str) -> str:
         "claims are those of Huang, Huang and Meng, arXiv 2412.00696, as its abstract and secondary "
         "summaries give them; no formula, set-up or figure of the paper was at hand, so **every "
         "definition here is a reconstruction** and only directions are judged. The rules were fixed "
-        "before anything was measured: see `seepage.study.layers.claims`.\n",
+        "before anything was measured, but for the one on fresh samples, which was written before a "
+        "control was trained: see `seepage.study.layers.claims`.\n",
         _verdicts(judged),
         _missing([*found, *controls], units),
         _ranking(found, ranks),
@@ -138,6 +140,7 @@ def _ranking(found: Found, ranks: Sequence[tuple[str, dict[str, Rho]]]) -> str:
         text
         + "\nWithin one architecture, the best three beside depth and width:\n\n"
         + _within(found)
+        + _without(found)
     )
 
 
@@ -152,6 +155,23 @@ def _within(found: Found) -> str:
         rows.append([a, str(len(own)), str(layers), known["depth"][MAIN].text(),
                      known["width"][MAIN].text(), "; ".join(best)])  # fmt: skip
     return table(["architecture", "units", "layers", "depth", "width", "best three"], rows)
+
+
+def _without(found: Found) -> str:
+    """How far the pooled agreements of A4, A5 and A6 rest on one architecture."""
+    names = sorted({r["unit"]["architecture"] for r in found.values()})
+    if len(names) < 3:
+        return ""
+    of = indicators()
+    rows = []
+    for a in names:
+        rest = {k: r for k, r in found.items() if r["unit"]["architecture"] != a}
+        rows.append([a, str(len(rest)), *(agree(rest, of[n], MAIN).text() for n in DEFAULTS)])
+    head = ["without", "units left", *DEFAULTS]
+    return (
+        f"\nLeaving one architecture out, what A4, A5 and A6 are judged by, with `{MAIN}`:\n\n"
+        + table(head, rows)
+    )
 
 
 def _cells(found: Found) -> dict[tuple[str, str, float], list[Mapping[str, Any]]]:
@@ -339,11 +359,13 @@ def _cost(found: Found) -> str:
 def _provenance(found: Found) -> str:
     first = next(iter(found.values()))
     s = first["settings"]
+    # Units measured before an architecture came in do not name its recipe.
+    own = {a: o for r in found.values() for a, o in r["settings"]["recipes"].items()}
     versions = sorted({f"torch {r['versions']['torch']}" for r in found.values()})
     return (
         "## What this rests on\n\n"
         f"Each unit: {s['members']:,} members, as many non-members, a shadow on {s['members']:,} others; "
-        f"{first['epochs'][-1]:g} epochs, recipe {s['recipe']}, {s['recipes'] or 'the same for all'}; a probe set "
+        f"{first['epochs'][-1]:g} epochs, recipe {s['recipe']}, {dict(sorted(own.items())) or 'the same for all'}; a probe set "
         f"of {s['samples']:,} members; the Jacobian's participation ratio of the whole input from "
         f"{s['probes']} random directions at {s['images']} images, its ranks and `patch_participation` "
         f"exact by the central {s['patch']} × {s['patch']} pixels at {s['patch_images']} images, in "
