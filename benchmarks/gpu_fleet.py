@@ -30,7 +30,8 @@ from seepage.fleet import Silent, graphs
 from seepage.fleet.choose import hardware
 from seepage.fleet.diagnose import matrix_peak
 from seepage.fleet.loop import Job
-from seepage.fleet.spec import FleetSpec, user_model
+from seepage.fleet.spec import FleetSpec
+from seepage.models.reference import user_model
 from seepage.plan import SubsetPlan, leave_out
 from seepage.record import Recorder, Resident
 

@@ -14,12 +14,16 @@ import seepage
 
 ROOT = Path(seepage.__file__).parent
 FLOORS = [
-    {"errors"},
-    {"plan"},
-    {"data", "signals", "metrics", "models"},
-    {"attacks", "plane", "audit"},
-    {"store", "record", "fleet", "layers", "curvature", "defenses"},
-    {"report", "study"},
+    {"array_types", "errors"},
+    {"plan", "signals"},
+    {"data", "metrics", "models"},
+    {"attacks", "curvature", "defenses", "epsilon", "layers"},
+    {"plane"},
+    {"record", "store"},
+    {"config"},
+    {"fleet"},
+    {"comparison", "study"},
+    {"report"},
     {"cli", "__main__"},
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

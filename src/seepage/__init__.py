@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seepage import attacks, audit, curvature, defenses, layers, metrics, plane, record
+    from seepage import attacks, curvature, defenses, epsilon, layers, metrics, plane, record
     from seepage.data import Dataset, load
     from seepage.errors import InputError, SeepageError
     from seepage.fleet import Recipe, train
@@ -33,9 +33,9 @@ __all__ = [
     "SeepageError",
     "SubsetPlan",
     "attacks",
-    "audit",
     "curvature",
     "defenses",
+    "epsilon",
     "fixed_target",
     "half_split",
     "layers",
@@ -49,7 +49,7 @@ __all__ = [
     "write_report",
 ]
 
-_ROOMS = {"attacks", "audit", "curvature", "defenses", "layers", "metrics", "plane", "record"}
+_ROOMS = {"attacks", "epsilon", "curvature", "defenses", "layers", "metrics", "plane", "record"}
 _WHERE = {
     "Dataset": "seepage.data",
     "load": "seepage.data",

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from seepage.array_types import BoolArray, Int64Array
 from seepage.errors import InputError
 
 __all__ = [
@@ -30,9 +31,6 @@ __all__ = [
     "twins",
 ]
 
-BoolArray = NDArray[np.bool_]
-IntArray = NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Canaries:
@@ -45,10 +43,10 @@ class Canaries:
     changed dataset.
     """
 
-    index: IntArray
+    index: Int64Array
     kind: tuple[str, ...]
-    label: IntArray
-    source: IntArray
+    label: Int64Array
+    source: Int64Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +106,7 @@ class SubsetPlan:
             h.update("\0".join(c.kind).encode())
         return h.hexdigest()
 
-    def members(self, model: int) -> IntArray:
+    def members(self, model: int) -> Int64Array:
         """Positions of the samples that run `model` trains on, ascending."""
         return np.flatnonzero(self.member[model]).astype(np.int64)
 
@@ -255,7 +253,7 @@ def plant_canaries(
     )
 
 
-def twins(member: BoolArray) -> IntArray:
+def twins(member: BoolArray) -> Int64Array:
     """For every run the complementary one, or −1: (R, N) bool -> (R,) int64, an involution.
 
     Neighbours (2k, 2k+1) are matched first, then whatever else is complementary, each run once.

@@ -18,10 +18,11 @@ import seepage
 from seepage.attacks import CurvatureLR, get
 from seepage.attacks.curvature import reading
 from seepage.cli import main
-from seepage.cli.build import make, run_fleet
-from seepage.cli.config import read_config
+from seepage.config.audit import read_config
+from seepage.config.prepare import prepare
 from seepage.curvature import curvature
 from seepage.errors import InputError
+from seepage.fleet import train_prepared
 from seepage.fleet.rebuild import rebuild
 from seepage.store import Run
 
@@ -38,8 +39,8 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four perceptrons on digits, curvature and layers recorded, all weights kept."""
     torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("probed") / "run"
-    run_fleet(
-        make(
+    train_prepared(
+        prepare(
             read_config(
                 None,
                 [*SMALL, f"out={out}", 'record.curvature="exact"', "record.layers=true",
@@ -170,7 +171,7 @@ def test_attacks_read_what_was_recorded(
 )
 def test_bad_recording_options(given: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        make(read_config(None, [*SMALL, given]))
+        prepare(read_config(None, [*SMALL, given]))
 
 
 @pytest.mark.parametrize(
@@ -184,12 +185,14 @@ def test_bad_recording_options(given: str, message: str) -> None:
 )
 def test_bad_options_of_an_estimator(given: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        make(read_config(None, [*SMALL, 'record.curvature="hutchinson"', *given]))
+        prepare(read_config(None, [*SMALL, 'record.curvature="hutchinson"', *given]))
 
 
 def test_curvature_at_chosen_checkpoints_only() -> None:
     given = ['record.curvature="finite-difference"', "record.curvature_options.h=0.01"]
-    (extra,) = make(read_config(None, [*SMALL, *given, "record.curvature_checkpoints=[2]"])).extra
+    (extra,) = prepare(
+        read_config(None, [*SMALL, *given, "record.curvature_checkpoints=[2]"])
+    ).extra
     assert extra.names == ("curvature_fd",)
     assert [extra.wanted(c) for c in (0.0, 1.0, 2.0)] == [False, False, True]
 

@@ -18,11 +18,11 @@ from seepage.cli import campaign as module
 from seepage.cli import locating, main
 from seepage.cli.campaign import Campaign
 from seepage.cli.defend import read_defend
-from seepage.cli.guard import set_apart
 from seepage.cli.locating import initial_weights
 from seepage.cli.schedule import Agenda, Unit
+from seepage.comparison.results import controls_of, rank_rows, read_pool, read_rows
+from seepage.config.prepare import set_apart
 from seepage.defenses import RelaxLoss
-from seepage.defenses.results import controls_of, rank_rows, read_pool, read_rows
 from seepage.errors import InputError
 from seepage.fleet.spec import FleetSpec
 
@@ -391,7 +391,7 @@ def test_bad_input_is_one_clear_line(
         shown = seepage.data.Dataset(
             pixels[:200], images.labels[:200], images.ids[:200], images.classes, "d", "image"
         )
-        monkeypatch.setattr("seepage.cli.build.load", lambda *_, **__: shown)
+        monkeypatch.setattr("seepage.config.prepare.load", lambda *_, **__: shown)
     status, _, err = command("study.toml", *words)
     assert status == 2
     assert message in " ".join(err.split())

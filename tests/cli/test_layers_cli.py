@@ -15,11 +15,12 @@ import torch
 
 import seepage
 from seepage.cli import layers, main
-from seepage.cli.build import make, run_fleet
-from seepage.cli.config import read_config
+from seepage.config.audit import read_config
+from seepage.config.prepare import prepare
 from seepage.defenses import PPTP, RelaxLoss
 from seepage.defenses.regions import region_parameters
 from seepage.errors import InputError
+from seepage.fleet import train_prepared
 from seepage.fleet.rebuild import rebuild
 from seepage.layers import DegreesOfFreedom, RiskTable, SmallMLP, assess
 
@@ -35,7 +36,7 @@ FIELDS = (
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("layers") / "run"
-    run_fleet(make(read_config(None, [*FIELDS, f"out={out}"])))
+    train_prepared(prepare(read_config(None, [*FIELDS, f"out={out}"])))
     return out
 
 
@@ -82,7 +83,7 @@ def test_regions_as_json_are_taken_by_a_defence(
     assert PPTP(RelaxLoss(), regions).regions == regions
     options = f'defense.options={{"base": "relaxloss", "regions": {out.strip()}}}'
     guarded = [*FIELDS, f"out={tmp_path / 'guarded'}", "plan.models=2", 'defense.name="pptp"']
-    run_fleet(make(read_config(None, [*guarded, options])))
+    train_prepared(prepare(read_config(None, [*guarded, options])))
     run = seepage.open(tmp_path / "guarded")
     told = [run.records[r]["facts"]["pptp_regions"] for r in run.models.tolist()]
     assert told == [list(regions)] * 2
@@ -168,7 +169,7 @@ def test_refusals(trained: Path, command: Command) -> None:
 )
 def test_bad_layer_options(given: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        make(read_config(None, [*FIELDS, "record.layers=true", given]))
+        prepare(read_config(None, [*FIELDS, "record.layers=true", given]))
 
 
 def test_figures_that_are_lower_bounds_are_marked(capsys: pytest.CaptureFixture[str]) -> None:

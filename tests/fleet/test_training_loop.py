@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 import seepage
+from seepage.config.recipe import Recipe, learning_rate
 from seepage.fleet import graphs, optim
 from seepage.fleet.backends import choose_backend, group
 from seepage.fleet.feed import Feed
 from seepage.fleet.graphs import Step
 from seepage.fleet.loop import init_model
-from seepage.fleet.recipe import Recipe, learning_rate
-from seepage.fleet.spec import ModelRef
 from seepage.models import build
+from seepage.models.reference import ModelRef
 from seepage.record import Resident
 from seepage.record.resident import cut
 

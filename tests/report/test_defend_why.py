@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seepage.defenses.results import PoolResults, Row, controls_of, rank_rows
+from seepage.comparison.results import PoolResults, Row, controls_of, rank_rows
 from seepage.report.defend_figures import _labels
 from seepage.report.defend_page import _missing
 from seepage.report.defend_table import worst_classes

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from seepage.cli import app, commands  # noqa: F401
-from seepage.cli.reading import read_toml
 from seepage.cli.study_curvature import read_curvature_study
+from seepage.config.reading import read_toml
 from seepage.errors import InputError
 from seepage.metrics import auc
 from seepage.plan import half_split

@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, FloatArray
 from seepage.errors import InputError
 from seepage.plan import twins
 
 __all__ = ["Attack", "BalanceWarning", "Signals", "reference_rows"]
 
-FloatArray = NDArray[np.floating]
-BoolArray = NDArray[np.bool_]
-Signals = NDArray[np.floating] | Mapping[str, NDArray[np.floating]]
+Signals = FloatArray | Mapping[str, FloatArray]
 
 
 class BalanceWarning(UserWarning):

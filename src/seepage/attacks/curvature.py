@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self, final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks.base import Attack
 from seepage.attacks.lira import LiRA
 from seepage.attacks.moments import Moments, in_and_out
@@ -31,9 +31,6 @@ __all__ = [
     "reading",
 ]
 
-FloatArray = NDArray[np.floating]
-F = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 TINY = 1e-22  # what the released code adds to curvatures, variances and denominators
 # What is read when the signal of the released code was not recorded: norms before a trace, which
@@ -72,7 +69,7 @@ class _Curvature(Attack, ABC):
         # The instance's own requirement, since the signal is an option.
         object.__setattr__(self, "requires", (self.signal,))
 
-    def log(self, signals: Mapping[str, FloatArray]) -> F:
+    def log(self, signals: Mapping[str, FloatArray]) -> Float64Array:
         """s = log(curvature + 1e-22), float64."""
         c = np.asarray(signals[self.signal], dtype=np.float64)
         if (c < 0).any():
@@ -200,15 +197,15 @@ class MomentAttack(_Curvature, ABC):
     min_in: ClassVar[int] = 2
     min_out: ClassVar[int] = 2
 
-    def features(self, signals: Mapping[str, FloatArray]) -> F:
+    def features(self, signals: Mapping[str, FloatArray]) -> Float64Array:
         """What the laws are about: (..., N, A, D)."""
         return self.log(signals)[..., None]
 
     @abstractmethod
-    def ratios(self, x: F, outside: Moments, inside: Moments) -> F:
+    def ratios(self, x: Float64Array, outside: Moments, inside: Moments) -> Float64Array:
         """Targets (T, N, A, D) and the two groups that each of them sees -> scores (T, N)."""
 
-    def common(self, x: F, member: BoolArray, use: BoolArray) -> Self:
+    def common(self, x: Float64Array, member: BoolArray, use: BoolArray) -> Self:
         """The attack with what it takes from all samples together."""
         return self
 
@@ -229,7 +226,9 @@ class MomentAttack(_Curvature, ABC):
         x = self.features(signals)
         return self._all(x, x, member, use)
 
-    def _all(self, x: F, references: F, member: BoolArray, use: BoolArray) -> F:
+    def _all(
+        self, x: Float64Array, references: Float64Array, member: BoolArray, use: BoolArray
+    ) -> Float64Array:
         fitted = self.common(references, member, use)
         out = np.empty(x.shape[:2])
         for part, outside, inside in in_and_out(references, member, use):
@@ -256,7 +255,7 @@ class CurvatureMAST(MomentAttack):
     min_out: ClassVar[int] = 1
     threshold: ClassVar[float | None] = 0.0
 
-    def ratios(self, x: F, outside: Moments, inside: Moments) -> F:
+    def ratios(self, x: Float64Array, outside: Moments, inside: Moments) -> Float64Array:
         middle = (outside.mean + inside.mean) / 2
         return np.asarray((middle - x)[..., 0].mean(axis=-1))
 
@@ -290,7 +289,7 @@ class CurvatureNLL(MomentAttack):
     name: ClassVar[str] = "curvature-nll"
     threshold: ClassVar[float | None] = 0.0
 
-    def ratios(self, x: F, outside: Moments, inside: Moments) -> F:
+    def ratios(self, x: Float64Array, outside: Moments, inside: Moments) -> Float64Array:
         mu_in, mu_out = inside.mean[..., 0], outside.mean[..., 0]
         if isinstance(self.form, AsPublished):
             spread = (inside.variance + TINY) ** 2
@@ -337,8 +336,8 @@ class CurvatureLR(MomentAttack):
         if isinstance(self.form, AsPublished):
             object.__setattr__(self, "threshold", 1.0)
 
-    def ratios(self, x: F, outside: Moments, inside: Moments) -> F:
-        def total(group: Moments) -> F:
+    def ratios(self, x: Float64Array, outside: Moments, inside: Moments) -> Float64Array:
+        def total(group: Moments) -> Float64Array:
             spread = group.variance + TINY
             z = (x - group.mean)[..., 0] / spread
             return np.asarray((np.exp(-0.5 * z * z) / (np.sqrt(2 * np.pi) * spread)).sum(axis=-1))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from seepage.array_types import BoolArray, FloatArray, Int64Array
 
 __all__ = ["Dropped", "dropped", "kernel_ready"]
 
@@ -19,16 +20,16 @@ class Dropped:
     moments are needed only once for both.
     """
 
-    sets: NDArray[np.int64]
-    which: NDArray[np.int64]
+    sets: Int64Array
+    which: Int64Array
 
     @property
-    def rows(self) -> NDArray[np.int64]:
+    def rows(self) -> Int64Array:
         """Target by target: (R, 2)."""
         return np.ascontiguousarray(self.sets[self.which])
 
 
-def dropped(use: NDArray[np.bool_]) -> Dropped | None:
+def dropped(use: BoolArray) -> Dropped | None:
     """The at most two models that each target leaves out; use (R, R) bool.
 
     None when some target leaves out more: the kernels take out one pair, not a set.
@@ -46,7 +47,7 @@ def dropped(use: NDArray[np.bool_]) -> Dropped | None:
     return Dropped(np.ascontiguousarray(sets), which.reshape(-1).astype(np.int64))
 
 
-def kernel_ready(signal: NDArray[np.floating]) -> NDArray[np.floating]:
+def kernel_ready(signal: FloatArray) -> FloatArray:
     """The signal as contiguous float32 or float64, copied only when it is neither."""
     if signal.dtype not in (np.float32, np.float64):
         signal = signal.astype(np.float64)

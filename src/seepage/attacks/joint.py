@@ -8,19 +8,15 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar, Self, final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
+from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks.curvature import RESOLUTION, MomentAttack
 from seepage.attacks.moments import Moments, in_and_out
 from seepage.attacks.variance import TINY, PerSample, Pooled
 from seepage.errors import InputError
 
 __all__ = ["CurvatureAndConfidence", "Wishart"]
-
-FloatArray = NDArray[np.floating]
-F = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -55,14 +51,14 @@ Covariance = Wishart | PerSample | Pooled
 class _Shared:
     """Sums over samples, for each target and view, of what their covariances have in common."""
 
-    scatter: F  # (T, 1, A, 2, 2)
-    freedom: F  # (T, 1, 1, 1, 1)
-    groups: F  # (T, 1, 1), samples with two references or more
-    variance: F  # (T, A, 2)
-    variance2: F  # (T, A, 2), of the square, freed of its own sampling noise
-    mean: F  # (T, A, 2)
-    mean2: F  # (T, A, 2), of the square
-    inverse: F  # (T, 1, 1), of 1/n
+    scatter: Float64Array  # (T, 1, A, 2, 2)
+    freedom: Float64Array  # (T, 1, 1, 1, 1)
+    groups: Float64Array  # (T, 1, 1), samples with two references or more
+    variance: Float64Array  # (T, A, 2)
+    variance2: Float64Array  # (T, A, 2), of the square, freed of its own sampling noise
+    mean: Float64Array  # (T, A, 2)
+    mean2: Float64Array  # (T, A, 2), of the square
+    inverse: Float64Array  # (T, 1, 1), of 1/n
 
     @classmethod
     def of(cls, group: Moments) -> _Shared:
@@ -87,17 +83,17 @@ class _Shared:
         return cls(*(sum(getattr(p, f.name) for p in parts) for f in fields(cls)))
 
     @property
-    def covariance(self) -> F:
+    def covariance(self) -> Float64Array:
         """Pooled covariance, (T, 1, A, 2, 2)."""
         return np.asarray(self.scatter / np.maximum(self.freedom, 1))
 
     @property
-    def centre(self) -> F:
+    def centre(self) -> Float64Array:
         """Mean of the samples' means, (T, 1, A, 2)."""
         return np.asarray((self.mean / self.groups)[:, None])
 
     @property
-    def kappa(self) -> F:
+    def kappa(self) -> Float64Array:
         """How many references the common centre is worth, (T, A)."""
         within = np.maximum(self.variance / self.groups, TINY)
         between = self.mean2 / self.groups - (self.mean / self.groups) ** 2
@@ -105,7 +101,7 @@ class _Shared:
         return np.asarray(np.exp(np.log(within / np.maximum(between, 1e-6 * within)).mean(axis=-1)))
 
     @property
-    def strength(self) -> F:
+    def strength(self) -> Float64Array:
         """How many references the common covariance is worth, (T, A)."""
         mean = np.maximum(self.variance / self.groups, TINY)
         spread = np.maximum(self.variance2 / self.groups / mean**2 - 1, 1e-4).mean(axis=-1)
@@ -149,10 +145,10 @@ class CurvatureAndConfidence(MomentAttack):
     def __post_init__(self) -> None:
         object.__setattr__(self, "requires", ("phi", self.signal))
 
-    def features(self, signals: Mapping[str, FloatArray]) -> F:
+    def features(self, signals: Mapping[str, FloatArray]) -> Float64Array:
         return np.stack([np.asarray(signals["phi"], dtype=np.float64), self.log(signals)], axis=-1)
 
-    def common(self, x: F, member: BoolArray, use: BoolArray) -> Self:
+    def common(self, x: Float64Array, member: BoolArray, use: BoolArray) -> Self:
         if isinstance(self.covariance, PerSample):
             return self
         kinds: list[list[_Shared]] = [[], []]
@@ -164,12 +160,12 @@ class CurvatureAndConfidence(MomentAttack):
         object.__setattr__(fitted, "shared", (outside, inside))
         return fitted
 
-    def ratios(self, x: F, outside: Moments, inside: Moments) -> F:
+    def ratios(self, x: Float64Array, outside: Moments, inside: Moments) -> Float64Array:
         shared = self.shared or (None, None)
         out, within = (self._log(x, g, s) for g, s in zip((outside, inside), shared, strict=True))
         return np.asarray((within - out).sum(axis=-1))
 
-    def _log(self, x: F, group: Moments, shared: _Shared | None) -> F:
+    def _log(self, x: Float64Array, group: Moments, shared: _Shared | None) -> Float64Array:
         """Log density of (T, N, A, 2) under the law of the group: (T, N, A)."""
         n = group.n[..., None]
         centre, dof = group.mean, None

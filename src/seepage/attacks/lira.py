@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
+from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack
 from seepage.attacks.exclusion import dropped, kernel_ready
 from seepage.attacks.kernels.densities import ONE_SIDED, ONLINE, TWO_SIDED, normal_all, student_all
@@ -30,9 +30,6 @@ from seepage.attacks.variance import (
 from seepage.errors import InputError
 
 __all__ = ["LiRA", "LiRAOfflineOneSided", "LiRAOfflineTwoSided"]
-
-FloatArray = NDArray[np.floating]
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from seepage.array_types import BoolArray, Float64Array
 
 __all__ = ["Moments", "in_and_out"]
 
-F = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 CHUNK = 1 << 21
 
@@ -24,12 +23,12 @@ CHUNK = 1 << 21
 class Moments:
     """References of one kind as each target sees them: counts, means, scatter about the mean."""
 
-    n: F  # (T, N, 1, 1)
-    mean: F  # (T, N, A, D)
-    scatter: F  # (T, N, A, D, D)
+    n: Float64Array  # (T, N, 1, 1)
+    mean: Float64Array  # (T, N, A, D)
+    scatter: Float64Array  # (T, N, A, D, D)
 
     @classmethod
-    def of(cls, x: F, mask: BoolArray, use: BoolArray) -> Moments:
+    def of(cls, x: Float64Array, mask: BoolArray, use: BoolArray) -> Moments:
         """Of values (R, N, A, D) where `mask` (R, N), for targets that use (T, R) of them."""
         dims, weights = x.shape[-1], use.astype(np.float64)
         # Taken from a value of the group's own, so that a group without spread has exactly none.
@@ -48,12 +47,14 @@ class Moments:
         return cls(n, mean + shift, scatter)
 
     @property
-    def variance(self) -> F:
+    def variance(self) -> Float64Array:
         """Variance of the first feature with divisor n, (T, N, A)."""
         return np.asarray(self.scatter[..., 0, 0] / np.maximum(self.n[..., 0], 1.0))
 
 
-def in_and_out(x: F, member: BoolArray, use: BoolArray) -> Iterator[tuple[slice, Moments, Moments]]:
+def in_and_out(
+    x: Float64Array, member: BoolArray, use: BoolArray
+) -> Iterator[tuple[slice, Moments, Moments]]:
     """OUT and IN of a few samples at a time, so that the moments of all targets fit."""
     dims = x.shape[-1]
     width = max(1, CHUNK // (max(use.shape) * x.shape[2] * dims * (dims + 1)))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from seepage.array_types import Int64Array
 from seepage.errors import InputError
 
 __all__ = ["chosen"]
 
 
-def chosen(population: ArrayLike | None, samples: int) -> NDArray[np.int64]:
+def chosen(population: ArrayLike | None, samples: int) -> Int64Array:
     """Positions of the population in a pool of `samples`; None is the whole pool.
 
     >>> chosen(None, 3).tolist(), chosen([2, 0], 3).tolist()

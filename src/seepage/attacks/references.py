@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack
 from seepage.attacks.exclusion import dropped, kernel_ready
 from seepage.attacks.kernels.densities import ONE_SIDED, normal_all
@@ -16,9 +16,6 @@ from seepage.attacks.kernels.ranks import empirical_all
 from seepage.attacks.tails import Empirical, Tail
 
 __all__ = ["AttackR", "Calibrated"]
-
-FloatArray = NDArray[np.floating]
-BoolArray = NDArray[np.bool_]
 
 
 @final

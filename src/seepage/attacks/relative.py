@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
 
+from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks.base import Attack
 from seepage.attacks.exclusion import dropped, kernel_ready
 from seepage.attacks.kernels.ranks import rank_against
@@ -21,13 +22,11 @@ from seepage.errors import InputError
 
 __all__ = ["BASE", "RMIA", "BASEOffline", "RMIAOffline"]
 
-FloatArray = NDArray[np.floating]
-BoolArray = NDArray[np.bool_]
 
 HALVES, MIXED, ALL, TEMPERED = 0, 1, 2, 3
 
 
-def _log_mean(loss: FloatArray, mask: BoolArray) -> NDArray[np.float64]:
+def _log_mean(loss: FloatArray, mask: BoolArray) -> Float64Array:
     """log of the mean of exp(−loss) over the models that `mask` keeps: (R, N, A) -> (N, A)."""
     kept = np.where(mask[..., None], -loss.astype(np.float64), -np.inf)
     return np.asarray(special.logsumexp(kept, axis=0) - np.log(mask.sum(axis=0))[:, None])
@@ -45,7 +44,7 @@ class _Ratio(Attack, ABC):
         return 0.0
 
     @abstractmethod
-    def log_reference(self, loss: FloatArray, member: BoolArray) -> NDArray[np.float64]:
+    def log_reference(self, loss: FloatArray, member: BoolArray) -> Float64Array:
         """log p(x) from the references: (R, N, A), (R, N) -> (N, A)."""
 
     def log_ratio(
@@ -53,14 +52,14 @@ class _Ratio(Attack, ABC):
         target: Mapping[str, FloatArray],
         references: Mapping[str, FloatArray],
         member: BoolArray,
-    ) -> NDArray[np.float64]:
+    ) -> Float64Array:
         """The ratio's log for one target, (N,)."""
         denominator = self.log_reference(references["loss"], member)
         return np.asarray(-(target["loss"].astype(np.float64) + denominator).mean(axis=1))
 
     def log_ratios(
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
-    ) -> NDArray[np.float64]:
+    ) -> Float64Array:
         """The ratio's log for every target, (R, N)."""
         out = np.empty(member.shape)
         drop = dropped(use)
@@ -86,7 +85,7 @@ class _Pairwise(_Ratio, ABC):
         if not self.gamma > 0:
             raise InputError(f"gamma: expected a number above 0, got {self.gamma}; 1 is usual")
 
-    def _compare(self, ratios: NDArray[np.float64]) -> None:
+    def _compare(self, ratios: Float64Array) -> None:
         order = np.argsort(ratios)
         # A pool that is its own population is sorted once.
         whole = self.population is None
@@ -143,7 +142,7 @@ class RMIA(_Pairwise):
     min_out: ClassVar[int] = 1
     mode: ClassVar[int] = HALVES
 
-    def log_reference(self, loss: FloatArray, member: BoolArray) -> NDArray[np.float64]:
+    def log_reference(self, loss: FloatArray, member: BoolArray) -> Float64Array:
         both = np.logaddexp(_log_mean(loss, member), _log_mean(loss, ~member))
         return np.asarray(both - np.log(2.0))
 
@@ -178,7 +177,7 @@ class RMIAOffline(_Pairwise):
     def weight(self) -> float:
         return self.a
 
-    def log_reference(self, loss: FloatArray, member: BoolArray) -> NDArray[np.float64]:
+    def log_reference(self, loss: FloatArray, member: BoolArray) -> Float64Array:
         outside = np.exp(_log_mean(loss, ~member))
         return np.asarray(np.log(0.5 * ((1 + self.a) * outside + 1 - self.a)))
 
@@ -204,7 +203,7 @@ class BASE(_Ratio):
     threshold: ClassVar[float | None] = 0.0
     mode: ClassVar[int] = ALL
 
-    def log_reference(self, loss: FloatArray, member: BoolArray) -> NDArray[np.float64]:
+    def log_reference(self, loss: FloatArray, member: BoolArray) -> Float64Array:
         return _log_mean(loss, np.ones_like(member))
 
     def run(
@@ -245,7 +244,7 @@ class BASEOffline(_Ratio):
     def weight(self) -> float:
         return self.w
 
-    def log_reference(self, loss: FloatArray, member: BoolArray) -> NDArray[np.float64]:
+    def log_reference(self, loss: FloatArray, member: BoolArray) -> Float64Array:
         return self.w * _log_mean(loss, ~member)
 
     def run(

@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack
 from seepage.attacks.rows import each_row
 from seepage.errors import InputError
 
 __all__ = ["ShadowClassifier"]
 
-FloatArray = NDArray[np.floating]
-BoolArray = NDArray[np.bool_]
 
 _STEPS = 50
 # Cells that shadow answers are counted in; the target's own answers are not rounded to them.

@@ -8,17 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
+from seepage.array_types import BoolArray, Float64Array
 from seepage.attacks.kernels.lanes import FLOOR
 from seepage.attacks.kernels.ranks import merged_cdf
 from seepage.errors import InputError
 
 __all__ = ["Empirical", "Gaussian", "Logistic", "Tail"]
 
-F = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 SMALLEST = 1e-300  # a log of 0 would be −inf
 
@@ -39,7 +37,7 @@ class Empirical:
         if not self.low < self.high:
             raise InputError(f"low, high: expected low < high, got {self.low} and {self.high}")
 
-    def log_cdf(self, x: F, sample: F) -> F:
+    def log_cdf(self, x: Float64Array, sample: Float64Array) -> Float64Array:
         """log F̂(x) from one common sample: (N,), (Z,) -> (N,)."""
         out = np.empty(len(x))
         order = np.argsort(x)
@@ -48,7 +46,9 @@ class Empirical:
         merged_cdf(ascending, order, x, self.low, self.high, out)
         return self.log(out)
 
-    def log_cdf_rows(self, x: F, references: F, mask: BoolArray) -> F:
+    def log_cdf_rows(
+        self, x: Float64Array, references: Float64Array, mask: BoolArray
+    ) -> Float64Array:
         """log F̂ᵢ(xᵢ) from each sample's own references: (N,), (R, N), (R, N) -> (N,)."""
         out = np.empty(len(x))
         for i in range(len(x)):
@@ -56,7 +56,7 @@ class Empirical:
         return out
 
     @staticmethod
-    def log(cdf: F) -> F:
+    def log(cdf: Float64Array) -> Float64Array:
         """log with a floor."""
         return np.log(np.maximum(cdf, SMALLEST))
 
@@ -65,16 +65,18 @@ class Empirical:
 class Gaussian:
     """Normal tail: F̂ = Φ((x − mean)/s), s with n − 1."""
 
-    def log_cdf(self, x: F, sample: F) -> F:
+    def log_cdf(self, x: Float64Array, sample: Float64Array) -> Float64Array:
         """log F̂(x) from one common sample: (N,), (Z,) -> (N,)."""
         return self.of_deviate(_deviate(x, sample.mean(), sample.var(ddof=1)))
 
-    def log_cdf_rows(self, x: F, references: F, mask: BoolArray) -> F:
+    def log_cdf_rows(
+        self, x: Float64Array, references: Float64Array, mask: BoolArray
+    ) -> Float64Array:
         """log F̂ᵢ(xᵢ) from each sample's own references: (N,), (R, N), (R, N) -> (N,)."""
         return self.of_deviate(_deviate(x, *_rows(references, mask)))
 
     @staticmethod
-    def of_deviate(z: F) -> F:
+    def of_deviate(z: Float64Array) -> Float64Array:
         """log Φ(z), exact in the tail."""
         return np.asarray(special.log_ndtr(z))
 
@@ -83,16 +85,18 @@ class Gaussian:
 class Logistic:
     """Logistic tail with the references' mean and standard deviation: heavier than the normal."""
 
-    def log_cdf(self, x: F, sample: F) -> F:
+    def log_cdf(self, x: Float64Array, sample: Float64Array) -> Float64Array:
         """log F̂(x) from one common sample: (N,), (Z,) -> (N,)."""
         return self.of_deviate(_deviate(x, sample.mean(), sample.var(ddof=1)))
 
-    def log_cdf_rows(self, x: F, references: F, mask: BoolArray) -> F:
+    def log_cdf_rows(
+        self, x: Float64Array, references: Float64Array, mask: BoolArray
+    ) -> Float64Array:
         """log F̂ᵢ(xᵢ) from each sample's own references: (N,), (R, N), (R, N) -> (N,)."""
         return self.of_deviate(_deviate(x, *_rows(references, mask)))
 
     @staticmethod
-    def of_deviate(z: F) -> F:
+    def of_deviate(z: Float64Array) -> Float64Array:
         """log of the logistic CDF at z standard deviations (of π/√3 scales each)."""
         return np.asarray(special.log_expit(z * (np.pi / np.sqrt(3.0))))
 
@@ -100,12 +104,12 @@ class Logistic:
 Tail = Empirical | Gaussian | Logistic
 
 
-def _deviate(x: F, mean: F, variance: F) -> F:
+def _deviate(x: Float64Array, mean: Float64Array, variance: Float64Array) -> Float64Array:
     least = (FLOOR * np.abs(mean)) ** 2 + 1e-60
     return np.asarray((x - mean) / np.sqrt(np.maximum(variance, least)))
 
 
-def _rows(references: F, mask: BoolArray) -> tuple[F, F]:
+def _rows(references: Float64Array, mask: BoolArray) -> tuple[Float64Array, Float64Array]:
     n = mask.sum(axis=0)
     mean = np.where(mask, references, 0.0).sum(axis=0) / n
     d = np.where(mask, references - mean, 0.0)

@@ -7,17 +7,15 @@ from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks.base import Attack
 from seepage.attacks.population import chosen
 from seepage.attacks.rows import each_row
 from seepage.attacks.tails import Empirical, Tail
 
 __all__ = ["LOSS", "AttackP", "ModifiedEntropy"]
-
-FloatArray = NDArray[np.floating]
-BoolArray = NDArray[np.bool_]
 
 
 @final
@@ -124,7 +122,7 @@ class AttackP(Attack):
         each_row(one, len(member))
         return out
 
-    def _scores(self, losses: FloatArray) -> NDArray[np.float64]:
+    def _scores(self, losses: FloatArray) -> Float64Array:
         loss = losses[:, 0].astype(np.float64)
         whole = self.population is None
         others = loss if whole else loss[chosen(self.population, len(loss))]

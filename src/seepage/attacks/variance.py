@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
+from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.exclusion import kernel_ready
 from seepage.attacks.kernels.lanes import FLOOR
 from seepage.attacks.kernels.spreads import (
@@ -42,8 +42,6 @@ __all__ = [
     "fit_laws",
 ]
 
-F = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 TINY = 1e-30  # of a common variance: then nothing varies at all
 
@@ -129,32 +127,32 @@ Variance = PerSample | Pooled | Global | StudentT
 class Group:
     """Reference values of one kind: x (R, N, A) float64 with 0 where not `mask` (R, N)."""
 
-    x: F
+    x: Float64Array
     mask: BoolArray
 
     @classmethod
-    def of(cls, references: NDArray[np.floating], mask: BoolArray) -> Group:
+    def of(cls, references: FloatArray, mask: BoolArray) -> Group:
         """The references that `mask` keeps; the others are not read, NaN or not."""
         return cls(np.where(mask[..., None], references, 0.0).astype(np.float64), mask)
 
     @property
-    def n(self) -> F:
+    def n(self) -> Float64Array:
         """References per sample, (N, 1)."""
         return np.asarray(self.mask.sum(axis=0)[:, None], dtype=np.float64)
 
     @property
-    def mean(self) -> F:
+    def mean(self) -> Float64Array:
         """Mean per sample and view, (N, A)."""
         return np.asarray(self.x.sum(axis=0) / self.n)
 
     @property
-    def squares(self) -> F:
+    def squares(self) -> Float64Array:
         """Sum of squares about the mean, (N, A)."""
         d = np.where(self.mask[..., None], self.x - self.mean, 0.0)
         return np.asarray((d * d).sum(axis=0))
 
     @property
-    def median(self) -> F:
+    def median(self) -> Float64Array:
         """Median per sample and view, (N, A)."""
         return np.asarray(np.nanmedian(np.where(self.mask[..., None], self.x, np.nan), axis=0))
 
@@ -163,15 +161,15 @@ class Group:
 class Normal:
     """N(centre, variance)."""
 
-    centre: F
-    variance: F
+    centre: Float64Array
+    variance: Float64Array
 
-    def log_density(self, x: F) -> F:
+    def log_density(self, x: Float64Array) -> Float64Array:
         """log p(x) in nats."""
         d2 = (x - self.centre) ** 2 / self.variance
         return np.asarray(-0.5 * (d2 + np.log(2 * np.pi * self.variance)))
 
-    def deviate(self, x: F) -> F:
+    def deviate(self, x: Float64Array) -> Float64Array:
         """(x − centre) / scale."""
         return np.asarray((x - self.centre) / np.sqrt(self.variance))
 
@@ -180,18 +178,18 @@ class Normal:
 class Student:
     """Student-t with `dof` degrees of freedom and squared scale `scale2` about `centre`."""
 
-    centre: F
-    scale2: F
-    dof: F
+    centre: Float64Array
+    scale2: Float64Array
+    dof: Float64Array
 
-    def log_density(self, x: F) -> F:
+    def log_density(self, x: Float64Array) -> Float64Array:
         """log p(x) in nats."""
         z2 = (x - self.centre) ** 2 / (self.dof * self.scale2)
         constant = special.gammaln((self.dof + 1) / 2) - special.gammaln(self.dof / 2)
         spread = 0.5 * np.log(np.pi * self.dof * self.scale2)
         return np.asarray(constant - spread - (self.dof + 1) / 2 * np.log1p(z2))
 
-    def deviate(self, x: F) -> F:
+    def deviate(self, x: Float64Array) -> Float64Array:
         """(x − centre) / scale."""
         return np.asarray((x - self.centre) / np.sqrt(self.scale2))
 
@@ -226,11 +224,11 @@ def fit_laws(groups: Sequence[Group], centre: Centre, variance: Variance) -> lis
     return laws
 
 
-def _raw(g: Group) -> F:
+def _raw(g: Group) -> Float64Array:
     return np.array([g.x[..., a][g.mask].var() for a in range(g.x.shape[2])])
 
 
-def _totals(g: Group) -> F:
+def _totals(g: Group) -> Float64Array:
     """What `group_totals` sums, for one target: (A, MOMENTS), means unshifted."""
     n, several = g.n, g.n[:, 0] >= 2
     s2 = g.squares / np.maximum(n - 1, 1)
@@ -241,13 +239,13 @@ def _totals(g: Group) -> F:
     return np.stack([np.broadcast_to(x, s2.shape)[several].sum(axis=0) for x in each], axis=-1)
 
 
-def chance(models: int) -> F:
+def chance(models: int) -> Float64Array:
     """Expectation and variance of log s² when σ = 1, by the number n of values: (models + 1, 2)."""
     half = (np.maximum(np.arange(models + 1), 2) - 1) / 2
     return np.stack([special.digamma(half) - np.log(half), special.polygamma(1, half)], axis=-1)
 
 
-def prior(totals: F, rule: StudentT) -> F:
+def prior(totals: Float64Array, rule: StudentT) -> Float64Array:
     """(..., MOMENTS) -> (..., 4): m₀, κ₀, α₀, β₀."""
     groups, _, _, means, means2, s2, inverse, e, e2, sampling = np.moveaxis(totals, -1, 0)
     centre, within = means / groups, np.maximum(s2 / groups, TINY)
@@ -262,7 +260,7 @@ def prior(totals: F, rule: StudentT) -> F:
     return np.stack([centre, kappa, alpha, np.exp(level + special.digamma(alpha))], axis=-1)
 
 
-def _inverse_trigamma(value: F) -> F:
+def _inverse_trigamma(value: Float64Array) -> Float64Array:
     """x with ψ′(x) = value, by Newton's method on 1/ψ′; at most 10⁴, which is one spread for all."""
     value = np.maximum(value, 1e-4)
     x = 0.5 + 1 / value
@@ -276,8 +274,8 @@ def _inverse_trigamma(value: F) -> F:
 
 
 def all_totals(
-    signal: NDArray[np.floating], member: BoolArray, drop: NDArray[np.int64], level: int
-) -> tuple[F, F]:
+    signal: FloatArray, member: BoolArray, drop: Int64Array, level: int
+) -> tuple[Float64Array, Float64Array]:
     """Totals of every set left out (E, A, 2, MOMENTS) and the shift (A,) of their means."""
     shift = np.zeros(signal.shape[2])
     if level == MEANS:
@@ -288,11 +286,11 @@ def all_totals(
 
 
 def all_variances(
-    signal: NDArray[np.floating],
+    signal: FloatArray,
     member: BoolArray,
-    drop: NDArray[np.int64],
+    drop: Int64Array,
     rule: Pooled | Global,
-) -> F:
+) -> Float64Array:
     """The common variances without each set left out: (E, A, 2), OUT and IN."""
     if isinstance(rule, Pooled):
         totals, _ = all_totals(signal, member, drop, SQUARES)

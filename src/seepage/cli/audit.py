@@ -11,10 +11,11 @@ from rich.table import Table
 
 from seepage.attacks.curvature import reading
 from seepage.cli import app
-from seepage.cli.build import chosen_attacks, make, run_fleet
-from seepage.cli.config import read_config
 from seepage.cli.console import FleetBar, console, errors
+from seepage.config.audit import read_config
+from seepage.config.prepare import chosen_attacks, prepare
 from seepage.errors import InputError
+from seepage.fleet import train_prepared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,13 +74,13 @@ def audit(
         seepage audit fashion.toml --dry-run
     """
     began = time.perf_counter()
-    wanted = make(read_config(config, merged(override, out)))
+    wanted = prepare(read_config(config, merged(override, out)))
     if dry_run:
         from seepage.cli.cost import print_cost
 
         print_cost(wanted)
         return
-    run = run_fleet(wanted, FleetBar(), parse_shard(shard))
+    run = train_prepared(wanted, FleetBar(), parse_shard(shard))
     if len(run.models) + len(run.failed) < wanted.plan.models:
         errors.print(
             f"{run.path}: {len(run.models)} of {wanted.plan.models} runs are done; "
@@ -101,8 +102,8 @@ def train_command(
 
     Example: `seepage train fashion.toml --shard 3/16`
     """
-    run = run_fleet(
-        make(read_config(config, merged(override, out))), FleetBar(), parse_shard(shard)
+    run = train_prepared(
+        prepare(read_config(config, merged(override, out))), FleetBar(), parse_shard(shard)
     )
     console.print(str(run))
 

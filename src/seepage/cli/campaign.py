@@ -13,19 +13,18 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from seepage import attacks
-from seepage.cli.build import Audit, make, run_fleet
+from seepage.array_types import AnyArray
 from seepage.cli.console import FleetBar, errors
 from seepage.cli.defend_config import NONE, DefendConfig, Entry
-from seepage.cli.guard import check_defense
+from seepage.comparison.evaluate import canaries, evaluate
+from seepage.comparison.results import Row, read_rows, write_json
+from seepage.comparison.robustness import of_run
+from seepage.config.prepare import Prepared, check_defense, prepare
 from seepage.defenses import Undefended, as_config
 from seepage.defenses import make as make_defense
-from seepage.defenses.evaluate import canaries, evaluate
-from seepage.defenses.results import Row, read_rows, write_json
-from seepage.defenses.robustness import of_run
 from seepage.errors import InputError
+from seepage.fleet import train_prepared
 from seepage.fleet.rebuild import rebuild
 from seepage.store import Run, open_run
 from seepage.store.files import replacing
@@ -58,15 +57,15 @@ class Campaign:
         return self.results / f"{entry.slug}-s{seed}.json"
 
     @cached_property
-    def first(self) -> Audit:
+    def first(self) -> Prepared:
         """Data, plan and recipe at the first seed."""
-        return make(self.study.audit(self.pool, self.study.seeds[0]))
+        return prepare(self.study.audit(self.pool, self.study.seeds[0]))
 
-    def at(self, seed: int) -> Audit:
+    def at(self, seed: int) -> Prepared:
         """Data, plan and recipe of one seed; precision as the first undefended fleet chose."""
         audit = self.first
         if seed != self.study.seeds[0]:
-            audit = make(self.study.audit(self.pool, seed))
+            audit = prepare(self.study.audit(self.pool, seed))
         place = self.folder(Entry(NONE, Undefended()), self.study.seeds[0])
         if (place / "manifest.json").exists():
             # Measured afresh for each fleet, "auto" could give twins different precisions.
@@ -109,9 +108,9 @@ class Campaign:
         config = audit.config.model_copy(update={"out": out, "record": record})
         audit = replace(audit, defense=entry.defense, recipe=recipe, config=config)
         if self.quiet:
-            return run_fleet(audit)
+            return train_prepared(audit)
         errors.print(f"{self.pool}, seed {seed}: {entry.label}", markup=False)
-        return run_fleet(audit, FleetBar())
+        return train_prepared(audit, FleetBar())
 
     def status(self, text: str) -> contextlib.AbstractContextManager[Any]:
         """A line on the terminal while something goes on."""
@@ -225,7 +224,7 @@ class Campaign:
         return read_rows(self.results, seed=seed)
 
 
-def _write_samples(run: Run, samples: Mapping[str, NDArray[Any]], place: Path) -> None:
+def _write_samples(run: Run, samples: Mapping[str, AnyArray], place: Path) -> None:
     """One row per sample of one fleet: id, label, per-sample AUC over models, rates."""
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -68,11 +68,11 @@ def doctor(config: ConfigFile = None, override: Overrides = None) -> None:
 
     Example: `seepage doctor fashion.toml`
     """
-    from seepage.cli.build import make
-    from seepage.cli.config import read_config
+    from seepage.config.audit import read_config
+    from seepage.config.prepare import prepare
     from seepage.fleet.diagnose import diagnose
 
-    wanted = make(read_config(config, override or ()))
+    wanted = prepare(read_config(config, override or ()))
     table = Table(title="doctor", show_header=False)
     for line in diagnose(
         wanted.data, wanted.config.model.name, wanted.config.model.options, wanted.recipe
@@ -91,11 +91,12 @@ def repair(config: ConfigFile = None, out: Annotated[str | None, typer.Option("-
     Example: `seepage repair fashion.toml`
     """
     from seepage.cli.audit import merged
-    from seepage.cli.build import make, run_fleet
-    from seepage.cli.config import read_config
+    from seepage.config.audit import read_config
+    from seepage.config.prepare import prepare
+    from seepage.fleet import train_prepared
     from seepage.fleet.repair import find_damage, forget
 
-    wanted = make(read_config(config, merged(override, out)))
+    wanted = prepare(read_config(config, merged(override, out)))
     damage = find_damage(wanted.config.out)
     if not damage:
         console.print(f"{wanted.config.out}: every chunk is as it was written")
@@ -103,7 +104,7 @@ def repair(config: ConfigFile = None, out: Annotated[str | None, typer.Option("-
     for key in damage:
         console.print(f"damaged: {key}")
     digests = forget(wanted.config.out, damage)
-    run = run_fleet(wanted, FleetBar())
+    run = train_prepared(wanted, FleetBar())
     same = sum(run.records[r].get("digests") == d for r, d in digests.items())
     console.print(f"repaired {len(digests)} runs, {same} bit-identical to what was lost")
 

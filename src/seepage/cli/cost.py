@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
-from seepage.cli.build import Audit
 from seepage.cli.console import console, errors
+from seepage.config.prepare import Prepared
 from seepage.fleet.cost import estimate, interval_width, measure, workload
 
 __all__ = ["print_cost"]
@@ -42,7 +42,7 @@ def size(count: float) -> str:
     return f"{count / 1024:.1f} TiB"
 
 
-def print_cost(audit: Audit) -> None:
+def print_cost(audit: Prepared) -> None:
     """Train a few real steps, evaluate a few batches, and print what the whole would take."""
     c = audit.config
     shared: dict[str, Any] = {

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 from rich.table import Table
 from typer.core import TyperGroup
 
+from seepage.array_types import Float64Array
 from seepage.cli import app
 from seepage.cli.console import console, errors
 from seepage.cli.layers import Factory
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from seepage.curvature import Curvature
     from seepage.fleet.rebuild import Rebuilt
     from seepage.store import Run
-
-F64 = NDArray[np.float64]
 
 
 class _RunFirst(TyperGroup):
@@ -141,7 +139,7 @@ def compare(
     count = min(samples, len(own.labels))
     rows = np.sort(np.random.default_rng(seed).choice(len(own.labels), count, replace=False))
     x, y = own.inputs[rows], own.labels[rows]
-    scores: list[F64] = []
+    scores: list[Float64Array] = []
     cost: list[float] = []
     with errors.status("comparing"), _notes() as notes:
         for e in chosen.values():

@@ -14,15 +14,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from seepage.cli import app
-from seepage.cli.config import override
 from seepage.cli.console import console, errors
-from seepage.cli.reading import checked, read_toml
+from seepage.config.audit import override
+from seepage.config.reading import checked, read_toml
 from seepage.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from seepage.cli.campaign import Campaign
     from seepage.cli.defend_config import DefendConfig
-    from seepage.defenses.results import PoolResults
+    from seepage.comparison.results import PoolResults
 
 __all__ = ["read_defend"]
 
@@ -155,7 +155,7 @@ def _status(campaign: Campaign) -> Table:
 
 
 def _report(study: DefendConfig, file: Path) -> None:
-    from seepage.defenses.results import read_pool
+    from seepage.comparison.results import read_pool
     from seepage.report.defend import write_defend_report
     from seepage.report.defend_page import markdown
     from seepage.report.tables import replacing

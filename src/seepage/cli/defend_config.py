@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import Field
 
-from seepage.cli.config import AuditConfig, Part, merge
-from seepage.cli.reading import checked
+from seepage.config.audit import AuditConfig, Part, merge
+from seepage.config.reading import checked
 from seepage.defenses import PPTP, Defense, Undefended, as_config
 from seepage.defenses import make as make_defense
 from seepage.errors import InputError

@@ -10,14 +10,13 @@ import numpy as np
 import typer
 from rich.table import Table
 
+from seepage.array_types import Float64Array, Int64Array
 from seepage.cli.audit import RunFolder
 from seepage.cli.console import console, errors
 from seepage.cli.dynamics import AttackName, Fpr, dynamics, judged_paths
 from seepage.errors import InputError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from seepage.plane import Early, Estimate, Trajectories
     from seepage.store import Run
 
@@ -29,7 +28,7 @@ PROXIES = {"lt_iqr": "LT-IQR", "loss": "mean loss", "slope": "fall of the loss"}
 
 def _apart(
     run: Run, attack: str, fpr: float | None, aside: float
-) -> tuple[Trajectories, NDArray[np.int64]]:
+) -> tuple[Trajectories, Int64Array]:
     from seepage import plane
 
     rows, apart = plane.split_models(run.member, aside, np.random.default_rng(0))
@@ -207,7 +206,7 @@ def difficulty_command(
     console.print(table)
 
 
-def _depth(run: Run, apart: NDArray[np.int64]) -> NDArray[np.float64]:
+def _depth(run: Run, apart: Int64Array) -> Float64Array:
     """Mean prediction depth over the kept networks of runs trained on the sample, NaN without."""
     import torch
 
@@ -233,7 +232,7 @@ def _depth(run: Run, apart: NDArray[np.int64]) -> NDArray[np.float64]:
     return out
 
 
-def _own(path: Path, ids: list[str]) -> NDArray[np.float64]:
+def _own(path: Path, ids: list[str]) -> Float64Array:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)

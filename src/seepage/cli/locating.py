@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from seepage.cli.build import Audit
 from seepage.cli.defend_config import NONE, Entry
+from seepage.comparison.evaluate import canaries
+from seepage.comparison.results import write_json
+from seepage.config.prepare import Prepared
 from seepage.defenses import (
     PPTP,
     Localisation,
@@ -25,14 +27,12 @@ from seepage.defenses import (
     risky_regions,
 )
 from seepage.defenses import make as make_defense
-from seepage.defenses.evaluate import canaries
 from seepage.defenses.networks import Samples, snapshot
 from seepage.defenses.regions import partition
-from seepage.defenses.results import write_json
 from seepage.errors import InputError
 from seepage.fleet.rebuild import Rebuilt, rebuild
-from seepage.fleet.spec import user_model
 from seepage.layers import DegreesOfFreedom, change_values, probe
+from seepage.models.reference import user_model
 from seepage.record import Resident
 from seepage.store import open_run
 
@@ -161,7 +161,7 @@ def guarded(
             yield Entry(label, defense), kind, name  # type: ignore[misc]
 
 
-def initial_weights(audit: Audit, row: int) -> dict[str, torch.Tensor]:
+def initial_weights(audit: Prepared, row: int) -> dict[str, torch.Tensor]:
     """Weights that plan row `row` began with: a function of its seed alone."""
     ref = user_model(audit.config.model.name, audit.config.model.options)
     with torch.random.fork_rng(devices=[]):
@@ -169,7 +169,7 @@ def initial_weights(audit: Audit, row: int) -> dict[str, torch.Tensor]:
         return snapshot(ref.make(audit.data.shape, len(audit.data.classes)))
 
 
-def _sides(kept: Rebuilt, skip: Any, audit: Audit) -> tuple[Samples, Samples]:
+def _sides(kept: Rebuilt, skip: Any, audit: Prepared) -> tuple[Samples, Samples]:
     """Members of a run and the reference set, as its network takes them."""
     assert audit.reference is not None
     members = torch.from_numpy(np.flatnonzero(kept.member & ~skip))

@@ -18,8 +18,8 @@ from seepage.cli.campaign import Campaign
 from seepage.cli.console import errors
 from seepage.cli.defend_config import NONE, DefendConfig, Entry, same_fleet
 from seepage.cli.locating import guarded, locate
+from seepage.comparison.results import controls_of, rank_rows, write_json
 from seepage.defenses import Undefended
-from seepage.defenses.results import controls_of, rank_rows, write_json
 from seepage.errors import InputError, SeepageError
 from seepage.fleet.worker import ENVIRONMENT
 

@@ -14,11 +14,12 @@ from pydantic import Field
 from rich.table import Table
 
 from seepage.cli import app
-from seepage.cli.build import make, run_fleet
-from seepage.cli.config import AuditConfig, Part, merge, override
 from seepage.cli.console import FleetBar, console, errors
-from seepage.cli.reading import checked, read_toml
+from seepage.config.audit import AuditConfig, Part, merge, override
+from seepage.config.prepare import prepare
+from seepage.config.reading import checked, read_toml
 from seepage.errors import InputError, nearest
+from seepage.fleet import train_prepared
 
 if TYPE_CHECKING:
     from seepage.store import Run
@@ -187,7 +188,7 @@ def study(
     if only in (None, "train"):
         for name in names:
             began = time.perf_counter()
-            run_fleet(make(wanted.audit(name)), FleetBar())
+            train_prepared(prepare(wanted.audit(name)), FleetBar())
             errors.print(f"{name}: trained in {time.perf_counter() - began:.1f} s")
     if only in (None, "analyse"):
         for name in names:

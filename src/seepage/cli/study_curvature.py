@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from seepage.cli.config import override
 from seepage.cli.console import FleetBar, console, errors
-from seepage.cli.reading import checked
+from seepage.config.audit import override
+from seepage.config.reading import checked
 from seepage.errors import InputError, SeepageError, nearest
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seepage.array_types import Float64Array
 from seepage.errors import InputError
 
 __all__ = ["Draws", "Generator", "key_from"]
@@ -51,7 +52,7 @@ class Draws:
             bits[i] = raw.astype("<u8").view(np.uint8).reshape(probes, -1)
         return Signs(bits, inputs)
 
-    def normals(self, probes: int, size: int) -> NDArray[np.float64]:
+    def normals(self, probes: int, size: int) -> Float64Array:
         """Standard normal directions, (B, probes, size)."""
         out = np.empty((self.count, probes, size))
         for i in range(self.count):

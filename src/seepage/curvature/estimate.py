@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import nn
 
+from seepage.array_types import Float64Array, FloatArray
 from seepage.curvature.draws import Draws, Generator, key_from
 from seepage.curvature.estimators import BlackBox, Estimator, Rows, WhiteBox
 from seepage.curvature.exact import ExactGaussNewton
@@ -29,7 +30,7 @@ _SEEN_FOR_KINKS = 32
 
 def curvature(
     model: nn.Module | Callable[[Any], Any],
-    inputs: torch.Tensor | NDArray[np.floating],
+    inputs: torch.Tensor | FloatArray,
     labels: torch.Tensor | ArrayLike,
     estimator: Estimator = ExactGaussNewton(),  # noqa: B008  frozen
     *,
@@ -100,7 +101,7 @@ def curvature(
 
 def _measure(
     estimator: Estimator, target: Target, x: torch.Tensor, y: torch.Tensor, draws: Draws
-) -> dict[str, NDArray[np.float64]]:
+) -> dict[str, Float64Array]:
     rows: Rows
     if isinstance(estimator, WhiteBox):
         assert isinstance(target, Network)
@@ -164,7 +165,7 @@ def _black_box(model: Callable[[Any], Any], inputs: object, estimator: Estimator
     return Probabilities(model, numpy=isinstance(inputs, np.ndarray))
 
 
-def _inputs(inputs: torch.Tensor | NDArray[np.floating]) -> torch.Tensor:
+def _inputs(inputs: torch.Tensor | FloatArray) -> torch.Tensor:
     x = torch.as_tensor(inputs)
     if not x.is_floating_point():
         raise InputError(

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
+from seepage.array_types import Float64Array
 
 __all__ = ["Curvature", "CurvatureWarning"]
-
-FloatArray = NDArray[np.float64]
 
 
 class CurvatureWarning(UserWarning):
@@ -31,16 +28,16 @@ class Curvature:
     backward passes are not counted. extra: further rows per sample, named.
     """
 
-    trace: FloatArray | None
-    frobenius: FloatArray | None
-    trace_error: FloatArray | None
-    frobenius_error: FloatArray | None
-    score: FloatArray
+    trace: Float64Array | None
+    frobenius: Float64Array | None
+    trace_error: Float64Array | None
+    frobenius_error: Float64Array | None
+    score: Float64Array
     unit: str
     score_unit: str
     estimates: str
     passes: int
-    extra: Mapping[str, FloatArray] = field(default_factory=dict)
+    extra: Mapping[str, Float64Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.score)

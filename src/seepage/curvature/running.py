@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seepage.array_types import Float64Array, FloatArray, Int64Array
 from seepage.errors import InputError
 
 __all__ = ["RunningMean", "running_mean"]
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,16 +26,16 @@ class RunningMean:
     (array([2., 5.]), array([2, 1]))
     """
 
-    mean: FloatArray
-    count: NDArray[np.int64]
-    squares: FloatArray
+    mean: Float64Array
+    count: Int64Array
+    squares: Float64Array
 
     @classmethod
     def empty(cls, samples: int) -> RunningMean:
         """Nothing seen yet of `samples` samples; the mean is NaN."""
         return cls(np.full(samples, np.nan), np.zeros(samples, np.int64), np.zeros(samples))
 
-    def add(self, values: NDArray[np.floating] | list[float]) -> RunningMean:
+    def add(self, values: FloatArray | list[float]) -> RunningMean:
         """One more checkpoint's values, (N,)."""
         v = np.asarray(values, dtype=np.float64)
         if v.shape != self.mean.shape:
@@ -51,14 +49,14 @@ class RunningMean:
         return RunningMean(np.where(count > 0, mean, np.nan), count, squares)
 
     @property
-    def variance(self) -> FloatArray:
+    def variance(self) -> Float64Array:
         """Unbiased variance over checkpoints, (N,); NaN below two."""
         out = np.full(self.mean.shape, np.nan)
         np.divide(self.squares, self.count - 1, out=out, where=self.count > 1)
         return out
 
 
-def running_mean(values: NDArray[np.floating], axis: int = 0) -> FloatArray:
+def running_mean(values: FloatArray, axis: int = 0) -> Float64Array:
     """Mean over all checkpoints up to each: the same shape, float64; NaN is left out.
 
     values: (T, N), or with `axis` the checkpoint axis of any array, as (R, T, N) of a stored run.

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from seepage.array_types import Int64Array
 from seepage.curvature.draws import Generator
 from seepage.curvature.estimate import curvature
 from seepage.curvature.estimators import Estimator
@@ -59,7 +60,7 @@ class CurvatureSignal:
 
         The model is put into eval mode, module by module, and back.
         """
-        chosen: slice | NDArray[np.int64] = slice(None)
+        chosen: slice | Int64Array = slice(None)
         x, y = inputs, torch.as_tensor(labels)
         if self.samples is not None:
             chosen = self._chosen(len(inputs))
@@ -81,7 +82,7 @@ class CurvatureSignal:
             out[name][chosen] = getattr(result, field_name)
         return out
 
-    def _chosen(self, count: int) -> NDArray[np.int64]:
+    def _chosen(self, count: int) -> Int64Array:
         rows = np.asarray(self.samples, dtype=np.int64)
         if rows.ndim != 1 or not rows.size or rows.min() < 0 or rows.max() >= count:
             raise InputError(

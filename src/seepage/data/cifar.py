@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seepage.array_types import AnyArray, Int64Array
 from seepage.data.files import read_all, reading
 from seepage.data.pickled import unpickle_arrays
 from seepage.data.raw import Part, Raw, check_labels
@@ -147,7 +148,7 @@ def _assemble(
     parts, notes = {}, []
     for part in wanted:
         inputs: list[NDArray[np.uint8]] = []
-        labels: list[NDArray[np.int64]] = []
+        labels: list[Int64Array] = []
         expected = form.batches(part)
         ids: list[str] = []
         for batch, file in enumerate(expected):
@@ -179,7 +180,7 @@ def _assemble(
     return Raw(parts, classes, f"{name} ({', '.join(notes)})" if notes else name, "image")
 
 
-def _binary(where: Path, data: bytes, label_bytes: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+def _binary(where: Path, data: bytes, label_bytes: int) -> tuple[NDArray[np.uint8], AnyArray]:
     record = label_bytes + _PIXELS
     if not data or len(data) % record:
         raise InputError(
@@ -191,7 +192,7 @@ def _binary(where: Path, data: bytes, label_bytes: int) -> tuple[NDArray[np.uint
     return rows[:, label_bytes:].reshape(-1, 3, 32, 32), rows[:, label_bytes - 1]
 
 
-def _pickled(where: Path, data: bytes, count: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+def _pickled(where: Path, data: bytes, count: int) -> tuple[NDArray[np.uint8], AnyArray]:
     batch = _text_keys(where, unpickle_arrays(data, where=where))
     images = batch.get("data")
     labels = batch.get("labels" if count == 10 else "fine_labels")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, Int64Array
 from seepage.errors import InputError
 
 __all__ = ["Dataset"]
@@ -48,7 +49,7 @@ class Dataset:
     name: str
     kind: Kind
     columns: tuple[str, ...] = ()
-    numeric: NDArray[np.bool_] | None = None
+    numeric: BoolArray | None = None
     source: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -116,7 +117,7 @@ class Dataset:
             h.update(self.numeric.tobytes())
         return h.hexdigest()
 
-    def take(self, rows: NDArray[np.int64]) -> Dataset:
+    def take(self, rows: Int64Array) -> Dataset:
         """The samples at positions `rows`, in that order."""
         rows = np.asarray(rows)
         if rows.dtype == np.bool_ or rows.ndim != 1:
@@ -138,9 +139,7 @@ class Dataset:
             source={"take": rows.tolist(), "of": self.source},
         )
 
-    def member_scale(
-        self, members: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def member_scale(self, members: Int64Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Scale and shift of x·scale + shift, from the members alone.
 
         Images: per channel, (C,), to mean 0 and standard deviation 1 over the members' pixels.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from seepage.array_types import AnyArray
 from seepage.data.files import reading
 from seepage.data.raw import Part, Raw
 from seepage.errors import InputError
@@ -126,7 +125,7 @@ def _survey(files: list[Path], size: tuple[int, int] | None) -> tuple[bool, tupl
     return grey, shape
 
 
-def _pixels(file: Path, grey: bool, shape: tuple[int, int]) -> NDArray[Any]:
+def _pixels(file: Path, grey: bool, shape: tuple[int, int]) -> AnyArray:
     with reading(file, "a whole PNG or JPEG image"), _open(file) as image:
         try:
             plain = image.convert("RGBA") if image.mode in ("P", "PA") else image

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seepage.array_types import AnyArray
 from seepage.data.files import first_existing, open_plain_or_gz, reading
 from seepage.data.raw import Part, Raw, check_labels, row_ids
 from seepage.errors import InputError
@@ -33,7 +32,7 @@ IDX_CLASSES = {
 }
 
 
-def read_idx(path: Path, axes: int) -> NDArray[Any]:
+def read_idx(path: Path, axes: int) -> AnyArray:
     """An IDX file of unsigned bytes with `axes` axes, .gz or plain -> uint8 array.
 
     The header is two zero bytes, the type code 8, the number of axes, then one big-endian 32-bit

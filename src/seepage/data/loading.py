@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from seepage.array_types import AnyArray
 from seepage.data.cifar import read_cifar
 from seepage.data.dataset import Dataset
 from seepage.data.files import data_root
@@ -319,7 +319,7 @@ def _dataset(raw: Raw, wanted: tuple[str, ...], source: dict[str, Any]) -> Datas
     )
 
 
-def _tensor(arrays: list[NDArray[Any]]) -> torch.Tensor:
+def _tensor(arrays: list[AnyArray]) -> torch.Tensor:
     whole = np.concatenate(arrays) if len(arrays) > 1 else np.ascontiguousarray(arrays[0])
     return torch.from_numpy(whole if whole.flags.writeable else whole.copy())
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from seepage.array_types import AnyArray
 from seepage.data.dataset import Dataset, Kind
 from seepage.data.files import one_line, reading
 from seepage.data.raw import Part, Raw, name_labels, row_ids
@@ -88,7 +88,7 @@ def read_npz(path: Path, drop: tuple[str, ...]) -> Raw:
     labels = {p: _flat(path, arrays[k[1]]) for p, k in pairs.items() if k}
     classes = tuple(str(c) for c in arrays["classes"]) if "classes" in arrays else None
     named, names = name_labels(path, labels, classes)
-    inputs: dict[str, NDArray[Any]] = {}
+    inputs: dict[str, AnyArray] = {}
     kinds: set[Kind] = set()
     for part, keys in pairs.items():
         assert keys is not None
@@ -121,7 +121,7 @@ def read_npz(path: Path, drop: tuple[str, ...]) -> Raw:
     return Raw(parts, names, path.stem, kinds.pop(), columns, numeric)
 
 
-def _flat(where: object, labels: NDArray[Any]) -> NDArray[Any]:
+def _flat(where: object, labels: AnyArray) -> AnyArray:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
@@ -132,7 +132,7 @@ def _flat(where: object, labels: NDArray[Any]) -> NDArray[Any]:
     return labels
 
 
-def _as_inputs(where: object, x: NDArray[Any]) -> tuple[NDArray[Any], Kind]:
+def _as_inputs(where: object, x: AnyArray) -> tuple[AnyArray, Kind]:
     """Images as (N, C, H, W) uint8 or float32, tables as (N, D) float32; never a view of `x`."""
     if x.dtype.kind not in "buif":
         raise InputError(f"{where}: expected numbers, got {x.dtype}; convert the inputs")
@@ -160,8 +160,8 @@ def _as_inputs(where: object, x: NDArray[Any]) -> tuple[NDArray[Any], Kind]:
 
 
 def _table_columns(
-    path: Path, inputs: dict[str, NDArray[Any]], drop: tuple[str, ...]
-) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    path: Path, inputs: dict[str, AnyArray], drop: tuple[str, ...]
+) -> tuple[dict[str, AnyArray], tuple[str, ...]]:
     width = next(iter(inputs.values())).shape[1]
     columns = [f"x{j}" for j in range(width)]
     unknown = [c for c in drop if c not in columns]
@@ -185,7 +185,7 @@ def _table_columns(
 
 
 def _ids(
-    path: Path, arrays: dict[str, NDArray[Any]], part: str, n: int, parts: int
+    path: Path, arrays: dict[str, AnyArray], part: str, n: int, parts: int
 ) -> NDArray[np.str_]:
     key = f"ids_{part}" if f"ids_{part}" in arrays else "ids"
     if key not in arrays or (key == "ids" and parts > 1):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seepage.array_types import AnyArray, BoolArray, Int64Array
 from seepage.data.dataset import Kind
 from seepage.errors import InputError
 
@@ -15,7 +15,7 @@ __all__ = ["PARTS", "Part", "Raw", "check_labels", "name_labels", "row_ids"]
 
 PARTS = ("train", "test")
 
-Array = NDArray[Any]
+Array = AnyArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Part:
     """One part of a data set: inputs (N, ...), labels int64 (N,), ids (N,)."""
 
     inputs: Array
-    labels: NDArray[np.int64]
+    labels: Int64Array
     ids: NDArray[np.str_]
 
 
@@ -36,7 +36,7 @@ class Raw:
     name: str
     kind: Kind
     columns: tuple[str, ...] = ()
-    numeric: NDArray[np.bool_] | None = None
+    numeric: BoolArray | None = None
 
 
 def row_ids(part: str, n: int) -> NDArray[np.str_]:
@@ -44,7 +44,7 @@ def row_ids(part: str, n: int) -> NDArray[np.str_]:
     return np.array([f"{part}/{row}" for row in range(n)], dtype=np.str_)
 
 
-def check_labels(where: object, labels: Array, classes: int) -> NDArray[np.int64]:
+def check_labels(where: object, labels: Array, classes: int) -> Int64Array:
     """Labels as int64, refused with their file and row when outside 0..K−1."""
     labels = np.asarray(labels).astype(np.int64)
     bad = np.flatnonzero((labels < 0) | (labels >= classes))
@@ -58,7 +58,7 @@ def check_labels(where: object, labels: Array, classes: int) -> NDArray[np.int64
 
 def name_labels(
     where: object, parts: dict[str, Array], classes: tuple[str, ...] | None
-) -> tuple[dict[str, NDArray[np.int64]], tuple[str, ...]]:
+) -> tuple[dict[str, Int64Array], tuple[str, ...]]:
     """Labels of all parts as 0..K−1 and the K class names, agreed over the parts.
 
     Whole numbers are taken as they are and must then cover 0..K−1 without a gap unless `classes`

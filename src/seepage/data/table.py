@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.data.files import one_line, read_all, reading
 from seepage.data.raw import Part, Raw, row_ids
 from seepage.errors import InputError, nearest
@@ -49,7 +50,7 @@ class _Encoded:
     names: list[str] = field(default_factory=list)
     numeric: list[bool] = field(default_factory=list)
 
-    def add(self, name: str, values: NDArray[Any], numeric: bool) -> None:
+    def add(self, name: str, values: AnyArray, numeric: bool) -> None:
         self.values.append(values.astype(np.float32))
         self.names.append(name)
         self.numeric.append(numeric)
@@ -230,7 +231,7 @@ def _text(column: Any) -> NDArray[np.str_]:
     return np.asarray(filled.to_numpy(zero_copy_only=False)).astype(np.str_)
 
 
-def _as_numbers(column: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]] | None:
+def _as_numbers(column: Any) -> tuple[Float64Array, BoolArray] | None:
     """Values and where one is missing, or None when some value present is no number."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -248,7 +249,7 @@ def _as_numbers(column: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]] | 
     return values, np.isnan(values)
 
 
-def _labels(where: str, name: str, column: Any) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def _labels(where: str, name: str, column: Any) -> tuple[Int64Array, tuple[str, ...]]:
     numbers = _as_numbers(column)
     if numbers is not None and not numbers[1].any():
         values = numbers[0]

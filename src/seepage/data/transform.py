@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from seepage.array_types import Int64Array
 from seepage.data.dataset import Dataset
 from seepage.errors import InputError
 from seepage.plan import Canaries
@@ -170,7 +170,7 @@ def apply_canaries(data: Dataset, canaries: Canaries) -> Dataset:
     )
 
 
-def _within(index: NDArray[np.int64], n: int) -> bool:
+def _within(index: Int64Array, n: int) -> bool:
     return bool(index.min() >= 0 and index.max() < n)
 
 
@@ -179,9 +179,7 @@ def _rng(seed: int, use: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(use,)))
 
 
-def _other_labels(
-    labels: NDArray[np.int64], classes: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
+def _other_labels(labels: Int64Array, classes: int, rng: np.random.Generator) -> Int64Array:
     """A label for each, uniform among the classes - 1 others."""
     step = rng.integers(1, classes, size=len(labels))
     return (labels + step) % classes

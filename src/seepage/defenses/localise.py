@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import nn
 
+from seepage.array_types import AnyArray, Float64Array
 from seepage.defenses.networks import Samples, eval_logits, snapshot
 from seepage.defenses.regions import partition, reestimate_statistics, swap
 from seepage.errors import InputError
@@ -76,15 +76,15 @@ class Localisation:
 
     method: str
     regions: tuple[str, ...]
-    utility: NDArray[np.float64]
-    privacy: NDArray[np.float64]
+    utility: Float64Array
+    privacy: Float64Array
     tau: float
     base: Measure
     exchanged: tuple[Measure, ...]
     parameters: tuple[int, ...]
 
     @property
-    def score(self) -> NDArray[np.float64]:
+    def score(self) -> Float64Array:
         """D_k of every region (K,)."""
         return np.maximum(0.0, -self.privacy) / (np.abs(self.utility) + self.tau)
 
@@ -109,7 +109,7 @@ class Localisation:
         ]
 
 
-def spearman(a: Sequence[float] | NDArray[Any], b: Sequence[float] | NDArray[Any]) -> float:
+def spearman(a: Sequence[float] | AnyArray, b: Sequence[float] | AnyArray) -> float:
     """Rank correlation with mean ranks for ties; nan when one side is constant.
 
     >>> spearman([1, 2, 3], [10, 20, 15])
@@ -214,7 +214,7 @@ def risky_regions(found: Localisation, *, budget: float = 0.01) -> tuple[str, ..
     return tuple(found.regions[k] for k in sorted(chosen))
 
 
-def agreement(scores: Mapping[str, Sequence[float] | NDArray[Any]]) -> dict[str, float]:
+def agreement(scores: Mapping[str, Sequence[float] | AnyArray]) -> dict[str, float]:
     """Spearman correlation of each pair of ways to locate risk: name -> (K,) in the same order.
 
     Pass e.g. the `score` of swapping, of rewinding, and a per-region indicator of `seepage.layers`.

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from seepage.config.recipe import Recipe
 from seepage.errors import InputError
 from seepage.fleet import graphs, stacked
 from seepage.fleet.loop import Job, Progress, train_run
-from seepage.fleet.recipe import Recipe
-from seepage.fleet.spec import FleetSpec, ModelRef
+from seepage.fleet.spec import FleetSpec
+from seepage.models.reference import ModelRef
 from seepage.plan import SubsetPlan
 from seepage.record import Resident
 from seepage.store.storage import Storage

@@ -13,10 +13,10 @@ import psutil
 import torch
 from torch import nn
 
+from seepage.config.recipe import Recipe
 from seepage.errors import InputError
 from seepage.fleet import optim
-from seepage.fleet.recipe import Recipe
-from seepage.fleet.spec import ModelRef
+from seepage.models.reference import ModelRef
 
 __all__ = ["choose_device", "choose_precision", "hardware", "step_seconds", "versions"]
 

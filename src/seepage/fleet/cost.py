@@ -13,15 +13,15 @@ import numpy as np
 import psutil
 
 from seepage.attacks import Attack
+from seepage.config.recipe import Recipe
 from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.fleet import graphs, stacked
 from seepage.fleet.backends import choose_backend
 from seepage.fleet.choose import choose_device
-from seepage.fleet.recipe import Recipe
-from seepage.fleet.spec import user_model
 from seepage.fleet.start import Silent, train
 from seepage.metrics.intervals import clopper_pearson
+from seepage.models.reference import user_model
 from seepage.plan import SubsetPlan, half_split
 from seepage.record import DEFAULT_SIGNALS
 from seepage.record import checkpoints as schedule

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from seepage.array_types import Int64Array
+from seepage.config.recipe import learning_rate
 from seepage.data import Dataset
 from seepage.defenses.base import Context, Defense
 from seepage.defenses.networks import Samples, forward
@@ -19,7 +20,6 @@ from seepage.errors import InputError
 from seepage.fleet import optim
 from seepage.fleet.feed import Feed
 from seepage.fleet.loop import Job, Progress, epoch_seed, init_model
-from seepage.fleet.recipe import learning_rate
 from seepage.fleet.spec import FleetSpec
 from seepage.record import Diverged, Resident
 
@@ -68,7 +68,7 @@ CHUNK = 2**26
 """Bytes of normalised inputs cut at once on a device: fewer, larger calls; the same values."""
 
 
-def _samples(pool: Resident, rows: NDArray[np.int64], scale: Any) -> Samples:
+def _samples(pool: Resident, rows: Int64Array, scale: Any) -> Samples:
     """Rows of the pool as a defence sees them: positions in, normalised inputs out."""
     at = torch.from_numpy(rows).to(pool.device)
     factor, shift = (torch.from_numpy(np.ascontiguousarray(s)).to(pool.device) for s in scale)

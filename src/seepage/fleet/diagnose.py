@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from seepage.config.recipe import Recipe
 from seepage.data import Dataset
 from seepage.fleet.choose import choose_device, hardware, step_seconds
-from seepage.fleet.recipe import Recipe
-from seepage.fleet.spec import user_model
+from seepage.models.reference import user_model
 from seepage.record import Resident
 
 __all__ = ["diagnose", "gather_rate", "matrix_peak"]

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seepage.fleet.recipe import Recipe
+from seepage.array_types import BoolArray, Int64Array
+from seepage.config.recipe import Recipe
 from seepage.record import Resident
 
 __all__ = ["Draw", "Feed"]
@@ -19,10 +20,10 @@ __all__ = ["Draw", "Feed"]
 class Draw:
     """One epoch's batches as indices and transforms, each (steps, B)."""
 
-    rows: NDArray[np.int64]
-    dy: NDArray[np.int64] | None
-    dx: NDArray[np.int64] | None
-    flip: NDArray[np.bool_] | None
+    rows: Int64Array
+    dy: Int64Array | None
+    dx: Int64Array | None
+    flip: BoolArray | None
 
 
 class Feed:
@@ -35,7 +36,7 @@ class Feed:
     def __init__(
         self,
         pool: Resident,
-        members: NDArray[np.int64],
+        members: Int64Array,
         recipe: Recipe,
         seed: int,
         scale: tuple[NDArray[np.float32], NDArray[np.float32]],

@@ -11,7 +11,7 @@ import torch
 
 from seepage.data import Dataset
 from seepage.fleet.choose import hardware, versions
-from seepage.fleet.spec import ModelRef
+from seepage.models.reference import ModelRef
 from seepage.plan import SubsetPlan
 from seepage.record import ExtraSignal, Memory, Recorder, Resident, observing
 from seepage.store import arrays

@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from seepage.array_types import BoolArray, Int64Array
+from seepage.config.recipe import learning_rate
 from seepage.errors import CorruptStore
 from seepage.fleet import optim
 from seepage.fleet.feed import Feed
-from seepage.fleet.recipe import learning_rate
 from seepage.fleet.sink import StoreSink
 from seepage.fleet.spec import FleetSpec
 from seepage.record import Diverged, Recorder, Resident
@@ -35,7 +36,7 @@ class Job:
     """One run about to train: its row, members, seed, recorder and sink."""
 
     row: int
-    members: NDArray[np.int64]
+    members: Int64Array
     seed: int
     scale: tuple[NDArray[np.float32], NDArray[np.float32]]
     recorder: Recorder
@@ -51,7 +52,7 @@ def prepare(
     spec: FleetSpec,
     storage: Storage,
     pool: Resident,
-    member: NDArray[np.bool_],
+    member: BoolArray,
     row: int,
     seed: int,
 ) -> Job:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seepage.fleet.recipe import Recipe
+from seepage.config.recipe import Recipe
 
 __all__ = ["load_state", "make", "sam_step", "state_tensors"]
 

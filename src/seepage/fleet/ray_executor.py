@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, ClassVar, final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from seepage import attacks
+from seepage.array_types import AnyArray, BoolArray, FloatArray
 from seepage.attacks import Attack
 from seepage.errors import InputError
 from seepage.fleet.local import RETRIES, FleetError, Watcher
@@ -30,8 +30,6 @@ from seepage.fleet.worker import ENVIRONMENT, Desk, explain
 
 __all__ = ["Distributed", "by_sample", "cluster", "run_ray"]
 
-FloatArray = NDArray[np.floating]
-BoolArray = NDArray[np.bool_]
 
 _DESKS: dict[str, Desk] = {}
 
@@ -98,7 +96,7 @@ def _environment(spec: FleetSpec) -> dict[str, Any]:
 
 
 def _train_rows(
-    spec: FleetSpec, pool: Sequence[NDArray[Any]], apart: Sequence[NDArray[Any]], rows: list[int]
+    spec: FleetSpec, pool: Sequence[AnyArray], apart: Sequence[AnyArray], rows: list[int]
 ) -> tuple[str, Any]:
     """The task: (done, [(row, record)]) or (error, (who, message))."""
     try:
@@ -110,9 +108,7 @@ def _train_rows(
         return "error", explain(e)
 
 
-def _landed(
-    spec: FleetSpec, pool: Sequence[NDArray[Any]], apart: Sequence[NDArray[Any]]
-) -> FleetSpec:
+def _landed(spec: FleetSpec, pool: Sequence[AnyArray], apart: Sequence[AnyArray]) -> FleetSpec:
     """The spec with files of this machine: those of the driver where it is the same one."""
     changes = {}
     for field, path, arrays in (
@@ -128,7 +124,7 @@ def _landed(
     return replace(spec, **changes)  # type: ignore[arg-type]
 
 
-def _read(path: str | None) -> tuple[NDArray[Any], ...]:
+def _read(path: str | None) -> tuple[AnyArray, ...]:
     if path is None:
         return ()
     return (

@@ -12,8 +12,8 @@ from torch import nn
 
 from seepage.data import Dataset
 from seepage.errors import InputError
-from seepage.fleet.spec import ModelRef, user_model
 from seepage.models import MODELS
+from seepage.models.reference import ModelRef, user_model
 from seepage.record import Memory, Recorder, Resident
 from seepage.store.run import Run
 

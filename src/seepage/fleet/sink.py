@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
+from seepage.array_types import AnyArray, BoolArray
 from seepage.store import arrays
 from seepage.store.run import record_key, weights_key
 from seepage.store.storage import Storage
@@ -31,7 +31,7 @@ class StoreSink:
         names: tuple[str, ...],
         checkpoints: int,
         keep: str,
-        member: NDArray[np.bool_],
+        member: BoolArray,
     ) -> None:
         self.storage = storage
         self.row = row
@@ -52,7 +52,7 @@ class StoreSink:
         """Checkpoints come in order; those before a restored state are there already."""
         return all(len(d) <= t for d in self.digests.values())
 
-    def write(self, t: int, values: dict[str, NDArray[Any]]) -> None:
+    def write(self, t: int, values: dict[str, AnyArray]) -> None:
         """One chunk per signal, each whole or absent."""
         for name, array in self.arrays.items():
             assert len(self.digests[name]) == t, f"checkpoint {t} of {name} out of order"
@@ -88,5 +88,5 @@ class StoreSink:
         return record
 
 
-def _mean(values: NDArray[Any]) -> float:
+def _mean(values: AnyArray) -> float:
     return float(values.mean()) if values.size else 0.0

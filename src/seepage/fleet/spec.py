@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,88 +15,23 @@ import torch
 from torch import nn
 
 import seepage
+from seepage.config.recipe import Recipe
 from seepage.data import Dataset
-from seepage.errors import InputError
-from seepage.fleet.recipe import Recipe
-from seepage.models import build
+from seepage.models.reference import ModelRef, importable
 from seepage.record import ExtraSignal, Recorder
 
 __all__ = [
     "FleetSpec",
-    "ModelRef",
     "TrainFunction",
     "code_digest",
     "differing",
     "room_digest",
-    "user_model",
 ]
 
 TrainFunction = Callable[[np.ndarray, int, Recorder], nn.Module]
 """The user's own training: `train(members, seed, recorder) -> model`, members as positions."""
 
 _ROOMS = ("data", "plan.py", "signals", "models", "fleet", "record")
-
-
-@dataclass(frozen=True)
-class ModelRef:
-    """A reference network by name and options, or the user's own `() -> nn.Module`."""
-
-    name: str = "mlp"
-    options: dict[str, Any] = field(default_factory=dict)
-    factory: Callable[[], nn.Module] | None = None
-
-    def make(self, in_shape: tuple[int, ...], classes: int) -> nn.Module:
-        """A freshly initialised network from torch's current random stream."""
-        if self.factory is None:
-            return build(self.name, in_shape, classes, **self.options)
-        made = self.factory()
-        if not isinstance(made, nn.Module):
-            raise InputError(
-                f"model: expected {self.name} to return a torch.nn.Module, got "
-                f"{type(made).__name__}"
-            )
-        return made
-
-    def travels(self) -> bool:
-        """Whether another interpreter can find the factory by its import path."""
-        return self.factory is None or importable(self.factory)
-
-
-def importable(fn: Any) -> bool:
-    """Whether `module:qualname` of `fn` leads back to it in a fresh interpreter."""
-    module, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", "<")
-    if not module or module == "__main__" or "<" in name:
-        return False
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError):
-        return False
-    return found is fn
-
-
-def user_model(model: str | Callable[[], nn.Module], options: dict[str, Any] | None) -> ModelRef:
-    """A `ModelRef` from what the user passes: a name, "package.module:factory", or a callable."""
-    if isinstance(model, str) and ":" in model:
-        module, _, name = model.partition(":")
-        try:
-            fn: Any = importlib.import_module(module)
-            for part in name.split("."):
-                fn = getattr(fn, part)
-        except (ImportError, AttributeError) as e:
-            raise InputError(
-                f"model: expected 'package.module:factory' that can be imported, got {model!r} "
-                f"({e}); check the name and the Python path"
-            ) from None
-        return ModelRef(model, {}, fn)
-    if isinstance(model, str):
-        return ModelRef(model, dict(options or {}))
-    if not callable(model):
-        raise InputError(
-            f"model: expected a name or a function that returns a torch.nn.Module, got {model!r}"
-        )
-    return ModelRef(getattr(model, "__qualname__", repr(model)), {}, model)
 
 
 @dataclass(frozen=True)
@@ -182,9 +116,7 @@ def room_digest(*rooms: str) -> str:
 
 def defense_digest() -> str:
     """SHA-256 over the rules of the defences; what only judges them is left out."""
-    root = Path(seepage.__file__).parent / "defenses"
-    judging = {"evaluate.py", "lower_bound.py", "results.py", "robustness.py", "verdicts.py"}
-    return _digest_files([p for p in sorted(root.rglob("*.py")) if p.name not in judging])
+    return _digest_files(sorted((Path(seepage.__file__).parent / "defenses").rglob("*.py")))
 
 
 def source_digest(fn: Callable[..., Any] | type) -> str:

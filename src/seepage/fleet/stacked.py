@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from seepage.config.recipe import Recipe, learning_rate
 from seepage.fleet import optim
 from seepage.fleet.feed import Feed
 from seepage.fleet.loop import Job, Progress, epoch_seed, init_model
-from seepage.fleet.recipe import Recipe, learning_rate
-from seepage.fleet.spec import FleetSpec, ModelRef
+from seepage.fleet.spec import FleetSpec
 from seepage.models.mlp import MLP
+from seepage.models.reference import ModelRef
 from seepage.record import Diverged, Resident
 
 __all__ = ["GROUP", "Stack", "can_stack", "train_stack"]

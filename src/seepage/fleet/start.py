@@ -16,13 +16,14 @@ import numpy as np
 import psutil
 from torch import nn
 
+from seepage.config.prepare import Prepared
+from seepage.config.recipe import Recipe
 from seepage.data import Dataset
 from seepage.errors import InputError, StorageFailed
 from seepage.fleet.backends import choose_backend, group
 from seepage.fleet.choose import choose_device, choose_precision, hardware
 from seepage.fleet.folder import ensure, found, signal_shapes
 from seepage.fleet.local import Watcher, run_inline, run_local
-from seepage.fleet.recipe import Recipe
 from seepage.fleet.spec import (
     FleetSpec,
     TrainFunction,
@@ -31,8 +32,8 @@ from seepage.fleet.spec import (
     differing,
     model_digest,
     source_digest,
-    user_model,
 )
+from seepage.models.reference import user_model
 from seepage.plan import SubsetPlan
 from seepage.record import DEFAULT_SIGNALS, ExtraSignal, Resident, parse_views
 from seepage.record import checkpoints as schedule
@@ -40,7 +41,7 @@ from seepage.store.lock import Lock, in_turn
 from seepage.store.run import Run, read_records
 from seepage.store.storage import Storage
 
-__all__ = ["Silent", "train"]
+__all__ = ["Silent", "train", "train_prepared"]
 
 
 class Silent:
@@ -200,6 +201,37 @@ def train(
             )
             _run(spec, storage, plan, shard, workers, watcher, (executor, address))
     return Run(out)
+
+
+def train_prepared(
+    audit: Prepared, watcher: Watcher | None = None, shard: tuple[int, int] | None = None
+) -> Run:
+    """Train what is not there yet and open the run folder."""
+    c = audit.config
+    return train(
+        audit.data,
+        audit.plan,
+        model=c.model.name,
+        model_options=c.model.options,
+        recipe=audit.recipe,
+        out=c.out,
+        checkpoints=c.record.checkpoints,
+        views=c.record.views,
+        logits=c.record.logits,
+        keep=c.record.keep,
+        extra=audit.extra,
+        defense=audit.defense,
+        reference=audit.reference,
+        workers=c.fleet.workers,
+        threads=c.fleet.threads,
+        device=c.fleet.device,
+        backend=c.fleet.backend,
+        executor=c.fleet.executor,
+        address=c.fleet.address,
+        save_every=c.fleet.save_every,
+        shard=shard,
+        watcher=watcher,
+    )
 
 
 def _run(

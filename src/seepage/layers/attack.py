@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.errors import InputError
 from seepage.metrics import auc, balanced_accuracy, tpr_at_fpr
 
@@ -32,9 +33,7 @@ __all__ = [
     "feature_norms",
 ]
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
-Features = Mapping[str, NDArray[np.floating]]
+Features = Mapping[str, FloatArray]
 
 
 @dataclass(frozen=True)
@@ -114,10 +113,10 @@ class AttackTable:
     """
 
     layer: tuple[str, ...]
-    auc: FloatArray
-    balanced_accuracy: FloatArray
-    tpr: FloatArray
-    realised_fpr: FloatArray
+    auc: Float64Array
+    balanced_accuracy: Float64Array
+    tpr: Float64Array
+    realised_fpr: Float64Array
     fpr: float
     seeds: tuple[int, ...]
     attacker: Attacker
@@ -141,7 +140,7 @@ class AttackTable:
         ]
 
 
-def feature_norms(outputs: NDArray[np.floating], p: float = 2.0) -> FloatArray:
+def feature_norms(outputs: FloatArray, p: float = 2.0) -> Float64Array:
     """‖h(x)‖_p of every sample: (N, …) -> (N,), itself a feature to attack with.
 
     Norms of an encoder's features tell its members (LpLA, arXiv 2506.05743, from its abstract).
@@ -156,9 +155,7 @@ def feature_norms(outputs: NDArray[np.floating], p: float = 2.0) -> FloatArray:
     return np.asarray(np.linalg.norm(flat, ord=p, axis=1), dtype=np.float64)
 
 
-def _features(
-    name: str, values: NDArray[np.floating], member: BoolArray
-) -> NDArray[np.floating[Any]]:
+def _features(name: str, values: FloatArray, member: BoolArray) -> NDArray[np.floating[Any]]:
     flat = np.asarray(values)
     if flat.dtype != np.float32:
         flat = flat.astype(np.float64)
@@ -184,7 +181,7 @@ def _member(member: ArrayLike, least: int, who: str) -> BoolArray:
     return m
 
 
-def _balanced(rows: NDArray[np.int64], member: BoolArray, rng: np.random.Generator) -> Any:
+def _balanced(rows: Int64Array, member: BoolArray, rng: np.random.Generator) -> Any:
     """Equally many members and non-members of `rows`: the threshold ½ is then the natural one."""
     inside, outside = rows[member[rows]], rows[~member[rows]]
     size = min(len(inside), len(outside))
@@ -309,7 +306,7 @@ def _scores(
     new: NDArray[np.floating[Any]],
     components: int,
     seed: int,
-) -> FloatArray:
+) -> Float64Array:
     """Fit on (x, y), probability of membership of `new`."""
     from sklearn.decomposition import PCA
     from sklearn.exceptions import ConvergenceWarning

@@ -20,18 +20,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError
 
 __all__ = ["CHANGES", "Phases", "change_values", "phases"]
 
-FloatArray = NDArray[np.float64]
 
 CHANGES = ("cv_total", "cv_drop", "cv_rise", "cr", "mcr", "mcr_rec", "mcr_step")
 
 
-def _series(series: ArrayLike) -> FloatArray:
+def _series(series: ArrayLike) -> Float64Array:
     m = np.asarray(series, dtype=np.float64)
     if m.ndim < 1 or len(m) < 2:
         raise InputError(
@@ -46,7 +46,7 @@ def _series(series: ArrayLike) -> FloatArray:
     return m
 
 
-def change_values(series: ArrayLike) -> dict[str, FloatArray]:
+def change_values(series: ArrayLike) -> dict[str, Float64Array]:
     """Every variant of CV and MCR by name: (T, …) ≥ 0, checkpoints first, -> mapping to (…).
 
     >>> v = change_values([10.0, 4.0, 7.0])
@@ -81,14 +81,16 @@ class Phases:
     losses and gains (0.2 = 20 %; `rise` infinite from a minimum of 0); both: falls *then* rises.
     """
 
-    index: NDArray[np.int64]
-    epoch: FloatArray
-    fall: FloatArray
-    rise: FloatArray
-    both: NDArray[np.bool_]
+    index: Int64Array
+    epoch: Float64Array
+    fall: Float64Array
+    rise: Float64Array
+    both: BoolArray
 
 
-def phases(series: ArrayLike, epochs: Sequence[float] | FloatArray, margin: float = 0.05) -> Phases:
+def phases(
+    series: ArrayLike, epochs: Sequence[float] | Float64Array, margin: float = 0.05
+) -> Phases:
     """Fall then rise: an interior minimum, m_min ≤ (1 − margin) m(e_0), m(E) ≥ (1 + margin) m_min.
 
     series (T, …) ≥ 0, checkpoints first; epochs (T,) ascending. The minimum of DoF comes within an

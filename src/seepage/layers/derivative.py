@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from seepage.array_types import Float64Array, Int64Array
 from seepage.errors import InputError
 from seepage.layers.jacobian import (
     gram_singular_values,
@@ -22,8 +22,6 @@ from seepage.layers.point import Point, differentiable, free_inputs, held, large
 from seepage.layers.watch import Inputs, Layer, Watch, as_found, take
 
 __all__ = ["Jacobian", "JacobianResult", "measure_jacobians"]
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -65,18 +63,18 @@ class JacobianResult:
     the spectral norm itself is approached from below.
     """
 
-    singular: FloatArray
-    rank_float: NDArray[np.int64]
-    rank_1e2: NDArray[np.int64]
-    participation: FloatArray
-    participation_error: FloatArray
-    frobenius2: FloatArray
-    spectral_norm: FloatArray
-    spectral_gap: FloatArray
+    singular: Float64Array
+    rank_float: Int64Array
+    rank_1e2: Int64Array
+    participation: Float64Array
+    participation_error: Float64Array
+    frobenius2: Float64Array
+    spectral_norm: Float64Array
+    spectral_gap: Float64Array
     sketched: bool
 
     @property
-    def stable_rank(self) -> FloatArray:
+    def stable_rank(self) -> Float64Array:
         """‖J‖_F² / σ_1², at least 1 as it must be; 0 where the derivative is zero."""
         top = self.spectral_norm**2
         out = np.zeros_like(top)
@@ -89,10 +87,10 @@ class JacobianResult:
 class _Rows:
     """One layer's figures, gathered sample by sample."""
 
-    singular: list[FloatArray]
+    singular: list[Float64Array]
     columns: dict[str, list[float]]
 
-    def add(self, singular: FloatArray, **values: float) -> None:
+    def add(self, singular: Float64Array, **values: float) -> None:
         self.singular.append(singular)
         for name, value in values.items():
             self.columns.setdefault(name, []).append(value)
@@ -112,7 +110,7 @@ class _Rows:
         )
 
 
-def _exact_row(jacobian: torch.Tensor, eps: float) -> tuple[FloatArray, dict[str, float]]:
+def _exact_row(jacobian: torch.Tensor, eps: float) -> tuple[Float64Array, dict[str, float]]:
     j = jacobian.double()
     if eps > 1e-10 and min(j.shape) > 0:
         # A single-precision Jacobian holds nothing below 1e-8 of its norm, which is all that a Gram

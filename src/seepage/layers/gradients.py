@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
+from seepage.array_types import Float64Array
 from seepage.errors import InputError
 from seepage.layers.choose import choose_layers
 from seepage.layers.watch import (
@@ -40,7 +40,7 @@ def gradient_norms(
     *,
     batch: int = 16,
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = nn.functional.cross_entropy,
-) -> dict[str, NDArray[np.float64]]:
+) -> dict[str, Float64Array]:
     """‖∂ loss(x_i, y_i) / ∂ θ_l‖₂ of every sample i and block l: layer -> (N,).
 
     θ_l are the weights of the block's modules (`Layer.regions`); blocks without weights are left
@@ -81,7 +81,7 @@ def gradient_norms(
             raise InputError(f"model: expected logits, got {type(out).__name__}")
         return loss(logits, y[None])
 
-    found: dict[str, list[NDArray[np.float64]]] = {k: [] for k in owned}
+    found: dict[str, list[Float64Array]] = {k: [] for k in owned}
     start = 0
     with as_found(model):
         each = vmap(grad(one), in_dims=(None, 0, 0))

@@ -16,8 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seepage.array_types import Float64Array, FloatArray
 from seepage.errors import InputError
 
 __all__ = [
@@ -30,10 +30,8 @@ __all__ = [
     "sketch_singular_values",
 ]
 
-FloatArray = NDArray[np.float64]
 
-
-def singular_values(jacobian: NDArray[np.floating]) -> FloatArray:
+def singular_values(jacobian: FloatArray) -> Float64Array:
     """Singular values of J (d, d0) in float64, descending, by a decomposition of J itself.
 
     Not by way of JᵀJ: its eigenvalues are σ², so a tolerance on σ would have to be squared and
@@ -48,7 +46,7 @@ def singular_values(jacobian: NDArray[np.floating]) -> FloatArray:
     return np.asarray(np.linalg.svd(j, compute_uv=False), dtype=np.float64)
 
 
-def gram_singular_values(gram: NDArray[np.floating]) -> FloatArray:
+def gram_singular_values(gram: FloatArray) -> Float64Array:
     """Singular values of J from JᵀJ or JJᵀ (m, m) in float64, descending, good to 1e-8 of the largest.
 
     Enough for a Jacobian computed in single precision, whose smaller values are rounding anyway;
@@ -61,7 +59,7 @@ def gram_singular_values(gram: NDArray[np.floating]) -> FloatArray:
     return np.asarray(np.sqrt(np.maximum(values, 0.0)), dtype=np.float64)
 
 
-def rank_at(values: NDArray[np.floating], tolerance: float, top: float | None = None) -> int:
+def rank_at(values: FloatArray, tolerance: float, top: float | None = None) -> int:
     """#{σ_i > tolerance·σ_1}; 0 for a derivative of zero.
 
     `top`: σ_1 where `values` hold only some of the singular values.
@@ -90,14 +88,14 @@ class Moments:
     participation_error: float
 
 
-def _ratio(trace2: FloatArray | float, square: FloatArray | float) -> FloatArray:
+def _ratio(trace2: Float64Array | float, square: Float64Array | float) -> Float64Array:
     trace2, square = np.asarray(trace2), np.asarray(square)
     out = np.zeros(np.broadcast(trace2, square).shape)
     np.divide(trace2, square, out=out, where=square > 0)
     return out
 
 
-def moments(gram: NDArray[np.floating]) -> Moments:
+def moments(gram: FloatArray) -> Moments:
     """Frobenius norm and participation ratio of J from G = YᵀY (k, k), Y = JΩ, Ω standard normal.
 
     For i ≠ j the columns are independent given J, so without bias for every k ≥ 2
@@ -137,7 +135,7 @@ def moments(gram: NDArray[np.floating]) -> Moments:
     return Moments(scale, scale * float(t.std(ddof=1)) / k**0.5, full, spread)
 
 
-def sketch_singular_values(gram: NDArray[np.floating], omega: NDArray[np.floating]) -> FloatArray:
+def sketch_singular_values(gram: FloatArray, omega: FloatArray) -> Float64Array:
     """Singular values of J restricted to the span of the probes: lower bounds for those of J.
 
     gram (k, k) = YᵀY; omega (d0, k). With Ω = QR, JQ = Y R⁻¹ and by interlacing σ_i(JQ) ≤ σ_i(J)
@@ -152,9 +150,7 @@ def sketch_singular_values(gram: NDArray[np.floating], omega: NDArray[np.floatin
     return restricted(gram, omega)[0]
 
 
-def restricted(
-    gram: NDArray[np.floating], omega: NDArray[np.floating]
-) -> tuple[FloatArray, FloatArray]:
+def restricted(gram: FloatArray, omega: FloatArray) -> tuple[Float64Array, Float64Array]:
     """`sketch_singular_values`, and the unit vector (d0,) of the span that J stretches most."""
     q, r = np.linalg.qr(np.asarray(omega, dtype=np.float64))
     half = np.linalg.solve(r.T, np.asarray(gram, dtype=np.float64))

@@ -8,9 +8,9 @@ from math import ceil
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from seepage.array_types import Float64Array
 from seepage.errors import InputError
 from seepage.layers.choose import choose_layers
 from seepage.layers.derivative import Jacobian, JacobianResult, measure_jacobians
@@ -38,8 +38,6 @@ from seepage.layers.watch import (
 )
 
 __all__ = ["DegreesOfFreedom", "Indicator", "LocalPCA", "probe"]
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -141,8 +139,8 @@ def probe(
     sample_bound = np.zeros(len(chosen), dtype=np.bool_)
     spectra: tuple[Spectrum, ...] = ()
     pooled: tuple[Spectrum, ...] = ()
-    jacobians: tuple[FloatArray, ...] = ()
-    limits: dict[str, FloatArray] = {}
+    jacobians: tuple[Float64Array, ...] = ()
+    limits: dict[str, Float64Array] = {}
     widths = _widths(model, inputs, chosen)
     values["d"][:] = widths
     values["n"][:] = n
@@ -261,10 +259,10 @@ def _streams(widths: Sequence[int], n: int, memory: int) -> list[SpectrumStream]
 
 
 def _fill_dof(
-    values: dict[str, FloatArray], spectra: Sequence[Spectrum], ridge: float, prefix: str
-) -> dict[str, FloatArray]:
+    values: dict[str, Float64Array], spectra: Sequence[Spectrum], ridge: float, prefix: str
+) -> dict[str, Float64Array]:
     """Middle of the interval of every indicator into the columns; the intervals (L, 2) back."""
-    limits: dict[str, FloatArray] = {}
+    limits: dict[str, Float64Array] = {}
     for name, indicator in _dof_definitions(ridge).items():
         pairs = np.array([s.bounds(indicator) for s in spectra]).reshape(-1, 2)
         limits[name] = pairs
@@ -273,7 +271,7 @@ def _fill_dof(
     return limits
 
 
-def _dof_definitions(ridge: float) -> dict[str, Callable[[FloatArray], float]]:
+def _dof_definitions(ridge: float) -> dict[str, Callable[[Float64Array], float]]:
     return {
         "k95": lambda v: k_tau(v, 0.95),
         "k99": lambda v: k_tau(v, 0.99),
@@ -283,7 +281,7 @@ def _dof_definitions(ridge: float) -> dict[str, Callable[[FloatArray], float]]:
     }
 
 
-def _relative_width(pairs: FloatArray) -> FloatArray:
+def _relative_width(pairs: Float64Array) -> Float64Array:
     middle = pairs.mean(axis=1)
     width = 0.5 * (pairs[:, 1] - pairs[:, 0])
     out = np.zeros_like(width)
@@ -296,7 +294,7 @@ def _bound_by_samples(s: Spectrum) -> bool:
     return s.d > s.n - 1 and k_tau(s.extremes()[1], 0.99) > 0.5 * (s.n - 1)
 
 
-def _fill_jacobian(values: dict[str, FloatArray], measured: Sequence[JacobianResult]) -> None:
+def _fill_jacobian(values: dict[str, Float64Array], measured: Sequence[JacobianResult]) -> None:
     for i, r in enumerate(measured):
         values["jac_rank_float"][i] = r.rank_float.mean()
         values["jac_rank_float_std"][i] = r.rank_float.std()
@@ -317,7 +315,7 @@ def _local_pca(
     option: LocalPCA,
     batch: int,
     generator: torch.Generator,
-) -> FloatArray:
+) -> Float64Array:
     """Mean over samples of the rank of the covariance of h(x + δ)."""
     if not isinstance(inputs, torch.Tensor) or not inputs.dtype.is_floating_point:
         raise InputError(
@@ -353,5 +351,5 @@ def _local_pca(
                 top = s.variances.max(initial=0.0)
                 tolerance = min(option.draws, s.d) * eps[i]
                 counts[image, i] = (s.variances > tolerance * top).sum()
-    mean: FloatArray = counts.mean(axis=0)
+    mean: Float64Array = counts.mean(axis=0)
     return mean

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from seepage.array_types import Float64Array
 from seepage.errors import InputError, nearest
 from seepage.layers.gradients import block_parameters
 from seepage.layers.watch import Inputs, batches, call, home
@@ -41,10 +41,10 @@ class BlockTable:
 
     blocks: tuple[str, ...]
     states: tuple[str, ...]
-    values: dict[str, NDArray[np.float64]]
+    values: dict[str, Float64Array]
     whole: dict[str, float]
 
-    def lost(self, metric: str) -> NDArray[np.float64]:
+    def lost(self, metric: str) -> Float64Array:
         """whole − value, (L, E): what is forgotten when the block is put back."""
         if metric not in self.values:
             raise InputError(f"metric: got {metric!r}; {nearest(metric, self.values)}")

@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
+from seepage.array_types import Float64Array
 from seepage.errors import InputError
 from seepage.layers.attack import AttackTable
 from seepage.layers.table import LayerTable
 
 __all__ = ["Agreement", "RiskTable", "agreement", "risk_table"]
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Agreement:
     exact: bool
 
 
-def _ranks(x: ArrayLike, name: str) -> FloatArray:
+def _ranks(x: ArrayLike, name: str) -> Float64Array:
     a = np.atleast_2d(np.asarray(x, dtype=np.float64))
     if a.ndim != 2 or not np.isfinite(a).all():
         raise InputError(f"{name}: expected finite values (layers,) or (models, layers)")
@@ -101,9 +100,9 @@ class RiskTable:
 
     layer: tuple[str, ...]
     modules: tuple[tuple[str, ...], ...]
-    risk: FloatArray
+    risk: Float64Array
     basis: str
-    columns: dict[str, FloatArray]
+    columns: dict[str, Float64Array]
     agreement: dict[str, Agreement]
     spread: float = math.nan
     noise: float = math.nan
@@ -212,7 +211,7 @@ def risk_table(
         columns[name] = v
     found: dict[str, Agreement] = {}
     attacks: list[AttackTable] = []
-    success: FloatArray | None = None
+    success: Float64Array | None = None
     if attack is None:
         by = list(order) if order is not None else _default_order(tables, columns)
         missing = [c for c in by if c not in columns]
@@ -247,7 +246,9 @@ def risk_table(
     )
 
 
-def _resolution(attacks: Sequence[AttackTable], success: FloatArray | None) -> tuple[float, float]:
+def _resolution(
+    attacks: Sequence[AttackTable], success: Float64Array | None
+) -> tuple[float, float]:
     """Spread of AUC across layers, and the standard error of a layer's place among them."""
     if success is None:
         return math.nan, math.nan
@@ -263,7 +264,7 @@ def _resolution(attacks: Sequence[AttackTable], success: FloatArray | None) -> t
 
 def _aligned(
     attacks: Sequence[AttackTable], layers: Sequence[str], models: int
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+) -> tuple[Float64Array, Float64Array, Float64Array]:
     """AUC, balanced accuracy and TPR of every attack, (M, L) in the order of `layers`."""
     if len(attacks) != models:
         raise InputError(f"attack: expected one per model ({models}), got {len(attacks)}")
@@ -284,7 +285,7 @@ def _aligned(
     return stacked[:, 0], stacked[:, 1], stacked[:, 2]
 
 
-def _default_order(tables: Sequence[LayerTable], columns: Mapping[str, FloatArray]) -> list[str]:
+def _default_order(tables: Sequence[LayerTable], columns: Mapping[str, Float64Array]) -> list[str]:
     bounds = any(t.at_least.any() for t in tables)
     rank = "jac_participation" if bounds else "jac_rank_float"
     return [c for c in ("k95", rank) if c in columns]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from seepage.array_types import AnyArray
 from seepage.errors import InputError, nearest
 from seepage.layers.derivative import Jacobian
 from seepage.layers.probe import DegreesOfFreedom, Indicator, probe
@@ -105,7 +105,7 @@ class LayerSignal:
         inputs: torch.Tensor,
         labels: torch.Tensor,
         generator: torch.Generator,
-    ) -> dict[str, NDArray[Any]]:
+    ) -> dict[str, AnyArray]:
         """Indicators of the model now: name -> float32 (L,). labels and generator are not read."""
         del labels, generator
         rng = np.random.default_rng(self.seed)
@@ -125,9 +125,7 @@ class LayerSignal:
                 f"{self._layers}; name the layers to measure"
             )
         self._layers = table.layer
-        out: dict[str, NDArray[Any]] = {
-            f"layer_{c}": table[c].astype(np.float32) for c in self.columns
-        }
+        out: dict[str, AnyArray] = {f"layer_{c}": table[c].astype(np.float32) for c in self.columns}
         if self.spectrum:
             kept = np.full((len(table), self.spectrum), np.nan, dtype=np.float32)
             for i, s in enumerate(table.spectra):

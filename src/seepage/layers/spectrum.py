@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seepage.array_types import Float64Array, FloatArray
 from seepage.errors import InputError
 
 __all__ = [
@@ -29,10 +29,8 @@ __all__ = [
     "spectrum",
 ]
 
-FloatArray = NDArray[np.float64]
 
-
-def _variances(variances: NDArray[np.floating]) -> FloatArray:
+def _variances(variances: FloatArray) -> Float64Array:
     v = np.asarray(variances, dtype=np.float64)
     if v.ndim != 1 or not np.isfinite(v).all() or (v < 0).any():
         raise InputError(
@@ -42,7 +40,7 @@ def _variances(variances: NDArray[np.floating]) -> FloatArray:
     return np.sort(v)[::-1]
 
 
-def k_tau(variances: NDArray[np.floating], tau: float) -> int:
+def k_tau(variances: FloatArray, tau: float) -> int:
     """Smallest k with q_1 + … + q_k ≥ τ (definition D1); 0 for a layer that does not vary.
 
     variances (m,): λ in any order; tau in (0, 1]. At τ = 0.95 the default DoF of this library (a
@@ -64,7 +62,7 @@ def k_tau(variances: NDArray[np.floating], tau: float) -> int:
     return int(np.argmax(met)) + 1
 
 
-def effective_rank(variances: NDArray[np.floating]) -> float:
+def effective_rank(variances: FloatArray) -> float:
     """exp(−Σ q_i log q_i) (definition D2); 0 for a layer that does not vary.
 
     Roy and Vetterli (2007) take the entropy of the normalised *singular values*; here, as in the
@@ -81,7 +79,7 @@ def effective_rank(variances: NDArray[np.floating]) -> float:
     return float(np.exp(-(q * np.log(q)).sum()))
 
 
-def participation_ratio(variances: NDArray[np.floating]) -> float:
+def participation_ratio(variances: FloatArray) -> float:
     """(Σλ)² / Σλ² (definition D3); 0 for a layer that does not vary. Dominated by top directions.
 
     >>> participation_ratio(np.array([1.0, 1.0, 0.0]))
@@ -94,7 +92,7 @@ def participation_ratio(variances: NDArray[np.floating]) -> float:
     return float(v.sum() ** 2 / (v * v).sum())
 
 
-def ridge_df(variances: NDArray[np.floating], mu: float) -> float:
+def ridge_df(variances: FloatArray, mu: float) -> float:
     """Σ λ_i / (λ_i + μ) (definition D5), the effective dimension of ridge regression on H.
 
     mu > 0 in the units of λ. The probe uses μ = share · Σλ, so that it does not depend on scale.
@@ -108,7 +106,7 @@ def ridge_df(variances: NDArray[np.floating], mu: float) -> float:
     return float((v / (v + mu)).sum())
 
 
-def numerical_rank(variances: NDArray[np.floating], n: int, d: int, eps: float) -> int:
+def numerical_rank(variances: FloatArray, n: int, d: int, eps: float) -> int:
     """#{σ_i > max(n, d)·eps·σ_1} (definition D4). Sits at the layer's width: not a DoF.
 
     >>> numerical_rank(np.array([1.0, 1e-2, 1e-40]), n=10, d=3, eps=2.2e-16)
@@ -129,7 +127,7 @@ class Spectrum:
     the guarantee λ_i(sketch) ≤ λ_i ≤ λ_i(sketch) + slack for every i, λ_i(sketch) = 0 beyond m.
     """
 
-    variances: FloatArray
+    variances: Float64Array
     total: float
     n: int
     d: int
@@ -145,7 +143,7 @@ class Spectrum:
         """The most directions that n centred samples of d outputs can show: min(n − 1, d)."""
         return max(min(self.n - 1, self.d), 0)
 
-    def extremes(self) -> tuple[FloatArray, FloatArray]:
+    def extremes(self) -> tuple[Float64Array, Float64Array]:
         """The most concentrated and the most even spectrum that the sketch allows.
 
         Both lie in the boxes [λ_i, λ_i + slack] and sum to `total`. The first majorises and the
@@ -163,7 +161,7 @@ class Spectrum:
         given = np.minimum(np.maximum(rest - self.slack * np.arange(floor.size), 0.0), self.slack)
         return floor + given, _fill(floor, rest, self.slack)
 
-    def bounds(self, indicator: Callable[[FloatArray], float]) -> tuple[float, float]:
+    def bounds(self, indicator: Callable[[Float64Array], float]) -> tuple[float, float]:
         """Lowest and highest value of an indicator that grows as a spectrum evens out.
 
         >>> exact = Spectrum(np.array([2.0, 2.0]), total=4.0, n=10, d=2)
@@ -174,7 +172,7 @@ class Spectrum:
         return float(indicator(low)), float(indicator(high))
 
 
-def _fill(floor: FloatArray, rest: float, cap: float) -> FloatArray:
+def _fill(floor: Float64Array, rest: float, cap: float) -> Float64Array:
     """Water-filling: the most even x with floor ≤ x ≤ floor + cap and Σ(x − floor) = rest."""
     low, high = 0.0, float(floor.max(initial=0.0)) + cap
     for _ in range(200):
@@ -187,7 +185,7 @@ def _fill(floor: FloatArray, rest: float, cap: float) -> FloatArray:
     return np.sort(filled)[::-1]
 
 
-def spectrum(outputs: NDArray[np.floating]) -> Spectrum:
+def spectrum(outputs: FloatArray) -> Spectrum:
     """Spectrum of outputs held in memory, by singular values in float64: (n, …) -> Spectrum.
 
     The reference that the streamed accumulators are tested against.

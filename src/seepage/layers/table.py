@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, Float64Array
 from seepage.errors import InputError, nearest
 from seepage.layers.spectrum import Spectrum
 from seepage.layers.watch import Layer
 
 __all__ = ["LayerTable"]
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,35 +38,35 @@ class LayerTable:
     """
 
     layers: tuple[Layer, ...]
-    d: FloatArray
-    n: FloatArray
-    k95: FloatArray
-    k99: FloatArray
-    erank: FloatArray
-    participation: FloatArray
-    ridge_df: FloatArray
-    dof_error: FloatArray
-    pooled_d: FloatArray
-    pooled_k95: FloatArray
-    pooled_k99: FloatArray
-    pooled_erank: FloatArray
-    pooled_participation: FloatArray
-    pooled_ridge_df: FloatArray
-    local_pca: FloatArray
-    jac_rank_float: FloatArray
-    jac_rank_float_std: FloatArray
-    jac_rank_1e2: FloatArray
-    jac_rank_1e2_std: FloatArray
-    jac_participation: FloatArray
-    jac_participation_error: FloatArray
-    stable_rank: FloatArray
-    spectral_norm: FloatArray
-    at_least: NDArray[np.bool_]
-    sample_bound: NDArray[np.bool_]
+    d: Float64Array
+    n: Float64Array
+    k95: Float64Array
+    k99: Float64Array
+    erank: Float64Array
+    participation: Float64Array
+    ridge_df: Float64Array
+    dof_error: Float64Array
+    pooled_d: Float64Array
+    pooled_k95: Float64Array
+    pooled_k99: Float64Array
+    pooled_erank: Float64Array
+    pooled_participation: Float64Array
+    pooled_ridge_df: Float64Array
+    local_pca: Float64Array
+    jac_rank_float: Float64Array
+    jac_rank_float_std: Float64Array
+    jac_rank_1e2: Float64Array
+    jac_rank_1e2_std: Float64Array
+    jac_participation: Float64Array
+    jac_participation_error: Float64Array
+    stable_rank: Float64Array
+    spectral_norm: Float64Array
+    at_least: BoolArray
+    sample_bound: BoolArray
     spectra: tuple[Spectrum, ...] = ()
     pooled_spectra: tuple[Spectrum, ...] = ()
-    jacobian_spectra: tuple[FloatArray, ...] = ()
-    limits: dict[str, FloatArray] = field(default_factory=dict)
+    jacobian_spectra: tuple[Float64Array, ...] = ()
+    limits: dict[str, Float64Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -85,10 +83,12 @@ class LayerTable:
 
     @classmethod
     def columns(cls) -> tuple[str, ...]:
-        """Names of the numeric columns."""
-        return tuple(f.name for f in fields(cls) if f.type in ("FloatArray", "NDArray[np.bool_]"))
+        """Names of the numeric columns: what has a value in every row and no default."""
+        return tuple(
+            f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING
+        )[1:]
 
-    def __getitem__(self, column: str) -> FloatArray:
+    def __getitem__(self, column: str) -> Float64Array:
         """A column as float64 (L,)."""
         if column not in self.columns():
             raise InputError(

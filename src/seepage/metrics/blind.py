@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from seepage.array_types import Float64Array, Int64Array
 from seepage.errors import InputError
 from seepage.metrics.intervals import Estimate, auc_interval, over_targets
 from seepage.metrics.roc import auc
 from seepage.plan import twins
 
 __all__ = ["BlindBaseline", "blind_baseline"]
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,10 +23,10 @@ class BlindBaseline:
     An honest split has 0.5 inside the interval. `scores` (M, N) are the cross-fitted ranks.
     """
 
-    auc: FloatArray
-    models: NDArray[np.int64]
+    auc: Float64Array
+    models: Int64Array
     estimate: Estimate
-    scores: FloatArray
+    scores: Float64Array
 
 
 def blind_baseline(

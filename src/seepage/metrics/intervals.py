@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special, stats
 
+from seepage.array_types import BoolArray, Float64Array
 from seepage.errors import InputError
 from seepage.plan import twins
 
 __all__ = ["Estimate", "auc_interval", "clopper_pearson", "over_targets"]
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Estimate:
 
 def clopper_pearson(
     k: ArrayLike, n: ArrayLike, level: float = 0.95
-) -> tuple[FloatArray, FloatArray]:
+) -> tuple[Float64Array, Float64Array]:
     """Exact two-sided interval of a binomial rate: k successes of n -> (low, high).
 
     low = B⁻¹(a/2; k, n−k+1), high = B⁻¹(1−a/2; k+1, n−k), with a = 1 − level and B⁻¹ the inverse

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit, prange
-from numpy.typing import NDArray
+
+from seepage.array_types import BoolArray, Float64Array
 
 __all__ = ["pair_auc"]
 
 
 @njit(parallel=True, cache=True)
-def pair_auc(
-    scores: NDArray[np.float64], member: NDArray[np.bool_], out: NDArray[np.float64]
-) -> None:
+def pair_auc(scores: Float64Array, member: BoolArray, out: Float64Array) -> None:
     """Mann-Whitney over models, sample by sample: (R, N), (R, N) -> out (N,).
 
     Counting the IN × OUT pairs beats a sort up to a few hundred models, and ties need no care.

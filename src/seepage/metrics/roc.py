@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError
 from seepage.metrics.intervals import clopper_pearson, over_targets
 from seepage.metrics.kernels import pair_auc
@@ -31,10 +32,6 @@ __all__ = [
     "tpr_at_fpr",
 ]
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
-
 
 @dataclass(frozen=True, eq=False)
 class Roc:
@@ -43,9 +40,9 @@ class Roc:
     The first point is (0, 0) at threshold +inf, the last one (1, 1) at the smallest score.
     """
 
-    fpr: FloatArray
-    tpr: FloatArray
-    thresholds: FloatArray
+    fpr: Float64Array
+    tpr: Float64Array
+    thresholds: Float64Array
 
 
 @dataclass(frozen=True)
@@ -71,28 +68,28 @@ class TprAtFpr:
 class OperatingPoints:
     """Of every target r and nominal FPR f: auc (R,), the other rates (R, F); nominal (F,)."""
 
-    auc: FloatArray
-    tpr: FloatArray
-    fpr: FloatArray
-    threshold: FloatArray
-    low: FloatArray
-    high: FloatArray
-    nominal: FloatArray
-    n_in: IntArray
-    n_out: IntArray
+    auc: Float64Array
+    tpr: Float64Array
+    fpr: Float64Array
+    threshold: Float64Array
+    low: Float64Array
+    high: Float64Array
+    nominal: Float64Array
+    n_in: Int64Array
+    n_out: Int64Array
 
 
 @dataclass(frozen=True, eq=False)
 class AveragedRoc:
     """Vertical average over targets: fpr (G,) the grid, tpr (G,), low and high over pairs (G,)."""
 
-    fpr: FloatArray
-    tpr: FloatArray
-    low: FloatArray
-    high: FloatArray
+    fpr: Float64Array
+    tpr: Float64Array
+    low: Float64Array
+    high: Float64Array
 
 
-def _pair(scores: ArrayLike, member: ArrayLike, axes: int) -> tuple[FloatArray, BoolArray]:
+def _pair(scores: ArrayLike, member: ArrayLike, axes: int) -> tuple[Float64Array, BoolArray]:
     s, y = np.asarray(scores, np.float64), np.asarray(member)
     if s.ndim != axes or y.shape != s.shape or y.dtype != np.bool_:
         shape = "(samples,)" if axes == 1 else "(models, samples)"
@@ -107,7 +104,7 @@ def _pair(scores: ArrayLike, member: ArrayLike, axes: int) -> tuple[FloatArray, 
     return s, y
 
 
-def _steps(s: FloatArray, y: BoolArray) -> tuple[IntArray, IntArray, FloatArray]:
+def _steps(s: Float64Array, y: BoolArray) -> tuple[Int64Array, Int64Array, Float64Array]:
     """Counts (tp, fp) at or above each distinct score, descending, after the point (0, 0)."""
     n_in = int(y.sum())
     if n_in in (0, len(y)):
@@ -128,12 +125,12 @@ def _steps(s: FloatArray, y: BoolArray) -> tuple[IntArray, IntArray, FloatArray]
     )
 
 
-def _area(tp: IntArray, fp: IntArray) -> float:
+def _area(tp: Int64Array, fp: Int64Array) -> float:
     """Trapezoids in whole numbers: twice the area times the number of pairs."""
     return float(np.dot(np.diff(fp), tp[1:] + tp[:-1])) / (2 * float(tp[-1]) * float(fp[-1]))
 
 
-def _at(fp: IntArray, fprs: FloatArray) -> IntArray:
+def _at(fp: Int64Array, fprs: Float64Array) -> Int64Array:
     """Index of the last point whose FPR is at or below each nominal one."""
     # The slack is far below one sample; it undoes the rounding of, say, 0.01 · 300 = 2.99…
     allowed = np.floor(fprs * fp[-1] + 1e-9)
@@ -191,7 +188,9 @@ def tpr_at_fpr(scores: ArrayLike, member: ArrayLike, fpr: float) -> TprAtFpr:
 
 
 def operating_points(
-    scores: ArrayLike, member: ArrayLike, fprs: Sequence[float] | FloatArray = (0.01, 0.001, 0.0001)
+    scores: ArrayLike,
+    member: ArrayLike,
+    fprs: Sequence[float] | Float64Array = (0.01, 0.001, 0.0001),
 ) -> OperatingPoints:
     """AUC and TPR at every nominal FPR, of every target, from one sort per target.
 
@@ -231,7 +230,9 @@ def operating_points(
 
 
 def pooled_points(
-    scores: ArrayLike, member: ArrayLike, fprs: Sequence[float] | FloatArray = (0.01, 0.001, 0.0001)
+    scores: ArrayLike,
+    member: ArrayLike,
+    fprs: Sequence[float] | Float64Array = (0.01, 0.001, 0.0001),
 ) -> OperatingPoints:
     """The same with one threshold for all targets: R·N scores pooled into one ROC (R = 1).
 
@@ -244,7 +245,7 @@ def pooled_points(
 
 
 def average_roc(
-    scores: ArrayLike, member: ArrayLike, grid: Sequence[float] | FloatArray | None = None
+    scores: ArrayLike, member: ArrayLike, grid: Sequence[float] | Float64Array | None = None
 ) -> AveragedRoc:
     """Vertical average of the targets' ROCs on a log-spaced grid of FPRs, for plotting.
 
@@ -269,7 +270,7 @@ def average_roc(
     )
 
 
-def row_auc(scores: ArrayLike, member: ArrayLike) -> FloatArray:
+def row_auc(scores: ArrayLike, member: ArrayLike) -> Float64Array:
     """Per-sample AUC across models: (R, N), (R, N) -> (N,).
 
     For sample i: the probability that a model trained on i scores i higher than one that was not,

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seepage.array_types import FloatArray, Int64Array
 from seepage.errors import InputError
 from seepage.plane.rates import Points
 
 __all__ = ["HDBSCAN", "ClusterMethod", "Clusters", "KMeans", "find_clusters"]
 
-FloatArray = NDArray[np.floating]
 
 # scikit-learn's HDBSCAN and silhouette compare pairs; beyond this many samples they are sub-sampled.
 _PAIRWISE = 5000
@@ -33,7 +32,7 @@ class Clusters:
     fewer than two clusters.
     """
 
-    labels: NDArray[np.int64]
+    labels: Int64Array
     centres: FloatArray
     shares: FloatArray
     noise: float
@@ -46,7 +45,7 @@ class ClusterMethod(ABC):
     """How points are grouped."""
 
     @abstractmethod
-    def labels(self, x: FloatArray, rng: np.random.Generator) -> NDArray[np.int64]:
+    def labels(self, x: FloatArray, rng: np.random.Generator) -> Int64Array:
         """Coordinates (N, D) -> (N,) labels from 0, −1 for noise."""
 
 
@@ -61,7 +60,7 @@ class KMeans(ClusterMethod):
     k: int = 3
     starts: int = 10
 
-    def labels(self, x: FloatArray, rng: np.random.Generator) -> NDArray[np.int64]:
+    def labels(self, x: FloatArray, rng: np.random.Generator) -> Int64Array:
         """(N,) labels; fewer than k clusters where there are fewer distinct points."""
         from sklearn import cluster
 
@@ -89,7 +88,7 @@ class HDBSCAN(ClusterMethod):
         if not 0 < self.share <= 0.5:
             raise InputError(f"share: expected above 0 and up to 0.5, got {self.share}")
 
-    def labels(self, x: FloatArray, rng: np.random.Generator) -> NDArray[np.int64]:
+    def labels(self, x: FloatArray, rng: np.random.Generator) -> Int64Array:
         """(N,) labels, −1 for noise."""
         from sklearn import cluster, neighbors
 

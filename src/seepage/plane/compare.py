@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, Int64Array
 from seepage.errors import InputError
 from seepage.plane.paths import Trajectories
 from seepage.plane.population import Population
@@ -18,7 +18,6 @@ from seepage.plane.rules import units
 
 __all__ = ["COMPARED", "Comparison", "compare_paths", "differing", "equal_models", "one_factor"]
 
-BoolArray = NDArray[np.bool_]
 
 COMPARED = (
     "data",
@@ -115,13 +114,13 @@ def one_factor(
     return next(iter(factors), None)
 
 
-def equal_models(members: Mapping[str, BoolArray]) -> dict[str, NDArray[np.int64]]:
+def equal_models(members: Mapping[str, BoolArray]) -> dict[str, Int64Array]:
     """Rows that give every run the same number of complete pairs: name -> (R,) ascending.
 
     The first pairs of each; runs without twin are dropped. Population metrics move with the number
     of models, so runs are compared at the smallest. Pass the rows as `trajectories(models=...)`.
     """
-    rows: dict[str, list[NDArray[np.int64]]] = {}
+    rows: dict[str, list[Int64Array]] = {}
     for name, member in members.items():
         unit = units(member)
         paired = np.flatnonzero(np.bincount(unit) == 2)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from seepage.array_types import Float64Array, FloatArray, Int64Array
 from seepage.plane.kernels import accumulate, accumulate_pairs, pair_counts, unit_counts
 from seepage.plane.regions import Grid, Regions
 from seepage.plane.resampling import half
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Given", "Pairs", "Sums", "Units", "sums_of"]
 
-FloatArray = NDArray[np.floating]
-
 
 @dataclass(eq=False)
 class Sums:
@@ -34,11 +33,11 @@ class Sums:
     squares are 0, and moves lead from each region to itself.
     """
 
-    centre: NDArray[np.float64]  # (T, B, 2)
-    cells: NDArray[np.int64]  # (T, B, C)
-    steps: NDArray[np.float64]  # (T, B)
-    squares: NDArray[np.float64]  # (T, B)
-    moves: NDArray[np.int64]  # (T, B, S, S)
+    centre: Float64Array  # (T, B, 2)
+    cells: Int64Array  # (T, B, C)
+    steps: Float64Array  # (T, B)
+    squares: Float64Array  # (T, B)
+    moves: Int64Array  # (T, B, S, S)
 
     @classmethod
     def zeros(cls, checkpoints: int, replicates: int, regions: int, cells: int) -> Sums:

@@ -8,17 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol, final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack
 from seepage.metrics import auc
 from seepage.plane.rates import points
 from seepage.plane.rules import Rule
 
 __all__ = ["Counting", "RateRule", "Track"]
-
-FloatArray = NDArray[np.floating]
-BoolArray = NDArray[np.bool_]
 
 
 class Track(Protocol):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from seepage.array_types import BoolArray, FloatArray, Int64Array, IntArray
 from seepage.errors import InputError
 from seepage.plane.paths import SignalSource
 from seepage.plane.rules import units
@@ -31,14 +32,10 @@ __all__ = [
     "split_models",
 ]
 
-FloatArray = NDArray[np.floating]
-BoolArray = NDArray[np.bool_]
-IntArray = NDArray[np.integer]
-
 
 def split_models(
     member: BoolArray, share: float, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[Int64Array, Int64Array]:
     """Rows for the attack and rows set aside for difficulty, whole pairs together.
 
     share: of the pairs to set aside, at least one. Raises InputError when that leaves nothing.
@@ -153,7 +150,7 @@ def prediction_depth(
     support: BoolArray | None = None,
     final: IntArray | None = None,
     neighbours: int = 30,
-) -> NDArray[np.int64]:
+) -> Int64Array:
     """The layer from which k-NN probes agree with the end: (N,) int64, 0 to L.
 
     features: one (N, d_l) array per layer, from input to output; labels (N,) ints. A probe after each
@@ -189,11 +186,11 @@ def prediction_depth(
 def _probe(
     features: FloatArray,
     coded: IntArray,
-    rows: NDArray[np.int64],
+    rows: Int64Array,
     use: BoolArray,
     neighbours: int,
     classes: int,
-) -> NDArray[np.int64]:
+) -> Int64Array:
     x = np.asarray(features, dtype=np.float64).reshape(len(features), -1)
     if len(x) != len(coded) or not np.isfinite(x).all():
         raise InputError(
@@ -233,7 +230,7 @@ class Difficulty:
     loss_iqr: FloatArray
     forgetting: FloatArray
     consistency: FloatArray
-    models: NDArray[np.int64]
+    models: Int64Array
 
     def as_dict(self) -> dict[str, FloatArray]:
         """Every measure by name, oriented as high = hard; consistency as 1 − consistency."""

@@ -8,8 +8,8 @@ moved by counting noise: read them beside the same value under permuted membersh
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seepage.array_types import FloatArray, Int64Array, IntArray
 from seepage.errors import InputError
 from seepage.plane.regions import nats_to
 
@@ -24,9 +24,6 @@ __all__ = [
     "transition_counts",
     "transitions",
 ]
-
-FloatArray = NDArray[np.floating]
-IntArray = NDArray[np.integer]
 
 
 def _spans(checkpoints: FloatArray, length: int) -> FloatArray:
@@ -102,7 +99,7 @@ def squared_step(step: FloatArray, turns: IntArray, trials: IntArray) -> FloatAr
     return (total**2 - turns) / (n * (n - 1))
 
 
-def transition_counts(states: IntArray, regions: int) -> NDArray[np.int64]:
+def transition_counts(states: IntArray, regions: int) -> Int64Array:
     """How many samples went from region a to region b: (T, N) -> (T−1, S, S) int64."""
     states = np.asarray(states)
     counts = np.zeros((len(states) - 1, regions, regions), dtype=np.int64)
@@ -121,7 +118,7 @@ def transitions(states: IntArray, regions: int) -> FloatArray:
     return rows_to_one(transition_counts(states, regions))
 
 
-def rows_to_one(counts: NDArray[np.integer] | FloatArray) -> FloatArray:
+def rows_to_one(counts: IntArray | FloatArray) -> FloatArray:
     """Counts of moves (..., S, S) as probabilities; empty rows become the identity's."""
     total = counts.sum(axis=-1, keepdims=True)
     identity = np.broadcast_to(np.eye(counts.shape[-1]), counts.shape)
@@ -138,7 +135,7 @@ def to_last(states: IntArray, regions: int) -> tuple[FloatArray, FloatArray]:
     return arrivals(counts)
 
 
-def arrivals(counts: NDArray[np.integer] | FloatArray) -> tuple[FloatArray, FloatArray]:
+def arrivals(counts: IntArray | FloatArray) -> tuple[FloatArray, FloatArray]:
     """Moves into the last region from counts (..., S, S): (over others, over all)."""
     moved = counts[..., :-1, -1].sum(axis=-1)
     others = counts[..., :-1, :].sum(axis=(-2, -1))
@@ -157,7 +154,7 @@ def entropy(states: IntArray, regions: int, base: float = 2.0) -> FloatArray:
     return entropy_of(counts, base)
 
 
-def entropy_of(counts: NDArray[np.integer] | FloatArray, base: float = 2.0) -> FloatArray:
+def entropy_of(counts: IntArray | FloatArray, base: float = 2.0) -> FloatArray:
     """Entropy of shares from counts (..., cells) -> (...)."""
     p = counts / counts.sum(axis=-1, keepdims=True)
     terms = p * np.log(np.where(p > 0, p, 1.0))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from seepage.array_types import BoolArray, FloatArray
 from seepage.errors import InputError
 from seepage.metrics import auc
 from seepage.plane.kernels import look_up, pair_counts, unit_counts
@@ -33,8 +34,6 @@ __all__ = [
     "predict",
 ]
 
-FloatArray = NDArray[np.floating]
-BoolArray = NDArray[np.bool_]
 
 # Replicates at a time: a few tens of MiB of counts at 50,000 samples.
 _CHUNK = 32

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.errors import InputError
 from seepage.metrics import over_targets
 from seepage.plane.monitor import Monitor
@@ -14,7 +15,6 @@ from seepage.plane.paths import SignalSource
 
 __all__ = ["Foretold", "foretell"]
 
-FloatArray = NDArray[np.floating]
 FIGURES = ("rho", "precision", "auc")
 
 
@@ -59,7 +59,7 @@ def foretell(
     monitors = [Monitor() for _ in rows]
     times = len(run.checkpoints)
     rng = np.random.default_rng(0)
-    found: dict[str, NDArray[np.float64]] = {}
+    found: dict[str, Float64Array] = {}
     chance = float("nan")
     for t, epoch in enumerate(np.asarray(run.checkpoints, dtype=np.float64)):
         loss, correct = (_identity(run.signal_at(name, t))[rows] for name in ("loss", "correct"))
@@ -81,7 +81,7 @@ def foretell(
     return out
 
 
-def _span(values: FloatArray, member: NDArray[np.bool_]) -> tuple[float, float, float]:
+def _span(values: FloatArray, member: BoolArray) -> tuple[float, float, float]:
     if not np.isfinite(values).all():
         return float("nan"), float("nan"), float("nan")
     # The runs watched are nobody's references: their figures are independent given the attack's.

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from seepage.array_types import BoolArray, FloatArray, Int64Array
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
 from seepage.plane.early import Top, Vulnerable, expected_recall
@@ -28,8 +28,6 @@ from seepage.plane.rules import NaturalThreshold, Rule, units
 
 __all__ = ["Agreement", "agreement"]
 
-FloatArray = NDArray[np.floating]
-BoolArray = NDArray[np.bool_]
 Progress = Callable[[int, int], object]
 
 
@@ -74,7 +72,7 @@ class _Half:
     """One half under one membership, with its rates so far."""
 
     truth: BoolArray
-    rows: NDArray[np.int64]
+    rows: Int64Array
     fpr: list[FloatArray] = field(default_factory=list)
     tpr: list[FloatArray] = field(default_factory=list)
 
@@ -135,8 +133,8 @@ def agreement(
     cuts = [rng.permutation(pairs) for _ in range(splits)]
     sides = [(p[:size], p[size : 2 * size]) for p in cuts]
 
-    def halves(truth: BoolArray, gone: NDArray[np.int64]) -> list[tuple[_Half, _Half]]:
-        def one(side: NDArray[np.int64]) -> _Half:
+    def halves(truth: BoolArray, gone: Int64Array) -> list[tuple[_Half, _Half]]:
+        def one(side: Int64Array) -> _Half:
             rows = np.flatnonzero(np.isin(unit, np.setdiff1d(side, gone)))
             return _Half(truth[rows], rows)
 

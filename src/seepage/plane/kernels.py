@@ -6,6 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, Float64Array, Int64Array
+
 __all__ = ["accumulate", "accumulate_pairs", "look_up", "pair_counts", "unit_counts"]
 
 F32 = NDArray[np.float32]
@@ -18,7 +20,7 @@ def unit_counts(
     decisions: U8,
     before: U8,
     member: U8,
-    unit: NDArray[np.int64],
+    unit: Int64Array,
     hits_in: F32,
     hits_out: F32,
     turns_in: F32,
@@ -101,11 +103,11 @@ def accumulate_pairs(
     region: U16,
     region_before: U16,
     moving: bool,
-    centre: NDArray[np.float64],
-    cells: NDArray[np.int64],
-    steps: NDArray[np.float64],
-    squares: NDArray[np.float64],
-    moves: NDArray[np.int64],
+    centre: Float64Array,
+    cells: Int64Array,
+    steps: Float64Array,
+    squares: Float64Array,
+    moves: Int64Array,
 ) -> None:
     """`accumulate` where every sample counts over the same number of targets on either side.
 
@@ -140,7 +142,7 @@ def accumulate_pairs(
 
 
 @njit(nogil=True, cache=True)
-def look_up(hits_in: F32, hits_out: F32, chosen: NDArray[np.bool_], out: NDArray[np.bool_]) -> None:
+def look_up(hits_in: F32, hits_out: F32, chosen: BoolArray, out: BoolArray) -> None:
     """Whether each point of the lattice is chosen: (B, n), (B, n), (P+1, P+1) by (out, in)."""
     for b in range(out.shape[0]):
         for i in range(out.shape[1]):
@@ -161,11 +163,11 @@ def accumulate(
     region_before: U16,
     cell: U16,
     moving: bool,
-    centre: NDArray[np.float64],
-    cells: NDArray[np.int64],
-    steps: NDArray[np.float64],
-    squares: NDArray[np.float64],
-    moves: NDArray[np.int64],
+    centre: Float64Array,
+    cells: Int64Array,
+    steps: Float64Array,
+    squares: Float64Array,
+    moves: Int64Array,
 ) -> None:
     """Adds one checkpoint of a block of samples to every replicate's sums.
 

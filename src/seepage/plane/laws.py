@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
+from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
 from seepage.plane.counting import RateRule, Track, mean_auc
@@ -30,9 +30,6 @@ __all__ = [
     "Laws",
     "StudentTLaw",
 ]
-
-FloatArray = NDArray[np.floating]
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

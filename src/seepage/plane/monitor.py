@@ -8,14 +8,12 @@ from typing import final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.errors import InputError
 from seepage.metrics import auc
 from seepage.plane.difficulty import Correlation, spearman
 
 __all__ = ["Judgement", "Monitor", "Snapshot"]
-
-FloatArray = NDArray[np.floating]
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Monitor:
     def __init__(self) -> None:
         self._epochs: list[float] = []
         self._loss: list[NDArray[np.float32]] = []
-        self._curvature: NDArray[np.float64] | None = None
+        self._curvature: Float64Array | None = None
         self._member: BoolArray | None = None
         self.history: list[Snapshot] = []
 

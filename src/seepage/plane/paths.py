@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from seepage.array_types import BoolArray, FloatArray, IntArray
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
 from seepage.plan import permute_membership
@@ -22,9 +23,6 @@ from seepage.plane.rules import NaturalThreshold, Rule
 
 __all__ = ["Permuted", "SignalSource", "Trajectories", "trajectories"]
 
-FloatArray = NDArray[np.floating]
-BoolArray = NDArray[np.bool_]
-IntArray = NDArray[np.integer]
 Progress = Callable[[int, int], object]
 
 

@@ -13,9 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from seepage.array_types import FloatArray
 from seepage.errors import InputError
 from seepage.plane import dynamics
 from seepage.plane.counted import Given, Pairs, Sums, Units, sums_of
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Population", "population"]
 
-FloatArray = NDArray[np.floating]
-BoolArray = NDArray[np.bool_]
 
 # Samples at a time: the replicates' counts of a block stay in a core's cache.
 _BLOCK = 2048

@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from seepage.array_types import BoolArray, FloatArray, IntArray
 from seepage.errors import InputError
 from seepage.metrics import clopper_pearson
 
@@ -23,10 +24,6 @@ __all__ = [
     "epsilon_two_sided",
     "points",
 ]
-
-FloatArray = NDArray[np.floating]
-BoolArray = NDArray[np.bool_]
-IntArray = NDArray[np.integer]
 
 
 def advantage(fpr: FloatArray, tpr: FloatArray) -> FloatArray:
@@ -63,7 +60,7 @@ def epsilon_two_sided(
     """max{log TPR/FPR, log (1−FPR)/(1−TPR)} with the continuity corrections of `epsilon`.
 
     The two hypotheses of differential privacy: the second term catches samples whose *absence*
-    shows. A point estimate, not a lower bound on a mechanism's ε; `seepage.audit` gives bounds.
+    shows. A point estimate, not a lower bound on a mechanism's ε; `seepage.epsilon` gives bounds.
     """
     stay_out = _corrected(1 - np.asarray(fpr, dtype=np.float64), n_out)
     stay_in = _corrected(1 - np.asarray(tpr, dtype=np.float64), n_in)

@@ -11,12 +11,12 @@ from typing import final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from seepage.array_types import FloatArray
 from seepage.errors import InputError
 from seepage.plane.rates import advantage, epsilon, epsilon_two_sided
 
 __all__ = ["ByAdvantage", "ByEpsilon", "Grid", "Regions"]
 
-FloatArray = NDArray[np.floating]
 
 # Rates are ratios of small counts, so a cut may fall on one; half the smallest conceivable gap
 # between two different values decides such ties upwards, whatever the rounding.

@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from seepage.array_types import BoolArray, FloatArray
 from seepage.errors import InputError
 
 __all__ = ["Bootstrap", "Estimate", "cores", "estimate", "half", "standard_error"]
-
-FloatArray = NDArray[np.floating]
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

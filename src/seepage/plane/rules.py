@@ -7,20 +7,16 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, FloatArray, Int64Array
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
 from seepage.plan import twins
 
 __all__ = ["GlobalFPR", "NaturalThreshold", "Rule", "units"]
 
-FloatArray = NDArray[np.floating]
-BoolArray = NDArray[np.bool_]
-IntArray = NDArray[np.int64]
 
-
-def units(member: BoolArray) -> IntArray:
+def units(member: BoolArray) -> Int64Array:
     """The pair that each run belongs to, (R,) int64 counting from 0; a run without twin is alone.
 
     A pair is what is left out together and what a bootstrap over models resamples: its two runs

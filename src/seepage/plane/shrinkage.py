@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import optimize, special
 
-__all__ = ["EmpiricalBayes", "NoShrinkage", "SharedRatio", "Shrinkage", "empirical_bayes"]
+from seepage.array_types import FloatArray
 
-FloatArray = NDArray[np.floating]
+__all__ = ["EmpiricalBayes", "NoShrinkage", "SharedRatio", "Shrinkage", "empirical_bayes"]
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from seepage.array_types import AnyArray, BoolArray, Int64Array
 
 __all__ = ["gather_images"]
 
 
 @numba.njit(cache=True, nogil=True)
 def gather_images(
-    pixels: NDArray[Any],
-    rows: NDArray[np.int64],
-    dy: NDArray[np.int64],
-    dx: NDArray[np.int64],
-    flip: NDArray[np.bool_],
+    pixels: AnyArray,
+    rows: Int64Array,
+    dy: Int64Array,
+    dx: Int64Array,
+    flip: BoolArray,
     scale: NDArray[np.float32],
     shift: NDArray[np.float32],
     out: NDArray[np.float32],

@@ -18,13 +18,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from seepage.array_types import AnyArray, Int64Array
 from seepage.errors import InputError, SeepageError, nearest
 from seepage.record.resident import Resident, parse_views
 from seepage.signals import SIGNALS
@@ -32,7 +33,6 @@ from seepage.signals import SIGNALS
 __all__ = ["DEFAULT_SIGNALS", "Diverged", "ExtraSignal", "Memory", "Recorder", "Sink", "observing"]
 
 DEFAULT_SIGNALS = ("loss", "phi", "correct", "mentr")
-AnyArray = NDArray[Any]
 
 
 class Diverged(SeepageError):
@@ -226,7 +226,7 @@ class Recorder:
                 self.sink.keep(t, self._model)
                 self.seconds += time.perf_counter() - began
 
-    def inputs(self, rows: NDArray[np.int64], view: int = 0) -> torch.Tensor:
+    def inputs(self, rows: Int64Array, view: int = 0) -> torch.Tensor:
         """Model inputs of `rows` exactly as they are evaluated."""
         v = self.views[view]
         n = len(rows)

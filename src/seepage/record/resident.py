@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seepage.array_types import AnyArray, BoolArray, Int64Array
 from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.record.kernels import gather_images
 
 __all__ = ["Resident", "View", "parse_views"]
 
-IntArray = NDArray[np.int64]
-OnDevice = torch.Tensor | NDArray[Any]
+OnDevice = torch.Tensor | AnyArray
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Resident:
     def __init__(
         self,
         pixels: NDArray[np.uint8] | NDArray[np.float32],
-        labels: NDArray[np.int64],
+        labels: Int64Array,
         device: torch.device | str = "cpu",
     ) -> None:
         self.device = torch.device(device)
@@ -108,13 +107,13 @@ class Resident:
 
     def batch(
         self,
-        rows: IntArray,
+        rows: Int64Array,
         scale: NDArray[np.float32],
         shift: NDArray[np.float32],
         *,
-        dy: IntArray | None = None,
-        dx: IntArray | None = None,
-        flip: NDArray[np.bool_] | None = None,
+        dy: Int64Array | None = None,
+        dx: Int64Array | None = None,
+        flip: BoolArray | None = None,
     ) -> torch.Tensor:
         """Normalised inputs of `rows`: (B, C, H, W) channels-last or (B, D), float32."""
         rows = np.asarray(rows, dtype=np.int64)

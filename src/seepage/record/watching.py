@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, final
+from typing import final
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
+from seepage.array_types import AnyArray, BoolArray
 from seepage.errors import InputError
 from seepage.plane.monitor import Monitor
 from seepage.record.recorder import Sink
 
 __all__ = ["Watching"]
-
-AnyArray = NDArray[Any]
 
 
 @final
@@ -41,7 +39,7 @@ class Watching:
     def __init__(
         self,
         monitor: Monitor,
-        member: NDArray[np.bool_],
+        member: BoolArray,
         checkpoints: Sequence[float],
         *,
         into: Sink | None = None,

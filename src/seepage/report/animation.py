@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from seepage.array_types import FloatArray
 from seepage.errors import InputError
 from seepage.plane import Trajectories
 from seepage.report.findings import Findings
@@ -16,7 +16,6 @@ from seepage.report.tables import replacing
 
 __all__ = ["write_animation"]
 
-F64 = NDArray[np.floating]
 
 PAPER, INK, SOFT, RULE = (251, 250, 247), (28, 39, 48), (84, 98, 109), (217, 220, 216)
 # From no advantage to full advantage at the end of training.
@@ -47,8 +46,8 @@ def write_animation(
         raise InputError(
             f"size, between: expected at least 200 pixels and 0 frames, got {size} and {between}"
         )
-    fpr: F64
-    tpr: F64
+    fpr: FloatArray
+    tpr: FloatArray
     fpr, tpr = source.paths.rates() if isinstance(source, Findings) else (source.fpr, source.tpr)
     counts = source.paths if isinstance(source, Findings) else source
     n_in, n_out = counts.n_in.astype(np.int64), counts.n_out.astype(np.int64)
@@ -82,20 +81,26 @@ def write_animation(
     return target
 
 
-def _ramp(advantage: F64) -> F64:
+def _ramp(advantage: FloatArray) -> FloatArray:
     at = np.clip(np.asarray(advantage, dtype=np.float64) * 1.1, 0, 1) * (len(RAMP) - 1)
     return np.stack([np.interp(at, np.arange(len(RAMP)), RAMP[:, c]) for c in range(3)], axis=1)
 
 
 def _frame(
-    fpr: F64, tpr: F64, inside: F64, colour: F64, margin: float, size: int, epoch: float | None
+    fpr: FloatArray,
+    tpr: FloatArray,
+    inside: FloatArray,
+    colour: FloatArray,
+    margin: float,
+    size: int,
+    epoch: float | None,
 ) -> Image.Image:
     left, top, below = 52, 34, 44
     side = size - left - 16
     height = top + side + below
     scale = side / (1 + 2 * margin)
 
-    def place(x: F64, y: F64) -> tuple[F64, F64]:
+    def place(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         return left + (x + margin) * scale, top + side - (y + margin) * scale
 
     # Every pixel mixes the colours of the points on it; more points make it more opaque.

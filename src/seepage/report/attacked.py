@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.attacks import ATTACKS, Attack
 from seepage.attacks.curvature import reading
 from seepage.errors import InputError
@@ -18,8 +19,6 @@ from seepage.report.source import Progress, ReportSource
 
 __all__ = ["FPRS", "TITLES", "at_the_end", "lead_of", "rule_words"]
 
-F64 = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 FPRS = (0.01, 0.001, 0.0001)
 MAIN = ("lira", "rmia")
@@ -49,7 +48,7 @@ TITLES = {
 
 def at_the_end(
     run: ReportSource, attacks: Iterable[Attack] | None, seed: int, say: Progress
-) -> tuple[list[tuple[Attack, AttackFinding]], dict[str, str], dict[str, F64]]:
+) -> tuple[list[tuple[Attack, AttackFinding]], dict[str, str], dict[str, Float64Array]]:
     """Every attack at the last checkpoint; those that cannot be run, and why; their scores."""
     chosen: Sequence[Attack] = (
         [reading(cls(), run.signals) for cls in ATTACKS.values()]
@@ -62,7 +61,7 @@ def at_the_end(
     null = permute_membership(member, np.random.default_rng(seed))
     found: list[tuple[Attack, AttackFinding]] = []
     skipped: dict[str, str] = {}
-    scores: dict[str, F64] = {}
+    scores: dict[str, Float64Array] = {}
     for done, attack in enumerate(chosen):
         say("attacks", done, len(chosen))
         missing = [name for name in attack.requires if name not in run.signals]
@@ -90,7 +89,9 @@ def at_the_end(
     return found, skipped, scores  # fmt: skip
 
 
-def _finding(attack: Attack, scores: F64, member: BoolArray, null_auc: float) -> AttackFinding:
+def _finding(
+    attack: Attack, scores: Float64Array, member: BoolArray, null_auc: float
+) -> AttackFinding:
     each = operating_points(scores, member, FPRS)
     pool = pooled_points(scores, member, FPRS)
     negatives = int((~member).sum(axis=1).min())
@@ -137,7 +138,7 @@ def _title(attack: Attack) -> str:
     return f"{title} ({other[0].removeprefix('curvature_')})" if other else title
 
 
-def _thin(fpr: F64, tpr: F64, points: int = 160) -> NDArray[np.int64]:
+def _thin(fpr: Float64Array, tpr: Float64Array, points: int = 160) -> Int64Array:
     """Indices of about `points` steps, even on a logarithmic FPR axis; both ends kept."""
     positive = fpr[fpr > 0]
     grid = np.concatenate([[0.0], np.geomspace(positive.min(), 1.0, points)])

@@ -9,6 +9,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks import Attack
 from seepage.data import Dataset
 from seepage.errors import InputError
@@ -33,16 +34,12 @@ from seepage.report.usefulness import accuracy_of, blind_of, utility_of
 
 __all__ = ["ReportSource", "collect"]
 
-F64 = NDArray[np.float64]
-FloatArray = NDArray[np.floating]
-BoolArray = NDArray[np.bool_]
-
 
 @dataclass
 class _Watch:
     """What the main attack's pass leaves behind besides the paths, per checkpoint."""
 
-    auc: list[F64] = field(default_factory=list)
+    auc: list[Float64Array] = field(default_factory=list)
     tpr: list[float] = field(default_factory=list)
 
 
@@ -176,11 +173,11 @@ def collect(
     )
 
 
-def _paths(t: Trajectories) -> tuple[Paths, F64]:
+def _paths(t: Trajectories) -> tuple[Paths, Float64Array]:
     """Rates back to counts, and the mean number of high samples under permutation, (T,)."""
     n_in, n_out = t.n_in.astype(np.uint16), t.n_out.astype(np.uint16)
 
-    def counts(rate: NDArray[np.floating], n: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    def counts(rate: FloatArray, n: NDArray[np.uint16]) -> NDArray[np.uint16]:
         return np.asarray(np.rint(np.nan_to_num(rate) * n), dtype=np.uint16)
 
     first = t.null[0]
@@ -193,7 +190,7 @@ def _paths(t: Trajectories) -> tuple[Paths, F64]:
 
 
 def _early(paths: Paths) -> Early | None:
-    def recall(gain: F64) -> tuple[F64, NDArray[np.bool_]]:
+    def recall(gain: Float64Array) -> tuple[Float64Array, BoolArray]:
         high = np.nan_to_num(gain, nan=-1.0) >= HIGH
         with np.errstate(invalid="ignore"):
             return (high & high[-1]).sum(axis=1) / high[-1].sum(), high

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
+from seepage.array_types import FloatArray
 from seepage.errors import InputError
 from seepage.plane import Population
 from seepage.report import figures
@@ -134,5 +134,5 @@ def _curve(moving: Mapping[str, Population], key: str, title: str, label: str) -
     )
 
 
-def _plain(value: NDArray[np.floating]) -> float | None:
+def _plain(value: FloatArray) -> float | None:
     return float(value) if np.isfinite(value) else None

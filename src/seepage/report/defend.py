@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from seepage.comparison.results import PoolResults, Row, figure_key, write_json
 from seepage.defenses.pptp import PPTP
-from seepage.defenses.results import PoolResults, Row, figure_key, write_json
 from seepage.errors import InputError
 from seepage.report.defend_figures import centres, over_training, plane
 from seepage.report.defend_table import (

@@ -6,20 +6,18 @@ from collections.abc import Callable
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
-from seepage.defenses.results import PoolResults, Row
-from seepage.defenses.verdicts import front
+from seepage.array_types import Float64Array
+from seepage.comparison.results import PoolResults, Row
+from seepage.comparison.verdicts import front
 from seepage.report.defend_table import figure_of
 from seepage.report.figures import epochs_axis
 from seepage.report.svg import Axis, Chart, linear_ticks
 
 __all__ = ["centres", "over_training", "plane"]
 
-FloatArray = NDArray[np.float64]
 
-
-def _around(values: FloatArray, least: float) -> tuple[float, float]:
+def _around(values: Float64Array, least: float) -> tuple[float, float]:
     held = values[np.isfinite(values)]
     pad = max(0.1 * float(np.ptp(held)), least)
     return float(held.min()) - pad, float(held.max()) + pad

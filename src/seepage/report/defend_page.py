@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from seepage.defenses.results import PoolResults
+from seepage.comparison.results import PoolResults
 from seepage.report.defend_table import (
     columns_of,
     figure_of,

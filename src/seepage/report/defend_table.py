@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from seepage.defenses.evaluate import UNBOUNDED, over_pairs
-from seepage.defenses.results import PoolResults, Row, figure_key
-from seepage.defenses.verdicts import front
+from seepage.array_types import BoolArray
+from seepage.comparison.evaluate import UNBOUNDED, over_pairs
+from seepage.comparison.results import PoolResults, Row, figure_key
+from seepage.comparison.verdicts import front
 from seepage.metrics import Estimate
 from seepage.report.figures import number
 
@@ -147,7 +147,7 @@ def columns_of(p: PoolResults) -> list[Column]:
     return [(name, cell) for name, cell in out if any(cell(p, r) != "–" for r in p.rows)]
 
 
-def on_front(p: PoolResults) -> NDArray[np.bool_]:
+def on_front(p: PoolResults) -> BoolArray:
     """Which rows lie on the Pareto front of accuracy and AUC."""
     return front(
         [r.estimate("accuracy_out").mean for r in p.rows],

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from seepage.defenses.results import UNDEFENDED, PoolResults, Row, figure_key
-from seepage.defenses.verdicts import front
+from seepage.comparison.results import UNDEFENDED, PoolResults, Row, figure_key
+from seepage.comparison.verdicts import front
 from seepage.metrics import Estimate
 
 __all__ = ["beside_private", "machines", "other_machines", "why"]

@@ -10,21 +10,19 @@ from __future__ import annotations
 from math import comb
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.plan import twins
 
 __all__ = ["benjamini_hochberg", "cut_off", "evidence", "smallest"]
 
-F64 = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 # Beyond so many pairs or models the normal approximation is closer than anyone could tell.
 EXACT_AT_MOST = 200
 
 
-def evidence(signal: NDArray[np.floating], member: BoolArray) -> F64:
+def evidence(signal: FloatArray, member: BoolArray) -> Float64Array:
     """One-sided exact test per sample that membership raises the signal: (R, N), (R, N) -> p (N,).
 
     With complementary pairs of runs: Wilcoxon's signed-rank test of the differences IN − OUT, one
@@ -44,7 +42,7 @@ def evidence(signal: NDArray[np.floating], member: BoolArray) -> F64:
     return np.clip(np.nan_to_num(p, nan=1.0), 0.0, 1.0)
 
 
-def _paired(values: F64, member: BoolArray, first: NDArray[np.int64], second: NDArray[np.int64]) -> F64:  # fmt: skip
+def _paired(values: Float64Array, member: BoolArray, first: Int64Array, second: Int64Array) -> Float64Array:  # fmt: skip
     gap = np.where(member[first], 1.0, -1.0) * (values[first] - values[second])
     method = "exact" if len(first) <= EXACT_AT_MOST else "asymptotic"
     found = stats.wilcoxon(gap, alternative="greater", axis=0, method=method, zero_method="pratt")
@@ -52,7 +50,7 @@ def _paired(values: F64, member: BoolArray, first: NDArray[np.int64], second: ND
     return np.where((gap == 0).all(axis=0), 1.0, np.asarray(found.pvalue, dtype=np.float64))
 
 
-def _unpaired(values: F64, member: BoolArray) -> F64:
+def _unpaired(values: Float64Array, member: BoolArray) -> Float64Array:
     models = len(values)
     n_in = member.sum(axis=0)
     p = np.ones(values.shape[1])
@@ -83,7 +81,7 @@ def smallest(member: BoolArray) -> float:
     return 1 / max(comb(len(member), int(n)) for n in np.unique(n_in))
 
 
-def benjamini_hochberg(p: F64) -> F64:
+def benjamini_hochberg(p: Float64Array) -> Float64Array:
     """Adjusted p-values (N,): of the samples with q <= level, at most `level` are false on average.
 
     q_(i) = min over j >= i of p_(j) N / j (Benjamini and Hochberg 1995). Exact for independent or
@@ -101,7 +99,7 @@ def benjamini_hochberg(p: F64) -> F64:
     return q
 
 
-def cut_off(p: F64, level: float) -> float:
+def cut_off(p: Float64Array, level: float) -> float:
     """Largest p that Benjamini-Hochberg still accepts at `level`; −1 when none is.
 
     >>> cut_off(np.array([0.01, 0.5]), 0.05)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
+from seepage.array_types import FloatArray
 from seepage.plane import Estimate
 from seepage.report.findings import Early, Findings
 from seepage.report.svg import Axis, Chart, linear_ticks
@@ -23,8 +23,6 @@ __all__ = [
     "trade",
     "utility",
 ]
-
-F64 = NDArray[np.floating]
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -45,7 +43,7 @@ def epoch(value: float) -> str:
     return "initialisation" if value == 0 else f"epoch {value:g}"
 
 
-def epochs_axis(checkpoints: F64) -> tuple[Axis, F64]:
+def epochs_axis(checkpoints: FloatArray) -> tuple[Axis, FloatArray]:
     """A time axis that gives log-spaced checkpoints room, and the positions of the checkpoints.
 
     Square root of the epoch when most checkpoints crowd into the first third, else linear.
@@ -159,7 +157,7 @@ def exposed(f: Findings) -> Markup:
     return chart.render()
 
 
-def metric(checkpoints: F64, e: Estimate, label: str) -> Markup:
+def metric(checkpoints: FloatArray, e: Estimate, label: str) -> Markup:
     """A population metric over training: interval, null, null band. (T,) or (T−1,) values.
 
     Metrics of an interval between two checkpoints stand at its end.
@@ -193,7 +191,7 @@ def metric(checkpoints: F64, e: Estimate, label: str) -> Markup:
     return chart.render()
 
 
-def early(checkpoints: F64, e: Early) -> Markup:
+def early(checkpoints: FloatArray, e: Early) -> Markup:
     """Recall of the finally high samples at each checkpoint, against chance and permutation."""
     axis, at = epochs_axis(checkpoints)
     chart = Chart(
@@ -228,7 +226,7 @@ def compared(runs: Mapping[str, Findings]) -> Markup:
 
 
 def over_runs(
-    lines: Mapping[str, tuple[F64, F64, F64, F64]],
+    lines: Mapping[str, tuple[FloatArray, FloatArray, FloatArray, FloatArray]],
     label: str,
     *,
     title: str,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.metrics import Estimate
 from seepage.plane import Population
 from seepage.report.probes import CurvatureFinding, LayerFinding
@@ -28,7 +29,6 @@ __all__ = [
     "plain",
 ]
 
-F64 = NDArray[np.float64]
 Counts = NDArray[np.uint16]
 
 
@@ -36,12 +36,12 @@ Counts = NDArray[np.uint16]
 class Utility:
     """Share of right answers at each checkpoint, mean over models, with intervals: all (T,)."""
 
-    member: F64
-    member_low: F64
-    member_high: F64
-    other: F64
-    other_low: F64
-    other_high: F64
+    member: Float64Array
+    member_low: Float64Array
+    member_high: Float64Array
+    other: Float64Array
+    other_low: Float64Array
+    other_high: Float64Array
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ class AttackFinding:
     null_auc: float
     per_target: tuple[AtFpr, ...]
     pooled: tuple[AtFpr, ...]
-    roc_fpr: F64
-    roc_tpr: F64
-    separation: F64
+    roc_fpr: Float64Array
+    roc_tpr: Float64Array
+    separation: Float64Array
 
 
 @dataclass(frozen=True)
@@ -95,15 +95,15 @@ class Risk:
     tpr: pooled true-positive rate at `fpr`; null_* come from permuted membership.
     """
 
-    auc: F64
-    low: F64
-    high: F64
-    null: F64
-    null_low: F64
-    null_high: F64
+    auc: Float64Array
+    low: Float64Array
+    high: Float64Array
+    null: Float64Array
+    null_low: Float64Array
+    null_high: Float64Array
     fpr: float
-    tpr: F64
-    null_tpr: F64
+    tpr: Float64Array
+    null_tpr: Float64Array
     permutations: int
 
 
@@ -122,13 +122,13 @@ class Paths:
     null_tp: Counts
     null_fp: Counts
 
-    def rates(self, null: bool = False) -> tuple[F64, F64]:
+    def rates(self, null: bool = False) -> tuple[Float64Array, Float64Array]:
         """(fpr, tpr), each (T, N) float64; NaN where a sample was never on that side."""
         tp, fp = (self.null_tp, self.null_fp) if null else (self.tp, self.fp)
         with np.errstate(invalid="ignore", divide="ignore"):
             return fp / self.n_out.astype(np.float64), tp / self.n_in.astype(np.float64)
 
-    def advantage(self, null: bool = False) -> F64:
+    def advantage(self, null: bool = False) -> Float64Array:
         """TPR − FPR, (T, N); NaN where undefined."""
         fpr, tpr = self.rates(null)
         return tpr - fpr
@@ -147,16 +147,16 @@ class Exposure:
     smallest p that this plan can give at all.
     """
 
-    p: F64
-    q: F64
-    exposed: NDArray[np.bool_]
-    order: NDArray[np.int64]
-    since: NDArray[np.int64]
+    p: Float64Array
+    q: Float64Array
+    exposed: BoolArray
+    order: Int64Array
+    since: Int64Array
     level: float
-    count: NDArray[np.int64]
-    null_count: F64
-    high_count: NDArray[np.int64]
-    null_high_count: F64
+    count: Int64Array
+    null_count: Float64Array
+    high_count: Int64Array
+    null_high_count: Float64Array
     least: float
 
 
@@ -169,10 +169,10 @@ class Early:
     null_recall: under permuted membership. *Reconstruction* (arXiv 2507.23291).
     """
 
-    recall: F64
-    precision: F64
-    chance: F64
-    null_recall: F64
+    recall: Float64Array
+    precision: Float64Array
+    chance: Float64Array
+    null_recall: Float64Array
 
 
 @dataclass(frozen=True)
@@ -197,11 +197,11 @@ class Findings:
     path: str
     models: int
     samples: int
-    checkpoints: F64
+    checkpoints: Float64Array
     main: str
     rule: str
     ids: NDArray[np.str_]
-    labels: NDArray[np.int64]
+    labels: Int64Array
     classes: tuple[str, ...]
     utility: Utility | None
     blind: Blind
@@ -213,10 +213,10 @@ class Findings:
     early: Early | None
     exposure: Exposure
     groups: tuple[Group, ...]
-    accuracy_in: F64
-    accuracy_out: F64
-    score_in: F64
-    score_out: F64
+    accuracy_in: Float64Array
+    accuracy_out: Float64Array
+    score_in: Float64Array
+    score_out: Float64Array
     half_width: float
     failed: Mapping[int, str]
     provenance: Mapping[str, Any] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seepage.array_types import AnyArray, Float64Array
 from seepage.data import Dataset
 from seepage.metrics import clopper_pearson
 from seepage.report.findings import Findings, plain
@@ -40,7 +41,7 @@ def _pack(raw: bytes) -> str:
     return base64.b64encode(gzip.compress(raw, compresslevel=6, mtime=0)).decode("ascii")
 
 
-def _array(name: str, values: NDArray[Any]) -> Block:
+def _array(name: str, values: AnyArray) -> Block:
     if values.dtype.kind in "iu" and values.size and int(values.min()) >= 0:
         top = int(values.max())
         small = np.uint8 if top < 256 else np.uint16 if top < 65536 else np.uint32
@@ -54,12 +55,12 @@ def _json(name: str, value: Any) -> Block:
     return Block(name, "json", "", _pack(json.dumps(plain(value)).encode()))
 
 
-def _share(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _share(values: Float64Array) -> NDArray[np.uint8]:
     """[0, 1] in steps of 1/250; 255 where there is no value."""
     return np.where(np.isfinite(values), np.rint(np.nan_to_num(values) * 250), 255).astype(np.uint8)
 
 
-def _short(values: NDArray[np.float64]) -> NDArray[np.float32]:
+def _short(values: Float64Array) -> NDArray[np.float32]:
     """float32 rounded to 11 significant bits: enough for three digits, and it compresses."""
     mantissa, power = np.frexp(np.nan_to_num(values.astype(np.float64), posinf=3e38, neginf=-3e38))
     rounded = np.clip(np.ldexp(np.rint(mantissa * 2048) / 2048, power), -3.3e38, 3.3e38)

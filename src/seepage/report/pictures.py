@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from seepage.array_types import Int64Array
 from seepage.data import Dataset
 
 __all__ = ["Exhibit", "exhibits", "pixels", "png_uri"]
@@ -24,7 +25,7 @@ class Exhibit:
     cells: tuple[tuple[str, str], ...] = ()
 
 
-def pixels(data: Dataset, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+def pixels(data: Dataset, rows: Int64Array) -> NDArray[np.uint8]:
     """Images at `rows`: (n, H, W) grey or (n, H, W, 3) colour, uint8.
 
     Floats, and integers that use less than half of 0..255 anywhere in the pool, are stretched to
@@ -45,7 +46,7 @@ def png_uri(picture: NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def exhibits(data: Dataset, rows: NDArray[np.int64], *, cells: int = 8) -> list[Exhibit]:
+def exhibits(data: Dataset, rows: Int64Array, *, cells: int = 8) -> list[Exhibit]:
     """Pictures of samples, or the `cells` columns in which each lies farthest from the pool.
 
     A one-hot column counts only where it is on. Distance is in standard deviations of the pool.

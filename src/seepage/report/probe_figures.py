@@ -6,15 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
+from seepage.array_types import FloatArray
 from seepage.report.figures import epoch, epochs_axis, number
 from seepage.report.probes import CurvatureFinding
 from seepage.report.svg import Axis, Chart, linear_ticks
 
 __all__ = ["chain", "curvature", "flatness", "heat"]
 
-F64 = NDArray[np.floating]
 NAME = 22
 PER_ROW = 6
 STRONG = 0.3
@@ -72,7 +71,7 @@ def _short(name: str) -> str:
     return name if len(name) <= NAME else "…" + name[-(NAME - 1) :]
 
 
-def heat(layers: Sequence[str], epochs: F64, values: F64, chance: bool) -> Markup:
+def heat(layers: Sequence[str], epochs: FloatArray, values: FloatArray, chance: bool) -> Markup:
     """Layer × checkpoint: (T, L) as shaded cells, the first layer on top.
 
     Darkest is the largest value of the map; with `chance` the lightest is 0.5 (an AUC that tells
@@ -129,7 +128,7 @@ def heat(layers: Sequence[str], epochs: F64, values: F64, chance: bool) -> Marku
     return Markup("").join(out)
 
 
-def chain(layers: Sequence[str], risk: F64, measured: bool) -> Markup:
+def chain(layers: Sequence[str], risk: FloatArray, measured: bool) -> Markup:
     """The network as blocks in the order of a forward pass, shaded by risk.
 
     A measured risk is an attack's advantage: below `STRONG` the riskiest block is not full dark.

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.attacks.curvature import INSTEAD
 from seepage.metrics import auc, over_targets
 
 __all__ = ["CurvatureFinding", "LayerFinding", "curvature_finding", "layer_finding"]
 
-F64 = NDArray[np.float64]
 # Indicators that are drawn, in this order; others stay in the run folder.
 DRAWN = ("k95", "erank", "pooled_k95", "jac_rank_1e2", "jac_participation", "stable_rank")
 
@@ -33,17 +32,17 @@ class CurvatureFinding:
     """
 
     signal: str
-    epochs: F64
-    inside: F64
-    outside: F64
-    auc: F64
-    low: F64
-    high: F64
-    mean: F64
-    order: NDArray[np.int64]
+    epochs: Float64Array
+    inside: Float64Array
+    outside: Float64Array
+    auc: Float64Array
+    low: Float64Array
+    high: Float64Array
+    mean: Float64Array
+    order: Int64Array
     measured: int
-    last_in: F64
-    last_out: F64
+    last_in: Float64Array
+    last_out: Float64Array
     compared: Mapping[str, Any] | None
 
     def summary(self) -> dict[str, Any]:
@@ -73,12 +72,12 @@ class LayerFinding:
     """
 
     layers: tuple[str, ...]
-    epochs: F64
-    indicators: Mapping[str, F64]
-    attack_epochs: F64
-    attack: F64
+    epochs: Float64Array
+    indicators: Mapping[str, Float64Array]
+    attack_epochs: Float64Array
+    attack: Float64Array
     attack_models: int
-    risk: F64
+    risk: Float64Array
     basis: str
     measured: bool
     agreement: tuple[Mapping[str, Any], ...]
@@ -106,7 +105,7 @@ def _analysis(run: Any, name: str) -> Mapping[str, Any] | None:
     return found
 
 
-def _side(values: F64, member: NDArray[np.bool_]) -> F64:
+def _side(values: Float64Array, member: BoolArray) -> Float64Array:
     """Geometric mean over runs of the median over the samples of one side."""
     medians = np.nanmedian(np.where(member, values, np.nan), axis=1)
     return np.asarray(np.exp(np.log(np.maximum(medians, 1e-30)).mean()))
@@ -168,7 +167,7 @@ def layer_finding(run: Any) -> LayerFinding | None:
     names = [s for s in run.signals if s.startswith("layer_") and s != "layer_spectrum"]
     if looked is None and not names:
         return None
-    indicators: dict[str, F64] = {}
+    indicators: dict[str, Float64Array] = {}
     epochs = np.empty(0)
     layers: tuple[str, ...] = ()
     if names:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seepage.array_types import Float64Array, Int64Array
 from seepage.plane import Permuted
 from seepage.report.exposure import benjamini_hochberg, cut_off, evidence, smallest
 from seepage.report.findings import Exposure, Group, Paths
@@ -12,7 +12,6 @@ from seepage.report.source import Progress, ReportSource, sides
 
 __all__ = ["HIGH", "exposure_of", "groups_of", "tested"]
 
-F64 = NDArray[np.float64]
 
 HIGH = 0.5
 """Advantage from which a sample counts as high."""
@@ -20,7 +19,7 @@ HIGH = 0.5
 
 def tested(
     run: ReportSource, level: float, permutations: int, seed: int, say: Progress
-) -> tuple[F64, F64, F64, NDArray[np.int64]]:
+) -> tuple[Float64Array, Float64Array, Float64Array, Int64Array]:
     """The test of every sample at every checkpoint.
 
     (T, N) p-values, (T,) cut-offs, (T,) mean number that pass them under permuted membership,
@@ -45,10 +44,10 @@ def tested(
 def exposure_of(
     run: ReportSource,
     paths: Paths,
-    null_high: F64,
-    scores: F64,
+    null_high: Float64Array,
+    scores: Float64Array,
     level: float,
-    tested: tuple[F64, F64, F64, NDArray[np.int64]],
+    tested: tuple[Float64Array, Float64Array, Float64Array, Int64Array],
 ) -> Exposure:
     p, cuts, false, since = tested
     gain = np.nan_to_num(paths.advantage(), nan=-1.0)
@@ -73,11 +72,15 @@ def exposure_of(
 
 
 def groups_of(
-    run: ReportSource, paths: Paths, exposure: Exposure, right_in: F64, right_out: F64
+    run: ReportSource,
+    paths: Paths,
+    exposure: Exposure,
+    right_in: Float64Array,
+    right_out: Float64Array,
 ) -> tuple[Group, ...]:
     gain, null = paths.advantage()[-1], paths.advantage(null=True)[-1]
 
-    def mean(values: F64) -> float:
+    def mean(values: Float64Array) -> float:
         finite = values[np.isfinite(values)]
         return float(finite.mean()) if finite.size else float("nan")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
+from seepage.array_types import Float64Array
 from seepage.data import Dataset
 from seepage.report import figures, probe_figures, words
 from seepage.report.findings import Findings
@@ -127,7 +127,7 @@ def _dynamics(f: Findings, data: Dataset | None) -> Values | None:
     return {"charts": charts, "rows": rows, "regions": p.regions}
 
 
-def _spark(tpr: NDArray[np.float64], fpr: NDArray[np.float64]) -> Markup:
+def _spark(tpr: Float64Array, fpr: Float64Array) -> Markup:
     """A sample's two rates over checkpoints, the area between them filled."""
     n = max(len(tpr) - 1, 1)
     up = [f"{100 * k / n:.1f},{40 * (1 - v) + 2:.1f}" for k, v in enumerate(np.nan_to_num(tpr))]

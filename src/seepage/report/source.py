@@ -8,12 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.data import Dataset
 
 __all__ = ["Progress", "ReportSource", "sides"]
 
-F64 = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 Progress = Callable[[str, int, int], object]
 
 
@@ -21,7 +20,7 @@ class ReportSource(Protocol):
     """What a report reads of a finished run: `seepage.store.Run`, or anything like it."""
 
     path: str
-    checkpoints: F64
+    checkpoints: Float64Array
     signals: tuple[str, ...]
     classes: tuple[str, ...]
     failed: dict[int, str]
@@ -32,7 +31,7 @@ class ReportSource(Protocol):
         """(R, N) bool, usable runs only."""
 
     @property
-    def labels(self) -> NDArray[np.int64]:
+    def labels(self) -> Int64Array:
         """(N,)."""
 
     @property
@@ -46,7 +45,7 @@ class ReportSource(Protocol):
         """The pool, or None when it cannot be found."""
 
 
-def sides(values: F64, member: BoolArray) -> tuple[F64, F64]:
+def sides(values: Float64Array, member: BoolArray) -> tuple[Float64Array, Float64Array]:
     """Mean over models that trained on the sample, and over those that did not: (N,), (N,)."""
     n_in = member.sum(axis=0, dtype=np.float64)
     n_out = len(member) - n_in

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from markupsafe import Markup, escape
-from numpy.typing import NDArray
+
+from seepage.array_types import FloatArray
 
 __all__ = ["Axis", "Chart", "linear_ticks"]
 
-F64 = NDArray[np.floating]
 LEFT, RIGHT, TOP, BOTTOM = 66, 16, 14, 46
 
 
@@ -29,7 +29,7 @@ class Axis:
     ticks: tuple[tuple[float, str], ...]
     log: bool = False
 
-    def place(self, values: F64) -> F64:
+    def place(self, values: FloatArray) -> FloatArray:
         """Values to [0, 1] along the axis; what a logarithm cannot show lies on the lower edge."""
         v = np.asarray(values, dtype=np.float64)
         if self.log:
@@ -67,17 +67,17 @@ class Chart:
     _under: list[Markup] = field(default_factory=list)
     _over: list[Markup] = field(default_factory=list)
 
-    def _xy(self, xs: F64, ys: F64) -> tuple[F64, F64]:
+    def _xy(self, xs: FloatArray, ys: FloatArray) -> tuple[FloatArray, FloatArray]:
         px = LEFT + self.x.place(xs) * (self.width - LEFT - RIGHT)
         py = self.height - BOTTOM - self.y.place(ys) * (self.height - TOP - BOTTOM)
         return px, py
 
-    def _points(self, xs: F64, ys: F64) -> str:
+    def _points(self, xs: FloatArray, ys: FloatArray) -> str:
         px, py = self._xy(np.asarray(xs, float), np.asarray(ys, float))
         ok = np.isfinite(px) & np.isfinite(py)
         return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(px[ok], py[ok], strict=True))
 
-    def line(self, xs: F64, ys: F64, css: str, title: str = "") -> None:
+    def line(self, xs: FloatArray, ys: FloatArray, css: str, title: str = "") -> None:
         """A polyline; `title` is what hovering over it says."""
         self._over.append(
             Markup('<polyline class="line {}" points="{}"><title>{}</title></polyline>').format(
@@ -85,7 +85,7 @@ class Chart:
             )
         )
 
-    def dots(self, xs: F64, ys: F64, css: str, titles: Sequence[str]) -> None:
+    def dots(self, xs: FloatArray, ys: FloatArray, css: str, titles: Sequence[str]) -> None:
         """One dot per value, each with its own hover text."""
         px, py = self._xy(np.asarray(xs, float), np.asarray(ys, float))
         for a, b, t in zip(px, py, titles, strict=True):
@@ -97,7 +97,9 @@ class Chart:
                     ).format(css, a, b, t)
                 )
 
-    def band(self, xs: F64, low: F64, high: F64, css: str, title: str = "") -> None:
+    def band(
+        self, xs: FloatArray, low: FloatArray, high: FloatArray, css: str, title: str = ""
+    ) -> None:
         """The area between two curves."""
         xs, low, high = (np.asarray(v, float) for v in (xs, low, high))
         ok = np.isfinite(low) & np.isfinite(high)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.metrics import blind_baseline, over_targets
@@ -13,17 +13,14 @@ from seepage.report.source import Progress, ReportSource, sides
 
 __all__ = ["accuracy_of", "blind_of", "utility_of"]
 
-F64 = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
-
-def _correct(run: ReportSource, t: int) -> F64:
+def _correct(run: ReportSource, t: int) -> Float64Array:
     values = np.asarray(run.signal_at("correct", t), dtype=np.float64)
     # The first view is the identity: what the model answers in use.
     return values[..., 0] if values.ndim == 3 else values
 
 
-def accuracy_of(run: ReportSource) -> tuple[F64, F64]:
+def accuracy_of(run: ReportSource) -> tuple[Float64Array, Float64Array]:
     if "correct" not in run.signals:
         nothing = np.full(run.member.shape[1], np.nan)
         return nothing, nothing
@@ -46,7 +43,7 @@ def utility_of(run: ReportSource, say: Progress) -> Utility | None:
     return Utility(*np.array(rows).T)
 
 
-def blind_of(data: Dataset | None, member: BoolArray, labels: NDArray[np.int64]) -> Blind:
+def blind_of(data: Dataset | None, member: BoolArray, labels: Int64Array) -> Blind:
     if data is None:
         return Blind(None, "the data could not be found again from its source")
     rows = np.arange(len(data))

@@ -12,18 +12,17 @@ from typing import Any
 
 import numpy as np
 import zarr
-from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
+from seepage.array_types import AnyArray, Int64Array
 from seepage.errors import CorruptStore, SeepageError
 from seepage.store.storage import Storage
 
 __all__ = ["chunk_digest", "chunk_key", "describe", "open_array", "read", "read_whole", "write"]
 
-AnyArray = NDArray[Any]
 # What Zarr and its codecs raise on bytes that are not a chunk.
 _UNREADABLE = (ValueError, OSError, RuntimeError, TypeError)
 
@@ -97,7 +96,7 @@ def _corrupt(storage: Storage, key: str) -> CorruptStore:
 
 
 def read(
-    storage: Storage, array: zarr.Array[Any], name: str, models: NDArray[np.int64], t: int
+    storage: Storage, array: zarr.Array[Any], name: str, models: Int64Array, t: int
 ) -> AnyArray:
     """Chunks of several runs at one checkpoint, (R, ...); CorruptStore names the bad chunk.
 

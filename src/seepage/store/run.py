@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.data import reload
 from seepage.errors import CorruptStore, InputError, nearest
 from seepage.store import arrays
@@ -46,7 +47,7 @@ class Run:
                 "it was written by another version of seepage"
             )
         self.manifest: dict[str, Any] = manifest
-        self.checkpoints: NDArray[np.float64] = np.array(manifest["checkpoints"], dtype=np.float64)
+        self.checkpoints: Float64Array = np.array(manifest["checkpoints"], dtype=np.float64)
         self.signals: tuple[str, ...] = tuple(manifest["signals"])
         self.classes: tuple[str, ...] = tuple(manifest["data"]["classes"])
         self.records = read_records(self.storage)
@@ -54,7 +55,7 @@ class Run:
             r: rec["why"] for r, rec in self.records.items() if rec["status"] == "failed"
         }
         done = sorted(r for r, rec in self.records.items() if rec["status"] == "done")
-        self.models: NDArray[np.int64] = np.array(done, dtype=np.int64)
+        self.models: Int64Array = np.array(done, dtype=np.int64)
         self._check_present()
         self._arrays: dict[str, Any] = {}
 
@@ -78,21 +79,21 @@ class Run:
             f"× {n} samples; {', '.join(self.signals)})"
         )
 
-    def _whole(self, name: str) -> NDArray[Any]:
+    def _whole(self, name: str) -> AnyArray:
         return arrays.read_whole(self.storage, name, self.manifest["descriptions"][name])
 
     @cached_property
-    def plan_member(self) -> NDArray[np.bool_]:
+    def plan_member(self) -> BoolArray:
         """Membership of every planned run, (planned, N) bool."""
         return self._whole("plan/member").astype(np.bool_)
 
     @cached_property
-    def member(self) -> NDArray[np.bool_]:
+    def member(self) -> BoolArray:
         """Membership of the usable runs, (R, N) bool."""
         return self.plan_member[self.models]
 
     @cached_property
-    def labels(self) -> NDArray[np.int64]:
+    def labels(self) -> Int64Array:
         """Labels of the pool, (N,)."""
         return self._whole("data/labels").astype(np.int64)
 

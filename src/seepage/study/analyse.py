@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from seepage import attacks, plane
+from seepage.array_types import FloatArray, Int64Array
 from seepage.attacks import Attack
 from seepage.errors import InputError
 from seepage.metrics import operating_points, over_targets
@@ -18,8 +18,6 @@ from seepage.plane import GlobalFPR, NaturalThreshold, Rule, Trajectories
 from seepage.store import Run
 
 __all__ = ["JUDGES", "Judge", "analyse", "provenance"]
-
-FloatArray = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -239,7 +237,7 @@ def _correlated(
     return out
 
 
-def _proxies(run: Run, apart: NDArray[np.int64], paths: Trajectories) -> dict[str, Any] | None:
+def _proxies(run: Run, apart: Int64Array, paths: Trajectories) -> dict[str, Any] | None:
     """How well traces of the runs set aside, up to each checkpoint, foretell the top 5 %."""
     final = plane.Top(0.05).select(paths.fpr[-1], paths.tpr[-1], paths.n_out, paths.n_in)
     if final.all():

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks import LiRA
 from seepage.errors import InputError
 from seepage.plane import ClosedForm, Counting, NaturalThreshold, StudentTLaw, points, units
@@ -17,8 +17,6 @@ from seepage.study.analyse import provenance
 
 __all__ = ["models_needed"]
 
-FloatArray = NDArray[np.floating]
-BoolArray = NDArray[np.bool_]
 
 WAYS = {
     "Counting": Counting(),

@@ -6,19 +6,25 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
+
 __all__ = ["BLOCK", "gather"]
 
-F = NDArray[np.float64]
-Signal = NDArray[np.floating]
-B = NDArray[np.bool_]
-Index = NDArray[np.int64]
+Signal = FloatArray
+Index = Int64Array
 
 BLOCK = 32
 
 
 @njit(cache=True, error_model="numpy")
 def gather(
-    signal: Signal, member: B, view: int, first: int, width: int, x: F, k: NDArray[np.uint8]
+    signal: Signal,
+    member: BoolArray,
+    view: int,
+    first: int,
+    width: int,
+    x: Float64Array,
+    k: NDArray[np.uint8],
 ) -> None:
     for r in range(signal.shape[0]):
         for j in range(width):

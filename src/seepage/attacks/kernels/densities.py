@@ -6,30 +6,28 @@ import math
 
 import numpy as np
 from numba import njit, prange
-from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.kernels.lanes import FLOOR, LANES, by_set, load, logs, without
 from seepage.attacks.kernels.medians import median_centres
 
 __all__ = ["ONE_SIDED", "ONLINE", "TWO_SIDED", "normal_all", "student_all"]
 
-F = NDArray[np.float64]
-Signal = NDArray[np.floating]
-B = NDArray[np.bool_]
-Index = NDArray[np.int64]
+Signal = FloatArray
+Index = Int64Array
 
 ONLINE, ONE_SIDED, TWO_SIDED = 0, 1, 2
 
 
 @njit(cache=True, error_model="numpy")
-def _add(score: F, more: F, views: int, out: F) -> None:
+def _add(score: Float64Array, more: Float64Array, views: int, out: Float64Array) -> None:
     """out += (score + more) / views, lane by lane, as far as out goes."""
     for j in range(out.size):
         out[j] += (score[j] + more[j]) / views
 
 
 @njit(cache=True, error_model="numpy")
-def _variances(outside: F, inside: F, ddof: int, out: F) -> None:
+def _variances(outside: Float64Array, inside: Float64Array, ddof: int, out: Float64Array) -> None:
     """Each sample's own variances, OUT and IN, at least what float32 resolves: out (2, L)."""
     for g in range(2):
         own = outside if g == 0 else inside
@@ -43,14 +41,14 @@ def _variances(outside: F, inside: F, ddof: int, out: F) -> None:
 @njit(parallel=True, cache=True, error_model="numpy")
 def normal_all(
     signal: Signal,
-    member: B,
+    member: BoolArray,
     drop: Index,
     which: Index,
-    variance: F,
+    variance: Float64Array,
     ddof: int,
     median: bool,
     side: int,
-    out: F,
+    out: Float64Array,
 ) -> None:
     """Gaussian scores of every target, mean over views: out (R, N).
 
@@ -126,7 +124,9 @@ def normal_all(
 
 
 @njit(cache=True, error_model="numpy")
-def _predictive(left: F, prior: F, constant: F, law: F) -> None:
+def _predictive(
+    left: Float64Array, prior: Float64Array, constant: Float64Array, law: Float64Array
+) -> None:
     """The Student-t of the next value: law (4, L) holds centre, 1/(2β′), α + ½, log constant.
 
     left (3, L): count, mean, squares. With β′ = β (κ + 1)/κ, log p(x) = constant − ½ log(2πβ′)
@@ -150,7 +150,14 @@ def _predictive(left: F, prior: F, constant: F, law: F) -> None:
 
 @njit(parallel=True, cache=True, error_model="numpy")
 def student_all(
-    signal: Signal, member: B, drop: Index, which: Index, prior: F, constant: F, side: int, out: F
+    signal: Signal,
+    member: BoolArray,
+    drop: Index,
+    which: Index,
+    prior: Float64Array,
+    constant: Float64Array,
+    side: int,
+    out: Float64Array,
 ) -> None:
     """Scores with the posterior predictive Student-t of a normal-inverse-gamma prior.
 

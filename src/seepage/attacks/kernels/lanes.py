@@ -9,14 +9,13 @@ import math
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
+
+from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 
 __all__ = ["CANCELLED", "FLOOR", "LANES", "by_set", "direct", "load", "logs", "without"]
 
-F = NDArray[np.float64]
-Signal = NDArray[np.floating]
-B = NDArray[np.bool_]
-Index = NDArray[np.int64]
+Signal = FloatArray
+Index = Int64Array
 
 LANES = 128
 CANCELLED = 1e-6
@@ -35,7 +34,7 @@ _INFINITE = 0x7FF0000000000000
 
 
 @njit(cache=True, error_model="numpy")
-def logs(x: F, out: F) -> None:
+def logs(x: Float64Array, out: Float64Array) -> None:
     """Natural logarithms of contiguous x (n,) into out, to one unit in the last place.
 
     The rule of the C library, in a form that does several at once; anything but positive normal
@@ -84,7 +83,15 @@ def by_set(which: Index, sets: int) -> tuple[Index, Index]:
 
 @njit(cache=True, error_model="numpy")
 def load(
-    signal: Signal, member: B, view: int, first: int, width: int, x: F, k: F, d: F, m: F
+    signal: Signal,
+    member: BoolArray,
+    view: int,
+    first: int,
+    width: int,
+    x: Float64Array,
+    k: Float64Array,
+    d: Float64Array,
+    m: Float64Array,
 ) -> None:
     """A block's values, membership, deviations and moments.
 
@@ -142,7 +149,9 @@ def load(
 
 
 @njit(cache=True, error_model="numpy")
-def direct(x: F, k: F, lane: int, group: int, p: int, q: int) -> tuple[float, float]:
+def direct(
+    x: Float64Array, k: Float64Array, lane: int, group: int, p: int, q: int
+) -> tuple[float, float]:
     """Mean and sum of squares about it of one sample's group without models p and q."""
     n = 0
     s = 0.0
@@ -160,7 +169,16 @@ def direct(x: F, k: F, lane: int, group: int, p: int, q: int) -> tuple[float, fl
 
 
 @njit(cache=True, error_model="numpy")
-def without(x: F, k: F, d: F, m: F, group: int, p: int, q: int, out: F) -> None:
+def without(
+    x: Float64Array,
+    k: Float64Array,
+    d: Float64Array,
+    m: Float64Array,
+    group: int,
+    p: int,
+    q: int,
+    out: Float64Array,
+) -> None:
     """Count, mean and sum of squares of a group (1: IN) without models p and q (−1: none).
 
     Arrays as `load` leaves them; out (3, L). Where no reference is left the mean and the squares

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
+
+from seepage.array_types import Float64Array, Int64Array
 
 __all__ = ["median_centres"]
 
-F = NDArray[np.float64]
-Index = NDArray[np.int64]
+Index = Int64Array
 
 
 @njit(cache=True, error_model="numpy")
-def _median_without(order: F, n: int, p: int, q: int) -> float:
+def _median_without(order: Float64Array, n: int, p: int, q: int) -> float:
     """Median of a sorted group without the ranks p and q (−1: none)."""
     if p > q:
         p, q = q, p
@@ -32,7 +32,7 @@ def _median_without(order: F, n: int, p: int, q: int) -> float:
 
 
 @njit(cache=True, error_model="numpy")
-def median_centres(x: F, k: F, drop: Index, out: F) -> None:
+def median_centres(x: Float64Array, k: Float64Array, drop: Index, out: Float64Array) -> None:
     """Medians for every set left out, by `lanes.load`'s block: out (2, E, L), 1 = IN."""
     models, lanes = x.shape[0] - 1, x.shape[1]
     rank = np.empty((2, models), np.int64)

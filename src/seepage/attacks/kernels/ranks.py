@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit, prange
-from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.kernels.blocks import BLOCK, gather
 
 __all__ = ["empirical_all", "merged_cdf", "rank_against"]
 
-F = NDArray[np.float64]
-Signal = NDArray[np.floating]
-B = NDArray[np.bool_]
-Index = NDArray[np.int64]
+Signal = FloatArray
+Index = Int64Array
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def rank_against(sorted_: F, order: Index, values: F, slack: float, out: F) -> None:
+def rank_against(
+    sorted_: Float64Array, order: Index, values: Float64Array, slack: float, out: Float64Array
+) -> None:
     """Fraction of `sorted_` at or below values + slack, with values[order] ascending; a merge."""
     at = 0
     for i in range(order.size):
@@ -28,7 +28,9 @@ def rank_against(sorted_: F, order: Index, values: F, slack: float, out: F) -> N
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def merged_cdf(sorted_: F, order: Index, x: F, low: float, high: float, out: F) -> None:
+def merged_cdf(
+    sorted_: Float64Array, order: Index, x: Float64Array, low: float, high: float, out: Float64Array
+) -> None:
     """Interpolated CDF of a sorted sample at x, with x[order] ascending: one merge, out (N,)."""
     n = sorted_.size
     at = 0  # how many of the sample lie below the value
@@ -59,7 +61,9 @@ def merged_cdf(sorted_: F, order: Index, x: F, low: float, high: float, out: F) 
 
 
 @njit(parallel=True, cache=True, error_model="numpy")
-def empirical_all(loss: Signal, member: B, drop: Index, low: float, high: float, out: F) -> None:
+def empirical_all(
+    loss: Signal, member: BoolArray, drop: Index, low: float, high: float, out: Float64Array
+) -> None:
     """Interpolated empirical CDF of each sample's OUT losses at the target's loss: out (R, N).
 
     Tied references share their mean rank; the anchors `low` and `high` stand for rank 0 and n + 1.

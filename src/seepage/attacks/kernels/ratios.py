@@ -8,18 +8,17 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.kernels.blocks import BLOCK, gather
 
 __all__ = ["log_ratio_all"]
 
-F = NDArray[np.float64]
-Signal = NDArray[np.floating]
-B = NDArray[np.bool_]
-Index = NDArray[np.int64]
+Signal = FloatArray
+Index = Int64Array
 
 
 @njit(cache=True, error_model="numpy")
-def _log_mean(x: F, k: NDArray[np.uint8], group: int, p: int, q: int) -> float:
+def _log_mean(x: Float64Array, k: NDArray[np.uint8], group: int, p: int, q: int) -> float:
     """log of the mean of exp(−x) over one group (2: both) without p and q, done directly."""
     top = np.inf
     n = 0
@@ -35,7 +34,9 @@ def _log_mean(x: F, k: NDArray[np.uint8], group: int, p: int, q: int) -> float:
 
 
 @njit(parallel=True, cache=True, error_model="numpy")
-def log_ratio_all(loss: Signal, member: B, drop: Index, mode: int, a: float, out: F) -> None:
+def log_ratio_all(
+    loss: Signal, member: BoolArray, drop: Index, mode: int, a: float, out: Float64Array
+) -> None:
     """log p_target − log p_references of every target, mean over views: out (R, N).
 
     p = exp(−loss). mode 0: references are ½ (mean IN + mean OUT); 1: ½ ((1 + a) mean OUT + 1 − a);

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit, prange
-from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.kernels.lanes import FLOOR, LANES, load, logs, without
 
 __all__ = ["CHUNKS", "MEANS", "MOMENTS", "SPREADS", "SQUARES", "group_totals"]
 
-F = NDArray[np.float64]
-Signal = NDArray[np.floating]
-B = NDArray[np.bool_]
-Index = NDArray[np.int64]
+Signal = FloatArray
+Index = Int64Array
 
 CHUNKS = 64
 # Columns of group_totals: groups, Σ SS, Σ (n−1), Σ mean, Σ mean², Σ s², Σ 1/n, Σ e, Σ e², Σ v,
@@ -24,7 +22,7 @@ SQUARES, SPREADS, MEANS = 0, 1, 2
 
 
 @njit(cache=True, error_model="numpy")
-def _sum(x: F, use: F) -> float:
+def _sum(x: Float64Array, use: Float64Array) -> float:
     """Sum of x where `use` is 1, in four interleaved parts: an order that is fixed, and quick."""
     a = b = c = d = 0.0
     for j in range(0, x.size, 4):
@@ -37,7 +35,13 @@ def _sum(x: F, use: F) -> float:
 
 @njit(parallel=True, cache=True, error_model="numpy")
 def group_totals(
-    signal: Signal, member: B, drop: Index, shift: F, chance: F, level: int, out: F
+    signal: Signal,
+    member: BoolArray,
+    drop: Index,
+    shift: Float64Array,
+    chance: Float64Array,
+    level: int,
+    out: Float64Array,
 ) -> None:
     """Sums for every set left out: out (CHUNKS, A, 2, MOMENTS, E), group 1 = IN: see MOMENTS.
 

@@ -40,15 +40,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from seepage.array_types import Float64Array
 from seepage.study.curvature.scoring import ATTACKS, paired
 from seepage.study.curvature.settings import CurvatureStudy
 
 __all__ = ["Verdict", "judge"]
 
-F64 = NDArray[np.float64]
 Results = Mapping[str, Any]
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided at this scale"
@@ -110,7 +109,7 @@ class _Fleet:
 
     r: Mapping[str, Any]
 
-    def of(self, key: str, figure: str = "auc") -> F64:
+    def of(self, key: str, figure: str = "auc") -> Float64Array:
         return np.array(self.r["attacks"][key][figure])
 
     def gap(self, a: str, b: str, figure: str = "auc") -> tuple[float, float, float]:

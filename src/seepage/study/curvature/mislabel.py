@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from seepage.config.recipe import Recipe
 from seepage.curvature import CurvatureSignal, CurvatureWarning, ExactGaussNewton, FiniteDifference
 from seepage.data.transform import relabel
-from seepage.fleet.recipe import Recipe
 from seepage.metrics import auc
 from seepage.study.analyse import provenance
 from seepage.study.curvature.workshop import Workshop, plan_of

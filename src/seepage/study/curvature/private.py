@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from seepage.config.recipe import Recipe
 from seepage.defenses.dp import DPSGD, epsilon
 from seepage.errors import InputError
-from seepage.fleet.recipe import Recipe
 from seepage.plan import half_split
 from seepage.study.curvature.scoring import rows_of, twin_list
 from seepage.study.curvature.settings import PrivateSettings

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import t
 
 from seepage import attacks
+from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.attacks import Attack
 from seepage.attacks.curvature import AsPublished
 from seepage.metrics import operating_points, over_targets, roc
@@ -18,8 +18,6 @@ from seepage.plan import twins
 
 __all__ = ["ATTACKS", "Entry", "difference", "equal_error", "paired", "placed", "rows_of"]
 
-F64 = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 FPRS = (0.01, 0.001)
 
 
@@ -37,7 +35,7 @@ class Entry:
     single: bool = False
     log: bool = False
 
-    def given(self, measured: Mapping[str, F64]) -> dict[str, F64]:
+    def given(self, measured: Mapping[str, Float64Array]) -> dict[str, Float64Array]:
         """The signals under the attack's own names."""
         out = {}
         for own, name in self.signals.items():
@@ -111,7 +109,7 @@ ATTACKS: dict[str, Entry] = {
 """Every attack of the study, by its key."""
 
 
-def equal_error(scores: F64, member: BoolArray) -> float:
+def equal_error(scores: Float64Array, member: BoolArray) -> float:
     """Balanced accuracy where FPR + TPR is closest to 1, as the released code reports it.
 
     >>> equal_error(np.array([0.1, 0.2, 0.3, 0.4]), np.array([False, True, False, True]))
@@ -122,7 +120,9 @@ def equal_error(scores: F64, member: BoolArray) -> float:
     return float(0.5 * (1 + r.tpr[at] - r.fpr[at]))
 
 
-def rows_of(measured: Mapping[str, F64], member: BoolArray, keys: list[str]) -> dict[str, Any]:
+def rows_of(
+    measured: Mapping[str, Float64Array], member: BoolArray, keys: list[str]
+) -> dict[str, Any]:
     """Every attack on every model as the target, its twin left out: what a table is made of."""
     out: dict[str, Any] = {}
     for key in keys:
@@ -144,11 +144,11 @@ def rows_of(measured: Mapping[str, F64], member: BoolArray, keys: list[str]) -> 
 
 
 def placed(
-    target: Mapping[str, F64],
-    references: Mapping[str, F64],
+    target: Mapping[str, Float64Array],
+    references: Mapping[str, Float64Array],
     member_of: BoolArray,
     keys: list[str],
-) -> dict[str, F64]:
+) -> dict[str, Float64Array]:
     """Scores of one target that is none of the references: (n, A), (R, n, A), (R, n) -> (n,)."""
     return {
         key: np.asarray(
@@ -161,7 +161,7 @@ def placed(
     }
 
 
-def difference(a: F64, b: F64, member: BoolArray) -> tuple[float, float]:
+def difference(a: Float64Array, b: Float64Array, member: BoolArray) -> tuple[float, float]:
     """AUC of a − AUC of b on the same samples of one target, and its standard error.
 
     DeLong's: the variance of each sample's difference of placements, members and non-members
@@ -177,14 +177,14 @@ def difference(a: F64, b: F64, member: BoolArray) -> tuple[float, float]:
     return float(inside.mean()), float(np.sqrt(variance))
 
 
-def _placements(own: F64, others: F64) -> F64:
+def _placements(own: Float64Array, others: Float64Array) -> Float64Array:
     """Share of `others` that each value beats, ties half."""
     ranked = np.sort(others)
     below = np.searchsorted(ranked, own, "left") + np.searchsorted(ranked, own, "right")
     return np.asarray(below / (2 * len(ranked)))
 
 
-def paired(a: F64, b: F64, twin: NDArray[np.int64]) -> tuple[float, float, float]:
+def paired(a: Float64Array, b: Float64Array, twin: Int64Array) -> tuple[float, float, float]:
     """Mean of a − b over targets, and its 95 % interval over pairs of runs.
 
     Widened by √2 as in `over_targets`, because targets are each other's references. twin: the
@@ -207,5 +207,5 @@ def twin_list(member: BoolArray) -> list[int]:
     return [int(v) for v in twins(member)]
 
 
-def _rounded(values: F64) -> list[float]:
+def _rounded(values: Float64Array) -> list[float]:
     return [float(f"{v:.6g}") for v in values]

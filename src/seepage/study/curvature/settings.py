@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from seepage.fleet.recipe import Recipe
+from seepage.config.recipe import Recipe
 
 __all__ = [
     "CurvatureStudy",

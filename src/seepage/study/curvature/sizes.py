@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from seepage.array_types import BoolArray, Int64Array
 from seepage.curvature import CurvatureSignal, ExactGaussNewton, running_mean
 from seepage.data import Dataset
 from seepage.errors import InputError
@@ -23,8 +23,6 @@ from seepage.study.curvature.workshop import Signals, Workshop, plan_of
 
 __all__ = ["COMPARED", "matched_unit", "size_unit"]
 
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 KEYS = [
     "nll-published", "nll", "lr-published", "lr", "nll-exact", "lr-exact", "threshold", "joint",
@@ -44,7 +42,7 @@ def _settings(shop: Workshop) -> tuple[SizeSettings, TableSettings]:
     return asked, shop.study.tables[asked.table]
 
 
-def curvature_order(shop: Workshop) -> IntArray:
+def curvature_order(shop: Workshop) -> Int64Array:
     """Positions of the pool, least curved first.
 
     By the exact ‖H‖_F averaged over checkpoints of models trained on the whole pool: the released
@@ -63,7 +61,7 @@ def curvature_order(shop: Workshop) -> IntArray:
     return np.asarray(np.argsort(mean, kind="stable"), dtype=np.int64)
 
 
-def nested_order(rng: np.random.Generator, scored: IntArray, samples: int) -> IntArray:
+def nested_order(rng: np.random.Generator, scored: Int64Array, samples: int) -> Int64Array:
     """A random order of the pool whose prefixes are training sets: half of `scored` first.
 
     The other half comes last, so that a prefix of any size has members and others among the few
@@ -162,7 +160,7 @@ def _less(shop: Workshop) -> dict[str, Any]:
     return shop.estimators(published=False)
 
 
-def _some(rng: np.random.Generator, member: BoolArray, count: int) -> IntArray:
+def _some(rng: np.random.Generator, member: BoolArray, count: int) -> Int64Array:
     """At most `count` positions, half of them members where there are as many."""
     inside, outside = np.flatnonzero(member), np.flatnonzero(~member)
     a = rng.permutation(inside)[: count // 2]

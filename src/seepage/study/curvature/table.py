@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu, spearmanr
 
+from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.attacks import CurvatureLR
 from seepage.curvature import (
     Curvature,
@@ -43,10 +43,6 @@ __all__ = [
     "table_unit",
 ]
 
-F64 = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
-
 
 def table_fleet(shop: Workshop, name: str) -> tuple[Run, Dataset]:
     """The trained fleet of a table and its pool."""
@@ -56,7 +52,7 @@ def table_fleet(shop: Workshop, name: str) -> tuple[Run, Dataset]:
     return shop.train(f"table-{name}", data, plan, given), data
 
 
-def scored_rows(given: TableSettings, samples: int) -> IntArray:
+def scored_rows(given: TableSettings, samples: int) -> Int64Array:
     """Positions of the pool that are measured, in order.
 
     >>> scored_rows(TableSettings(), 3)
@@ -70,7 +66,7 @@ def scored_rows(given: TableSettings, samples: int) -> IntArray:
     return np.asarray(np.sort(drawn), dtype=np.int64)
 
 
-def table_signals(shop: Workshop, name: str) -> tuple[Run, IntArray, Signals]:
+def table_signals(shop: Workshop, name: str) -> tuple[Run, Int64Array, Signals]:
     """The fleet, the positions of its pool that are scored, and all that was measured there."""
     given = shop.study.tables[name]
     run, data = table_fleet(shop, name)
@@ -120,7 +116,9 @@ def table_unit(shop: Workshop, name: str) -> dict[str, Any]:
     }
 
 
-def against_smooth(score: F64, exact: F64, loss: F64, right: BoolArray) -> dict[str, float] | None:
+def against_smooth(
+    score: Float64Array, exact: Float64Array, loss: Float64Array, right: BoolArray
+) -> dict[str, float] | None:
     """How far the zeroth-order score is from what it would be were the loss smooth, (R, N) each.
 
     score / (h‖H‖_F), given h‖H‖_F as `exact`, lies between 2/π and √(2/π) for a smooth loss. Steps
@@ -145,7 +143,7 @@ def against_smooth(score: F64, exact: F64, loss: F64, right: BoolArray) -> dict[
     }
 
 
-def _mean_rho(a: F64, b: F64) -> float:
+def _mean_rho(a: Float64Array, b: Float64Array) -> float:
     return float(np.mean([spearmanr(x, y)[0] for x, y in zip(a, b, strict=True)]))
 
 
@@ -163,7 +161,7 @@ def estimators_unit(shop: Workshop, name: str) -> dict[str, Any]:
     rows = np.sort(rng.choice(len(data), min(asked.samples, len(data)), replace=False))
     device, at = torch.device(shop.device), torch.from_numpy(rows)
     kinds = _kinds(asked, len(run.classes), shop.study.step)
-    scores: dict[str, list[F64]] = {k: [] for k in kinds}
+    scores: dict[str, list[Float64Array]] = {k: [] for k in kinds}
     seconds = dict.fromkeys(kinds, 0.0)
     truth = []
     with warnings.catch_warnings():
@@ -217,7 +215,7 @@ def estimators_unit(shop: Workshop, name: str) -> dict[str, Any]:
     }
 
 
-def _norm(found: Curvature) -> F64:
+def _norm(found: Curvature) -> Float64Array:
     assert found.frobenius is not None
     return found.frobenius
 

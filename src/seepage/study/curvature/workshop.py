@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from seepage.array_types import BoolArray, Float64Array, Int64Array
+from seepage.config.recipe import Recipe
 from seepage.curvature import ExactGaussNewton, ZerothOrder, curvature
 from seepage.curvature.estimators import Estimator
 from seepage.data import Dataset, load
@@ -22,7 +23,6 @@ from seepage.errors import InputError
 from seepage.fleet.choose import choose_device
 from seepage.fleet.local import Watcher
 from seepage.fleet.rebuild import rebuild
-from seepage.fleet.recipe import Recipe
 from seepage.fleet.start import Silent, train
 from seepage.plan import SubsetPlan
 from seepage.record import ExtraSignal
@@ -32,12 +32,10 @@ from seepage.study.curvature.settings import CurvatureStudy, Pool, Trained
 
 __all__ = ["Signals", "Workshop", "plan_of"]
 
-F64 = NDArray[np.float64]
-Signals = dict[str, F64]
-IntArray = NDArray[np.int64]
+Signals = dict[str, Float64Array]
 
 
-def plan_of(member: NDArray[np.bool_], seed: int) -> SubsetPlan:
+def plan_of(member: BoolArray, seed: int) -> SubsetPlan:
     """A plan of any membership; seeds of the runs are spawned from `seed`.
 
     >>> plan_of(np.ones((2, 3), bool), 0).models
@@ -119,7 +117,7 @@ class Workshop:
         self,
         run: Run,
         data: Dataset,
-        rows: IntArray | None = None,
+        rows: Int64Array | None = None,
         *,
         models: Sequence[int] | None = None,
         estimators: Mapping[str, Estimator] | None = None,
@@ -150,7 +148,13 @@ class Workshop:
         return {name: np.stack([f[name] for f in found]) for name in found[0]}
 
     def _one(
-        self, run: Run, data: Dataset, k: int, rows: IntArray, ask: dict[str, Estimator], seed: int
+        self,
+        run: Run,
+        data: Dataset,
+        k: int,
+        rows: Int64Array,
+        ask: dict[str, Estimator],
+        seed: int,
     ) -> Signals:
         built = rebuild(run, k, data=data)
         device = torch.device(self.device)
@@ -158,7 +162,7 @@ class Workshop:
         x, y = built.inputs[at].to(device), built.labels[at].to(device)
         model = built.model.to(device)
         views = (x, x.flip(-1)) if x.ndim == 4 else (x,)
-        columns: dict[str, list[F64]] = {}
+        columns: dict[str, list[Float64Array]] = {}
         for view, inputs in enumerate(views):
             logits = _logits(model, inputs)
             found = {n: SIGNALS[n](logits, y) for n in ("phi", "loss", "mentr", "correct")}

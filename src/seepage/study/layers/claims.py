@@ -54,9 +54,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from seepage.array_types import Float64Array
 from seepage.layers import change_values, phases
 from seepage.study.claims import Claim, Verdict
 from seepage.study.layers.patterns import (
@@ -89,7 +89,6 @@ __all__ = [
     "success",
 ]
 
-FloatArray = NDArray[np.float64]
 CHANGES = ("mcr", "mcr_rec", "mcr_step", "cr")
 ATTACKS = ("audit-mlp", "audit-logistic", "shadow-mlp", "shadow-logistic", "feature-norm",
            "gradient-norm")  # fmt: skip
@@ -125,10 +124,10 @@ def claims(found: Found, controls: Found | None = None) -> list[Claim]:
 
 
 def grouped(
-    found: Found, indicator: Callable[[Mapping[str, Any]], FloatArray], attack: str
-) -> dict[str, tuple[FloatArray, FloatArray]]:
+    found: Found, indicator: Callable[[Mapping[str, Any]], Float64Array], attack: str
+) -> dict[str, tuple[Float64Array, Float64Array]]:
     """Architecture -> (indicator, success), (M, L) each; units without either are left out."""
-    rows: dict[str, list[tuple[FloatArray, FloatArray]]] = {}
+    rows: dict[str, list[tuple[Float64Array, Float64Array]]] = {}
     for r in found.values():
         a, b = np.asarray(indicator(r), dtype=np.float64), success(r, attack)
         if np.isfinite(a).all() and np.isfinite(b).all():
@@ -136,30 +135,30 @@ def grouped(
     return {k: (np.stack([a for a, _ in v]), np.stack([b for _, b in v])) for k, v in rows.items()}
 
 
-def success(result: Mapping[str, Any], attack: str) -> FloatArray:
+def success(result: Mapping[str, Any], attack: str) -> Float64Array:
     """AUC of an attack per layer, mean over its seeds; of "reconstruction" the error instead."""
     if attack == "reconstruction":
         return np.array(result["reconstruction"], dtype=np.float64)
-    auc: FloatArray = np.array(result["attacks"][attack]["auc"], dtype=np.float64)
+    auc: Float64Array = np.array(result["attacks"][attack]["auc"], dtype=np.float64)
     return np.asarray(auc.mean(axis=1), dtype=np.float64)
 
 
-def change(name: str, variant: str) -> Callable[[Mapping[str, Any]], FloatArray]:
+def change(name: str, variant: str) -> Callable[[Mapping[str, Any]], Float64Array]:
     """A result's change of an indicator per layer, by the variant's name."""
 
-    def of(result: Mapping[str, Any]) -> FloatArray:
+    def of(result: Mapping[str, Any]) -> Float64Array:
         m = series_of(result, name)
         if variant == "fall":
-            fall: FloatArray = phases(m, result["epochs"]).fall
+            fall: Float64Array = phases(m, result["epochs"]).fall
             return fall
         v = change_values(m)
-        out: FloatArray = -v["cv_drop"] if variant == "reduction" else v[variant]
+        out: Float64Array = -v["cv_drop"] if variant == "reduction" else v[variant]
         return out
 
     return of
 
 
-def agree(found: Found, indicator: Callable[[Mapping[str, Any]], FloatArray], attack: str) -> Rho:
+def agree(found: Found, indicator: Callable[[Mapping[str, Any]], Float64Array], attack: str) -> Rho:
     """Agreement over layers of an indicator with an attack, pooled over units."""
     return layer_agreement(grouped(found, indicator, attack))
 
@@ -188,10 +187,10 @@ def _changes(
     return Claim(name, says, published, headline, tuple(rows), by_attack)
 
 
-def rank_sum(dof: str, rank: str) -> Callable[[Mapping[str, Any]], FloatArray]:
+def rank_sum(dof: str, rank: str) -> Callable[[Mapping[str, Any]], Float64Array]:
     """A result's sum of two rankings of its layers, by DoF and by Jacobian rank, at the end."""
 
-    def of(result: Mapping[str, Any]) -> FloatArray:
+    def of(result: Mapping[str, Any]) -> Float64Array:
         parts = [rankdata(series_of(result, name)[-1]) for name in (dof, rank)]
         return np.asarray(parts[0] + parts[1], dtype=np.float64)
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.data import Dataset
 from seepage.layers import DegreesOfFreedom, Jacobian, probe
 from seepage.record import Resident
@@ -45,18 +46,18 @@ class Looks:
         scale: tuple[NDArray[np.float32], NDArray[np.float32]],
         inside: Rows,
         outside: Rows,
-        truth: NDArray[np.int64],
+        truth: Int64Array,
     ) -> None:
         self.config, self.x, self.pool, self.scale = config, x, pool, scale
         self.inside, self.outside, self.truth = inside, outside, truth
         self.layers: tuple[str, ...] = ()
-        self.widths: NDArray[np.float64] = np.zeros(0)
+        self.widths: Float64Array = np.zeros(0)
         self.accuracy: list[dict[str, float]] = []
-        self.bound: list[NDArray[np.bool_]] = []
+        self.bound: list[BoolArray] = []
         self.seconds = 0.0
         self._costs: dict[str, list[float]] = {"dof": [], "jacobian": [], "patch": []}
-        self._seen: list[dict[str, NDArray[np.float64]]] = []
-        self._spread: list[dict[str, NDArray[np.float64]]] = []
+        self._seen: list[dict[str, Float64Array]] = []
+        self._spread: list[dict[str, Float64Array]] = []
 
     def __call__(self, epoch: float, model: nn.Module) -> None:
         began = time.perf_counter()
@@ -110,11 +111,11 @@ class Looks:
         model.train(was)
         return np.concatenate(said)
 
-    def series(self) -> dict[str, NDArray[np.float64]]:
+    def series(self) -> dict[str, Float64Array]:
         """Indicators (T, L)."""
         return {k: np.stack([s[k] for s in self._seen]) for k in self._seen[0]}
 
-    def spread(self) -> dict[str, NDArray[np.float64]]:
+    def spread(self) -> dict[str, Float64Array]:
         """Standard deviations over images of the ranks, standard error of the participation."""
         return {k: np.stack([s[k] for s in self._spread]) for k in self._spread[0]}
 

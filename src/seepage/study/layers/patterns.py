@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seepage.array_types import Float64Array
 from seepage.layers import phases
 from seepage.study.claims import Claim, Verdict
 from seepage.study.layers.permute import sign_flip
@@ -28,7 +28,6 @@ __all__ = [
     "series_of",
 ]
 
-FloatArray = NDArray[np.float64]
 Found = Mapping[str, Mapping[str, Any]]
 Figures = tuple[tuple[str, str, str], ...]
 LEVEL = 0.05
@@ -38,7 +37,7 @@ MARGIN = 0.05
 Cells = dict[tuple[str, str, float], list[float]]
 
 
-def series_of(result: Mapping[str, Any], name: str) -> FloatArray:
+def series_of(result: Mapping[str, Any], name: str) -> Float64Array:
     """An indicator's series (T, L) in a result."""
     return np.array(result["series"][name], dtype=np.float64)
 

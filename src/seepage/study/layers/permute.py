@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
+from seepage.array_types import Float64Array, Int64Array
 from seepage.errors import InputError
 
 __all__ = ["Rho", "layer_agreement", "sign_flip"]
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def layer_agreement(
     >>> round(r.value, 6), 0.001 < r.p < 0.01, r.units
     (1.0, True, 5)
     """
-    crossed: list[FloatArray] = []
+    crossed: list[Float64Array] = []
     aa = bb = 0.0
     units = 0
     for name, (indicator, attack) in pairs.items():
@@ -90,7 +89,7 @@ def layer_agreement(
 
 
 @lru_cache(maxsize=64)
-def _orders(layers: int, draws: int, seed: int, group: int) -> NDArray[np.int64]:
+def _orders(layers: int, draws: int, seed: int, group: int) -> Int64Array:
     """Orders of the layers of the so-and-so-many-th architecture, (draws, layers), read only."""
     rng = np.random.default_rng([seed, group, layers])
     out = rng.permuted(np.broadcast_to(np.arange(layers), (draws, layers)), axis=1)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from seepage.fleet.recipe import Recipe
+from seepage.config.recipe import Recipe
 
 __all__ = ["DEFINITIONS", "DOF", "RANKS", "LayersConfig", "Unit"]
 

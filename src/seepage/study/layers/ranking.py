@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from seepage.array_types import BoolArray, Float64Array
 from seepage.study.layers.claims import (
     ATTACKS,
     CHANGES,
@@ -33,8 +33,7 @@ __all__ = [
     "resolved",
 ]
 
-FloatArray = NDArray[np.float64]
-Indicator = Callable[[Mapping[str, Any]], FloatArray]
+Indicator = Callable[[Mapping[str, Any]], Float64Array]
 
 BOTH = "rank sum of k95 and rank_1e2 at the end"
 DEFAULTS = ("mcr of k95", "reduction of k95", BOTH)
@@ -89,13 +88,13 @@ def hidden_alone(found: Found, indicator: Indicator, attack: str) -> Rho:
     return layer_agreement({k: (a[:, :-1], b[:, :-1]) for k, (a, b) in pairs.items()})
 
 
-def _left(values: FloatArray, depth: FloatArray) -> FloatArray:
+def _left(values: Float64Array, depth: Float64Array) -> Float64Array:
     """Residuals of the ranks within each row after a straight line in depth."""
     ranks = np.asarray(rankdata(values, axis=1), dtype=np.float64)
     ranks = ranks - ranks.mean(axis=1, keepdims=True)
     line = depth - depth.mean()
     slope = ranks @ line / (line @ line)
-    left: FloatArray = ranks - slope[:, None] * line
+    left: Float64Array = ranks - slope[:, None] * line
     # A ranking that is depth itself leaves rounding, which is nothing.
     left[np.abs(left) < 1e-9] = 0.0
     return left
@@ -119,6 +118,6 @@ def _guess(result: Mapping[str, Any], attack: str) -> float:
     return math.sqrt((2 * n + 1) / (12 * n * n))
 
 
-def above_chance(result: Mapping[str, Any], attack: str) -> NDArray[np.bool_]:
+def above_chance(result: Mapping[str, Any], attack: str) -> BoolArray:
     """Layers whose AUC, the mean over seeds, stands two standard errors of a guess above a half."""
     return np.asarray(success(result, attack) > 0.5 + 2 * _guess(result, attack))

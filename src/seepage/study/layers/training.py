@@ -9,14 +9,14 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from seepage.array_types import Int64Array
+from seepage.config.recipe import Recipe, learning_rate
 from seepage.data import Dataset, load
 from seepage.data.transform import relabel
 from seepage.errors import InputError, SeepageError
 from seepage.fleet import optim
-from seepage.fleet.recipe import Recipe, learning_rate
 from seepage.models import build
 from seepage.study.layers.plan import LayersConfig, Unit
 
@@ -33,7 +33,7 @@ __all__ = [
     "train",
 ]
 
-Rows = NDArray[np.int64]
+Rows = Int64Array
 Look = Callable[[float, nn.Module], None]
 
 
@@ -83,7 +83,7 @@ def single_precision() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = was
 
 
-def split_pool(unit: Unit, config: LayersConfig) -> tuple[Dataset, list[Rows], NDArray[np.int64]]:
+def split_pool(unit: Unit, config: LayersConfig) -> tuple[Dataset, list[Rows], Int64Array]:
     """The pool with its noisy labels, its four parts, and the labels before the noise."""
     clean = load(unit.dataset, limit=4 * config.members, seed=unit.seed)
     order = np.random.default_rng([unit.seed, 4]).permutation(len(clean))

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from seepage.array_types import BoolArray, Float64Array
 from seepage.fleet.feed import Feed
 from seepage.layers import (
     AttackTable,
@@ -159,7 +160,7 @@ def _gradient_batch(pool: Resident) -> int:
     return 32 if pool.device.type == "cuda" else 16
 
 
-def _joined(parts: tuple[Rows, Rows]) -> tuple[Rows, NDArray[np.bool_]]:
+def _joined(parts: tuple[Rows, Rows]) -> tuple[Rows, BoolArray]:
     rows = np.concatenate(parts)
     return rows, np.arange(len(rows)) < len(parts[0])
 
@@ -168,7 +169,7 @@ def _figures(table: AttackTable, layers: Sequence[str]) -> Mapping[str, Any]:
     """Per layer and seed; None for a layer that has no weights to take a gradient of."""
     place = {name: i for i, name in enumerate(table.layer)}
 
-    def of(values: NDArray[np.float64]) -> Any:
+    def of(values: Float64Array) -> Any:
         blank = np.full(values.shape[1], np.nan)
         return plain(np.stack([values[place[n]] if n in place else blank for n in layers]))
 

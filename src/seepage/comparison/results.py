@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from seepage.defenses.evaluate import UNBOUNDED, over_pairs
-from seepage.defenses.lower_bound import joint_epsilon
-from seepage.defenses.verdicts import (
+from seepage.array_types import Float64Array
+from seepage.comparison.evaluate import UNBOUNDED, over_pairs
+from seepage.comparison.lower_bound import joint_epsilon
+from seepage.comparison.verdicts import (
     Plane,
     Verdict,
     d1_peaks_apart,
@@ -39,7 +39,6 @@ __all__ = [
     "write_json",
 ]
 
-FloatArray = NDArray[np.float64]
 UNDEFENDED = "none"
 
 
@@ -61,7 +60,7 @@ class Row:
     values: dict[str, dict[tuple[int, int], float]]
     realised: dict[str, float]
     classes: dict[str, dict[tuple[int, int], list[float | None]]]
-    paths: dict[str, FloatArray]
+    paths: dict[str, Float64Array]
     facts: dict[str, Any]
     setting: dict[str, Any] = field(default_factory=dict)
 

@@ -9,7 +9,7 @@ trials only, which scores pooled over leave-one-out targets are not: see `multi_
 
 from __future__ import annotations
 
-from seepage.audit.guesses import (
+from seepage.epsilon.guesses import (
     Ends,
     Guessing,
     OneRunBound,
@@ -17,9 +17,9 @@ from seepage.audit.guesses import (
     one_run,
     one_run_from_scores,
 )
-from seepage.audit.rates import Bound, gdp, multi_run
-from seepage.audit.thresholds import Bonferroni, Explicit, Split, Threshold
-from seepage.audit.trade_off import dp_region, gdp_delta, gdp_epsilon
+from seepage.epsilon.rates import Bound, gdp, multi_run
+from seepage.epsilon.thresholds import Bonferroni, Explicit, Split, Threshold
+from seepage.epsilon.trade_off import dp_region, gdp_delta, gdp_epsilon
 
 __all__ = [
     "Bonferroni",

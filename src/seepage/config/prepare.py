@@ -1,28 +1,34 @@
-"""From a checked configuration to the objects that the Python API takes."""
+"""From a checked configuration to data, plan, attacks and defence: all checked, nothing trained."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from importlib import util
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
 
 from seepage import attacks
 from seepage.attacks.curvature import reading
-from seepage.cli.config import AuditConfig, RecordConfig
-from seepage.cli.guard import check_defense, set_apart
+from seepage.config.audit import AuditConfig, RecordConfig
+from seepage.config.recipe import Recipe
 from seepage.data import Dataset, apply_canaries, load, relabel
 from seepage.errors import InputError, nearest
-from seepage.fleet import Recipe, Watcher, train
 from seepage.models import build as build_model
+from seepage.models.reference import user_model
 from seepage.plan import SubsetPlan, half_split, leave_out, plant_canaries
 from seepage.record import ExtraSignal, checkpoints
-from seepage.store import Run
 
-__all__ = ["Audit", "chosen_attacks", "make", "run_fleet"]
+if TYPE_CHECKING:
+    from seepage.defenses import Defense
+
+__all__ = ["Prepared", "check_defense", "chosen_attacks", "extras", "prepare", "set_apart"]
 
 
 @dataclass(frozen=True)
-class Audit:
+class Prepared:
     """A configuration made real: everything checked, nothing trained."""
 
     config: AuditConfig
@@ -41,7 +47,7 @@ def chosen_attacks(names: list[str] | None, main: str) -> tuple[attacks.Attack, 
     return tuple(attacks.get(name) for name in wanted)
 
 
-def make(config: AuditConfig) -> Audit:
+def prepare(config: AuditConfig) -> Prepared:
     """Load the data, draw the plan, check model, recipe, attacks and defence.
 
     Raises InputError before anything is trained or written.
@@ -73,7 +79,7 @@ def make(config: AuditConfig) -> Audit:
         check_defense(defense, data, reference, model.name, model.options, recipe)
         plan = defense.plan(plan)
     _enough(plan, chosen)
-    return Audit(config, data, plan, recipe, defense, chosen, extra, reference)
+    return Prepared(config, data, plan, recipe, defense, chosen, extra, reference)
 
 
 def extras(record: RecordConfig, times: Sequence[float]) -> tuple[ExtraSignal, ...]:
@@ -162,32 +168,66 @@ def _enough(plan: SubsetPlan, chosen: tuple[attacks.Attack, ...]) -> None:
             )
 
 
-def run_fleet(
-    audit: Audit, watcher: Watcher | None = None, shard: tuple[int, int] | None = None
-) -> Run:
-    """Train what is not there yet and open the run folder."""
-    c = audit.config
-    return train(
-        audit.data,
-        audit.plan,
-        model=c.model.name,
-        model_options=c.model.options,
-        recipe=audit.recipe,
-        out=c.out,
-        checkpoints=c.record.checkpoints,
-        views=c.record.views,
-        logits=c.record.logits,
-        keep=c.record.keep,
-        extra=audit.extra,
-        defense=audit.defense,
-        reference=audit.reference,
-        workers=c.fleet.workers,
-        threads=c.fleet.threads,
-        device=c.fleet.device,
-        backend=c.fleet.backend,
-        executor=c.fleet.executor,
-        address=c.fleet.address,
-        save_every=c.fleet.save_every,
-        shard=shard,
-        watcher=watcher,
+def set_apart(data: Dataset, count: int, seed: int) -> tuple[Dataset, Dataset | None]:
+    """(pool, reference): `count` random samples leave the pool for the defence alone.
+
+    They are members of no run and no figure counts them.
+    """
+    if count == 0:
+        return data, None
+    if not 2 <= count <= len(data) - 4:
+        raise InputError(
+            f"defense.reference: expected 2 to {len(data) - 4} of the {len(data)} samples, "
+            f"got {count}; leave a pool to train on"
+        )
+    stream = np.random.SeedSequence(seed, spawn_key=(5,))
+    order = np.random.default_rng(stream).permutation(len(data))
+    return data.take(np.sort(order[count:])), data.take(np.sort(order[:count]))
+
+
+def check_defense(
+    defense: Defense,
+    data: Dataset,
+    reference: Dataset | None,
+    model: str,
+    options: dict[str, Any],
+    recipe: Recipe,
+) -> None:
+    """Raise InputError where the defence cannot act on this model, data or recipe.
+
+    The same checks end a run; here they end a command before hours are spent.
+    """
+    from seepage.defenses import Context
+    from seepage.defenses.networks import Samples
+
+    ref = user_model(model, options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = ref.make(data.shape, len(data.classes))
+    if reference is not None:
+        apart = Samples(reference.inputs, reference.labels)
+    context = Context(
+        model=network,
+        members=Samples(data.inputs[:2], data.labels[:2]),
+        classes=len(data.classes),
+        epochs=recipe.epochs,
+        steps_per_epoch=1,
+        batch_size=recipe.batch,
+        generator=torch.Generator(),
+        observer=torch.Generator(),
+        build=lambda: network,
+        reference=None if reference is None else apart,
+        poisson=defense.poisson,
     )
+    defense.check(context)
+    if not defense.has("clips"):
+        return
+    if recipe.optimizer == "sam":
+        raise InputError(
+            f"optimizer: {defense.name} clips gradients per sample, which SAM's second pass "
+            "breaks; use 'sgd' or 'adam'"
+        )
+    if util.find_spec("opacus") is None:
+        raise InputError(
+            f"{defense.name}: needs Opacus, which is not installed; pip install 'seepage[opacus]'"
+        )

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import pydantic
 from pydantic import BaseModel
 
+from seepage.config.recipe import first_problem
 from seepage.errors import InputError, nearest
-from seepage.fleet.recipe import first_problem
 
 __all__ = ["checked", "read_toml"]
 

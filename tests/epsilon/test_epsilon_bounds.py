@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
-from seepage import audit
+from seepage import epsilon as bounds
 from seepage.errors import InputError
 from seepage.metrics import clopper_pearson
 
@@ -40,32 +40,32 @@ def uncorrected(scores: np.ndarray, member: np.ndarray, level: float = 0.95) -> 
 
 @pytest.mark.parametrize(("m", "epsilon"), [(10, 1.0519), (100, 3.4930), (1000, 5.8091)])
 def test_one_run_all_correct(m, epsilon):
-    assert audit.one_run(m, m, m).epsilon == pytest.approx(epsilon, abs=5e-5)
+    assert bounds.one_run(m, m, m).epsilon == pytest.approx(epsilon, abs=5e-5)
     q = 0.05 ** (1 / m)
-    assert audit.one_run(m, m, m).epsilon == pytest.approx(math.log(q / (1 - q)), rel=1e-9)
+    assert bounds.one_run(m, m, m).epsilon == pytest.approx(math.log(q / (1 - q)), rel=1e-9)
 
 
 @pytest.mark.parametrize(("mu", "epsilon"), [(0.5, 1.993), (1.0, 4.377), (2.0, 9.997)])
 def test_gdp_closed_form(mu, epsilon):
-    assert audit.gdp_epsilon(mu, 1e-5) == pytest.approx(epsilon, abs=6e-4)
+    assert bounds.gdp_epsilon(mu, 1e-5) == pytest.approx(epsilon, abs=6e-4)
 
 
 @few
 @given(st.floats(1e-3, 40), st.floats(1e-12, 0.5))
 def test_gdp_epsilon_inverts_delta(mu, delta):
-    epsilon = audit.gdp_epsilon(mu, delta)
+    epsilon = bounds.gdp_epsilon(mu, delta)
     if epsilon == 0:
         assert 2 * norm.cdf(mu / 2) - 1 <= delta * (1 + 1e-9)
     else:
-        assert audit.gdp_delta(mu, epsilon) == pytest.approx(delta, rel=1e-6)
-    assert audit.gdp_epsilon(mu * 1.1, delta) >= epsilon
+        assert bounds.gdp_delta(mu, epsilon) == pytest.approx(delta, rel=1e-6)
+    assert bounds.gdp_epsilon(mu * 1.1, delta) >= epsilon
 
 
 def test_one_threshold_by_hand():
     """Randomised response: 73 of 100 members and 27 of 100 others answer 1."""
     scores = np.repeat([1.0, 0.0, 1.0, 0.0], [73, 27, 27, 73])
     member = np.repeat([True, False], 100)
-    got = audit.multi_run(scores, member, threshold=audit.Explicit(1.0), delta=0.01)
+    got = bounds.multi_run(scores, member, threshold=bounds.Explicit(1.0), delta=0.01)
     low, high = clopper_pearson([73, 27], 100)
     assert (got.tpr_low, got.fpr_high) == pytest.approx((low[0], high[1]))
     want = max(math.log((low[0] - 0.01) / high[1]), math.log((1 - high[1] - 0.01) / (1 - low[0])))
@@ -77,7 +77,7 @@ def test_the_other_side_counts():
     """Every member answers 1 and so do half of the others: only a 0 gives anything away."""
     scores = np.repeat([1.0, 1.0, 0.0], [200, 100, 100])
     member = np.repeat([True, False], 200)
-    got = audit.multi_run(scores, member, threshold=audit.Explicit(1.0))
+    got = bounds.multi_run(scores, member, threshold=bounds.Explicit(1.0))
     assert got.epsilon == pytest.approx(math.log((1 - got.fpr_high) / (1 - got.tpr_low)))
     assert got.epsilon > 2 > math.log(got.tpr_low / got.fpr_high)
 
@@ -87,28 +87,28 @@ def test_the_other_side_counts():
 
 @pytest.mark.parametrize(
     "threshold",
-    [audit.Bonferroni(), audit.Bonferroni(128), audit.Split(0.5, np.random.default_rng(3))],
+    [bounds.Bonferroni(), bounds.Bonferroni(128), bounds.Split(0.5, np.random.default_rng(3))],
     ids=["bonferroni", "bonferroni 128", "split"],
 )
 @pytest.mark.parametrize("mu", [0.5, 1.0, 2.0])
 def test_near_the_truth_on_gaussian_shift(mu, threshold):
     scores, member = shifted(mu, 50_000)
-    truth = audit.gdp_epsilon(mu, 0.05)
+    truth = bounds.gdp_epsilon(mu, 0.05)
     for bound in (
-        audit.multi_run(scores, member, delta=0.05, threshold=threshold),
-        audit.gdp(scores, member, delta=0.05, threshold=threshold),
+        bounds.multi_run(scores, member, delta=0.05, threshold=threshold),
+        bounds.gdp(scores, member, delta=0.05, threshold=threshold),
     ):
         assert 0.8 * truth <= bound.epsilon <= truth
-    bound = audit.gdp(scores, member, delta=1e-5, threshold=threshold)
+    bound = bounds.gdp(scores, member, delta=1e-5, threshold=threshold)
     assert 0.8 * mu <= bound.mu <= mu
-    assert 0.8 * audit.gdp_epsilon(mu, 1e-5) <= bound.epsilon <= audit.gdp_epsilon(mu, 1e-5)
+    assert 0.8 * bounds.gdp_epsilon(mu, 1e-5) <= bound.epsilon <= bounds.gdp_epsilon(mu, 1e-5)
 
 
 @pytest.mark.parametrize("epsilon", [1.0, 2.0])
 def test_one_run_near_the_truth_on_randomised_response(epsilon):
     m, q = 20_000, 1 / (1 + math.exp(-epsilon))
     for delta in (0.0, 1e-7):
-        got = audit.one_run(int(m * q), m, m, delta=delta).epsilon
+        got = bounds.one_run(int(m * q), m, m, delta=delta).epsilon
         assert 0.9 * epsilon <= got <= epsilon
 
 
@@ -121,7 +121,7 @@ def test_correction_is_smaller_than_the_argmax(mu):
         rng = np.random.default_rng(seed)
         member = np.arange(1000) % 2 == 0
         scores = rng.normal(size=1000) + mu * member
-        assert audit.multi_run(scores, member).epsilon < uncorrected(scores, member)
+        assert bounds.multi_run(scores, member).epsilon < uncorrected(scores, member)
 
 
 def test_coverage_without_leakage():
@@ -132,13 +132,13 @@ def test_coverage_without_leakage():
     for _ in range(draws):
         scores = rng.normal(size=200)
         over += [
-            audit.multi_run(scores, member).epsilon > 0,
-            audit.multi_run(scores.round(), member).epsilon > 0,
-            audit.multi_run(scores, member, threshold=audit.Split(0.3, rng)).epsilon > 0,
-            audit.one_run_from_scores(scores, member, (20, 60, 200)).epsilon > 0,
+            bounds.multi_run(scores, member).epsilon > 0,
+            bounds.multi_run(scores.round(), member).epsilon > 0,
+            bounds.multi_run(scores, member, threshold=bounds.Split(0.3, rng)).epsilon > 0,
+            bounds.one_run_from_scores(scores, member, (20, 60, 200)).epsilon > 0,
         ]
         loose += [
-            audit.multi_run(scores, member, level=0.7).epsilon > 0,
+            bounds.multi_run(scores, member, level=0.7).epsilon > 0,
             uncorrected(scores, member, level=0.7) > 0,
         ]
     assert (over / draws <= 0.05).all()
@@ -153,8 +153,8 @@ def test_coverage_where_every_threshold_is_tight():
     for _ in range(150):
         scores = rng.laplace(size=400) + 1.0 * member
         over += [
-            audit.multi_run(scores, member).epsilon > 1,
-            audit.multi_run(scores, member, threshold=audit.Split(0.5, rng)).epsilon > 1,
+            bounds.multi_run(scores, member).epsilon > 1,
+            bounds.multi_run(scores, member, threshold=bounds.Split(0.5, rng)).epsilon > 1,
         ]
     assert (over / 150 <= 0.05).all()
 
@@ -162,21 +162,21 @@ def test_coverage_where_every_threshold_is_tight():
 def test_ties_do_not_help_whoever_sorted_the_array():
     member = np.repeat([True, False], 50)
     for order in (member, ~member):
-        for strategy in (audit.Ends(), audit.Top()):
-            got = audit.one_run_from_scores(np.zeros(100), order, 50, strategy)
+        for strategy in (bounds.Ends(), bounds.Top()):
+            got = bounds.one_run_from_scores(np.zeros(100), order, 50, strategy)
             assert (got.correct, got.epsilon) == (0, 0)
 
 
 def test_guesses_from_scores():
     member = np.array([True, True, False, True, False, False])
     scores = np.array([6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
-    ends = audit.one_run_from_scores(scores, member, 4)
-    top = audit.one_run_from_scores(scores, member, 3, audit.Top())
+    ends = bounds.one_run_from_scores(scores, member, 4)
+    top = bounds.one_run_from_scores(scores, member, 3, bounds.Top())
     assert (ends.correct, ends.guesses, ends.canaries) == (4, 4, 6)
     assert (top.correct, top.guesses) == (2, 3)
-    both = audit.one_run_from_scores(scores, member, (4, 6))
+    both = bounds.one_run_from_scores(scores, member, (4, 6))
     assert both.level == 0.95
-    assert both.epsilon <= audit.one_run_from_scores(scores, member, 4).epsilon
+    assert both.epsilon <= bounds.one_run_from_scores(scores, member, 4).epsilon
 
 
 # Brute force and laws
@@ -196,7 +196,7 @@ def test_one_run_against_the_naive_p_value(data):
     r = data.draw(st.integers(5, m))
     v = data.draw(st.integers(r // 2, r))
     delta = data.draw(st.sampled_from([1e-6, 1e-4, 1e-3]))
-    got = audit.one_run(v, r, m, delta=delta).epsilon
+    got = bounds.one_run(v, r, m, delta=delta).epsilon
     if got > 0:
         for share in (0.0, 0.3, 0.7, 1 - 1e-6):
             assert naive_p(got * share, v, r, m, delta) <= 0.05 + 1e-7
@@ -207,15 +207,15 @@ def test_one_run_against_the_naive_p_value(data):
 @given(st.integers(1, 60), st.integers(0, 60), st.floats(0, 1e-3))
 def test_one_run_laws(r, v, delta):
     v = min(v, r)
-    here = audit.one_run(v, r, 60, delta=delta).epsilon
-    assert here <= audit.one_run(min(v + 1, r), r, 60, delta=delta).epsilon + 1e-8
-    assert here <= audit.one_run(v, r, 60).epsilon + 1e-8
-    assert here <= audit.one_run(v, r, 60, delta=delta, level=0.9).epsilon + 1e-8
-    assert audit.one_run(v, r, 90, delta=delta).epsilon <= here + 1e-8
+    here = bounds.one_run(v, r, 60, delta=delta).epsilon
+    assert here <= bounds.one_run(min(v + 1, r), r, 60, delta=delta).epsilon + 1e-8
+    assert here <= bounds.one_run(v, r, 60).epsilon + 1e-8
+    assert here <= bounds.one_run(v, r, 60, delta=delta, level=0.9).epsilon + 1e-8
+    assert bounds.one_run(v, r, 90, delta=delta).epsilon <= here + 1e-8
 
 
 @few
-@given(st.integers(0, 2**31), st.floats(0, 0.3), st.sampled_from([audit.multi_run, audit.gdp]))
+@given(st.integers(0, 2**31), st.floats(0, 0.3), st.sampled_from([bounds.multi_run, bounds.gdp]))
 def test_rates_laws(seed, delta, method):
     rng = np.random.default_rng(seed)
     member = rng.permutation(np.arange(120) % 3 == 0)
@@ -234,19 +234,19 @@ def test_rates_laws(seed, delta, method):
 @given(st.floats(0, 800), st.floats(0, 1))
 def test_region_is_the_mirror_of_itself(epsilon, delta):
     fpr = np.linspace(0, 1, 33)
-    low, high = audit.dp_region(epsilon, delta, fpr)
+    low, high = bounds.dp_region(epsilon, delta, fpr)
     assert (low <= fpr + 1e-12).all()
     assert (fpr <= high + 1e-12).all()
     assert ((low >= 0) & (high <= 1)).all()
     assert low == pytest.approx(1 - high[::-1])
-    wider = audit.dp_region(epsilon + 0.1, delta, fpr)
+    wider = bounds.dp_region(epsilon + 0.1, delta, fpr)
     assert (wider[1] >= high - 1e-12).all()
 
 
 def test_region_holds_the_gaussian_curve_and_touches_it():
     fpr = np.linspace(1e-4, 1 - 1e-4, 2001)
     tpr = norm.cdf(norm.ppf(fpr) + 1)
-    _, high = audit.dp_region(audit.gdp_epsilon(1.0, 0.1), 0.1, fpr)
+    _, high = bounds.dp_region(bounds.gdp_epsilon(1.0, 0.1), 0.1, fpr)
     assert 0 <= (high - tpr).min() < 1e-4
 
 
@@ -256,33 +256,36 @@ def test_region_holds_the_gaussian_curve_and_touches_it():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: audit.multi_run(np.zeros((2, 4)), np.ones((2, 4), bool)), "pooled they are not"),
-        (lambda: audit.multi_run([1.0, 2.0], [1, 0]), "scores, member: expected floats and bools"),
-        (lambda: audit.multi_run([1.0, np.inf], [True, False]), "scores: expected finite"),
-        (lambda: audit.multi_run([1.0, 2.0], [True, True]), "member: expected members and"),
-        (lambda: audit.multi_run([1.0, 2.0], [True, False], level=95), "level: expected a number"),
-        (lambda: audit.multi_run([1.0, 2.0], [True, False], delta=1.0), "delta: expected a number"),
-        (lambda: audit.gdp([1.0, 2.0], [True, False], delta=0.0), "delta: .* no finite epsilon"),
-        (lambda: audit.Explicit(float("nan")), "threshold: expected a number"),
-        (lambda: audit.Bonferroni(1), "candidates: expected at least 2"),
-        (lambda: audit.Split(1.0, np.random.default_rng()), "fraction: expected a number"),
+        (lambda: bounds.multi_run(np.zeros((2, 4)), np.ones((2, 4), bool)), "pooled they are not"),
+        (lambda: bounds.multi_run([1.0, 2.0], [1, 0]), "scores, member: expected floats and bools"),
+        (lambda: bounds.multi_run([1.0, np.inf], [True, False]), "scores: expected finite"),
+        (lambda: bounds.multi_run([1.0, 2.0], [True, True]), "member: expected members and"),
+        (lambda: bounds.multi_run([1.0, 2.0], [True, False], level=95), "level: expected a number"),
         (
-            lambda: audit.multi_run(
-                [1.0, 2.0], [True, False], threshold=audit.Split(0.5, np.random.default_rng())
+            lambda: bounds.multi_run([1.0, 2.0], [True, False], delta=1.0),
+            "delta: expected a number",
+        ),
+        (lambda: bounds.gdp([1.0, 2.0], [True, False], delta=0.0), "delta: .* no finite epsilon"),
+        (lambda: bounds.Explicit(float("nan")), "threshold: expected a number"),
+        (lambda: bounds.Bonferroni(1), "candidates: expected at least 2"),
+        (lambda: bounds.Split(1.0, np.random.default_rng()), "fraction: expected a number"),
+        (
+            lambda: bounds.multi_run(
+                [1.0, 2.0], [True, False], threshold=bounds.Split(0.5, np.random.default_rng())
             ),
             "fraction: expected scores on both sides",
         ),
-        (lambda: audit.one_run(5, 4, 10), "correct, guesses, canaries: expected 0"),
-        (lambda: audit.one_run(0, 0, 10), "count abstentions as no guess"),
+        (lambda: bounds.one_run(5, 4, 10), "correct, guesses, canaries: expected 0"),
+        (lambda: bounds.one_run(0, 0, 10), "count abstentions as no guess"),
         (
-            lambda: audit.one_run_from_scores([1.0, 2.0], [True, False], 3),
+            lambda: bounds.one_run_from_scores([1.0, 2.0], [True, False], 3),
             "guesses: expected counts between 1 and 2",
         ),
-        (lambda: audit.one_run_from_scores([1.0], [True], ()), "guesses: expected counts"),
-        (lambda: audit.gdp_epsilon(-1.0, 0.1), "mu: expected a finite number"),
-        (lambda: audit.gdp_delta(1.0, -1.0), "mu, epsilon: expected finite"),
-        (lambda: audit.dp_region(-1.0, 0.0, [0.5]), "epsilon, delta: expected"),
-        (lambda: audit.dp_region(1.0, 0.0, [1.5]), "fpr: expected rates"),
+        (lambda: bounds.one_run_from_scores([1.0], [True], ()), "guesses: expected counts"),
+        (lambda: bounds.gdp_epsilon(-1.0, 0.1), "mu: expected a finite number"),
+        (lambda: bounds.gdp_delta(1.0, -1.0), "mu, epsilon: expected finite"),
+        (lambda: bounds.dp_region(-1.0, 0.0, [0.5]), "epsilon, delta: expected"),
+        (lambda: bounds.dp_region(1.0, 0.0, [1.5]), "fpr: expected rates"),
     ],
 )
 def test_messages(call, message):

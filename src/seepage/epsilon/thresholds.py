@@ -12,16 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seepage.array_types import Float64Array, Int64Array
 from seepage.errors import InputError
 from seepage.metrics import clopper_pearson
 
 __all__ = ["Bonferroni", "Explicit", "Points", "Split", "Threshold", "Worth"]
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-Worth = Callable[[FloatArray, FloatArray], FloatArray]
+Worth = Callable[[Float64Array, Float64Array], Float64Array]
 """(tpr_low, fpr_high) -> how much an operating point is worth; only `Split` looks at it."""
 
 
@@ -29,24 +27,28 @@ Worth = Callable[[FloatArray, FloatArray], FloatArray]
 class Points:
     """Operating points (P,): TPR ≥ tpr_low and FPR ≤ fpr_high at threshold, all at once."""
 
-    tpr_low: FloatArray
-    fpr_high: FloatArray
-    threshold: FloatArray
+    tpr_low: Float64Array
+    fpr_high: Float64Array
+    threshold: Float64Array
 
 
 class Threshold(ABC):
     """A way to choose thresholds; "member" is said at or above one."""
 
     @abstractmethod
-    def points(self, inside: FloatArray, outside: FloatArray, level: float, worth: Worth) -> Points:
+    def points(
+        self, inside: Float64Array, outside: Float64Array, level: float, worth: Worth
+    ) -> Points:
         """inside, outside: scores of members and of non-members, sorted ascending."""
 
 
-def _at_or_above(ranked: FloatArray, threshold: FloatArray) -> IntArray:
+def _at_or_above(ranked: Float64Array, threshold: Float64Array) -> Int64Array:
     return np.asarray(len(ranked) - np.searchsorted(ranked, threshold, "left"), np.int64)
 
 
-def _at(inside: FloatArray, outside: FloatArray, threshold: FloatArray, level: float) -> Points:
+def _at(
+    inside: Float64Array, outside: Float64Array, threshold: Float64Array, level: float
+) -> Points:
     """At thresholds that do not depend on these scores; each point alone has the level."""
     tpr_low, _ = clopper_pearson(_at_or_above(inside, threshold), len(inside), level)
     _, fpr_high = clopper_pearson(_at_or_above(outside, threshold), len(outside), level)
@@ -63,11 +65,13 @@ class Explicit(Threshold):
         if np.isnan(self.threshold):
             raise InputError("threshold: expected a number, got nan; fix it before the scores")
 
-    def points(self, inside: FloatArray, outside: FloatArray, level: float, worth: Worth) -> Points:
+    def points(
+        self, inside: Float64Array, outside: Float64Array, level: float, worth: Worth
+    ) -> Points:
         return _at(inside, outside, np.array([self.threshold], np.float64), level)
 
 
-def _ranks(n: int, many: int) -> IntArray:
+def _ranks(n: int, many: int) -> Int64Array:
     """0, 1, 2, ... to n − 1, ever further apart: fixed by n alone."""
     return np.unique(np.rint(np.geomspace(1, n, many)).astype(np.int64)) - 1
 
@@ -93,7 +97,9 @@ class Bonferroni(Threshold):
                 f"candidates: expected at least 2, got {self.candidates}; for one use Explicit"
             )
 
-    def points(self, inside: FloatArray, outside: FloatArray, level: float, worth: Worth) -> Points:
+    def points(
+        self, inside: Float64Array, outside: Float64Array, level: float, worth: Worth
+    ) -> Points:
         left = _ranks(len(outside), self.candidates // 2)
         missed = _ranks(len(inside), self.candidates - self.candidates // 2)
         each = 1 - (1 - level) / (len(left) + len(missed))
@@ -124,7 +130,7 @@ class Split(Threshold):
                 f"fraction: expected a number between 0 and 1, got {self.fraction}; use 0.5"
             )
 
-    def _halves(self, ranked: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _halves(self, ranked: Float64Array) -> tuple[Float64Array, Float64Array]:
         cut = round(self.fraction * len(ranked))
         if cut in (0, len(ranked)):
             raise InputError(
@@ -134,7 +140,9 @@ class Split(Threshold):
         mixed = self.generator.permutation(ranked)
         return np.sort(mixed[:cut]), np.sort(mixed[cut:])
 
-    def points(self, inside: FloatArray, outside: FloatArray, level: float, worth: Worth) -> Points:
+    def points(
+        self, inside: Float64Array, outside: Float64Array, level: float, worth: Worth
+    ) -> Points:
         choose_in, test_in = self._halves(inside)
         choose_out, test_out = self._halves(outside)
         # By corrected bounds, though they need not hold here: the largest uncorrected one is mostly

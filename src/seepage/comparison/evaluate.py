@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
+from seepage.array_types import AnyArray, BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks import Attack, LiRA, reference_rows
-from seepage.defenses.lower_bound import epsilon_of_runs
+from seepage.comparison.lower_bound import epsilon_of_runs
 from seepage.errors import InputError
 from seepage.metrics import Estimate, operating_points, pooled_points, row_auc
 from seepage.plan import twins
@@ -35,9 +36,6 @@ __all__ = [
     "whole_pairs",
 ]
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
-IntArray = NDArray[np.int64]
 UNBOUNDED = (-np.inf, np.inf)
 
 
@@ -71,7 +69,7 @@ def over_pairs(
     return Estimate(mean, max(low, mean - half), min(high, mean + half), level, groups)
 
 
-def per_pair(values: ArrayLike, member: BoolArray) -> FloatArray:
+def per_pair(values: ArrayLike, member: BoolArray) -> Float64Array:
     """Values of runs averaged within pairs: (R, ...), (R, N) -> (R/2, ...).
 
     >>> per_pair([0.6, 0.8], np.array([[True, False], [False, True]])).round(2).tolist()
@@ -86,13 +84,13 @@ def per_pair(values: ArrayLike, member: BoolArray) -> FloatArray:
     return np.asarray((v[lead] + v[twins(member)[lead]]) / 2)
 
 
-def _leads(member: BoolArray) -> IntArray:
+def _leads(member: BoolArray) -> Int64Array:
     """The first run of every pair."""
     twin = twins(member)
     return np.flatnonzero(twin > np.arange(len(twin))).astype(np.int64)
 
 
-def whole_pairs(member: BoolArray, usable: Sequence[IntArray]) -> IntArray:
+def whole_pairs(member: BoolArray, usable: Sequence[Int64Array]) -> Int64Array:
     """Plan rows that, with their twin, are usable in every fleet; ascending.
 
     member (planned, N); usable: per fleet the plan rows that did not fail. A pair of which one run
@@ -111,10 +109,10 @@ def whole_pairs(member: BoolArray, usable: Sequence[IntArray]) -> IntArray:
 
 def non_adaptive(
     attack: Attack,
-    target: Mapping[str, NDArray[np.floating]],
-    references: Mapping[str, NDArray[np.floating]],
+    target: Mapping[str, FloatArray],
+    references: Mapping[str, FloatArray],
     member: BoolArray,
-) -> FloatArray:
+) -> Float64Array:
     """Scores when the attacker's shadow models lack the defence: {name: (R, N)} twice -> (R, N).
 
     target: signals of the defended fleet; references: of the undefended one on the same plan;
@@ -137,12 +135,12 @@ def non_adaptive(
 class Risk:
     """Per target: auc (R,), tpr (R, F) at one threshold for all targets; realised fpr (F,)."""
 
-    auc: FloatArray
-    tpr: FloatArray
-    fpr: FloatArray
+    auc: Float64Array
+    tpr: Float64Array
+    fpr: Float64Array
 
 
-def risk(scores: FloatArray, member: BoolArray, fprs: Sequence[float]) -> Risk | None:
+def risk(scores: Float64Array, member: BoolArray, fprs: Sequence[float]) -> Risk | None:
     """AUC and TPR at low FPR of every target; None where a target lacks members or non-members.
 
     The threshold at each nominal FPR is one for all targets, the last step of the pooled ROC at or
@@ -193,7 +191,7 @@ class Evaluation:
     realised: dict[str, float]
     by_class: dict[str, list[list[float | None]]]
     paths: dict[str, list[float]]
-    samples: dict[str, NDArray[Any]] = field(default_factory=dict)
+    samples: dict[str, AnyArray] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -203,7 +201,7 @@ def evaluate(
     *,
     attacks: Sequence[Attack],
     fprs: Sequence[float] = (0.01, 0.001),
-    extra: Callable[[Run, IntArray], Mapping[str, Sequence[float]]] | None = None,
+    extra: Callable[[Run, Int64Array], Mapping[str, Sequence[float]]] | None = None,
 ) -> Evaluation:
     """Utility, risk and cost of a defended fleet beside the undefended one of the same plan.
 
@@ -224,15 +222,15 @@ def evaluate(
     member = plan[rows]
     at, base = np.searchsorted(run.models, rows), np.searchsorted(undefended.models, rows)
     canary = canaries(run)
-    values: dict[str, FloatArray] = {}
+    values: dict[str, Float64Array] = {}
     realised: dict[str, float] = {}
     names = sorted({s for a in attacks for s in a.requires} | {"correct"})
     here = {n: _view0(run.signal_at(n, -1)[at]) for n in names}
     there = {n: _view0(undefended.signal_at(n, -1)[base]) for n in names}
-    main: FloatArray | None = None
+    main: Float64Array | None = None
     exposed = canary if canary.any() else ~canary
     for attack in attacks:
-        found: dict[str, FloatArray] = {
+        found: dict[str, Float64Array] = {
             "adaptive": np.asarray(attack.leave_one_out(here, member), np.float64),
             "static": non_adaptive(attack, here, there, member),
         }
@@ -312,13 +310,13 @@ def _view0(a: NDArray[np.float32]) -> NDArray[np.float32]:
     return a if a.ndim == 2 else a[..., 0]
 
 
-def _seconds(run: Run, rows: IntArray) -> FloatArray:
+def _seconds(run: Run, rows: Int64Array) -> Float64Array:
     """Seconds of training, without those of looking."""
     kept = [run.records[r] for r in rows.tolist()]
     return np.array([max(r["seconds"] - r.get("looking", 0.0), 1e-9) for r in kept])
 
 
-def _passes(run: Run, rows: IntArray) -> FloatArray | None:
+def _passes(run: Run, rows: Int64Array) -> Float64Array | None:
     """Forward passes of training plus twice the backward ones, in samples; None if not counted."""
     told = [run.records[r].get("facts") or {} for r in rows.tolist()]
     if not all("forward" in f for f in told):
@@ -327,11 +325,11 @@ def _passes(run: Run, rows: IntArray) -> FloatArray | None:
 
 
 def _by_class(
-    scores: FloatArray,
-    correct: FloatArray,
+    scores: Float64Array,
+    correct: Float64Array,
     member: BoolArray,
     outside: BoolArray,
-    labels: IntArray,
+    labels: Int64Array,
     plain: BoolArray,
     classes: int,
 ) -> dict[str, list[list[float | None]]]:
@@ -351,7 +349,7 @@ def _by_class(
     }
 
 
-def _facts(run: Run, rows: IntArray) -> dict[str, Any]:
+def _facts(run: Run, rows: Int64Array) -> dict[str, Any]:
     """Failed runs, and what the accountant said: the largest ε of all runs, if it holds for all."""
     facts: dict[str, Any] = {
         "models": len(rows),

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from seepage.cli.reading import checked, read_toml
+from seepage.config.reading import checked, read_toml
 from seepage.errors import InputError
 
 __all__ = ["AuditConfig", "Part", "merge", "override", "read_config"]

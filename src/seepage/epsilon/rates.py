@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
 
-from seepage.audit.thresholds import Bonferroni, Threshold, Worth
-from seepage.audit.trade_off import gdp_epsilon
+from seepage.array_types import BoolArray, Float64Array
+from seepage.epsilon.thresholds import Bonferroni, Threshold, Worth
+from seepage.epsilon.trade_off import gdp_epsilon
 from seepage.errors import InputError
 
 __all__ = ["Bound", "gdp", "multi_run"]
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ def check_level(level: float, delta: float) -> None:
         raise InputError(f"delta: expected a number in [0, 1), got {delta}; use 0 or 1e-5")
 
 
-def scored(scores: ArrayLike, member: ArrayLike) -> tuple[FloatArray, BoolArray]:
+def scored(scores: ArrayLike, member: ArrayLike) -> tuple[Float64Array, BoolArray]:
     """The scores (n,) as float64 and their membership (n,), checked."""
     s, y = np.asarray(scores, np.float64), np.asarray(member)
     if s.ndim == 2:
@@ -88,7 +86,7 @@ def _best(
     )
 
 
-def _log_ratio(top: FloatArray, bottom: FloatArray) -> FloatArray:
+def _log_ratio(top: Float64Array, bottom: Float64Array) -> Float64Array:
     out = np.full(np.shape(top), -np.inf)
     np.log(top / bottom, out=out, where=top > 0)
     return out
@@ -130,7 +128,7 @@ def multi_run(
     one-sided membership, level or delta out of range. Source: Jagielski, Ullman and Oprea,
     arXiv 2006.07709; the corrections of the choice are ours.
 
-    >>> from seepage.audit import Explicit
+    >>> from seepage.epsilon import Explicit
     >>> scores = np.repeat([1.0, 0.0], 500)
     >>> bound = multi_run(scores, scores > 0, threshold=Explicit(0.5))
     >>> round(bound.epsilon, 3), round(bound.fpr_high, 5), bound.method
@@ -138,7 +136,7 @@ def multi_run(
     """
     check_level(level, delta)
 
-    def worth(tpr: FloatArray, fpr: FloatArray) -> FloatArray:
+    def worth(tpr: Float64Array, fpr: Float64Array) -> Float64Array:
         here, there = _log_ratio(tpr - delta, fpr), _log_ratio(1 - fpr - delta, 1 - tpr)
         return np.asarray(np.maximum(here, there))
 
@@ -165,7 +163,7 @@ def gdp(
     measured to a δ that no trial reached. Source: Nasr et al., arXiv 2302.07956 (reconstruction
     of the estimator from its formula); Dong, Roth and Su, arXiv 1905.02383.
 
-    >>> from seepage.audit import Explicit
+    >>> from seepage.epsilon import Explicit
     >>> scores = np.repeat([1.0, 0.0], 500)
     >>> bound = gdp(scores, scores > 0, threshold=Explicit(0.5))
     >>> round(bound.mu, 3), round(bound.epsilon, 2)
@@ -173,7 +171,7 @@ def gdp(
     """
     check_level(level, delta)
 
-    def worth(tpr: FloatArray, fpr: FloatArray) -> FloatArray:
+    def worth(tpr: Float64Array, fpr: Float64Array) -> Float64Array:
         return np.asarray(special.ndtri(tpr) - special.ndtri(fpr), np.float64)
 
     mu, tpr_low, fpr_high, at, method = _best(scores, member, level, threshold, worth)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
-from seepage.audit.rates import check_level, scored
+from seepage.epsilon.rates import check_level, scored
 from seepage.errors import InputError
 
 __all__ = ["Ends", "Guessing", "OneRunBound", "Top", "one_run", "one_run_from_scores"]

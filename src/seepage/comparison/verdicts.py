@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
-from seepage.defenses.evaluate import UNBOUNDED, over_pairs
+from seepage.array_types import BoolArray, Float64Array
+from seepage.comparison.evaluate import UNBOUNDED, over_pairs
 from seepage.defenses.localise import spearman
 from seepage.errors import InputError
 from seepage.metrics import Estimate
@@ -51,7 +52,7 @@ class Plane:
     auc: ArrayLike
 
 
-def front(accuracy: ArrayLike, risk: ArrayLike) -> NDArray[np.bool_]:
+def front(accuracy: ArrayLike, risk: ArrayLike) -> BoolArray:
     """The Pareto front: points that no other is as good as in both and better in one. (P,) -> bool.
 
     Higher accuracy and lower risk are better. It compares means; neighbours whose intervals overlap
@@ -106,7 +107,7 @@ def d1_peaks_apart(utility: ArrayLike, privacy: ArrayLike, names: Sequence[str] 
     peak_u, peak_p = int(u.mean(axis=0).argmax()), int(p.mean(axis=0).argmax())
     level = 1 - 0.05 / (regions - 1)
 
-    def exceeds(values: NDArray[np.float64], a: int, b: int) -> bool:
+    def exceeds(values: Float64Array, a: int, b: int) -> bool:
         gap = over_pairs(values[:, a] - values[:, b], bounds=UNBOUNDED, level=level)
         return gap.low > 0
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from seepage.audit import one_run_from_scores
+from seepage.array_types import Float64Array
+from seepage.epsilon import one_run_from_scores
 from seepage.errors import InputError
 
 __all__ = ["epsilon_of_runs", "joint_epsilon"]
 
-FloatArray = NDArray[np.float64]
 LEVEL = 0.95
 SHARES = (0.125, 0.25, 0.5, 1.0)
 
 
 def epsilon_of_runs(
     scores: ArrayLike, member: ArrayLike, *, delta: float = 1e-5, level: float = LEVEL
-) -> FloatArray:
+) -> Float64Array:
     """A lower bound on ε from each run alone, at 1 − (1 − level)/2, so that `joint_epsilon` is at `level`.
 
     scores (R, M) of R targets, higher = more likely a member, each scored without itself and its
@@ -44,7 +44,7 @@ def epsilon_of_runs(
     )
 
 
-def joint_epsilon(bounds: Sequence[float] | FloatArray) -> float:
+def joint_epsilon(bounds: Sequence[float] | Float64Array) -> float:
     """The lower median of bounds that each hold at 1 − α/2: a bound at 1 − α, however they depend.
 
     Were it above the truth, at least half of the R bounds would be; their expected share is at most

@@ -11,8 +11,7 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 from seepage.attacks import RMIA, LiRA
-from seepage.data import Dataset
-from seepage.defenses.evaluate import (
+from seepage.comparison.evaluate import (
     calibration_error,
     non_adaptive,
     over_pairs,
@@ -20,8 +19,8 @@ from seepage.defenses.evaluate import (
     risk,
     whole_pairs,
 )
-from seepage.defenses.robustness import fgsm_accuracy, fgsm_limits
-from seepage.defenses.verdicts import (
+from seepage.comparison.robustness import fgsm_accuracy, fgsm_limits
+from seepage.comparison.verdicts import (
     Plane,
     Verdict,
     d1_peaks_apart,
@@ -31,6 +30,7 @@ from seepage.defenses.verdicts import (
     d5_stable,
     front,
 )
+from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.metrics import over_targets, pooled_points
 from seepage.plan import half_split

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import optimize, special
 
+from seepage.array_types import Float64Array
 from seepage.errors import InputError
 
 __all__ = ["dp_region", "gdp_delta", "gdp_epsilon"]
-
-FloatArray = NDArray[np.float64]
 
 
 def _log_delta(mu: float, epsilon: float) -> float:
@@ -66,7 +65,7 @@ def gdp_epsilon(mu: float, delta: float) -> float:
     return float(optimize.brentq(excess, 0.0, top, xtol=1e-12))
 
 
-def dp_region(epsilon: float, delta: float, fpr: ArrayLike) -> tuple[FloatArray, FloatArray]:
+def dp_region(epsilon: float, delta: float, fpr: ArrayLike) -> tuple[Float64Array, Float64Array]:
     """What (ε, δ) allows: (low, high) of the TPR at every FPR, each of the shape of `fpr`.
 
     high = min{e^ε FPR + δ, 1 − e^−ε (1 − δ − FPR), 1} and low is its mirror,
@@ -86,7 +85,7 @@ def dp_region(epsilon: float, delta: float, fpr: ArrayLike) -> tuple[FloatArray,
     if not ((f >= 0) & (f <= 1)).all():
         raise InputError("fpr: expected rates in [0, 1], got others; pass np.linspace(0, 1, 201)")
 
-    def high(rate: FloatArray) -> FloatArray:
+    def high(rate: Float64Array) -> Float64Array:
         mirror = 1 - np.exp(-epsilon) * (1 - delta - rate)
         # Beyond e^709 the first line lies above 1 wherever the rate is not 0.
         first = np.exp(min(epsilon, 700.0)) * rate + delta

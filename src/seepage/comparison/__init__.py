@@ -1,0 +1,1 @@
+"""Defences side by side: what each costs and what it saves, and which statements hold."""
