@@ -15,6 +15,7 @@ import seepage
 ROOT = Path(seepage.__file__).parent
 FLOORS = [
     {"array_types", "errors"},
+    {"extensions"},
     {"plan", "signals"},
     {"data", "metrics", "models"},
     {"attacks", "curvature", "defenses", "epsilon", "layers"},

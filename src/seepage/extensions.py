@@ -1,0 +1,168 @@
+"""A name that the user writes, resolved once to what it names: ours, theirs, or an installed plug-in.
+
+Three ways to name a thing, tried in this order:
+
+1. a name of the package's own table: "lira";
+2. "package.module:Name", imported; the working directory is searched last, so a file that lies
+   there never stands in for an installed package;
+3. the name of an entry point of an installed package, in the group "seepage.attacks",
+   "seepage.defenses", "seepage.models", "seepage.functions", "seepage.readers" or
+   "seepage.signals". Entry points are loaded only when they are named.
+
+Names come from the user: from an argument, or from a configuration that the user passes. What a run
+folder or a data file says is never given to this module.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+from seepage.errors import InputError, nearest
+
+__all__ = ["GROUPS", "names", "outside", "resolve"]
+
+GROUPS = {
+    "attack": "seepage.attacks",
+    "defense": "seepage.defenses",
+    "model": "seepage.models",
+    "function": "seepage.functions",
+    "reader": "seepage.readers",
+    "signal": "seepage.signals",
+}
+"""Entry point group by kind of thing."""
+
+
+def outside(name: str) -> bool:
+    """Whether a name has the form "package.module:Name".
+
+    >>> outside("mine.attacks:Mine"), outside("lira"), outside("C:/data"), outside("s3://bucket")
+    (True, False, False, False)
+    """
+    module, colon, thing = name.partition(":")
+    parts = [*module.split("."), *thing.split(".")]
+    return bool(colon) and all(part.isidentifier() for part in parts)
+
+
+def resolve(
+    kind: str,
+    name: str,
+    table: Mapping[str, Any],
+    *,
+    accepts: Callable[[Any], bool],
+    expected: str,
+    field: str | None = None,
+) -> Any:
+    """What `name` names.
+
+    kind: one of `GROUPS`; table: the package's own by name; accepts: whether what was found is of
+    the kind; expected: the kind in words, "a subclass of seepage.attacks.Attack"; field: what
+    errors call the value (the kind unless told).
+
+    Raises InputError, in one line, for a name that is nowhere, a module that cannot be imported or
+    raises while it is, a module of the standard library, a private object, or a thing of another
+    kind.
+
+    >>> resolve("model", "mlp", {"mlp": dict}, accepts=callable, expected="a function")
+    <class 'dict'>
+    """
+    called = field or kind
+    if name in table:
+        return table[name]
+    if outside(name):
+        found = _imported(called, name)
+    else:
+        plugged = _entry_points(kind)
+        if name not in plugged:
+            known = [*table, *plugged]
+            raise InputError(
+                f"{called}: expected a known name or 'package.module:Name', got {name!r}; "
+                f"{nearest(name, known)}"
+            )
+        try:
+            found = plugged[name].load()
+        except Exception as e:
+            raise InputError(
+                f"{called}: the entry point {name!r} ({plugged[name].value}) raised "
+                f"{_said(e)} while it was loaded; mend or remove that package"
+            ) from None
+    if not accepts(found):
+        raise InputError(f"{called}: expected {name!r} to name {expected}, got {_shown(found)}")
+    return found
+
+
+def names(kind: str, table: Mapping[str, Any]) -> list[str]:
+    """All short names of a kind: the package's own and those of installed plug-ins, not loaded."""
+    return [*table, *(n for n in _entry_points(kind) if n not in table)]
+
+
+def _entry_points(kind: str) -> dict[str, importlib.metadata.EntryPoint]:
+    return {e.name: e for e in importlib.metadata.entry_points(group=GROUPS[kind])}
+
+
+def _imported(called: str, name: str) -> Any:
+    where, _, thing = name.partition(":")
+    private = [p for p in (*where.split("."), *thing.split(".")) if p.startswith("_")]
+    if private:
+        raise InputError(
+            f"{called}: expected a public name, got {name!r}, whose {private[0]!r} is private; "
+            "name a public object"
+        )
+    if where.split(".")[0] in sys.stdlib_module_names:
+        raise InputError(
+            f"{called}: expected a module of yours or of an installed package, got {name!r}, "
+            "which lies in the standard library; name your own"
+        )
+    found: Any = _module(called, name, where)
+    for part in thing.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            public = [n for n in dir(found) if not n.startswith("_")]
+            remedy = nearest(part, public) if 0 < len(public) <= 200 else "check the name"
+            raise InputError(
+                f"{called}: expected {part!r} in {where!r}, found none; {remedy}"
+            ) from None
+    return found
+
+
+def _module(called: str, name: str, where: str) -> ModuleType:
+    here = os.getcwd()
+    if not any(os.path.abspath(p or ".") == here for p in sys.path):
+        # Last: what is installed wins. It stays, since worker processes search what we search.
+        sys.path.append(here)
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(where)
+    except ModuleNotFoundError as e:
+        if e.name is not None and (where == e.name or where.startswith(f"{e.name}.")):
+            raise InputError(
+                f"{called}: expected a module {where!r} for {name!r}, found none; check the name, "
+                "the working directory and the Python path"
+            ) from None
+        raise InputError(
+            f"{called}: {where!r} raised {_said(e)} while it was imported; install what it needs"
+        ) from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as e:
+        raise InputError(
+            f"{called}: {where!r} raised {_said(e)} while it was imported; mend it"
+        ) from None
+
+
+def _said(e: BaseException) -> str:
+    text = " ".join(str(e).split())
+    return f"{type(e).__name__}: {text[:200]}" if text else type(e).__name__
+
+
+def _shown(found: Any) -> str:
+    if isinstance(found, type):
+        return f"the class {found.__name__}"
+    name = getattr(found, "__name__", None)
+    return f"{type(found).__name__} {name}" if name else f"a value of type {type(found).__name__}"
