@@ -26,12 +26,12 @@ import torch
 
 import seepage
 from benchmarks.training import flops
+from seepage.config.model import as_model
 from seepage.fleet import Silent, graphs
 from seepage.fleet.choose import hardware
 from seepage.fleet.diagnose import matrix_peak
 from seepage.fleet.loop import Job
-from seepage.fleet.spec import FleetSpec
-from seepage.models.reference import user_model
+from seepage.fleet.spec import FleetSpec, PoolFile
 from seepage.plan import SubsetPlan, leave_out
 from seepage.record import Recorder, Resident
 
@@ -49,12 +49,18 @@ def eighths(n: int, models: int, folds: int) -> SubsetPlan:
 def spec_of(data: seepage.Dataset, model: str, recipe: seepage.Recipe, backend: str) -> FleetSpec:
     """What a captured step reads of a fleet, without a store."""
     return FleetSpec(
-        store="", pixels="", kind=data.kind, classes=data.classes, numeric=None,
-        in_shape=data.shape, model=user_model(model, None), train=None, recipe=recipe,
-        precision=recipe.precision, checkpoints=(0.0,), signals=("phi",), views=("identity",),
-        logits=False, extra=(), defense=None, reference=None, keep="none", device="cuda",
-        backend=backend, compiled=False, threads=1, save_every=1e9,
-    )  # fmt: skip
+        store="",
+        pool=PoolFile("", data.kind, data.classes, None, data.shape),
+        reference=None,
+        model=as_model(model),
+        function=None,
+        recipe=recipe,
+        record=seepage.Record(signals=("phi",), keep="none"),
+        execution=seepage.Execution(device="cuda", backend=backend, save_every=1e9),
+        defense=None,
+        times=(0.0,),
+        extra=(),
+    )
 
 
 def captured(

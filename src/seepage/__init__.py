@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seepage import attacks, curvature, defenses, epsilon, layers, metrics, plane, record
+    from seepage.config import Execution, Function, Model, Recipe, Record
     from seepage.data import Dataset, load
     from seepage.errors import InputError, SeepageError
-    from seepage.fleet import Recipe, train
+    from seepage.fleet import train
     from seepage.plan import SubsetPlan, fixed_target, half_split, leave_out
     from seepage.report import write_report
     from seepage.store import Run
@@ -27,8 +28,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Dataset",
+    "Execution",
+    "Function",
     "InputError",
+    "Model",
     "Recipe",
+    "Record",
     "Run",
     "SeepageError",
     "SubsetPlan",
@@ -55,7 +60,11 @@ _WHERE = {
     "load": "seepage.data",
     "InputError": "seepage.errors",
     "SeepageError": "seepage.errors",
-    "Recipe": "seepage.fleet",
+    "Execution": "seepage.config",
+    "Function": "seepage.config",
+    "Model": "seepage.config",
+    "Recipe": "seepage.config",
+    "Record": "seepage.config",
     "train": "seepage.fleet",
     "SubsetPlan": "seepage.plan",
     "fixed_target": "seepage.plan",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import seepage
+from seepage.config.model import Model
 from seepage.config.recipe import Recipe, learning_rate
 from seepage.fleet import graphs, optim
 from seepage.fleet.backends import choose_backend, group
@@ -20,7 +21,6 @@ from seepage.fleet.feed import Feed
 from seepage.fleet.graphs import Step
 from seepage.fleet.loop import init_model
 from seepage.models import build
-from seepage.models.reference import ModelRef
 from seepage.record import Resident
 from seepage.record.resident import cut
 
@@ -150,11 +150,11 @@ def test_groups_are_cut_from_the_plan_and_not_from_what_is_left() -> None:
 def test_a_backend_that_cannot_train_this_is_refused() -> None:
     plan = seepage.half_split(100, models=4)
     with pytest.raises(seepage.InputError, match="'stacked' needs the model 'mlp'"):
-        choose_backend("stacked", ModelRef("cnn"), Recipe(), plan, "cpu", plain=True)
+        choose_backend("stacked", Model("cnn"), Recipe(), plan, "cpu", plain=True)
     with pytest.raises(seepage.InputError, match="expected 'auto' or one of"):
-        choose_backend("quick", ModelRef("mlp"), Recipe(), plan, "cpu", plain=True)
-    assert choose_backend("auto", ModelRef("mlp"), Recipe(), plan, "cpu", plain=True) == "stacked"
-    assert choose_backend("auto", ModelRef("mlp"), Recipe(), plan, "cpu", plain=False) == "process"
+        choose_backend("quick", Model("mlp"), Recipe(), plan, "cpu", plain=True)
+    assert choose_backend("auto", Model("mlp"), Recipe(), plan, "cpu", plain=True) == "stacked"
+    assert choose_backend("auto", Model("mlp"), Recipe(), plan, "cpu", plain=False) == "process"
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "sam"])
@@ -169,7 +169,7 @@ def test_a_step_of_tensors_alone_is_the_plain_loop_s_step(model: str, optimizer:
     pool = Resident.of(data)
     members = np.arange(0, 80, 2)
     scale = data.member_scale(members)
-    ref = ModelRef(model)
+    ref = Model(model)
     job = SimpleNamespace(seed=5, members=members, scale=scale)
     spec = SimpleNamespace(
         recipe=recipe, precision="fp32", model=ref, in_shape=data.shape, classes=data.classes,

@@ -20,6 +20,7 @@ from seepage.cli.defend_config import NONE, DefendConfig, Entry
 from seepage.comparison.evaluate import canaries, evaluate
 from seepage.comparison.results import Row, read_rows, write_json
 from seepage.comparison.robustness import of_run
+from seepage.config.model import as_model
 from seepage.config.prepare import Prepared, check_defense, prepare
 from seepage.defenses import Undefended, as_config
 from seepage.defenses import make as make_defense
@@ -76,7 +77,7 @@ class Campaign:
     def check(self) -> None:
         """Every defence against model, data and recipe, before anything is trained."""
         first = self.first
-        model = first.config.model
+        model = as_model(first.config.model)
         entries = [(e.defense, e.changed(first.recipe)) for e in self.study.entries(self.pool)]
         pptp = self.study.pptp
         if pptp is not None:
@@ -91,7 +92,7 @@ class Campaign:
                 if pptp.regions:
                     entries.append((guarded, first.recipe))
         for defense, recipe in entries:
-            check_defense(defense, first.data, first.reference, model.name, model.options, recipe)
+            check_defense(defense, first.data, first.reference, model, recipe)
 
     def train(self, entry: Entry, seed: int) -> Run:
         """The fleet, from where it was."""
@@ -101,10 +102,10 @@ class Campaign:
         recipe = entry.changed(audit.recipe)
         record = audit.config.record
         listed = record.checkpoints
-        if isinstance(listed, list) and recipe.epochs < audit.recipe.epochs:
+        if isinstance(listed, tuple) and recipe.epochs < audit.recipe.epochs:
             # A shorter training is looked at as often as it lasts, and at its end.
             kept = [e for e in listed if e < recipe.epochs]
-            record = record.model_copy(update={"checkpoints": [*kept, recipe.epochs]})
+            record = record.changed(checkpoints=(*kept, float(recipe.epochs)))
         config = audit.config.model_copy(update={"out": out, "record": record})
         audit = replace(audit, defense=entry.defense, recipe=recipe, config=config)
         if self.quiet:

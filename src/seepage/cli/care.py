@@ -74,9 +74,7 @@ def doctor(config: ConfigFile = None, override: Overrides = None) -> None:
 
     wanted = prepare(read_config(config, override or ()))
     table = Table(title="doctor", show_header=False)
-    for line in diagnose(
-        wanted.data, wanted.config.model.name, wanted.config.model.options, wanted.recipe
-    ):
+    for line in diagnose(wanted.data, wanted.config.model, wanted.recipe):
         table.add_row(*line)
     console.print(table)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.table import Table
 
 from seepage.cli.console import console, errors
+from seepage.config.function import as_function
 from seepage.config.prepare import Prepared
 from seepage.fleet.cost import estimate, interval_width, measure, workload
 
@@ -45,33 +44,20 @@ def size(count: float) -> str:
 def print_cost(audit: Prepared) -> None:
     """Train a few real steps, evaluate a few batches, and print what the whole would take."""
     c = audit.config
-    shared: dict[str, Any] = {
-        "model": c.model.name,
-        "model_options": c.model.options,
-        "views": c.record.views,
-        "logits": c.record.logits,
-    }
     with errors.status("training a few steps"):
         rates, workers = measure(
             audit.data,
             audit.plan,
             audit.recipe,
             audit.attacks,
-            workers=c.fleet.workers,
-            threads=c.fleet.threads,
-            device=c.fleet.device,
-            backend=c.fleet.backend,
+            model=c.model,
+            record=c.record,
+            execution=c.execution,
+            function=as_function(c.train),
             defense=audit.defense,
-            **shared,
+            reference=audit.reference,
         )
-    work = workload(
-        audit.data,
-        audit.plan,
-        audit.recipe,
-        checkpoints=c.record.checkpoints,
-        keep=c.record.keep,
-        **shared,
-    )
+    work = workload(audit.data, audit.plan, audit.recipe, c.model, c.record)
     cost = estimate(work, rates, workers)
     table = Table(
         title=f"{work.models} models × {work.checkpoints} checkpoints × {work.samples} samples, "

@@ -15,8 +15,7 @@ from rich.table import Table
 
 from seepage.cli import app
 from seepage.cli.console import console, errors
-from seepage.config.audit import override
-from seepage.config.reading import checked, read_toml
+from seepage.config.reading import checked, override, read_toml
 from seepage.errors import InputError, nearest
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from typing import Any
 
 from pydantic import Field
 
-from seepage.config.audit import AuditConfig, Part, merge
-from seepage.config.reading import checked
+from seepage.config.audit import AuditConfig
+from seepage.config.base import Part
+from seepage.config.reading import checked, merge
 from seepage.defenses import PPTP, Defense, Undefended, as_config
 from seepage.defenses import make as make_defense
 from seepage.errors import InputError

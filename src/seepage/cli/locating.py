@@ -15,6 +15,7 @@ import torch
 from seepage.cli.defend_config import NONE, Entry
 from seepage.comparison.evaluate import canaries
 from seepage.comparison.results import write_json
+from seepage.config.model import as_model
 from seepage.config.prepare import Prepared
 from seepage.defenses import (
     PPTP,
@@ -32,7 +33,6 @@ from seepage.defenses.regions import partition
 from seepage.errors import InputError
 from seepage.fleet.rebuild import Rebuilt, rebuild
 from seepage.layers import DegreesOfFreedom, change_values, probe
-from seepage.models.reference import user_model
 from seepage.record import Resident
 from seepage.store import open_run
 
@@ -138,7 +138,7 @@ def guarded(
     p = campaign.study.pptp
     assert p is not None
     config = campaign.first.config
-    ref = user_model(config.model.name, config.model.options)
+    ref = as_model(config.model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = ref.make(campaign.first.data.shape, len(campaign.first.data.classes))
@@ -163,7 +163,7 @@ def guarded(
 
 def initial_weights(audit: Prepared, row: int) -> dict[str, torch.Tensor]:
     """Weights that plan row `row` began with: a function of its seed alone."""
-    ref = user_model(audit.config.model.name, audit.config.model.options)
+    ref = as_model(audit.config.model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(audit.plan.seeds[row]) % 2**63)
         return snapshot(ref.make(audit.data.shape, len(audit.data.classes)))

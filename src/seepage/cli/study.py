@@ -15,9 +15,10 @@ from rich.table import Table
 
 from seepage.cli import app
 from seepage.cli.console import FleetBar, console, errors
-from seepage.config.audit import AuditConfig, Part, merge, override
+from seepage.config.audit import AuditConfig
+from seepage.config.base import Part
 from seepage.config.prepare import prepare
-from seepage.config.reading import checked, read_toml
+from seepage.config.reading import checked, merge, override, read_toml
 from seepage.errors import InputError, nearest
 from seepage.fleet import train_prepared
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from seepage.store import Run
 
 __all__ = ["StudyConfig", "read_study"]
+
+ANALYSIS_VERSION = 1
+"""Raised when an analysis gives other figures from the same runs."""
 
 
 class FactorConfig(Part):
@@ -225,7 +229,7 @@ def _status(study: StudyConfig, names: Sequence[str]) -> Table:
             name,
             f"{c.data.name}{limit}",
             c.model.name,
-            str(c.recipe.get("optimizer", "sgd")),
+            c.recipe.optimizer,
             f"{done} of {planned}",
             "yes" if _result_path(study, name).exists() else "no",
         )
@@ -282,13 +286,11 @@ def _analyse(study: StudyConfig, name: str) -> None:
 
 def _asked(study: StudyConfig, run: Run) -> str:
     """Digest of all that an analysis depends on: the fleet, its options, the code that reads it."""
-    from seepage.fleet.spec import room_digest
-
     asked = {
         "run": run.manifest["key"],
         "ended": sorted([*run.models.tolist(), *run.failed]),
         "options": study.model_dump(mode="json", include={"kind", "aside", "null_draws", "rates"}),
-        "code": room_digest("attacks", "metrics", "plane", "study/analyse.py", "study/rates.py"),
+        "analysis": ANALYSIS_VERSION,
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 

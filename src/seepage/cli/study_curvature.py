@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from seepage.cli.console import FleetBar, console, errors
-from seepage.config.audit import override
-from seepage.config.reading import checked
+from seepage.config.reading import checked, override
 from seepage.errors import InputError, SeepageError, nearest
 
 if TYPE_CHECKING:

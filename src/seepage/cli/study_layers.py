@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from seepage.cli.console import console, errors
-from seepage.config.audit import override
-from seepage.config.reading import checked
+from seepage.config.reading import checked, override
 from seepage.errors import InputError, Locked, SeepageError, nearest
 
 if TYPE_CHECKING:

@@ -1,1 +1,10 @@
 """The frozen objects of every option: read from TOML, made in Python, sent to workers alike."""
+
+from seepage.config.audit import AuditConfig, read_config
+from seepage.config.execution import Execution
+from seepage.config.function import Function
+from seepage.config.model import Model
+from seepage.config.recipe import Recipe
+from seepage.config.record import Record
+
+__all__ = ["AuditConfig", "Execution", "Function", "Model", "Recipe", "Record", "read_config"]

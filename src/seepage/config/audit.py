@@ -2,163 +2,116 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import pydantic
+from pydantic import Field
 
-from seepage.config.reading import checked, read_toml
-from seepage.errors import InputError
+from seepage.config.base import Part
+from seepage.config.execution import Execution
+from seepage.config.function import Function
+from seepage.config.model import Model
+from seepage.config.reading import checked, override, read_toml
+from seepage.config.recipe import Recipe
+from seepage.config.record import Record
 
-__all__ = ["AuditConfig", "Part", "merge", "override", "read_config"]
-
-
-class Part(BaseModel):
-    """A table of the configuration: unknown fields are errors, values never change."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+__all__ = ["AuditConfig", "read_config"]
 
 
 class DataConfig(Part):
-    """[data]: which pool. `name` is a dataset's name or a path; see docs/data.md."""
+    """[data]: which pool."""
 
-    name: str = "digits"
-    root: str | None = None
-    part: Literal["train", "test", "both"] = "train"
-    limit: int | None = Field(None, ge=2)
-    seed: int = Field(0, ge=0)
-    download: bool = False
-    label: str | None = None
-    test: str | None = None
-    columns: list[str] | None = None
-    id_column: str | None = None
-    drop: list[str] = []
-    categorical: list[str] = []
-    missing: Literal["refuse", "indicator"] | None = None
-    size: int | tuple[int, int] | None = None
-    label_noise: float = Field(0.0, ge=0, le=1)
+    name: str = Field(
+        "digits",
+        description="A data set's name, a path, or a reader 'package.module:name'; docs/data.md.",
+    )
+    root: str | None = Field(None, description="Folder of a named data set's files.")
+    part: Literal["train", "test", "both"] = Field("train", description="Official part taken.")
+    limit: int | None = Field(None, ge=2, description="Only so many samples, drawn by the seed.")
+    seed: int = Field(0, ge=0, description="Seed of the limit, of label noise and of set-aside.")
+    download: bool = Field(False, description="Whether a named data set may be fetched.")
+    label: str | None = Field(None, description="Column of a table that holds the class.")
+    test: str | None = Field(None, description="A second file of a table, joined to the pool.")
+    columns: list[str] | None = Field(None, description="Names of the columns without a header.")
+    id_column: str | None = Field(None, description="Column of a table that identifies a row.")
+    drop: list[str] = Field([], description="Columns of a table that are left out.")
+    categorical: list[str] = Field([], description="Columns of a table taken as categories.")
+    missing: Literal["refuse", "indicator"] | None = Field(
+        None, description="What becomes of missing values: refused, or a column that marks them."
+    )
+    size: int | tuple[int, int] | None = Field(
+        None, description="Side or (height, width) to which images of a folder are resized."
+    )
+    label_noise: float = Field(
+        0.0, ge=0, le=1, description="Share of the samples whose label is drawn anew."
+    )
 
 
 class CanaryConfig(Part):
-    """[plan.canaries]: how many samples of each kind are planted to be found."""
+    """[plan.canaries]: samples planted to be found."""
 
-    mislabelled: int = Field(0, ge=0)
-    blank: int = Field(0, ge=0)
-    duplicated: int = Field(0, ge=0)
+    mislabelled: int = Field(0, ge=0, description="Samples that train under a wrong label.")
+    blank: int = Field(0, ge=0, description="Samples whose input is set to zero.")
+    duplicated: int = Field(0, ge=0, description="Samples that become copies of others.")
 
 
 class PlanConfig(Part):
     """[plan]: who trains on what."""
 
-    kind: Literal["half_split", "leave_out"] = "half_split"
-    models: int = Field(32, ge=2, le=100_000)
-    seed: int = Field(0, ge=0)
-    canaries: CanaryConfig = CanaryConfig()
-
-
-class ModelConfig(Part):
-    """[model]: a reference network by name with its options, or "package.module:factory"."""
-
-    name: str = "mlp"
-    options: dict[str, Any] = {}
-
-
-class RecordConfig(Part):
-    """[record]: when to look and what to write down.
-
-    `curvature` names an estimator, `layers` is true for every block or a list of patterns; both
-    cost time at every checkpoint (`curvature_checkpoints` limits it to some epochs).
-    """
-
-    checkpoints: Literal["log", "every"] | int | list[float] = "log"
-    views: list[str] = ["identity"]
-    logits: bool = False
-    keep: Literal["none", "final", "all"] = "final"
-    curvature: Literal["exact", "zeroth-order", "hutchinson", "finite-difference"] | None = None
-    curvature_options: dict[str, Any] = {}
-    curvature_checkpoints: list[float] | None = None
-    layers: bool | list[str] = False
-    layer_options: dict[str, Any] = {}
-
-
-class FleetConfig(Part):
-    """[fleet]: how the runs are spread over this machine or many."""
-
-    workers: int | None = Field(None, ge=1)
-    threads: int = Field(1, ge=1)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    backend: Literal["auto", "process", "stacked", "graphs", "compiled"] = "auto"
-    executor: Literal["local", "inline", "ray"] = "local"
-    address: str | None = None
-    save_every: float = Field(30.0, ge=0)
+    kind: Literal["half_split", "leave_out"] = Field(
+        "half_split",
+        description="Pairs of complementary halves, or runs that leave out a part each.",
+    )
+    models: int = Field(32, ge=2, le=100_000, description="Number of runs.")
+    seed: int = Field(0, ge=0, description="Seed of the splits and of every run.")
+    canaries: CanaryConfig = Field(CanaryConfig(), description="Samples planted to be found.")
 
 
 class AttackConfig(Part):
-    """[attacks]: which attacks judge; all of the table by default."""
+    """[attacks]: which attacks judge."""
 
-    names: list[str] | None = None
-    main: str = "lira"
+    names: list[str] | None = Field(
+        None, description="Attacks by name or 'package.module:Name'; all that apply unless told."
+    )
+    main: str = Field("lira", description="The attack that is followed over training.")
 
 
 class DefenseConfig(Part):
-    """[defense]: a defence by name with its options; `reference` samples are set apart for it."""
+    """[defense]: what acts on training."""
 
-    name: str = "none"
-    options: dict[str, Any] = {}
-    reference: int = Field(0, ge=0)
+    name: str = Field("none", description="A defence by name or 'package.module:Name'.")
+    options: dict[str, Any] = Field({}, description="Options of the defence.")
+    reference: int = Field(
+        0, ge=0, description="Samples set apart from the pool for a defence that needs them."
+    )
 
 
 class AuditConfig(Part):
     """One audit: data, plan, model, recipe, what is recorded, who attacks, where it goes."""
 
-    out: str = "runs/audit"
-    report: str | None = None
-    data: DataConfig = DataConfig()
-    plan: PlanConfig = PlanConfig()
-    model: ModelConfig = ModelConfig()
-    recipe: dict[str, Any] = {}
-    record: RecordConfig = RecordConfig()
-    fleet: FleetConfig = FleetConfig()
-    attacks: AttackConfig = AttackConfig()
-    defense: DefenseConfig = DefenseConfig()
+    out: str = Field("runs/audit", description="Run folder, or an s3:// address.")
+    report: str | None = Field(
+        None, description="Where the HTML report goes; report.html in the run folder unless told."
+    )
+    data: DataConfig = Field(DataConfig(), description="Which pool.")
+    plan: PlanConfig = Field(PlanConfig(), description="Who trains on what.")
+    model: Model = Field(Model(), description="The network that every run trains.")
+    train: Function = Field(Function(), description="Your own training loop.")
+    recipe: Recipe = Field(Recipe(), description="How every run is trained.")
+    record: Record = Field(Record(), description="When to look and what to write down.")
+    execution: Execution = Field(Execution(), description="How runs are spread over machines.")
+    attacks: AttackConfig = Field(AttackConfig(), description="Which attacks judge.")
+    defense: DefenseConfig = Field(DefenseConfig(), description="What acts on training.")
 
-
-def _value(text: str) -> Any:
-    """A value of `--set`: JSON or TOML if it is, else the text itself."""
-    for parse in (json.loads, lambda t: tomllib.loads(f"v = {t}")["v"]):
-        try:
-            return parse(text)
-        except ValueError:
-            continue
-    return text
-
-
-def override(content: dict[str, Any], overrides: Sequence[str]) -> None:
-    """Set fields of a read configuration in place; each of `overrides` is "table.field=value"."""
-    for text in overrides:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise InputError(f"--set: expected table.field=value, got {text!r}")
-        at = content
-        *tables, field = name.split(".")
-        for table in tables:
-            at = at.setdefault(table, {})
-            if not isinstance(at, dict):
-                raise InputError(f"--set: {name}: {table} is a value, not a table")
-        at[field] = _value(value)
-
-
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested tables, the second's values first."""
-    out = dict(base)
-    for key, value in over.items():
-        there = out.get(key)
-        both = isinstance(value, Mapping) and isinstance(there, Mapping)
-        out[key] = merge(there, value) if both else value  # type: ignore[arg-type]
-    return out
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, content: Any) -> Any:
+        """Files of version 0.1.0 call [execution] [fleet]; they are still read."""
+        if isinstance(content, dict) and "fleet" in content and "execution" not in content:
+            content = {k if k != "fleet" else "execution": v for k, v in content.items()}
+        return content
 
 
 def read_config(path: Path | None, overrides: Sequence[str] = ()) -> AuditConfig:
@@ -167,5 +120,11 @@ def read_config(path: Path | None, overrides: Sequence[str] = ()) -> AuditConfig
     Raises InputError naming the file, the field, what was expected and what came.
     """
     content = {} if path is None else read_toml(path, "a configuration file")
-    override(content, overrides)
+    if "fleet" in content:
+        content.setdefault("execution", content.pop("fleet"))
+    override(content, [_renamed(text) for text in overrides])
     return checked(AuditConfig, content, str(path or "configuration"))
+
+
+def _renamed(text: str) -> str:
+    return f"execution.{text.removeprefix('fleet.')}" if text.startswith("fleet.") else text

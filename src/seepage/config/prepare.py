@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import util
 from typing import TYPE_CHECKING, Any
@@ -12,19 +11,20 @@ import torch
 
 from seepage import attacks
 from seepage.attacks.curvature import reading
-from seepage.config.audit import AuditConfig, RecordConfig
+from seepage.config.audit import AuditConfig
+from seepage.config.function import as_function
+from seepage.config.model import Model, as_model
 from seepage.config.recipe import Recipe
 from seepage.data import Dataset, apply_canaries, load, relabel
-from seepage.errors import InputError, nearest
-from seepage.models import build as build_model
-from seepage.models.reference import user_model
+from seepage.errors import InputError
+from seepage.models.registry import known
 from seepage.plan import SubsetPlan, half_split, leave_out, plant_canaries
-from seepage.record import ExtraSignal, checkpoints
+from seepage.record import ExtraSignal
 
 if TYPE_CHECKING:
     from seepage.defenses import Defense
 
-__all__ = ["Prepared", "check_defense", "chosen_attacks", "extras", "prepare", "set_apart"]
+__all__ = ["Prepared", "check_defense", "chosen_attacks", "prepare", "set_apart"]
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,8 @@ def prepare(config: AuditConfig) -> Prepared:
 
     Raises InputError before anything is trained or written.
     """
-    recipe = Recipe(**config.recipe)
-    times = checkpoints(config.record.checkpoints, recipe.epochs)
-    extra = extras(config.record, times)
+    recipe = config.recipe
+    extra = config.record.measured(config.record.times(recipe.epochs))
     held = [name for e in extra for name in e.names]
     chosen = tuple(
         reading(a, held) for a in chosen_attacks(config.attacks.names, config.attacks.main)
@@ -71,67 +70,17 @@ def prepare(config: AuditConfig) -> Prepared:
         )
         assert plan.canaries is not None
         data = apply_canaries(data, plan.canaries)
-    if ":" not in config.model.name:
-        build_model(config.model.name, data.shape, len(data.classes), **config.model.options)
+    model = as_model(config.model)
+    as_function(config.train)
+    if known(model.name):
+        with torch.random.fork_rng(devices=[]):
+            model.make(data.shape, len(data.classes))
     defense = _defense(config)
     if defense is not None:
-        model = config.model
-        check_defense(defense, data, reference, model.name, model.options, recipe)
+        check_defense(defense, data, reference, model, recipe)
         plan = defense.plan(plan)
     _enough(plan, chosen)
     return Prepared(config, data, plan, recipe, defense, chosen, extra, reference)
-
-
-def extras(record: RecordConfig, times: Sequence[float]) -> tuple[ExtraSignal, ...]:
-    """The signals that need the model itself: curvature, layers.
-
-    times: the checkpoints (epochs), of which `curvature_checkpoints` must be some.
-    """
-    found: list[ExtraSignal] = []
-    for switch, options, name in (
-        (record.curvature, record.curvature_options, "curvature"),
-        (record.curvature, record.curvature_checkpoints, "curvature"),
-        (record.layers, record.layer_options, "layers"),
-    ):
-        if options and not switch:
-            raise InputError(f"record.{name}: expected to be set when its options are, got none")
-    if record.curvature is not None:
-        from seepage.curvature import CurvatureSignal
-        from seepage.curvature.named import estimator
-
-        wanted = record.curvature_checkpoints
-        for epoch in wanted or ():
-            if not any(abs(epoch - t) < 1e-9 for t in times):
-                raise InputError(
-                    f"record.curvature_checkpoints: expected some of the checkpoints "
-                    f"({', '.join(f'{t:g}' for t in times)}), got {epoch:g}"
-                )
-        found.append(
-            CurvatureSignal(
-                estimator(record.curvature, record.curvature_options),
-                checkpoints=None if wanted is None else tuple(wanted),
-            )
-        )
-    if record.layers:
-        from seepage.layers import DegreesOfFreedom, LayerSignal
-
-        options = dict(record.layer_options)
-        known = {"samples", "columns", "spectrum", "seed", "batch", "jacobian"}
-        for option in options:
-            if option not in known:
-                raise InputError(f"record.layer_options.{option}: {nearest(option, known)}")
-        if not options.pop("jacobian", True):
-            # Without it a probe costs one forward pass.
-            options["indicators"] = (DegreesOfFreedom(),)
-            options.setdefault(
-                "columns", ("k95", "k99", "erank", "participation", "ridge_df", "pooled_k95")
-            )
-        patterns = None if record.layers is True else record.layers
-        try:
-            found.append(LayerSignal(patterns, **options))
-        except TypeError as error:
-            raise InputError(f"record.layer_options: {error}") from None
-    return tuple(found)
 
 
 def _data(config: AuditConfig) -> Dataset:
@@ -189,8 +138,7 @@ def check_defense(
     defense: Defense,
     data: Dataset,
     reference: Dataset | None,
-    model: str,
-    options: dict[str, Any],
+    model: Model,
     recipe: Recipe,
 ) -> None:
     """Raise InputError where the defence cannot act on this model, data or recipe.
@@ -200,10 +148,9 @@ def check_defense(
     from seepage.defenses import Context
     from seepage.defenses.networks import Samples
 
-    ref = user_model(model, options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = ref.make(data.shape, len(data.classes))
+        network = model.make(data.shape, len(data.classes))
     if reference is not None:
         apart = Samples(reference.inputs, reference.labels)
     context = Context(

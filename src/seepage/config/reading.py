@@ -1,19 +1,20 @@
-"""Files that commands read: TOML in, a checked model out, every problem one line."""
+"""Files that commands read: TOML in, a checked object out; overrides of single fields."""
 
 from __future__ import annotations
 
+import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
 from pydantic import BaseModel
 
-from seepage.config.recipe import first_problem
-from seepage.errors import InputError, nearest
+from seepage.config.base import problem
+from seepage.errors import InputError
 
-__all__ = ["checked", "read_toml"]
+__all__ = ["checked", "merge", "override", "read_toml"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -31,29 +32,47 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
 
 
 def checked(kind: type[M], content: Mapping[str, Any], where: str) -> M:
-    """The model of that content. `where` begins the error: a file, or a table within it.
+    """The object of that content. `where` begins the error: a file, or a table within it.
 
     Raises InputError naming the field, what was expected and what came; an unknown field with the
     nearest known one.
     """
     try:
-        return kind(**content)
+        return kind.model_validate(dict(content))
     except pydantic.ValidationError as e:
-        raise _explain(e, kind, where) from None
+        raise problem(e, kind, f"{where}: ") from None
 
 
-def _explain(e: pydantic.ValidationError, kind: type[BaseModel], where: str) -> InputError:
-    first = e.errors(include_url=False)[0]
-    if first["type"] != "extra_forbidden":
-        return first_problem(e, f"{where}: ")
-    fields = kind
-    for part in first["loc"][:-1]:
-        inner = fields.model_fields[str(part)].annotation if part in fields.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            # Inside a list or a map of tables: the names known there are not looked up.
-            return first_problem(e, f"{where}: ")
-        fields = inner
-    name = ".".join(str(p) for p in first["loc"])
-    return InputError(
-        f"{where}: {name}: unknown field; {nearest(str(first['loc'][-1]), fields.model_fields)}"
-    )
+def _value(text: str) -> Any:
+    """A value of `--set`: JSON or TOML if it is, else the text itself."""
+    for parse in (json.loads, lambda t: tomllib.loads(f"v = {t}")["v"]):
+        try:
+            return parse(text)
+        except ValueError:
+            continue
+    return text
+
+
+def override(content: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Set fields of a read configuration in place; each of `overrides` is "table.field=value"."""
+    for text in overrides:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise InputError(f"--set: expected table.field=value, got {text!r}")
+        at = content
+        *tables, field = name.split(".")
+        for table in tables:
+            at = at.setdefault(table, {})
+            if not isinstance(at, dict):
+                raise InputError(f"--set: {name}: {table} is a value, not a table")
+        at[field] = _value(value)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested tables, the second's values first."""
+    out = dict(base)
+    for key, value in over.items():
+        there = out.get(key)
+        both = isinstance(value, Mapping) and isinstance(there, Mapping)
+        out[key] = merge(there, value) if both else value  # type: ignore[arg-type]
+    return out

@@ -3,62 +3,52 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from seepage.errors import InputError
+from seepage.config.base import Part
 
-__all__ = ["Recipe", "first_problem", "learning_rate"]
-
-
-def first_problem(e: pydantic.ValidationError, prefix: str = "") -> InputError:
-    """A pydantic report as one line: the field, what was expected, the value."""
-    first = e.errors(include_url=False)[0]
-    field = ".".join(str(p) for p in first["loc"]) or "value"
-    message = first["msg"][0].lower() + first["msg"][1:]
-    return InputError(f"{prefix}{field}: {message}, got {first['input']!r}; correct it")
+__all__ = ["Recipe", "learning_rate"]
 
 
-class Recipe(BaseModel):
-    """Optimiser, schedule, batch, epochs, augmentation and precision of every run.
+class Recipe(Part):
+    """[recipe]: how every run is trained.
 
-    optimizer: "sgd" (momentum, Nesterov), "adam", "adamw", or "sam" (sharpness-aware minimisation
-    on top of SGD, Foret et al. 2021, arXiv 2010.01412; two passes a step). schedule: "cosine" to
-    zero, "constant", or "step" (×0.1 at 60 % and 80 % of the steps), after a linear warm-up over
-    `warmup` of the steps. Batches are drawn without replacement each epoch; a remainder smaller
-    than `batch` is left for another epoch. flip: mirror half of the images; crop: shift each by
-    up to so many pixels over a zero border. precision: "fp32", "bf16" (autocast with a float32
-    head) or "auto", which measures both for a second and keeps the faster.
-
-    The defaults memorise on purpose: an audit's undefended baseline must not be a defence.
+    The defaults memorise on purpose: an audit's undefended baseline must not be a defence. Batches
+    are drawn without replacement each epoch; a remainder smaller than `batch` is left for another
+    epoch. SAM: Foret et al. 2021, arXiv 2010.01412.
 
     >>> Recipe(epochs=40).batch
     128
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    epochs: int = Field(20, ge=1, le=100_000)
-    batch: int = Field(128, ge=1)
-    optimizer: Literal["sgd", "adam", "adamw", "sam"] = "sgd"
-    lr: float = Field(0.05, gt=0, allow_inf_nan=False)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    nesterov: bool = False
-    weight_decay: float = Field(5e-4, ge=0, allow_inf_nan=False)
-    rho: float = Field(0.05, gt=0, allow_inf_nan=False)
-    schedule: Literal["cosine", "constant", "step"] = "cosine"
-    warmup: float = Field(0.0, ge=0, lt=1)
-    flip: bool = False
-    crop: int = Field(0, ge=0, le=64)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except pydantic.ValidationError as e:
-            raise first_problem(e, "recipe.") from None
+    epochs: int = Field(20, ge=1, le=100_000, description="Passes over the members.")
+    batch: int = Field(128, ge=1, description="Samples of one optimiser step.")
+    optimizer: Literal["sgd", "adam", "adamw", "sam"] = Field(
+        "sgd", description="SGD with momentum, Adam, AdamW, or SAM: SGD with two passes a step."
+    )
+    lr: float = Field(0.05, gt=0, allow_inf_nan=False, description="Peak learning rate.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD and SAM.")
+    nesterov: bool = Field(False, description="Whether momentum is Nesterov's.")
+    weight_decay: float = Field(
+        5e-4, ge=0, allow_inf_nan=False, description="Weight decay of the optimiser."
+    )
+    rho: float = Field(0.05, gt=0, allow_inf_nan=False, description="Radius of SAM's ball.")
+    schedule: Literal["cosine", "constant", "step"] = Field(
+        "cosine",
+        description="Learning rate over training: cosine to zero, constant, or a tenth at 60 % "
+        "and again at 80 % of the steps.",
+    )
+    warmup: float = Field(0.0, ge=0, lt=1, description="Share of the steps with a linear rise.")
+    flip: bool = Field(False, description="Whether half of the images are mirrored.")
+    crop: int = Field(0, ge=0, le=64, description="Random shift of each image, in pixels.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto",
+        description="float32, bfloat16 with a float32 head, or what a one-second measurement "
+        "finds faster.",
+    )
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Recipe:

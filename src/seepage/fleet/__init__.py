@@ -3,6 +3,15 @@
 from seepage.config.recipe import Recipe
 from seepage.fleet.local import FleetError, Watcher
 from seepage.fleet.spec import TrainFunction
-from seepage.fleet.start import Silent, train, train_prepared
+from seepage.fleet.start import ProvenanceWarning, Silent, train, train_prepared
 
-__all__ = ["FleetError", "Recipe", "Silent", "TrainFunction", "Watcher", "train", "train_prepared"]
+__all__ = [
+    "FleetError",
+    "ProvenanceWarning",
+    "Recipe",
+    "Silent",
+    "TrainFunction",
+    "Watcher",
+    "train",
+    "train_prepared",
+]

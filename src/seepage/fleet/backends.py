@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from seepage.config.model import Model
 from seepage.config.recipe import Recipe
 from seepage.errors import InputError
 from seepage.fleet import graphs, stacked
 from seepage.fleet.loop import Job, Progress, train_run
 from seepage.fleet.spec import FleetSpec
-from seepage.models.reference import ModelRef
 from seepage.plan import SubsetPlan
 from seepage.record import Resident
 from seepage.store.storage import Storage
@@ -33,7 +33,7 @@ def _even(plan: SubsetPlan, recipe: Recipe) -> bool:
 
 
 def choose_backend(
-    asked: str, ref: ModelRef, recipe: Recipe, plan: SubsetPlan, device: str, *, plain: bool
+    asked: str, ref: Model, recipe: Recipe, plan: SubsetPlan, device: str, *, plain: bool
 ) -> str:
     """The backend for a fleet; "auto" takes the fastest that trains exactly this.
 
@@ -70,9 +70,9 @@ def group(spec: FleetSpec, rows: Sequence[int], models: int) -> list[list[int]]:
     trained whole: its members round alike whatever was finished before.
     """
     size = 1
-    if spec.backend == "stacked":
-        size = stacked.GROUP[spec.device]
-    elif spec.backend in ("graphs", "compiled"):
+    if spec.execution.backend == "stacked":
+        size = stacked.GROUP[spec.execution.device]
+    elif spec.execution.backend in ("graphs", "compiled"):
         size = graphs.GROUP
     if size == 1:
         return [[r] for r in rows]
@@ -85,9 +85,9 @@ def train_jobs(
     spec: FleetSpec, storage: Storage, pool: Resident, jobs: Sequence[Job], progress: Progress
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Train the runs of one task and yield (plan row, record) as they end."""
-    if spec.backend == "stacked":
+    if spec.execution.backend == "stacked":
         yield from stacked.train_stack(spec, pool, jobs, progress)
-    elif spec.backend in ("graphs", "compiled"):
+    elif spec.execution.backend in ("graphs", "compiled"):
         yield from graphs.train_graphs(spec, pool, jobs, progress)
     else:
         for job in jobs:

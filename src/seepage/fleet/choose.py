@@ -13,10 +13,10 @@ import psutil
 import torch
 from torch import nn
 
+from seepage.config.model import Model
 from seepage.config.recipe import Recipe
 from seepage.errors import InputError
 from seepage.fleet import optim
-from seepage.models.reference import ModelRef
 
 __all__ = ["choose_device", "choose_precision", "hardware", "step_seconds", "versions"]
 
@@ -33,7 +33,7 @@ def choose_device(asked: str) -> str:
 
 
 def step_seconds(
-    ref: ModelRef,
+    ref: Model,
     in_shape: tuple[int, ...],
     classes: int,
     recipe: Recipe,
@@ -84,7 +84,7 @@ def _median_seconds(step: Callable[[], None], device: str, budget: float) -> flo
 
 
 def choose_precision(
-    ref: ModelRef, in_shape: tuple[int, ...], classes: int, recipe: Recipe, device: str
+    ref: Model, in_shape: tuple[int, ...], classes: int, recipe: Recipe, device: str
 ) -> tuple[str, dict[str, float]]:
     """Precision of the fleet and the seconds a step took in each: bf16 only where it is faster."""
     if recipe.precision != "auto":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,18 +13,20 @@ import numpy as np
 import psutil
 
 from seepage.attacks import Attack
+from seepage.config.execution import Execution
+from seepage.config.function import Function
+from seepage.config.model import Model, as_model
 from seepage.config.recipe import Recipe
+from seepage.config.record import Record
 from seepage.data import Dataset
+from seepage.defenses import Defense
 from seepage.errors import InputError
 from seepage.fleet import graphs, stacked
 from seepage.fleet.backends import choose_backend
 from seepage.fleet.choose import choose_device
 from seepage.fleet.start import Silent, train
 from seepage.metrics.intervals import clopper_pearson
-from seepage.models.reference import user_model
 from seepage.plan import SubsetPlan, half_split
-from seepage.record import DEFAULT_SIGNALS
-from seepage.record import checkpoints as schedule
 
 __all__ = ["Cost", "Rates", "Workload", "estimate", "interval_width", "measure", "workload"]
 
@@ -151,22 +153,13 @@ def interval_width(models: int, level: float = 0.95) -> float:
 
 
 def workload(
-    data: Dataset,
-    plan: SubsetPlan,
-    recipe: Recipe,
-    *,
-    model: Any = "mlp",
-    model_options: Mapping[str, Any] | None = None,
-    checkpoints: str | int | Sequence[float] = "log",
-    signals: Sequence[str] = DEFAULT_SIGNALS,
-    views: Sequence[str] = ("identity",),
-    logits: bool = False,
-    keep: str = "final",
+    data: Dataset, plan: SubsetPlan, recipe: Recipe, model: str | Model, record: Record
 ) -> Workload:
     """The size of an audit from what `seepage.train` takes."""
-    times = schedule(checkpoints, recipe.epochs)
-    net = user_model(model, dict(model_options or {})).make(data.shape, len(data.classes))
-    per_view = sum(1 if s == "correct" else 4 for s in signals)
+    times = record.times(recipe.epochs)
+    net = as_model(model).make(data.shape, len(data.classes))
+    per_view = sum(1 if s == "correct" else 4 for s in record.signals)
+    logits = 4 * len(data.classes) if record.logits else 0
     return Workload(
         samples=len(data),
         models=plan.models,
@@ -175,9 +168,9 @@ def workload(
         batch=recipe.batch,
         member_share=float(plan.member.mean()),
         input_bytes=data.inputs[0].numel() * data.inputs.element_size(),
-        signal_bytes=per_view * len(views) + (4 * len(data.classes) if logits else 0),
+        signal_bytes=per_view * len(record.views) + logits,
         parameters=sum(p.numel() for p in net.parameters()),
-        kept={"none": 0, "final": 1, "all": len(times)}[keep],
+        kept={"none": 0, "final": 1, "all": len(times)}[record.keep],
     )
 
 
@@ -197,49 +190,52 @@ def measure(
     recipe: Recipe,
     attacks: Sequence[Attack] = (),
     *,
-    workers: int | None = None,
-    threads: int = 1,
-    device: str = "auto",
-    backend: str = "auto",
-    **options: Any,
+    model: str | Model = "mlp",
+    record: Record | None = None,
+    execution: Execution | None = None,
+    function: Function | None = None,
+    defense: Defense | None = None,
+    reference: Dataset | None = None,
 ) -> tuple[Rates, int]:
     """Rates of this machine for an audit, and the number of workers, from a few real steps.
 
     Trains a few short runs on a small part of the pool in a temporary folder, with the workers,
     the backend and the defence that the audit would use, so that what they cost each other is
     measured too. Each worker trains two tasks; only the second counts, since the first loads and
-    compiles. `options` are those of `seepage.train`; `attacks`: the main one first.
+    compiles. What is taken is what `seepage.train` takes; `attacks`: the main one first.
     """
-    count = workers or max(1, (psutil.cpu_count(logical=False) or 1) // threads)
-    if choose_device(device) == "cuda":
-        count = workers or 1
-    plain = options.get("function") is None and options.get("defense") is None
-    ref = user_model(options.get("model", "mlp"), options.get("model_options"))
-    chosen = choose_backend(backend, ref, recipe, plan, choose_device(device), plain=plain)
-    together = {"stacked": stacked.GROUP[choose_device(device)], "graphs": graphs.GROUP}
+    record, execution = record or Record(), execution or Execution()
+    device = choose_device(execution.device)
+    count = execution.workers or max(1, (psutil.cpu_count(logical=False) or 1) // execution.threads)
+    if device == "cuda":
+        count = execution.workers or 1
+    plain = function is None and defense is None
+    ref = as_model(model)
+    chosen = choose_backend(execution.backend, ref, recipe, plan, device, plain=plain)
+    together = {"stacked": stacked.GROUP[device], "graphs": graphs.GROUP}
     together["compiled"] = graphs.GROUP
     group = together.get(chosen, 1)
     size = min(len(data), max(16 * recipe.batch, 1024))
     rows = np.random.default_rng(0).choice(len(data), size, replace=False)
     part = replace(data.take(np.sort(rows).astype(np.int64)), source={})
-    options = {k: v for k, v in options.items() if k not in ("checkpoints", "out", "keep")}
-    short = recipe.model_copy(update={"epochs": 2})
+    unwatched: dict[str, Any] = {
+        "curvature": None, "curvature_options": {}, "curvature_checkpoints": None,
+        "layers": False, "layer_options": {}, "extra": (),
+    }  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="seepage-cost-") as folder:
         clock, began = _Clock(), time.perf_counter()
         run = train(
             part,
             half_split(size, models=2 * group * count, seed=plan.seed),
-            recipe=short,
             out=f"{folder}/run",
-            checkpoints=[0, 2],
-            keep="none",
-            workers=count,
-            threads=threads,
-            device=device,
-            backend=chosen,
-            save_every=1e9,
+            model=ref,
+            function=function,
+            recipe=recipe.changed(epochs=2),
+            record=record.changed(checkpoints=(0.0, 2.0), keep="none", **unwatched),
+            execution=execution.changed(workers=count, backend=chosen, save_every=1e9),
+            defense=defense,
+            reference=reference,
             watcher=clock,
-            **options,
         )
         start = clock.first - began
     usable = [r for r in run.records.values() if r["status"] == "done"]

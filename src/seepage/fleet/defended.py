@@ -88,12 +88,13 @@ def train_defended(
     that stops early is looked at, unchanged, at the checkpoints that remain.
     """
     stages = _Stages(spec, pool, job, progress, reference)
-    defense: Defense = spec.defense
+    defense = spec.defense
+    assert defense is not None
     context = stages.context(defense, None, None, None)
     defense.check(context)
     defense.train(context, stages)
     with stages.passes.paused():
-        for t in spec.checkpoints:
+        for t in spec.times:
             if t > stages.done:
                 job.recorder.checkpoint(t)
     job.recorder.finish()
@@ -150,7 +151,7 @@ class _Stages:
         return Context(
             model=model if model is not None else self._build(),
             members=members,
-            classes=len(self.spec.classes),
+            classes=len(self.spec.pool.classes),
             epochs=epochs if epochs is not None else self.spec.recipe.epochs,
             steps_per_epoch=max(1, len(members) // batch),
             batch_size=batch,
@@ -159,7 +160,7 @@ class _Stages:
             build=self._build,
             reference=self.reference,
             poisson=defense.poisson,
-            autocast=torch.bfloat16 if self.spec.precision == "bf16" else None,
+            autocast=torch.bfloat16 if self.spec.recipe.precision == "bf16" else None,
             facts=self.facts,
         )
 
@@ -304,7 +305,7 @@ class _Stages:
         targets = defense.targets(labels, context)
         inputs, targets = defense.mix(inputs, targets, context)
         context.inputs = inputs
-        bf16 = self.spec.precision == "bf16"
+        bf16 = self.spec.recipe.precision == "bf16"
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=bf16):
             logits, context.features = forward(context.model, inputs, defense.needs_features)
         loss = defense.loss(logits.float(), targets, labels, context)

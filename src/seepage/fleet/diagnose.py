@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from seepage.config.model import Model, as_model
 from seepage.config.recipe import Recipe
 from seepage.data import Dataset
 from seepage.fleet.choose import choose_device, hardware, step_seconds
-from seepage.models.reference import user_model
 from seepage.record import Resident
 
 __all__ = ["diagnose", "gather_rate", "matrix_peak"]
@@ -61,13 +61,11 @@ def gather_rate(data: Dataset, batch: int, crop: int, flip: bool) -> float:
     return batch / float(np.median(times))
 
 
-def diagnose(
-    data: Dataset, model: str, options: dict[str, Any], recipe: Recipe
-) -> list[tuple[str, str]]:
+def diagnose(data: Dataset, model: Model, recipe: Recipe) -> list[tuple[str, str]]:
     """Rows of (what, measured) for a configuration on this machine."""
     machine = hardware()
     device = choose_device("auto")
-    ref = user_model(model, options)
+    ref = as_model(model)
     classes = len(data.classes)
     rows = [
         ("processor", f"{machine['processor']}, {machine['cores']} cores"),
@@ -79,7 +77,7 @@ def diagnose(
     rows += [(f"matrix product, {p}, 1 thread", f"{v:.0f} GFLOP/s") for p, v in peaks.items()]
     seconds = {p: step_seconds(ref, data.shape, classes, recipe, p, device) for p in peaks}
     for p, s in seconds.items():
-        rows.append((f"training {model}, {p}, {device}", f"{recipe.batch / s:,.0f} samples/s"))
+        rows.append((f"training {ref.name}, {p}, {device}", f"{recipe.batch / s:,.0f} samples/s"))
     rate = gather_rate(data, recipe.batch, recipe.crop, recipe.flip)
     rows.append(("cutting batches", f"{rate:,.0f} samples/s"))
     fastest = "bf16" if seconds["bf16"] < 0.9 * seconds["fp32"] else "fp32"

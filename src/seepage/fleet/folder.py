@@ -9,49 +9,45 @@ from typing import Any
 import numpy as np
 import torch
 
+from seepage.config.model import Model
+from seepage.config.record import Record
 from seepage.data import Dataset
 from seepage.fleet.choose import hardware, versions
-from seepage.models.reference import ModelRef
 from seepage.plan import SubsetPlan
 from seepage.record import ExtraSignal, Memory, Recorder, Resident, observing
 from seepage.store import arrays
 from seepage.store.run import FORMAT
 from seepage.store.storage import Storage
 
-__all__ = ["ensure", "expected_arrays", "found", "signal_shapes"]
+__all__ = ["create", "ensure", "expected_arrays", "signal_shapes"]
 
 Shapes = dict[str, tuple[tuple[int, ...], str]]
 Layout = dict[str, tuple[tuple[int, ...], str, tuple[int, ...]]]
 
 
 def signal_shapes(
-    data: Dataset,
-    signals: Sequence[str],
-    views: Sequence[str],
-    logits: bool,
-    extra: Sequence[ExtraSignal],
-    ref: ModelRef,
+    data: Dataset, record: Record, extra: Sequence[ExtraSignal], model: Model
 ) -> Shapes:
     """Shape and type of what one checkpoint of one run writes, by signal."""
     n = len(data)
-    tail = (len(views),) if len(views) > 1 else ()
+    tail = (len(record.views),) if len(record.views) > 1 else ()
     shapes: Shapes = {
-        name: ((n, *tail), "bool" if name == "correct" else "float32") for name in signals
+        name: ((n, *tail), "bool" if name == "correct" else "float32") for name in record.signals
     }
-    if logits:
+    if record.logits:
         shapes["logits"] = ((n, len(data.classes)), "float32")
     if extra:
         # Only the measuring code knows its shapes: one look at an untrained model tells them.
         pool = Resident.of(data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model = ref.make(data.shape, len(data.classes))
+            network = model.make(data.shape, len(data.classes))
         inputs = Recorder(
             pool, [0.0], Memory(), signals=(), scale=data.member_scale(np.arange(n))
         ).inputs(np.arange(n))
         for e in extra:
-            with observing(model):
-                measured = e.measure(model, inputs, pool.labels, torch.Generator().manual_seed(0))
+            with observing(network):
+                measured = e.measure(network, inputs, pool.labels, torch.Generator().manual_seed(0))
             shapes |= {name: (values.shape, "float32") for name, values in measured.items()}
     return shapes
 
@@ -92,7 +88,7 @@ def ensure(storage: Storage, manifest: dict[str, Any], data: Dataset, plan: Subs
         storage.put_json("data/ids.json", data.ids.tolist())
 
 
-def found(
+def create(
     storage: Storage,
     data: Dataset,
     plan: SubsetPlan,
@@ -101,6 +97,7 @@ def found(
     times: Sequence[float],
     shapes: Shapes,
     views: Sequence[str],
+    provenance: dict[str, Any],
 ) -> dict[str, Any]:
     """Make a new run folder: its arrays, then the manifest, with which it exists."""
     canaries = plan.canaries
@@ -132,6 +129,7 @@ def found(
         "views": list(views),
         "hardware": hardware(),
         "versions": versions(),
+        "provenance": provenance,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     # Kept as text: another release of Zarr may describe the same array in other words.

@@ -72,8 +72,8 @@ class Step:
 
     def __init__(self, spec: FleetSpec, pool: Resident, job: Job) -> None:
         self.job, self.recipe, self.pool = job, spec.recipe, pool
-        self.half = spec.precision == "bf16"
-        self.loss_of = compiled_loss() if spec.backend == "compiled" else loss_of
+        self.half = spec.recipe.precision == "bf16"
+        self.loss_of = compiled_loss() if spec.execution.backend == "compiled" else loss_of
         device = pool.device
         assert pool.on_device is not None
         self.model = init_model(spec, job.seed, device)
@@ -226,7 +226,7 @@ def train_graphs(
     failed: dict[int, str] = {}
     for c in captured:
         c.job.recorder.start(c.model, steps_per_epoch=c.feed.steps)
-    fractions = any(t % 1 for t in spec.checkpoints)
+    fractions = any(t % 1 for t in spec.times)
     for epoch in range(spec.recipe.epochs):
         for c in captured:
             c.model.train()

@@ -12,7 +12,8 @@ import torch
 
 from seepage.data import Dataset
 from seepage.errors import InputError
-from seepage.fleet.folder import found
+from seepage.fleet.folder import create
+from seepage.fleet.identity import package_digest
 from seepage.fleet.sink import StoreSink
 from seepage.plan import SubsetPlan
 from seepage.store.run import Run
@@ -86,7 +87,8 @@ def import_arrays(source: str | os.PathLike[str], out: str | os.PathLike[str]) -
         raise InputError(f"{out}: expected a new folder, got a run folder; choose another")
     shapes = {k: (a.shape[2:], "float32") for k, a in signals.items()}
     key: dict[str, Any] = {"data": data.digest, "plan": plan.digest, "imported": Path(source).name}
-    found(storage, data, plan, key, {}, times.tolist(), shapes, ["identity"])
+    provenance = {"code": package_digest(), "unfollowed": []}
+    create(storage, data, plan, key, {}, times.tolist(), shapes, ["identity"], provenance)
     for row in range(r):
         sink = StoreSink(storage, row, tuple(signals), len(times), "none", member[row])
         for t in range(len(times)):

@@ -96,7 +96,7 @@ def _launch(spec: FleetSpec) -> _Worker:
     process: _Process
     if spec.travels:
         env = {**os.environ, **ENVIRONMENT}
-        env["OMP_NUM_THREADS"] = env["MKL_NUM_THREADS"] = str(spec.threads)
+        env["OMP_NUM_THREADS"] = env["MKL_NUM_THREADS"] = str(spec.execution.threads)
         # The child must find the user's modules where the parent finds them.
         env["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
         process = subprocess.Popen(

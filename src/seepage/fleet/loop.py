@@ -58,26 +58,26 @@ def prepare(
 ) -> Job:
     """Members, normalisation, sink and recorder of plan row `row`."""
     members = np.flatnonzero(member).astype(np.int64)
-    scale = spec.dataset().member_scale(members)
+    scale = spec.pool.dataset().member_scale(members)
     names = (
-        *spec.signals,
-        *(("logits",) if spec.logits else ()),
+        *spec.record.signals,
+        *(("logits",) if spec.record.logits else ()),
         *(n for e in spec.extra for n in e.names),
     )
-    sink = StoreSink(storage, row, names, len(spec.checkpoints), spec.keep, member)
+    sink = StoreSink(storage, row, names, len(spec.times), spec.record.keep, member)
     recorder = Recorder(
         pool,
-        spec.checkpoints,
+        spec.times,
         sink,
-        signals=spec.signals,
-        views=spec.views,
-        logits=spec.logits,
+        signals=spec.record.signals,
+        views=spec.record.views,
+        logits=spec.record.logits,
         extra=spec.extra,
-        precision=spec.precision,
+        precision=spec.recipe.precision,
         seed=seed % 2**32,
         scale=scale,
-        compiled=spec.compiled,
-        batch=4096 if spec.device == "cuda" else 512,
+        compiled=spec.execution.compiled,
+        batch=4096 if spec.execution.device == "cuda" else 512,
     )
     return Job(row, members, seed, scale, recorder, sink)
 
@@ -85,8 +85,8 @@ def prepare(
 def init_model(spec: FleetSpec, seed: int, device: torch.device) -> nn.Module:
     """The run's network at initialisation: the same bits on every backend and device."""
     torch.manual_seed(seed % 2**63)
-    model = spec.model.make(spec.in_shape, len(spec.classes))
-    if len(spec.in_shape) == 3:
+    model = spec.model.make(spec.pool.shape, len(spec.pool.classes))
+    if len(spec.pool.shape) == 3:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.to(device)
 
@@ -108,12 +108,13 @@ def train_run(
     cuda = [pool.device] if pool.device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         try:
-            if spec.train is not None:
+            if spec.function is not None:
                 steps = _train_user(spec, job)
             elif spec.defense is not None:
                 from seepage.fleet.defended import train_defended
 
-                steps, facts = train_defended(spec, pool, job, progress, spec.reference_set())
+                apart = None if spec.reference is None else spec.reference.dataset("reference")
+                steps, facts = train_defended(spec, pool, job, progress, apart)
             else:
                 steps = _train_built_in(spec, storage, pool, job, progress)
         except Diverged as e:
@@ -130,9 +131,9 @@ def train_run(
 
 
 def _train_user(spec: FleetSpec, job: Job) -> int:
-    assert spec.train is not None
+    assert spec.function is not None
     torch.manual_seed(job.seed % 2**63)
-    spec.train(job.members, job.seed, job.recorder)
+    spec.function.function(job.members, job.seed, job.recorder)
     job.recorder.finish()
     return job.recorder.step
 
@@ -155,9 +156,9 @@ def _train_built_in(
         for x, y in feed.batches(epoch):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(recipe, step, steps)
-            loss = _backward(model, x, y, spec.precision)
+            loss = _backward(model, x, y, spec.recipe.precision)
             if recipe.optimizer == "sam":
-                again = partial(_backward, model, x, y, spec.precision)
+                again = partial(_backward, model, x, y, spec.recipe.precision)
                 optim.sam_step(optimizer, recipe.rho, again)
             if not math.isfinite(loss):
                 raise Diverged(f"loss not finite at step {step}")
@@ -167,7 +168,7 @@ def _train_built_in(
             job.recorder.step_end()
         job.recorder.epoch_end()
         progress(job.row, epoch + 1.0)
-        if epoch + 1 < recipe.epochs and time.perf_counter() - saved >= spec.save_every:
+        if epoch + 1 < recipe.epochs and time.perf_counter() - saved >= spec.execution.save_every:
             _save(storage, job, model, optimizer, epoch + 1)
             saved = time.perf_counter()
     job.recorder.finish()

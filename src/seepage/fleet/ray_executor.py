@@ -25,7 +25,7 @@ from seepage.array_types import AnyArray, BoolArray, FloatArray
 from seepage.attacks import Attack
 from seepage.errors import InputError
 from seepage.fleet.local import RETRIES, FleetError, Watcher
-from seepage.fleet.spec import FleetSpec
+from seepage.fleet.spec import FleetSpec, PoolFile
 from seepage.fleet.worker import ENVIRONMENT, Desk, explain
 
 __all__ = ["Distributed", "by_sample", "cluster", "run_ray"]
@@ -89,7 +89,7 @@ def _listens(address: str) -> None:
 
 def _environment(spec: FleetSpec) -> dict[str, Any]:
     env = dict(ENVIRONMENT)
-    env["OMP_NUM_THREADS"] = env["MKL_NUM_THREADS"] = str(spec.threads)
+    env["OMP_NUM_THREADS"] = env["MKL_NUM_THREADS"] = str(spec.execution.threads)
     # On a cluster started here workers must find the user's modules where this process does.
     env["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
     return {"env_vars": env}
@@ -100,9 +100,9 @@ def _train_rows(
 ) -> tuple[str, Any]:
     """The task: (done, [(row, record)]) or (error, (who, message))."""
     try:
-        desk = _DESKS.get(spec.pixels)
+        desk = _DESKS.get(spec.pool.inputs)
         if desk is None:
-            desk = _DESKS[spec.pixels] = Desk.of(_landed(spec, pool, apart))
+            desk = _DESKS[spec.pool.inputs] = Desk.of(_landed(spec, pool, apart))
         return "done", list(desk.train(rows, lambda row, epoch: None))
     except BaseException as e:
         return "error", explain(e)
@@ -111,25 +111,22 @@ def _train_rows(
 def _landed(spec: FleetSpec, pool: Sequence[AnyArray], apart: Sequence[AnyArray]) -> FleetSpec:
     """The spec with files of this machine: those of the driver where it is the same one."""
     changes = {}
-    for field, path, arrays in (
-        ("pixels", spec.pixels, pool),
-        ("reference", spec.reference, apart),
-    ):
-        if path is None or Path(path).exists():
+    for field, file, arrays in (("pool", spec.pool, pool), ("reference", spec.reference, apart)):
+        if file is None or Path(file.inputs).exists():
             continue
         folder = Path(tempfile.mkdtemp(prefix=f"seepage-{os.getpid()}-"))
         np.save(folder / "pixels.npy", arrays[0], allow_pickle=False)
         np.save(folder / "pixels.npy.labels.npy", arrays[1], allow_pickle=False)
-        changes[field] = str(folder / "pixels.npy")
+        changes[field] = replace(file, inputs=str(folder / "pixels.npy"))
     return replace(spec, **changes)  # type: ignore[arg-type]
 
 
-def _read(path: str | None) -> tuple[AnyArray, ...]:
-    if path is None:
+def _read(file: PoolFile | None) -> tuple[AnyArray, ...]:
+    if file is None:
         return ()
     return (
-        np.load(path, mmap_mode="r", allow_pickle=False),
-        np.load(f"{path}.labels.npy", allow_pickle=False),
+        np.load(file.inputs, mmap_mode="r", allow_pickle=False),
+        np.load(f"{file.inputs}.labels.npy", allow_pickle=False),
     )
 
 
@@ -149,13 +146,13 @@ def run_ray(
     """
     with cluster(address, workers) as ray:
         remote = ray.remote(_train_rows).options(
-            num_cpus=spec.threads,
-            num_gpus=1 if spec.device == "cuda" else 0,
+            num_cpus=spec.execution.threads,
+            num_gpus=1 if spec.execution.device == "cuda" else 0,
             max_retries=RETRIES,
             runtime_env=_environment(spec),
         )
         # Ray does not look inside containers: a list of references travels as references.
-        shared = ray.put(spec), ray.put(_read(spec.pixels)), ray.put(_read(spec.reference))
+        shared = ray.put(spec), ray.put(_read(spec.pool)), ray.put(_read(spec.reference))
         waiting = list(tasks)
         under_way: dict[Any, list[int]] = {}
         try:

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import nn
 
+from seepage.config.model import Model, as_model
 from seepage.data import Dataset
 from seepage.errors import InputError
-from seepage.models import MODELS
-from seepage.models.reference import ModelRef, user_model
+from seepage.models.registry import known
 from seepage.record import Memory, Recorder, Resident
 from seepage.store.run import Run
 
 __all__ = ["Rebuilt", "rebuild"]
 
-Factory = str | Callable[[], nn.Module]
+Factory = str | Callable[[], nn.Module] | Model
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,11 +125,13 @@ def _network(run: Run, model: Factory | None) -> nn.Module:
     told: dict[str, Any] = run.manifest["key"]["model"]
     name = str(told["name"])
     if model is not None:
-        ref = user_model(model, None if ":" in str(model) else told.get("options"))
+        given = as_model(model)
+        options = {} if given.factory is not None else dict(told.get("options") or {})
+        ref = given if given.options or not options else given.changed(options=options)
     elif ":" in name:
-        ref = user_model(name, None)
-    elif name in MODELS or name.startswith("wrn-"):
-        ref = ModelRef(name, dict(told.get("options") or {}))
+        ref = as_model(name)
+    elif known(name):
+        ref = Model(name=name, options=dict(told.get("options") or {}))
     else:
         raise InputError(
             f"model: the fleet was trained with {name!r}, which the run folder cannot import; "

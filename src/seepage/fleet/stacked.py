@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from seepage.config.model import Model
 from seepage.config.recipe import Recipe, learning_rate
 from seepage.fleet import optim
 from seepage.fleet.feed import Feed
 from seepage.fleet.loop import Job, Progress, epoch_seed, init_model
 from seepage.fleet.spec import FleetSpec
 from seepage.models.mlp import MLP
-from seepage.models.reference import ModelRef
 from seepage.record import Diverged, Resident
 
 __all__ = ["GROUP", "Stack", "can_stack", "train_stack"]
@@ -30,7 +30,7 @@ GROUP = {"cpu": 8, "cuda": 64}
 """Networks per stack: on a CPU their weights and momentum should stay in the L2 cache."""
 
 
-def can_stack(ref: ModelRef, recipe: Recipe) -> bool:
+def can_stack(ref: Model, recipe: Recipe) -> bool:
     """Whether the stack trains this: a reference perceptron and an elementwise optimiser."""
     return ref.factory is None and ref.name == "mlp" and recipe.optimizer != "sam"
 
@@ -92,7 +92,9 @@ def train_stack(
             y = torch.stack([b[1] for b in batches])
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(recipe, step, steps * recipe.epochs)
-            with torch.autocast(device.type, torch.bfloat16, enabled=spec.precision == "bf16"):
+            with torch.autocast(
+                device.type, torch.bfloat16, enabled=spec.recipe.precision == "bf16"
+            ):
                 logits = stack(x)
             losses = nn.functional.cross_entropy(
                 logits.flatten(0, 1), y.flatten(), reduction="none"

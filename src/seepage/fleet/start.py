@@ -8,7 +8,8 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +17,32 @@ import numpy as np
 import psutil
 from torch import nn
 
+from seepage.config.execution import Execution
+from seepage.config.function import Function, as_function
+from seepage.config.model import Model, as_model
 from seepage.config.prepare import Prepared
 from seepage.config.recipe import Recipe
+from seepage.config.record import Record
 from seepage.data import Dataset
-from seepage.errors import InputError, StorageFailed
+from seepage.defenses import Defense
+from seepage.errors import InputError, StorageFailed, nearest
 from seepage.fleet.backends import choose_backend, group
 from seepage.fleet.choose import choose_device, choose_precision, hardware
-from seepage.fleet.folder import ensure, found, signal_shapes
+from seepage.fleet.folder import create, ensure, signal_shapes
+from seepage.fleet.identity import differing, package_digest, run_key
 from seepage.fleet.local import Watcher, run_inline, run_local
-from seepage.fleet.spec import (
-    FleetSpec,
-    TrainFunction,
-    code_digest,
-    defense_digest,
-    differing,
-    model_digest,
-    source_digest,
-)
-from seepage.models.reference import user_model
+from seepage.fleet.spec import FleetSpec, PoolFile, TrainFunction
 from seepage.plan import SubsetPlan
-from seepage.record import DEFAULT_SIGNALS, ExtraSignal, Resident, parse_views
-from seepage.record import checkpoints as schedule
+from seepage.record import Resident, parse_views
 from seepage.store.lock import Lock, in_turn
 from seepage.store.run import Run, read_records
 from seepage.store.storage import Storage
 
-__all__ = ["Silent", "train", "train_prepared"]
+__all__ = ["ProvenanceWarning", "Silent", "train", "train_prepared"]
+
+
+class ProvenanceWarning(UserWarning):
+    """A fleet goes on with another state of the package's code than it was begun with."""
 
 
 class Silent:
@@ -64,143 +65,143 @@ def train(
     data: Dataset,
     plan: SubsetPlan,
     *,
-    model: str | Callable[[], nn.Module] = "mlp",
     out: str | os.PathLike[str],
-    model_options: dict[str, Any] | None = None,
+    model: str | Callable[[], nn.Module] | Model = "mlp",
+    function: str | TrainFunction | Function | None = None,
     recipe: Recipe | None = None,
-    function: TrainFunction | None = None,
-    checkpoints: str | int | Sequence[float] = "log",
-    signals: Sequence[str] = DEFAULT_SIGNALS,
-    views: Sequence[str] = ("identity",),
-    logits: bool = False,
-    extra: Sequence[ExtraSignal] = (),
-    defense: Any = None,
+    record: Record | None = None,
+    execution: Execution | None = None,
+    defense: Defense | None = None,
     reference: Dataset | None = None,
-    keep: str = "final",
-    workers: int | None = None,
-    threads: int = 1,
-    device: str = "auto",
-    backend: str = "auto",
-    executor: str = "local",
-    address: str | None = None,
-    compiled: bool = False,
-    save_every: float = 30.0,
     shard: tuple[int, int] | None = None,
     watcher: Watcher | None = None,
+    **fields: Any,
 ) -> Run:
     """Train every run of `plan` on `data` and record signals at every checkpoint.
 
-    model: a name, "package.module:factory" or any `() -> nn.Module`; function: your own training,
-    `train(members, seed, recorder) -> model`, instead of the built-in loop. out: the run folder
-    or an `s3://` address. If it already holds finished or half-finished runs of the same content
-    (data, plan, recipe, model, code), training goes on from there; if anything differs it is
-    refused and the field is named. keep: weights kept, "none", "final" or "all" checkpoints.
-    workers: processes (default one per core); shard (i, n), 1-based: only every n-th task (a run,
-    or runs that are stacked), for job arrays that share a folder. executor: "local" processes,
-    "inline" in this very process, or "ray" tasks, on the cluster at `address` or on one started
-    here. Returns the opened run.
+    out: the run folder or an `s3://` address. If it already holds finished or half-finished runs
+    of the same content (data, plan, recipe, model, function, defence, `TRAINING_VERSION`), training
+    goes on from there; if anything differs it is refused and the field is named. model: a name,
+    "package.module:factory", any `() -> nn.Module`, or a `Model` with options, a version or files
+    of its own. function: your own training, `train(members, seed, recorder) -> model`, its name,
+    or a `Function` with a version or files, instead of the built-in loop. recipe, record,
+    execution: how runs are trained, what is written down, where they run. defense: acts on
+    training; reference: non-members set apart for it. shard (i, n), 1-based: only every n-th task
+    (a run, or runs that are stacked), for job arrays that share a folder. fields: a field of
+    `Record` or `Execution`, or `model_options`, may be passed by its own name:
+    `checkpoints=[0, 10]`, `workers=2`. Returns the opened run.
+
+    Code of the user's own is followed as far as it can be (`seepage.fleet.user_code`); what could
+    not be is listed in the manifest under provenance.
 
     Raises InputError for bad values, Locked when another process owns the folder.
     """
     recipe = recipe if recipe is not None else Recipe()
+    record, execution, model = _with_fields(record, execution, model, fields)
     if plan.samples != len(data):
         raise InputError(
             f"plan: expected as many samples as the data has ({len(data)}), got {plan.samples}; "
             "make the plan with len(data)"
         )
-    if keep not in ("none", "final", "all"):
-        raise InputError(f"keep: expected 'none', 'final' or 'all', got {keep!r}")
     if shard is not None and not 1 <= shard[0] <= shard[1]:
         raise InputError(f"shard: expected i/n with 1 <= i <= n, got {shard[0]}/{shard[1]}")
-    if executor not in ("local", "inline", "ray"):
-        raise InputError(f"executor: expected 'local', 'inline' or 'ray', got {executor!r}")
     smallest = int(plan.member.sum(axis=1).min())
     if smallest < 2:
         raise InputError(f"plan: expected at least 2 members in every run, got {smallest}")
     watcher = watcher if watcher is not None else Silent()
-    ref = user_model(model, model_options)
-    times = schedule(checkpoints, recipe.epochs)
-    parse_views(views)
-    device = choose_device(device)
-    key = {
-        "data": data.digest,
-        "plan": plan.digest,
-        "recipe": recipe.model_dump(),
-        "model": model_digest(ref, data.shape, len(data.classes)),
-        "function": None if function is None else source_digest(function),
-        "defense": None if defense is None else repr(defense),
-        "defense_code": None if defense is None else defense_digest(),
-        "reference": None if reference is None else reference.digest,
-        "checkpoints": list(times),
-        "signals": list(signals),
-        "extra": [repr(e) for e in extra],
-        "views": list(views),
-        "logits": logits,
-        "code": code_digest(),
-    }
+    network, own = as_model(model), as_function(function)
+    times = record.times(recipe.epochs)
+    parse_views(record.views)
+    extra = record.measured(times)
+    device = choose_device(execution.device)
+    key, unfollowed = run_key(
+        data, plan, recipe, network, own, defense, reference, record, times, extra
+    )
+    code = package_digest()
     storage = Storage(out, write=True)
     with Lock(storage, shard):
         # Shards that start together must not measure and choose each for itself.
         with in_turn(storage, "founding"):
             manifest = storage.get_json("manifest.json")
             if manifest is not None:
-                _same(storage.where, manifest["key"], key)
+                _same(storage, manifest, key, code)
                 ensure(storage, manifest, data, plan)
             else:
                 precision, seconds = (
                     ("fp32", {})
-                    if function is not None
-                    else choose_precision(ref, data.shape, len(data.classes), recipe, device)
+                    if own is not None
+                    else choose_precision(network, data.shape, len(data.classes), recipe, device)
                 )
                 chosen = {
                     "precision": precision,
                     "step_seconds": seconds,
                     "device": device,
                     "backend": choose_backend(
-                        backend,
-                        ref,
+                        execution.backend,
+                        network,
                         recipe,
                         plan,
                         device,
-                        plain=function is None and defense is None,
+                        plain=own is None and defense is None,
                     ),
-                    "threads": threads,
-                    "compiled": compiled,
+                    "threads": execution.threads,
+                    "compiled": execution.compiled,
                 }
-                shapes = signal_shapes(data, signals, views, logits, extra, ref)
+                shapes = signal_shapes(data, record, extra, network)
                 for e in extra:
                     # Rows of a signal per layer have names, which its first look told it.
                     if getattr(e, "axis", None) == "layer":
                         chosen["layers"] = list(e.layers)  # type: ignore[attr-defined]
-                manifest = found(storage, data, plan, key, chosen, times, shapes, views)
-        with _shared(data) as pixels, _shared(reference) as apart:
+                provenance = {"code": code, "unfollowed": unfollowed}
+                manifest = create(
+                    storage, data, plan, key, chosen, times, shapes, record.views, provenance
+                )
+        held = {k: manifest["chosen"][k] for k in ("device", "backend", "threads", "compiled")}
+        with _shared(data) as pool, _shared(reference) as apart:
+            assert pool is not None
             spec = FleetSpec(
                 store=storage.where,
-                pixels=pixels or "",
-                kind=data.kind,
-                classes=data.classes,
-                numeric=None if data.numeric is None else tuple(data.numeric.tolist()),
-                in_shape=data.shape,
-                model=ref,
-                train=function,
-                recipe=recipe,
-                precision=manifest["chosen"]["precision"],
-                checkpoints=times,
-                signals=tuple(signals),
-                views=tuple(views),
-                logits=logits,
-                extra=tuple(extra),
-                defense=defense,
+                pool=pool,
                 reference=apart,
-                keep=keep,
-                device=manifest["chosen"]["device"],
-                backend=manifest["chosen"]["backend"],
-                compiled=manifest["chosen"]["compiled"],
-                threads=manifest["chosen"]["threads"],
-                save_every=save_every,
+                model=network,
+                function=own,
+                recipe=recipe.changed(precision=manifest["chosen"]["precision"]),
+                record=record,
+                execution=execution.changed(**held),
+                defense=defense,
+                times=times,
+                extra=extra,
             )
-            _run(spec, storage, plan, shard, workers, watcher, (executor, address))
+            _run(spec, storage, plan, shard, watcher)
     return Run(out)
+
+
+def _with_fields(
+    record: Record | None,
+    execution: Execution | None,
+    model: str | Callable[[], nn.Module] | Model,
+    fields: dict[str, Any],
+) -> tuple[Record, Execution, str | Callable[[], nn.Module] | Model]:
+    """Fields that were passed by their own names, put into the objects that hold them."""
+    options = fields.pop("model_options", None)
+    if options is not None:
+        if not isinstance(model, str):
+            raise InputError(
+                "model_options: expected a reference network by name beside them, got "
+                f"{type(model).__name__}; set them in the function that makes it"
+            )
+        model = Model(name=model, options=dict(options))
+    known = [*Record.model_fields, *Execution.model_fields, "model_options"]
+    for name in fields:
+        if name not in known:
+            raise InputError(f"train: {name}: unknown argument; {nearest(name, known)}")
+    mine = {k: v for k, v in fields.items() if k in Record.model_fields}
+    theirs = {k: v for k, v in fields.items() if k in Execution.model_fields}
+    return (
+        (record or Record()).changed(**mine),
+        (execution or Execution()).changed(**theirs),
+        model,
+    )
 
 
 def train_prepared(
@@ -211,24 +212,14 @@ def train_prepared(
     return train(
         audit.data,
         audit.plan,
-        model=c.model.name,
-        model_options=c.model.options,
-        recipe=audit.recipe,
         out=c.out,
-        checkpoints=c.record.checkpoints,
-        views=c.record.views,
-        logits=c.record.logits,
-        keep=c.record.keep,
-        extra=audit.extra,
+        model=c.model,
+        function=c.train,
+        recipe=audit.recipe,
+        record=c.record,
+        execution=c.execution,
         defense=audit.defense,
         reference=audit.reference,
-        workers=c.fleet.workers,
-        threads=c.fleet.threads,
-        device=c.fleet.device,
-        backend=c.fleet.backend,
-        executor=c.fleet.executor,
-        address=c.fleet.address,
-        save_every=c.fleet.save_every,
         shard=shard,
         watcher=watcher,
     )
@@ -239,9 +230,7 @@ def _run(
     storage: Storage,
     plan: SubsetPlan,
     shard: tuple[int, int] | None,
-    workers: int | None,
     watcher: Watcher,
-    place: tuple[str, str | None],
 ) -> None:
     ended = read_records(storage)
     # Shards are cut from tasks, not from runs: what is trained together stays together.
@@ -250,21 +239,21 @@ def _run(
     left = [t for t in mine if any(r not in ended for r in t)]
     if not left:
         return
-    executor, address = place
-    count = workers or max(1, (psutil.cpu_count(logical=False) or 1) // spec.threads)
-    if spec.device == "cuda":
-        count = workers or 1
-    if executor == "inline":
+    e = spec.execution
+    count = e.workers or max(1, (psutil.cpu_count(logical=False) or 1) // e.threads)
+    if e.device == "cuda":
+        count = e.workers or 1
+    if e.executor == "inline":
         count = 1
     began = time.time()
     watcher.start([r for t in left for r in t], float(spec.recipe.epochs))
     trained: list[int] = []
     try:
-        if executor == "ray":
+        if e.executor == "ray":
             from seepage.fleet.ray_executor import run_ray
 
-            run_ray(spec, left, workers, watcher, lambda row, _: trained.append(row), address)
-        elif executor == "inline":
+            run_ray(spec, left, e.workers, watcher, lambda row, _: trained.append(row), e.address)
+        elif e.executor == "inline":
             run_inline(spec, left, watcher, lambda row, _: trained.append(row))
         else:
             run_local(spec, left, count, watcher, lambda row, _: trained.append(row))
@@ -278,21 +267,45 @@ def _run(
                     "began": began,
                     "seconds": round(time.time() - began, 3),
                     "workers": count,
-                    "executor": executor,
+                    "executor": e.executor,
                     "runs": sorted(trained),
                     "hardware": hardware(),
                 },
             )
 
 
-def _same(where: str, there: dict[str, Any], here: dict[str, Any]) -> None:
-    changed = differing(there, here)
+def _same(storage: Storage, manifest: dict[str, Any], key: dict[str, Any], code: str) -> None:
+    """Refuse a folder of other content; warn of one that another state of the package began."""
+    where, there = storage.where, manifest["key"]
+    if "imported" in there:
+        raise InputError(
+            f"{where}: holds imported arrays, which cannot be trained; choose another folder"
+        )
+    if manifest["format"] == 1:
+        ended, planned = len(read_records(storage)), manifest["plan"]["models"]
+        state = (
+            "it opens, scores and reports as it is"
+            if ended == planned
+            else f"{ended} of its {planned} runs have ended: finish it with that version"
+        )
+        raise InputError(
+            f"{where}: was begun by seepage 0.1.0, whose runs cannot be told from other ones; "
+            f"{state}, or choose another folder"
+        )
+    changed = differing(there, key)
     if changed:
         field, a, b = changed[0]
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise InputError(
             f"{where}: holds runs of another configuration: {field} is {_short(a)} there, "
             f"{_short(b)} was asked for{more}; choose another folder or remove this one"
+        )
+    if manifest["provenance"]["code"] != code:
+        warnings.warn(
+            f"{where}: was begun with another state of the package's code "
+            f"({manifest['provenance']['code'][:12]}, now {code[:12]}); its runs go on",
+            ProvenanceWarning,
+            stacklevel=3,
         )
 
 
@@ -302,7 +315,7 @@ def _short(value: Any) -> str:
 
 
 @contextlib.contextmanager
-def _shared(data: Dataset | None) -> Iterator[str | None]:
+def _shared(data: Dataset | None) -> Iterator[PoolFile | None]:
     """The pool's inputs in a file that all workers map: one copy in memory, however many read."""
     if data is None:
         yield None
@@ -322,7 +335,13 @@ def _shared(data: Dataset | None) -> Iterator[str | None]:
                 f"{place}: expected room for {layout.nbytes / 2**20:.0f} MiB that workers share, "
                 f"got {e}; make room or set TMPDIR"
             ) from None
-        yield str(folder / "pixels.npy")
+        yield PoolFile(
+            str(folder / "pixels.npy"),
+            data.kind,
+            data.classes,
+            None if data.numeric is None else tuple(data.numeric.tolist()),
+            data.shape,
+        )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -62,15 +62,15 @@ class Desk:
     @classmethod
     def of(cls, spec: FleetSpec) -> Desk:
         """Set this process up for `spec`."""
-        torch.set_num_threads(spec.threads)
-        if spec.device == "cuda":
-            free = spec.backend == "compiled"
+        torch.set_num_threads(spec.execution.threads)
+        if spec.execution.device == "cuda":
+            free = spec.execution.backend == "compiled"
             torch.backends.cudnn.deterministic = not free
             torch.backends.cudnn.benchmark = free
-            torch.backends.cudnn.allow_tf32 = spec.precision == "bf16"
+            torch.backends.cudnn.allow_tf32 = spec.recipe.precision == "bf16"
         storage = Storage(spec.store, write=True)
-        data = spec.dataset()
-        pool = Resident(Resident.layout(data), data.labels.numpy(), spec.device)
+        data = spec.pool.dataset()
+        pool = Resident(Resident.layout(data), data.labels.numpy(), spec.execution.device)
         member = read_whole(storage, "plan/member").astype(np.bool_)
         return cls(spec, storage, pool, member, read_whole(storage, "plan/seeds"))
 

@@ -34,15 +34,25 @@ MODELS: dict[str, Factory] = {
     "resnet18": resnet18,
     "vgg11": vgg11,
 }
+_FAMILIES = (r"wrn-(\d{1,4})-(\d{1,3})", r"resnet18-w(\d{1,4})")
+
+
+def known(name: str) -> bool:
+    """Whether `build` understands a name.
+
+    >>> known("wrn-16-4"), known("mine.models:make")
+    (True, False)
+    """
+    return name in MODELS or any(re.fullmatch(p, name) for p in _FAMILIES)
 
 
 def _factory(name: str) -> Factory:
     if name in MODELS:
         return MODELS[name]
-    parsed = re.fullmatch(r"wrn-(\d{1,4})-(\d{1,3})", name)
+    parsed = re.fullmatch(_FAMILIES[0], name)
     if parsed:
         return partial(wrn, depth=int(parsed[1]), k=int(parsed[2]))
-    parsed = re.fullmatch(r"resnet18-w(\d{1,4})", name)
+    parsed = re.fullmatch(_FAMILIES[1], name)
     if parsed:
         return partial(resnet18, width=int(parsed[1]))
     raise InputError(

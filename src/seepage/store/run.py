@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "open_run"]
 
-FORMAT = 1
+FORMAT = 2
+"""What is written; 1, of version 0.1.0, is still read: its key held digests of code."""
 
 
 class Run:
@@ -41,9 +42,9 @@ class Run:
                 f"{self.path}: expected a run folder with a manifest.json, found none; "
                 "train one with `seepage audit` or check the path"
             )
-        if manifest.get("format") != FORMAT:
+        if manifest.get("format") not in (1, FORMAT):
             raise InputError(
-                f"{self.path}: expected format {FORMAT}, got {manifest.get('format')}; "
+                f"{self.path}: expected format 1 or {FORMAT}, got {manifest.get('format')}; "
                 "it was written by another version of seepage"
             )
         self.manifest: dict[str, Any] = manifest

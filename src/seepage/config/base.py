@@ -1,0 +1,70 @@
+"""What every object of the configuration shares: frozen, checked, every problem one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pydantic
+from pydantic import BaseModel, ConfigDict
+
+from seepage.errors import InputError, nearest
+
+__all__ = ["Part", "problem"]
+
+
+class Part(BaseModel):
+    """A table of the configuration: unknown fields are errors, values never change.
+
+    The same object is read from TOML, made in Python and sent to workers. Made in Python, a wrong
+    value raises InputError with the name of the field; read from a file, the file's name stands
+    before it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except pydantic.ValidationError as e:
+            table = type(self).__name__.removesuffix("Config").lower()
+            raise problem(e, type(self), f"{table}.") from None
+
+    # Read as a table of another, pydantic validates without this constructor and adds its path.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    def changed(self, **values: Any) -> Any:
+        """The same with other values, checked again.
+
+        >>> class Size(Part):
+        ...     width: int = 1
+        >>> Size().changed(width=2).width
+        2
+        """
+        held = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self)(**(held | values))
+
+
+def problem(e: pydantic.ValidationError, kind: type[BaseModel], prefix: str = "") -> InputError:
+    """A pydantic report as one line: the field, what was expected, what came, the remedy.
+
+    An unknown field is answered with the nearest one that its table knows.
+    """
+    first = e.errors(include_url=False)[0]
+    name = ".".join(str(p) for p in first["loc"]) or "value"
+    fields = _table(kind, first["loc"][:-1])
+    if first["type"] == "extra_forbidden" and fields is not None:
+        remedy = nearest(str(first["loc"][-1]), fields.model_fields)
+        return InputError(f"{prefix}{name}: unknown field; {remedy}")
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    return InputError(f"{prefix}{name}: {message}, got {first['input']!r}; correct it")
+
+
+def _table(kind: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """The kind of table at `path`; None inside a list or a map of tables."""
+    for part in path:
+        inner = kind.model_fields[str(part)].annotation if part in kind.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return None
+        kind = inner
+    return kind

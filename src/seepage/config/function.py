@@ -1,0 +1,65 @@
+"""The user's own training loop, instead of the built-in one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import Field
+
+from seepage.config.base import Part
+from seepage.errors import InputError
+from seepage.extensions import resolve
+
+__all__ = ["Function", "as_function"]
+
+
+class Function(Part):
+    """[train]: your own training, `train(members, seed, recorder) -> model`.
+
+    `members` are positions in the pool (int64, ascending), `seed` is the run's own, and `recorder`
+    is to be told of start, epochs and end (`seepage.record.Recorder`).
+
+    >>> Function(function=print, version="2").version
+    '2'
+    """
+
+    function: Any = Field(
+        None,
+        description="'package.module:name' of a function train(members, seed, recorder) -> model, "
+        "used instead of the built-in loop.",
+    )
+    version: str | None = Field(
+        None,
+        description="Your own version of the function: with it, this text and not the function's "
+        "code says whether the training is the same.",
+    )
+    files: tuple[str, ...] = Field(
+        (), description="Files that the function reads; their bytes are part of what was trained."
+    )
+
+    @property
+    def called(self) -> str:
+        """How the function is named in messages and manifests."""
+        inner = getattr(self.function, "func", self.function)
+        return str(getattr(inner, "__qualname__", type(self.function).__qualname__))
+
+
+def as_function(given: str | Callable[..., Any] | Function | None) -> Function | None:
+    """A `Function` whose name is resolved, or None where there is none."""
+    if given is None or (isinstance(given, Function) and given.function is None):
+        return None
+    asked = given if isinstance(given, Function) else Function(function=given)
+    if isinstance(asked.function, str):
+        found = resolve(
+            "function", asked.function, {}, accepts=callable, expected="a function",
+            field="train.function",
+        )  # fmt: skip
+        resolved: Function = asked.changed(function=found)
+        return resolved
+    if not callable(asked.function):
+        raise InputError(
+            f"function: expected train(members, seed, recorder) -> model or its name, got "
+            f"{asked.function!r}"
+        )
+    return asked

@@ -1,0 +1,108 @@
+"""The network that every run trains: a reference network by name, or the user's own factory."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import Field
+from torch import nn
+
+from seepage.config.base import Part
+from seepage.errors import InputError
+from seepage.extensions import outside, resolve
+from seepage.models import MODELS, build
+from seepage.models.registry import known
+
+__all__ = ["Factory", "Model", "as_model", "importable"]
+
+Factory = Callable[[], nn.Module]
+
+
+class Model(Part):
+    """[model]: the network that every run trains.
+
+    >>> Model(name="mlp", options={"hidden": (8,)}).make((4,), 3).head
+    Linear(in_features=8, out_features=3, bias=True)
+    """
+
+    name: str = Field(
+        "mlp",
+        description="A reference network, a factory 'package.module:name' that takes nothing and "
+        "returns a torch.nn.Module, or the entry point of an installed package.",
+    )
+    options: dict[str, Any] = Field({}, description="Options of a reference network.")
+    version: str | None = Field(
+        None,
+        description="Your own version of the factory: with it, this text and not the factory's "
+        "code says whether the network is the same.",
+    )
+    files: tuple[str, ...] = Field(
+        (), description="Files that the factory reads; their bytes are part of what was trained."
+    )
+    factory: Any = Field(None, exclude=True, repr=False, description="Set from Python alone.")
+
+    def make(self, in_shape: tuple[int, ...], classes: int) -> nn.Module:
+        """A freshly initialised network from torch's current random stream."""
+        model = self if self.factory is not None or known(self.name) else as_model(self)
+        if model.factory is None:
+            return build(model.name, in_shape, classes, **model.options)
+        made = model.factory()
+        if not isinstance(made, nn.Module):
+            raise InputError(
+                f"model: expected {model.name} to return a torch.nn.Module, got "
+                f"{type(made).__name__}"
+            )
+        return made
+
+    def travels(self) -> bool:
+        """Whether another interpreter can find the factory by its import path."""
+        return self.factory is None or importable(self.factory)
+
+
+def importable(fn: Any) -> bool:
+    """Whether `module:qualname` of `fn` leads back to it in a fresh interpreter."""
+    module, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", "<")
+    if not module or module == "__main__" or "<" in name:
+        return False
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError):
+        return False
+    return found is fn
+
+
+def as_model(model: str | Factory | Model) -> Model:
+    """A `Model`, its factory resolved, from what the user passes.
+
+    Raises InputError for a name that is neither a reference network nor one that can be imported,
+    and for options of a factory, which takes none.
+    """
+    if not isinstance(model, Model):
+        if isinstance(model, str):
+            model = Model(name=model)
+        elif callable(model):
+            return Model(name=_called(model), factory=model)
+        else:
+            raise InputError(
+                f"model: expected a name or a function that returns a torch.nn.Module, got "
+                f"{model!r}"
+            )
+    if model.factory is not None or known(model.name):
+        return model
+    if outside(model.name) and model.options:
+        raise InputError(
+            f"model.options: expected none for {model.name!r}, a factory takes no arguments; "
+            "name a factory that has them set"
+        )
+    found = resolve("model", model.name, MODELS, accepts=callable, expected="a function")
+    kept: Model = model.changed(factory=found)
+    return kept
+
+
+def _called(fn: Any) -> str:
+    inner = getattr(fn, "func", fn)  # of a partial
+    return str(getattr(inner, "__qualname__", type(fn).__qualname__))

@@ -1,0 +1,121 @@
+"""When runs are looked at, and what is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from seepage.config.base import Part
+from seepage.errors import InputError, nearest
+from seepage.record import DEFAULT_SIGNALS, ExtraSignal, checkpoints
+
+__all__ = ["Record"]
+
+EstimatorName = Literal["exact", "zeroth-order", "hutchinson", "finite-difference"]
+_LAYER_OPTIONS = ("samples", "columns", "spectrum", "seed", "batch", "jacobian")
+
+
+class Record(Part):
+    """[record]: when to look and what to write down.
+
+    >>> Record(checkpoints=[0, 0.5, 2]).times(2)
+    (0.0, 0.5, 2.0)
+    """
+
+    checkpoints: Literal["log", "every"] | int | tuple[float, ...] = Field(
+        "log",
+        description="Epochs at which every sample is evaluated: log-spaced, every one, a number "
+        "of log-spaced ones, or a list; 0 is the initialisation.",
+    )
+    signals: tuple[str, ...] = Field(
+        DEFAULT_SIGNALS, description="Signals computed from the outputs, one value per sample."
+    )
+    views: tuple[str, ...] = Field(
+        ("identity",),
+        description="Fixed transforms under which images are evaluated: 'identity' first, then "
+        "'flip', 'shift:DY,DX' or 'flip+shift:DY,DX'.",
+    )
+    logits: bool = Field(False, description="Whether the whole outputs are kept.")
+    keep: Literal["none", "final", "all"] = Field(
+        "final", description="Checkpoints whose weights are kept."
+    )
+    curvature: EstimatorName | None = Field(
+        None,
+        description="Estimator of the curvature of the loss around each sample, measured at "
+        "checkpoints; it costs time at each.",
+    )
+    curvature_options: dict[str, Any] = Field({}, description="Options of that estimator.")
+    curvature_checkpoints: tuple[float, ...] | None = Field(
+        None, description="Epochs at which curvature is measured; all checkpoints unless told."
+    )
+    layers: bool | tuple[str, ...] = Field(
+        False,
+        description="Whether layers are probed at checkpoints: every block, or patterns of names.",
+    )
+    layer_options: dict[str, Any] = Field(
+        {}, description="Options of the layer probe: samples, columns, spectrum, jacobian, …"
+    )
+    extra: tuple[Any, ...] = Field(
+        (), exclude=True, description="Further signals that need the model; from Python alone."
+    )
+
+    def times(self, epochs: int) -> tuple[float, ...]:
+        """The checkpoints of a training of so many epochs, ascending."""
+        return checkpoints(self.checkpoints, epochs)
+
+    def measured(self, times: Sequence[float]) -> tuple[ExtraSignal, ...]:
+        """The signals that need the model itself: curvature, layers, and those of `extra`.
+
+        times: the checkpoints (epochs), of which `curvature_checkpoints` must be some.
+        """
+        for switch, options, name in (
+            (self.curvature, self.curvature_options, "curvature"),
+            (self.curvature, self.curvature_checkpoints, "curvature"),
+            (self.layers, self.layer_options, "layers"),
+        ):
+            if options and not switch:
+                raise InputError(
+                    f"record.{name}: expected to be set when its options are, got none"
+                )
+        own = [self._curvature(times)] if self.curvature is not None else []
+        probes = [self._layers()] if self.layers else []
+        return (*own, *probes, *self.extra)
+
+    def _curvature(self, times: Sequence[float]) -> ExtraSignal:
+        from seepage.curvature import CurvatureSignal
+        from seepage.curvature.named import estimator
+
+        assert self.curvature is not None
+        wanted = self.curvature_checkpoints
+        for epoch in wanted or ():
+            if not any(abs(epoch - t) < 1e-9 for t in times):
+                raise InputError(
+                    f"record.curvature_checkpoints: expected some of the checkpoints "
+                    f"({', '.join(f'{t:g}' for t in times)}), got {epoch:g}"
+                )
+        return CurvatureSignal(
+            estimator(self.curvature, self.curvature_options), checkpoints=wanted
+        )
+
+    def _layers(self) -> ExtraSignal:
+        from seepage.layers import DegreesOfFreedom, LayerSignal
+
+        options = dict(self.layer_options)
+        for option in options:
+            if option not in _LAYER_OPTIONS:
+                raise InputError(
+                    f"record.layer_options.{option}: {nearest(option, _LAYER_OPTIONS)}"
+                )
+        if not options.pop("jacobian", True):
+            # Without it a probe costs one forward pass.
+            options["indicators"] = (DegreesOfFreedom(),)
+            options.setdefault(
+                "columns", ("k95", "k99", "erank", "participation", "ridge_df", "pooled_k95")
+            )
+        patterns = None if self.layers is True else list(self.layers)  # type: ignore[arg-type]
+        try:
+            return LayerSignal(patterns, **options)
+        except TypeError as error:
+            raise InputError(f"record.layer_options: {error}") from None

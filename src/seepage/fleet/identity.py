@@ -1,0 +1,211 @@
+"""What was trained: the key by which a run is known, and what differs between two keys.
+
+A key holds data, plan, recipe, model (its structure, the code of the user's parts of it and the
+values that it starts from), defence, the user's own function, what is recorded, and
+`TRAINING_VERSION`. Bytes of the package are not part of it: they are provenance, shown in the
+manifest, and a comment that changes strands no run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from seepage.config.function import Function
+from seepage.config.model import Model
+from seepage.config.recipe import Recipe
+from seepage.config.record import Record
+from seepage.data import Dataset
+from seepage.defenses import Defense, as_config
+from seepage.errors import InputError
+from seepage.fleet.user_code import Followed, follow, python_version
+from seepage.models.registry import known
+from seepage.plan import SubsetPlan
+from seepage.record import ExtraSignal
+
+__all__ = ["TRAINING_VERSION", "differing", "package_digest", "run_key"]
+
+TRAINING_VERSION = 1
+"""Raised when the package trains otherwise than before: other weights from the same key."""
+
+_CLOSE = 1e-4
+
+
+def package_digest() -> str:
+    """SHA-256 over the sources of the package: provenance, never identity."""
+    root = Path(__file__).parent.parent
+    h = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        h.update(path.relative_to(root).as_posix().encode())
+        h.update(path.read_bytes())
+    return h.hexdigest()
+
+
+def run_key(
+    data: Dataset,
+    plan: SubsetPlan,
+    recipe: Recipe,
+    model: Model,
+    function: Function | None,
+    defense: Defense | None,
+    reference: Dataset | None,
+    record: Record,
+    times: Sequence[float],
+    extra: Sequence[ExtraSignal],
+) -> tuple[dict[str, Any], list[str]]:
+    """The key of a fleet, and what of the user's code could not be followed, a sentence each."""
+    unfollowed: list[str] = []
+    key = {
+        "training": TRAINING_VERSION,
+        "data": data.digest,
+        "plan": plan.digest,
+        "recipe": recipe.model_dump(),
+        "model": _model(model, data.shape, len(data.classes), unfollowed),
+        "function": None if function is None else _function(function, unfollowed),
+        "defense": None if defense is None else _defense(defense, unfollowed),
+        "reference": None if reference is None else reference.digest,
+        "checkpoints": list(times),
+        "signals": list(record.signals),
+        "extra": [_extra(e, unfollowed) for e in extra],
+        "views": list(record.views),
+        "logits": record.logits,
+    }
+    return key, unfollowed
+
+
+def _code(found: Followed, unfollowed: list[str]) -> dict[str, str]:
+    unfollowed += found.unfollowed
+    return {"digest": found.digest, "python": python_version()}
+
+
+def _files(paths: Sequence[str], field: str) -> dict[str, str]:
+    found = {}
+    for path in paths:
+        try:
+            found[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        except OSError as e:
+            raise InputError(
+                f"{field}.files: expected a file that can be read at {path!r}, got "
+                f"{e.strerror or e}; correct the path"
+            ) from None
+    return found
+
+
+def _stated(version: str | None, found: Followed, unfollowed: list[str]) -> dict[str, Any]:
+    """The user's own version where there is one, else what was followed."""
+    return {"version": version} if version is not None else _code(found, unfollowed)
+
+
+def _function(function: Function, unfollowed: list[str]) -> dict[str, Any]:
+    return {
+        "name": function.called,
+        **_stated(function.version, follow(function.function), unfollowed),
+        "files": _files(function.files, "train"),
+    }
+
+
+def _defense(defense: Defense, unfollowed: list[str]) -> dict[str, Any]:
+    """Options and the code of the rules: its class and what that takes from the package."""
+    told = as_config(defense)
+    kinds = sorted(_kinds(defense), key=lambda k: (k.__module__, k.__qualname__))
+    return {
+        "name": told.pop("name"),
+        "options": told,
+        **_code(follow(*kinds, package=True), unfollowed),
+    }
+
+
+def _kinds(value: Any) -> set[type]:
+    """The classes of a defence and of the defences and options inside it."""
+    if isinstance(value, list | tuple):
+        return {k for v in value for k in _kinds(v)}
+    if not hasattr(value, "__dataclass_fields__"):
+        return set()
+    inner = (getattr(value, name, None) for name in value.__dataclass_fields__)
+    return {type(value)}.union(*(_kinds(v) for v in inner))
+
+
+def _extra(extra: ExtraSignal, unfollowed: list[str]) -> Any:
+    if type(extra).__module__.partition(".")[0] == "seepage":
+        return repr(extra)
+    return {"names": list(extra.names), **_code(follow(extra), unfollowed)}
+
+
+def _model(
+    model: Model, in_shape: tuple[int, ...], classes: int, unfollowed: list[str]
+) -> dict[str, Any]:
+    """A network by name, options, structure, code of the user's parts, and starting values.
+
+    Values that two seeds share, such as pretrained weights, count by their bytes; those that are
+    drawn count by shape and by the root mean square of each tensor, summed: other machines may
+    round draws otherwise, but no other initialisation has the same.
+    """
+    first, other, again = (_made(model, in_shape, classes, seed) for seed in (0, 1, 0))
+    fixed, drawn, parts = hashlib.sha256(), 0.0, []
+    for name, value in first.items():
+        parts.append((name, str(value.dtype), tuple(value.shape)))
+        if _same_values(value, other[name]):
+            fixed.update(name.encode())
+            fixed.update(value.reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")  # fmt: skip
+        else:
+            drawn += float(value.double().abs().square().mean().sqrt())
+        if not _same_values(value, again[name]):
+            unfollowed.append(
+                f"model {model.name}: {name} starts from values that torch's seed does not decide"
+            )
+            drawn = math.nan
+    own = not known(model.name) or model.factory is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = model.make(in_shape, classes)
+    code = (
+        _stated(model.version, follow(model.factory, network), unfollowed)
+        if own
+        else {"digest": follow(network).digest}
+    )
+    return {
+        "name": model.name,
+        "options": dict(model.options),
+        "parameters": sum(math.prod(p.shape) for p in network.parameters()),
+        "structure": hashlib.sha256(repr(parts).encode()).hexdigest(),
+        **code,
+        "start": {"fixed": fixed.hexdigest(), "drawn": None if math.isnan(drawn) else drawn},
+        "files": _files(model.files, "model"),
+    }
+
+
+def _made(
+    model: Model, in_shape: tuple[int, ...], classes: int, seed: int
+) -> dict[str, torch.Tensor]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network: nn.Module = model.make(in_shape, classes)
+    return {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+
+
+def _same_values(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and bool(torch.equal(a, b))
+
+
+def differing(there: Any, here: Any, at: str = "") -> list[tuple[str, Any, Any]]:
+    """Leaves in which two nested mappings differ: (dotted field, value there, value here).
+
+    Numbers count as equal within 1e-4 of each other where they are sums of drawn values.
+
+    >>> differing({"recipe": {"epochs": 40, "lr": 1}}, {"recipe": {"epochs": 20, "lr": 1}})
+    [('recipe.epochs', 40, 20)]
+    """
+    if isinstance(there, dict) and isinstance(here, dict):
+        found = []
+        for key in sorted({*there, *here}):
+            found += differing(there.get(key), here.get(key), f"{at}.{key}" if at else key)
+        return found
+    if at.endswith("start.drawn") and isinstance(there, float) and isinstance(here, float):
+        return [] if math.isclose(there, here, rel_tol=_CLOSE) else [(at, there, here)]
+    return [] if there == here else [(at, there, here)]

@@ -1,0 +1,478 @@
+"""The digest of code that a user brings, followed from what is called to everything that it reads.
+
+Followed are: the instructions of functions, without comments, docstrings and positions; their
+default values, what their closures and globals hold, the attributes that they take from modules;
+partial functions, bound methods, callable objects and their attributes; classes with their bases
+and methods; arrays and tensors by their bytes; and modules of the user's own project that are
+imported inside a function, as whole files. What an installed package or the standard library
+provides is known by its name alone: versions of packages stand in a run's manifest.
+
+What cannot be followed is listed and never passed over: code that is not Python, objects without
+attributes that can be read, the state of random generators, modules that are found by a computed
+name.
+
+Instructions are those of the running Python, so digests of another minor version differ.
+"""
+
+from __future__ import annotations
+
+import builtins
+import dataclasses
+import dis
+import enum
+import functools
+import hashlib
+import importlib.util
+import os
+import random
+import sys
+import sysconfig
+import types
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+__all__ = ["Followed", "follow", "python_version"]
+
+_INSTALLED = tuple(
+    os.path.realpath(p) + os.sep
+    for p in {sysconfig.get_path(k) for k in ("stdlib", "platstdlib", "purelib", "platlib")}
+    if p
+)
+_PLAIN = (type(None), bool, int, float, complex, str, bytes)
+_NOT_CODE = frozenset(
+    [
+        "__doc__",
+        "__module__",
+        "__dict__",
+        "__weakref__",
+        "__annotations__",
+        "__qualname__",
+        "__firstlineno__",
+        "__static_attributes__",
+        "__abstractmethods__",
+        "_abc_impl",
+        "__parameters__",
+        "__orig_bases__",
+        "__dataclass_fields__",
+        "__dataclass_params__",
+        "__match_args__",
+        "__annotations_cache__",
+        "__annotate__",
+        "__annotate_func__",
+        "__slotnames__",
+    ]
+)
+_TENSORS = frozenset({"_parameters", "_buffers", "_modules"})
+_KEPT_BY_TORCH = frozenset(
+    [
+        "training",
+        "_non_persistent_buffers_set",
+        "_is_full_backward_hook",
+        "_forward_hooks_with_kwargs",
+        "_forward_pre_hooks_with_kwargs",
+        "_forward_hooks_always_called",
+        "_state_dict_pre_hooks",
+        "_load_state_dict_post_hooks",
+        "_backward_pre_hooks",
+        "_compiled_call_impl",
+    ]
+)
+_NAMED = frozenset({*dis.hasname, *dis.haslocal, *dis.hasfree, *dis.hasjrel, *dis.hasjabs})
+_BEHAVIOUR = 0x2AF  # flags of a code object that change what it does, not how it is nested
+
+
+@dataclasses.dataclass(frozen=True)
+class Followed:
+    """The digest of everything that was followed, and what could not be, each as one sentence."""
+
+    digest: str
+    unfollowed: tuple[str, ...]
+
+
+def python_version() -> str:
+    """The minor version whose instructions digests are made of: "3.11"."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def follow(*roots: Any, package: bool = False) -> Followed:
+    """The digest of objects and of all that decides what they do; see the module's docstring.
+
+    roots: functions, classes, callable objects, networks, in order. package: whether code of this
+    package is followed too (for a defence) instead of being known by its name. A tensor of an
+    `nn.Module` counts by shape and type alone: a network's values are compared apart.
+
+    >>> from functools import partial
+    >>> follow(partial(pow, 2)).digest == follow(partial(pow, 2)).digest
+    True
+    >>> follow(partial(pow, 2)).digest == follow(partial(pow, 3)).digest
+    False
+    """
+    walk = _Walk(package)
+    for k, root in enumerate(roots):
+        try:
+            walk.value(root, f"argument {k + 1}")
+        except RecursionError:
+            walk.cannot(f"argument {k + 1}", "it is nested too deeply")
+    return Followed(walk.hash.hexdigest(), tuple(dict.fromkeys(walk.unfollowed)))
+
+
+class _Walk:
+    """One pass over a graph of objects; each object is entered once."""
+
+    def __init__(self, package: bool) -> None:
+        self.package = package
+        self.hash = hashlib.sha256()
+        self.unfollowed: list[str] = []
+        self.seen: dict[int, int] = {}
+        self.classes: set[type] = set()
+        self.alive: list[Any] = []  # an id is an object's own only while it lives
+
+    def feed(self, *parts: str | bytes) -> None:
+        for part in parts:
+            raw = part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass")
+            self.hash.update(len(raw).to_bytes(8, "little"))
+            self.hash.update(raw)
+
+    def cannot(self, where: str, why: str) -> None:
+        self.unfollowed.append(f"{where}: {why}")
+        self.feed("unfollowed", where)
+
+    def library(self, module: str | None) -> bool:
+        """Whether a module is known by its name: built in, installed, or of this package."""
+        if module is None or module == "__main__":
+            return False
+        root = module.partition(".")[0]
+        if root == "seepage":
+            return not self.package or module in ("seepage.errors", "seepage.array_types")
+        held = sys.modules.get(module)
+        if held is None:
+            return False
+        file = getattr(held, "__file__", None)
+        if file is None:
+            spec = getattr(held, "__spec__", None)
+            return spec is not None and spec.origin in ("built-in", "frozen")
+        return _installed(os.path.realpath(file))
+
+    # -- values ---------------------------------------------------------------------------------
+
+    def value(self, x: Any, where: str) -> None:
+        kind = type(x)
+        if kind in _PLAIN:
+            self.feed(kind.__name__, repr(x))
+            return
+        if id(x) in self.seen:
+            self.feed("again", str(self.seen[id(x)]))
+            return
+        self.seen[id(x)] = len(self.seen)
+        self.alive.append(x)
+        if isinstance(x, enum.Enum):
+            self.feed("enum", kind.__module__, kind.__qualname__, x.name)
+        elif isinstance(x, types.FunctionType):
+            self.function(x)
+        elif isinstance(x, types.MethodType):
+            self.feed("method")
+            self.value(x.__self__, where)
+            self.value(x.__func__, where)
+        elif isinstance(x, functools.partial):
+            self.feed("partial")
+            self.value(x.func, where)
+            self.value(list(x.args), where)
+            self.value(dict(x.keywords), where)
+        elif isinstance(x, type):
+            self.klass(x)
+        elif isinstance(x, types.ModuleType):
+            self.module(x)
+        elif isinstance(x, types.CodeType):
+            self.code(x, {}, where)
+        elif isinstance(x, staticmethod | classmethod):
+            self.feed(kind.__name__)
+            self.value(x.__func__, where)
+        elif isinstance(x, property):
+            self.feed("property")
+            for part in (x.fget, x.fset, x.fdel):
+                self.value(part, where)
+        elif isinstance(x, functools.cached_property):
+            self.feed("cached_property")
+            self.value(x.func, where)
+        elif isinstance(x, torch.Tensor):
+            self.tensor(x)
+        elif isinstance(x, np.ndarray | np.generic):
+            self.array(np.asarray(x), where)
+        elif isinstance(x, torch.dtype | torch.device | torch.Size | np.dtype | range | slice):
+            self.feed(kind.__name__, repr(x))
+        elif isinstance(x, PurePath):
+            self.feed("path", str(x))
+        elif isinstance(x, list | tuple):
+            self.feed(kind.__qualname__, str(len(x)))
+            for k, item in enumerate(x):
+                self.value(item, f"{where}[{k}]")
+        elif isinstance(x, dict | types.MappingProxyType):
+            self.feed(kind.__qualname__, str(len(x)))
+            for key, item in x.items():
+                self.value(key, where)
+                self.value(item, f"{where}[{key!r}]")
+        elif isinstance(x, set | frozenset):
+            self.unordered(x, where)
+        elif isinstance(
+            x, np.random.Generator | np.random.RandomState | torch.Generator | random.Random
+        ):
+            self.cannot(where, "the state of a random generator changes with use")
+        elif isinstance(x, nn.Module):
+            self.network(x, where)
+        elif isinstance(x, types.BuiltinFunctionType | np.ufunc) or kind.__name__ in (
+            "method_descriptor", "wrapper_descriptor", "method-wrapper", "builtin_function_or_method",
+        ):  # fmt: skip
+            self.builtin(x, where)
+        else:
+            self.other(x, where)
+
+    def unordered(self, x: Iterable[Any], where: str) -> None:
+        digests = []
+        for item in x:
+            inner = _Walk(self.package)
+            inner.value(item, where)
+            self.unfollowed += inner.unfollowed
+            digests.append(inner.hash.hexdigest())
+        self.feed("set", *sorted(digests))
+
+    def array(self, a: np.ndarray, where: str) -> None:
+        if a.dtype.hasobject:
+            self.feed("objects", str(a.shape))
+            self.value(a.ravel().tolist(), where)
+            return
+        self.feed("array", a.dtype.str, str(a.shape), np.ascontiguousarray(a).tobytes())
+
+    def tensor(self, t: torch.Tensor) -> None:
+        held = t.detach().cpu().contiguous()
+        if held.is_sparse or held.is_quantized:
+            held = held.to_dense() if held.is_sparse else held.dequantize()
+        raw = held.reshape(-1).view(torch.uint8) if held.numel() else held
+        self.feed("tensor", str(t.dtype), str(tuple(t.shape)), raw.numpy().tobytes())
+
+    def network(self, m: nn.Module, where: str) -> None:
+        """Structure and plain attributes; tensors by shape and type alone."""
+        kind = type(m)
+        self.feed("network")
+        self.klass(kind)
+        for name in ("_parameters", "_buffers"):
+            for key, t in getattr(m, name).items():
+                told = "none" if t is None else f"{t.dtype} {tuple(t.shape)} {t.requires_grad}"
+                self.feed(name, key, told)
+        for key in sorted(vars(m)):
+            if key in _TENSORS or key in _KEPT_BY_TORCH or key.endswith("_hooks"):
+                continue
+            self.feed(key)
+            self.value(vars(m)[key], f"{where}.{key}")
+        for key, child in m._modules.items():
+            self.feed("child", key)
+            self.value(child, f"{where}.{key}")
+
+    def builtin(self, x: Any, where: str) -> None:
+        name = getattr(x, "__qualname__", getattr(x, "__name__", type(x).__name__))
+        self.feed("builtin", str(getattr(x, "__module__", "")), str(name))
+        owner = getattr(x, "__self__", None)
+        if owner is not None and not isinstance(owner, types.ModuleType | type):
+            self.value(owner, where)
+
+    def other(self, x: Any, where: str) -> None:
+        kind = type(x)
+        held: dict[str, Any] | None = getattr(x, "__dict__", None)
+        slots = [s for c in kind.__mro__ for s in _slots(c) if hasattr(x, s)]
+        if not isinstance(held, Mapping) and not slots:
+            # Immutable values of libraries tell what they are when printed; addresses do not.
+            text = repr(x)
+            if self.library(kind.__module__) and " at 0x" not in text:
+                self.feed("printed", kind.__module__, kind.__qualname__, text)
+            else:
+                self.cannot(where, f"a {kind.__module__}.{kind.__qualname__} cannot be read")
+            return
+        self.feed("object")
+        self.klass(kind)
+        for name in sorted(slots):
+            self.feed(name)
+            self.value(getattr(x, name), f"{where}.{name}")
+        for name in sorted(held or {}, key=str):
+            self.feed(str(name))
+            self.value((held or {})[name], f"{where}.{name}")
+
+    # -- code -----------------------------------------------------------------------------------
+
+    def function(self, fn: types.FunctionType) -> None:
+        where = f"{fn.__module__}:{fn.__qualname__}"
+        if self.library(fn.__module__):
+            self.feed("function", where)
+            return
+        self.feed("function", fn.__name__)
+        self.code(fn.__code__, fn.__globals__, where)
+        self.value(fn.__defaults__, where)
+        self.value(fn.__kwdefaults__, where)
+        for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
+            self.feed(name)
+            try:
+                held = cell.cell_contents
+            except ValueError:
+                self.feed("empty")
+            else:
+                self.value(held, f"{where}, {name}")
+        for name in sorted(vars(fn)):
+            if name != "__wrapped__":
+                self.feed(name)
+                self.value(vars(fn)[name], f"{where}.{name}")
+
+    def code(self, c: types.CodeType, scope: Mapping[str, Any], where: str) -> None:
+        """Instructions by what they do: constants, names and jumps instead of their numbers."""
+        self.feed(
+            "code", c.co_name, str((c.co_argcount, c.co_posonlyargcount, c.co_kwonlyargcount)),
+            str(c.co_flags & _BEHAVIOUR), " ".join(c.co_varnames[: c.co_argcount + c.co_kwonlyargcount]),
+            c.co_exceptiontable,
+        )  # fmt: skip
+        steps = list(dis.get_instructions(c))
+        at = 0
+        while at < len(steps):
+            step = steps[at]
+            at += 1
+            if step.opname == "EXTENDED_ARG":
+                continue
+            self.feed(step.opname)
+            if step.opcode in dis.hasconst:
+                self.constant(step.argval, scope, where)
+            elif step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+                self.feed(str(step.argval))
+                at = self.name(str(step.argval), steps, at, scope, where)
+            elif step.opname == "IMPORT_NAME":
+                level, wanted = (s.argval for s in steps[at - 3 : at - 1])
+                self.imported(str(step.argval), level, wanted, scope, where)
+            elif step.arg is not None:
+                self.feed(str(step.argval if step.opcode in _NAMED else step.arg))
+
+    def constant(self, held: Any, scope: Mapping[str, Any], where: str) -> None:
+        if isinstance(held, types.CodeType):
+            self.code(held, scope, where)
+        elif isinstance(held, tuple):
+            self.feed("tuple", str(len(held)))
+            for item in held:
+                self.constant(item, scope, where)
+        elif isinstance(held, frozenset):
+            self.unordered(held, where)
+        else:
+            self.feed(type(held).__name__, repr(held))
+
+    def name(
+        self,
+        name: str,
+        steps: list[dis.Instruction],
+        at: int,
+        scope: Mapping[str, Any],
+        where: str,
+    ) -> int:
+        """Follow a global, through the attributes that are taken of a module; the next step."""
+        if name not in scope:
+            self.feed("builtin" if hasattr(builtins, name) else "undefined", name)
+            if name in ("__import__", "eval", "exec"):
+                self.cannot(where, f"what {name} does is known only when it runs")
+            return at
+        held = scope[name]
+        path = name
+        while isinstance(held, types.ModuleType) and at < len(steps):
+            step = steps[at]
+            if step.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
+                break
+            if held.__name__ == "importlib" and step.argval == "import_module":
+                self.cannot(where, "a module is imported by a name that is known when it runs")
+            self.feed(str(step.argval))
+            path = f"{path}.{step.argval}"
+            at += 1
+            try:
+                held = getattr(held, str(step.argval))
+            except AttributeError:
+                self.feed("undefined", path)
+                return at
+        self.value(held, f"{where}, {path}")
+        return at
+
+    def imported(
+        self, name: str, level: Any, wanted: Any, scope: Mapping[str, Any], where: str
+    ) -> None:
+        """Follow an import: the module, and those of the names it takes that are modules."""
+        self.feed(str(level), name)
+        if isinstance(level, int) and level:
+            package = str(scope.get("__package__") or "")
+            above = package.rsplit(".", level - 1)[0] if package else ""
+            name = ".".join(p for p in (above, name) if p)
+        inner = wanted if isinstance(wanted, tuple) else ()
+        for full in (name, *(f"{name}.{part}" for part in inner)):
+            held = sys.modules.get(full)
+            if held is not None:
+                self.value(held, where)
+                continue
+            try:
+                spec = importlib.util.find_spec(full)
+            except (ImportError, ValueError, AttributeError):
+                continue
+            if spec is not None and spec.origin and spec.origin.endswith(".py"):
+                path = os.path.realpath(spec.origin)
+                if not _installed(path):
+                    self.file(full, path)
+
+    def module(self, m: types.ModuleType) -> None:
+        """A module of the user's project as a whole; any other by its name."""
+        self.feed("module", m.__name__)
+        if self.library(m.__name__):
+            return
+        file = getattr(m, "__file__", None)
+        if file is None or not str(file).endswith(".py"):
+            self.cannot(m.__name__, "a module without a Python file")
+            return
+        self.file(m.__name__, str(file))
+
+    def file(self, name: str, path: str) -> None:
+        try:
+            text = Path(path).read_bytes()
+            code = compile(text, "<module>", "exec", dont_inherit=True)
+        except (OSError, SyntaxError, ValueError) as e:
+            self.cannot(name, f"its file cannot be read ({type(e).__name__})")
+            return
+        scope = {"__package__": name.rpartition(".")[0]}
+        self.code(code, scope, name)
+
+    def klass(self, c: type) -> None:
+        self.feed("class", c.__module__, c.__qualname__)
+        if c in self.classes or self.library(c.__module__):
+            return
+        self.classes.add(c)
+        for base in c.__bases__:
+            if base is not object:
+                self.klass(base)
+        for field in getattr(c, "__dataclass_fields__", {}).values():
+            self.feed("field", field.name, str(field.init), str(field.compare))
+            if field.default_factory is not dataclasses.MISSING:
+                self.value(field.default_factory, f"{c.__qualname__}.{field.name}")
+        for name in sorted(vars(c)):
+            held = vars(c)[name]
+            if name in _NOT_CODE or _generated(held):
+                continue
+            self.feed(name)
+            self.value(held, f"{c.__module__}:{c.__qualname__}.{name}")
+
+
+def _generated(held: Any) -> bool:
+    """Whether a class attribute was made by `dataclass` or for a slot: its fields tell the same."""
+    inner = getattr(held, "__wrapped__", held)
+    made = isinstance(inner, types.FunctionType) and inner.__code__.co_filename == "<string>"
+    return made or isinstance(held, types.MemberDescriptorType | types.GetSetDescriptorType)
+
+
+def _installed(path: str) -> bool:
+    parts = Path(path).parts
+    return path.startswith(_INSTALLED) or "site-packages" in parts or "dist-packages" in parts
+
+
+def _slots(c: type) -> list[str]:
+    told = c.__dict__.get("__slots__", ())
+    names = (told,) if isinstance(told, str) else tuple(told)
+    return [n for n in names if n not in ("__dict__", "__weakref__")]
