@@ -141,8 +141,8 @@ CONFIGURATION = [
     (["recipe.epoch=3"], r"recipe.epoch: "),
     (["record.checkpoints=[3, 1]"], r"checkpoints: expected ascending epochs"),
     (['record.views=["flip"]'], r"views: expected 'identity' first"),
-    (['fleet.device="tpu"'], r"fleet.device"),
-    (['fleet.executor="slurm"'], r"fleet.executor"),
+    (['execution.device='], r"execution.device"),
+    (['execution.executor="slurm"'], r"execution.executor"),
     (["nonsense"], r"--set: expected table.field=value, got 'nonsense'"),
     (["out.x=1"], r"out"),
 ]

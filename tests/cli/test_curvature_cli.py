@@ -30,7 +30,7 @@ SMALL = (
     "data.name=digits", "data.limit=96", "plan.models=4", "model.name=mlp",
     "model.options.hidden=[8]", "recipe.epochs=2", "recipe.batch=16", "recipe.lr=0.1",
     'recipe.precision="fp32"', "record.checkpoints=[0,1,2]", 'record.keep="all"',
-    "fleet.workers=1", 'fleet.device="cpu"', 'attacks.names=["loss"]', 'attacks.main="loss"',
+    "execution.workers=1", 'execution.device="cpu"', 'attacks.names=["loss"]', 'attacks.main="loss"',
 )  # fmt: skip
 
 

@@ -223,8 +223,8 @@ def test_study_is_checked_before_anything_is_trained(study: Path, tmp_path: Path
 def test_overrides_reach_every_fleet(study: Path):
     wanted = read_study(study, ["plan.models=64"])
     assert {wanted.audit(n).plan.models for n in wanted.fleets} == {64}
-    assert wanted.audit("adam").recipe["optimizer"] == "adam"
-    assert wanted.audit("adam").recipe["epochs"] == 2
+    assert wanted.audit("adam").recipe.optimizer == "adam"
+    assert wanted.audit("adam").recipe.epochs == 2
 
 
 @pytest.mark.parametrize("name", ["dynamics", "rates"])

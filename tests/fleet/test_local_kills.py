@@ -37,7 +37,7 @@ batch = 16
 precision = "fp32"
 [record]
 checkpoints = 6
-[fleet]
+[execution]
 workers = 2
 backend = "process"
 save_every = 0.2
@@ -139,7 +139,7 @@ def test_killed_at_twenty_random_moments(
 
 
 def test_killed_while_runs_are_stacked(config: Path, tmp_path: Path) -> None:
-    more = ("-s", 'fleet.backend="stacked"', "-s", "plan.models=16")
+    more = ("-s", 'execution.backend="stacked"', "-s", "plan.models=16")
     began = time.monotonic()
     assert finish(config, tmp_path / "whole", *more)[0] == 0
     seconds = time.monotonic() - began
@@ -186,7 +186,7 @@ def test_shards_at_the_same_time(
 ) -> None:
     out = tmp_path / "run"
     # One founds the folder; the rest may start whenever they like.
-    parts = [start(config, out, "--shard", f"{i}/3", "-s", "fleet.workers=1") for i in (1, 2, 3)]
+    parts = [start(config, out, "--shard", f"{i}/3", "-s", "execution.workers=1") for i in (1, 2, 3)]
     for part in parts:
         _, errors = part.communicate(timeout=600)
         assert part.returncode == 0, errors.decode()

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from seepage.cli import audit, care, curvature, defend, dynamics, early, layers, study  # noqa: F401
+from seepage.cli import audit, care, config, curvature, defend, dynamics, early, layers, study  # noqa: F401

@@ -91,7 +91,7 @@ def defend(
 
         seepage defend studies/defences.toml --pool fashion-mnist
 
-        seepage defend studies/defences.toml --jobs 8 -s base.fleet.device=cuda
+        seepage defend studies/defences.toml --jobs 8 -s base.execution.device=cuda
 
         seepage defend studies/defences.toml --only report
     """

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+import pydantic
 from pydantic import Field
 from torch import nn
 
@@ -42,6 +43,13 @@ class Model(Part):
         (), description="Files that the factory reads; their bytes are part of what was trained."
     )
     factory: Any = Field(None, exclude=True, repr=False, description="Set from Python alone.")
+
+    @pydantic.field_validator("factory")
+    @classmethod
+    def _callable(cls, value: Any) -> Any:
+        if value is not None and not callable(value):
+            raise ValueError("a factory is set from Python; a file names it as model.name")
+        return value
 
     def make(self, in_shape: tuple[int, ...], classes: int) -> nn.Module:
         """A freshly initialised network from torch's current random stream."""

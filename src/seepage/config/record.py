@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import pydantic
 from pydantic import Field
 
 from seepage.config.base import Part
@@ -55,11 +56,19 @@ class Record(Part):
         description="Whether layers are probed at checkpoints: every block, or patterns of names.",
     )
     layer_options: dict[str, Any] = Field(
-        {}, description="Options of the layer probe: samples, columns, spectrum, jacobian, …"
+        {},
+        description="Options of the layer probe: samples, columns, spectrum, seed, batch, jacobian.",
     )
     extra: tuple[Any, ...] = Field(
         (), exclude=True, description="Further signals that need the model; from Python alone."
     )
+
+    @pydantic.field_validator("extra")
+    @classmethod
+    def _measures(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not all(callable(getattr(e, "measure", None)) for e in value):
+            raise ValueError("expected signals with a method `measure`; they are set from Python")
+        return value
 
     def times(self, epochs: int) -> tuple[float, ...]:
         """The checkpoints of a training of so many epochs, ascending."""
