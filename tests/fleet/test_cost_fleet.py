@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from seepage.attacks import LOSS
+from seepage.config import Execution, Recipe, Record
+from seepage.config.model import as_model
 from seepage.errors import InputError
-from seepage.fleet import Recipe
 from seepage.fleet.cost import Rates, Workload, estimate, interval_width, measure, workload
 from seepage.metrics.intervals import clopper_pearson
 from seepage.plan import half_split
@@ -60,14 +61,18 @@ def test_no_workers() -> None:
 def test_rates_of_a_few_real_steps() -> None:
     data, recipe = table(), Recipe(**RECIPE)
     plan = half_split(len(data), models=6, seed=1)
-    options = {"model": FACTORY, "signals": ("phi", "correct")}
-    rates, workers = measure(data, plan, recipe, (LOSS(),), workers=2, device="cpu", **options)
+    model = as_model(FACTORY)
+    record = Record(signals=("phi", "correct"), checkpoints=(0, 2), keep="all")
+    execution = Execution(workers=2, device="cpu")
+    rates, workers = measure(
+        data, plan, recipe, (LOSS(),), model=model, record=record, execution=execution
+    )
     assert workers == 2
     assert 0 < rates.step < 1
     assert 0 < rates.look < 1
     assert rates.score_all == rates.score_main > 0
     assert rates.worker_bytes > 2**20
-    work = workload(data, plan, recipe, checkpoints=[0, 2], keep="all", **options)
+    work = workload(data, plan, recipe, model, record)
     assert (work.samples, work.models, work.checkpoints, work.kept) == (48, 6, 2, 2)
     assert work.signal_bytes == 5
     assert work.parameters == 4 * 8 + 8 + 8 * 3 + 3
@@ -77,5 +82,9 @@ def test_a_recipe_under_which_every_run_diverges() -> None:
     data, recipe = table(), Recipe(**RECIPE | {"lr": 1e30})
     with pytest.raises(InputError, match=r"expected runs that converge, got .* not finite at step"):
         measure(
-            data, half_split(len(data), models=4), recipe, model=FACTORY, workers=1, device="cpu"
+            data,
+            half_split(len(data), models=4),
+            recipe,
+            model=as_model(FACTORY),
+            execution=Execution(workers=1, device="cpu"),
         )

@@ -167,12 +167,15 @@ def test_shards_into_one_folder_are_the_whole(trained: Path, tmp_path: Path) -> 
     ("options", "message"),
     [
         ({"shard": (4, 3)}, "shard: expected i/n with 1 <= i <= n, got 4/3"),
-        ({"keep": "some"}, "keep: expected 'none', 'final' or 'all', got 'some'"),
-        ({"device": "tpu"}, "device: expected 'auto', 'cpu' or 'cuda', got 'tpu'"),
+        ({"keep": "some"}, r"record\.keep: input should be 'none', 'final' or 'all', got 'some'"),
+        (
+            {"device": "tpu"},
+            r"execution\.device: input should be 'auto', 'cpu' or 'cuda', got 'tpu'",
+        ),
         ({"plan": half_split(47, models=4)}, r"as many samples as the data has \(48\), got 47"),
         ({"plan": half_split(48, models=4), "data": table(2)}, "plan: expected as many"),
         ({"data": table(3), "plan": half_split(3, models=2)}, "at least 2 members in every run"),
-        ({"model": "tiny_fleet:nothing"}, "expected 'package.module:factory' that can be imported"),
+        ({"model": "tiny_fleet:nothing"}, "expected 'nothing' in 'tiny_fleet', found none"),
         ({"model": 3}, "expected a name or a function that returns a torch.nn.Module, got 3"),
     ],
 )

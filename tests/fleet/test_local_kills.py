@@ -186,7 +186,9 @@ def test_shards_at_the_same_time(
 ) -> None:
     out = tmp_path / "run"
     # One founds the folder; the rest may start whenever they like.
-    parts = [start(config, out, "--shard", f"{i}/3", "-s", "execution.workers=1") for i in (1, 2, 3)]
+    parts = [
+        start(config, out, "--shard", f"{i}/3", "-s", "execution.workers=1") for i in (1, 2, 3)
+    ]
     for part in parts:
         _, errors = part.communicate(timeout=600)
         assert part.returncode == 0, errors.decode()

@@ -138,23 +138,22 @@ def test_stacked_and_single_training_give_the_same_runs(tmp_path: Path, optimize
 
 
 def test_groups_are_cut_from_the_plan_and_not_from_what_is_left() -> None:
-    class Spec:
-        backend, device = "stacked", "cpu"
-
-    spec = Spec()
+    spec = SimpleNamespace(execution=SimpleNamespace(backend="stacked", device="cpu"))
     assert group(spec, [9, 10], 12) == [[8, 9, 10, 11]]  # type: ignore[arg-type]
-    spec.backend = "process"
+    spec.execution.backend = "process"
     assert group(spec, [3, 5], 12) == [[3], [5]]  # type: ignore[arg-type]
 
 
 def test_a_backend_that_cannot_train_this_is_refused() -> None:
     plan = seepage.half_split(100, models=4)
     with pytest.raises(seepage.InputError, match="'stacked' needs the model 'mlp'"):
-        choose_backend("stacked", Model("cnn"), Recipe(), plan, "cpu", plain=True)
+        choose_backend("stacked", Model(name="cnn"), Recipe(), plan, "cpu", plain=True)
     with pytest.raises(seepage.InputError, match="expected 'auto' or one of"):
-        choose_backend("quick", Model("mlp"), Recipe(), plan, "cpu", plain=True)
-    assert choose_backend("auto", Model("mlp"), Recipe(), plan, "cpu", plain=True) == "stacked"
-    assert choose_backend("auto", Model("mlp"), Recipe(), plan, "cpu", plain=False) == "process"
+        choose_backend("quick", Model(name="mlp"), Recipe(), plan, "cpu", plain=True)
+    assert choose_backend("auto", Model(name="mlp"), Recipe(), plan, "cpu", plain=True) == "stacked"
+    assert (
+        choose_backend("auto", Model(name="mlp"), Recipe(), plan, "cpu", plain=False) == "process"
+    )
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "sam"])
@@ -169,11 +168,11 @@ def test_a_step_of_tensors_alone_is_the_plain_loop_s_step(model: str, optimizer:
     pool = Resident.of(data)
     members = np.arange(0, 80, 2)
     scale = data.member_scale(members)
-    ref = Model(model)
+    ref = Model(name=model)
     job = SimpleNamespace(seed=5, members=members, scale=scale)
     spec = SimpleNamespace(
-        recipe=recipe, precision="fp32", model=ref, in_shape=data.shape, classes=data.classes,
-        backend="graphs",
+        recipe=recipe, model=ref, execution=seepage.Execution(backend="graphs"),
+        pool=SimpleNamespace(shape=data.shape, classes=data.classes),
     )  # fmt: skip
     plain = init_model(spec, 5, pool.device)  # type: ignore[arg-type]
     optimizing = optim.make(recipe, plain)

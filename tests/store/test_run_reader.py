@@ -97,7 +97,7 @@ def test_another_format(copied: Path) -> None:
 
     storage = Storage(copied, write=True)
     storage.put_json("manifest.json", storage.get_json("manifest.json") | {"format": 99})
-    with pytest.raises(InputError, match="expected format 1, got 99"):
+    with pytest.raises(InputError, match="expected format 1 or 2, got 99"):
         open_run(copied)
 
 
