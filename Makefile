@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test slow browser parity gpu check bench clean
+.PHONY: demo test slow browser parity gpu check thorough bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -46,6 +46,10 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/docs tests/test_house.py
+
+# Everything that CI leaves out: minutes of reproductions and kills, then other packages.
+thorough: slow parity
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
