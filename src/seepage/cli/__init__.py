@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 from typing import Any, NoReturn
 
 import typer
@@ -48,6 +49,7 @@ def main() -> None:
     """
     from seepage.cli import commands  # noqa: F401 - registers every command on `app`
 
+    warnings.showwarning = _note
     try:
         status = app(standalone_mode=False)
     except SeepageError as e:
@@ -67,6 +69,21 @@ def main() -> None:
     if status == INTERRUPTED:
         _end("interrupted; run the same command again to go on", INTERRUPTED)
     sys.exit(status)
+
+
+def _note(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    """A warning of ours as one line; those of other libraries as Python shows them."""
+    if category.__module__.partition(".")[0] == "seepage":
+        errors.print(f"note: {message}", markup=False, soft_wrap=True)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _end(message: str, status: int) -> NoReturn:

@@ -1,0 +1,122 @@
+"""`seepage config`, a training function named in a file, and what a user is told in one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import seepage
+from seepage.cli import main
+
+Command = Callable[..., tuple[int, str, str]]
+
+LOOP = """
+import torch
+from torch import nn
+
+import seepage
+
+DATA = seepage.load("digits", limit=60)
+EPOCHS = 2
+
+
+def train(members, seed, recorder):
+    torch.manual_seed(seed % 2**63)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    x, y = DATA.inputs[members].flatten(1) / 16, DATA.labels[members]
+    recorder.start(model)
+    for _ in range(EPOCHS):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        recorder.epoch_end()
+    return model
+"""
+AUDIT = """
+out = "run"
+[data]
+name = "digits"
+limit = 60
+[plan]
+models = 6
+[train]
+function = "loop_named_in_a_file:train"
+[recipe]
+epochs = 2
+[record]
+checkpoints = [0, 2]
+[execution]
+executor = "inline"
+[attacks]
+names = ["loss"]
+main = "loss"
+"""
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["seepage", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        code = ended.value.code
+        return (0 if code is None else int(code)), said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "loop_named_in_a_file", raising=False)
+    (tmp_path / "loop_named_in_a_file.py").write_text(LOOP)
+    (tmp_path / "audit.toml").write_text(AUDIT)
+    return tmp_path
+
+
+def test_a_function_named_in_a_file_is_trained_and_resumed(
+    here: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status, _, err = command("train", "audit.toml")
+    assert status == 0, err
+    run = seepage.open("run")
+    assert len(run.models) == 6
+    assert run.manifest["key"]["function"]["name"] == "train"
+    assert command("train", "audit.toml")[0] == 0
+    monkeypatch.setattr("loop_named_in_a_file.EPOCHS", 3)
+    status, _, err = command("train", "audit.toml")
+    assert status == 2
+    assert "function.digest is" in err
+    assert err.strip().count("\n") == 0
+
+
+def test_a_name_that_is_no_function_is_one_line(here: Path, command: Command) -> None:
+    for name, says in (
+        ("loop_named_in_a_file:EPOCHS", "expected 'loop_named_in_a_file:EPOCHS' to name a func"),
+        ("loop_named_in_a_file:fit", "expected 'fit' in 'loop_named_in_a_file', found none"),
+        ("not_here_at_all:train", "expected a module 'not_here_at_all'"),
+        ("train", "train.function: expected a known name or 'package.module:Name', got 'train'"),
+    ):
+        status, _, err = command("train", "audit.toml", "-s", f"train.function={name}")
+        assert status == 2
+        assert says in " ".join(err.split())
+        assert err.strip().count("\n") == 0
+    assert not (here / "run").exists()
+
+
+def test_config_prints_tables_and_refuses_others(command: Command) -> None:
+    status, out, _ = command("config", "recipe")
+    assert status == 0
+    assert "weight_decay" in out
+    assert "workers" not in out
+    status, out, _ = command("config", "--markdown")
+    assert out.startswith("# Configuration reference")
+    status, _, err = command("config", "recip")
+    assert status == 2
+    assert "did you mean 'recipe'" in err
