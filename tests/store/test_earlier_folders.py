@@ -51,6 +51,22 @@ def test_attacks_give_the_same_figures(old: Path, name: str) -> None:
     )
 
 
+def test_training_still_gives_what_it_gave(old: Path, tmp_path: Path) -> None:
+    """Up to the rounding of another processor; if this fails, raise `TRAINING_VERSION`."""
+    before = seepage.open(old)
+    again = seepage.train(
+        seepage.load("digits", limit=24),
+        seepage.half_split(24, models=6, seed=1),
+        out=tmp_path / "again",
+        model=seepage.Model(options={"hidden": (8,)}),
+        recipe=seepage.Recipe(epochs=2, batch=8, precision="fp32"),
+        record=seepage.Record(checkpoints=(0, 2), keep="none"),
+        execution=seepage.Execution(executor="inline", device="cpu"),
+    )
+    for name in before.signals:
+        np.testing.assert_allclose(again.signal(name), before.signal(name), atol=1e-4)
+
+
 def test_it_is_reported(old: Path, tmp_path: Path) -> None:
     seepage.write_report(seepage.open(old), tmp_path / "report.html")
     assert "digits" in (tmp_path / "report.html").read_text()
