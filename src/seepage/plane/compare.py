@@ -14,7 +14,7 @@ from seepage.plane.paths import Trajectories
 from seepage.plane.population import Population
 from seepage.plane.regions import Grid, Regions
 from seepage.plane.resampling import Bootstrap, Estimate
-from seepage.plane.rules import units
+from seepage.plane.rules import tuple_index
 
 __all__ = ["COMPARED", "Comparison", "compare_paths", "differing", "equal_models", "one_factor"]
 
@@ -122,9 +122,9 @@ def equal_models(members: Mapping[str, BoolArray]) -> dict[str, Int64Array]:
     """
     rows: dict[str, list[Int64Array]] = {}
     for name, member in members.items():
-        unit = units(member)
-        paired = np.flatnonzero(np.bincount(unit) == 2)
-        rows[name] = [np.flatnonzero(unit == u) for u in paired]
+        tuple_of = tuple_index(member)
+        paired = np.flatnonzero(np.bincount(tuple_of) == 2)
+        rows[name] = [np.flatnonzero(tuple_of == u) for u in paired]
     fewest = min((len(pairs) for pairs in rows.values()), default=0)
     if fewest < 1:
         raise InputError(

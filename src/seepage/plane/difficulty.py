@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from seepage.array_types import BoolArray, FloatArray, Int64Array, IntArray
 from seepage.errors import InputError
 from seepage.plane.paths import SignalSource
-from seepage.plane.rules import units
+from seepage.plane.rules import tuple_index
 
 __all__ = [
     "Correlation",
@@ -47,15 +47,15 @@ def split_models(
     """
     if not 0 < share < 1:
         raise InputError(f"share: expected between 0 and 1, got {share}; 0.25 is usual")
-    unit = units(member)
-    pairs = int(unit.max()) + 1
+    tuple_of = tuple_index(member)
+    pairs = int(tuple_of.max()) + 1
     aside = max(1, round(share * pairs))
     if aside >= pairs:
         raise InputError(
             f"share: expected pairs on both sides, got {aside} of {pairs} set aside; "
             "train more models"
         )
-    chosen = np.isin(unit, rng.permutation(pairs)[:aside])
+    chosen = np.isin(tuple_of, rng.permutation(pairs)[:aside])
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 

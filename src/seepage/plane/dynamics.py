@@ -1,4 +1,4 @@
-"""What is read off the paths: speed, centre of mass, transitions, spatial entropy.
+"""Dynamics of the paths: speed, centre of mass, transitions, spatial entropy.
 
 Pure functions of rates over checkpoints. arXiv 2507.23291 names these quantities; its formulas were
 not at hand, so each is a *reconstruction* whose choices its docstring states. All of them are
@@ -7,16 +7,20 @@ moved by counting noise: read them beside the same value under permuted membersh
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from seepage.array_types import FloatArray, Int64Array, IntArray
 from seepage.errors import InputError
-from seepage.plane.regions import nats_to
 
 __all__ = [
+    "arrivals",
     "centre",
     "displacement",
     "entropy",
+    "entropy_of",
+    "rows_to_one",
     "signed_speed",
     "speed",
     "squared_step",
@@ -44,9 +48,10 @@ def centre(fpr: FloatArray, tpr: FloatArray) -> FloatArray:
 def displacement(centres: FloatArray) -> tuple[float, float]:
     """Displacement of the centre of mass, (T, 2) -> (net, path).
 
-    net D = ‖c(T) − c(t₀)‖₂ ≤ √2; path L = Σ_k ‖c(t_{k+1}) − c(t_k)‖₂ ≥ D. Units of the unit square.
-    *Reconstruction*: whether the paper means net or path, and its unit, were not at hand; compare
-    ratios.
+    net D = ‖c(T) − c(t₀)‖₂ ≤ √2; path L = Σ_k ‖c(t_{k+1}) − c(t_k)‖₂ ≥ D. Lengths of the unit
+    square.
+    *Reconstruction*: whether the paper means net or path, and in which unit, was not at hand;
+    compare ratios.
 
     >>> net, path = displacement(np.array([[0.5, 0.5], [0.25, 0.5], [0.25, 0.75]]))
     >>> round(net, 3), path
@@ -112,7 +117,7 @@ def transition_counts(states: IntArray, regions: int) -> Int64Array:
 def transitions(states: IntArray, regions: int) -> FloatArray:
     """P_ab(k) = #{a at t_k, b at t_{k+1}} / #{a at t_k}: (T, N) -> (T−1, S, S), rows sum to 1.
 
-    A region that nobody was in keeps its (absent) samples: its row is the identity's.
+    The row of a region without samples is the identity's.
     *Reconstruction*.
     """
     return rows_to_one(transition_counts(states, regions))
@@ -158,4 +163,11 @@ def entropy_of(counts: IntArray | FloatArray, base: float = 2.0) -> FloatArray:
     """Entropy of shares from counts (..., cells) -> (...)."""
     p = counts / counts.sum(axis=-1, keepdims=True)
     terms = p * np.log(np.where(p > 0, p, 1.0))
-    return np.asarray(np.abs(terms.sum(axis=-1))) * nats_to(base)
+    return np.asarray(np.abs(terms.sum(axis=-1))) * _from_nats(base)
+
+
+def _from_nats(base: float) -> float:
+    """Factor from nats to the unit of `base`: 2 gives bits, e gives nats."""
+    if base <= 1:
+        raise InputError(f"base: expected more than 1, got {base}; 2 is bits, math.e is nats")
+    return 1 / math.log(base)

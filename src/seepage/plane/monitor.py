@@ -1,4 +1,8 @@
-"""Watching risk while one model trains, without shadow models, and judging such estimates later."""
+"""Risk estimated while one model trains, without shadow models, and how good such estimates are.
+
+A `Monitor` turns the losses of a single run into proxies of every sample's risk. `Monitor.judge`
+and `evaluate_monitors` compare the proxies with the risk that a full attack finds later.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.errors import InputError
-from seepage.metrics import auc
+from seepage.metrics import auc, over_targets
 from seepage.plane.difficulty import Correlation, spearman
+from seepage.plane.paths import SignalSource
 
-__all__ = ["Judgement", "Monitor", "Snapshot"]
+__all__ = ["Judgement", "Monitor", "MonitorEvaluation", "Snapshot", "evaluate_monitors"]
+
+_FIGURES = ("rho", "precision", "auc")
 
 
 @dataclass(frozen=True)
@@ -202,3 +209,80 @@ def _top_weight(values: FloatArray, k: int) -> FloatArray:
     above, tied = values > border, values == border
     weight: FloatArray = above + tied * ((k - above.sum()) / tied.sum())
     return weight
+
+
+@dataclass(frozen=True, eq=False)
+class MonitorEvaluation:
+    """A proxy against the full attack, mean over the monitored runs; T checkpoints.
+
+    rho, precision, auc (T, 3): value, low, high of what `Monitor.judge` says of each run, with 95 %
+    intervals over pairs of runs (they judge the same samples, so the intervals cover other runs,
+    not other data); NaN where all samples have the same proxy. chance: precision of a random
+    ranking. runs: how many were monitored.
+    """
+
+    checkpoints: FloatArray
+    rho: FloatArray
+    precision: FloatArray
+    auc: FloatArray
+    chance: float
+    runs: int
+
+
+def evaluate_monitors(
+    run: SignalSource,
+    models: ArrayLike,
+    final_risk: FloatArray,
+    *,
+    share: float = 0.05,
+) -> dict[str, MonitorEvaluation]:
+    """Give each of the runs `models` a Monitor of its own and judge it at every checkpoint.
+
+    models: rows that the attack behind `final_risk` did not use, whole pairs, as `split_models`
+    sets aside. final_risk (N,): such as the final advantage. share: of a run's members that count
+    as vulnerable. Reads the signals "loss" and "correct". Returns proxy -> figures.
+
+    Raises InputError for rows that do not exist and risks that do not vary.
+    """
+    rows = np.asarray(models)
+    if rows.dtype == np.bool_:
+        rows = np.flatnonzero(rows)
+    if rows.ndim != 1 or not rows.size or rows.min() < 0 or rows.max() >= len(run.member):
+        raise InputError(f"models: expected rows within 0 to {len(run.member) - 1}, got {rows!r}")
+    member = np.asarray(run.member, dtype=np.bool_)[rows]
+    monitors = [Monitor() for _ in rows]
+    times = len(run.checkpoints)
+    rng = np.random.default_rng(0)
+    per_run: dict[str, Float64Array] = {}
+    chance = float("nan")
+    for t, epoch in enumerate(np.asarray(run.checkpoints, dtype=np.float64)):
+        loss, correct = (_identity(run.signal_at(name, t))[rows] for name in ("loss", "correct"))
+        for r, monitor in enumerate(monitors):
+            monitor.update(float(epoch), loss[r], correct[r], member[r])
+            judged = monitor.judge(final_risk, rng, share=share, replicates=0)
+            for name, j in judged.items():
+                each = per_run.setdefault(name, np.full((len(_FIGURES), times, len(rows)), np.nan))
+                each[:, t, r] = j.correlation.rho, j.precision, j.auc
+                chance = j.chance
+    out = {}
+    for name, each in per_run.items():
+        spans = np.array([[_span(v, member) for v in figure] for figure in each])
+        spans[1:] = spans[1:].clip(0, 1)
+        figures = dict(zip(_FIGURES, spans, strict=True))
+        out[name] = MonitorEvaluation(
+            np.asarray(run.checkpoints, dtype=np.float64), **figures, chance=chance, runs=len(rows)
+        )
+    return out
+
+
+def _span(values: FloatArray, member: BoolArray) -> tuple[float, float, float]:
+    if not np.isfinite(values).all():
+        return float("nan"), float("nan"), float("nan")
+    # No monitored run is a reference: their figures are independent given the attack's.
+    e = over_targets((values + 1) / 2, member, shared=False)
+    return 2 * e.mean - 1, 2 * e.low - 1, 2 * e.high - 1
+
+
+def _identity(values: FloatArray) -> FloatArray:
+    v = np.asarray(values)
+    return v[..., 0] if v.ndim == 3 else v

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
@@ -148,10 +147,3 @@ class Grid(Regions):
         off = 0.5 / np.maximum(np.asarray(trials, dtype=np.float64), 1)
         cell = np.floor(np.asarray(rate, dtype=np.float64) * self.n + off).astype(np.intp)
         return np.clip(cell, 0, self.n - 1)
-
-
-def nats_to(base: float) -> float:
-    """Factor from nats to the unit of `base`: 2 gives bits, e gives nats."""
-    if base <= 1:
-        raise InputError(f"base: expected more than 1, got {base}; 2 is bits, math.e is nats")
-    return 1 / math.log(base)

@@ -19,8 +19,8 @@ from scipy import special
 from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
-from seepage.plane.counting import RateRule, Track, mean_auc
-from seepage.plane.rules import GlobalFPR, NaturalThreshold, Rule, units
+from seepage.plane.rates import RateRule, Track, mean_auc
+from seepage.plane.rules import GlobalFPR, NaturalThreshold, Rule, tuple_index
 from seepage.plane.shrinkage import EmpiricalBayes, Shrinkage
 
 __all__ = [
@@ -283,10 +283,10 @@ class _Moments:
 
     @classmethod
     def of(cls, values: FloatArray, member: BoolArray) -> _Moments:
-        unit = units(member)
-        pairs = int(unit.max()) + 1
+        tuple_of = tuple_index(member)
+        pairs = int(tuple_of.max()) + 1
         count = max(2, min(8, pairs // 2 * 2))
-        parts = unit % count
+        parts = tuple_of % count
         origin = values.mean(axis=0)
         x = values - origin
         sums = tuple(np.zeros((2, count, values.shape[1])) for _ in range(3))
@@ -333,21 +333,21 @@ class _Fitted:
     def __init__(
         self, form: ClosedForm, member: BoolArray, checkpoints: int, rule: Rule, keep: bool
     ) -> None:
-        pairs = int(units(member).max()) + 1
+        pairs = int(tuple_index(member).max()) + 1
         # Leaving a group out must leave two models of each side in its half.
         groups = min(8, pairs // 2 * 2) if keep and form.jackknife and pairs >= 6 else 0
         self.form, self.member, self.rule = form, member, rule
         shape = (checkpoints, member.shape[1])
         self.fpr, self.tpr, self.auc = np.empty(shape), np.empty(shape), np.empty(checkpoints)
-        self.groups = np.empty((groups, 2, *shape), dtype=np.float32) if groups else None
+        self.jackknife = np.empty((groups, 2, *shape), dtype=np.float32) if groups else None
 
     def add(self, t: int, signals: Mapping[str, FloatArray], scores: FloatArray) -> None:
         moments = _Moments.of(_flat(signals[self.form.signal]), self.member)
         self.fpr[t], self.tpr[t] = self.form._cross(moments, self.rule)
         self.auc[t] = mean_auc(scores, self.member)
-        if self.groups is not None:
-            for g, group in enumerate(self.groups):
-                group[:, t] = self.form._cross(moments.without(g), self.rule)
+        if self.jackknife is not None:
+            for g, rates in enumerate(self.jackknife):
+                rates[:, t] = self.form._cross(moments.without(g), self.rule)
 
     def finish(self) -> dict[str, Any]:
         n_in = self.member.sum(axis=0, dtype=np.int64)
@@ -357,5 +357,5 @@ class _Fitted:
             "n_in": n_in,
             "n_out": len(self.member) - n_in,
             "auc": self.auc,
-            "groups": self.groups,
+            "jackknife": self.jackknife,
         }

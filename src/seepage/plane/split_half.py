@@ -1,4 +1,4 @@
-"""What two disjoint halves of a fleet agree on: movement and early signs without shared noise.
+"""What two disjoint halves of a fleet agree on: speed and early determination, shared noise left out.
 
 Targets of one fleet share references and neighbouring checkpoints share models. Where a sample hardly
 leaks, which of its two fitted laws lies higher is chance, the decisions about all targets follow it,
@@ -20,19 +20,19 @@ from scipy import stats
 from seepage.array_types import BoolArray, FloatArray, Int64Array
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
-from seepage.plane.early import Top, Vulnerable, expected_recall
+from seepage.plane.early import TopShare, Vulnerable, expected_recall
 from seepage.plane.paths import Permuted, SignalSource
 from seepage.plane.rates import points
 from seepage.plane.resampling import Estimate, estimate
-from seepage.plane.rules import NaturalThreshold, Rule, units
+from seepage.plane.rules import NaturalThreshold, Rule, tuple_index
 
-__all__ = ["Agreement", "agreement"]
+__all__ = ["SplitHalf", "split_half"]
 
 Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True, eq=False)
-class Agreement:
+class SplitHalf:
     """Speed and early determination from pairs of halves of a fleet; T checkpoints.
 
     squared_speed (T−1,): mean over samples of Δv_A·Δv_B / Δt², per epoch²; its mean is the squared
@@ -84,7 +84,7 @@ class _Half:
         self.tpr.append(state.tpr.astype(np.float32))
 
 
-def agreement(
+def split_half(
     run: SignalSource,
     *,
     attack: Attack,
@@ -96,10 +96,10 @@ def agreement(
     level: float = 0.95,
     seed: int = 0,
     progress: Progress | None = None,
-) -> Agreement:
+) -> SplitHalf:
     """Halve the pairs of a fleet at random `splits` times and compare what the halves say.
 
-    Every half is scored by itself: its targets and references are its own. vulnerable: `Top(0.05)`
+    Every half is scored by itself: its targets and references are its own. vulnerable: `TopShare(0.05)`
     unless told. Intervals: delete-a-group jackknife over `groups` of pairs, everything scored anew
     without each, so that other references are part of what varies. null: permuted membership,
     `Permuted(draws=4)` unless told, at least 2. Runs without twin are left out. Work:
@@ -109,7 +109,7 @@ def agreement(
     Raises InputError with fewer than 8 complete pairs.
     """
     rule = NaturalThreshold() if rule is None else rule
-    vulnerable = Top(0.05) if vulnerable is None else vulnerable
+    vulnerable = TopShare(0.05) if vulnerable is None else vulnerable
     null = Permuted(4, seed) if null is None else null
     if splits < 1 or groups < 2 or null.draws < 2:
         raise InputError(
@@ -118,8 +118,8 @@ def agreement(
         )
     member = np.asarray(run.member, dtype=np.bool_)
     epochs = np.asarray(run.checkpoints, dtype=np.float64)
-    unit = units(member)
-    pairs = np.flatnonzero(np.bincount(unit) == 2)
+    tuple_of = tuple_index(member)
+    pairs = np.flatnonzero(np.bincount(tuple_of) == 2)
     if len(pairs) < 8:
         raise InputError(
             f"models: expected at least 8 complementary pairs to halve, got {len(pairs)}; "
@@ -135,7 +135,7 @@ def agreement(
 
     def halves(truth: BoolArray, gone: Int64Array) -> list[tuple[_Half, _Half]]:
         def one(side: Int64Array) -> _Half:
-            rows = np.flatnonzero(np.isin(unit, np.setdiff1d(side, gone)))
+            rows = np.flatnonzero(np.isin(tuple_of, np.setdiff1d(side, gone)))
             return _Half(truth[rows], rows)
 
         return [(one(a), one(b)) for a, b in sides]
@@ -167,7 +167,7 @@ def agreement(
     estimates["known"] = replace(
         estimates["known"], null=nowhere, null_low=nowhere, null_high=nowhere
     )
-    return Agreement(epochs, **estimates, models=2 * size, splits=splits)
+    return SplitHalf(epochs, **estimates, models=2 * size, splits=splits)
 
 
 _RANGES: dict[str, tuple[float, float]] = {
