@@ -86,7 +86,7 @@ def test_the_monitor_keeps_its_own_copies():
 
 def test_the_monitor_names_what_is_wrong():
     monitor, member = Monitor(), np.array([True, False])
-    with pytest.raises(InputError, match="monitor: expected at least one event"):
+    with pytest.raises(InputError, match="monitor: expected at least one update"):
         monitor.scores()
     with pytest.raises(InputError, match="loss, correct, member: expected one value per sample"):
         monitor.update(0.0, np.zeros(3), np.zeros(3), member)

@@ -1,4 +1,4 @@
-"""How early the finally vulnerable samples can be identified, by the attack itself or by a proxy."""
+"""How early the finally vulnerable samples can be identified, by the attack or by a proxy."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ class HighRegion(Vulnerable):
 class TopShare(Vulnerable):
     """The `share` of samples with the largest advantage; ties at the border all count.
 
-    Advantages are multiples of 1/n, so with few models more than the share can be chosen: read recall
-    beside `chance`.
+    Advantages are multiples of 1/n, so with few models more than the share can be chosen: compare
+    recall with `chance`.
     """
 
     share: float = 0.05
@@ -116,11 +116,11 @@ class EarlyDetermination:
     """Early determination of V_T, the samples vulnerable at the last checkpoint; (T,) curves.
 
     recall_now |V_t ∩ V_T| / |V_T|; recall_ever |∪_{s≤t} V_s ∩ V_T| / |V_T|; precision
-    |V_t ∩ V_T| / |V_t|; jaccard |V_t ∩ V_T| / |V_t ∪ V_T|; chance |V_t| / N is the recall of as many
-    samples drawn at random, chance_ever |∪ V_s| / N of `recall_ever`. NaN over empty sets.
+    |V_t ∩ V_T| / |V_t|; jaccard |V_t ∩ V_T| / |V_t ∪ V_T|; chance |V_t| / N is the recall of as
+    many samples drawn at random, chance_ever |∪ V_s| / N of `recall_ever`. NaN over empty sets.
 
     Recall exceeds chance without any leakage, because neighbouring checkpoints share models and so
-    share noise: the same curve under permuted membership stands beside it. final (N,) bool is V_T.
+    share noise: read it against the same curve under permuted membership. final (N,) bool is V_T.
     """
 
     checkpoints: FloatArray
@@ -146,12 +146,12 @@ def early_determination(
     known: Sequence[float] = (0.5, 0.7, 0.9),
     bootstrap: Bootstrap | None = None,
 ) -> EarlyDetermination:
-    """How much of the finally vulnerable set each checkpoint already shows.
+    """How much of the finally vulnerable set is already known at each checkpoint.
 
-    vulnerable: `HighRegion()` by default, or `TopShare(0.05)`. known: shares whose earliest checkpoint is
-    asked for. bootstrap: over pairs of runs; needs stored decisions, else intervals are NaN.
-    *Reconstruction*: arXiv 2507.23291 reports that about 70 % are known early; the definition of its
-    set was not at hand.
+    vulnerable: `HighRegion()` by default, or `TopShare(0.05)`. known: shares whose earliest
+    checkpoint is reported. bootstrap: over pairs of runs; needs stored decisions, else intervals
+    are NaN. *Reconstruction*: arXiv 2507.23291 reports that about 70 % are known early; the
+    definition of its set was not at hand.
     """
     vulnerable = HighRegion() if vulnerable is None else vulnerable
     bootstrap = Bootstrap() if bootstrap is None else bootstrap
@@ -305,7 +305,7 @@ class PredictorEvaluation:
 def evaluate_predictor(score: FloatArray, final: BoolArray) -> PredictorEvaluation:
     """Recall and AUC of a score, such as LT-IQR up to each checkpoint, for the final set.
 
-    score (N,) or (T, N), high = thought vulnerable, NaN = thought least so; final (N,) bool.
+    score (N,) or (T, N), high = presumed vulnerable, NaN = lowest of all; final (N,) bool.
 
     >>> evaluate_predictor(np.array([0.9, 0.1, 0.5]), np.array([True, False, True])).recall
     array(1.)

@@ -26,10 +26,11 @@ def tuple_counts(
     turns_in: F32,
     turns_out: F32,
 ) -> None:
-    """What each pair of runs contributes to every sample's counts.
+    """Counts of every sample, by pair of runs.
 
     decisions, before, member (R, ⌈n/8⌉) packed bits of this checkpoint, the one before, and the
-    truth; tuple_of (R,). Writes (U, n) float32: decisions "member" by side, and decisions that turned.
+    truth; tuple_of (R,). Writes (U, n) float32: decisions "member"
+    and changed decisions, over members and over non-members.
     """
     models = decisions.shape[0]
     samples = hits_in.shape[1]

@@ -42,7 +42,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Judgement:
-    """How well an estimate did against the full attack, over the samples it was judged on.
+    """How well a proxy agrees with the full attack, over the samples it was judged on.
 
     correlation: Spearman's ρ with the final risk. precision: share of the k samples it ranked
     highest that are among the k of highest final risk (ties at either border in part). auc: as a
@@ -60,18 +60,18 @@ class Judgement:
 class Monitor:
     """Estimates every sample's risk from what a single run leaves behind.
 
-    `seepage.record.Watching` feeds it what a Recorder sees; or feed it yourself::
+    `seepage.record.Watching` passes on what a Recorder evaluates; in a loop of your own::
 
         for epoch in ...:                      # the training loop
             ...
             monitor.update(epoch, loss, correct, member)
 
-    loss, correct (N,) of all samples, members or not; member (N,) is fixed by the first event. Memory:
-    T·N float32. It only reads; nothing it does can change the run.
+    loss, correct (N,) of all samples, members or not; member (N,) is fixed by the first call.
+    Memory: T·N float32. It only reads and cannot change the run.
 
-    Its scores are proxies, high = thought vulnerable: they know nothing about how the model would treat
-    the sample had it not trained on it. Published for members (LT-IQR, arXiv 2411.05743); `judge`
-    says how well each did once a full attack on the same data exists.
+    Its scores are proxies, high = presumed vulnerable: a single run does not show how the model
+    would treat a sample that it was not trained on. Published for members (LT-IQR, arXiv
+    2411.05743); `judge` compares each proxy with a full attack on the same data.
     """
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class Monitor:
         member: BoolArray,
         curvature: FloatArray | None = None,
     ) -> Snapshot:
-        """Take in one evaluation of all samples and return where the run stands.
+        """Take in one evaluation of all samples and return its summary.
 
         Raises InputError when shapes or membership change, an epoch does not rise, or a loss is not
         finite.
@@ -135,14 +135,14 @@ class Monitor:
         return self.history[-1]
 
     def scores(self) -> dict[str, FloatArray]:
-        """Proxies so far by name, (N,) each, high = thought vulnerable.
+        """Proxies so far by name, (N,) each, high = presumed vulnerable.
 
-        lt_iqr: interquartile range of the loss over the events (0 with one event). slope: fall of
+        lt_iqr: interquartile range of the loss over the updates (0 with one). slope: fall of
         the loss per e-fold of (1 + epoch), least squares; *our own choice*. loss: the mean of all
         losses so far. curvature: the latest, if any was given.
         """
         if not self._loss:
-            raise InputError("monitor: expected at least one event, got none; call update first")
+            raise InputError("monitor: expected at least one update, got none; call update first")
         trace = np.stack(self._loss)
         low, high = np.quantile(trace, [0.25, 0.75], axis=0)
         time = np.log1p(np.asarray(self._epochs))
@@ -170,8 +170,8 @@ class Monitor:
         """Each proxy against the full attack's per-sample risk, such as the final advantage.
 
         final_risk (N,), high = vulnerable, NaN left out; share: of the judged samples that count as
-        vulnerable (at least one). members_only: judge on this run's members, where a loss trace says
-        something about having been trained on. replicates: behind ρ's interval; 0 leaves it out.
+        vulnerable (at least one). members_only: judge on this run's members, whose losses reflect
+        that they were trained on. replicates: behind ρ's interval; 0 leaves it out.
         """
         risk = np.asarray(final_risk, dtype=np.float64)
         scores = self.scores()
@@ -186,8 +186,8 @@ class Monitor:
             raise InputError(f"final_risk: expected at least 3 samples to judge, got {len(risk)}")
         k = min(max(1, round(share * len(risk))), len(risk) - 1)
         truth = _top_weight(risk, k)
-        # Of samples tied at the border either may be meant; the detector's target takes all of them.
-        meant = truth > 0
+        # Samples tied at the border all count as vulnerable for the AUC.
+        positive = truth > 0
         judged = {}
         for name, score in scores.items():
             s = score[rows]
@@ -196,7 +196,7 @@ class Monitor:
             judged[name] = Judgement(
                 correlation=spearman(s, risk, rng, replicates=replicates),
                 precision=float((_top_weight(s, k) * truth).sum() / k),
-                auc=auc(s, meant) if not meant.all() else float("nan"),
+                auc=auc(s, positive) if not positive.all() else float("nan"),
                 k=k,
                 chance=k / len(risk),
             )

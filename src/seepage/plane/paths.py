@@ -76,7 +76,7 @@ class Trajectories(RateSeries):
     one entry per draw. description: the attack, the rule and the way of computing rates, in words.
 
     All population metrics here are *reconstructions*: arXiv 2507.23291 names them, but its formulas
-    were not at hand. Each method says what was chosen.
+    were not at hand. Each method states its choices.
     """
 
     null: tuple[Trajectories, ...] = ()
@@ -106,7 +106,7 @@ class Trajectories(RateSeries):
         return dynamics.centre(self.fpr, self.tpr)
 
     def displacement(self) -> tuple[float, float]:
-        """Centre-of-mass displacement (net, path), in units of the unit square.
+        """Centre-of-mass displacement (net, path); the plane is the unit square.
 
         See `seepage.plane.dynamics.displacement`.
         """
@@ -138,7 +138,7 @@ class Trajectories(RateSeries):
         return step / np.diff(self.checkpoints)[:, None] ** 2
 
     def states(self, regions: Regions | None = None) -> NDArray[np.intp]:
-        """Region of every sample at every checkpoint, (T, N); `ByAdvantage()` unless told."""
+        """Region of every sample at every checkpoint, (T, N); `ByAdvantage()` by default."""
         regions = ByAdvantage() if regions is None else regions
         return regions.assign(self.fpr, self.tpr, self.n_out, self.n_in)
 
@@ -191,8 +191,8 @@ def trajectories(
 
     run: anything with `member`, `checkpoints` and `signal_at`; one checkpoint is in memory at a
     time. attack: makes every model the target once, its pair left out. rule: `NaturalThreshold()`
-    unless told. rates: `Counting()` (default) or `ClosedForm(...)`. null: permuted membership,
-    `Permuted(draws=1)` unless told. models: rows of `run` to use (all by default); keep whole pairs
+    by default. rates: `Counting()` (default) or `ClosedForm(...)`. null: permuted membership,
+    `Permuted(draws=1)` by default. models: rows of `run` to use (all by default); keep whole pairs
     together. keep_decisions: keep T·R·N/8 bytes of decisions, needed for intervals over models.
     progress: called with (checkpoints done, all) after each.
 

@@ -40,10 +40,11 @@ class Population:
     centre (T, 2) mean FPR and TPR; advantage (T,) mean TPR − FPR; displacement (T,) of the centre
     since the first checkpoint, displacement_net () its last, displacement_path () along its path;
     speed (T−1,) mean ‖Δv‖ per epoch; signed_speed (T−1,); rms_speed (T−1,) root mean squared speed
-    free of counting noise, NaN for closed-form rates; mean_speed () over samples and intervals; shares (T, S) of samples per region; transitions
-    (T−1, S, S); to_high, to_high_of_all (T−1,) probability of moving into the last region over the
-    samples not yet there and over all; peak_to_high () the largest `to_high`; entropy (T,) in
-    bits; entropy_change () = H(t_T) − H(t_0).
+    free of counting noise, NaN for closed-form rates; mean_speed () over samples and intervals;
+    shares (T, S) of samples per region; transitions (T−1, S, S); to_high, to_high_of_all (T−1,)
+    probability of moving into the last region over the samples not yet there and over all;
+    peak_to_high () the largest `to_high`; entropy (T,) in bits; entropy_change () = H(t_T) −
+    H(t_0).
 
     All are *reconstructions* (arXiv 2507.23291): see `seepage.plane.dynamics` for the formulas.
     """

@@ -70,7 +70,8 @@ def epsilon_two_sided(
     """max{log TPR/FPR, log (1−FPR)/(1−TPR)} with the continuity corrections of `epsilon`.
 
     The two hypotheses of differential privacy: the second term catches samples whose *absence*
-    shows. A point estimate, not a lower bound on a mechanism's ε; `seepage.epsilon` gives bounds.
+    is detected. A point estimate, not a lower bound on a mechanism's ε; `seepage.epsilon` gives
+    bounds.
     """
     stay_out = _corrected(1 - np.asarray(fpr, dtype=np.float64), n_out)
     stay_in = _corrected(1 - np.asarray(tpr, dtype=np.float64), n_in)
@@ -80,7 +81,7 @@ def epsilon_two_sided(
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """Every sample's place on the plane at one checkpoint.
+    """FPR and TPR of every sample at one checkpoint.
 
     fpr, tpr (N,) in [0, 1], NaN where no target of that kind exists; n_out, n_in (N,) int64 are
     the targets that each rate was counted over.
@@ -95,10 +96,10 @@ class Points:
         """Clopper-Pearson interval of every FPR: (low, high), each (N,).
 
         Exact for independent targets. Those of one fleet share references: where a sample hardly
-        leaks, which of its two laws lies higher is chance, and most targets then err to the same
-        side. The interval speaks of these models as references; for the rate that a fresh fleet
-        would show it is too narrow there (`seepage study studies/rates.toml` measures by how
-        much). For counted rates only: closed-form ones are no shares of targets.
+        leaks, chance decides which of its two fitted laws has the higher mean, and most targets
+        then err in the same direction. The interval holds for these models as references; for the
+        rate of a newly trained fleet it is too narrow there (`seepage study studies/rates.toml`
+        measures by how much). For counted rates only: closed-form ones are no shares of targets.
         """
         return clopper_pearson(np.rint(np.nan_to_num(self.fpr) * self.n_out), self.n_out, level)
 
@@ -129,7 +130,7 @@ class Points:
 
 
 def points(decisions: BoolArray, member: BoolArray) -> Points:
-    """Place every sample on the plane by counting decisions over targets.
+    """FPR and TPR of every sample, counted over targets.
 
     TPR_i = Σ_r M_ri b_ri / Σ_r M_ri and FPR_i = Σ_r (1−M_ri) b_ri / Σ_r (1−M_ri).
 

@@ -17,8 +17,8 @@ from seepage.plane.rates import advantage, epsilon, epsilon_two_sided
 __all__ = ["ByAdvantage", "ByEpsilon", "Grid", "Regions"]
 
 
-# Rates are ratios of small counts, so a cut may fall on one; half the smallest conceivable gap
-# between two different values decides such ties upwards, whatever the rounding.
+# Rates are ratios of small counts, so a cut may equal one. A margin far below the smallest gap
+# between two rates assigns such ties to the higher region, whatever the rounding.
 _TIE = 1e-9
 
 

@@ -1,4 +1,4 @@
-"""Resampling pairs of runs, and what an interval over models and a null band are."""
+"""Resampling of pairs of runs: intervals over models, and null bands."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ class Bootstrap:
         return np.concatenate([np.ones((1, count)), order < half(count)]).astype(np.float64)
 
     def scale(self, count: int) -> float:
-        """What the replicates' standard deviation is multiplied with: √(m/(U−m))."""
+        """Factor from the replicates' standard deviation to a standard error: √(m/(U−m))."""
         return float(np.sqrt(half(count) / (count - half(count)))) if count > 1 else float("nan")
 
 
 def half(count: int) -> int:
-    """Pairs in a half-sample of `count`."""
+    """Number of pairs in a half-sample of `count` pairs."""
     return count // 2
 
 
@@ -69,8 +69,8 @@ class Estimate:
     """A population metric, its interval over models, and the same under permuted membership.
 
     value, low, high, null, null_low, null_high: arrays of one shape (scalars are 0-d). Intervals
-    are NaN without a bootstrap or with fewer than two pairs; nulls are NaN without a null. The band
-    is where one more permuted draw would fall: mean ± t·s·√(1 + 1/draws).
+    are NaN without a bootstrap or with fewer than two pairs; nulls are NaN without a null. The null
+    band is a prediction interval for one more permuted draw: mean ± t·s·√(1 + 1/draws).
     """
 
     value: FloatArray
@@ -82,7 +82,7 @@ class Estimate:
 
     @property
     def excess(self) -> FloatArray:
-        """The value less its null: what counting noise does not explain."""
+        """The value minus its null: the part that counting noise does not explain."""
         return self.value - self.null
 
     @property
@@ -99,7 +99,8 @@ class Estimate:
 def standard_error(replicates: FloatArray, scale: float) -> FloatArray:
     """Standard error from replicates (B, ...) -> (...): their standard deviation times `scale`.
 
-    NaN with fewer than two replicates. Replicates in which a metric does not exist (NaN) are left out.
+    NaN with fewer than two replicates. Replicates in which a metric does not exist (NaN) are left
+    out.
     """
     if len(replicates) < 2:
         return np.full(replicates.shape[1:], np.nan)

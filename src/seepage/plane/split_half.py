@@ -1,11 +1,12 @@
-"""What two disjoint halves of a fleet agree on: speed and early determination, shared noise left out.
+"""Speed and early determination from two disjoint halves of a fleet, free of shared noise.
 
-Targets of one fleet share references and neighbouring checkpoints share models. Where a sample hardly
-leaks, which of its two fitted laws lies higher is chance, the decisions about all targets follow it,
-and they turn together: rates move, and the samples that chance put on top stay there, though
-nothing leaks. Taking off each target's own counting noise (`squared_speed`) leaves that in. Two
-halves that share neither targets nor references do not share it either: a product of what they say
-has the product of what is true as its mean.
+Targets of one fleet share references, and neighbouring checkpoints share models. Where a sample
+hardly leaks, chance decides which of its two fitted laws (IN, OUT) has the higher mean, and the
+decisions about all targets follow it and change together. Rates then move, and samples that rank
+high by chance keep their rank, although nothing leaks. Subtracting each target's own counting noise
+(`squared_speed`) does not remove this shared noise. Two halves have neither targets nor references
+in common, so their errors are independent and the mean of a product of their estimates is the
+product of the true values.
 """
 
 from __future__ import annotations
@@ -33,17 +34,17 @@ Progress = Callable[[int, int], object]
 
 @dataclass(frozen=True, eq=False)
 class SplitHalf:
-    """Speed and early determination from pairs of halves of a fleet; T checkpoints.
+    """Speed and early determination estimated from two halves of a fleet; T checkpoints.
 
     squared_speed (T−1,): mean over samples of Δv_A·Δv_B / Δt², per epoch²; its mean is the squared
     speed of the expected place on the plane, and 0 where nothing leaks; may come out negative.
-    mean_squared_speed (): its mean over training time. recall (T,): the share of the samples that one
-    half finds vulnerable at the end which are among as many highest of the other half at t, ties in
-    random order; chance (): what random samples would have. known (T,): (recall(t) − chance) /
-    (recall(T) − chance), the part of what can be told at all that is told at t; no null, NaN where
-    nothing can be told. models: of a half.
+    mean_squared_speed (): its mean over training time. recall (T,): of the samples that one half
+    finds vulnerable at the end, the share that is among as many highest of the other half at t,
+    ties in random order; chance (): the recall of random samples. known (T,): (recall(t) − chance)
+    / (recall(T) − chance), recall above chance relative to the last checkpoint; no null, NaN where
+    the last recall does not exceed chance. models: of a half.
 
-    *Our own proposal*: it measures the movement and the sets that arXiv 2507.23291 speaks of, at half
+    *Our own proposal*: it measures the speed and the vulnerable sets of arXiv 2507.23291, at half
     the fleet's number of models.
     """
 
@@ -97,14 +98,14 @@ def split_half(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> SplitHalf:
-    """Halve the pairs of a fleet at random `splits` times and compare what the halves say.
+    """Halve the pairs of a fleet at random `splits` times and compare the halves.
 
-    Every half is scored by itself: its targets and references are its own. vulnerable: `TopShare(0.05)`
-    unless told. Intervals: delete-a-group jackknife over `groups` of pairs, everything scored anew
-    without each, so that other references are part of what varies. null: permuted membership,
-    `Permuted(draws=4)` unless told, at least 2. Runs without twin are left out. Work:
-    2 · splits · (1 + groups + draws) scorings of half the fleet; memory: 8 bytes of rates for each
-    of these, checkpoint and sample.
+    Every half is scored by itself: its targets and references are its own. vulnerable:
+    `TopShare(0.05)` by default. Intervals: delete-a-group jackknife over `groups` of pairs,
+    everything scored again without each group, so that the choice of references is part of the
+    variation. null: permuted membership, `Permuted(draws=4)` by default, at least 2. Runs without
+    complement are left out. Work: 2 · splits · (1 + groups + draws) scorings of half the fleet;
+    memory: 8 bytes of rates for each of these, checkpoint and sample.
 
     Raises InputError with fewer than 8 complete pairs.
     """
@@ -182,7 +183,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 def _statistics(
     splits: list[tuple[_Half, _Half]], epochs: FloatArray, vulnerable: Vulnerable
 ) -> dict[str, FloatArray]:
-    """What the halves of every split say, averaged over splits."""
+    """The statistics of every split, averaged over splits."""
     spans = np.diff(epochs)
     rows: dict[str, list[Any]] = {"squared_speed": [], "recall": [], "chance": []}
     for a, b in splits:
