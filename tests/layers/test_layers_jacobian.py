@@ -11,7 +11,7 @@ from torch import nn
 
 from seepage.errors import InputError
 from seepage.layers import DegreesOfFreedom, Jacobian, LayerTable, LocalPCA, probe
-from seepage.layers.jacobian import moments, rank_at, singular_values, sketch_singular_values
+from seepage.layers.singular_values import moments, rank_at, singular_values, sketch_singular_values
 
 
 def _linear(*matrices: np.ndarray) -> nn.Sequential:

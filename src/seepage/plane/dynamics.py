@@ -49,9 +49,8 @@ def displacement(centres: FloatArray) -> tuple[float, float]:
     """Displacement of the centre of mass, (T, 2) -> (net, path).
 
     net D = ‖c(T) − c(t₀)‖₂ ≤ √2; path L = Σ_k ‖c(t_{k+1}) − c(t_k)‖₂ ≥ D. Lengths of the unit
-    square.
-    *Reconstruction*: whether the paper means net or path, and in which unit, was not at hand;
-    compare ratios.
+    square. *Reconstruction*: whether the paper means net or path, and in which unit, was not at
+    hand; compare ratios.
 
     >>> net, path = displacement(np.array([[0.5, 0.5], [0.25, 0.5], [0.25, 0.75]]))
     >>> round(net, 3), path
@@ -117,8 +116,7 @@ def transition_counts(states: IntArray, regions: int) -> Int64Array:
 def transitions(states: IntArray, regions: int) -> FloatArray:
     """P_ab(k) = #{a at t_k, b at t_{k+1}} / #{a at t_k}: (T, N) -> (T−1, S, S), rows sum to 1.
 
-    The row of a region without samples is the identity's.
-    *Reconstruction*.
+    The row of a region without samples is the identity's. *Reconstruction*.
     """
     return rows_to_one(transition_counts(states, regions))
 

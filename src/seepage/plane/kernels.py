@@ -29,8 +29,8 @@ def tuple_counts(
     """Counts of every sample, by pair of runs.
 
     decisions, before, member (R, ⌈n/8⌉) packed bits of this checkpoint, the one before, and the
-    truth; tuple_of (R,). Writes (U, n) float32: decisions "member"
-    and changed decisions, over members and over non-members.
+    truth; tuple_of (R,). Writes (U, n) float32: decisions "member" and changed decisions, over
+    members and over non-members.
     """
     models = decisions.shape[0]
     samples = hits_in.shape[1]

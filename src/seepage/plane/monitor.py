@@ -137,8 +137,8 @@ class Monitor:
     def scores(self) -> dict[str, FloatArray]:
         """Proxies so far by name, (N,) each, high = presumed vulnerable.
 
-        lt_iqr: interquartile range of the loss over the updates (0 with one). slope: fall of
-        the loss per e-fold of (1 + epoch), least squares; *our own choice*. loss: the mean of all
+        lt_iqr: interquartile range of the loss over the updates (0 with one). slope: fall of the
+        loss per e-fold of (1 + epoch), least squares; *our own choice*. loss: the mean of all
         losses so far. curvature: the latest, if any was given.
         """
         if not self._loss:

@@ -178,11 +178,11 @@ class RateSeries:
     """Both rates of every sample at every checkpoint, and what intervals over models need.
 
     checkpoints (T,) epochs; fpr, tpr (T, N); n_out, n_in (N,) targets counted over; auc (T,) of
-    the attack, mean over targets; member (R, N) the membership that was used.
-    decisions (T, R, ⌈N/8⌉) uint8, packed along samples: what intervals over models resample, or
-    None. turns_out, turns_in (T−1, N): targets whose decision about the sample changed between two
-    checkpoints, non-members and members apart. jackknife (G, 2, T, N) float32: (FPR, TPR) without
-    each of G groups of pairs, for closed-form rates.
+    the attack, mean over targets; member (R, N) the membership that was used. decisions (T, R,
+    ⌈N/8⌉) uint8, packed along samples: what intervals over models resample, or None. turns_out,
+    turns_in (T−1, N): targets whose decision about the sample changed between two checkpoints,
+    non-members and members apart. jackknife (G, 2, T, N) float32: (FPR, TPR) without each of G
+    groups of pairs, for closed-form rates.
     """
 
     checkpoints: FloatArray
