@@ -97,7 +97,7 @@ def extras(record: RecordConfig, times: Sequence[float]) -> tuple[ExtraSignal, .
             raise InputError(f"record.{name}: expected to be set when its options are, got none")
     if record.curvature is not None:
         from seepage.curvature import CurvatureSignal
-        from seepage.curvature.named import estimator
+        from seepage.curvature.registry import estimator
 
         wanted = record.curvature_checkpoints
         for epoch in wanted or ():
