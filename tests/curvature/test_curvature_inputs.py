@@ -341,9 +341,12 @@ def test_ties_make_difference_traces_wrong_and_warn_while_the_exact_one_is_right
     brute = [
         torch.autograd.functional.hessian(
             lambda z, t=t: nn.functional.cross_entropy(model(z[None]), t[None]), s
-        ).reshape(144, 144).trace().item()
+        )
+        .reshape(144, 144)
+        .trace()
+        .item()
         for s, t in zip(x, y, strict=True)
-    ]  # fmt: skip
+    ]
     np.testing.assert_allclose(truth, brute, rtol=1e-8)
 
 

@@ -126,9 +126,11 @@ def test_rewinding_puts_back_one_block_and_nothing_else() -> None:
         assert torch.equal(v, (early if k.startswith("3.") else late.state_dict())[k]), k
     x = torch.randn(50, 4)
     table = rewind_blocks(
-        late, {"0": early, "same": late.state_dict()}, {"hidden": ["0", "1"], "head": ["3"]},
+        late,
+        {"0": early, "same": late.state_dict()},
+        {"hidden": ["0", "1"], "head": ["3"]},
         lambda m: {"mean": float(m(x).mean())},
-    )  # fmt: skip
+    )
     lost = table.lost("mean")
     assert lost.shape == (2, 2)
     assert (np.abs(lost[:, 0]) > 1e-4).all()

@@ -141,9 +141,7 @@ def _attack(auc: list[float], names: list[str] | None = None) -> AttackTable:
     figures = np.array(auc)[:, None]
     layer = tuple(names or [f"l{i}" for i in range(len(auc))])
     zeros = np.zeros_like(figures)
-    return AttackTable(
-        layer, figures, figures, zeros, zeros, 0.01, (0,), Logistic(), "Audit", 100
-    )  # fmt: skip
+    return AttackTable(layer, figures, figures, zeros, zeros, 0.01, (0,), Logistic(), "Audit", 100)
 
 
 def test_risk_with_an_attack_is_its_advantage() -> None:
@@ -177,9 +175,12 @@ def test_an_attack_that_cannot_tell_layers_apart_is_said_to() -> None:
     def risk(auc: np.ndarray) -> RiskTable:
         flat = np.zeros_like(auc)
         names = ("l0", "l1", "l2", "l3")
-        return risk_table(table, AttackTable(
-            names, auc, auc, flat, flat, 0.01, tuple(range(5)), Logistic(), "Audit", 100
-        ))  # fmt: skip
+        return risk_table(
+            table,
+            AttackTable(
+                names, auc, auc, flat, flat, 0.01, tuple(range(5)), Logistic(), "Audit", 100
+            ),
+        )
 
     noise = rng.normal(0, 0.01, (4, 5))
     apart = risk(common + np.array([[0.0], [0.05], [0.1], [0.15]]) + noise)

@@ -62,7 +62,7 @@ class Estimator(ABC):
 
     @property
     def needs_smoothness(self) -> bool:
-        """Whether a difference across a non-differentiable point of the loss would enter a trace."""
+        """Whether traces are wrong where the loss is not differentiable."""
         return False
 
 

@@ -236,7 +236,8 @@ def _named(
             if not shape or shape[0] != rows:
                 raise InputError(
                     f"layers: expected outputs of {_label(name)!r} with one row per sample "
-                    f"({rows}), got shape {shape}; choose a layer with the samples along its first axis"
+                    f"({rows}), got shape {shape}; choose a layer with the samples along its "
+                    "first axis"
                 )
             label = _label(name) + (f"#{k + 1}" if len(made) > 1 else "")
             yield Layer(label, name, k, (name,), depth, _last(module))
