@@ -204,7 +204,7 @@ def _probe(
     distance, found = index.kneighbors(x)
     found = rows[found]
     own = found == np.arange(len(x))[:, None]
-    # Drop the sample itself where it is found, else the farthest.
+    # Drop the sample itself where it is among them, else the farthest.
     own[~own.any(axis=1), -1] = True
     keep = ~own
     found = found[keep].reshape(len(x), neighbours)
@@ -292,8 +292,8 @@ def spearman(
 ) -> Correlation:
     """Spearman's rank correlation of two columns (N,), ties at mid-rank, NaN pairs left out.
 
-    Percentile bootstrap over samples, re-ranked in each replicate. It takes samples as independent:
-    that they share models is not in it, nor that counted rates dilute ρ by their own noise.
+    Percentile bootstrap over samples, re-ranked in each replicate. It treats samples as
+    independent, though they share models; and noise of counted rates attenuates ρ.
 
     >>> spearman([1, 2, 3, 4], [1, 4, 9, 16], np.random.default_rng(0), replicates=20).rho
     1.0

@@ -37,7 +37,7 @@ __all__ = [
 
 # Replicates at a time: a few tens of MiB of counts at 50,000 samples.
 _CHUNK = 32
-# Samples at a time where replicates need not be seen whole.
+# Samples at a time where a sample's own rates decide.
 _BLOCK = 2048
 
 
@@ -45,7 +45,7 @@ _BLOCK = 2048
 class Vulnerable(ABC):
     """Which samples count as vulnerable at a checkpoint.
 
-    pointwise: a sample's own rates decide, so that blocks of samples can be judged apart.
+    pointwise: a sample's own rates decide, so that samples can be processed in blocks.
     """
 
     pointwise: ClassVar[bool] = False

@@ -58,7 +58,7 @@ class Judgement:
 
 @final
 class Monitor:
-    """Estimates every sample's risk from what a single run leaves behind.
+    """Estimates every sample's risk from the losses of a single run.
 
     `seepage.record.Watching` passes on what a Recorder evaluates; in a loop of your own::
 
@@ -215,7 +215,7 @@ def _top_weight(values: FloatArray, k: int) -> FloatArray:
 class MonitorEvaluation:
     """A proxy against the full attack, mean over the monitored runs; T checkpoints.
 
-    rho, precision, auc (T, 3): value, low, high of what `Monitor.judge` says of each run, with 95 %
+    rho, precision, auc (T, 3): value, low, high of the results of `Monitor.judge`, with 95 %
     intervals over pairs of runs (they judge the same samples, so the intervals cover other runs,
     not other data); NaN where all samples have the same proxy. chance: precision of a random
     ranking. runs: how many were monitored.

@@ -73,7 +73,7 @@ class Trajectories(RateSeries):
     """Every sample's path (FPR_i(t), TPR_i(t)) over training, and its dynamics as methods.
 
     Rates, checkpoints and decisions as in `RateSeries`. null: the same under permuted membership,
-    one entry per draw. description: the attack, the rule and the way of computing rates, in words.
+    one entry per draw. description: the attack, the rule and the way of computing rates, as text.
 
     All population metrics here are *reconstructions*: arXiv 2507.23291 names them, but its formulas
     were not at hand. Each method states its choices.

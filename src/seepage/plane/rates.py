@@ -135,7 +135,7 @@ def points(decisions: BoolArray, member: BoolArray) -> Points:
     TPR_i = Σ_r M_ri b_ri / Σ_r M_ri and FPR_i = Σ_r (1−M_ri) b_ri / Σ_r (1−M_ri).
 
     decisions b (R, N) bool: did the attack call sample i a member of target r; member M (R, N)
-    bool. The decision about target r must not have read M_r; `Attack.leave_one_out` sees to it.
+    bool. The decision about target r must not have read M_r; `Attack.leave_one_out` ensures it.
     Raises InputError when the shapes differ or an array is not boolean.
 
     >>> member = np.array([[1, 0], [0, 1], [1, 0], [0, 1]], dtype=bool)
@@ -224,7 +224,7 @@ class RateRule(ABC):
 
     @property
     def requires(self) -> tuple[str, ...]:
-        """Signals it reads itself, besides the attack's."""
+        """Signals that it reads in addition to the attack's."""
         return ()
 
     @abstractmethod

@@ -23,14 +23,14 @@ class Bootstrap:
     threads, all cores this process may use when None; results do not depend on it.
 
     What an interval covers: the value that *this number of models* would give on average, for these
-    samples. Counting noise is part of that value (it moves speed and entropy up), as it is part of
+    samples. Counting noise is part of that value (it raises speed and entropy), as it is part of
     the null's. Replicates carry more of that noise, so their spread, not their position, is used:
     value ± t·√(m/(U−m))·sd, m = ⌊U/2⌋ of U pairs, Student's t at U−1 degrees of freedom; at m = U/2
-    the spread of a mean over half-samples is its standard error. Drawing *with* replacement does
+    the spread of a mean over half-samples is its standard error. Drawing *with* replacement is
     worse: repeated pairs make the noise differ by replicate, for all samples at once, and intervals
     of speed and transitions come out several times too wide. Decisions are taken as given:
-    that other references would have been drawn is not resampled. Source of half-samples: McCarthy,
-    Rev. Int. Stat. Inst. 37 (1969); Politis and Romano, Ann. Statist. 22 (1994).
+    the choice of references is not resampled. Source of half-samples: McCarthy, Rev. Int. Stat.
+    Inst. 37 (1969); Politis and Romano, Ann. Statist. 22 (1994).
     """
 
     replicates: int = 200

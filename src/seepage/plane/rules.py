@@ -44,7 +44,7 @@ class Rule(ABC):
     ) -> BoolArray:
         """Decisions of every target: scores (R, N), member (R, N) bool -> (R, N) bool.
 
-        `attack` tells the natural threshold to rules that need it.
+        `attack` gives the natural threshold to rules that use it.
         """
         scores, member = np.asarray(scores), np.asarray(member)
         if scores.ndim != 2 or member.shape != scores.shape or member.dtype != np.bool_:
@@ -113,7 +113,8 @@ class GlobalFPR(Rule):
                 f"{int(rest.min())} calibration scores, got {self.fpr}; raise it, or train more "
                 "models"
             )
-        # Only the top is ever read: the passing ones and whatever the left-out pair could hide.
+        # Only the highest scores are needed: the passing ones and as many as the left-out pair may
+        # hold.
         top = min(len(values), int(passing.max() + own.max()) + 1)
         head = np.argpartition(values, len(values) - top)[len(values) - top :]
         head = head[np.argsort(-values[head], kind="stable")]
