@@ -7,8 +7,8 @@ two tolerances because the result depends on the tolerance:
 
     rank_t = #{ i : σ_i > t·σ_1 },   t_float = max(d, d0)·ε of the working type, and t = 0.01.
 
-Full Jacobians cost min(d, d0) derivative passes per sample. Cheaper figures come from k of them: Y
-= JΩ with Ω (d0, k) standard normal, of which only G = YᵀY (k, k) is kept.
+Full Jacobians cost min(d, d0) derivative passes per sample. Cheaper figures come from k of
+them: Y = JΩ with Ω (d0, k) standard normal, of which only G = YᵀY (k, k) is kept.
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ def moments(gram: FloatArray) -> Moments:
 
     For i ≠ j the columns are independent given J, so without bias for every k ≥ 2
 
-        ‖J‖_F²   = E G_ii ‖J‖_F⁴   = E G_ii G_jj ‖JᵀJ‖_F² = E G_ij²
+        ‖J‖_F²   = E G_ii
+        ‖J‖_F⁴   = E G_ii G_jj
+        ‖JᵀJ‖_F² = E G_ij²
 
     and participation = mean(G_ii G_jj) / mean(G_ij²) over i ≠ j. The ratio of the two unbiased
     moments has a bias of order 1/k; its standard error comes from leaving out one probe at a time.
