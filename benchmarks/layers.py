@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from seepage.layers import DegreesOfFreedom, Jacobian, probe
-from seepage.layers.jacobian import singular_values
+from seepage.layers.singular_values import singular_values
 from seepage.models import build
 
 OUT = Path(__file__).parent / "results" / "layers.json"

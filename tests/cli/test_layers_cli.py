@@ -22,7 +22,7 @@ from seepage.defenses.regions import region_parameters
 from seepage.errors import InputError
 from seepage.fleet import train_prepared
 from seepage.fleet.rebuild import rebuild
-from seepage.layers import DegreesOfFreedom, RiskTable, SmallMLP, assess
+from seepage.layers import DegreesOfFreedom, RiskTable, SmallMLP, measure_risk
 
 FIELDS = (
     "data.name=digits", "data.limit=96", "plan.models=4", "model.name=mlp",
@@ -96,7 +96,7 @@ def test_the_table_is_what_the_library_gives_and_is_kept(trained: Path, command:
     kept = run.analysis("layers")
     assert kept is not None
     own = rebuild(run)
-    again = assess(own.model, own.inputs, own.member, indicators=[DegreesOfFreedom()])
+    again = measure_risk(own.model, own.inputs, own.member, indicators=[DegreesOfFreedom()])
     assert tuple(kept["layers"]) == again.table.layer
     np.testing.assert_allclose(kept["attack_auc"][-1], again.attack.auc.mean(axis=1))
     np.testing.assert_allclose(kept["indicators"]["k95"][-1], again.table["k95"])
@@ -132,7 +132,7 @@ def test_a_perceptron_as_the_attacker(trained: Path, command: Command) -> None:
     kept = run.analysis("layers")
     assert kept is not None
     own = rebuild(run)
-    again = assess(
+    again = measure_risk(
         own.model, own.inputs, own.member, indicators=[DegreesOfFreedom()], attacker=SmallMLP()
     )
     np.testing.assert_allclose(kept["attack_auc"][-1], again.attack.auc.mean(axis=1))

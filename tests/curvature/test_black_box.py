@@ -15,7 +15,9 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-@pytest.mark.parametrize(("estimator", "queries"), [(ZerothOrder(), 41), (ZerothOrder(directions=Shared()), 21)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("estimator", "queries"), [(ZerothOrder(), 41), (ZerothOrder(directions=Shared()), 21)]
+)
 @pytest.mark.parametrize("kind", ["numpy", "torch"])
 def test_a_function_of_probabilities_equals_the_module(estimator, queries, kind) -> None:
     with torch.random.fork_rng():
@@ -66,8 +68,11 @@ def test_what_cannot_be_called_is_refused() -> None:
 def test_a_probability_of_zero_stays_finite() -> None:
     answer = np.array([[0.0, 1.0]])
     got = curvature(
-        lambda x: np.repeat(answer, len(x), 0), np.zeros((2, 4)), [0, 0], ZerothOrder(),
+        lambda x: np.repeat(answer, len(x), 0),
+        np.zeros((2, 4)),
+        [0, 0],
+        ZerothOrder(),
         generator=rng(),
-    )  # fmt: skip
+    )
     assert (got.score == 0).all()
     assert (got.extra["zeros"] == 10).all()

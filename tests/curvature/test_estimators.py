@@ -55,12 +55,16 @@ def normal(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> to
 def hessians(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> np.ndarray:
     """The Hessian of every sample by brute force."""
     size = x[0].numel()
-    return np.stack([
-        torch.autograd.functional.hessian(
-            lambda z, t=t: nn.functional.cross_entropy(model(z[None]), t[None]), s
-        ).reshape(size, size).numpy()
-        for s, t in zip(x, y, strict=True)
-    ])  # fmt: skip
+    return np.stack(
+        [
+            torch.autograd.functional.hessian(
+                lambda z, t=t: nn.functional.cross_entropy(model(z[None]), t[None]), s
+            )
+            .reshape(size, size)
+            .numpy()
+            for s, t in zip(x, y, strict=True)
+        ]
+    )
 
 
 def trace(h: np.ndarray) -> np.ndarray:
@@ -167,9 +171,12 @@ def test_hutchinson_is_within_its_errors(build) -> None:
 def test_hutchinson_of_a_diagonal_hessian_has_no_error() -> None:
     q = torch.diag(torch.linspace(0.1, 2, 7, dtype=torch.float64))
     got = curvature(
-        Quadratic(q), normal(3, 7), torch.zeros(3, dtype=torch.int64), Hutchinson(n=3),
+        Quadratic(q),
+        normal(3, 7),
+        torch.zeros(3, dtype=torch.int64),
+        Hutchinson(n=3),
         generator=generator(),
-    )  # fmt: skip
+    )
     np.testing.assert_allclose(got.trace, q.trace())
     np.testing.assert_allclose(got.frobenius, q.norm())
     np.testing.assert_allclose(got.trace_error, 0, atol=1e-12)
@@ -194,8 +201,9 @@ def test_random_estimators_reach_a_known_quadratic(estimator) -> None:
     if got.frobenius is not None:
         assert far(got.frobenius, got.frobenius_error, np.full(30, float(q.norm()))) < 1.5
     assert (got.trace is None, got.frobenius is None) == {
-        "curvature_zo": (True, False), "curvature_zo_trace": (False, True),
-    }.get(next(iter(estimator.signals)), (False, False))  # fmt: skip
+        "curvature_zo": (True, False),
+        "curvature_zo_trace": (False, True),
+    }.get(next(iter(estimator.signals)), (False, False))
 
 
 def test_finite_difference_score_is_the_norm_or_its_square() -> None:
@@ -218,9 +226,12 @@ def test_zeroth_order_constants() -> None:
     ones = torch.ones(size, 1, dtype=torch.float64) / math.sqrt(size)
     for q, c in ((ones @ ones.T, 2 / math.pi), (torch.eye(size).double(), math.sqrt(2 / math.pi))):
         got = curvature(
-            Quadratic(q), 0.1 * normal(30, size), y, ZerothOrder(h=1e-2, n=300),
+            Quadratic(q),
+            0.1 * normal(30, size),
+            y,
+            ZerothOrder(h=1e-2, n=300),
             generator=generator(),
-        )  # fmt: skip
+        )
         assert got.score.mean() == pytest.approx(1e-2 * c * float(q.norm()), rel=0.03)
         assert (got.frobenius**2).mean() == pytest.approx(float(q.norm()) ** 2, rel=0.06)
 

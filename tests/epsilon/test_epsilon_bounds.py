@@ -162,7 +162,7 @@ def test_coverage_where_every_threshold_is_tight():
 def test_ties_do_not_help_whoever_sorted_the_array():
     member = np.repeat([True, False], 50)
     for order in (member, ~member):
-        for strategy in (bounds.Ends(), bounds.Top()):
+        for strategy in (bounds.BothEnds(), bounds.HighestOnly()):
             got = bounds.one_run_from_scores(np.zeros(100), order, 50, strategy)
             assert (got.correct, got.epsilon) == (0, 0)
 
@@ -171,7 +171,7 @@ def test_guesses_from_scores():
     member = np.array([True, True, False, True, False, False])
     scores = np.array([6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
     ends = bounds.one_run_from_scores(scores, member, 4)
-    top = bounds.one_run_from_scores(scores, member, 3, bounds.Top())
+    top = bounds.one_run_from_scores(scores, member, 3, bounds.HighestOnly())
     assert (ends.correct, ends.guesses, ends.canaries) == (4, 4, 6)
     assert (top.correct, top.guesses) == (2, 3)
     both = bounds.one_run_from_scores(scores, member, (4, 6))

@@ -18,15 +18,15 @@ from seepage.layers import (
     Logistic,
     ShadowTransfer,
     SmallMLP,
-    assess,
     attack_layers,
     feature_norms,
     gradient_norms,
-    reestimate,
+    measure_risk,
+    reestimate_normalisation,
     retrain_blocks,
     rewind_blocks,
-    with_block,
 )
+from seepage.layers.rewinding import with_block
 
 
 def _shifted(
@@ -126,9 +126,11 @@ def test_rewinding_puts_back_one_block_and_nothing_else() -> None:
         assert torch.equal(v, (early if k.startswith("3.") else late.state_dict())[k]), k
     x = torch.randn(50, 4)
     table = rewind_blocks(
-        late, {"0": early, "same": late.state_dict()}, {"hidden": ["0", "1"], "head": ["3"]},
+        late,
+        {"0": early, "same": late.state_dict()},
+        {"hidden": ["0", "1"], "head": ["3"]},
         lambda m: {"mean": float(m(x).mean())},
-    )  # fmt: skip
+    )
     lost = table.lost("mean")
     assert lost.shape == (2, 2)
     assert (np.abs(lost[:, 0]) > 1e-4).all()
@@ -140,7 +142,7 @@ def test_statistics_are_those_of_the_inputs_and_modes_come_back() -> None:
     net[1].eval()
     modes = [m.training for m in net.modules()]
     x = torch.randn(64, 4) * 3 + 1
-    reestimate(net, x, batch=64)
+    reestimate_normalisation(net, x, batch=64)
     hidden = net[0](x).detach()
     torch.testing.assert_close(net[1].running_mean, hidden.mean(0))
     torch.testing.assert_close(net[1].running_var, hidden.var(0))
@@ -204,14 +206,14 @@ def test_assess_finds_the_layer_that_keeps_members_apart() -> None:
     with torch.no_grad():
         net[0].weight.copy_(torch.eye(3, 4))
         net[2].weight.copy_(torch.tensor([[0.0, 1, 0], [0, 0, 1]]))  # drops what tells members
-    got = assess(net, torch.from_numpy(x).float(), member, indicators=[DegreesOfFreedom()])
+    got = measure_risk(net, torch.from_numpy(x).float(), member, indicators=[DegreesOfFreedom()])
     risk = got.risk()
     assert risk.layer == ("1", "2")
     assert risk.risk[0] > 0.8 > 0.2 > risk.risk[1]
     assert risk.regions(1) == ("0.*",)
     assert got.table.n.tolist() == [200, 200]
     with pytest.raises(InputError, match=r"member: expected bool of shape \(400,\)"):
-        assess(net, torch.from_numpy(x).float(), member[:-1])
+        measure_risk(net, torch.from_numpy(x).float(), member[:-1])
 
 
 _X, _M = _shifted(1.0, n=40)

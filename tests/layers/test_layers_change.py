@@ -13,17 +13,17 @@ from scipy.stats import spearmanr
 
 from seepage.errors import InputError
 from seepage.layers import (
-    CHANGES,
     AttackTable,
-    Layer,
     LayerTable,
     Logistic,
     RiskTable,
-    agreement,
     change_values,
     phases,
+    rank_agreement,
     risk_table,
 )
+from seepage.layers.change import CHANGES
+from seepage.layers.hooks import Layer
 
 series = st.lists(st.floats(0, 1e4), min_size=2, max_size=8).map(np.array)
 
@@ -89,10 +89,10 @@ def test_fall_then_rise(curve: list[float], epoch: float, both: bool) -> None:
 def test_rho_is_spearmans(seed: int, layers: int) -> None:
     rng = np.random.default_rng(seed)
     a, b = rng.standard_normal((2, layers))
-    got = agreement(a, b, permutations=200)
+    got = rank_agreement(a, b, permutations=200)
     assert got.rho == pytest.approx(spearmanr(a, b).statistic)
-    assert agreement(np.exp(a), b, permutations=200).p == got.p
-    assert agreement(-a, b, permutations=200).rho == pytest.approx(-got.rho)
+    assert rank_agreement(np.exp(a), b, permutations=200).p == got.p
+    assert rank_agreement(-a, b, permutations=200).rho == pytest.approx(-got.rho)
 
 
 def test_p_value_counts_permutations() -> None:
@@ -102,8 +102,8 @@ def test_p_value_counts_permutations() -> None:
         abs(spearmanr(a[list(o)], b).statistic) >= abs(rho) - 1e-9
         for o in itertools.permutations(range(5))
     ]
-    assert agreement(a, b).p == pytest.approx(np.mean(brute))
-    drawn = agreement(np.r_[a, 6:14], np.r_[b, 6:14][::-1], permutations=2000)
+    assert rank_agreement(a, b).p == pytest.approx(np.mean(brute))
+    drawn = rank_agreement(np.r_[a, 6:14], np.r_[b, 6:14][::-1], permutations=2000)
     assert not drawn.exact
     assert 1 / 2001 <= drawn.p <= 1
 
@@ -111,7 +111,8 @@ def test_p_value_counts_permutations() -> None:
 def test_p_values_are_uniform_without_agreement() -> None:
     rng = np.random.default_rng(0)
     p = [
-        agreement(*rng.standard_normal((2, 3, 6)), permutations=199, rng=rng).p for _ in range(200)
+        rank_agreement(*rng.standard_normal((2, 3, 6)), permutations=199, rng=rng).p
+        for _ in range(200)
     ]
     assert np.mean(np.array(p) <= 0.1) == pytest.approx(0.1, abs=0.06)
 
@@ -119,12 +120,12 @@ def test_p_values_are_uniform_without_agreement() -> None:
 def test_pooling_models_ranks_within_each() -> None:
     a = np.array([[1.0, 2, 3, 4], [101, 102, 103, 104]])
     b = np.array([[5.0, 6, 7, 8], [1, 2, 3, 4]])
-    pooled = agreement(a, b, permutations=999)
+    pooled = rank_agreement(a, b, permutations=999)
     assert pooled.rho == pytest.approx(1.0)
     assert pooled.p < 0.02
     assert (pooled.models, pooled.layers) == (2, 4)
-    assert np.isnan(agreement([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]).rho)
-    assert np.isnan(agreement([1.0, 2.0], [1.0, 2.0]).p)
+    assert np.isnan(rank_agreement([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]).rho)
+    assert np.isnan(rank_agreement([1.0, 2.0], [1.0, 2.0]).p)
 
 
 def _table(k95: list[float], rank: list[float], at_least: bool = False) -> LayerTable:
@@ -140,9 +141,7 @@ def _attack(auc: list[float], names: list[str] | None = None) -> AttackTable:
     figures = np.array(auc)[:, None]
     layer = tuple(names or [f"l{i}" for i in range(len(auc))])
     zeros = np.zeros_like(figures)
-    return AttackTable(
-        layer, figures, figures, zeros, zeros, 0.01, (0,), Logistic(), "Audit", 100
-    )  # fmt: skip
+    return AttackTable(layer, figures, figures, zeros, zeros, 0.01, (0,), Logistic(), "Audit", 100)
 
 
 def test_risk_with_an_attack_is_its_advantage() -> None:
@@ -176,9 +175,12 @@ def test_an_attack_that_cannot_tell_layers_apart_is_said_to() -> None:
     def risk(auc: np.ndarray) -> RiskTable:
         flat = np.zeros_like(auc)
         names = ("l0", "l1", "l2", "l3")
-        return risk_table(table, AttackTable(
-            names, auc, auc, flat, flat, 0.01, tuple(range(5)), Logistic(), "Audit", 100
-        ))  # fmt: skip
+        return risk_table(
+            table,
+            AttackTable(
+                names, auc, auc, flat, flat, 0.01, tuple(range(5)), Logistic(), "Audit", 100
+            ),
+        )
 
     noise = rng.normal(0, 0.01, (4, 5))
     apart = risk(common + np.array([[0.0], [0.05], [0.1], [0.15]]) + noise)
@@ -213,8 +215,8 @@ def test_risk_over_several_models_pools_their_rankings() -> None:
         (lambda: change_values([1.0, np.nan]), "got non-finite ones"),
         (lambda: phases([1.0, 2.0], [0, 0]), "epochs: expected 2 ascending numbers"),
         (lambda: phases([1.0, 2.0], [0, 1], margin=1), "margin: expected a share"),
-        (lambda: agreement([1.0, 2.0], [1.0]), "attack: expected shape"),
-        (lambda: agreement([1.0, np.inf], [1.0, 2.0]), "indicator: expected finite values"),
+        (lambda: rank_agreement([1.0, 2.0], [1.0]), "attack: expected shape"),
+        (lambda: rank_agreement([1.0, np.inf], [1.0, 2.0]), "indicator: expected finite values"),
         (lambda: risk_table(_table([1, 2], [1, 2]), _attack([0.5, 0.5], ["l0", "x"])), "none of 'l1'"),
         (lambda: risk_table(_table([1, 2], [1, 2]), changes={"mcr": [1.0]}), "mcr: expected one"),
         (lambda: risk_table(_table([1, 2], [1, 2]), order=["erank"]), "order: expected measured"),

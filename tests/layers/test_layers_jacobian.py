@@ -11,7 +11,7 @@ from torch import nn
 
 from seepage.errors import InputError
 from seepage.layers import DegreesOfFreedom, Jacobian, LayerTable, LocalPCA, probe
-from seepage.layers.jacobian import moments, rank_at, singular_values, sketch_singular_values
+from seepage.layers.singular_values import moments, rank_at, singular_values, sketch_singular_values
 
 
 def _linear(*matrices: np.ndarray) -> nn.Sequential:
@@ -69,9 +69,10 @@ def test_rank_deficient_layer_bounds_everything_after_it() -> None:
     net = nn.Sequential(nn.Linear(10, 20), nn.Linear(20, 15)).double()
     net[0].weight.data = torch.from_numpy(low)
     table = probe(
-        net, _inputs(300, 10).double(),
+        net,
+        _inputs(300, 10).double(),
         indicators=[DegreesOfFreedom(), Jacobian(), LocalPCA(draws=60, images=2)],
-    )  # fmt: skip
+    )
     for column in ("jac_rank_float", "jac_rank_1e2", "local_pca"):
         np.testing.assert_array_equal(table[column], [3, 3])
     assert (table.k99 <= 3).all()
@@ -109,10 +110,12 @@ def test_exact_rank_never_rises_along_a_chain(seed: int, widths: list[int]) -> N
         before = w
     x = torch.randn(3, 7, generator=g, dtype=torch.float64)
     table = probe(net, x, indicators=[Jacobian(images=3)])
-    ranks = np.array([
-        [np.linalg.matrix_rank(np.diag(s)) for s in table.jacobian_spectra[i]]
-        for i in range(len(table))
-    ])  # fmt: skip
+    ranks = np.array(
+        [
+            [np.linalg.matrix_rank(np.diag(s)) for s in table.jacobian_spectra[i]]
+            for i in range(len(table))
+        ]
+    )
     assert (np.diff(ranks, axis=0) <= 0).all()
     assert (np.diff(table.jac_rank_float) <= 0).all()
 

@@ -189,9 +189,14 @@ def test_text_classifier_untouched() -> None:
         "transformers", reason="the extra 'transformers' is not installed"
     )
     config = transformers.BertConfig(
-        vocab_size=40, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=24, max_position_embeddings=12, num_labels=3,
-    )  # fmt: skip
+        vocab_size=40,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=12,
+        num_labels=3,
+    )
     model = _seeded(lambda: transformers.BertForSequenceClassification(config))
     model.train()
     before = _trace(model)
@@ -202,9 +207,12 @@ def test_text_classifier_untouched() -> None:
     table = probe(model, {"input_ids": tokens, "attention_mask": mask}, indicators=CHEAP)
     _assert_untouched(model, before)
     assert table.layer == (
-        "bert.embeddings", "bert.encoder.layer.0", "bert.encoder.layer.1", "bert.pooler",
+        "bert.embeddings",
+        "bert.encoder.layer.0",
+        "bert.encoder.layer.1",
+        "bert.pooler",
         "classifier",
-    )  # fmt: skip
+    )
     # Derivatives are with respect to the token embedding, of which padded tokens are a part.
     assert table.d.tolist() == [128, 128, 128, 16, 3]
     assert table.pooled_d.tolist() == [16, 16, 16, 16, 3]
@@ -315,8 +323,8 @@ _DOF = [DegreesOfFreedom()]
         (lambda: probe(Swapped(), torch.zeros(3, 4, 5)), "blocks whose outputs have one row"),
         (lambda: probe(Blowing(), _X, "worse", indicators=_DOF), "worse: expected finite outputs"),
         (lambda: probe(ResNet(), _images(40)),
-         r"at least 101 samples to tell k99 of conv1 \(512 outputs\), got 40"),
-        (lambda: probe(nn.Linear(4, 4), _X[:3]), "at least 5 samples to tell k99"),
+         r"at least 101 samples to determine k99 of conv1 \(512 outputs\), got 40"),
+        (lambda: probe(nn.Linear(4, 4), _X[:3]), "at least 5 samples to determine k99"),
         (lambda: probe(nn.Linear(4, 4), _X[:0]), "inputs: expected at least one sample"),
         (lambda: probe(nn.Linear(4, 4), _X.to(torch.uint8)), "got uint8; convert"),
         (lambda: probe(nn.Linear(4, 4), _X / 0), "inputs: expected finite values"),

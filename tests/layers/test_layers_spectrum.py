@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 
 from seepage.errors import InputError
 from seepage.layers import (
-    Spectrum,
     effective_rank,
     k_tau,
-    numerical_rank,
     participation_ratio,
     ridge_df,
     spectrum,
 )
+from seepage.layers.spectrum import Spectrum, numerical_rank
 from seepage.layers.stream import (
     CovarianceStream,
     GramStream,

@@ -33,9 +33,10 @@ def _curves(seed: int, noise: float) -> tuple[dict[str, np.ndarray], float]:
             nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10),
         )  # fmt: skip
     signal = LayerSignal(
-        samples=700, indicators=[DegreesOfFreedom(), Jacobian(images=20, double=False)],
+        samples=700,
+        indicators=[DegreesOfFreedom(), Jacobian(images=20, double=False)],
         columns=("k95", "erank", "participation", "ridge_df", "jac_rank_1e2"),
-    )  # fmt: skip
+    )
     optimiser = torch.optim.SGD(net.parameters(), 0.03, momentum=0.9, weight_decay=1e-4)
     found: dict[str, list[np.ndarray]] = {n: [] for n in signal.names}
     for epoch in range(EPOCHS[-1] + 1):

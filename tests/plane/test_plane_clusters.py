@@ -13,7 +13,7 @@ from seepage.plane import HDBSCAN, KMeans, Points, find_clusters
 def planted(
     rng: np.random.Generator, sizes=(300, 200, 100), n: int = 64
 ) -> tuple[Points, np.ndarray]:
-    """Three groups of samples around (½, ½), (0.3, 0.7) and (0.05, 0.95), counted over n targets."""
+    """Three groups of samples at (½, ½), (0.3, 0.7) and (0.05, 0.95), counted over n targets."""
     truth = np.repeat(np.arange(3), sizes)
     centre = np.array([0.5, 0.3, 0.05])[truth]
     order = rng.permutation(len(truth))

@@ -14,12 +14,12 @@ from seepage.plane import (
     Bootstrap,
     Trajectories,
     compare_paths,
-    differing,
     equal_models,
     one_factor,
     points,
-    units,
+    tuple_index,
 )
+from seepage.plane.compare import differing
 
 BASE = {
     "data": {"name": "mnist", "digest": "a", "samples": 100, "source": {"noise": 0.0}},
@@ -106,7 +106,7 @@ def test_equal_models_takes_whole_pairs():
     rows = equal_models(members)
     assert {n: len(r) for n, r in rows.items()} == {"a": 4, "b": 4}
     for name, r in rows.items():
-        assert (np.bincount(units(members[name][r])) == 2).all()
+        assert (np.bincount(tuple_index(members[name][r])) == 2).all()
     with pytest.raises(InputError, match="runs: expected complementary pairs"):
         equal_models({"a": np.ones((3, 2), bool)})
 

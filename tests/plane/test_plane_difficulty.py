@@ -22,7 +22,7 @@ from seepage.plane import (
     prediction_depth,
     spearman,
     split_models,
-    units,
+    tuple_index,
 )
 
 EPOCHS = np.array([0.0, 1.0, 3.0, 10.0])
@@ -108,7 +108,7 @@ def test_split_keeps_pairs_together():
     attack, aside = split_models(member, 0.25, np.random.default_rng(1))
     assert len(aside) == 4
     assert sorted([*attack, *aside]) == list(range(12))
-    assert not set(units(member)[attack]) & set(units(member)[aside])
+    assert not set(tuple_index(member)[attack]) & set(tuple_index(member)[aside])
     with pytest.raises(InputError, match="share: expected between 0 and 1"):
         split_models(member, 1.0, np.random.default_rng(1))
     with pytest.raises(InputError, match="share: expected pairs on both sides"):

@@ -13,13 +13,13 @@ from seepage.plan import half_split, permute_membership
 from seepage.plane import (
     Bootstrap,
     ByAdvantage,
-    High,
-    Top,
+    HighRegion,
+    TopShare,
     Trajectories,
     early_determination,
+    evaluate_predictor,
     points,
-    predict,
-    units,
+    tuple_index,
 )
 
 
@@ -67,7 +67,7 @@ def brute(decisions, member, vulnerable):
     }
 
 
-@pytest.mark.parametrize("vulnerable", [High(), Top(0.1)])
+@pytest.mark.parametrize("vulnerable", [HighRegion(), TopShare(0.1)])
 @pytest.mark.parametrize("failed", [0, 1])
 def test_early_equals_sets_and_brute_force_resampling(vulnerable, failed):
     # More samples than one block, an odd number of pairs.
@@ -75,12 +75,12 @@ def test_early_equals_sets_and_brute_force_resampling(vulnerable, failed):
     bootstrap = Bootstrap(5, seed=3)
     result = early_determination(paths, vulnerable=vulnerable, bootstrap=bootstrap)
     whole = brute(decisions, paths.member, vulnerable)
-    unit = units(paths.member)
-    weights = bootstrap.weights(unit.max() + 1)[1:].astype(int)
+    tuple_of = tuple_index(paths.member)
+    weights = bootstrap.weights(tuple_of.max() + 1)[1:].astype(int)
     pairs = weights.shape[1]
     repeats = []
     for w in weights:
-        rows = np.repeat(np.arange(len(unit)), w[unit])
+        rows = np.repeat(np.arange(len(tuple_of)), w[tuple_of])
         repeats.append(brute(decisions[:, rows], paths.member[rows], vulnerable))
     scale = t.ppf(0.975, pairs - 1) * np.sqrt((pairs // 2) / (pairs - pairs // 2))
     for name, values in whole.items():
@@ -116,29 +116,29 @@ def test_nobody_vulnerable_is_nan_not_an_error():
     rng = np.random.default_rng(0)
     paths = build(rng.random((3, 8, 20)) < 0.5, member)
     result = early_determination(
-        paths, vulnerable=High(ByAdvantage((0.0, 0.999999))), bootstrap=Bootstrap(0)
+        paths, vulnerable=HighRegion(ByAdvantage((0.0, 0.999999))), bootstrap=Bootstrap(0)
     )
     if result.final.any():
         pytest.fail("the draw was to leave nobody vulnerable")
     assert np.isnan(result.recall_now.value).all()
     assert np.isnan(result.known[0].epoch)
     bare = dataclasses.replace(paths, decisions=None)
-    assert np.isnan(early_determination(bare, vulnerable=Top(0.2)).recall_now.low).all()
+    assert np.isnan(early_determination(bare, vulnerable=TopShare(0.2)).recall_now.low).all()
 
 
 def test_top_takes_its_share_and_all_ties():
     fpr = np.zeros(10)
     tpr = np.array([0.9, 0.8, 0.8, 0.8, 0, 0, 0, 0, 0, 0])
-    assert Top(0.1).select(fpr, tpr, 10, 10).sum() == 1
-    assert Top(0.2).select(fpr, tpr, 10, 10).sum() == 4
+    assert TopShare(0.1).select(fpr, tpr, 10, 10).sum() == 1
+    assert TopShare(0.2).select(fpr, tpr, 10, 10).sum() == 4
     with pytest.raises(InputError, match="share: expected between 0 and 1"):
-        Top(0.0)
+        TopShare(0.0)
 
 
 def test_predictions_by_hand_and_over_random_orders_of_ties():
     final = np.array([True, True, False, False, False])
     scores = np.array([[5.0, 4, 3, 2, 1], [1, 2, 3, 4, 5], [1, 1, 1, 1, 1], [9, 3, 3, np.nan, 0]])
-    p = predict(scores, final)
+    p = evaluate_predictor(scores, final)
     np.testing.assert_allclose(p.recall, [1, 0, 0.4, 0.75])
     np.testing.assert_allclose(p.auc[:3], [1, 0, 0.5])
     assert p.chance == 0.4
@@ -148,11 +148,11 @@ def test_predictions_by_hand_and_over_random_orders_of_ties():
         for _ in range(4000)
     ]
     np.testing.assert_allclose(np.mean(shuffled), p.recall[3], atol=0.03)
-    assert norm.cdf(0) == predict(np.ones(5), final).auc
+    assert norm.cdf(0) == evaluate_predictor(np.ones(5), final).auc
 
 
 def test_predictions_name_what_is_wrong():
     with pytest.raises(InputError, match=r"score: expected \(N,\) or \(T, N\) with N = 2"):
-        predict(np.zeros(3), np.array([True, False]))
+        evaluate_predictor(np.zeros(3), np.array([True, False]))
     with pytest.raises(InputError, match="final: expected some but not all"):
-        predict(np.zeros(2), np.array([True, True]))
+        evaluate_predictor(np.zeros(2), np.array([True, True]))

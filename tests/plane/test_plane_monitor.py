@@ -9,7 +9,7 @@ from scipy import stats
 from seepage.errors import InputError
 from seepage.metrics import auc
 from seepage.plan import half_split
-from seepage.plane import Monitor, foretell, loss_iqr
+from seepage.plane import Monitor, evaluate_monitors, loss_iqr
 
 
 def watched(epochs: int = 9, samples: int = 400):
@@ -86,7 +86,7 @@ def test_the_monitor_keeps_its_own_copies():
 
 def test_the_monitor_names_what_is_wrong():
     monitor, member = Monitor(), np.array([True, False])
-    with pytest.raises(InputError, match="monitor: expected at least one event"):
+    with pytest.raises(InputError, match="monitor: expected at least one update"):
         monitor.scores()
     with pytest.raises(InputError, match="loss, correct, member: expected one value per sample"):
         monitor.update(0.0, np.zeros(3), np.zeros(3), member)
@@ -126,9 +126,9 @@ class Fleet:
         return self.loss[:, t] if name == "loss" else (self.loss[:, t] < 1) * 1.0
 
 
-def test_foretelling_is_each_run_s_own_monitor_judged_at_each_checkpoint():
+def test_evaluate_monitors_judges_each_run_s_own_monitor_at_each_checkpoint():
     run = Fleet()
-    found = foretell(run, [2, 3, 6, 7], run.hard, share=0.1)
+    found = evaluate_monitors(run, [2, 3, 6, 7], run.hard, share=0.1)
     assert np.isnan(found["lt_iqr"].rho[0]).all()
     each = []
     for r in (2, 3, 6, 7):
@@ -147,4 +147,4 @@ def test_foretelling_is_each_run_s_own_monitor_judged_at_each_checkpoint():
     assert (lt.precision[1:] >= 0).all()
     assert (lt.precision[1:, 1] <= lt.precision[1:, 0]).all()
     with pytest.raises(InputError, match="models: expected rows within 0 to 7"):
-        foretell(run, [8], run.hard)
+        evaluate_monitors(run, [8], run.hard)

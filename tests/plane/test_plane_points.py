@@ -24,7 +24,7 @@ from seepage.plane import (
     epsilon_two_sided,
     points,
     trajectories,
-    units,
+    tuple_index,
 )
 
 
@@ -174,7 +174,7 @@ def test_global_fpr_is_calibrated_on_the_other_pairs_alone(seed, fpr, ties):
     member = half_split(11, models=6, seed=seed).member
     scores = rng.integers(0, 4, member.shape).astype(float) if ties else rng.normal(size=(6, 11))
     cuts = GlobalFPR(fpr).cut(scores, member, None)
-    pair = units(member)
+    pair = tuple_index(member)
     for r in range(6):
         others = scores[pair != pair[r]][~member[pair != pair[r]]]
         allowed = int(np.floor(fpr * len(others) + 1e-9))

@@ -27,7 +27,7 @@ from seepage.plane import (
     Trajectories,
     dynamics,
     points,
-    units,
+    tuple_index,
 )
 
 
@@ -117,11 +117,11 @@ def test_population_equals_brute_force_resampling(regions, failed):
     paths = paths_of(scores, member)
     bootstrap, grid = Bootstrap(replicates=6, seed=5, threads=2), Grid(7)
     population = paths.population(regions, grid, bootstrap)
-    unit = units(member)
-    weights = bootstrap.weights(unit.max() + 1).astype(int)
+    tuple_of = tuple_index(member)
+    weights = bootstrap.weights(tuple_of.max() + 1).astype(int)
     brute = []
     for w in weights:
-        rows = np.repeat(np.arange(len(member)), w[unit])
+        rows = np.repeat(np.arange(len(member)), w[tuple_of])
         brute.append(
             brute_metrics(scores[:, rows] >= 0, member[rows], paths.checkpoints, regions, grid)
         )

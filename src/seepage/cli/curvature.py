@@ -85,7 +85,7 @@ def show(
 
         seepage curvature runs/digits --estimator zeroth-order --option n=20 --models 4
     """
-    from seepage.curvature.named import estimator as named
+    from seepage.curvature.registry import estimator as named
     from seepage.store import open_run
 
     chosen = named(estimator, _options(option))
@@ -121,7 +121,7 @@ def compare(
     from scipy.stats import spearmanr
 
     from seepage.curvature import curvature
-    from seepage.curvature.named import estimator
+    from seepage.curvature.registry import estimator
     from seepage.fleet.rebuild import rebuild
     from seepage.report.findings import plain
     from seepage.store import open_run

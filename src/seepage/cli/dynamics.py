@@ -111,7 +111,7 @@ def show(
     table.add_column("value [95 % over models] null", justify="right")
     for name, e in population.summary().items():
         table.add_row(name.replace("_", " "), _figure(e))
-    early = plane.early_determination(paths, vulnerable=plane.Top(0.05))
+    early = plane.early_determination(paths, vulnerable=plane.TopShare(0.05))
     for k in early.known:
         table.add_row(
             f"{k.share:.0%} of the final top 5 % known by epoch",

@@ -17,7 +17,7 @@ from seepage.cli.dynamics import AttackName, Fpr, dynamics, judged_paths
 from seepage.errors import InputError
 
 if TYPE_CHECKING:
-    from seepage.plane import Early, Estimate, Trajectories
+    from seepage.plane import EarlyDetermination, Estimate, Trajectories
     from seepage.store import Run
 
 Aside = Annotated[
@@ -58,7 +58,7 @@ def early_command(
     from seepage.store import open_run
 
     opened = open_run(run)
-    vulnerable = plane.High() if share is None else plane.Top(share)
+    vulnerable = plane.HighRegion() if share is None else plane.TopShare(share)
     paths = judged_paths(opened, attack, fpr, 2)
     found = plane.early_determination(paths, vulnerable=vulnerable)
     what = "in the high region" if share is None else f"in the top {share:g}"
@@ -71,11 +71,14 @@ def early_command(
             f"{_epoch(k.low)} to {_epoch(k.high)}",
             highlight=False,
         )
-    pairs = int((np.bincount(plane.units(opened.member)) == 2).sum())
+    pairs = int((np.bincount(plane.tuple_index(opened.member)) == 2).sum())
     if pairs >= 8:
         with errors.status("halving the fleet"):
-            halves = plane.agreement(
-                opened, attack=_judge(attack), rule=_rule(fpr), vulnerable=plane.Top(share or 0.05)
+            halves = plane.split_half(
+                opened,
+                attack=_judge(attack),
+                rule=_rule(fpr),
+                vulnerable=plane.TopShare(share or 0.05),
             )
         table = Table(title=f"two halves of {halves.models} models, top {share or 0.05:g}")
         for column in ("epoch", "recall of the other half", "null", "known of what can be"):
@@ -86,7 +89,7 @@ def early_command(
         console.print(table)
     if {"loss", "correct"} <= set(opened.signals):
         rest, apart = _apart(opened, attack, fpr, aside)
-        told = plane.foretell(opened, apart, rest.advantage[-1], share=share or 0.05)
+        told = plane.evaluate_monitors(opened, apart, rest.advantage[-1], share=share or 0.05)
         console.print(_proxies(told, share or 0.05))
     console.print("Definitions are reconstructions or our own; see docs/dynamics.md.")
 
@@ -115,7 +118,7 @@ def _epoch(value: float) -> str:
     return f"{value:g}" if np.isfinite(value) else "never"
 
 
-def _recalls(found: Early, title: str) -> Table:
+def _recalls(found: EarlyDetermination, title: str) -> Table:
     table = Table(title=title)
     for column in ("epoch", "recall now", "null", "recall ever", "precision", "Jaccard", "chance"):
         table.add_column(column, justify="right")

@@ -15,7 +15,7 @@ from seepage.errors import InputError
 
 if TYPE_CHECKING:
     from seepage.fleet.rebuild import Rebuilt
-    from seepage.layers import Assessment, RiskTable
+    from seepage.layers import RiskMeasurement, RiskTable
     from seepage.store import Run
 
 Factory = Annotated[
@@ -78,7 +78,7 @@ def layers_command(
     opened = open_run(run)
     count = min(models, len(opened.models))
     times = range(len(opened.checkpoints)) if over_training else [len(opened.checkpoints) - 1]
-    found: list[list[Assessment]] = []
+    found: list[list[RiskMeasurement]] = []
     with errors.status("probing"):
         for t in times:
             at = []
@@ -102,11 +102,11 @@ def layers_command(
 
 def _assess(
     h: Rebuilt, layer: list[str] | None, samples: int, jacobian: bool, shadow: Any, attacker: str
-) -> Assessment:
-    from seepage.layers import DegreesOfFreedom, Jacobian, Logistic, SmallMLP, assess
+) -> RiskMeasurement:
+    from seepage.layers import DegreesOfFreedom, Jacobian, Logistic, SmallMLP, measure_risk
 
     chosen = (DegreesOfFreedom(), Jacobian()) if jacobian else (DegreesOfFreedom(),)
-    return assess(
+    return measure_risk(
         h.model,
         h.inputs,
         h.member,
@@ -132,14 +132,18 @@ def _shadow(run: Run, target: int, t: int, factory: str | None, layer: list[str]
     return ShadowTransfer(gather_outputs(own.model, own.inputs, layer), own.member)
 
 
-def _risk(found: list[Assessment]) -> RiskTable:
+def _risk(found: list[RiskMeasurement]) -> RiskTable:
     from seepage.layers import risk_table
 
     return risk_table([a.table for a in found], [a.attack for a in found])
 
 
 def _keep(
-    run: Run, found: list[list[Assessment]], table: RiskTable, epochs: list[float], variant: str
+    run: Run,
+    found: list[list[RiskMeasurement]],
+    table: RiskTable,
+    epochs: list[float],
+    variant: str,
 ) -> None:
     """For the report: indicators and attack per checkpoint and layer, in forward order."""
     from seepage.report.findings import plain
@@ -177,7 +181,7 @@ def _keep(
     Storage(run.path, write=True).put_json(analysis_key("layers"), plain(content))
 
 
-def _bounds(found: list[Assessment]) -> set[tuple[str, str]]:
+def _bounds(found: list[RiskMeasurement]) -> set[tuple[str, str]]:
     """(layer, column) of figures that are only known to be at least what is shown."""
     out = set()
     for a in found:

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import torch
 
-from seepage.curvature.draws import Draws
-from seepage.curvature.estimators import BlackBox, Rows, WhiteBox
+from seepage.curvature.base import BlackBox, Rows, WhiteBox
 from seepage.curvature.hutchinson import mean_and_error, root_and_error
-from seepage.curvature.target import Network, Target
+from seepage.curvature.measured_model import MeasuredModel, Network
+from seepage.curvature.random_directions import SampleStreams
 from seepage.errors import InputError
 
 __all__ = ["Directions", "FiniteDifference", "Independent", "Shared", "ZerothOrder"]
@@ -26,8 +26,9 @@ class FiniteDifference(WhiteBox):
     E vᵀg = h tr H, from which trace = mean vᵀg / h and frobenius = √(mean ‖g‖²) / h, with
     standard errors that do not cover the bias of the step.
 
-    Fails where inputs lie on kinks (max-pool ties on a constant background): trace and norm grow
-    like 1/h there, and `curvature` warns. The ranking of the score usually survives.
+    Fails where the loss is not differentiable at an input (max-pool ties on a constant background):
+    trace and norm grow like 1/h there, and `curvature` warns. The ranking of the score usually
+    survives.
 
     Differs from the released code: losses are summed, not averaged over the batch (there a short
     last batch scores higher), ∇ℓ(x) is computed once, and directions are ±h, not h(±1 + 1e-7).
@@ -62,15 +63,15 @@ class FiniteDifference(WhiteBox):
         return True
 
     def measure(
-        self, target: Network, inputs: torch.Tensor, labels: torch.Tensor, draws: Draws
+        self, measured: Network, inputs: torch.Tensor, labels: torch.Tensor, streams: SampleStreams
     ) -> Rows:
-        signs = draws.signs(self.n, inputs)
-        base = _slope(target, inputs, labels)
+        signs = streams.signs(self.n, inputs)
+        base = _slope(measured, inputs, labels)
         forms = torch.zeros(self.n, len(inputs), dtype=torch.float64, device=inputs.device)
         squares = torch.zeros_like(forms)
         for k in range(self.n):
             v = signs[k]
-            g = _slope(target, inputs + self.h * v, labels) - base
+            g = _slope(measured, inputs + self.h * v, labels) - base
             forms[k] = (g * v.flatten(1)).sum(1)
             squares[k] = g.square().sum(1)
         trace, trace_error = mean_and_error(forms / self.h)
@@ -113,11 +114,11 @@ class ZerothOrder(BlackBox):
         frobenius = √(mean q²)   (E q² = ‖H‖_F²), with its standard error.
 
     E|uᵀHv| is c‖H‖_F with c between 2/π (rank one) and √(2/π) (many like eigenvalues); the signed
-    mean is 0, so this says nothing about the trace. 4n + 1 queries per view, 41 at n = 10.
+    mean is 0, so this gives no information about the trace. 4n + 1 queries per view, 41 at n = 10.
 
     `Shared()` sets u = v: q = [ℓ(x+2hv) − 2ℓ(x) + ℓ(x−2hv)] / (4h²), trace = mean q with its
-    standard error, score = the trace, 2n + 1 queries; frobenius is None. Wrong on kinks, as
-    `FiniteDifference`, and `curvature` warns.
+    standard error, score = the trace, 2n + 1 queries; frobenius is None. Wrong where the loss is
+    not differentiable, as `FiniteDifference`, and `curvature` warns.
 
     dtype: float64 runs a double-precision copy of the model. float32 is what was published: the
     differences are then near the rounding of the loss (about 1e-7), and confident samples score
@@ -175,22 +176,29 @@ class ZerothOrder(BlackBox):
         return (2 if self._trace else 4) * self.n + 1
 
     def measure(
-        self, target: Target, inputs: torch.Tensor, labels: torch.Tensor, draws: Draws
+        self,
+        measured: MeasuredModel,
+        inputs: torch.Tensor,
+        labels: torch.Tensor,
+        streams: SampleStreams,
     ) -> Rows:
         with torch.no_grad():
-            base = target.losses(inputs, labels)
-            signs = draws.signs(self.n if self._trace else 2 * self.n, inputs)
+            base = measured.losses(inputs, labels)
+            signs = streams.signs(self.n if self._trace else 2 * self.n, inputs)
             forms = torch.zeros(self.n, len(inputs), dtype=base.dtype, device=inputs.device)
             for k in range(self.n):
                 v = self.h * signs[k]
                 u = v if self._trace else self.h * signs[self.n + k]
-                far = target.losses(inputs + v + u, labels), target.losses(inputs - v - u, labels)
+                far = (
+                    measured.losses(inputs + v + u, labels),
+                    measured.losses(inputs - v - u, labels),
+                )
                 if self._trace:
                     forms[k] = far[0] - 2 * base + far[1]
                 else:
                     near = (
-                        target.losses(inputs - v + u, labels),
-                        target.losses(inputs + v - u, labels),
+                        measured.losses(inputs - v + u, labels),
+                        measured.losses(inputs + v - u, labels),
                     )
                     forms[k] = far[0] - near[0] - near[1] + far[1]
         q = forms.double() / (4 * self.h**2)
@@ -204,10 +212,10 @@ class ZerothOrder(BlackBox):
         return rows
 
 
-def _slope(target: Network, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def _slope(measured: Network, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Gradient of every sample's own loss, (B, D) float64."""
     leaf = inputs.detach().clone().requires_grad_()
-    (g,) = torch.autograd.grad(target.losses(leaf, labels).sum(), leaf)
+    (g,) = torch.autograd.grad(measured.losses(leaf, labels).sum(), leaf)
     return g.flatten(1).double()
 
 

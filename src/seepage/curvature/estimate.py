@@ -1,4 +1,4 @@
-"""One function for all estimators: check, batch to a memory budget, measure, gather."""
+"""Curvature by any estimator: checks the model, chooses the batch size, measures every sample."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from seepage.array_types import Float64Array, FloatArray
-from seepage.curvature.draws import Draws, Generator, key_from
-from seepage.curvature.estimators import BlackBox, Estimator, Rows, WhiteBox
-from seepage.curvature.exact import ExactGaussNewton
-from seepage.curvature.kinks import curved_module, on_kink
-from seepage.curvature.result import Curvature, CurvatureWarning
-from seepage.curvature.target import Network, Probabilities, Target, network
+from seepage.curvature.base import BlackBox, Curvature, CurvatureWarning, Estimator, Rows, WhiteBox
+from seepage.curvature.gauss_newton import ExactGaussNewton
+from seepage.curvature.measured_model import MeasuredModel, Network, Probabilities, network
+from seepage.curvature.random_directions import Generator, SampleStreams, stream_key
+from seepage.curvature.smoothness import curved_module, non_differentiable
 from seepage.errors import InputError
 
 __all__ = ["curvature"]
 
 _FIELDS = ("trace", "frobenius", "trace_error", "frobenius_error", "score")
 _LARGEST_BATCH = 256
-_SEEN_FOR_KINKS = 32
+_CHECKED_FOR_TIES = 32
 
 
 def curvature(
@@ -44,15 +43,15 @@ def curvature(
     any function (B, ...) -> probabilities (B, K), given what `inputs` is (an array or a tensor):
     a black box behind an API. inputs: floating point, (N, ...), as the model is given them.
     labels: integers (N,). batch: samples at a time; by default as many as fit into `memory`
-    bytes, at most 256. generator (NumPy's or torch's): for estimators that draw directions; one number
-    is drawn from it, and sample i has its own stream, so results depend neither on the batch nor on a short
-    last one (but on the position of the sample).
+    bytes, at most 256. generator (NumPy's or torch's): for estimators that draw directions; one
+    number is drawn from it, and sample i has its own stream, so results depend neither on the batch
+    nor on a short last one (but on the position of the sample).
 
     The loss of a sample is its own, never an average over the batch. Parameters, their
     `requires_grad`, the buffers and the caller's inputs are left as they were.
 
     Warns (`CurvatureWarning`) when the Gauss-Newton matrix is not the Hessian, naming the module,
-    and when inputs lie on kinks of the loss and the estimator takes differences across them.
+    and when the loss is not differentiable at inputs and the estimator takes differences there.
     Raises InputError for modules in training mode, forward passes with effects or randomness,
     samples coupled within a batch, integer or non-finite inputs, models without a gradient given
     to a white-box estimator, and labels that do not fit.
@@ -67,25 +66,25 @@ def curvature(
     x, y = _inputs(inputs), _labels(labels, len(inputs))
     if batch is not None and batch < 1:
         raise InputError(f"batch: expected at least 1, got {batch}")
-    key = key_from(generator, type(estimator).__name__) if estimator.random else 0
+    key = stream_key(generator, type(estimator).__name__) if estimator.random else 0
     with ExitStack() as stack:
-        target: Target
+        measured: MeasuredModel
         if isinstance(model, nn.Module):
             own = network(model, estimator.dtype)
             stack.enter_context(own.unchanged())
-            stack.enter_context(own.at_rest())
+            stack.enter_context(own.exact_evaluation())
             dtype, device = own.dtype, own.device
-            target, fitting = _prepare(own, x, y, estimator, memory)
+            measured, fitting = _prepare(own, x, y, estimator, memory)
             batch = batch or fitting
         else:
             dtype, device = estimator.dtype or x.dtype, x.device
-            target = _black_box(model, inputs, estimator)
+            measured = _black_box(model, inputs, estimator)
             batch = batch or _LARGEST_BATCH
-        rows = [
-            _measure(estimator, target, x[i : i + batch].to(device, dtype),
-                     y[i : i + batch].to(device), Draws(key, i, min(batch, len(x) - i)))
-            for i in range(0, len(x), batch)
-        ]  # fmt: skip
+        rows = []
+        for i in range(0, len(x), batch):
+            part = x[i : i + batch].to(device, dtype)
+            streams = SampleStreams(key, i, len(part))
+            rows.append(_measure(estimator, measured, part, y[i : i + batch].to(device), streams))
     gathered = {name: np.concatenate([r[name] for r in rows]) for name in rows[0]}
     fields = {name: gathered.pop(name, None) for name in _FIELDS}
     assert fields["score"] is not None
@@ -100,34 +99,38 @@ def curvature(
 
 
 def _measure(
-    estimator: Estimator, target: Target, x: torch.Tensor, y: torch.Tensor, draws: Draws
+    estimator: Estimator,
+    measured: MeasuredModel,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    streams: SampleStreams,
 ) -> dict[str, Float64Array]:
     rows: Rows
     if isinstance(estimator, WhiteBox):
-        assert isinstance(target, Network)
-        rows = estimator.measure(target, x, y, draws)
+        assert isinstance(measured, Network)
+        rows = estimator.measure(measured, x, y, streams)
     else:
         assert isinstance(estimator, BlackBox)
-        rows = estimator.measure(target, x, y, draws)
+        rows = estimator.measure(measured, x, y, streams)
     return {name: r.double().cpu().numpy() for name, r in rows.items()}
 
 
 def _prepare(
-    target: Network, x: torch.Tensor, y: torch.Tensor, estimator: Estimator, memory: int
+    measured: Network, x: torch.Tensor, y: torch.Tensor, estimator: Estimator, memory: int
 ) -> tuple[Network, int]:
-    """Checks the model, warns of what the estimate is not, and chooses layout and batch."""
+    """Checks the model, warns where the estimate does not hold, chooses layout and batch size."""
     white = isinstance(estimator, WhiteBox)
-    first = x[:_SEEN_FOR_KINKS].to(target.device, target.dtype)
-    classes = target.check(first, differentiable=white)
+    first = x[:_CHECKED_FOR_TIES].to(measured.device, measured.dtype)
+    classes = measured.check(first, differentiable=white)
     if int(y.max()) >= classes:
         raise InputError(
             f"labels: expected values in 0..{classes - 1} as the model has logits, "
             f"got {int(y.max())}; check the class list"
         )
     if isinstance(estimator, ExactGaussNewton):
-        name = curved_module(target, first[:2])
+        name = curved_module(measured, first[:2])
         if name is not None:
-            what = target.module.get_submodule(name)
+            what = measured.module.get_submodule(name)
             warnings.warn(
                 f"model: {type(what).__name__} {name!r} is not piecewise linear, so the "
                 "Gauss-Newton matrix is not the Hessian; use Hutchinson() for the Hessian",
@@ -135,24 +138,24 @@ def _prepare(
                 stacklevel=3,
             )
     if estimator.needs_smoothness:
-        hit = int(on_kink(target, first).sum())
+        hit = int(non_differentiable(measured, first).sum())
         if hit:
             warnings.warn(
-                f"inputs: {hit} of the first {len(first)} lie on a kink of the loss (ties in a "
-                "max-pool, as on a constant background), where differences grow like 1/h and the "
-                "trace is wrong; use ExactGaussNewton() or Hutchinson()",
+                f"inputs: {hit} of the first {len(first)} lie where the loss is not differentiable "
+                "(ties in a max-pool, as on a constant background): differences grow like 1/h "
+                "there and the trace is wrong; use ExactGaussNewton() or Hutchinson()",
                 CurvatureWarning,
                 stacklevel=3,
             )
-    sample = target.saved_bytes(first)
+    sample = measured.saved_bytes(first)
     if isinstance(estimator, WhiteBox):
         sample = estimator.bytes_per_sample(
-            sample, x[0].numel(), classes, torch.finfo(target.dtype).bits // 8
+            sample, x[0].numel(), classes, torch.finfo(measured.dtype).bits // 8
         )
-    return target.faster(first), max(1, min(_LARGEST_BATCH, memory // sample))
+    return measured.faster(first), max(1, min(_LARGEST_BATCH, memory // sample))
 
 
-def _black_box(model: Callable[[Any], Any], inputs: object, estimator: Estimator) -> Target:
+def _black_box(model: Callable[[Any], Any], inputs: object, estimator: Estimator) -> MeasuredModel:
     if not isinstance(estimator, BlackBox):
         raise InputError(
             f"model: {type(estimator).__name__} needs a torch module and its gradients, got "

@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import torch
 
-from seepage.curvature.draws import Draws
-from seepage.curvature.estimators import PER_INPUT_SQUARED, Rows, WhiteBox
-from seepage.curvature.target import Network
+from seepage.curvature.base import PER_INPUT_SQUARED, Rows, WhiteBox
+from seepage.curvature.measured_model import Network
+from seepage.curvature.random_directions import SampleStreams
 from seepage.errors import InputError
 
 __all__ = ["Hutchinson", "mean_and_error", "root_and_error"]
@@ -23,7 +23,7 @@ class Hutchinson(WhiteBox):
 
     Hv is exact (double backward), so there is no step and no bias: the trace and the squared norm
     are unbiased, the norm is the root of the latter (biased low by about its squared relative
-    error). Where the loss has no second derivative, kinks contribute nothing. Errors are sample
+    error). Points where the loss has no second derivative contribute nothing. Errors are sample
     standard deviations over √n; for a diagonal H the trace is exact and its error 0.
 
     Cost: one forward pass and about 2n + 1 backward passes. Source: Hutchinson 1990; used for
@@ -56,12 +56,12 @@ class Hutchinson(WhiteBox):
         return 1
 
     def measure(
-        self, target: Network, inputs: torch.Tensor, labels: torch.Tensor, draws: Draws
+        self, measured: Network, inputs: torch.Tensor, labels: torch.Tensor, streams: SampleStreams
     ) -> Rows:
         leaf = inputs.detach().clone().requires_grad_()
-        total = target.losses(leaf, labels).sum()
+        total = measured.losses(leaf, labels).sum()
         (slope,) = torch.autograd.grad(total, leaf, create_graph=True)
-        signs = draws.signs(self.n, inputs)
+        signs = streams.signs(self.n, inputs)
         forms = torch.zeros(self.n, len(inputs), dtype=torch.float64, device=inputs.device)
         norms = torch.zeros_like(forms)
         for k in range(self.n):
@@ -84,9 +84,9 @@ class Hutchinson(WhiteBox):
         return 4 * graph + numbers * (3 * itemsize + 16)
 
 
-def mean_and_error(draws: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def mean_and_error(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean over the first axis and its standard error: (n, B) -> (B,), (B,)."""
-    return draws.mean(0), draws.std(0) / math.sqrt(len(draws))
+    return values.mean(0), values.std(0) / math.sqrt(len(values))
 
 
 def root_and_error(squares: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from seepage.array_types import Int64Array
-from seepage.curvature.draws import Generator
+from seepage.curvature.base import Estimator
 from seepage.curvature.estimate import curvature
-from seepage.curvature.estimators import Estimator
-from seepage.curvature.exact import ExactGaussNewton
+from seepage.curvature.gauss_newton import ExactGaussNewton
+from seepage.curvature.random_directions import Generator
 from seepage.errors import InputError
 
 __all__ = ["CurvatureSignal"]
@@ -22,7 +22,7 @@ __all__ = ["CurvatureSignal"]
 
 @dataclass(frozen=True)
 class CurvatureSignal:
-    """What a Recorder asks at a checkpoint: `names`, `wanted(checkpoint)` and `measure(...)`.
+    """What a Recorder calls at a checkpoint: `names`, `wanted(checkpoint)` and `measure(...)`.
 
     samples: positions at which curvature is measured, None for all; the others are NaN, so an
     attack is given the measured ones alone. checkpoints: epochs at which it is measured, None for
@@ -70,9 +70,14 @@ class CurvatureSignal:
         model.eval()
         try:
             result = curvature(
-                model, x, y, self.estimator,
-                batch=self.batch, memory=self.memory, generator=generator,
-            )  # fmt: skip
+                model,
+                x,
+                y,
+                self.estimator,
+                batch=self.batch,
+                memory=self.memory,
+                generator=generator,
+            )
         finally:
             for m, mode in modes:
                 m.training = mode

@@ -1,8 +1,8 @@
-"""What theory says about curvature, memorisation and privacy; bounds, not predictions.
+"""Theoretical bounds that relate curvature, memorisation and privacy; not predictions.
 
-Upper bounds say how far two things can differ, not how far they do: use them for trends. Bounds
-stated in the sister paper (Ravikumar et al., ICML 2024, arXiv 2402.18726) were read in its text;
-those of arXiv 2407.02747 are reconstructions and say so.
+Upper bounds limit how far two quantities can differ, not how far they do: use them for trends.
+Bounds stated in the sister paper (Ravikumar et al., ICML 2024, arXiv 2402.18726) were read in its
+text; those of arXiv 2407.02747 are reconstructions and say so.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Assumptions:
         return self.lipschitz * self.displacement / 6
 
     def slack(self, size: int) -> float:
-        """c(m) = (4m − 1)γ + 2(m − 1)Δ + (ρ/6)E‖α‖³: the price of not knowing the constants."""
+        """c(m) = (4m − 1)γ + 2(m − 1)Δ + (ρ/6)E‖α‖³, what the constants add to a bound."""
         m = _size(size)
         return (4 * m - 1) * self.generalisation + 2 * (m - 1) * self.bias + self.third_order
 

@@ -1,7 +1,7 @@
-"""Lower bounds on ε from what an attack achieved, with what the choice of a threshold costs.
+"""Lower bounds on ε from an attack's results, corrected for the choice of the threshold.
 
-    bound = audit.multi_run(scores, member, delta=1e-5, threshold=audit.Bonferroni())
-    bound = audit.one_run_from_scores(scores, member, guesses=(100, 1000), delta=1e-5)
+    bound = epsilon.multi_run(scores, member, delta=1e-5, threshold=epsilon.Bonferroni()) bound =
+    epsilon.one_run_from_scores(scores, member, guesses=(100, 1000), delta=1e-5)
 
 A bound refutes smaller ε; it never shows that a model is private. Its level holds for independent
 trials only, which scores pooled over leave-one-out targets are not: see `multi_run`.
@@ -9,28 +9,28 @@ trials only, which scores pooled over leave-one-out targets are not: see `multi_
 
 from __future__ import annotations
 
-from seepage.epsilon.guesses import (
-    Ends,
-    Guessing,
+from seepage.epsilon.multi_run import Bound, gdp, multi_run
+from seepage.epsilon.one_run import (
+    BothEnds,
+    GuessStrategy,
+    HighestOnly,
     OneRunBound,
-    Top,
     one_run,
     one_run_from_scores,
 )
-from seepage.epsilon.rates import Bound, gdp, multi_run
 from seepage.epsilon.thresholds import Bonferroni, Explicit, Split, Threshold
 from seepage.epsilon.trade_off import dp_region, gdp_delta, gdp_epsilon
 
 __all__ = [
     "Bonferroni",
+    "BothEnds",
     "Bound",
-    "Ends",
     "Explicit",
-    "Guessing",
+    "GuessStrategy",
+    "HighestOnly",
     "OneRunBound",
     "Split",
     "Threshold",
-    "Top",
     "dp_region",
     "gdp",
     "gdp_delta",

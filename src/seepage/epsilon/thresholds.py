@@ -1,8 +1,8 @@
-"""Where to put the threshold, and what the choice costs.
+"""Choice of the threshold, with correction for the choice.
 
-A bound of level 95 % at a threshold that was chosen because it gives the largest bound has no
-level. Each strategy here pays for its choice and gives operating points whose one-sided bounds
-hold *all at once* with probability at least `level`; the largest ε over them is then a bound too.
+A bound at a threshold that was chosen because it gives the largest bound does not hold at its
+nominal level. Each strategy here corrects for the choice and gives operating points whose one-sided
+bounds hold *simultaneously* with probability at least `level`; so does the largest ε over them.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from seepage.array_types import Float64Array, Int64Array
 from seepage.errors import InputError
 from seepage.metrics import clopper_pearson
 
-__all__ = ["Bonferroni", "Explicit", "Points", "Split", "Threshold", "Worth"]
+__all__ = ["Bonferroni", "Explicit", "Objective", "OperatingPoints", "Split", "Threshold"]
 
-Worth = Callable[[Float64Array, Float64Array], Float64Array]
-"""(tpr_low, fpr_high) -> how much an operating point is worth; only `Split` looks at it."""
+Objective = Callable[[Float64Array, Float64Array], Float64Array]
+"""(tpr_low, fpr_high) -> the value to maximise; only `Split` uses it to choose."""
 
 
 @dataclass(frozen=True, eq=False)
-class Points:
-    """Operating points (P,): TPR ≥ tpr_low and FPR ≤ fpr_high at threshold, all at once."""
+class OperatingPoints:
+    """Operating points (P,): TPR ≥ tpr_low and FPR ≤ fpr_high at threshold, simultaneously."""
 
     tpr_low: Float64Array
     fpr_high: Float64Array
@@ -33,12 +33,12 @@ class Points:
 
 
 class Threshold(ABC):
-    """A way to choose thresholds; "member" is said at or above one."""
+    """A way to choose thresholds; scores at or above one are called members."""
 
     @abstractmethod
     def points(
-        self, inside: Float64Array, outside: Float64Array, level: float, worth: Worth
-    ) -> Points:
+        self, inside: Float64Array, outside: Float64Array, level: float, objective: Objective
+    ) -> OperatingPoints:
         """inside, outside: scores of members and of non-members, sorted ascending."""
 
 
@@ -48,11 +48,11 @@ def _at_or_above(ranked: Float64Array, threshold: Float64Array) -> Int64Array:
 
 def _at(
     inside: Float64Array, outside: Float64Array, threshold: Float64Array, level: float
-) -> Points:
+) -> OperatingPoints:
     """At thresholds that do not depend on these scores; each point alone has the level."""
     tpr_low, _ = clopper_pearson(_at_or_above(inside, threshold), len(inside), level)
     _, fpr_high = clopper_pearson(_at_or_above(outside, threshold), len(outside), level)
-    return Points(tpr_low, fpr_high, threshold)
+    return OperatingPoints(tpr_low, fpr_high, threshold)
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ class Explicit(Threshold):
             raise InputError("threshold: expected a number, got nan; fix it before the scores")
 
     def points(
-        self, inside: Float64Array, outside: Float64Array, level: float, worth: Worth
-    ) -> Points:
+        self, inside: Float64Array, outside: Float64Array, level: float, objective: Objective
+    ) -> OperatingPoints:
         return _at(inside, outside, np.array([self.threshold], np.float64), level)
 
 
 def _ranks(n: int, many: int) -> Int64Array:
-    """0, 1, 2, ... to n − 1, ever further apart: fixed by n alone."""
+    """0, 1, 2, ... to n − 1 at increasing distances: determined by n alone."""
     return np.unique(np.rint(np.geomspace(1, n, many)).astype(np.int64)) - 1
 
 
@@ -81,12 +81,12 @@ class Bonferroni(Threshold):
     """Tries about `candidates` thresholds and tests each at level 1 − (1 − level)/candidates.
 
     Half of them are set by the non-members: the lowest threshold that leaves k of them, for k = 0,
-    1, 2, ... ever further apart. Half are set by the members: the highest that misses j of them.
-    The counts depend on how many scores there are and on nothing else. That a threshold is itself
-    an order statistic does no harm: if FPR(t) > u for some t with at most k false positives, the
-    same holds at the largest t with FPR(t) > u, which is fixed, and the Clopper-Pearson u of k
-    makes that as rare as it should be; the other group's count is binomial given t. With ties the
-    nominal k and j are used, which is the safe side.
+    1, 2, ... at increasing distances. Half are set by the members: the highest that misses j of
+    them. The counts depend only on the number of scores. That a threshold is itself an order
+    statistic does not invalidate the bound: if FPR(t) > u for some t with at most k false
+    positives, the same holds at the largest t with FPR(t) > u, which is fixed, and the
+    Clopper-Pearson u of k limits the probability of that; the other group's count is binomial given
+    t. With ties the nominal k and j are used, which is conservative.
     """
 
     candidates: int = 32
@@ -98,8 +98,8 @@ class Bonferroni(Threshold):
             )
 
     def points(
-        self, inside: Float64Array, outside: Float64Array, level: float, worth: Worth
-    ) -> Points:
+        self, inside: Float64Array, outside: Float64Array, level: float, objective: Objective
+    ) -> OperatingPoints:
         left = _ranks(len(outside), self.candidates // 2)
         missed = _ranks(len(inside), self.candidates - self.candidates // 2)
         each = 1 - (1 - level) / (len(left) + len(missed))
@@ -109,7 +109,7 @@ class Bonferroni(Threshold):
         fp = np.append(left, _at_or_above(outside, by_members))
         tpr_low, _ = clopper_pearson(tp, len(inside), each)
         _, fpr_high = clopper_pearson(fp, len(outside), each)
-        return Points(tpr_low, fpr_high, np.append(by_others, by_members))
+        return OperatingPoints(tpr_low, fpr_high, np.append(by_others, by_members))
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +117,8 @@ class Split(Threshold):
     """Chooses the best threshold on `fraction` of the scores, tests it alone on the others.
 
     Members and non-members are split apart, at random; the generator is advanced. Other
-    generators give other bounds: to try several and keep the largest is the fault that this
-    strategy is there to avoid.
+    generators give other bounds: trying several and keeping the largest is the error that this
+    strategy avoids.
     """
 
     fraction: float
@@ -141,12 +141,12 @@ class Split(Threshold):
         return np.sort(mixed[:cut]), np.sort(mixed[cut:])
 
     def points(
-        self, inside: Float64Array, outside: Float64Array, level: float, worth: Worth
-    ) -> Points:
+        self, inside: Float64Array, outside: Float64Array, level: float, objective: Objective
+    ) -> OperatingPoints:
         choose_in, test_in = self._halves(inside)
         choose_out, test_out = self._halves(outside)
-        # By corrected bounds, though they need not hold here: the largest uncorrected one is mostly
-        # luck far out in the tail, which the other scores do not repeat.
-        tried = Bonferroni(128).points(choose_in, choose_out, level, worth)
-        best = int(np.argmax(worth(tried.tpr_low, tried.fpr_high)))
+        # By corrected bounds, though they need not hold here: the largest uncorrected one mostly
+        # comes from chance in the tail, which the other scores do not repeat.
+        tried = Bonferroni(128).points(choose_in, choose_out, level, objective)
+        best = int(np.argmax(objective(tried.tpr_low, tried.fpr_high)))
         return _at(test_in, test_out, tried.threshold[best : best + 1], level)

@@ -69,7 +69,7 @@ def rebuild(
     if key.get("function"):
         raise InputError(
             f"{run.path}: was trained by a loop of your own, which prepared its inputs itself; "
-            "call seepage.curvature.curvature or seepage.layers.assess with your model and inputs"
+            "call seepage.curvature.curvature or seepage.layers.measure_risk with your model and inputs"
         )
     if not 0 <= target < len(run.models):
         raise InputError(

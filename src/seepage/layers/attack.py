@@ -1,11 +1,12 @@
-"""An attack on every layer: how well does membership show in what a layer puts out?
+"""Membership inference on every layer: how far a layer's outputs reveal membership.
 
-Which attack Huang et al. (arXiv 2412.00696) hold their indicators against was not at hand. This is
-a **reconstruction** after the same group's later shadow-model protocol (arXiv 2602.22611, abstract
-only): a classifier of membership on the outputs of one layer, in two variants. `ShadowTransfer` is
-the threat model: someone who sees the layer's outputs and trained a model of their own on other
-data. `Audit` fits on half of the target's own members and non-members and is judged on the other
-half: it needs no alignment between two networks and stands in for a stronger adversary.
+The attack that Huang et al. (arXiv 2412.00696) compare their indicators with was not at hand. This
+is a **reconstruction** after the same group's later shadow-model protocol (arXiv 2602.22611,
+abstract only): a classifier of membership on the outputs of one layer, in two variants.
+`ShadowTransfer` is the threat model: someone who knows the layer's outputs and trained a model of
+their own on other data. `Audit` fits on half of the target's own members and non-members and is
+evaluated on the other half: it needs no alignment between two networks and represents a stronger
+adversary.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ __all__ = [
     "ShadowTransfer",
     "SmallMLP",
     "attack_layers",
-    "feature_norms",
 ]
 
 Features = Mapping[str, FloatArray]
@@ -81,7 +81,7 @@ Attacker = Logistic | SmallMLP
 
 @dataclass(frozen=True)
 class Audit:
-    """Fit on a share of the target's members and non-members, judge on the others."""
+    """Fit on a share of the target's members and non-members, evaluate on the others."""
 
     fit: float = 0.5
 
@@ -92,11 +92,11 @@ class Audit:
 
 @dataclass(frozen=True, eq=False)
 class ShadowTransfer:
-    """Fit on a shadow model's outputs, judge on the target's.
+    """Fit on a shadow model's outputs, evaluate on the target's.
 
     outputs: layer -> (N', d) of the shadow model; member (N',) of the shadow's training. The
     coordinates of two networks are not aligned, so a low figure does not show that a layer is
-    safe: read it beside `Audit`.
+    safe: compare it with `Audit`.
     """
 
     outputs: Features
@@ -108,7 +108,7 @@ class AttackTable:
     """Success of the attack on every layer, over seeds.
 
     layer: names (L,); auc, balanced_accuracy, tpr (L, S), `tpr` at a false-positive rate of at most
-    `fpr`; `realised_fpr` (L, S) is where it was read. Balanced accuracy is that of the classifier's
+    `fpr`; `realised_fpr` (L, S) is the rate realised. Balanced accuracy is that of the classifier's
     own threshold ½, not of the best one in hindsight.
     """
 
@@ -138,21 +138,6 @@ class AttackTable:
             }
             for i, name in enumerate(self.layer)
         ]
-
-
-def feature_norms(outputs: FloatArray, p: float = 2.0) -> Float64Array:
-    """‖h(x)‖_p of every sample: (N, …) -> (N,), itself a feature to attack with.
-
-    Norms of an encoder's features tell its members (LpLA, arXiv 2506.05743, from its abstract).
-    Scaling the outputs by c > 0 scales all norms alike.
-
-    >>> feature_norms(np.array([[3.0, 4.0], [0.0, 0.0]]))
-    array([5., 0.])
-    """
-    if not p > 0:
-        raise InputError(f"p: expected a number above 0, got {p}")
-    flat = np.asarray(outputs, dtype=np.float64).reshape(len(outputs), -1)
-    return np.asarray(np.linalg.norm(flat, ord=p, axis=1), dtype=np.float64)
 
 
 def _features(name: str, values: FloatArray, member: BoolArray) -> NDArray[np.floating[Any]]:

@@ -75,7 +75,7 @@ def change_values(series: ArrayLike) -> dict[str, Float64Array]:
 
 @dataclass(frozen=True, eq=False)
 class Phases:
-    """Where the minimum of an indicator lies and how far it falls before and rises after.
+    """Where the minimum of an indicator lies, its fall before and its rise after.
 
     index, epoch: of the first minimum; fall, rise: shares m_min / m(e_0) and m(E) / m_min as
     losses and gains (0.2 = 20 %; `rise` infinite from a minimum of 0); both: falls *then* rises.

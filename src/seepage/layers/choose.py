@@ -12,17 +12,17 @@ from torch.nn.modules import pooling
 from torch.nn.modules.batchnorm import _NormBase
 
 from seepage.errors import InputError, nearest
-from seepage.layers.watch import (
+from seepage.layers.hooks import (
     Inputs,
     Layer,
-    as_found,
-    call,
+    call_model,
     check_inputs,
-    count,
+    device_of,
+    evaluation_mode,
     first_tensor,
-    home,
-    moved,
-    take,
+    sample_count,
+    select_samples,
+    to_device,
     unwrapped,
 )
 
@@ -52,7 +52,7 @@ def _composite(module: nn.Module) -> bool:
 
 
 def _holds_blocks(module: nn.Module, least: int) -> bool:
-    """Whether a list of blocks lies inside: the mark of a backbone or a stage, not of a block.
+    """Whether the module contains a list of blocks: then it is a backbone or a stage, not a block.
 
     `least`: how many layers with weights make a block. An item of a list, or one of several
     siblings of a kind, is itself a block unless it holds several modules of at least two such
@@ -87,7 +87,7 @@ def _default_names(module: nn.Module, prefix: str, shared: set[int]) -> list[_Un
     listed = isinstance(module, _CONTAINERS)
     children = {k: m for k, m in module._modules.items() if m is not None}
     kinds = [type(m) for m in children.values()]
-    # A list of one is a stage of one block; only a wrapper around a whole model is looked through.
+    # A list of one is a stage of one block; only a wrapper around a whole model is opened.
     wraps = not listed or not prefix
     alone = wraps and sum(_weights(m) for m in children.values()) == 1
     for key, child in children.items():
@@ -97,7 +97,7 @@ def _default_names(module: nn.Module, prefix: str, shared: set[int]) -> list[_Un
                 own = (name,) if _weights(child) else ()
                 open_unit = (name, open_unit[1] + own)
             continue
-        # A pool before the activation is on the way to it; one that nothing follows changes nothing.
+        # A pool between a layer and its activation does not end the block.
         if isinstance(child, (nn.Dropout, _POOLS)):
             continue
         close()
@@ -130,21 +130,22 @@ def choose_layers(
 
     - a list of modules (`Sequential`, `ModuleList`, `ModuleDict`), any module that contains a list
       of blocks (a stage, a backbone), and one that is the only one with weights in its parent, is
-      opened and its children are looked at;
+      opened and its children are examined;
     - anything else with children that hold weights is a block (a residual block, a transformer
       layer), and its output is one row;
     - so is a module with weights of its own (convolution, linear, embedding) outside a block; in
-      a `Sequential`, where the order is known, the norm and activation that follow (a pool may
-      stand between) belong to it and the output is taken after them. Norms alone are no rows: they do not mix directions.
+      a `Sequential`, where the order is known, the norm and activation that follow (possibly after
+      a pool) belong to it and the output is taken after them. Norms alone are no rows: they do not
+      mix directions.
 
     Blocks that a pass in evaluation mode never calls (auxiliary heads), or whose outputs do not
     have the samples along their first axis, are left out of the default; asked for by name they
-    are an error. One forward pass of up to two samples is run to see the order of calls.
+    are an error. One forward pass of up to two samples is run to find the order of calls.
     """
     model = unwrapped(model)
     modules = dict(model.named_modules(remove_duplicate=False))
     check_inputs(inputs)
-    sample = moved(take(inputs, slice(0, 2)), home(model))
+    sample = to_device(select_samples(inputs, slice(0, 2)), device_of(model))
     calls = _trace(model, sample)
     chosen: list[Layer] = []
     if layers is None:
@@ -162,7 +163,7 @@ def choose_layers(
             seen.add(id(module))
             made = calls.get(id(module), [])
             for k, (depth, shape) in enumerate(made):
-                if len(shape) >= 1 and shape[0] == count(sample):
+                if len(shape) >= 1 and shape[0] == sample_count(sample):
                     label = _label(name) + (f"#{k + 1}" if len(made) > 1 else "")
                     chosen.append(Layer(label, name, k, regions, depth, _last(module)))
         if not chosen:
@@ -176,7 +177,7 @@ def choose_layers(
             raise InputError("layers: expected at least one name, got none; leave out for default")
         taken: set[tuple[str, int]] = set()
         for entry in wanted:
-            for layer in _named(entry, modules, calls, count(sample)):
+            for layer in _named(entry, modules, calls, sample_count(sample)):
                 if (layer.module, layer.call) not in taken:
                     taken.add((layer.module, layer.call))
                     chosen.append(layer)
@@ -234,8 +235,9 @@ def _named(
             depth, shape = made[k]
             if not shape or shape[0] != rows:
                 raise InputError(
-                    f"layers: expected outputs of {_label(name)!r} with one row per sample ({rows}), got "
-                    f"shape {shape}; choose a layer with the samples along its first axis"
+                    f"layers: expected outputs of {_label(name)!r} with one row per sample "
+                    f"({rows}), got shape {shape}; choose a layer with the samples along its "
+                    "first axis"
                 )
             label = _label(name) + (f"#{k + 1}" if len(made) > 1 else "")
             yield Layer(label, name, k, (name,), depth, _last(module))
@@ -255,8 +257,8 @@ def _trace(model: nn.Module, sample: Inputs) -> dict[int, list[tuple[int, tuple[
 
     handles = [m.register_forward_hook(note) for m in model.modules()]
     try:
-        with as_found(model):
-            call(model, sample)
+        with evaluation_mode(model):
+            call_model(model, sample)
     finally:
         for handle in handles:
             handle.remove()

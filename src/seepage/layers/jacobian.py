@@ -1,160 +1,278 @@
-"""How strongly and in how many directions a layer's output follows the input.
-
-J (d, d0) is the derivative of a layer's flattened output with respect to the model's input at one
-sample, σ_i its singular values. Huang et al. (arXiv 2412.00696) use the rank of J; which output,
-tolerance and number of inputs were not at hand, so ranks here are a **reconstruction**, given at
-two tolerances because the tolerance decides what is seen:
-
-    rank_t = #{ i : σ_i > t·σ_1 },   t_float = max(d, d0)·ε of the working type, and t = 0.01.
-
-Full Jacobians cost min(d, d0) derivative passes per sample. Everything that needs fewer is read
-off k of them: Y = JΩ with Ω (d0, k) standard normal, of which only G = YᵀY (k, k) is kept.
-"""
+"""Jacobians of the layers of a model: exact for small ones, sketched for large ones."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import nn
 
-from seepage.array_types import Float64Array, FloatArray
+from seepage.array_types import Float64Array, Int64Array
 from seepage.errors import InputError
+from seepage.layers.derivatives import (
+    LayerFunctions,
+    free_inputs,
+    full_jacobian,
+    jacobian_products,
+    largest_singular_value,
+    tangent_capacity,
+    unfused_attention,
+)
+from seepage.layers.hooks import Inputs, Layer, LayerHooks, evaluation_mode, select_samples
+from seepage.layers.singular_values import (
+    gram_singular_values,
+    moments,
+    rank_at,
+    singular_values,
+    sketch_spectrum,
+)
 
-__all__ = [
-    "Moments",
-    "gram_singular_values",
-    "moments",
-    "rank_at",
-    "restricted",
-    "singular_values",
-    "sketch_singular_values",
-]
-
-
-def singular_values(jacobian: FloatArray) -> Float64Array:
-    """Singular values of J (d, d0) in float64, descending, by a decomposition of J itself.
-
-    Not by way of JᵀJ: its eigenvalues are σ², so a tolerance on σ would have to be squared and
-    everything below σ_1·√ε would be lost.
-
-    >>> singular_values(np.diag([3.0, 0.0, 4.0]))
-    array([4., 3., 0.])
-    """
-    j = np.asarray(jacobian, dtype=np.float64)
-    if j.ndim != 2 or not np.isfinite(j).all():
-        raise InputError(f"jacobian: expected finite values of shape (d, d0), got shape {j.shape}")
-    return np.asarray(np.linalg.svd(j, compute_uv=False), dtype=np.float64)
-
-
-def gram_singular_values(gram: FloatArray) -> Float64Array:
-    """Singular values of J from JᵀJ or JJᵀ (m, m) in float64, descending, good to 1e-8 of the largest.
-
-    Enough for a Jacobian computed in single precision, whose smaller values are rounding anyway;
-    where the tolerance of a rank is finer, decompose J itself.
-
-    >>> gram_singular_values(np.diag([9.0, 16.0]))
-    array([4., 3.])
-    """
-    values = np.linalg.eigvalsh(np.asarray(gram, dtype=np.float64))[::-1]
-    return np.asarray(np.sqrt(np.maximum(values, 0.0)), dtype=np.float64)
-
-
-def rank_at(values: FloatArray, tolerance: float, top: float | None = None) -> int:
-    """#{σ_i > tolerance·σ_1}; 0 for a derivative of zero.
-
-    `top`: σ_1 where `values` hold only some of the singular values.
-
-    >>> rank_at(np.array([2.0, 1.0, 1e-3]), 1e-2)
-    2
-    """
-    if not 0 <= tolerance < 1:
-        raise InputError(f"tolerance: expected a share in [0, 1), got {tolerance}")
-    v = np.asarray(values, dtype=np.float64)
-    largest = float(v.max(initial=0.0)) if top is None else float(top)
-    return int((v > tolerance * largest).sum()) if largest > 0 else 0
+__all__ = ["Jacobian", "JacobianResult", "measure_jacobians"]
 
 
 @dataclass(frozen=True)
-class Moments:
-    """What k random directions say about J without bias, with jackknife standard errors.
+class Jacobian:
+    """Options of the Jacobian indicators.
 
-    frobenius2 = ‖J‖_F² = Σσ²; participation = (Σσ²)² / Σσ⁴, the number of directions that carry
-    the derivative.
+    images: the first so many samples of the probe set; figures are means over them. probes: random
+    directions k of the sketch (at least 8). exact: layers whose output or input has at most so
+    many values get their whole Jacobian. power: iterations for the spectral norm of a sketched
+    layer; 0 takes the largest ‖Jv‖ in the span of the probes instead, cheap and too small (ranks
+    are then counted against the Frobenius norm, so that they remain lower bounds). double: compute
+    exact Jacobians in float64 whatever the model's type. patch: differentiate by the central patch
+    × patch pixels of an image only, all others held (*partial rank*; the public code of Feng et
+    al., arXiv 2206.06072, takes 16 × 16): an exact rank at every layer of a large network, of a
+    part of its input; a chain's ranks still never rise.
     """
 
-    frobenius2: float
-    frobenius2_error: float
-    participation: float
-    participation_error: float
+    images: int = 8
+    probes: int = 64
+    exact: int = 256
+    power: int = 8
+    double: bool = True
+    patch: int | None = None
+
+    def __post_init__(self) -> None:
+        least = {"images": 1, "probes": 8, "exact": 0, "power": 0, "patch": 1}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise InputError(f"{name}: expected at least {low}, got {value}")
 
 
-def _ratio(trace2: Float64Array | float, square: Float64Array | float) -> Float64Array:
-    trace2, square = np.asarray(trace2), np.asarray(square)
-    out = np.zeros(np.broadcast(trace2, square).shape)
-    np.divide(trace2, square, out=out, where=square > 0)
-    return out
+@dataclass(frozen=True, eq=False)
+class JacobianResult:
+    """One layer's indicators at m samples, each (m,), and its singular values (m, r).
 
-
-def moments(gram: FloatArray) -> Moments:
-    """Frobenius norm and participation ratio of J from G = YᵀY (k, k), Y = JΩ, Ω standard normal.
-
-    For i ≠ j the columns are independent given J, so without bias for every k ≥ 2
-
-        ‖J‖_F²   = E G_ii
-        ‖J‖_F⁴   = E G_ii G_jj
-        ‖JᵀJ‖_F² = E G_ij²
-
-    and participation = mean(G_ii G_jj) / mean(G_ij²) over i ≠ j. The ratio of the two unbiased
-    moments has a bias of order 1/k; its standard error comes from leaving out one probe at a time.
-    Squaring the mean of G_ii instead, as is often done, adds 2/k to the ratio. A rank counted on Y
-    saturates at k and its stable rank is far too low; this ratio is usable from k = 64 on.
-
-    >>> rng = np.random.default_rng(0)
-    >>> y = rng.standard_normal((400, 64))      # J = identity of 400: participation 400
-    >>> m = moments(y.T @ y)
-    >>> abs(m.participation - 400) < 4 * m.participation_error
-    True
+    `sketched`: singular values are those on the span of the probes, lower bounds, and so are the
+    two ranks. `spectral_gap` is the last relative change of the power iteration; the spectral norm
+    itself is approached from below.
     """
-    g = np.asarray(gram, dtype=np.float64)
-    k = len(g)
-    if g.ndim != 2 or g.shape[0] != g.shape[1] or k < 3:
-        raise InputError(f"gram: expected shape (k, k) with k of at least 3, got {g.shape}")
-    t = np.diagonal(g)
-    scale = float(t.mean())
-    if scale == 0:
-        return Moments(0.0, 0.0, 0.0, 0.0)
-    g, t = g / scale, t / scale
-    own = t * t
-    rows = (g * g).sum(1) - own
-    square = float(rows.sum())
-    trace2 = float(t.sum() ** 2 - own.sum())
-    full = float(_ratio(trace2, square))
-    # Leaving probe i out takes its row and its column from both double sums.
-    left = _ratio(trace2 - 2 * t * (t.sum() - t), square - 2 * rows)
-    spread = float(np.sqrt((k - 1) / k * ((left - left.mean()) ** 2).sum()))
-    return Moments(scale, scale * float(t.std(ddof=1)) / k**0.5, full, spread)
+
+    singular: Float64Array
+    rank_float: Int64Array
+    rank_1e2: Int64Array
+    participation: Float64Array
+    participation_error: Float64Array
+    frobenius2: Float64Array
+    spectral_norm: Float64Array
+    spectral_gap: Float64Array
+    sketched: bool
+
+    @property
+    def stable_rank(self) -> Float64Array:
+        """‖J‖_F² / σ_1², at least 1 as it must be; 0 where the derivative is zero."""
+        top = self.spectral_norm**2
+        out = np.zeros_like(top)
+        # An estimate of ‖J‖_F² from few probes may come out below σ_1², which it never is.
+        np.divide(np.maximum(self.frobenius2, top), top, out=out, where=top > 0)
+        return out
 
 
-def sketch_singular_values(gram: FloatArray, omega: FloatArray) -> Float64Array:
-    """Singular values of J restricted to the span of the probes: lower bounds for those of J.
+@dataclass
+class _Rows:
+    """One layer's figures, gathered sample by sample."""
 
-    gram (k, k) = YᵀY; omega (d0, k). With Ω = QR, JQ = Y R⁻¹ and by interlacing σ_i(JQ) ≤ σ_i(J)
-    for every i: a bound that always holds, while σ_i(Y) may lie on either side of σ_i(J). They
-    come by way of a Gram matrix, so those below 1e-8 of the largest are rounding.
+    singular: list[Float64Array]
+    columns: dict[str, list[float]]
 
-    >>> omega = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0]
-    >>> j = np.diag([5.0, 4.0, 3.0, 2.0, 1.0, 0.5])
-    >>> sketch_singular_values((j @ omega).T @ (j @ omega), omega).round(6)
-    array([5. , 4. , 3. , 2. , 1. , 0.5])
+    def add(self, singular: Float64Array, **values: float) -> None:
+        self.singular.append(singular)
+        for name, value in values.items():
+            self.columns.setdefault(name, []).append(value)
+
+    def result(self, sketched: bool) -> JacobianResult:
+        c = {k: np.array(v) for k, v in self.columns.items()}
+        return JacobianResult(
+            singular=np.stack(self.singular),
+            rank_float=c["rank_float"].astype(np.int64),
+            rank_1e2=c["rank_1e2"].astype(np.int64),
+            participation=c["participation"],
+            participation_error=c["participation_error"],
+            frobenius2=c["frobenius2"],
+            spectral_norm=c["spectral_norm"],
+            spectral_gap=c["spectral_gap"],
+            sketched=sketched,
+        )
+
+
+def _exact_row(jacobian: torch.Tensor, eps: float) -> tuple[Float64Array, dict[str, float]]:
+    j = jacobian.double()
+    if eps > 1e-10 and min(j.shape) > 0:
+        # A single-precision Jacobian holds nothing below 1e-8 of its norm, which is all that a Gram
+        # matrix in double precision loses: the products are cheaper, on the model's device.
+        gram = j @ j.T if j.shape[0] < j.shape[1] else j.T @ j
+        values = gram_singular_values(gram.cpu().numpy())
+    else:
+        values = singular_values(j.cpu().numpy())
+    squares = values * values
+    total = float(squares.sum())
+    fourth = float((squares * squares).sum())
+    return values, {
+        "rank_float": rank_at(values, max(jacobian.shape) * eps),
+        "rank_1e2": rank_at(values, 1e-2),
+        "participation": total * total / fourth if fourth > 0 else 0.0,
+        "participation_error": 0.0,
+        "frobenius2": total,
+        "spectral_norm": float(values.max(initial=0.0)),
+        "spectral_gap": 0.0,
+    }
+
+
+def measure_jacobians(
+    model: nn.Module,
+    inputs: Inputs,
+    layers: Sequence[Layer],
+    widths: Sequence[int],
+    options: Jacobian,
+    generator: torch.Generator,
+) -> tuple[JacobianResult, ...]:
+    """Jacobian indicators of every layer at the first samples of `inputs`.
+
+    One forward-mode derivative in a random direction yields that derivative of *all* layers, so
+    the sketch of a whole network costs `probes` passes. Layers with few outputs are done exactly in
+    reverse mode; with few inputs, all are, in forward mode.
     """
-    return restricted(gram, omega)[0]
+    rows = [_Rows([], {}) for _ in layers]
+    sketched = [False] * len(layers)
+    with evaluation_mode(model), unfused_attention():
+        for i in range(options.images):
+            sample = select_samples(inputs, slice(i, i + 1))
+            try:
+                _one_sample(model, sample, layers, widths, options, generator, rows, sketched)
+            except NotImplementedError as error:
+                what = str(error).partition("\n")[0].removesuffix(".")
+                raise InputError(
+                    "Jacobian: expected layers that torch can differentiate in forward mode, got "
+                    f"{type(model).__name__}: {what}; leave Jacobian() out of the indicators"
+                ) from error
+    return tuple(r.result(s) for r, s in zip(rows, sketched, strict=True))
 
 
-def restricted(gram: FloatArray, omega: FloatArray) -> tuple[Float64Array, Float64Array]:
-    """`sketch_singular_values`, and the unit vector (d0,) of the span that J stretches most."""
-    q, r = np.linalg.qr(np.asarray(omega, dtype=np.float64))
-    half = np.linalg.solve(r.T, np.asarray(gram, dtype=np.float64))
-    inner = np.linalg.solve(r.T, half.T)
-    values, vectors = np.linalg.eigh(0.5 * (inner + inner.T))
-    bounds = np.sqrt(np.maximum(values[::-1], 0.0))
-    return np.asarray(bounds, dtype=np.float64), np.asarray(q @ vectors[:, -1], dtype=np.float64)
+def _one_sample(
+    model: nn.Module,
+    sample: Inputs,
+    layers: Sequence[Layer],
+    widths: Sequence[int],
+    options: Jacobian,
+    generator: torch.Generator,
+    rows: list[_Rows],
+    sketched: list[bool],
+) -> None:
+    point = LayerFunctions(model, sample, double=False)
+    free = free_inputs(point.x, options.patch)
+    d0 = len(free)
+    # As many probes as inputs would be the whole Jacobian anyway.
+    few_inputs = d0 <= max(options.exact, options.probes)
+    narrow = [i for i, d in enumerate(widths) if not few_inputs and d <= options.exact]
+    wide = [i for i in range(len(layers)) if not few_inputs and i not in narrow]
+    if few_inputs or narrow:
+        exact = LayerFunctions(model, sample, options.double)
+        eps = torch.finfo(exact.x.dtype).eps
+    if few_inputs:
+        eye = _spread(torch.eye(d0, dtype=exact.x.dtype, device=exact.x.device), exact.x, free)
+        for group in _groups(widths, d0, 4 * tangent_capacity(exact.x.device)):
+            with LayerHooks(model, [layers[i] for i in group]) as hooks:
+                widest = sum(widths[i] for i in group)
+                found = jacobian_products(exact.layers(hooks), exact.x, eye, widest)
+            for i, columns in zip(group, found, strict=True):
+                values, row = _exact_row(columns.T, eps)
+                rows[i].add(values, **row)
+    for i in narrow:
+        with LayerHooks(model, [layers[i]]) as hooks:
+            jacobian = full_jacobian(exact.layers(hooks), exact.x, widths[i])
+            values, row = _exact_row(jacobian[:, free], eps)
+        rows[i].add(values, **row)
+    if wide:
+        _sketch(model, point, layers, widths, wide, options, generator, rows, free)
+        for i in wide:
+            sketched[i] = True
+
+
+def _spread(rows: torch.Tensor, x: torch.Tensor, free: torch.Tensor) -> torch.Tensor:
+    """Directions over the free inputs (k, d0) as directions over all of x, (k, *x)."""
+    out = rows.new_zeros(len(rows), x.numel())
+    out[:, free] = rows
+    return out.reshape(len(rows), *x.shape)
+
+
+def _groups(widths: Sequence[int], d0: int, room: int) -> Iterator[list[int]]:
+    """Neighbouring layers whose exact Jacobians fit into `room` values together."""
+    group: list[int] = []
+    taken = 0
+    for i, d in enumerate(widths):
+        if group and taken + d * d0 > room:
+            yield group
+            group, taken = [], 0
+        group.append(i)
+        taken += d * d0
+    yield group
+
+
+def _sketch(
+    model: nn.Module,
+    point: LayerFunctions,
+    layers: Sequence[Layer],
+    widths: Sequence[int],
+    wide: Sequence[int],
+    options: Jacobian,
+    generator: torch.Generator,
+    rows: list[_Rows],
+    free: torch.Tensor,
+) -> None:
+    x = point.x
+    d0, k = len(free), options.probes
+    # Drawn on the generator's device and moved: the same probes on every device.
+    omega = torch.randn(k, d0, generator=generator, device=generator.device).to(x)
+    with LayerHooks(model, [layers[i] for i in wide]) as hooks:
+        widest = sum(widths[i] for i in wide)
+        found = jacobian_products(point.layers(hooks), x, _spread(omega, x, free), widest)
+    grams = []
+    for y in found:
+        exact = y.double()
+        grams.append((exact @ exact.T).cpu().numpy())
+    directions = omega.T.double().cpu().numpy()
+    eps = torch.finfo(x.dtype).eps
+    for i, gram in zip(wide, grams, strict=True):
+        values, best = sketch_spectrum(gram, directions)
+        m = moments(gram)
+        norm, gap = 0.0, 1.0
+        if options.power:
+            # The best direction among the probes is a good start for the power iteration.
+            top = _spread(torch.from_numpy(best).to(x)[None], x, free)[0]
+            with LayerHooks(model, [layers[i]]) as hooks:
+                norm, gap = largest_singular_value(point.layers(hooks), x, top, options.power, free)
+        norm = max(norm, float(values.max(initial=0.0)))
+        top_at_most = norm if options.power else max(norm, m.frobenius2**0.5)
+        rows[i].add(
+            values,
+            rank_float=rank_at(values, min(max(widths[i], d0) * eps, 0.5), top_at_most),
+            rank_1e2=rank_at(values, 1e-2, top_at_most),
+            participation=m.participation,
+            participation_error=m.participation_error,
+            frobenius2=m.frobenius2,
+            spectral_norm=norm,
+            spectral_gap=gap,
+        )

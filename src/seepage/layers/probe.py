@@ -1,4 +1,4 @@
-"""Measure every layer of a model that somebody else wrote, and leave it as it was."""
+"""Indicators of every layer of any model: degrees of freedom, Jacobian, local PCA."""
 
 from __future__ import annotations
 
@@ -13,7 +13,20 @@ from torch import nn
 from seepage.array_types import Float64Array
 from seepage.errors import InputError
 from seepage.layers.choose import choose_layers
-from seepage.layers.derivative import Jacobian, JacobianResult, measure_jacobians
+from seepage.layers.hooks import (
+    Inputs,
+    Layer,
+    LayerHooks,
+    batches,
+    check_outputs,
+    device_of,
+    evaluation_mode,
+    pool_positions,
+    sample_count,
+    select_samples,
+    unwrapped,
+)
+from seepage.layers.jacobian import Jacobian, JacobianResult, measure_jacobians
 from seepage.layers.spectrum import (
     Spectrum,
     effective_rank,
@@ -23,19 +36,6 @@ from seepage.layers.spectrum import (
 )
 from seepage.layers.stream import SpectrumStream, choose_stream
 from seepage.layers.table import LayerTable
-from seepage.layers.watch import (
-    Inputs,
-    Layer,
-    Watch,
-    as_found,
-    batches,
-    check_outputs,
-    count,
-    home,
-    pool,
-    take,
-    unwrapped,
-)
 
 __all__ = ["DegreesOfFreedom", "Indicator", "LocalPCA", "probe"]
 
@@ -45,8 +45,8 @@ class DegreesOfFreedom:
     """Spectrum of every layer's outputs over the whole probe set, flattened and pooled.
 
     ridge: μ of the ridge degrees of freedom as a share of Σλ. memory: bytes for all accumulators
-    together; layers that do not fit exactly are sketched, and say how well. tau: the larger share,
-    whose count needs enough samples to be told.
+    together; layers that do not fit exactly are sketched, with a bound on the error. tau: the
+    larger share; too few samples to determine its count are refused.
     """
 
     ridge: float = 1e-3
@@ -99,24 +99,23 @@ def probe(
 ) -> LayerTable:
     """Degrees of freedom and Jacobian of every chosen layer: one row per layer.
 
-    model: any `nn.Module`; read through hooks, in evaluation mode, and left exactly as it was:
-    modes, parameters, gradients, buffers and random streams. inputs: the probe set as the model's
-    forward takes it (a tensor, several in order, or a mapping for keyword arguments; N ≥ 2,000
-    training samples without augmentation are a good choice, the same at every checkpoint). Token
-    inputs are integers: their Jacobians are taken with respect to the token embedding. layers:
-    names or patterns, None for the output of every block; the rule is that of `choose_layers`.
-    indicators: what to measure; `LocalPCA()` is off by default because it costs many passes.
-    generator: random directions and noise; None for a fresh one with seed 0, so that two calls
-    agree.
+    model: any `nn.Module`; read through hooks, in evaluation mode; modes, parameters, gradients,
+    buffers and random streams are the same afterwards. inputs: the probe set as the model's forward
+    takes it (a tensor, several in order, or a mapping for keyword arguments; N ≥ 2,000 training
+    samples without augmentation are a good choice, the same at every checkpoint). Token inputs are
+    integers: their Jacobians are taken with respect to the token embedding. layers: names or
+    patterns, None for the output of every block; the rule is that of `choose_layers`. indicators:
+    what to measure; `LocalPCA()` is off by default because it costs many passes. generator: random
+    directions and noise; None for a new one with seed 0, so that two calls agree.
 
     Cost: the spectra take one forward pass plus n²d (or n d²) multiplications per layer; memory
     stays within `DegreesOfFreedom.memory` whatever N. Where a layer would need more, its spectrum
-    is sketched; then each DoF is the middle of an interval that certainly holds the true value
-    (`limits`), and `dof_error` says how wide it is.
+    is sketched; then each DoF is the middle of an interval that contains the true value (`limits`),
+    and `dof_error` gives its relative half-width.
 
     Errors (`InputError`, one line): a name that matches no layer, a layer never called or called
-    more than once, outputs of varying shape, NaN or infinite outputs, too few samples to tell k99
-    (n − 1 < min(d, 1/(1 − τ)): below that one direction alone is more than the missing share).
+    more than once, outputs of varying shape, NaN or infinite outputs, too few samples to determine
+    k99 (n − 1 < min(d, 1/(1 − τ)): below that one direction alone is more than the missing share).
 
     Source: reconstruction of Huang et al., arXiv 2412.00696, from public summaries.
 
@@ -133,7 +132,7 @@ def probe(
     kinds = [type(i) for i in indicators]
     if not kinds or len(set(kinds)) != len(kinds):
         raise InputError("indicators: expected at least one, each kind at most once")
-    n = count(inputs)
+    n = sample_count(inputs)
     values = {c: np.full(len(chosen), np.nan) for c in LayerTable.columns()}
     at_least = np.zeros(len(chosen), dtype=np.bool_)
     sample_bound = np.zeros(len(chosen), dtype=np.bool_)
@@ -186,7 +185,7 @@ def probe(
 
 
 def _on(inputs: Inputs, model: nn.Module, images: int) -> Inputs:
-    return next(batches(take(inputs, slice(0, images)), images, home(model)))
+    return next(batches(select_samples(inputs, slice(0, images)), images, device_of(model)))
 
 
 def _widths(model: nn.Module, inputs: Inputs, chosen: Sequence[Layer]) -> list[int]:
@@ -195,8 +194,8 @@ def _widths(model: nn.Module, inputs: Inputs, chosen: Sequence[Layer]) -> list[i
     def note(i: int, out: torch.Tensor) -> None:
         widths[i] = out[0].numel()
 
-    with as_found(model), Watch(model, chosen) as watch:
-        watch.run(_on(inputs, model, 1), note)
+    with evaluation_mode(model), LayerHooks(model, chosen) as hooks:
+        hooks.run(_on(inputs, model, 1), note)
     return widths
 
 
@@ -209,14 +208,15 @@ def _spectra(
     batch: int,
 ) -> tuple[tuple[Spectrum, ...], tuple[Spectrum, ...]]:
     """One forward pass: every layer's spectrum, flattened and pooled."""
-    n = count(inputs)
+    n = sample_count(inputs)
     needed = 1 / (1 - option.tau)
     for layer, d in zip(chosen, widths, strict=True):
         least = ceil(round(min(d, needed), 6)) + 1
         if n < least:
             raise InputError(
-                f"inputs: expected at least {least} samples to tell k{round(100 * option.tau)} of "
-                f"{layer.name} ({d} outputs), got {n}; use more samples or leave out DoF"
+                f"inputs: expected at least {least} samples to determine "
+                f"k{round(100 * option.tau)} of {layer.name} ({d} outputs), got {n}; use more "
+                "samples or leave out DoF"
             )
     streams = _streams(widths, n, option.memory)
     pooled: list[SpectrumStream | None] = [None] * len(chosen)
@@ -228,17 +228,17 @@ def _spectra(
         shapes[i] = out.shape[1:]
         streams[i].add(out.reshape(rows, -1))
         if out.ndim > 2:
-            mean = pool(out, chosen[i])
+            mean = pool_positions(out, chosen[i])
             stream = pooled[i]
             if stream is None:
                 stream = pooled[i] = choose_stream(mean.shape[1], n, option.memory)
             stream.add(mean)
 
-    with as_found(model), Watch(model, chosen) as watch:
-        for part in batches(inputs, batch, home(model)):
-            rows = count(part)
-            watch.run(part, take_in)
-        # One after the other, so that each releases its rows before the next makes its products.
+    with evaluation_mode(model), LayerHooks(model, chosen) as hooks:
+        for part in batches(inputs, batch, device_of(model)):
+            rows = sample_count(part)
+            hooks.run(part, take_in)
+        # One after the other, so that each frees its rows before the next allocates its products.
         flat = tuple(s.spectrum() for s in streams)
         means = tuple(f if s is None else s.spectrum() for f, s in zip(flat, pooled, strict=True))
     return flat, means
@@ -290,7 +290,7 @@ def _relative_width(pairs: Float64Array) -> Float64Array:
 
 
 def _bound_by_samples(s: Spectrum) -> bool:
-    """Half of all directions that the samples can show are needed, and the layer has more."""
+    """k99 needs over half of the directions that n samples can show, and the layer has more."""
     return s.d > s.n - 1 and k_tau(s.extremes()[1], 0.99) > 0.5 * (s.n - 1)
 
 
@@ -330,22 +330,27 @@ def _local_pca(
         rows = 0
 
         def take_in(
-            i: int, out: torch.Tensor, streams: list[SpectrumStream] = streams,
+            i: int,
+            out: torch.Tensor,
+            streams: list[SpectrumStream] = streams,
             eps: list[float] = eps,
-        ) -> None:  # fmt: skip
-            check_outputs(chosen[i], out, rows, None)  # noqa: B023 - used up in this turn
+        ) -> None:
+            check_outputs(chosen[i], out, rows, None)  # noqa: B023 - called in this iteration
             eps[i] = torch.finfo(out.dtype).eps
             streams[i].add(out.reshape(len(out), -1))
 
         noise = torch.randn(
-            option.draws, *inputs.shape[1:], generator=generator, device=generator.device,
+            option.draws,
+            *inputs.shape[1:],
+            generator=generator,
+            device=generator.device,
             dtype=inputs.dtype,
-        )  # fmt: skip
+        )
         noisy = inputs[image] + option.noise * noise.to(inputs.device)
-        with as_found(model), Watch(model, chosen) as watch:
-            for part in batches(noisy, batch, home(model)):
-                rows = count(part)
-                watch.run(part, take_in)
+        with evaluation_mode(model), LayerHooks(model, chosen) as hooks:
+            for part in batches(noisy, batch, device_of(model)):
+                rows = sample_count(part)
+                hooks.run(part, take_in)
             for i, stream in enumerate(streams):
                 s = stream.spectrum()
                 top = s.variances.max(initial=0.0)

@@ -1,4 +1,4 @@
-"""How much of the input a layer still tells: the error of the best linear reconstruction."""
+"""How much of the input a layer retains: the error of the best linear reconstruction."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import nn
 
 from seepage.errors import InputError
 from seepage.layers.choose import choose_layers
-from seepage.layers.watch import (
+from seepage.layers.hooks import (
     Layer,
-    Watch,
-    as_found,
+    LayerHooks,
     batches,
     check_outputs,
-    count,
-    home,
+    device_of,
+    evaluation_mode,
+    sample_count,
     unwrapped,
 )
 
@@ -35,16 +35,16 @@ def reconstruction_error(
     """Share of the inputs' variance that a ridge regression on a layer's outputs does not explain.
 
     fit (N, …): inputs of the attacker, who sees the layer's outputs on them; judge (M, …): inputs
-    to be told from their outputs, of which the attacker knows none. With centred outputs H and
-    inputs X of `fit`, and h of one judged sample,
+    to be reconstructed from their outputs, of which the attacker knows none. With centred outputs H
+    and inputs X of `fit`, and h of one judged sample,
 
         x̂ = x̄ + h Hᵀ (H Hᵀ + μ I)⁻¹ X,    μ = ridge · tr(H Hᵀ) / N,
 
     and the error is Σ‖x − x̂‖² / Σ‖x − x̄‖² over `judge`, x̄ the mean of `fit`: 0 where the input
     can be read off linearly, 1 where only its mean is known (above 1 is possible). It needs N × d
-    values of one layer at a time, in double precision. A lower bound on what can be told: an attacker with a network of
-    their own may do better. "Reconstruction error" stands without a definition in what is known of
-    arXiv 2412.00696; this one is a **reconstruction** of ours.
+    values of one layer at a time, in double precision. A lower bound on what can be reconstructed:
+    an attacker with a network of their own may do better. What is known of arXiv 2412.00696 gives
+    no definition of "reconstruction error"; this one is a **reconstruction** of ours.
 
     >>> net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1))
     >>> x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
@@ -54,14 +54,14 @@ def reconstruction_error(
     """
     if not ridge > 0:
         raise InputError(f"ridge: expected a share above 0, got {ridge}")
-    if count(fit) < 2 or count(judge) < 1 or fit.shape[1:] != judge.shape[1:]:
+    if sample_count(fit) < 2 or sample_count(judge) < 1 or fit.shape[1:] != judge.shape[1:]:
         raise InputError(
             f"fit, judge: expected inputs of one shape, at least 2 and 1, got {tuple(fit.shape)} "
             f"and {tuple(judge.shape)}"
         )
     model = unwrapped(model)
     chosen = choose_layers(model, fit, layers)
-    device = home(model)
+    device = device_of(model)
     x = fit.flatten(1).double().to(device)
     mean = x.mean(0)
     truth = judge.flatten(1).double().to(device) - mean
@@ -88,7 +88,7 @@ def _ridge(h: torch.Tensor, x: torch.Tensor, new: torch.Tensor, ridge: float) ->
 
 
 def _outputs(model: nn.Module, layer: Layer, inputs: torch.Tensor, batch: int) -> torch.Tensor:
-    """Flattened outputs of one layer, (N, d), where the model lives."""
+    """Flattened outputs of one layer, (N, d), on the model's device."""
     rows: list[torch.Tensor] = []
     size = 0
 
@@ -96,8 +96,8 @@ def _outputs(model: nn.Module, layer: Layer, inputs: torch.Tensor, batch: int) -
         check_outputs(layer, out, size, None)
         rows.append(out.reshape(size, -1).to(torch.float64, copy=True))
 
-    with as_found(model), Watch(model, [layer]) as watch:
-        for part in batches(inputs, batch, home(model)):
-            size = count(part)
-            watch.run(part, keep)
+    with evaluation_mode(model), LayerHooks(model, [layer]) as hooks:
+        for part in batches(inputs, batch, device_of(model)):
+            size = sample_count(part)
+            hooks.run(part, keep)
     return torch.cat(rows)

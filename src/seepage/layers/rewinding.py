@@ -1,10 +1,10 @@
-"""Where memorised samples live, without an attack: put one block back and see what is forgotten.
+"""Where memorised samples are stored, without an attack: reset one block and see what is forgotten.
 
 Rewinding (Stephenson et al. 2021, arXiv 2105.14602): one block takes its weights of an earlier
-checkpoint, all others stay; samples that need the block's later state are lost. Retraining (Maini
-et al. 2023, arXiv 2307.09542): one block starts anew and is trained on clean samples with all
-others frozen; where memorised samples come back nevertheless, the other blocks hold them. Both are
-**reconstructions** from general knowledge of these papers, not from their code.
+checkpoint, all others stay; samples that need the block's later state are forgotten. Retraining
+(Maini et al. 2023, arXiv 2307.09542): one block is re-initialised and trained on clean samples with
+all others frozen; where memorised samples are recalled nevertheless, the other blocks hold them.
+Both are **reconstructions** from general knowledge of these papers, not from their code.
 """
 
 from __future__ import annotations
@@ -21,10 +21,16 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from seepage.array_types import Float64Array
 from seepage.errors import InputError, nearest
-from seepage.layers.gradients import block_parameters
-from seepage.layers.watch import Inputs, batches, call, home
+from seepage.layers.features import block_parameters
+from seepage.layers.hooks import Inputs, batches, call_model, device_of
 
-__all__ = ["BlockTable", "reestimate", "retrain_blocks", "rewind_blocks", "with_block"]
+__all__ = [
+    "BlockTable",
+    "reestimate_normalisation",
+    "retrain_blocks",
+    "rewind_blocks",
+    "with_block",
+]
 
 State = Mapping[str, torch.Tensor]
 Blocks = Mapping[str, Sequence[str]]
@@ -33,7 +39,7 @@ Evaluate = Callable[[nn.Module], Mapping[str, float]]
 
 @dataclass(frozen=True, eq=False)
 class BlockTable:
-    """What an evaluation gives after each block was put back.
+    """Results of an evaluation after each block was reset.
 
     blocks (L,); states (E,): names or epochs; values: metric -> (L, E); whole: metric -> its value
     with no block changed. The loss of a metric, whole − values, is how much the block matters.
@@ -45,7 +51,7 @@ class BlockTable:
     whole: dict[str, float]
 
     def lost(self, metric: str) -> Float64Array:
-        """whole − value, (L, E): what is forgotten when the block is put back."""
+        """whole − value, (L, E): what is forgotten when the block is reset."""
         if metric not in self.values:
             raise InputError(f"metric: got {metric!r}; {nearest(metric, self.values)}")
         return self.whole[metric] - self.values[metric]
@@ -87,10 +93,10 @@ def with_block(model: nn.Module, earlier: State, modules: Sequence[str]) -> nn.M
     return out
 
 
-def reestimate(model: nn.Module, inputs: Inputs, *, batch: int = 256) -> None:
-    """Normalisation statistics anew, in place, as plain means over the batches of `inputs`.
+def reestimate_normalisation(model: nn.Module, inputs: Inputs, *, batch: int = 256) -> None:
+    """Normalisation statistics computed again, in place, as plain means over batches of `inputs`.
 
-    After a block is put back the stored statistics of all later normalisation layers describe
+    After a block is reset the stored statistics of all later normalisation layers describe
     activations that no longer occur. Everything else stays in evaluation mode, so dropout is off.
     No effect on models without running statistics.
     """
@@ -107,8 +113,8 @@ def reestimate(model: nn.Module, inputs: Inputs, *, batch: int = 256) -> None:
             norm.momentum = None
             norm.training = True
         with torch.no_grad():
-            for part in batches(inputs, batch, home(model)):
-                call(model, part)
+            for part in batches(inputs, batch, device_of(model)):
+                call_model(model, part)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
@@ -117,9 +123,11 @@ def reestimate(model: nn.Module, inputs: Inputs, *, batch: int = 256) -> None:
 
 
 def _gather(
-    blocks: Blocks, states: Sequence[str], whole: Mapping[str, float],
+    blocks: Blocks,
+    states: Sequence[str],
+    whole: Mapping[str, float],
     rows: Iterator[tuple[int, int, Mapping[str, float]]],
-) -> BlockTable:  # fmt: skip
+) -> BlockTable:
     values = {k: np.full((len(blocks), len(states)), np.nan) for k in whole}
     for i, j, row in rows:
         for k in whole:
@@ -127,7 +135,7 @@ def _gather(
     return BlockTable(tuple(blocks), tuple(states), values, dict(whole))
 
 
-def _judge(model: nn.Module, evaluate: Evaluate) -> Mapping[str, float]:
+def _evaluated(model: nn.Module, evaluate: Evaluate) -> Mapping[str, float]:
     with torch.no_grad():
         return evaluate(model.eval())
 
@@ -140,12 +148,13 @@ def rewind_blocks(
     *,
     statistics: Inputs | None = None,
 ) -> BlockTable:
-    """Every block put back to every earlier state, one at a time, and evaluated.
+    """Every block reset to every earlier state, one at a time, and evaluated.
 
     earlier: name (an epoch) -> state_dict; blocks: name -> modules, as `Layer.regions`; evaluate:
-    model in evaluation mode, without gradients -> metric -> number, such as accuracy on memorised and on clean
-    samples; statistics: training inputs on which normalisation is re-estimated after each change
-    (None keeps what is stored; give it for networks with batch norm). The model is not changed.
+    model in evaluation mode, without gradients -> metric -> number, such as accuracy on memorised
+    and on clean samples; statistics: training inputs on which normalisation is re-estimated after
+    each change (None keeps what is stored; give it for networks with batch norm). The model is not
+    changed.
     """
     if not earlier or not blocks:
         raise InputError("earlier, blocks: expected at least one of each, got none")
@@ -155,10 +164,10 @@ def rewind_blocks(
             for j, state in enumerate(earlier.values()):
                 changed = with_block(model, state, modules)
                 if statistics is not None:
-                    reestimate(changed, statistics)
-                yield i, j, _judge(changed, evaluate)
+                    reestimate_normalisation(changed, statistics)
+                yield i, j, _evaluated(changed, evaluate)
 
-    whole = _judge(copy.deepcopy(model), evaluate)
+    whole = _evaluated(copy.deepcopy(model), evaluate)
     return _gather(blocks, tuple(earlier), whole, rows())
 
 
@@ -182,7 +191,7 @@ def retrain_blocks(
     *,
     statistics: Inputs | None = None,
 ) -> BlockTable:
-    """Every block started anew and trained alone, all others frozen, and evaluated.
+    """Every block re-initialised and trained alone, all others frozen, and evaluated.
 
     initial: state_dict the block starts from; train(model, parameters) trains those parameters, on
     clean samples, in its own mode and with its own random streams. Only they require gradients.
@@ -197,8 +206,8 @@ def retrain_blocks(
             with _only(changed, block_parameters(changed, modules)) as parameters:
                 train(changed, parameters)
             if statistics is not None:
-                reestimate(changed, statistics)
-            yield i, 0, _judge(changed, evaluate)
+                reestimate_normalisation(changed, statistics)
+            yield i, 0, _evaluated(changed, evaluate)
 
-    whole = _judge(copy.deepcopy(model), evaluate)
+    whole = _evaluated(copy.deepcopy(model), evaluate)
     return _gather(blocks, ("retrained",), whole, rows())

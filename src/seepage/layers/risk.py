@@ -1,4 +1,4 @@
-"""Which layers to protect, and how far the cheap indicators agree with the attack."""
+"""Risk of every layer, and how far the indicators agree with the attack."""
 
 from __future__ import annotations
 
@@ -9,19 +9,32 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
+from torch import nn
 
 from seepage.array_types import Float64Array
 from seepage.errors import InputError
-from seepage.layers.attack import AttackTable
+from seepage.layers.attack import Attacker, AttackTable, Audit, ShadowTransfer, attack_layers
+from seepage.layers.features import gather_outputs
+from seepage.layers.hooks import Inputs, sample_count, select_samples
+from seepage.layers.jacobian import Jacobian
+from seepage.layers.probe import DegreesOfFreedom, Indicator, probe
 from seepage.layers.table import LayerTable
 
-__all__ = ["Agreement", "RiskTable", "agreement", "risk_table"]
+__all__ = [
+    "RankAgreement",
+    "RiskMeasurement",
+    "RiskTable",
+    "measure_risk",
+    "rank_agreement",
+    "risk_table",
+]
 
 
 @dataclass(frozen=True)
-class Agreement:
+class RankAgreement:
     """Spearman's ρ between an indicator and the attack across layers, and its permutation p-value.
 
     `p` is two-sided; `layers` how many layers, `models` how many rows were pooled; `exact`: all
@@ -44,20 +57,21 @@ def _ranks(x: ArrayLike, name: str) -> Float64Array:
     return np.asarray(r - r.mean(axis=1, keepdims=True), dtype=np.float64)
 
 
-def agreement(
+def rank_agreement(
     indicator: ArrayLike,
     attack: ArrayLike,
     *,
     permutations: int = 10_000,
     rng: np.random.Generator | None = None,
-) -> Agreement:
+) -> RankAgreement:
     """ρ of two rankings of layers: (L,) each, or (M, L) to pool models after ranking within each.
 
     Pooled: ranks are centred within every model, ρ = Σ ab / √(Σa² Σb²) over all of them, and the
     permutations shuffle layers within models. p = (1 + #{|ρ*| ≥ |ρ|}) / (1 + permutations), or the
-    exact share where one model has at most 7 layers. With few layers (≤ 16) it has little power.
+    exact share where one model has at most 7 layers. With few layers (≤ 16) it has little
+    statistical power.
 
-    >>> a = agreement([1, 2, 3, 4], [10, 20, 30, 40])
+    >>> a = rank_agreement([1, 2, 3, 4], [10, 20, 30, 40])
     >>> a.rho, round(a.p, 4), a.exact
     (1.0, 0.0833, True)
     """
@@ -67,14 +81,14 @@ def agreement(
     models, layers = a.shape
     norm = math.sqrt(float((a * a).sum() * (b * b).sum()))
     if layers < 3 or norm == 0:
-        return Agreement(math.nan, math.nan, layers, models, True)
+        return RankAgreement(math.nan, math.nan, layers, models, True)
     rho = float((a * b).sum()) / norm
     room = 1e-9
     if models == 1 and layers <= 7:
         orders = np.array(list(itertools.permutations(range(layers))))
         drawn = (a[0, orders] * b[0]).sum(1) / norm
         p = float((np.abs(drawn) >= abs(rho) - room).mean())
-        return Agreement(rho, p, layers, models, True)
+        return RankAgreement(rho, p, layers, models, True)
     rng = np.random.default_rng(0) if rng is None else rng
     hits = 0
     for start in range(0, permutations, 1000):
@@ -82,7 +96,7 @@ def agreement(
         shuffled = rng.permuted(np.broadcast_to(a, (size, models, layers)), axis=2)
         drawn = (shuffled * b).sum((1, 2)) / norm
         hits += int((np.abs(drawn) >= abs(rho) - room).sum())
-    return Agreement(rho, (1 + hits) / (1 + permutations), layers, models, False)
+    return RankAgreement(rho, (1 + hits) / (1 + permutations), layers, models, False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,10 +106,10 @@ class RiskTable:
     layer, modules (whose weights), risk (L,) in [0, 1]; `basis` says what the risk is; columns:
     every indicator and attack figure in the same order; agreement: indicator -> with the attack's
     AUC (empty without an attack). `spread` is the standard deviation of the attack's AUC across
-    layers, `noise` the standard error of a layer's AUC beside the other layers', over seeds (NaN
-    without an attack or with one seed): where spread is below twice the noise the attack does not
-    tell the layers apart, and an agreement with their order means little. Seeds split the same
-    samples anew, so the noise does not cover which samples there are: look at several models too.
+    layers, `noise` the standard error over seeds of a layer's AUC relative to the other layers (NaN
+    without an attack or with one seed): where spread is below twice the noise, the attack does not
+    tell the layers apart, and an agreement with their order means little. Seeds only split the same
+    samples differently, so the noise does not cover the choice of samples: use several models.
     """
 
     layer: tuple[str, ...]
@@ -103,19 +117,19 @@ class RiskTable:
     risk: Float64Array
     basis: str
     columns: dict[str, Float64Array]
-    agreement: dict[str, Agreement]
+    agreement: dict[str, RankAgreement]
     spread: float = math.nan
     noise: float = math.nan
 
     @property
     def resolved(self) -> bool | None:
-        """Whether the attack tells the layers apart; None where that cannot be said."""
+        """Whether the attack tells the layers apart; None where that is unknown."""
         if not math.isfinite(self.noise):
             return None
         return self.spread > 2 * self.noise
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """Plain numbers, the riskiest layer first."""
+        """One mapping of plain numbers per layer, the riskiest first."""
         return [
             {
                 "layer": name,
@@ -188,10 +202,10 @@ def risk_table(
     within each. With an attack the risk of a layer is the advantage max(0, 2·AUC − 1) of the attack
     on it, mean over seeds and models: a measurement. Without one it is the mean rank, scaled to
     [0, 1], of `order`, by default DoF k95 and the Jacobian's rank (its participation ratio where
-    ranks are only known to be *at least* something): a **reconstruction** of the claim of arXiv
-    2412.00696 that layers with many directions and high Jacobian rank are the risky ones, whose
-    agreement with attacks has to be shown on the model at hand. changes: further indicators per
-    layer, such as `change_values(...)["mcr"]`, (L,) or (M, L) in the table's order.
+    ranks are lower bounds): a **reconstruction** of the claim of arXiv 2412.00696 that layers with
+    many directions and high Jacobian rank are the risky ones; its agreement with attacks has to be
+    shown on the model at hand. changes: further indicators per layer, such as
+    `change_values(...)["mcr"]`, (L,) or (M, L) in the table's order.
 
     Raises InputError where models or attacks differ in their layers or a column has another shape.
     """
@@ -209,7 +223,7 @@ def risk_table(
                 f"shape {v.shape}"
             )
         columns[name] = v
-    found: dict[str, Agreement] = {}
+    found: dict[str, RankAgreement] = {}
     attacks: list[AttackTable] = []
     success: Float64Array | None = None
     if attack is None:
@@ -228,7 +242,7 @@ def risk_table(
         success, accuracy, tpr = _aligned(attacks, first.layer, shape[0])
         for name, values in columns.items():
             if np.isfinite(values).all():
-                found[name] = agreement(values, success, permutations=permutations, rng=rng)
+                found[name] = rank_agreement(values, success, permutations=permutations, rng=rng)
         columns |= {"mia_auc": success, "mia_bal_acc": accuracy, "mia_tpr": tpr}
         risk = np.maximum(2 * success.mean(axis=0) - 1, 0.0)
         a = attacks[0]
@@ -249,11 +263,11 @@ def risk_table(
 def _resolution(
     attacks: Sequence[AttackTable], success: Float64Array | None
 ) -> tuple[float, float]:
-    """Spread of AUC across layers, and the standard error of a layer's place among them."""
+    """Spread of AUC across layers, and the standard error of a layer relative to the others."""
     if success is None:
         return math.nan, math.nan
     spread = float(success.mean(axis=0).std())
-    # Splits are shared by all layers of a seed: what moves all of them together is no noise here.
+    # All layers of a seed share its split: what changes all of them alike is not counted as noise.
     places = [a.auc - a.auc.mean(axis=0) for a in attacks]
     seeds = sum(p.shape[1] for p in places)
     if any(p.shape[1] < 2 for p in places):
@@ -270,14 +284,14 @@ def _aligned(
         raise InputError(f"attack: expected one per model ({models}), got {len(attacks)}")
     rows = []
     for attack in attacks:
-        place = {n: i for i, n in enumerate(attack.layer)}
-        absent = [n for n in layers if n not in place]
+        row_of = {n: i for i, n in enumerate(attack.layer)}
+        absent = [n for n in layers if n not in row_of]
         if absent:
             raise InputError(
                 f"attack: expected every layer of the table, got none of {absent[0]!r}; "
                 "use the same layers for both"
             )
-        at = [place[n] for n in layers]
+        at = [row_of[n] for n in layers]
         rows.append(
             [f.mean(axis=1)[at] for f in (attack.auc, attack.balanced_accuracy, attack.tpr)]
         )
@@ -289,3 +303,57 @@ def _default_order(tables: Sequence[LayerTable], columns: Mapping[str, Float64Ar
     bounds = any(t.at_least.any() for t in tables)
     rank = "jac_participation" if bounds else "jac_rank_float"
     return [c for c in ("k95", rank) if c in columns]
+
+
+@dataclass(frozen=True, eq=False)
+class RiskMeasurement:
+    """Indicators and attack of one model, per layer."""
+
+    table: LayerTable
+    attack: AttackTable
+
+    def risk(self) -> RiskTable:
+        """Layers sorted by risk; for several models call `risk_table` with lists of both."""
+        return risk_table(self.table, self.attack)
+
+
+def measure_risk(
+    model: nn.Module,
+    inputs: Inputs,
+    member: ArrayLike,
+    layers: str | Sequence[str] | None = None,
+    *,
+    samples: int = 2000,
+    indicators: Sequence[Indicator] = (DegreesOfFreedom(), Jacobian()),
+    variant: Audit | ShadowTransfer | None = None,
+    attacker: Attacker | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    batch: int = 256,
+) -> RiskMeasurement:
+    """Probe a model on its members and attack each of its layers: what `seepage layers` shows.
+
+    inputs: all N samples as the model's forward takes them; member (N,) bool. The probe set is
+    `samples` members drawn by the first seed (all where there are fewer). The attack reads pooled
+    outputs of all samples. Same arguments, same result; the model is not changed.
+
+    >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> x = torch.randn(120, 4, generator=torch.Generator().manual_seed(0))
+    >>> a = measure_risk(net, x, np.arange(120) < 60, indicators=[DegreesOfFreedom()])
+    >>> a.table.layer == a.attack.layer, len(a.risk().regions(1))
+    (True, 1)
+    """
+    m = np.asarray(member)
+    if m.shape != (sample_count(inputs),) or m.dtype != np.bool_:
+        raise InputError(
+            f"member: expected bool of shape ({sample_count(inputs)},), got {m.dtype} {m.shape}"
+        )
+    if not seeds:
+        raise InputError("seeds: expected at least one, got none")
+    rows = np.flatnonzero(m)
+    if len(rows) > samples:
+        rows = np.sort(np.random.default_rng(seeds[0]).choice(rows, samples, replace=False))
+    chosen = torch.from_numpy(rows)
+    table = probe(model, select_samples(inputs, chosen), layers, indicators=indicators, batch=batch)
+    outputs = gather_outputs(model, inputs, layers, batch=batch)
+    attack = attack_layers(outputs, m, variant=variant, attacker=attacker, seeds=seeds)
+    return RiskMeasurement(table, attack)

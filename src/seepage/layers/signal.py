@@ -1,4 +1,4 @@
-"""Layer indicators as a signal over training: what a Recorder measures at its checkpoints."""
+"""Layer indicators as a signal that a Recorder measures at its checkpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from seepage.array_types import AnyArray
 from seepage.errors import InputError, nearest
-from seepage.layers.derivative import Jacobian
+from seepage.layers.jacobian import Jacobian
 from seepage.layers.probe import DegreesOfFreedom, Indicator, probe
 from seepage.layers.table import LayerTable
 
@@ -27,14 +27,15 @@ class LayerSignal:
     """The probe as an extra signal: arrays "layer_<column>" of shape (L,), one value per layer.
 
     samples: size of the probe set, drawn once from all inputs by `seed` alone, so that it is the
-    same in every run and at every checkpoint (a series over another set each time would show the
-    sets). columns: of `LayerTable`. spectrum: also keep so many leading variances of every layer as
-    "layer_spectrum" (L, spectrum), NaN beyond the last, from which other definitions of DoF follow.
-    `layers` are the rows' names, known after the first `measure`; later models must have the same.
+    same in every run and at every checkpoint (with another set each time, the series would show
+    differences between sets). columns: of `LayerTable`. spectrum: also keep so many leading
+    variances of every layer as "layer_spectrum" (L, spectrum), NaN beyond the last, from which
+    other definitions of DoF follow. `layers` are the rows' names, known after the first `measure`;
+    later models must have the same.
 
     The minimum of DoF comes within an epoch or two: record initialisation and fractions of the
-    first epochs. The model, its gradients and random streams are left as found; `generator` is not
-    drawn from, random directions come from `seed` too.
+    first epochs. The model, its gradients and random streams are not changed; `generator` is not
+    used, random directions come from `seed` too.
 
     >>> signal = LayerSignal(samples=64, indicators=[DegreesOfFreedom()], columns=("k95", "erank"))
     >>> net = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2))

@@ -1,4 +1,4 @@
-"""How many directions a layer's outputs vary in: spectra and the counts read off them.
+"""In how many directions a layer's outputs vary: spectra and degrees of freedom.
 
 Notation: H (n, d) are the centred outputs of a layer on n probe samples, σ_i its singular values,
 λ_i = σ_i²/n the variances along its principal directions (descending), q_i = λ_i/Σλ.
@@ -6,7 +6,7 @@ Notation: H (n, d) are the centred outputs of a layer on n probe samples, σ_i i
 Huang et al. (arXiv 2412.00696) call the number of independent directions in which a layer's output
 varies its *degrees of freedom* (DoF). The paper's formula was not at hand: every definition here is
 a **reconstruction** of that sentence with a name of its own, and the spectrum itself is kept so
-that any other can be read off it later.
+that any other can be computed from it later.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def k_tau(variances: FloatArray, tau: float) -> int:
     """Smallest k with q_1 + … + q_k ≥ τ (definition D1); 0 for a layer that does not vary.
 
     variances (m,): λ in any order; tau in (0, 1]. At τ = 0.95 the default DoF of this library (a
-    *reconstruction*, see the module). At most min(n − 1, d): it says nothing about a layer with
-    more directions than samples.
+    *reconstruction*, see the module). At most min(n − 1, d): it cannot describe a layer with more
+    directions than samples.
 
     >>> k_tau(np.array([4.0, 3.0, 2.0, 1.0]), 0.7)
     2
@@ -107,7 +107,7 @@ def ridge_df(variances: FloatArray, mu: float) -> float:
 
 
 def numerical_rank(variances: FloatArray, n: int, d: int, eps: float) -> int:
-    """#{σ_i > max(n, d)·eps·σ_1} (definition D4). Sits at the layer's width: not a DoF.
+    """#{σ_i > max(n, d)·eps·σ_1} (definition D4). Nearly always the layer's width, so no DoF.
 
     >>> numerical_rank(np.array([1.0, 1e-2, 1e-40]), n=10, d=3, eps=2.2e-16)
     2
@@ -157,7 +157,7 @@ class Spectrum:
         kept = min(self.variances.size, self.directions)
         floor[:kept] = self.variances[:kept]
         rest = max(self.total - float(floor.sum()), 0.0)
-        # Most concentrated: hand the missing variance to the largest directions first.
+        # Most concentrated: give the missing variance to the largest directions first.
         given = np.minimum(np.maximum(rest - self.slack * np.arange(floor.size), 0.0), self.slack)
         return floor + given, _fill(floor, rest, self.slack)
 

@@ -1,4 +1,4 @@
-"""Spectra of outputs that pass by batch by batch, in memory that does not grow with the samples.
+"""Spectra from batches of outputs, in memory that does not grow with the number of samples.
 
 Three accumulators, all centred on the mean of *all* samples without a second pass:
 
@@ -6,7 +6,7 @@ Three accumulators, all centred on the mean of *all* samples without a second pa
 - `GramStream`: keeps the outputs of at most `capacity` samples and forms their n × n Gram matrix,
   exact, for wide layers and few samples;
 - `SketchStream`: Frequent Directions (Liberty 2013; Ghashami et al. 2016, arXiv 1501.01711), for
-  wide layers and many samples. Its error is a number that it knows, not a hope.
+  wide layers and many samples. It gives a bound on its own error.
 
 Batches are merged with the update of Chan, Golub and LeVeque (1983): with n_a rows of mean a and
 n_b rows of mean b, scatter = scatter_a + scatter_b + (n_a n_b / n) δδᵀ, δ = b − a.
@@ -24,7 +24,7 @@ from seepage.layers.spectrum import Spectrum
 
 __all__ = ["CovarianceStream", "GramStream", "SketchStream", "SpectrumStream", "choose_stream"]
 
-# Below this many multiplications everything is done in float64: the cost does not show.
+# Below this many multiplications everything is done in float64, at negligible cost.
 _CHEAP = 2_000_000_000
 # Inner dimension of one single-precision product; partial sums are added in float64.
 _PANEL = 4096
@@ -46,11 +46,11 @@ class SpectrumStream(ABC):
 
     @abstractmethod
     def spectrum(self) -> Spectrum:
-        """The spectrum of everything taken so far; the stream is used up by it."""
+        """The spectrum of everything taken so far; the stream cannot be used afterwards."""
 
 
 class _Centred(SpectrumStream):
-    """Keeps the running mean in float64 and hands each batch on, centred, with its correction."""
+    """Keeps the running mean in float64 and centres each batch, correcting for the mean."""
 
     def __init__(self, d: int) -> None:
         super().__init__(d)
@@ -90,7 +90,7 @@ def _finish(
     values = np.sort(squares.cpu().numpy().astype(np.float64))[::-1]
     values = np.maximum(values, 0.0)[: max(min(n - 1, d), 0)] / n
     total /= n
-    # A layer whose outputs never change shows only the rounding of its constant: no directions.
+    # Constant outputs vary by rounding only: no directions.
     if total <= floor:
         values, total, slack = np.zeros_like(values), 0.0, 0.0
     elif slack == 0.0:
@@ -109,8 +109,8 @@ def _eigenvalues(matrix: torch.Tensor) -> torch.Tensor:
     return values
 
 
-def _dead(mean: torch.Tensor, eps: float) -> float:
-    """Total variance that the rounding of outputs of this mean can bring about."""
+def _rounding_variance(mean: torch.Tensor, eps: float) -> float:
+    """Total variance that rounding of outputs with this mean can cause."""
     return float(mean.double().square().sum()) * eps * eps
 
 
@@ -133,7 +133,7 @@ class CovarianceStream(_Centred):
         assert self.scatter is not None
         assert self.mean is not None
         values = _eigenvalues(self.scatter)
-        return _finish(values, self.total, self.n, self.d, _dead(self.mean, self.eps))
+        return _finish(values, self.total, self.n, self.d, _rounding_variance(self.mean, self.eps))
 
 
 @final
@@ -170,7 +170,7 @@ class GramStream(SpectrumStream):
         for start in range(0, d, _PANEL):
             exact = rows[:, start : start + _PANEL].double()
             mean = exact.mean(0)
-            floor += _dead(mean, self.eps)
+            floor += _rounding_variance(mean, self.eps)
             panel = exact - mean if double else (exact - mean).float()
             for low in range(0, n, _TILE):
                 tile = panel[low : low + _TILE]
@@ -237,7 +237,7 @@ class SketchStream(_Centred):
         assert self.mean is not None
         values = _eigenvalues(self._gram())
         self.buffer = None
-        floor = _dead(self.mean, self.eps)
+        floor = _rounding_variance(self.mean, self.eps)
         return _finish(values, self.total, self.n, self.d, floor, self.shrunk)
 
 

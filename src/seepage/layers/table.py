@@ -1,4 +1,4 @@
-"""The table a probe gives: one row per layer, raw spectra beside it."""
+"""The table of a probe: one row of indicators per layer, with the raw spectra."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 from seepage.array_types import BoolArray, Float64Array
 from seepage.errors import InputError, nearest
+from seepage.layers.hooks import Layer
 from seepage.layers.spectrum import Spectrum
-from seepage.layers.watch import Layer
 
 __all__ = ["LayerTable"]
 
 
 @dataclass(frozen=True, eq=False)
 class LayerTable:
-    """Indicators per layer, columns of shape (L,) in the order of a forward pass; NaN: not asked.
+    """Indicators per layer, columns (L,) in the order of a forward pass; NaN: not measured.
 
     | column | meaning |
     |---|---|
@@ -138,7 +138,9 @@ class LayerTable:
             lines.append(cells)
         widths = [max(len(line[c]) for line in lines) for c in range(len(lines[0]))]
         return "\n".join(
-            "  ".join([line[0].ljust(widths[0])]
-                      + [cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True)])
+            "  ".join(
+                [line[0].ljust(widths[0])]
+                + [cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True)]
+            )
             for line in lines
-        )  # fmt: skip
+        )

@@ -1,19 +1,11 @@
-"""The plane: where every sample stands between FPR and TPR, and how it moves while training."""
+"""FPR and TPR of every sample, how both move during training, and what can be known early."""
 
 from __future__ import annotations
 
-from seepage.plane.clusters import HDBSCAN, ClusterMethod, Clusters, KMeans, find_clusters
-from seepage.plane.compare import (
-    COMPARED,
-    Comparison,
-    compare_paths,
-    differing,
-    equal_models,
-    one_factor,
-)
-from seepage.plane.counting import Counting, RateRule
+from seepage.plane.closed_form import ClosedForm, Gaussian, StudentTLaw
+from seepage.plane.clusters import HDBSCAN, KMeans, find_clusters
+from seepage.plane.compare import Comparison, compare_paths, equal_models, one_factor
 from seepage.plane.difficulty import (
-    Correlation,
     Difficulty,
     consistency,
     epoch_learned,
@@ -26,29 +18,20 @@ from seepage.plane.difficulty import (
     split_models,
 )
 from seepage.plane.early import (
-    Early,
-    High,
-    Known,
-    Prediction,
-    Top,
+    EarlyDetermination,
+    HighRegion,
+    TopShare,
     Vulnerable,
     early_determination,
-    expected_recall,
-    predict,
+    evaluate_predictor,
 )
-from seepage.plane.foretold import Foretold, foretell
-from seepage.plane.halves import Agreement, agreement
-from seepage.plane.laws import (
-    ClosedForm,
-    Gaussian,
-    Laws,
-    StudentTLaw,
-)
-from seepage.plane.monitor import Judgement, Monitor, Snapshot
+from seepage.plane.monitor import Monitor, evaluate_monitors
 from seepage.plane.paths import Permuted, SignalSource, Trajectories, trajectories
 from seepage.plane.population import Population
 from seepage.plane.rates import (
+    Counting,
     Points,
+    RateRule,
     advantage,
     epsilon,
     epsilon_two_sided,
@@ -56,75 +39,63 @@ from seepage.plane.rates import (
 )
 from seepage.plane.regions import ByAdvantage, ByEpsilon, Grid, Regions
 from seepage.plane.resampling import Bootstrap, Estimate
-from seepage.plane.rules import GlobalFPR, NaturalThreshold, Rule, units
+from seepage.plane.rules import GlobalFPR, NaturalThreshold, Rule, tuple_index
 from seepage.plane.shrinkage import EmpiricalBayes, NoShrinkage, SharedRatio
+from seepage.plane.split_half import split_half
 
 __all__ = [
-    "COMPARED",
     "HDBSCAN",
-    "Agreement",
     "Bootstrap",
     "ByAdvantage",
     "ByEpsilon",
     "ClosedForm",
-    "ClusterMethod",
-    "Clusters",
     "Comparison",
-    "Correlation",
     "Counting",
     "Difficulty",
-    "Early",
+    "EarlyDetermination",
     "EmpiricalBayes",
     "Estimate",
-    "Foretold",
     "Gaussian",
     "GlobalFPR",
     "Grid",
-    "High",
-    "Judgement",
+    "HighRegion",
     "KMeans",
-    "Known",
-    "Laws",
     "Monitor",
     "NaturalThreshold",
     "NoShrinkage",
     "Permuted",
     "Points",
     "Population",
-    "Prediction",
     "RateRule",
     "Regions",
     "Rule",
     "SharedRatio",
     "SignalSource",
-    "Snapshot",
     "StudentTLaw",
-    "Top",
+    "TopShare",
     "Trajectories",
     "Vulnerable",
     "advantage",
-    "agreement",
     "compare_paths",
     "consistency",
-    "differing",
     "early_determination",
     "epoch_learned",
     "epsilon",
     "epsilon_two_sided",
     "equal_models",
-    "expected_recall",
+    "evaluate_monitors",
+    "evaluate_predictor",
     "find_clusters",
-    "foretell",
     "forgetting_events",
     "learning_difficulty",
     "loss_iqr",
     "mean_loss",
     "one_factor",
     "points",
-    "predict",
     "prediction_depth",
     "spearman",
+    "split_half",
     "split_models",
     "trajectories",
-    "units",
+    "tuple_index",
 ]

@@ -1,6 +1,6 @@
-"""Clusters of samples on the plane, and how clear-cut they are.
+"""Clusters of samples on the plane, with indices of how distinct they are.
 
-scikit-learn is imported where it is used: it takes a second that most commands need not wait for.
+scikit-learn is imported where it is used, because the import takes about a second.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from seepage.plane.rates import Points
 __all__ = ["HDBSCAN", "ClusterMethod", "Clusters", "KMeans", "find_clusters"]
 
 
-# scikit-learn's HDBSCAN and silhouette compare pairs; beyond this many samples they are sub-sampled.
+# scikit-learn's HDBSCAN and silhouette compare pairs; beyond this many samples they are
+# sub-sampled.
 _PAIRWISE = 5000
 
 
@@ -64,11 +65,11 @@ class KMeans(ClusterMethod):
         """(N,) labels; fewer than k clusters where there are fewer distinct points."""
         from sklearn import cluster
 
-        spots, back, mass = np.unique(x, axis=0, return_inverse=True, return_counts=True)
-        k = min(self.k, len(spots))
+        distinct, back, weight = np.unique(x, axis=0, return_inverse=True, return_counts=True)
+        k = min(self.k, len(distinct))
         seed = int(rng.integers(2**31 - 1))
         model = cluster.KMeans(k, n_init=self.starts, random_state=seed, tol=1e-6)
-        found = model.fit(spots, sample_weight=mass).labels_
+        found = model.fit(distinct, sample_weight=weight).labels_
         return np.asarray(found[back.ravel()], dtype=np.int64)
 
 
@@ -77,9 +78,10 @@ class KMeans(ClusterMethod):
 class HDBSCAN(ClusterMethod):
     """Density clusters of at least `share` of the samples; everything between them is noise.
 
-    Counted rates lie on a lattice, whose points density would take for clusters: each coordinate is
-    spread evenly over its lattice step first, by draws from the generator. Beyond 5,000 samples it
-    is fitted on a random 5,000 and the rest take the label of their nearest fitted sample.
+    Counted rates lie on a lattice, whose points density estimation would take for clusters: uniform
+    noise of one lattice step is added to each coordinate first, drawn from the generator. Beyond
+    5,000 samples it is fitted on a random 5,000 and the rest take the label of their nearest fitted
+    sample.
     """
 
     share: float = 0.05
@@ -122,11 +124,11 @@ def find_clusters(
 ) -> Clusters:
     """Cluster the samples of one checkpoint by their place, or by privacy loss alone.
 
-    points: `paths.points(t)`; for the null, the same of `paths.null[k]`. method: `KMeans(3)` unless
-    told. by_epsilon: cluster ε_i instead of (FPR, TPR), the "iso-privacy-loss" clusters; fixed bands
-    are `ByEpsilon(cuts)`. *Reconstruction*: arXiv 2507.23291 measures cluster structure; which
-    algorithm and indices was not at hand. Binomial noise makes one round cloud, which k-means splits
-    into k all the same: compare the indices with the null's before speaking of clusters.
+    points: `paths.points(t)`; for the null, the same of `paths.null[k]`. method: `KMeans(3)` by
+    default. by_epsilon: cluster ε_i instead of (FPR, TPR), the "iso-privacy-loss" clusters; fixed
+    bands are `ByEpsilon(cuts)`. *Reconstruction*: arXiv 2507.23291 measures cluster structure; its
+    algorithm and indices were not at hand. k-means splits binomial noise into k clusters as well:
+    compare the indices with those of the null before claiming that there are clusters.
     """
     from sklearn import metrics
 

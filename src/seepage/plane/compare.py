@@ -1,4 +1,4 @@
-"""Factor studies: runs that differ in one thing, on equal terms, side by side."""
+"""Runs that differ in one factor, compared at equal numbers of models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seepage.plane.paths import Trajectories
 from seepage.plane.population import Population
 from seepage.plane.regions import Grid, Regions
 from seepage.plane.resampling import Bootstrap, Estimate
-from seepage.plane.rules import units
+from seepage.plane.rules import tuple_index
 
 __all__ = ["COMPARED", "Comparison", "compare_paths", "differing", "equal_models", "one_factor"]
 
@@ -32,7 +32,7 @@ COMPARED = (
     "signals",
     "views",
 )
-"""Manifest fields that a study looks at; versions, hardware, times and code are not factors."""
+"""Manifest fields that can be a factor; versions, hardware, times and code cannot."""
 
 # What follows from another field of its section, or from the data, and is no factor of its own.
 _DERIVED = frozenset(
@@ -45,8 +45,8 @@ def differing(
 ) -> dict[str, tuple[Any, ...]]:
     """Fields that are not the same in all manifests: dotted path -> value of each (None if absent).
 
-    Pure; nested mappings are walked, lists compared whole. under: dotted paths to look at; a leading
-    "key." is left out of the names.
+    Pure; nested mappings are walked, lists compared whole. under: dotted paths to look at; a
+    leading "key." is left out of the names.
 
     >>> differing([{"key": {"recipe": {"lr": 0.1}}}, {"key": {"recipe": {"lr": 0.2}}}])
     {'recipe.lr': (0.1, 0.2)}
@@ -79,8 +79,9 @@ def one_factor(
 
     A field is a factor; where a section's `name` or `kind` differs the whole section is one, since
     its other options belong to the name. Data is one factor with everything that follows from it
-    (digests, sizes, the plan's digest). The number of models is none: it is made equal; nor are the checkpoints of runs of
-    different length. allow: dotted paths or sections that may differ besides.
+    (digests, sizes, the plan's digest). The number of models is no factor, because it is made
+    equal; nor are the checkpoints of runs of different length. allow: dotted paths or sections that
+    may differ as well.
     Raises InputError naming the factors when there are several.
 
     >>> sgd = {"key": {"recipe": {"optimizer": "sgd", "lr": 0.1}}}
@@ -117,14 +118,15 @@ def one_factor(
 def equal_models(members: Mapping[str, BoolArray]) -> dict[str, Int64Array]:
     """Rows that give every run the same number of complete pairs: name -> (R,) ascending.
 
-    The first pairs of each; runs without twin are dropped. Population metrics move with the number
-    of models, so runs are compared at the smallest. Pass the rows as `trajectories(models=...)`.
+    The first pairs of each; runs without complement are dropped. Population metrics depend on the
+    number of models, so runs are compared at the smallest. Pass the rows as
+    `trajectories(models=...)`.
     """
     rows: dict[str, list[Int64Array]] = {}
     for name, member in members.items():
-        unit = units(member)
-        paired = np.flatnonzero(np.bincount(unit) == 2)
-        rows[name] = [np.flatnonzero(unit == u) for u in paired]
+        tuple_of = tuple_index(member)
+        paired = np.flatnonzero(np.bincount(tuple_of) == 2)
+        rows[name] = [np.flatnonzero(tuple_of == u) for u in paired]
     fewest = min((len(pairs) for pairs in rows.values()), default=0)
     if fewest < 1:
         raise InputError(
@@ -135,7 +137,7 @@ def equal_models(members: Mapping[str, BoolArray]) -> dict[str, Int64Array]:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Runs side by side: the factor, and all population metrics of each under the same options.
+    """Compared runs: the factor, and all population metrics of each under the same options.
 
     factor: what differs, None if nothing; values: the factor's fields by run; models, samples: by
     run; populations: by run, in the order given.
@@ -163,7 +165,7 @@ class Comparison:
         if not (a.value > 0 and b.value > 0):
             return float("nan"), float("nan"), float("nan")
         ratio = float(a.value / b.value)
-        # An end cut at 0 is not the interval's length; the other end tells it.
+        # The lower end may be cut at 0; the upper end gives the interval's length.
         first, second = (float((e.high - e.value) / e.value) for e in (a, b))
         spread = float(np.exp(np.hypot(first, second)))
         return ratio, ratio / spread, ratio * spread
@@ -178,12 +180,12 @@ def compare_paths(
     grid: Grid | None = None,
     bootstrap: Bootstrap | None = None,
 ) -> Comparison:
-    """All population metrics of several runs side by side.
+    """All population metrics of several runs, under the same options.
 
-    paths: of runs brought to equal numbers of models by `equal_models`; manifests: by the same names.
-    Refuses runs that differ in more than one factor unless `allow` names the others, runs with
-    different numbers of models, and runs scored by different attacks, rules or ways of computing
-    rates. Pools of different size are compared as they are: see `samples`.
+    paths: of runs brought to equal numbers of models by `equal_models`; manifests: by the same
+    names. Refuses runs that differ in more than one factor unless `allow` names the others, runs
+    with different numbers of models, and runs scored by different attacks, rules or ways of
+    computing rates. Pools of different size are compared as they are: see `samples`.
     """
     names = list(paths)
     if len(names) < 2:

@@ -1,7 +1,7 @@
 """How hard a sample is to learn, read from runs that the attack does not use.
 
 Difficulty from the attack's own runs would share their noise with the vulnerability it is
-compared to: `split_models` sets whole pairs of runs aside. The measure behind arXiv 2507.23291's
+compared to: `split_models` holds out whole pairs of runs. The measure behind arXiv 2507.23291's
 correlation was not at hand; these are the usual ones, each under its own name.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from seepage.array_types import BoolArray, FloatArray, Int64Array, IntArray
 from seepage.errors import InputError
 from seepage.plane.paths import SignalSource
-from seepage.plane.rules import units
+from seepage.plane.rules import tuple_index
 
 __all__ = [
     "Correlation",
@@ -36,7 +36,7 @@ __all__ = [
 def split_models(
     member: BoolArray, share: float, rng: np.random.Generator
 ) -> tuple[Int64Array, Int64Array]:
-    """Rows for the attack and rows set aside for difficulty, whole pairs together.
+    """Rows for the attack and rows held out for difficulty, whole pairs together.
 
     share: of the pairs to set aside, at least one. Raises InputError when that leaves nothing.
 
@@ -47,15 +47,15 @@ def split_models(
     """
     if not 0 < share < 1:
         raise InputError(f"share: expected between 0 and 1, got {share}; 0.25 is usual")
-    unit = units(member)
-    pairs = int(unit.max()) + 1
+    tuple_of = tuple_index(member)
+    pairs = int(tuple_of.max()) + 1
     aside = max(1, round(share * pairs))
     if aside >= pairs:
         raise InputError(
             f"share: expected pairs on both sides, got {aside} of {pairs} set aside; "
             "train more models"
         )
-    chosen = np.isin(unit, rng.permutation(pairs)[:aside])
+    chosen = np.isin(tuple_of, rng.permutation(pairs)[:aside])
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
@@ -73,7 +73,7 @@ def epoch_learned(correct: FloatArray, checkpoints: FloatArray) -> FloatArray:
     epochs = np.asarray(checkpoints, dtype=np.float64)
     _fits(right, epochs)
     stays = np.flip(np.logical_and.accumulate(np.flip(right, axis=-2), axis=-2), axis=-2)
-    # Checkpoints at which it is not yet right for good: the index of the first good one.
+    # Number of checkpoints before the sample stays correct: the index of the first such one.
     late = np.append(epochs, epochs[-1] + 1)
     return np.asarray(late[(~stays).sum(axis=-2)])
 
@@ -106,7 +106,8 @@ def forgetting_events(correct: FloatArray) -> FloatArray:
     """How often a sample went from right to wrong between checkpoints: (..., T, N) -> (..., N).
 
     A sample that was never right counts T, above any other. Source: Toneva et al., arXiv
-    1812.05159, which counts at every presentation and calls never-learned ones infinitely forgotten.
+    1812.05159, which counts at every presentation and calls never-learned ones infinitely
+    forgotten.
 
     >>> forgetting_events(np.array([[1, 0], [0, 0], [1, 0]])).tolist()
     [1.0, 3.0]
@@ -153,12 +154,12 @@ def prediction_depth(
 ) -> Int64Array:
     """The layer from which k-NN probes agree with the end: (N,) int64, 0 to L.
 
-    features: one (N, d_l) array per layer, from input to output; labels (N,) ints. A probe after each
-    layer votes among the k nearest support samples (L2, inverse-distance weights, the sample itself
-    left out; support: all unless given, normally the run's members). The depth is the first layer
-    from which all probes to the last agree with `final` (N,), the network's predictions; with None,
-    with the last probe, whose own depth is then at most L − 1. L: not even the last probe agrees.
-    Harder samples are decided deeper. Source: Baldock et al., arXiv 2106.09647.
+    features: one (N, d_l) array per layer, from input to output; labels (N,) ints. A probe after
+    each layer votes among the k nearest support samples (L2, inverse-distance weights, the sample
+    itself left out; support: all unless given, normally the run's members). The depth is the first
+    layer from which all probes to the last agree with `final` (N,), the network's predictions; with
+    None, with the last probe, whose own depth is then at most L − 1. L: not even the last probe
+    agrees. Harder samples are decided deeper. Source: Baldock et al., arXiv 2106.09647.
     """
     if not features:
         raise InputError("features: expected at least one layer, got none")
@@ -203,7 +204,7 @@ def _probe(
     distance, found = index.kneighbors(x)
     found = rows[found]
     own = found == np.arange(len(x))[:, None]
-    # Drop the sample itself where it is found, else the farthest.
+    # Drop the sample itself where it is among them, else the farthest.
     own[~own.any(axis=1), -1] = True
     keep = ~own
     found = found[keep].reshape(len(x), neighbours)
@@ -218,11 +219,11 @@ def _probe(
 
 @dataclass(frozen=True, eq=False)
 class Difficulty:
-    """Learning difficulty of every sample, (N,) each, NaN where no run could tell.
+    """Learning difficulty of every sample, (N,) each, NaN where no run gives a value.
 
-    epoch_learned, mean_loss, loss_iqr, forgetting: means over the runs trained on the sample, high =
-    hard (LT-IQR: high = the loss moved much). consistency: over the runs not trained on it, high =
-    easy. models: plan rows they were read from.
+    epoch_learned, mean_loss, loss_iqr, forgetting: means over the runs trained on the sample, high
+    = hard (LT-IQR: high = the loss moved much). consistency: over the runs not trained on it, high
+    = easy. models: plan rows they were read from.
     """
 
     epoch_learned: FloatArray
@@ -242,8 +243,8 @@ class Difficulty:
 def learning_difficulty(run: SignalSource, models: ArrayLike) -> Difficulty:
     """Every measure from the signals "loss" and "correct" of the rows `models` of a run.
 
-    models: rows that the attack does not use, whole pairs, as `split_models` sets aside. Memory: two
-    float32 traces of (rows, checkpoints, samples). Signals with views are averaged over them.
+    models: rows that the attack does not use, whole pairs, as `split_models` sets aside. Memory:
+    two float32 traces of (rows, checkpoints, samples). Signals with views are averaged over them.
     """
     member = np.asarray(run.member, dtype=np.bool_)
     rows = np.asarray(models)
@@ -291,8 +292,8 @@ def spearman(
 ) -> Correlation:
     """Spearman's rank correlation of two columns (N,), ties at mid-rank, NaN pairs left out.
 
-    Percentile bootstrap over samples, re-ranked in each replicate. It takes samples as independent:
-    that they share models is not in it, nor that counted rates dilute ρ by their own noise.
+    Percentile bootstrap over samples, re-ranked in each replicate. It treats samples as
+    independent, though they share models; and noise of counted rates attenuates ρ.
 
     >>> spearman([1, 2, 3, 4], [1, 4, 9, 16], np.random.default_rng(0), replicates=20).rho
     1.0

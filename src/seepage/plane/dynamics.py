@@ -1,22 +1,26 @@
-"""What is read off the paths: speed, centre of mass, transitions, spatial entropy.
+"""Dynamics of the paths: speed, centre of mass, transitions, spatial entropy.
 
 Pure functions of rates over checkpoints. arXiv 2507.23291 names these quantities; its formulas were
-not at hand, so each is a *reconstruction* whose choices its docstring states. All of them are
-moved by counting noise: read them beside the same value under permuted membership.
+not at hand, so each is a *reconstruction* whose choices its docstring states. Counting noise
+changes all of them: compare each with the same value under permuted membership.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
 from seepage.array_types import FloatArray, Int64Array, IntArray
 from seepage.errors import InputError
-from seepage.plane.regions import nats_to
 
 __all__ = [
+    "arrivals",
     "centre",
     "displacement",
     "entropy",
+    "entropy_of",
+    "rows_to_one",
     "signed_speed",
     "speed",
     "squared_step",
@@ -44,9 +48,9 @@ def centre(fpr: FloatArray, tpr: FloatArray) -> FloatArray:
 def displacement(centres: FloatArray) -> tuple[float, float]:
     """Displacement of the centre of mass, (T, 2) -> (net, path).
 
-    net D = ‖c(T) − c(t₀)‖₂ ≤ √2; path L = Σ_k ‖c(t_{k+1}) − c(t_k)‖₂ ≥ D. Units of the unit square.
-    *Reconstruction*: whether the paper means net or path, and its unit, were not at hand; compare
-    ratios.
+    net D = ‖c(T) − c(t₀)‖₂ ≤ √2; path L = Σ_k ‖c(t_{k+1}) − c(t_k)‖₂ ≥ D. Lengths within the unit
+    square. *Reconstruction*: whether the paper means net or path, and in which unit, was not at
+    hand; compare ratios.
 
     >>> net, path = displacement(np.array([[0.5, 0.5], [0.25, 0.5], [0.25, 0.75]]))
     >>> round(net, 3), path
@@ -80,10 +84,10 @@ def signed_speed(fpr: FloatArray, tpr: FloatArray, checkpoints: FloatArray) -> F
 def squared_step(step: FloatArray, turns: IntArray, trials: IntArray) -> FloatArray:
     """Unbiased square of the change of a rate between two checkpoints.
 
-    A rate's step is the mean over n targets of δ ∈ {−1, 0, 1}, how each decision turned. Its square
-    overstates the squared true step by Var(δ)/n. Dropping each target's product with itself does
-    not: (S² − F) / (n(n−1)) with S = n·step = Σδ and F = Σδ² = `turns`, the number of decisions
-    that changed. Exact for independent targets; needs n ≥ 2.
+    A rate's step is the mean over n targets of δ ∈ {−1, 0, 1}, the change of each decision. Its
+    square overestimates the squared true step by Var(δ)/n. Without each target's product with
+    itself it is unbiased: (S² − F) / (n(n−1)) with S = n·step = Σδ and F = Σδ² = `turns`, the
+    number of decisions that changed. Exact for independent targets; needs n ≥ 2.
 
     step (T−1, N); turns (T−1, N); trials (N,) -> (T−1, N), negative where noise exceeds movement.
 
@@ -112,8 +116,7 @@ def transition_counts(states: IntArray, regions: int) -> Int64Array:
 def transitions(states: IntArray, regions: int) -> FloatArray:
     """P_ab(k) = #{a at t_k, b at t_{k+1}} / #{a at t_k}: (T, N) -> (T−1, S, S), rows sum to 1.
 
-    A region that nobody was in keeps its (absent) samples: its row is the identity's.
-    *Reconstruction*.
+    The row of a region without samples is the identity's. *Reconstruction*.
     """
     return rows_to_one(transition_counts(states, regions))
 
@@ -147,8 +150,8 @@ def entropy(states: IntArray, regions: int, base: float = 2.0) -> FloatArray:
     """Spatial entropy H(t) = −Σ_g p_g log p_g over regions, (T, N) -> (T,), bits by default.
 
     p_g is the share of samples in cell g; ΔH = H(t_T) − H(t_0). Binomial noise alone spreads points
-    over cells, so H depends on the number of models: keep it equal across conditions and read the
-    null. *Reconstruction*: grid and base of the paper were not at hand.
+    over cells, so H depends on the number of models: keep it equal across conditions and compare
+    with the null. *Reconstruction*: grid and base of the paper were not at hand.
     """
     counts = np.stack([np.bincount(row, minlength=regions) for row in np.asarray(states)])
     return entropy_of(counts, base)
@@ -158,4 +161,11 @@ def entropy_of(counts: IntArray | FloatArray, base: float = 2.0) -> FloatArray:
     """Entropy of shares from counts (..., cells) -> (...)."""
     p = counts / counts.sum(axis=-1, keepdims=True)
     terms = p * np.log(np.where(p > 0, p, 1.0))
-    return np.asarray(np.abs(terms.sum(axis=-1))) * nats_to(base)
+    return np.asarray(np.abs(terms.sum(axis=-1))) * _from_nats(base)
+
+
+def _from_nats(base: float) -> float:
+    """Factor from nats to the unit of `base`: 2 gives bits, e gives nats."""
+    if base <= 1:
+        raise InputError(f"base: expected more than 1, got {base}; 2 is bits, math.e is nats")
+    return 1 / math.log(base)

@@ -1,4 +1,4 @@
-"""How early the finally vulnerable samples can be told, by the attack itself or by a proxy."""
+"""How early the finally vulnerable samples can be identified, by the attack or by a proxy."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from seepage.array_types import BoolArray, FloatArray
 from seepage.errors import InputError
 from seepage.metrics import auc
-from seepage.plane.kernels import look_up, pair_counts, unit_counts
+from seepage.plane.kernels import look_up, pair_counts, tuple_counts
 from seepage.plane.paths import Trajectories
 from seepage.plane.rates import advantage
 from seepage.plane.regions import ByAdvantage, Regions
 from seepage.plane.resampling import Bootstrap, Estimate, cores, estimate, standard_error
-from seepage.plane.rules import units
+from seepage.plane.rules import tuple_index
 
 __all__ = [
-    "Early",
-    "High",
-    "Known",
-    "Prediction",
-    "Top",
+    "EarlyDetermination",
+    "HighRegion",
+    "KnownFrom",
+    "PredictorEvaluation",
+    "TopShare",
     "Vulnerable",
     "early_determination",
+    "evaluate_predictor",
     "expected_recall",
-    "predict",
 ]
 
 
 # Replicates at a time: a few tens of MiB of counts at 50,000 samples.
 _CHUNK = 32
-# Samples at a time where replicates need not be seen whole.
+# Samples at a time where a sample's own rates decide.
 _BLOCK = 2048
 
 
@@ -45,7 +45,7 @@ _BLOCK = 2048
 class Vulnerable(ABC):
     """Which samples count as vulnerable at a checkpoint.
 
-    pointwise: a sample's own rates decide, so that blocks of samples can be judged apart.
+    pointwise: a sample's own rates decide, so that samples can be processed in blocks.
     """
 
     pointwise: ClassVar[bool] = False
@@ -59,7 +59,7 @@ class Vulnerable(ABC):
 
 @final
 @dataclass(frozen=True)
-class High(Vulnerable):
+class HighRegion(Vulnerable):
     """Samples in the last, highest of the regions."""
 
     pointwise: ClassVar[bool] = True
@@ -75,11 +75,11 @@ class High(Vulnerable):
 
 @final
 @dataclass(frozen=True)
-class Top(Vulnerable):
+class TopShare(Vulnerable):
     """The `share` of samples with the largest advantage; ties at the border all count.
 
-    Advantages are multiples of 1/n, so with few models more than the share can be chosen: read recall
-    beside `chance`.
+    Advantages are multiples of 1/n, so with few models more than the share can be chosen: compare
+    recall with `chance`.
     """
 
     share: float = 0.05
@@ -99,7 +99,7 @@ class Top(Vulnerable):
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownFrom:
     """The earliest checkpoint (an epoch) at which a share of the final set is known.
 
     low, high: where the upper and the lower end of recall's interval reach the share; NaN without.
@@ -112,15 +112,15 @@ class Known:
 
 
 @dataclass(frozen=True, eq=False)
-class Early:
+class EarlyDetermination:
     """Early determination of V_T, the samples vulnerable at the last checkpoint; (T,) curves.
 
     recall_now |V_t ∩ V_T| / |V_T|; recall_ever |∪_{s≤t} V_s ∩ V_T| / |V_T|; precision
-    |V_t ∩ V_T| / |V_t|; jaccard |V_t ∩ V_T| / |V_t ∪ V_T|; chance |V_t| / N is the recall of as many
-    samples drawn at random, chance_ever |∪ V_s| / N of `recall_ever`. NaN over empty sets.
+    |V_t ∩ V_T| / |V_t|; jaccard |V_t ∩ V_T| / |V_t ∪ V_T|; chance |V_t| / N is the recall of as
+    many samples drawn at random, chance_ever |∪ V_s| / N of `recall_ever`. NaN over empty sets.
 
     Recall exceeds chance without any leakage, because neighbouring checkpoints share models and so
-    share noise: the same curve under permuted membership stands beside it. final (N,) bool is V_T.
+    share noise: read it against the same curve under permuted membership. final (N,) bool is V_T.
     """
 
     checkpoints: FloatArray
@@ -130,7 +130,7 @@ class Early:
     jaccard: Estimate
     chance: Estimate
     chance_ever: Estimate
-    known: tuple[Known, ...]
+    known: tuple[KnownFrom, ...]
     final: BoolArray
 
     @property
@@ -145,15 +145,15 @@ def early_determination(
     vulnerable: Vulnerable | None = None,
     known: Sequence[float] = (0.5, 0.7, 0.9),
     bootstrap: Bootstrap | None = None,
-) -> Early:
-    """How much of the finally vulnerable set each checkpoint already shows.
+) -> EarlyDetermination:
+    """How much of the finally vulnerable set is already known at each checkpoint.
 
-    vulnerable: `High()` unless told, or `Top(0.05)`. known: shares whose earliest checkpoint is
-    asked for. bootstrap: over pairs of runs; needs stored decisions, else intervals are NaN.
-    *Reconstruction*: arXiv 2507.23291 reports that about 70 % are known early; the definition of its
-    set was not at hand.
+    vulnerable: `HighRegion()` by default, or `TopShare(0.05)`. known: shares whose earliest
+    checkpoint is reported. bootstrap: over pairs of runs; needs stored decisions, else intervals
+    are NaN. *Reconstruction*: arXiv 2507.23291 reports that about 70 % are known early; the
+    definition of its set was not at hand.
     """
-    vulnerable = High() if vulnerable is None else vulnerable
+    vulnerable = HighRegion() if vulnerable is None else vulnerable
     bootstrap = Bootstrap() if bootstrap is None else bootstrap
     value, error, freedom = _curves(paths, vulnerable, bootstrap)
     nulls = [_curves(null, vulnerable, bootstrap)[:2] for null in paths.null]
@@ -169,11 +169,11 @@ def early_determination(
         for name, v in value.items()
     }
     recall, epochs = curves["recall_now"], paths.checkpoints
-    return Early(
+    return EarlyDetermination(
         epochs,
         **curves,
         known=tuple(
-            Known(x, *(_first(epochs, c, x) for c in (recall.value, recall.high, recall.low)))
+            KnownFrom(x, *(_first(epochs, c, x) for c in (recall.value, recall.high, recall.low)))
             for x in known
         ),
         final=vulnerable.select(paths.fpr[-1], paths.tpr[-1], paths.n_out, paths.n_in),
@@ -199,8 +199,8 @@ def _curves(
     counts = [_tally([plain(t) for t in range(len(paths.fpr))])]
     groups = 1
     if paths.decisions is not None and bootstrap.replicates:
-        unit = units(paths.member)
-        groups = int(unit.max()) + 1
+        tuple_of = tuple_index(paths.member)
+        groups = int(tuple_of.max()) + 1
         weights = bootstrap.weights(groups)[1:].astype(np.float32)
         with (
             threadpool_limits(1, "blas"),
@@ -245,18 +245,18 @@ def _tally(chosen: Sequence[BoolArray]) -> FloatArray:
 def _resampled(paths: Trajectories, vulnerable: Vulnerable, weights: FloatArray) -> FloatArray:
     """`_tally` of replicates whose pairs have these weights (B, U)."""
     assert paths.decisions is not None
-    unit, member = units(paths.member), np.packbits(paths.member, axis=1)
+    tuple_of, member = tuple_index(paths.member), np.packbits(paths.member, axis=1)
     each = [np.empty((weights.shape[1], paths.samples), dtype=np.float32) for _ in range(4)]
     inside = np.zeros_like(each[0])
-    np.add.at(inside, unit, paths.member.astype(np.float32))
-    outside = np.bincount(unit).astype(np.float32)[:, None] - inside
+    np.add.at(inside, tuple_of, paths.member.astype(np.float32))
+    outside = np.bincount(tuple_of).astype(np.float32)[:, None] - inside
     n_in, n_out = weights @ inside, weights @ outside
     # A replicate without a target of a kind for a sample keeps that sample's own rates.
     lost = (n_in < 1) | (n_out < 1)
     n_in, n_out = np.where(lost, paths.n_in, n_in), np.where(lost, paths.n_out, n_out)
     chosen = []
     for t, decisions in enumerate(paths.decisions):
-        unit_counts(decisions, decisions, member, unit, *each)
+        tuple_counts(decisions, decisions, member, tuple_of, *each)
         tpr = np.where(lost, paths.tpr[t], np.divide(weights @ each[0], n_in, dtype=float))
         fpr = np.where(lost, paths.fpr[t], np.divide(weights @ each[1], n_out, dtype=float))
         chosen.append(vulnerable.select(fpr, tpr, n_out, n_in))
@@ -270,7 +270,7 @@ def _on_lattice(
     assert paths.decisions is not None
     stop = min(start + _BLOCK, paths.samples)
     width = slice(start // 8, -(-stop // 8))
-    first, second = np.argsort(units(paths.member), kind="stable").reshape(-1, 2).T
+    first, second = np.argsort(tuple_index(paths.member), kind="stable").reshape(-1, 2).T
     truth = np.packbits(paths.member[first, start:stop], axis=1)
     pairs = int(weights[0].sum())
     rates = np.arange(pairs + 1) / pairs
@@ -290,8 +290,8 @@ def _on_lattice(
 
 
 @dataclass(frozen=True, eq=False)
-class Prediction:
-    """How well a score that needs no attack foretells V_T; (T,) or () as the score.
+class PredictorEvaluation:
+    """How well a score that needs no attack predicts V_T; (T,) or () as the score.
 
     recall: share of V_T among the |V_T| highest scores (precision is the same number), the expected
     one over random orders of ties. auc: of the score as a detector of V_T. chance: |V_T| / N.
@@ -302,12 +302,12 @@ class Prediction:
     chance: float
 
 
-def predict(score: FloatArray, final: BoolArray) -> Prediction:
-    """Judge a per-sample score, such as LT-IQR up to each checkpoint, against the final set.
+def evaluate_predictor(score: FloatArray, final: BoolArray) -> PredictorEvaluation:
+    """Recall and AUC of a score, such as LT-IQR up to each checkpoint, for the final set.
 
-    score (N,) or (T, N), high = thought vulnerable, NaN = thought least so; final (N,) bool.
+    score (N,) or (T, N), high = presumed vulnerable, NaN = lowest of all; final (N,) bool.
 
-    >>> predict(np.array([0.9, 0.1, 0.5]), np.array([True, False, True])).recall
+    >>> evaluate_predictor(np.array([0.9, 0.1, 0.5]), np.array([True, False, True])).recall
     array(1.)
     """
     final = np.asarray(final, dtype=np.bool_)
@@ -326,7 +326,7 @@ def predict(score: FloatArray, final: BoolArray) -> Prediction:
     shape = np.shape(score)[:-1]
     area = np.array([auc(row, final) for row in rows])
     recall = expected_recall(rows, final)
-    return Prediction(recall.reshape(shape), area.reshape(shape), size / final.size)
+    return PredictorEvaluation(recall.reshape(shape), area.reshape(shape), size / final.size)
 
 
 def expected_recall(rows: FloatArray, final: BoolArray) -> FloatArray:

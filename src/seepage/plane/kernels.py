@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 
-__all__ = ["accumulate", "accumulate_pairs", "look_up", "pair_counts", "unit_counts"]
+__all__ = ["accumulate", "accumulate_pairs", "look_up", "pair_counts", "tuple_counts"]
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -16,20 +16,21 @@ U16 = NDArray[np.uint16]
 
 
 @njit(nogil=True, cache=True)
-def unit_counts(
+def tuple_counts(
     decisions: U8,
     before: U8,
     member: U8,
-    unit: Int64Array,
+    tuple_of: Int64Array,
     hits_in: F32,
     hits_out: F32,
     turns_in: F32,
     turns_out: F32,
 ) -> None:
-    """What each pair of runs contributes to every sample's counts.
+    """Counts of every sample, by pair of runs.
 
     decisions, before, member (R, ⌈n/8⌉) packed bits of this checkpoint, the one before, and the
-    truth; unit (R,). Writes (U, n) float32: decisions "member" by side, and decisions that turned.
+    truth; tuple_of (R,). Writes (U, n) float32: decisions "member" and changed decisions, over
+    members and over non-members.
     """
     models = decisions.shape[0]
     samples = hits_in.shape[1]
@@ -38,7 +39,7 @@ def unit_counts(
     turns_in[:] = 0
     turns_out[:] = 0
     for r in range(models):
-        u = unit[r]
+        u = tuple_of[r]
         for byte in range((samples + 7) // 8):
             said = decisions[r, byte]
             turned = said ^ before[r, byte]
@@ -70,7 +71,7 @@ def pair_counts(
     hits_out: F32,
     turns: F32,
 ) -> None:
-    """`unit_counts` for complementary pairs, eight samples at a time.
+    """`tuple_counts` for complementary pairs, eight samples at a time.
 
     first, second (U, ⌈n/8⌉) packed decisions of each pair's runs, now and before; member: of the
     first run, the second's is its complement. bits (256, 8): a byte's bits as floats. Writes

@@ -1,4 +1,8 @@
-"""Watching risk while one model trains, without shadow models, and judging such estimates later."""
+"""Risk estimated while one model trains, without shadow models, and how good such estimates are.
+
+A `Monitor` turns the losses of a single run into proxies of every sample's risk. `Monitor.judge`
+and `evaluate_monitors` compare the proxies with the risk that a full attack finds later.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.errors import InputError
-from seepage.metrics import auc
+from seepage.metrics import auc, over_targets
 from seepage.plane.difficulty import Correlation, spearman
+from seepage.plane.paths import SignalSource
 
-__all__ = ["Judgement", "Monitor", "Snapshot"]
+__all__ = ["Judgement", "Monitor", "MonitorEvaluation", "Snapshot", "evaluate_monitors"]
+
+_FIGURES = ("rho", "precision", "auc")
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Judgement:
-    """How well an estimate did against the full attack, over the samples it was judged on.
+    """How well a proxy agrees with the full attack, over the samples it was judged on.
 
     correlation: Spearman's ρ with the final risk. precision: share of the k samples it ranked
     highest that are among the k of highest final risk (ties at either border in part). auc: as a
@@ -51,20 +58,20 @@ class Judgement:
 
 @final
 class Monitor:
-    """Estimates every sample's risk from what a single run leaves behind.
+    """Estimates every sample's risk from the losses of a single run.
 
-    `seepage.record.Watching` feeds it what a Recorder sees; or feed it yourself::
+    `seepage.record.Watching` passes on what a Recorder evaluates; in a loop of your own::
 
         for epoch in ...:                      # the training loop
             ...
             monitor.update(epoch, loss, correct, member)
 
-    loss, correct (N,) of all samples, members or not; member (N,) is fixed by the first event. Memory:
-    T·N float32. It only reads; nothing it does can change the run.
+    loss, correct (N,) of all samples, members or not; member (N,) is fixed by the first call.
+    Memory: T·N float32. It only reads and cannot change the run.
 
-    Its scores are proxies, high = thought vulnerable: they know nothing about how the model would treat
-    the sample had it not trained on it. Published for members (LT-IQR, arXiv 2411.05743); `judge`
-    says how well each did once a full attack on the same data exists.
+    Its scores are proxies, high = presumed vulnerable: a single run does not show how the model
+    would treat a sample that it was not trained on. Published for members (LT-IQR, arXiv
+    2411.05743); `judge` compares each proxy with a full attack on the same data.
     """
 
     def __init__(self) -> None:
@@ -82,7 +89,7 @@ class Monitor:
         member: BoolArray,
         curvature: FloatArray | None = None,
     ) -> Snapshot:
-        """Take in one evaluation of all samples and return where the run stands.
+        """Take in one evaluation of all samples and return its summary.
 
         Raises InputError when shapes or membership change, an epoch does not rise, or a loss is not
         finite.
@@ -128,14 +135,14 @@ class Monitor:
         return self.history[-1]
 
     def scores(self) -> dict[str, FloatArray]:
-        """Proxies so far by name, (N,) each, high = thought vulnerable.
+        """Proxies so far by name, (N,) each, high = presumed vulnerable.
 
-        lt_iqr: interquartile range of the loss over the events (0 with one event). slope: fall of
-        the loss per e-fold of (1 + epoch), least squares; *our own choice*. loss: the mean of all
+        lt_iqr: interquartile range of the loss over the updates (0 with one). slope: fall of the
+        loss per e-fold of (1 + epoch), least squares; *our own choice*. loss: the mean of all
         losses so far. curvature: the latest, if any was given.
         """
         if not self._loss:
-            raise InputError("monitor: expected at least one event, got none; call update first")
+            raise InputError("monitor: expected at least one update, got none; call update first")
         trace = np.stack(self._loss)
         low, high = np.quantile(trace, [0.25, 0.75], axis=0)
         time = np.log1p(np.asarray(self._epochs))
@@ -163,8 +170,8 @@ class Monitor:
         """Each proxy against the full attack's per-sample risk, such as the final advantage.
 
         final_risk (N,), high = vulnerable, NaN left out; share: of the judged samples that count as
-        vulnerable (at least one). members_only: judge on this run's members, where a loss trace says
-        something about having been trained on. replicates: behind ρ's interval; 0 leaves it out.
+        vulnerable (at least one). members_only: judge on this run's members, whose losses reflect
+        that they were trained on. replicates: behind ρ's interval; 0 leaves it out.
         """
         risk = np.asarray(final_risk, dtype=np.float64)
         scores = self.scores()
@@ -179,8 +186,8 @@ class Monitor:
             raise InputError(f"final_risk: expected at least 3 samples to judge, got {len(risk)}")
         k = min(max(1, round(share * len(risk))), len(risk) - 1)
         truth = _top_weight(risk, k)
-        # Of samples tied at the border either may be meant; the detector's target takes all of them.
-        meant = truth > 0
+        # Samples tied at the border all count as vulnerable for the AUC.
+        positive = truth > 0
         judged = {}
         for name, score in scores.items():
             s = score[rows]
@@ -189,7 +196,7 @@ class Monitor:
             judged[name] = Judgement(
                 correlation=spearman(s, risk, rng, replicates=replicates),
                 precision=float((_top_weight(s, k) * truth).sum() / k),
-                auc=auc(s, meant) if not meant.all() else float("nan"),
+                auc=auc(s, positive) if not positive.all() else float("nan"),
                 k=k,
                 chance=k / len(risk),
             )
@@ -202,3 +209,80 @@ def _top_weight(values: FloatArray, k: int) -> FloatArray:
     above, tied = values > border, values == border
     weight: FloatArray = above + tied * ((k - above.sum()) / tied.sum())
     return weight
+
+
+@dataclass(frozen=True, eq=False)
+class MonitorEvaluation:
+    """A proxy against the full attack, mean over the monitored runs; T checkpoints.
+
+    rho, precision, auc (T, 3): value, low, high of the results of `Monitor.judge`, with 95 %
+    intervals over pairs of runs (they judge the same samples, so the intervals cover other runs,
+    not other data); NaN where all samples have the same proxy. chance: precision of a random
+    ranking. runs: how many were monitored.
+    """
+
+    checkpoints: FloatArray
+    rho: FloatArray
+    precision: FloatArray
+    auc: FloatArray
+    chance: float
+    runs: int
+
+
+def evaluate_monitors(
+    run: SignalSource,
+    models: ArrayLike,
+    final_risk: FloatArray,
+    *,
+    share: float = 0.05,
+) -> dict[str, MonitorEvaluation]:
+    """Give each of the runs `models` a Monitor of its own and judge it at every checkpoint.
+
+    models: rows that the attack behind `final_risk` did not use, whole pairs, as `split_models`
+    sets aside. final_risk (N,): such as the final advantage. share: of a run's members that count
+    as vulnerable. Reads the signals "loss" and "correct". Returns proxy -> figures.
+
+    Raises InputError for rows that do not exist and risks that do not vary.
+    """
+    rows = np.asarray(models)
+    if rows.dtype == np.bool_:
+        rows = np.flatnonzero(rows)
+    if rows.ndim != 1 or not rows.size or rows.min() < 0 or rows.max() >= len(run.member):
+        raise InputError(f"models: expected rows within 0 to {len(run.member) - 1}, got {rows!r}")
+    member = np.asarray(run.member, dtype=np.bool_)[rows]
+    monitors = [Monitor() for _ in rows]
+    times = len(run.checkpoints)
+    rng = np.random.default_rng(0)
+    per_run: dict[str, Float64Array] = {}
+    chance = float("nan")
+    for t, epoch in enumerate(np.asarray(run.checkpoints, dtype=np.float64)):
+        loss, correct = (_identity(run.signal_at(name, t))[rows] for name in ("loss", "correct"))
+        for r, monitor in enumerate(monitors):
+            monitor.update(float(epoch), loss[r], correct[r], member[r])
+            judged = monitor.judge(final_risk, rng, share=share, replicates=0)
+            for name, j in judged.items():
+                each = per_run.setdefault(name, np.full((len(_FIGURES), times, len(rows)), np.nan))
+                each[:, t, r] = j.correlation.rho, j.precision, j.auc
+                chance = j.chance
+    out = {}
+    for name, each in per_run.items():
+        spans = np.array([[_span(v, member) for v in figure] for figure in each])
+        spans[1:] = spans[1:].clip(0, 1)
+        figures = dict(zip(_FIGURES, spans, strict=True))
+        out[name] = MonitorEvaluation(
+            np.asarray(run.checkpoints, dtype=np.float64), **figures, chance=chance, runs=len(rows)
+        )
+    return out
+
+
+def _span(values: FloatArray, member: BoolArray) -> tuple[float, float, float]:
+    if not np.isfinite(values).all():
+        return float("nan"), float("nan"), float("nan")
+    # No monitored run is a reference: their figures are independent given the attack's.
+    e = over_targets((values + 1) / 2, member, shared=False)
+    return 2 * e.mean - 1, 2 * e.low - 1, 2 * e.high - 1
+
+
+def _identity(values: FloatArray) -> FloatArray:
+    v = np.asarray(values)
+    return v[..., 0] if v.ndim == 3 else v

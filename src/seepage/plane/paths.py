@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seepage.array_types import BoolArray, FloatArray, IntArray
+from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
 from seepage.plan import permute_membership
 from seepage.plane import dynamics
-from seepage.plane.counting import Counting, RateRule
 from seepage.plane.population import Population, population
-from seepage.plane.rates import Points, advantage, epsilon, epsilon_two_sided
+from seepage.plane.rates import (
+    Counting,
+    Points,
+    RateRule,
+    RateSeries,
+    advantage,
+    epsilon,
+    epsilon_two_sided,
+)
 from seepage.plane.regions import ByAdvantage, Grid, Regions
 from seepage.plane.resampling import Bootstrap
 from seepage.plane.rules import NaturalThreshold, Rule
@@ -43,9 +50,9 @@ class SignalSource(Protocol):
 
 @dataclass(frozen=True)
 class Permuted:
-    """The noise floor: membership redrawn as the plan would, attack and rates recomputed.
+    """The null: membership drawn again as the plan would, attack and rates recomputed.
 
-    draws: how many times (each costs as much as the audit itself); seed: of the redraws.
+    draws: how many times (each costs as much as scoring the run itself); seed: of the draws.
     """
 
     draws: int = 1
@@ -62,44 +69,18 @@ class Permuted:
 
 
 @dataclass(frozen=True, eq=False)
-class Trajectories:
-    """Every sample's path (FPR_i(t), TPR_i(t)), and what is read off the paths.
+class Trajectories(RateSeries):
+    """Every sample's path (FPR_i(t), TPR_i(t)) over training, and its dynamics as methods.
 
-    checkpoints (T,) epochs; fpr, tpr (T, N); n_out, n_in (N,) targets counted over; auc (T,) the
-    attack's, mean over targets; member (R, N) the membership that was used.
-    decisions (T, R, ⌈N/8⌉) uint8, packed along samples: what intervals over models resample, or
-    None. turns_out, turns_in (T−1, N): targets whose decision about the sample changed between two
-    checkpoints, by the sample's side. groups (G, 2, T, N) float32: (FPR, TPR) without each of G
-    groups of pairs, for closed-form rates. null: the same under permuted membership, one entry
-    per redraw.
+    Rates, checkpoints and decisions as in `RateSeries`. null: the same under permuted membership,
+    one entry per draw. description: the attack, the rule and the way of computing rates, as text.
 
     All population metrics here are *reconstructions*: arXiv 2507.23291 names them, but its formulas
-    were not at hand. Each method says what was chosen.
+    were not at hand. Each method states its choices.
     """
 
-    checkpoints: FloatArray
-    fpr: FloatArray
-    tpr: FloatArray
-    n_in: IntArray
-    n_out: IntArray
-    auc: FloatArray
-    member: BoolArray
-    decisions: NDArray[np.uint8] | None = None
-    turns_in: IntArray | None = None
-    turns_out: IntArray | None = None
-    groups: NDArray[np.float32] | None = None
     null: tuple[Trajectories, ...] = ()
     description: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def samples(self) -> int:
-        """Size of the pool N."""
-        return int(self.fpr.shape[1])
-
-    @property
-    def models(self) -> int:
-        """Number of targets R."""
-        return int(self.member.shape[0])
 
     def points(self, t: int = -1) -> Points:
         """The plane at checkpoint index `t` (the last by default)."""
@@ -125,7 +106,7 @@ class Trajectories:
         return dynamics.centre(self.fpr, self.tpr)
 
     def displacement(self) -> tuple[float, float]:
-        """Centre-of-mass displacement (net, path), in units of the unit square.
+        """Centre-of-mass displacement (net, path); the plane is the unit square.
 
         See `seepage.plane.dynamics.displacement`.
         """
@@ -157,7 +138,7 @@ class Trajectories:
         return step / np.diff(self.checkpoints)[:, None] ** 2
 
     def states(self, regions: Regions | None = None) -> NDArray[np.intp]:
-        """Region of every sample at every checkpoint, (T, N); `ByAdvantage()` unless told."""
+        """Region of every sample at every checkpoint, (T, N); `ByAdvantage()` by default."""
         regions = ByAdvantage() if regions is None else regions
         return regions.assign(self.fpr, self.tpr, self.n_out, self.n_in)
 
@@ -188,6 +169,7 @@ class Trajectories:
         """All population metrics at once, each with its interval over models and its null band."""
         return population(
             self,
+            self.null,
             ByAdvantage() if regions is None else regions,
             Grid(20) if grid is None else grid,
             Bootstrap() if bootstrap is None else bootstrap,
@@ -209,8 +191,8 @@ def trajectories(
 
     run: anything with `member`, `checkpoints` and `signal_at`; one checkpoint is in memory at a
     time. attack: makes every model the target once, its pair left out. rule: `NaturalThreshold()`
-    unless told. rates: `Counting()` (default) or `ClosedForm(...)`. null: permuted membership,
-    `Permuted(draws=1)` unless told. models: rows of `run` to use (all by default); keep whole pairs
+    by default. rates: `Counting()` (default) or `ClosedForm(...)`. null: permuted membership,
+    `Permuted(draws=1)` by default. models: rows of `run` to use (all by default); keep whole pairs
     together. keep_decisions: keep T·R·N/8 bytes of decisions, needed for intervals over models.
     progress: called with (checkpoints done, all) after each.
 
@@ -246,4 +228,4 @@ def trajectories(
         Trajectories(checkpoints, member=truth, description=description, **track.finish())
         for truth, track in zip(truths, tracks, strict=True)
     ]
-    return Trajectories(**{**vars(first), "null": tuple(others)})
+    return replace(first, null=tuple(others))

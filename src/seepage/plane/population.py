@@ -1,30 +1,30 @@
-"""All population metrics in one pass, each with its interval over models and its null band.
+"""All population metrics at once, each with its interval over models and its null band.
 
-A replicate keeps half of the pairs of runs and recounts every sample's decisions, a few thousand
-samples at a time (`seepage.plane.counted`); no replicate's trajectories are ever stored.
+A replicate keeps half of the pairs of runs, and every sample's decisions are counted again: the
+replicates' weights times packed decisions is a matrix product, a few thousand samples at a time.
+From the counts of a block its rates, steps and moves between regions are added up; no replicate's
+trajectories are ever stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from seepage.array_types import FloatArray
+from seepage.array_types import Float64Array, FloatArray, Int64Array
 from seepage.errors import InputError
 from seepage.plane import dynamics
-from seepage.plane.counted import Given, Pairs, Sums, Units, sums_of
+from seepage.plane.kernels import accumulate, accumulate_pairs, pair_counts, tuple_counts
+from seepage.plane.rates import RateSeries
 from seepage.plane.regions import Grid, Regions
-from seepage.plane.resampling import Bootstrap, Estimate, cores, estimate, standard_error
-from seepage.plane.rules import units
-
-if TYPE_CHECKING:
-    from seepage.plane.paths import Trajectories
+from seepage.plane.resampling import Bootstrap, Estimate, cores, estimate, half, standard_error
+from seepage.plane.rules import tuple_index
 
 __all__ = ["Population", "population"]
 
@@ -37,13 +37,14 @@ _BLOCK = 2048
 class Population:
     """Population metrics over training; T checkpoints, T−1 intervals between them, S regions.
 
-    centre (T, 2) mean FPR and TPR; advantage (T,) mean TPR − FPR; displacement (T,) of the centre since
-    the first checkpoint, displacement_net () its last, displacement_path () along its path; speed (T−1,) mean ‖Δv‖ per epoch; signed_speed (T−1,);
-    rms_speed (T−1,) root mean squared speed free of counting noise, NaN for closed-form rates;
-    mean_speed () over samples and intervals; shares (T, S) of samples per region; transitions
-    (T−1, S, S); to_high, to_high_of_all (T−1,) probability of moving into the last region over the
-    samples not yet there and over all; peak_to_high () the largest `to_high`; entropy (T,) in
-    bits; entropy_change () = H(t_T) − H(t_0).
+    centre (T, 2) mean FPR and TPR; advantage (T,) mean TPR − FPR; displacement (T,) of the centre
+    since the first checkpoint, displacement_net () its last, displacement_path () along its path;
+    speed (T−1,) mean ‖Δv‖ per epoch; signed_speed (T−1,); rms_speed (T−1,) root mean squared speed
+    free of counting noise, NaN for closed-form rates; mean_speed () over samples and intervals;
+    shares (T, S) of samples per region; transitions (T−1, S, S); to_high, to_high_of_all (T−1,)
+    probability of moving into the last region over the samples not yet there and over all;
+    peak_to_high () the largest `to_high`; entropy (T,) in bits; entropy_change () = H(t_T) −
+    H(t_0).
 
     All are *reconstructions* (arXiv 2507.23291): see `seepage.plane.dynamics` for the formulas.
     """
@@ -81,6 +82,216 @@ class Population:
         return {k: e for k, e in self.estimates().items() if np.ndim(e.value) == 0}
 
 
+@dataclass(eq=False)
+class _Sums:
+    """Sums over samples by checkpoint and replicate: all that population metrics depend on.
+
+    The last three belong to the interval that ends at a checkpoint; at the first one steps and
+    squares are 0, and moves lead from each region to itself.
+    """
+
+    centre: Float64Array  # (T, B, 2)
+    cells: Int64Array  # (T, B, C)
+    steps: Float64Array  # (T, B)
+    squares: Float64Array  # (T, B)
+    moves: Int64Array  # (T, B, S, S)
+
+    @classmethod
+    def zeros(cls, checkpoints: int, replicates: int, regions: int, cells: int) -> _Sums:
+        shape = (checkpoints, replicates)
+        return cls(
+            np.zeros((*shape, 2)),
+            np.zeros((*shape, cells), dtype=np.int64),
+            np.zeros(shape),
+            np.zeros(shape),
+            np.zeros((*shape, regions, regions), dtype=np.int64),
+        )
+
+    def add(self, other: _Sums) -> None:
+        for f in fields(self):
+            mine = getattr(self, f.name)
+            mine += getattr(other, f.name)
+
+
+def _table(pairs: int, regions: Regions, grid: Grid) -> NDArray[np.uint32]:
+    """Region · 2¹⁶ + cell of every point of the lattice (hits_out, hits_in) / pairs."""
+    rates = np.arange(pairs + 1) / pairs
+    x, y = np.meshgrid(rates, rates, indexing="ij")
+    region, cell = (r.assign(x, y, pairs, pairs) for r in (regions, grid))
+    return np.asarray(region * 2**16 + cell, dtype=np.uint32)
+
+
+class _PairCounts:
+    """Counts of every replicate from packed decisions, where all runs come in complete pairs.
+
+    Every sample then has as many targets of each kind as a replicate has pairs: regions and cells
+    are looked up on the lattice of counts.
+    """
+
+    def __init__(
+        self, rates: RateSeries, weights: FloatArray, regions: Regions, grid: Grid
+    ) -> None:
+        assert rates.decisions is not None
+        self.pairs = rates.models // 2
+        self.sizes = (len(regions), len(grid))
+        order = np.argsort(tuple_index(rates.member), kind="stable")
+        self.first, self.second = order.reshape(-1, 2).T
+        self.decisions = rates.decisions
+        self.member = np.packbits(rates.member[self.first], axis=1)
+        self.weights = np.ascontiguousarray(weights, dtype=np.float32)
+        self.bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(
+            np.float32
+        )
+        # Row 0 keeps all pairs, every other row half of them.
+        whole, rest = slice(0, 1), slice(1, len(weights))
+        self.parts = [(whole, self.pairs, _table(self.pairs, regions, grid))]
+        if len(weights) > 1:
+            self.parts.append((rest, half(self.pairs), _table(half(self.pairs), regions, grid)))
+
+    def sums(self, block: slice) -> _Sums:
+        """The work on one block of samples."""
+        width = slice(block.start // 8, -(-block.stop // 8))
+        n = 8 * (width.stop - width.start)
+        sums = _Sums.zeros(len(self.decisions), len(self.weights), *self.sizes)
+        each = [np.empty((self.pairs, n), dtype=np.float32) for _ in range(3)]
+        truth = np.ascontiguousarray(self.member[:, width])
+        first_last, second_last = (self.decisions[0][r, width] for r in (self.first, self.second))
+        shape = (len(self.weights), n)
+        hits_in_last = hits_out_last = np.zeros(shape, dtype=np.float32)
+        region_last = np.zeros(shape, dtype=np.uint16)
+        for t, packed in enumerate(self.decisions):
+            first, second = packed[self.first, width], packed[self.second, width]
+            pair_counts(first, second, first_last, second_last, truth, self.bits, *each)
+            hits_in, hits_out, turns = (self.weights @ a for a in each)
+            region = np.empty(shape, dtype=np.uint16)
+            for rows, pairs, table in self.parts:
+                accumulate_pairs(
+                    hits_in[rows],
+                    hits_out[rows],
+                    hits_in_last[rows],
+                    hits_out_last[rows],
+                    turns[rows],
+                    block.stop - block.start,
+                    pairs,
+                    table,
+                    region[rows],
+                    region_last[rows],
+                    t > 0,
+                    sums.centre[t, rows],
+                    sums.cells[t, rows],
+                    sums.steps[t, rows],
+                    sums.squares[t, rows],
+                    sums.moves[t, rows],
+                )
+            first_last, second_last, region_last = first, second, region
+            hits_in_last, hits_out_last = hits_in, hits_out
+        return sums
+
+
+class _UnpairedCounts:
+    """The same where some runs have no complement: numbers of targets differ by sample."""
+
+    def __init__(self, rates: RateSeries, weights: FloatArray) -> None:
+        assert rates.decisions is not None
+        self.decisions = rates.decisions
+        self.tuple_of = tuple_index(rates.member)
+        self.truth = rates.member
+        self.member = np.packbits(rates.member, axis=1)
+        self.weights = np.ascontiguousarray(weights, dtype=np.float32)
+        self.size = np.bincount(self.tuple_of).astype(np.float32)
+
+    def trials(self, block: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Targets counted over, (n_in, n_out), each (B, n)."""
+        inside = np.zeros((len(self.size), block.stop - block.start), dtype=np.float32)
+        np.add.at(inside, self.tuple_of, self.truth[:, block].astype(np.float32))
+        return self.weights @ inside, self.weights @ (self.size[:, None] - inside)
+
+    def counts(self, block: slice) -> Iterator[list[NDArray[np.float32]]]:
+        """Per checkpoint: hits_in, hits_out, turns_in, turns_out, each (B, n)."""
+        n, width = block.stop - block.start, slice(block.start // 8, -(-block.stop // 8))
+        truth = np.ascontiguousarray(self.member[:, width])
+        each = [np.empty((len(self.size), n), dtype=np.float32) for _ in range(4)]
+        before = np.ascontiguousarray(self.decisions[0][:, width])
+        for packed in self.decisions:
+            now = np.ascontiguousarray(packed[:, width])
+            tuple_counts(now, before, truth, self.tuple_of, *each)
+            yield [self.weights @ a for a in each]
+            before = now
+
+
+class _FixedRates:
+    """Rates as they are, and without each group of pairs: closed-form, or decisions not kept."""
+
+    def __init__(self, rates: RateSeries) -> None:
+        self.rates = rates
+        self.replicates = 1 + (0 if rates.jackknife is None else len(rates.jackknife))
+
+    def trials(self, block: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Targets counted over, (n_in, n_out), each (B, n)."""
+        shape = (self.replicates, block.stop - block.start)
+        return (
+            np.broadcast_to(self.rates.n_in[block], shape).astype(np.float32),
+            np.broadcast_to(self.rates.n_out[block], shape).astype(np.float32),
+        )
+
+    def counts(self, block: slice) -> Iterator[list[NDArray[np.float32]]]:
+        """Per checkpoint: hits_in, hits_out, turns_in, turns_out, each (B, n)."""
+        of, (n_in, n_out) = self.rates, self.trials(block)
+        for t in range(len(of.fpr)):
+            tpr, fpr = of.tpr[t, block][None], of.fpr[t, block][None]
+            if of.jackknife is not None:
+                fpr = np.concatenate([fpr, of.jackknife[:, 0, t, block]])
+                tpr = np.concatenate([tpr, of.jackknife[:, 1, t, block]])
+            turns_in, turns_out = np.zeros_like(n_in), np.zeros_like(n_out)
+            if t and of.turns_in is not None and of.turns_out is not None:
+                turns_in[:], turns_out[:] = of.turns_in[t - 1, block], of.turns_out[t - 1, block]
+            hits = (tpr * n_in).astype(np.float32), (fpr * n_out).astype(np.float32)
+            yield [*hits, turns_in, turns_out]
+
+
+def _sums_of(
+    source: _UnpairedCounts | _FixedRates,
+    checkpoints: int,
+    regions: Regions,
+    grid: Grid,
+    block: slice,
+) -> _Sums:
+    """The work on one block of samples, without assuming that counts lie on one lattice."""
+    n_in, n_out = source.trials(block)
+    # A replicate without a target of a kind for a sample keeps that sample's own counts.
+    lost = (n_in < 1) | (n_out < 1)
+    n_in, n_out = np.where(lost, n_in[:1], n_in), np.where(lost, n_out[:1], n_out)
+    sums = _Sums.zeros(checkpoints, len(n_in), len(regions), len(grid))
+    hits_in_last = hits_out_last = np.zeros_like(n_in)
+    region_last = np.zeros(n_in.shape, dtype=np.uint16)
+    for t, counts in enumerate(source.counts(block)):
+        hits_in, hits_out, turns_in, turns_out = (np.where(lost, a[:1], a) for a in counts)
+        # In float64: a cut may fall on a rate, and rounding must not decide.
+        x, y = np.divide(hits_out, n_out, dtype=float), np.divide(hits_in, n_in, dtype=float)
+        region, cell = (r.assign(x, y, n_out, n_in).astype(np.uint16) for r in (regions, grid))
+        accumulate(
+            hits_in,
+            hits_out,
+            hits_in_last,
+            hits_out_last,
+            turns_in,
+            turns_out,
+            n_in,
+            n_out,
+            region,
+            region_last,
+            cell,
+            t > 0,
+            sums.centre[t],
+            sums.cells[t],
+            sums.steps[t],
+            sums.squares[t],
+            sums.moves[t],
+        )
+        hits_in_last, hits_out_last, region_last = hits_in, hits_out, region
+    return sums
+
+
 # How far each metric can go at all; intervals are cut there.
 _RANGES: dict[str, tuple[float, float]] = {
     "centre": (0, 1),
@@ -102,7 +313,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
-def _metrics(sums: Sums, samples: int, spans: FloatArray, unbiased: bool) -> dict[str, FloatArray]:
+def _metrics(sums: _Sums, samples: int, spans: FloatArray, unbiased: bool) -> dict[str, FloatArray]:
     """Metrics of every replicate from its sums: name -> (B, ...)."""
     of = {f.name: np.moveaxis(getattr(sums, f.name), 0, 1) for f in fields(sums)}
     centre = of["centre"] / samples
@@ -135,36 +346,36 @@ def _metrics(sums: Sums, samples: int, spans: FloatArray, unbiased: bool) -> dic
 
 
 def _replicated(
-    paths: Trajectories, regions: Regions, grid: Grid, bootstrap: Bootstrap
+    rates: RateSeries, regions: Regions, grid: Grid, bootstrap: Bootstrap
 ) -> tuple[dict[str, FloatArray], dict[str, FloatArray], int]:
     """(metrics of the whole, their standard errors or NaN, degrees of freedom)."""
-    if (paths.n_in < 1).any() or (paths.n_out < 1).any():
+    if (rates.n_in < 1).any() or (rates.n_out < 1).any():
         raise InputError(
             "member: expected at least one target of each kind for every sample; "
             "train more models, in pairs"
         )
-    counted = paths.decisions is not None and paths.groups is None
-    work: Callable[[slice], Sums]
+    counted = rates.decisions is not None and rates.jackknife is None
+    work: Callable[[slice], _Sums]
     if counted:
-        weights = bootstrap.weights(int(units(paths.member).max()) + 1)
+        weights = bootstrap.weights(int(tuple_index(rates.member).max()) + 1)
         groups = weights.shape[1]
         scale = bootstrap.scale(groups)
-        if 2 * groups == paths.models:
-            work = Pairs(paths, weights, regions, grid).sums
+        if 2 * groups == rates.models:
+            work = _PairCounts(rates, weights, regions, grid).sums
         else:
-            work = partial(sums_of, Units(paths, weights), len(paths.fpr), regions, grid)
+            work = partial(_sums_of, _UnpairedCounts(rates, weights), len(rates.fpr), regions, grid)
     else:
-        given = Given(paths)
-        groups = given.replicates - 1
-        # The delete-a-group jackknife: replicates differ by little, their spread is blown up.
+        fixed = _FixedRates(rates)
+        groups = fixed.replicates - 1
+        # The delete-a-group jackknife: replicates differ by little, so their spread is scaled up.
         scale = (groups - 1) / np.sqrt(max(groups, 1))
-        work = partial(sums_of, given, len(paths.fpr), regions, grid)
+        work = partial(_sums_of, fixed, len(rates.fpr), regions, grid)
     blocks = [
-        slice(first, min(first + _BLOCK, paths.samples))
-        for first in range(0, paths.samples, _BLOCK)
+        slice(first, min(first + _BLOCK, rates.samples))
+        for first in range(0, rates.samples, _BLOCK)
     ]
     threads = bootstrap.threads or cores()
-    total: Sums | None = None
+    total: _Sums | None = None
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
         # Blocks are added in their order, so the result does not depend on the threads.
         for part in pool.map(work, blocks):
@@ -173,28 +384,34 @@ def _replicated(
             else:
                 total.add(part)
     assert total is not None
-    unbiased = paths.turns_in is not None and bool(min(paths.n_in.min(), paths.n_out.min()) >= 2)
-    metrics = _metrics(total, paths.samples, np.diff(paths.checkpoints), unbiased)
+    unbiased = rates.turns_in is not None and bool(min(rates.n_in.min(), rates.n_out.min()) >= 2)
+    metrics = _metrics(total, rates.samples, np.diff(rates.checkpoints), unbiased)
     errors = {name: standard_error(values[1:], scale) for name, values in metrics.items()}
     return {k: v[0] for k, v in metrics.items()}, errors, max(groups - 1, 1)
 
 
 def population(
-    paths: Trajectories, regions: Regions, grid: Grid, bootstrap: Bootstrap
+    rates: RateSeries,
+    nulls: Sequence[RateSeries],
+    regions: Regions,
+    grid: Grid,
+    bootstrap: Bootstrap,
 ) -> Population:
-    """All population metrics of `paths`, with intervals over pairs of runs and null bands.
+    """All population metrics, with intervals over pairs of runs and null bands.
+
+    nulls: the same under permuted membership, one entry per draw.
 
     Time grows with replicates · checkpoints · samples · pairs as one matrix product; memory with
     none of them beyond the packed decisions. Raises InputError when a sample has no target of a
     kind.
     """
-    value, error, freedom = _replicated(paths, regions, grid, bootstrap)
-    nulls = [_replicated(null, regions, grid, bootstrap)[:2] for null in paths.null]
+    value, error, freedom = _replicated(rates, regions, grid, bootstrap)
+    permuted = [_replicated(null, regions, grid, bootstrap)[:2] for null in nulls]
     estimates = {
         name: estimate(
             v,
             error[name],
-            [(null[name], spread[name]) for null, spread in nulls],
+            [(null[name], spread[name]) for null, spread in permuted],
             level=bootstrap.level,
             freedom=freedom,
             within=_RANGES[name],
@@ -204,10 +421,10 @@ def population(
     estimates["rms_speed"] = estimates.pop("squared_speed").root()
     return Population(
         **estimates,
-        checkpoints=paths.checkpoints,
+        checkpoints=rates.checkpoints,
         regions=regions.names,
-        pairs=int(units(paths.member).max()) + 1,
-        models=paths.models,
-        samples=paths.samples,
+        pairs=int(tuple_index(rates.member).max()) + 1,
+        models=rates.models,
+        samples=rates.samples,
         level=bootstrap.level,
     )

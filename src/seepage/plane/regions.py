@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
@@ -18,8 +17,8 @@ from seepage.plane.rates import advantage, epsilon, epsilon_two_sided
 __all__ = ["ByAdvantage", "ByEpsilon", "Grid", "Regions"]
 
 
-# Rates are ratios of small counts, so a cut may fall on one; half the smallest conceivable gap
-# between two different values decides such ties upwards, whatever the rounding.
+# Rates are ratios of small counts, so a cut may equal one. A margin far below the smallest gap
+# between two rates assigns such ties to the higher region, whatever the rounding.
 _TIE = 1e-9
 
 
@@ -148,10 +147,3 @@ class Grid(Regions):
         off = 0.5 / np.maximum(np.asarray(trials, dtype=np.float64), 1)
         cell = np.floor(np.asarray(rate, dtype=np.float64) * self.n + off).astype(np.intp)
         return np.clip(cell, 0, self.n - 1)
-
-
-def nats_to(base: float) -> float:
-    """Factor from nats to the unit of `base`: 2 gives bits, e gives nats."""
-    if base <= 1:
-        raise InputError(f"base: expected more than 1, got {base}; 2 is bits, math.e is nats")
-    return 1 / math.log(base)

@@ -1,4 +1,4 @@
-"""Resampling pairs of runs, and what an interval over models and a null band are."""
+"""Resampling of pairs of runs: intervals over models, and null bands."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Bootstrap:
     threads, all cores this process may use when None; results do not depend on it.
 
     What an interval covers: the value that *this number of models* would give on average, for these
-    samples. Counting noise is part of that value (it moves speed and entropy up), as it is part of
+    samples. Counting noise is part of that value (it raises speed and entropy), as it is part of
     the null's. Replicates carry more of that noise, so their spread, not their position, is used:
     value ± t·√(m/(U−m))·sd, m = ⌊U/2⌋ of U pairs, Student's t at U−1 degrees of freedom; at m = U/2
-    the spread of a mean over half-samples is its standard error. Drawing *with* replacement does
+    the spread of a mean over half-samples is its standard error. Drawing *with* replacement is
     worse: repeated pairs make the noise differ by replicate, for all samples at once, and intervals
     of speed and transitions come out several times too wide. Decisions are taken as given:
-    that other references would have been drawn is not resampled. Source of half-samples: McCarthy,
-    Rev. Int. Stat. Inst. 37 (1969); Politis and Romano, Ann. Statist. 22 (1994).
+    the choice of references is not resampled. Source of half-samples: McCarthy, Rev. Int. Stat.
+    Inst. 37 (1969); Politis and Romano, Ann. Statist. 22 (1994).
     """
 
     replicates: int = 200
@@ -55,12 +55,12 @@ class Bootstrap:
         return np.concatenate([np.ones((1, count)), order < half(count)]).astype(np.float64)
 
     def scale(self, count: int) -> float:
-        """What the replicates' standard deviation is multiplied with: √(m/(U−m))."""
+        """Factor from the replicates' standard deviation to a standard error: √(m/(U−m))."""
         return float(np.sqrt(half(count) / (count - half(count)))) if count > 1 else float("nan")
 
 
 def half(count: int) -> int:
-    """Pairs in a half-sample of `count`."""
+    """Number of pairs in a half-sample of `count` pairs."""
     return count // 2
 
 
@@ -69,8 +69,8 @@ class Estimate:
     """A population metric, its interval over models, and the same under permuted membership.
 
     value, low, high, null, null_low, null_high: arrays of one shape (scalars are 0-d). Intervals
-    are NaN without a bootstrap or with fewer than two pairs; nulls are NaN without a null. The band
-    is where one more permuted draw would fall: mean ± t·s·√(1 + 1/draws).
+    are NaN without a bootstrap or with fewer than two pairs; nulls are NaN without a null. The null
+    band is a prediction interval for one more permuted draw: mean ± t·s·√(1 + 1/draws).
     """
 
     value: FloatArray
@@ -82,7 +82,7 @@ class Estimate:
 
     @property
     def excess(self) -> FloatArray:
-        """The value less its null: what counting noise does not explain."""
+        """The value minus its null: the part that counting noise does not explain."""
         return self.value - self.null
 
     @property
@@ -99,7 +99,8 @@ class Estimate:
 def standard_error(replicates: FloatArray, scale: float) -> FloatArray:
     """Standard error from replicates (B, ...) -> (...): their standard deviation times `scale`.
 
-    NaN with fewer than two replicates. Replicates in which a metric does not exist (NaN) are left out.
+    NaN with fewer than two replicates. Replicates in which a metric does not exist (NaN) are left
+    out.
     """
     if len(replicates) < 2:
         return np.full(replicates.shape[1:], np.nan)

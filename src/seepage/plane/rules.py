@@ -13,16 +13,16 @@ from seepage.attacks.base import Attack
 from seepage.errors import InputError
 from seepage.plan import twins
 
-__all__ = ["GlobalFPR", "NaturalThreshold", "Rule", "units"]
+__all__ = ["GlobalFPR", "NaturalThreshold", "Rule", "tuple_index"]
 
 
-def units(member: BoolArray) -> Int64Array:
-    """The pair that each run belongs to, (R,) int64 counting from 0; a run without twin is alone.
+def tuple_index(member: BoolArray) -> Int64Array:
+    """The pair that each run belongs to, (R,) int64 from 0; a run without complement is alone.
 
     A pair is what is left out together and what a bootstrap over models resamples: its two runs
     share one random half-split, so they are not two independent draws.
 
-    >>> units(np.array([[1, 0], [0, 1], [1, 1]], dtype=bool)).tolist()
+    >>> tuple_index(np.array([[1, 0], [0, 1], [1, 1]], dtype=bool)).tolist()
     [0, 0, 1]
     """
     twin = twins(member)
@@ -44,7 +44,7 @@ class Rule(ABC):
     ) -> BoolArray:
         """Decisions of every target: scores (R, N), member (R, N) bool -> (R, N) bool.
 
-        `attack` tells the natural threshold to rules that need it.
+        `attack` gives the natural threshold to rules that use it.
         """
         scores, member = np.asarray(scores), np.asarray(member)
         if scores.ndim != 2 or member.shape != scores.shape or member.dtype != np.bool_:
@@ -100,11 +100,11 @@ class GlobalFPR(Rule):
 
     def cut(self, scores: FloatArray, member: BoolArray, attack: Attack | None) -> FloatArray:
         """One threshold per target, equal within a pair, (R,)."""
-        unit = units(member)
+        tuple_of = tuple_index(member)
         rows, columns = np.nonzero(~member)
         values = np.asarray(scores, dtype=np.float64)[rows, columns]
-        owner = unit[rows].astype(np.int32)
-        own = np.bincount(owner, minlength=int(unit.max()) + 1)
+        owner = tuple_of[rows].astype(np.int32)
+        own = np.bincount(owner, minlength=int(tuple_of.max()) + 1)
         rest = len(values) - own
         passing = np.floor(self.fpr * rest + 1e-9).astype(np.int64)
         if (passing < 1).any():
@@ -113,7 +113,8 @@ class GlobalFPR(Rule):
                 f"{int(rest.min())} calibration scores, got {self.fpr}; raise it, or train more "
                 "models"
             )
-        # Only the top is ever read: the passing ones and whatever the left-out pair could hide.
+        # Only the highest scores are needed: the passing ones and as many as the left-out pair may
+        # hold.
         top = min(len(values), int(passing.max() + own.max()) + 1)
         head = np.argpartition(values, len(values) - top)[len(values) - top :]
         head = head[np.argsort(-values[head], kind="stable")]
@@ -121,4 +122,4 @@ class GlobalFPR(Rule):
         cuts = np.empty(len(own))
         for u, k in enumerate(passing):
             cuts[u] = values[owner != u][k]
-        return cuts[unit]
+        return cuts[tuple_of]

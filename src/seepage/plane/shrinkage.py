@@ -1,4 +1,4 @@
-"""Variances that borrow strength from each other over samples."""
+"""Shrinkage of per-sample variances towards a common value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["EmpiricalBayes", "NoShrinkage", "SharedRatio", "Shrinkage", "empiric
 
 @dataclass(frozen=True)
 class Shrinkage(ABC):
-    """How the samples' variances borrow from each other."""
+    """How per-sample variances are shrunk."""
 
     @abstractmethod
     def shrink(
@@ -28,19 +28,19 @@ class Shrinkage(ABC):
 @final
 @dataclass(frozen=True)
 class NoShrinkage(Shrinkage):
-    """Each sample's own variances, kept off zero by a millionth of the median."""
+    """Each sample's own variances, at least a millionth of the median."""
 
     def shrink(
         self, var_out: FloatArray, d_out: FloatArray, var_in: FloatArray, d_in: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """Variances as they are."""
-        return _off_zero(var_out), _off_zero(var_in)
+        return _positive(var_out), _positive(var_in)
 
 
 @final
 @dataclass(frozen=True)
 class EmpiricalBayes(Shrinkage):
-    """Variances drawn towards a common one, by as much as they agree; each side on its own.
+    """Variances shrunk towards a common one, the more the better they agree; IN and OUT apart.
 
     See `empirical_bayes` for the rule.
     """
@@ -57,33 +57,33 @@ class EmpiricalBayes(Shrinkage):
 class SharedRatio(Shrinkage):
     """One variance per sample, shrunk, and one ratio of IN to OUT variance for all samples.
 
-    Twice the evidence per sample, where membership scales every sample's spread alike. Where it does
-    not (memorised samples that become certain), decisions near the laws' crossing are biased.
-    The ratio is that of the sides' median variances.
+    Twice the evidence per sample, where membership scales every sample's spread alike. Where it
+    does not (memorised samples that become certain), decisions where the two densities cross are
+    biased. The ratio is that of the sides' median variances.
     """
 
     def shrink(
         self, var_out: FloatArray, d_out: FloatArray, var_in: FloatArray, d_in: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """Shrunk variances, IN = ratio · OUT."""
-        out, in_ = _off_zero(var_out), _off_zero(var_in)
+        out, in_ = _positive(var_out), _positive(var_in)
         ratio = float(np.median(in_) / np.median(out))
         both = empirical_bayes((d_out * out + d_in * in_ / ratio) / (d_out + d_in), d_out + d_in)
         return both, both * ratio
 
 
 def empirical_bayes(variance: FloatArray, freedom: int | FloatArray) -> FloatArray:
-    """Variances (N,) with d degrees of freedom, drawn towards their common value -> (N,).
+    """Variances (N,) with d degrees of freedom, shrunk towards their common value -> (N,).
 
-    With σ²_i ~ s₀² d₀/χ²_{d₀}: s̃²_i = (d₀ s₀² + d s²_i) / (d₀ + d). d₀ and s₀² match the mean and the
-    variance of log s²_i over samples: ψ'(d₀/2) = Var(log s²) − ψ'(d/2), and d₀ = ∞ when the right
-    side is not positive. Fewer than 3 samples are left as they are. Source: Smyth, Stat. Appl.
-    Genet. Mol. Biol. 3(1), 2004.
+    With σ²_i ~ s₀² d₀/χ²_{d₀}: s̃²_i = (d₀ s₀² + d s²_i) / (d₀ + d). d₀ and s₀² match the mean and
+    the variance of log s²_i over samples: ψ'(d₀/2) = Var(log s²) − ψ'(d/2), and d₀ = ∞ when the
+    right side is not positive. Fewer than 3 samples are left as they are. Source: Smyth, Stat.
+    Appl. Genet. Mol. Biol. 3(1), 2004.
 
     >>> empirical_bayes(np.array([1.0, 1.1, 0.9, 1.05]), 5).round(2).tolist()
     [1.25, 1.25, 1.25, 1.25]
     """
-    s2 = _off_zero(variance)
+    s2 = _positive(variance)
     d = np.broadcast_to(np.asarray(freedom, dtype=np.float64), s2.shape)
     if len(s2) < 3:
         return s2
@@ -98,7 +98,7 @@ def empirical_bayes(variance: FloatArray, freedom: int | FloatArray) -> FloatArr
     return shrunk
 
 
-def _off_zero(variance: FloatArray) -> FloatArray:
+def _positive(variance: FloatArray) -> FloatArray:
     variance = np.asarray(variance, dtype=np.float64)
     return np.maximum(variance, max(1e-6 * float(np.median(variance)), 1e-30))
 

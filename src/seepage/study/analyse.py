@@ -90,7 +90,7 @@ def _judged(run: Run, judge: Judge, aside: float, draws: int, seed: int) -> dict
         "roc": _roc(run, judge.attack, range(len(run.checkpoints)) if main else [-1]),
         "early": {
             name: _early(plane.early_determination(paths, vulnerable=v))
-            for name, v in (("high", plane.High()), ("top 5 %", plane.Top(0.05)))
+            for name, v in (("high", plane.HighRegion()), ("top 5 %", plane.TopShare(0.05)))
         },
     }
     if main:
@@ -132,7 +132,7 @@ def _roc(run: Run, attack: Attack, at: Iterable[int]) -> dict[str, Any]:
     }
 
 
-def _early(early: plane.Early) -> dict[str, Any]:
+def _early(early: plane.EarlyDetermination) -> dict[str, Any]:
     return {
         "fraction": early.fraction.tolist(),
         "size": int(early.final.sum()),
@@ -150,10 +150,10 @@ def _early(early: plane.Early) -> dict[str, Any]:
 
 def _halves(run: Run, judge: Judge, seed: int) -> dict[str, Any] | None:
     """What disjoint halves of the fleet agree on; None with fewer than 8 complete pairs."""
-    pairs = np.bincount(plane.units(run.member)) == 2
+    pairs = np.bincount(plane.tuple_index(run.member)) == 2
     if pairs.sum() < 8:
         return None
-    found = plane.agreement(run, attack=judge.attack, rule=judge.rule, seed=seed)
+    found = plane.split_half(run, attack=judge.attack, rule=judge.rule, seed=seed)
     names = ("squared_speed", "mean_squared_speed", "recall", "known", "chance")
     return {
         "models": found.models,
@@ -238,8 +238,8 @@ def _correlated(
 
 
 def _proxies(run: Run, apart: Int64Array, paths: Trajectories) -> dict[str, Any] | None:
-    """How well traces of the runs set aside, up to each checkpoint, foretell the top 5 %."""
-    final = plane.Top(0.05).select(paths.fpr[-1], paths.tpr[-1], paths.n_out, paths.n_in)
+    """How well traces of the runs set aside, up to each checkpoint, predict the top 5 %."""
+    final = plane.TopShare(0.05).select(paths.fpr[-1], paths.tpr[-1], paths.n_out, paths.n_in)
     if final.all():
         return None
     loss = np.stack([run.signal_at("loss", t)[apart] for t in range(len(run.checkpoints))], axis=1)
@@ -262,7 +262,7 @@ def _proxies(run: Run, apart: Int64Array, paths: Trajectories) -> dict[str, Any]
     }
     out: dict[str, Any] = {"checkpoints": run.checkpoints[1:].tolist()}
     for name, score in scores.items():
-        judged = plane.predict(np.stack(score), final)
+        judged = plane.evaluate_predictor(np.stack(score), final)
         out[name] = {"recall": _rounded(judged.recall), "auc": _rounded(judged.auc)}
         out["chance"] = _rounded(judged.chance)
     return out

@@ -13,7 +13,7 @@ B1 displacement: net displacement, less its null, is larger at every step of the
    the mean advantage at the end, since a net displacement also counts a way along the diagonal, as
    of an attack with one threshold for all that comes to answer "member" for nearly everyone.
 B2 encoding speed: the same for the squared speed that two disjoint halves of a fleet agree on
-   (`seepage.plane.agreement`), mean over samples and over training time, less its null.
+   (`seepage.plane.split_half`), mean over samples and over training time, less its null.
 B3 heterogeneity: the same for the change of spatial entropy, less its null.
 B4 architecture: speed (as in B2) and net displacement of the richest architecture are both larger
    than those of the poorest -> holds; either smaller -> does not hold; else undecided. The published

@@ -133,7 +133,7 @@ def _claim(c: Claim) -> str:
 def _curves(results: Results) -> str:
     out = [
         "## Over training (LiRA)\n\nSpeed, recall of the other half and known: from disjoint halves of "
-        "the fleet (`seepage.plane.agreement`), free of the noise that targets of one fleet share; "
+        "the fleet (`seepage.plane.split_half`), free of the noise that targets of one fleet share; "
         "recall within: of the final top 5 % by the same fleet, which that noise lifts, as its null "
         "shows.\n"
     ]

@@ -23,7 +23,7 @@ from seepage.curvature import (
     ZerothOrder,
     curvature,
 )
-from seepage.curvature.estimators import Estimator
+from seepage.curvature.base import Estimator
 from seepage.data import Dataset
 from seepage.fleet.rebuild import rebuild
 from seepage.metrics import operating_points, over_targets

@@ -17,7 +17,7 @@ from torch import nn
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.config.recipe import Recipe
 from seepage.curvature import ExactGaussNewton, ZerothOrder, curvature
-from seepage.curvature.estimators import Estimator
+from seepage.curvature.base import Estimator
 from seepage.data import Dataset, load
 from seepage.errors import InputError
 from seepage.fleet.choose import choose_device

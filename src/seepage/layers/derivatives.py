@@ -1,4 +1,4 @@
-"""Layers of a model as functions of one sample, and their derivatives along given directions."""
+"""Layers of a model as functions of one sample, and their directional derivatives."""
 
 from __future__ import annotations
 
@@ -13,21 +13,29 @@ from torch.func import functional_call, jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from seepage.errors import InputError
-from seepage.layers.watch import Inputs, Watch, call
+from seepage.layers.hooks import Inputs, LayerHooks, call_model
 
-__all__ = ["Point", "differentiable", "free_inputs", "held", "largest", "pulled", "pushed"]
+__all__ = [
+    "LayerFunctions",
+    "free_inputs",
+    "full_jacobian",
+    "jacobian_products",
+    "largest_singular_value",
+    "tangent_capacity",
+    "unfused_attention",
+]
 
 Function = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
 
 
-def held(device: torch.device) -> int:
+def tangent_capacity(device: torch.device) -> int:
     """Values of tangents held at once by one vectorised pass."""
     return 2**28 if device.type == "cuda" else 2**25
 
 
 @contextmanager
-def differentiable() -> Iterator[None]:
-    """Attention by its plain formula: the fused kernels have no forward-mode derivative."""
+def unfused_attention() -> Iterator[None]:
+    """Attention without fused kernels, which have no forward-mode derivative."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -42,7 +50,7 @@ def differentiable() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-class Point:
+class LayerFunctions:
     """Layers as functions of one sample's input, or of its embedding where inputs are tokens."""
 
     def __init__(self, model: nn.Module, sample: Inputs, double: bool) -> None:
@@ -67,15 +75,15 @@ class Point:
         if double or any(state[k].stride() != v.stride() for k, v in tensors.items()):
             self.state = state
 
-    def layers(self, watch: Watch) -> Function:
+    def layers(self, hooks: LayerHooks) -> Function:
         def outputs(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            found: list[torch.Tensor] = [x] * len(watch.layers)
+            found: list[torch.Tensor] = [x] * len(hooks.layers)
 
             def keep(i: int, out: torch.Tensor) -> None:
                 # A copy: a later in-place activation would write into what was kept.
                 found[i] = out.reshape(-1).clone()
 
-            watch.run(self._inputs(x), keep, self._forward(x))
+            hooks.run(self._inputs(x), keep, self._forward(x))
             return tuple(found)
 
         return outputs
@@ -97,7 +105,7 @@ class Point:
     def _forward(self, x: torch.Tensor) -> Callable[[Inputs], Any]:
         def forward(inputs: Inputs) -> Any:
             if self.state is None:
-                return call(self.model, inputs)
+                return call_model(self.model, inputs)
             if isinstance(inputs, torch.Tensor):
                 return functional_call(self.model, self.state, (inputs,))
             if isinstance(inputs, Mapping):
@@ -130,7 +138,7 @@ def _leading(sample: Mapping[str, torch.Tensor] | Sequence[torch.Tensor]) -> tor
 
 
 def _embedded(model: nn.Module, sample: Inputs) -> tuple[nn.Module, torch.Tensor]:
-    """The token embedding (the model's own answer, else the first one called) and its output."""
+    """The token embedding (as the model names it, else the first one called) and its output."""
     ask = getattr(model, "get_input_embeddings", None)
     named = ask() if callable(ask) else None
     found: list[tuple[nn.Module, torch.Tensor]] = []
@@ -143,7 +151,7 @@ def _embedded(model: nn.Module, sample: Inputs) -> tuple[nn.Module, torch.Tensor
         kinds = [named]
     handles = [m.register_forward_hook(note) for m in kinds]
     try:
-        call(model, sample)
+        call_model(model, sample)
     finally:
         for handle in handles:
             handle.remove()
@@ -156,7 +164,7 @@ def _embedded(model: nn.Module, sample: Inputs) -> tuple[nn.Module, torch.Tensor
 
 
 def free_inputs(x: torch.Tensor, patch: int | None) -> torch.Tensor:
-    """Flat positions of the inputs that a derivative is taken by: all, or a central square of pixels.
+    """Flat positions of the inputs to differentiate by: all, or a central square of pixels.
 
     x (1, C, H, W) with a patch; anything else has no pixels to choose from.
     """
@@ -178,11 +186,11 @@ def _jvp(f: Function, x: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, .
     return tangents
 
 
-def pushed(
+def jacobian_products(
     f: Function, x: torch.Tensor, directions: torch.Tensor, widest: int
 ) -> tuple[torch.Tensor, ...]:
     """J_l v for every layer l and direction: directions (k, *x) -> one (k, d_l) per layer."""
-    chunk = max(min(len(directions), held(x.device) // max(widest, 1)), 1)
+    chunk = max(min(len(directions), tangent_capacity(x.device) // max(widest, 1)), 1)
 
     def push(v: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return _jvp(f, x, v)
@@ -197,19 +205,19 @@ def pushed(
         return tuple(torch.stack([r[i] for r in rows]) for i in range(len(rows[0])))
 
 
-def pulled(f: Function, x: torch.Tensor, d: int) -> torch.Tensor:
+def full_jacobian(f: Function, x: torch.Tensor, d: int) -> torch.Tensor:
     """The whole Jacobian (d, d0) of the only layer of f, row by row."""
     pull = vjp(lambda v: f(v)[0], x)[1]
     eye = torch.eye(d, dtype=x.dtype, device=x.device)
-    chunk = max(held(x.device) // max(x.numel(), d), 1)
+    chunk = max(tangent_capacity(x.device) // max(x.numel(), d), 1)
     jacobian: torch.Tensor = vmap(lambda u: pull(u)[0].reshape(-1), chunk_size=chunk)(eye)
     return jacobian
 
 
-def largest(
+def largest_singular_value(
     f: Function, x: torch.Tensor, start: torch.Tensor, iterations: int, free: torch.Tensor
 ) -> tuple[float, float]:
-    """σ_1 from below by power iteration on JᵀJ over the free inputs, and the last relative change."""
+    """σ_1, from below, by power iteration on JᵀJ over the free inputs; the last relative change."""
     top, change = 0.0, 1.0
     pull = vjp(lambda v: f(v)[0], x)[1]
     mask = torch.zeros_like(x).reshape(-1)
@@ -221,11 +229,11 @@ def largest(
         if length == 0:
             return 0.0, 0.0
         v = v / length
-        stretched = _jvp(f, x, v)[0]
-        now = float(stretched.double().norm())
+        image = _jvp(f, x, v)[0]
+        now = float(image.double().norm())
         change = abs(now - top) / now if now > 0 else 0.0
         top = max(now, top)
         if change < 1e-5:
             break
-        v = pull(stretched)[0] * mask
+        v = pull(image)[0] * mask
     return top, change

@@ -1,4 +1,4 @@
-"""ε from the rates of an attack over independent trials."""
+"""ε from an attack's error rates over independent training runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array
-from seepage.epsilon.thresholds import Bonferroni, Threshold, Worth
+from seepage.epsilon.thresholds import Bonferroni, Objective, Threshold
 from seepage.epsilon.trade_off import gdp_epsilon
 from seepage.errors import InputError
 
@@ -53,7 +53,7 @@ def scored(scores: ArrayLike, member: ArrayLike) -> tuple[Float64Array, BoolArra
     if s.ndim != 1 or y.shape != s.shape or y.dtype != np.bool_:
         raise InputError(
             f"scores, member: expected floats and bools of one shape (n,), got {s.shape} and "
-            f"{y.dtype} of shape {y.shape}; pass a truth value per score"
+            f"{y.dtype} of shape {y.shape}; pass one bool per score"
         )
     if not np.isfinite(s).all():
         raise InputError(
@@ -64,7 +64,11 @@ def scored(scores: ArrayLike, member: ArrayLike) -> tuple[Float64Array, BoolArra
 
 
 def _best(
-    scores: ArrayLike, member: ArrayLike, level: float, threshold: Threshold | None, worth: Worth
+    scores: ArrayLike,
+    member: ArrayLike,
+    level: float,
+    threshold: Threshold | None,
+    objective: Objective,
 ) -> tuple[float, float, float, float, str]:
     s, y = scored(scores, member)
     n_in = int(y.sum())
@@ -74,8 +78,8 @@ def _best(
             "a bound needs trials of both"
         )
     strategy = Bonferroni() if threshold is None else threshold
-    points = strategy.points(np.sort(s[y]), np.sort(s[~y]), level, worth)
-    value = worth(points.tpr_low, points.fpr_high)
+    points = strategy.points(np.sort(s[y]), np.sort(s[~y]), level, objective)
+    value = objective(points.tpr_low, points.fpr_high)
     i = int(np.argmax(value))
     return (
         max(0.0, float(value[i])),
@@ -106,27 +110,26 @@ def multi_run(
 
     with TPR⁻ and FPR⁺ the lower and upper bound of the rates, each at (1 − level)/2. scores (n,)
     float, higher = more likely a member; member (n,) bool. threshold: `Bonferroni()` (default),
-    `Split(...)` or `Explicit(t)`, which pay for choosing the threshold on the scores at hand; the
-    arg-max of uncorrected bounds has no confidence level and is not offered.
+    `Split(...)` or `Explicit(t)`, which correct for choosing the threshold on the scores at hand;
+    the arg-max of uncorrected bounds has no confidence level and is not offered.
 
-    Assumes that the n trials are independent: one sample (a canary), n models trained afresh on
+    Assumes that the n trials are independent: one sample (a canary), n models trained anew on
     random subsets with or without it, scored by an attack that knows nothing of the target's
-    membership. Not so, and then this is **no valid confidence statement**:
+    membership. In these cases it is **no valid confidence statement**:
 
     - Scores pooled over leave-one-out targets: the targets are each other's references. A matrix
-      is refused. What remains: one sample over targets, `scores[:, i]`, which is exact when the
-      references are held apart from the targets and targets are drawn independently (of
-      complementary pairs take one run each), and approximate otherwise; or one target,
-      `scores[r]`.
-    - One target's row: its samples share one model. The bound then speaks of these rates over
-      samples like these under that model, not of the mechanism. For one model use `one_run`.
-    - Every sample IN equally often among runs without complementary twins: the count of IN
-      references then tells the target's membership (`seepage.attacks` warns of such plans).
+      is refused. Pass one sample over targets, `scores[:, i]`, which is exact when the references
+      are held apart from the targets and targets are drawn independently (of complementary pairs
+      take one run each), and approximate otherwise; or one target, `scores[r]`.
+    - One target's row: its samples share one model. The bound then holds for the rates over
+      samples like these under that model, not for the mechanism. For one model use `one_run`.
+    - Every sample IN equally often among runs without complementary pairs: the count of IN
+      references then reveals the target's membership (`seepage.attacks` warns of such plans).
 
     It is far below the truth for few trials: without a false positive in n non-members FPR⁺ is
     about 3.7/n, so that ε stays below log(n/3.7). Raises InputError for shapes, non-finite scores,
-    one-sided membership, level or delta out of range. Source: Jagielski, Ullman and Oprea,
-    arXiv 2006.07709; the corrections of the choice are ours.
+    one-sided membership, level or delta out of range. Source: Jagielski, Ullman and Oprea, arXiv
+    2006.07709; the corrections of the choice are ours.
 
     >>> from seepage.epsilon import Explicit
     >>> scores = np.repeat([1.0, 0.0], 500)
@@ -136,11 +139,11 @@ def multi_run(
     """
     check_level(level, delta)
 
-    def worth(tpr: Float64Array, fpr: Float64Array) -> Float64Array:
+    def objective(tpr: Float64Array, fpr: Float64Array) -> Float64Array:
         here, there = _log_ratio(tpr - delta, fpr), _log_ratio(1 - fpr - delta, 1 - tpr)
         return np.asarray(np.maximum(here, there))
 
-    epsilon, tpr_low, fpr_high, at, method = _best(scores, member, level, threshold, worth)
+    epsilon, tpr_low, fpr_high, at, method = _best(scores, member, level, threshold, objective)
     return Bound(epsilon, level, delta, tpr_low, fpr_high, at, method)
 
 
@@ -154,14 +157,14 @@ def gdp(
 ) -> Bound:
     """Lower bound on μ of a Gaussian mechanism, and the ε(δ) that follows from it.
 
-    μ ≥ Φ⁻¹(1 − FPR⁺) − Φ⁻¹(1 − TPR⁻), clipped at 0; ε is the root of
-    δ = Φ(−ε/μ + μ/2) − e^ε Φ(−ε/μ − μ/2). Arguments, trials and failures as in `multi_run`.
+    μ ≥ Φ⁻¹(1 − FPR⁺) − Φ⁻¹(1 − TPR⁻), clipped at 0; ε is the root of δ = Φ(−ε/μ + μ/2) − e^ε Φ(−ε/μ
+    − μ/2). Arguments, trials and failures as in `multi_run`.
 
     The bound on μ needs no assumption on the mechanism: it says that no μ-GDP with a smaller μ
     holds. The ε does: it is a bound only if the mechanism is *exactly* as private as some Gaussian
-    one (DP-SGD under composition nearly is). Otherwise it extrapolates from the rates that were
-    measured to a δ that no trial reached. Source: Nasr et al., arXiv 2302.07956 (reconstruction
-    of the estimator from its formula); Dong, Roth and Su, arXiv 1905.02383.
+    one (DP-SGD under composition nearly is). Otherwise it extrapolates from the measured rates to a
+    δ that no trial reached. Source: Nasr et al., arXiv 2302.07956 (reconstruction of the estimator
+    from its formula); Dong, Roth and Su, arXiv 1905.02383.
 
     >>> from seepage.epsilon import Explicit
     >>> scores = np.repeat([1.0, 0.0], 500)
@@ -171,8 +174,8 @@ def gdp(
     """
     check_level(level, delta)
 
-    def worth(tpr: Float64Array, fpr: Float64Array) -> Float64Array:
+    def objective(tpr: Float64Array, fpr: Float64Array) -> Float64Array:
         return np.asarray(special.ndtri(tpr) - special.ndtri(fpr), np.float64)
 
-    mu, tpr_low, fpr_high, at, method = _best(scores, member, level, threshold, worth)
+    mu, tpr_low, fpr_high, at, method = _best(scores, member, level, threshold, objective)
     return Bound(gdp_epsilon(mu, delta), level, delta, tpr_low, fpr_high, at, method, mu)

@@ -11,9 +11,9 @@ from typing import ClassVar
 import torch
 from scipy.stats import chi2
 
-from seepage.curvature.draws import Draws
-from seepage.curvature.estimators import PER_INPUT_SQUARED, Rows, WhiteBox
-from seepage.curvature.target import Network
+from seepage.curvature.base import PER_INPUT_SQUARED, Rows, WhiteBox
+from seepage.curvature.measured_model import Network
+from seepage.curvature.random_directions import SampleStreams
 from seepage.errors import InputError
 
 __all__ = ["AllClasses", "Classes", "ExactGaussNewton", "LogitProbes", "TopK"]
@@ -21,10 +21,10 @@ __all__ = ["AllClasses", "Classes", "ExactGaussNewton", "LogitProbes", "TopK"]
 
 @dataclass(frozen=True)
 class Classes(ABC):
-    """Which directions of logit space are pulled back to the input, and what is made of them.
+    """Directions of logit space whose vector-Jacobian products are taken, and their use.
 
-    With A = diag p − ppᵀ and J the Jacobian of the logits, H = JᵀAJ. As A kills the constant
-    vector, only differences of logits matter.
+    With A = diag p − ppᵀ and J the Jacobian of the logits, H = JᵀAJ. A maps the constant vector to
+    0, so only differences of logits matter.
     """
 
     random: ClassVar[bool] = False
@@ -34,12 +34,12 @@ class Classes(ABC):
         """Vector-Jacobian products per sample."""
 
     @abstractmethod
-    def directions(self, log_p: torch.Tensor, draws: Draws) -> torch.Tensor:
+    def directions(self, log_p: torch.Tensor, streams: SampleStreams) -> torch.Tensor:
         """Cotangents in logit space: (B, K) float64 -> (B, rows, K) float64."""
 
     @abstractmethod
     def finish(self, gram: torch.Tensor, log_p: torch.Tensor) -> Rows:
-        """Trace and norm from the Gram matrix of the pulled-back rows: (B, rows, rows)."""
+        """Trace and norm from the Gram matrix of the products: (B, rows, rows)."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class AllClasses(Classes):
     def rows(self, classes: int) -> int:
         return classes - 1
 
-    def directions(self, log_p: torch.Tensor, draws: Draws) -> torch.Tensor:
+    def directions(self, log_p: torch.Tensor, streams: SampleStreams) -> torch.Tensor:
         others = _others(log_p)
         out = torch.zeros(*others.shape, log_p.shape[1], dtype=log_p.dtype, device=log_p.device)
         out.scatter_(2, others[..., None], 1.0)
@@ -95,7 +95,7 @@ class TopK(Classes):
     def rows(self, classes: int) -> int:
         return self.k + 1 + self.probes
 
-    def directions(self, log_p: torch.Tensor, draws: Draws) -> torch.Tensor:
+    def directions(self, log_p: torch.Tensor, streams: SampleStreams) -> torch.Tensor:
         if self.k >= log_p.shape[1] - 1:
             raise InputError(
                 f"TopK: expected k below classes − 1 = {log_p.shape[1] - 1}, got {self.k}; "
@@ -112,7 +112,7 @@ class TopK(Classes):
         unit.scatter_(2, top[..., None], 1.0)
         within = (log_top / 2).exp()[..., None] * (unit - mean_top[:, None])
         between = ((mass_top + mass_rest) / 2).exp()[:, None] * (mean_top - mean_rest)
-        xi = torch.from_numpy(draws.normals(self.probes, rest.shape[1])).to(log_p)
+        xi = torch.from_numpy(streams.normals(self.probes, rest.shape[1])).to(log_p)
         root = (log_rest / 2).exp()[:, None] * xi
         spread = torch.zeros(len(log_p), self.probes, log_p.shape[1]).to(log_p)
         spread.scatter_(2, rest[:, None].expand(-1, self.probes, -1), root)
@@ -149,8 +149,8 @@ class LogitProbes(Classes):
     def rows(self, classes: int) -> int:
         return self.n
 
-    def directions(self, log_p: torch.Tensor, draws: Draws) -> torch.Tensor:
-        xi = torch.from_numpy(draws.normals(self.n, log_p.shape[1])).to(log_p)
+    def directions(self, log_p: torch.Tensor, streams: SampleStreams) -> torch.Tensor:
+        xi = torch.from_numpy(streams.normals(self.n, log_p.shape[1])).to(log_p)
         root = (log_p / 2).exp()[:, None] * xi
         return root - root.sum(2, keepdim=True) * log_p.exp()[:, None]
 
@@ -159,7 +159,7 @@ class LogitProbes(Classes):
         squares = gram.diagonal(dim1=1, dim2=2)
         crossed = gram.square() * (1 - torch.eye(n, dtype=gram.dtype, device=gram.device))
         norm2 = crossed.sum((1, 2)) / (n * (n - 1))
-        # Leaving out one probe at a time: pairs share probes, so they are not independent draws.
+        # Leaving out one probe at a time: pairs share probes, so they are not independent.
         without = (crossed.sum((1, 2))[:, None] - 2 * crossed.sum(2)) / ((n - 1) * (n - 2))
         error2 = ((n - 1) * (without - without.mean(1, keepdim=True)).square().mean(1)).sqrt()
         return {
@@ -216,18 +216,18 @@ class ExactGaussNewton(WhiteBox):
         return 1
 
     def measure(
-        self, target: Network, inputs: torch.Tensor, labels: torch.Tensor, draws: Draws
+        self, measured: Network, inputs: torch.Tensor, labels: torch.Tensor, streams: SampleStreams
     ) -> Rows:
         leaf = inputs.detach().clone().requires_grad_()
-        logits = target.logits(leaf)
+        logits = measured.logits(leaf)
         log_p = logits.detach().double().log_softmax(1)
-        cotangents = self.classes.directions(log_p, draws)
-        # About unit size, by an exact power of two: a direction of weight 1e-30 would underflow
+        cotangents = self.classes.directions(log_p, streams)
+        # Scaled to about unit size by an exact power of two: a weight of 1e-30 would underflow
         # in the model's precision.
         size = cotangents.abs().amax(2).clamp_min(1e-300).log2().floor().exp2()
         unit = (cotangents / size[..., None]).to(logits.dtype)
-        pulled = pull_back(logits, leaf, unit)
-        gram = (pulled @ pulled.mT) * size[:, :, None] * size[:, None, :]
+        products = vector_jacobian_products(logits, leaf, unit)
+        gram = (products @ products.mT) * size[:, :, None] * size[:, None, :]
         out = self.classes.finish(gram, log_p)
         out["score"] = out["trace"]
         return out
@@ -236,7 +236,9 @@ class ExactGaussNewton(WhiteBox):
         return graph + self.classes.rows(classes) * (numbers * (itemsize + 8) + classes * 16)
 
 
-def pull_back(logits: torch.Tensor, leaf: torch.Tensor, cotangents: torch.Tensor) -> torch.Tensor:
+def vector_jacobian_products(
+    logits: torch.Tensor, leaf: torch.Tensor, cotangents: torch.Tensor
+) -> torch.Tensor:
     """Vector-Jacobian products on one graph: (B, K), leaf (B, ...), (B, m, K) -> (B, m, D)."""
     count = cotangents.shape[1]
     out = torch.empty(len(leaf), count, leaf[0].numel(), dtype=torch.float64, device=leaf.device)

@@ -13,12 +13,12 @@ from seepage.errors import InputError
 from seepage.plan import half_split
 from seepage.plane import (
     Permuted,
-    Top,
-    agreement,
+    TopShare,
     early_determination,
-    expected_recall,
+    split_half,
     trajectories,
 )
+from seepage.plane.early import expected_recall
 
 
 @dataclass
@@ -51,8 +51,8 @@ def test_without_leakage_halves_agree_on_nothing_where_one_fleet_moves_and_remem
     """The reason for halves: within one fleet both figures speak of noise that targets share."""
     still = fleet(np.zeros((4, 1)), samples=1500)
     paths = trajectories(still, attack=LiRA(), null=Permuted(0))
-    within = early_determination(paths, vulnerable=Top(0.05))
-    found = agreement(still, attack=LiRA(), splits=2)
+    within = early_determination(paths, vulnerable=TopShare(0.05))
+    found = split_half(still, attack=LiRA(), splits=2)
     assert np.sqrt(paths.squared_speed().mean()) > 0.08
     assert within.recall_now.value[2] > 3 * within.chance.value[2]
     e = found.mean_squared_speed
@@ -76,7 +76,7 @@ def test_movement_is_that_of_the_expected_place():
     half = [np.diff(np.mean(rates[k::2], axis=0), axis=1) for k in (0, 1)]
     true = (half[0] * half[1]).sum(axis=0).mean(axis=-1) / spans**2
     found = [
-        agreement(fleet(shift, samples=300, seed=s), attack=LiRA(), splits=1).squared_speed
+        split_half(fleet(shift, samples=300, seed=s), attack=LiRA(), splits=1).squared_speed
         for s in range(4)
     ]
     np.testing.assert_allclose(np.mean([e.value for e in found], axis=0), true, rtol=0.25)
@@ -87,7 +87,7 @@ def test_movement_is_that_of_the_expected_place():
 def test_samples_that_leak_all_along_are_known_from_when_they_do():
     shift = np.zeros((4, 400))
     shift[2:, :20] = 4.0
-    found = agreement(fleet(shift), attack=LiRA())
+    found = split_half(fleet(shift), attack=LiRA())
     assert found.chance.value == pytest.approx(0.05, abs=0.02)
     assert np.abs(found.known.value[:2]).max() < 0.15
     assert found.known.value[2] > 0.9
@@ -99,7 +99,7 @@ def test_samples_that_leak_all_along_are_known_from_when_they_do():
 def test_order_of_samples_does_not_matter():
     run = fleet(np.linspace(0, 2, 4)[:, None] * np.linspace(0, 1, 120)[None], samples=120)
     turned = Fleet(run.member[:, ::-1].copy(), run.phi[:, :, ::-1].copy())
-    a, b = (agreement(r, attack=LiRA(), splits=1, groups=4) for r in (run, turned))
+    a, b = (split_half(r, attack=LiRA(), splits=1, groups=4) for r in (run, turned))
     np.testing.assert_allclose(a.squared_speed.value, b.squared_speed.value)
     np.testing.assert_allclose(a.recall.value, b.recall.value)
     np.testing.assert_allclose(a.known.low, b.known.low)
@@ -114,9 +114,9 @@ def test_ties_count_as_random_orders_do():
 def test_small_fleets_and_empty_requests_are_refused():
     run = fleet(np.zeros((2, 1)), models=14, samples=20)
     with pytest.raises(InputError, match="expected at least 8 complementary pairs to halve, got 7"):
-        agreement(run, attack=LiRA())
+        split_half(run, attack=LiRA())
     run = fleet(np.zeros((1, 1)), models=16, samples=20)
     with pytest.raises(InputError, match="checkpoints: expected at least 2, got 1"):
-        agreement(run, attack=LiRA())
+        split_half(run, attack=LiRA())
     with pytest.raises(InputError, match="expected at least 1, 2 and 2 draws"):
-        agreement(run, attack=LiRA(), null=Permuted(1))
+        split_half(run, attack=LiRA(), null=Permuted(1))

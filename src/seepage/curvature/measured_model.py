@@ -1,4 +1,4 @@
-"""The model under measurement: checked before it is trusted, and left as it was found."""
+"""The model under measurement: checked before use, unchanged afterwards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from seepage.errors import InputError
 
-__all__ = ["Network", "Probabilities", "Target", "network"]
+__all__ = ["MeasuredModel", "Network", "Probabilities", "network"]
 
 # Samples on which a model is checked before it is measured on all.
 TRIAL = 4
@@ -23,8 +23,8 @@ _DRIFT = 1e-3
 _SMALL = (torch.float16, torch.bfloat16)
 
 
-class Target(ABC):
-    """Something that gives a loss per sample."""
+class MeasuredModel(ABC):
+    """A model that gives a loss per sample."""
 
     @abstractmethod
     def losses(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -32,7 +32,7 @@ class Target(ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class Network(Target):
+class Network(MeasuredModel):
     """A torch module in eval mode whose outputs are logits."""
 
     module: nn.Module
@@ -47,7 +47,7 @@ class Network(Target):
         return out
 
     def faster(self, inputs: torch.Tensor) -> Network:
-        """With images laid out channels last where the module takes them so (view() may not).
+        """With images in channels-last layout where the module accepts it (view() may not).
 
         On convolutions in float32 a third cheaper; the values differ by rounding.
         """
@@ -67,7 +67,7 @@ class Network(Target):
         return nn.functional.cross_entropy(self.logits(inputs), labels, reduction="none")
 
     @contextmanager
-    def at_rest(self) -> Iterator[None]:
+    def exact_evaluation(self) -> Iterator[None]:
         """Parameters need no gradient, kernels are exact, no autocast; all restored after."""
         asked = [(p, p.requires_grad) for p in self.module.parameters()]
         cudnn = torch.backends.cudnn
@@ -197,7 +197,7 @@ class Network(Target):
 
 
 @dataclass(frozen=True, eq=False)
-class Probabilities(Target):
+class Probabilities(MeasuredModel):
     """A black box: a function from inputs to probabilities (B, K), and nothing else."""
 
     function: Callable[[Any], Any]
@@ -243,12 +243,12 @@ def network(model: nn.Module, dtype: torch.dtype | None) -> Network:
     if any(t.dtype != wanted for t in tensors):
         module = copy.deepcopy(module).to(wanted)
         if device.type == "cpu":
-            module = _quicker_pools(module)
+            module = _faster_pools(module)
     return Network(module, device, wanted)
 
 
 class _ChannelsLastPool(nn.MaxPool2d):
-    """A max-pool that reads images channels last, which in float64 is five times cheaper."""
+    """A max-pool on channels-last images, which in float64 is five times faster."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         layout = torch.channels_last if input.ndim == 4 else torch.contiguous_format
@@ -257,15 +257,18 @@ class _ChannelsLastPool(nn.MaxPool2d):
         return out.contiguous()
 
 
-def _quicker_pools(module: nn.Module) -> nn.Module:
-    """Max-pools of a private copy replaced by such of the same values."""
+def _faster_pools(module: nn.Module) -> nn.Module:
+    """A private copy whose max-pools are replaced by faster ones with the same values."""
     for _, m in list(module.named_modules()):
         for name, child in m.named_children():
             if type(child) is nn.MaxPool2d and not child.return_indices:
                 pool = _ChannelsLastPool(
-                    child.kernel_size, child.stride, child.padding, child.dilation,
+                    child.kernel_size,
+                    child.stride,
+                    child.padding,
+                    child.dilation,
                     ceil_mode=child.ceil_mode,
-                )  # fmt: skip
+                )
                 setattr(m, name, pool.train(child.training))
     return module
 

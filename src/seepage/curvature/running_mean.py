@@ -32,7 +32,7 @@ class RunningMean:
 
     @classmethod
     def empty(cls, samples: int) -> RunningMean:
-        """Nothing seen yet of `samples` samples; the mean is NaN."""
+        """No checkpoint of `samples` samples yet; the mean is NaN."""
         return cls(np.full(samples, np.nan), np.zeros(samples, np.int64), np.zeros(samples))
 
     def add(self, values: FloatArray | list[float]) -> RunningMean:

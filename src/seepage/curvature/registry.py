@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from seepage.curvature.base import Estimator
 from seepage.curvature.differences import FiniteDifference, ZerothOrder
-from seepage.curvature.estimators import Estimator
-from seepage.curvature.exact import AllClasses, ExactGaussNewton, LogitProbes, TopK
+from seepage.curvature.gauss_newton import AllClasses, ExactGaussNewton, LogitProbes, TopK
 from seepage.curvature.hutchinson import Hutchinson
 from seepage.errors import InputError, nearest
 

@@ -1,4 +1,4 @@
-"""Random directions that belong to a sample, not to the batch it happens to be evaluated in."""
+"""Random directions per sample, whatever batch the sample is evaluated in."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from seepage.array_types import Float64Array
 from seepage.errors import InputError
 
-__all__ = ["Draws", "Generator", "key_from"]
+__all__ = ["Generator", "SampleStreams", "stream_key"]
 
 
 Generator = np.random.Generator | torch.Generator
 
 
-def key_from(generator: Generator | None, estimator: str) -> int:
-    """One draw from the caller's generator: the key of every sample's own stream."""
+def stream_key(generator: Generator | None, estimator: str) -> int:
+    """One number from the caller's generator: the key of every sample's own stream."""
     if generator is None:
         raise InputError(
             f"generator: {estimator} draws random directions and got no generator; "
@@ -31,8 +31,8 @@ def key_from(generator: Generator | None, estimator: str) -> int:
 
 
 @dataclass(frozen=True)
-class Draws:
-    """The streams of the samples at positions start, ..., start + count − 1.
+class SampleStreams:
+    """Random streams of the samples at positions start, ..., start + count − 1.
 
     Sample i draws from Philox with key (key, i), so its directions depend neither on the size of
     the batch nor on a short last one.
@@ -63,7 +63,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class Signs:
-    """Packed ±1, unpacked one probe at a time into the shape, type and place of the inputs."""
+    """Packed ±1, unpacked one probe at a time to the shape, type and device of the inputs."""
 
     bits: NDArray[np.uint8]
     like: torch.Tensor

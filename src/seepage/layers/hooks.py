@@ -1,4 +1,4 @@
-"""Reading the outputs of layers through hooks, and leaving the model as it was found."""
+"""Outputs of layers, read through forward hooks without changing the model."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from seepage.errors import InputError
 __all__ = [
     "Inputs",
     "Layer",
-    "Watch",
-    "as_found",
+    "LayerHooks",
     "batches",
-    "call",
+    "call_model",
     "check_inputs",
     "check_outputs",
-    "count",
+    "device_of",
+    "evaluation_mode",
     "first_tensor",
-    "home",
-    "moved",
-    "pool",
-    "take",
+    "pool_positions",
+    "sample_count",
+    "select_samples",
+    "to_device",
     "unwrapped",
 ]
 
@@ -42,7 +42,7 @@ class Layer:
 
     `name` is what tables show: the module's name, with `#2` for the second call of a module that
     is called several times. `regions` names the modules that hold the weights of this step (the
-    linear layer and the norm before an activation): what a defence is pointed at. `depth` orders
+    linear layer and the norm before an activation): what a defence takes as regions. `depth` orders
     layers by when their output appears in a forward pass; `channels_last` says that outputs of
     three axes are (samples, tokens, features).
     """
@@ -70,7 +70,7 @@ def _parts(inputs: Inputs) -> list[torch.Tensor]:
     return parts
 
 
-def count(inputs: Inputs) -> int:
+def sample_count(inputs: Inputs) -> int:
     """Number of samples; every tensor must have as many rows."""
     sizes = sorted({len(p) if p.ndim else 0 for p in _parts(inputs)})
     if len(sizes) != 1:
@@ -79,7 +79,7 @@ def count(inputs: Inputs) -> int:
 
 
 def check_inputs(inputs: Inputs) -> None:
-    if count(inputs) < 1:
+    if sample_count(inputs) < 1:
         raise InputError("inputs: expected at least one sample, got none")
     for p in _parts(inputs):
         if p.dtype == torch.uint8:
@@ -91,7 +91,7 @@ def check_inputs(inputs: Inputs) -> None:
             raise InputError("inputs: expected finite values, got NaN or infinity")
 
 
-def take(inputs: Inputs, rows: slice | torch.Tensor) -> Inputs:
+def select_samples(inputs: Inputs, rows: slice | torch.Tensor) -> Inputs:
     """The samples `rows` of every tensor."""
     if isinstance(inputs, torch.Tensor):
         return inputs[rows]
@@ -104,11 +104,11 @@ def batches(inputs: Inputs, size: int, device: torch.device) -> Iterator[Inputs]
     """Slices of at most `size` samples on the model's device."""
     if size < 1:
         raise InputError(f"batch: expected at least 1, got {size}")
-    for start in range(0, count(inputs), size):
-        yield moved(take(inputs, slice(start, start + size)), device)
+    for start in range(0, sample_count(inputs), size):
+        yield to_device(select_samples(inputs, slice(start, start + size)), device)
 
 
-def moved(inputs: Inputs, device: torch.device) -> Inputs:
+def to_device(inputs: Inputs, device: torch.device) -> Inputs:
     if isinstance(inputs, torch.Tensor):
         return inputs.to(device)
     if isinstance(inputs, Mapping):
@@ -116,7 +116,7 @@ def moved(inputs: Inputs, device: torch.device) -> Inputs:
     return [v.to(device) for v in inputs]
 
 
-def call(model: Callable[..., Any], inputs: Inputs) -> Any:
+def call_model(model: Callable[..., Any], inputs: Inputs) -> Any:
     """model(tensor), model(*tensors) or model(**tensors)."""
     if isinstance(inputs, torch.Tensor):
         return model(inputs)
@@ -125,7 +125,7 @@ def call(model: Callable[..., Any], inputs: Inputs) -> Any:
     return model(*inputs)
 
 
-def home(model: nn.Module) -> torch.device:
+def device_of(model: nn.Module) -> torch.device:
     """Device of the first parameter or buffer; the processor where there is none."""
     for tensor in (*model.parameters(), *model.buffers()):
         return tensor.device
@@ -146,14 +146,14 @@ def unwrapped(model: nn.Module) -> nn.Module:
         model = inner
 
 
-# ---- leaving no trace ---------------------------------------------------------------------------
+# ---- model state --------------------------------------------------------------------------------
 
 
 @contextmanager
-def as_found(model: nn.Module) -> Iterator[None]:
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; afterwards modes, buffers and random streams as before.
 
-    The mode of every module is put back one by one, so a model with some parts frozen in
+    The mode of every module is restored one by one, so a model with some parts frozen in
     evaluation mode comes back so. Streams: torch on all devices, NumPy's and Python's global ones.
     """
     modes = [(m, m.training) for m in model.modules()]
@@ -196,15 +196,15 @@ def first_tensor(output: Any) -> torch.Tensor | None:
     return None
 
 
-class _Enough(Exception):
-    """Ends a forward pass once the deepest wanted output is there."""
+class _AllRead(Exception):
+    """Ends a forward pass once the last wanted output has been read."""
 
 
-class Watch:
-    """Runs a model and hands the outputs of the chosen layers to a consumer, one call at a time.
+class LayerHooks:
+    """Runs a model and passes the outputs of the chosen layers to a function, one call at a time.
 
     Used as a context manager; outside of it the model carries no hooks. A pass ends as soon as the
-    last wanted output is there.
+    last wanted output has been read.
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[Layer]) -> None:
@@ -216,7 +216,7 @@ class Watch:
         self._consume: Callable[[int, torch.Tensor], None] | None = None
         self._handles: list[Any] = []
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> LayerHooks:
         for key in dict.fromkeys(layer.module for layer in self.layers):
             self._handles.append(self._modules[key].register_forward_hook(self._hook))
         return self
@@ -242,7 +242,7 @@ class Watch:
             self._consume(i, tensor)
             self._fired += 1
         if self._fired == len(self.layers):
-            raise _Enough
+            raise _AllRead
 
     def run(
         self,
@@ -254,10 +254,10 @@ class Watch:
         self._made, self._fired, self._consume = {}, 0, consume
         try:
             if forward is None:
-                call(self.model, inputs)
+                call_model(self.model, inputs)
             else:
                 forward(inputs)
-        except _Enough:
+        except _AllRead:
             return
         finally:
             self._consume = None
@@ -288,11 +288,11 @@ def check_outputs(layer: Layer, output: torch.Tensor, rows: int, shape: torch.Si
     if not bool(torch.isfinite(output.sum())) and not bool(torch.isfinite(output).all()):
         raise InputError(
             f"{layer.name}: expected finite outputs, got NaN or infinity; "
-            "the model has diverged here, or its inputs are not normalised as in training"
+            "the model has diverged, or its inputs are not normalised as in training"
         )
 
 
-def pool(output: torch.Tensor, layer: Layer) -> torch.Tensor:
+def pool_positions(output: torch.Tensor, layer: Layer) -> torch.Tensor:
     """(B, C, *space) or (B, tokens, C) -> (B, C) means; (B, d) as it is."""
     if output.ndim <= 2:
         return output.reshape(len(output), -1)

@@ -1,4 +1,4 @@
-"""Where the loss has no second derivative: smooth layers, tied pools, units at zero."""
+"""Whether a network is piecewise linear, and where its loss is not differentiable."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from seepage.curvature.target import TRIAL, Network, network
+from seepage.curvature.measured_model import TRIAL, Network, network
 
-__all__ = ["on_kink", "piecewise_linear"]
+__all__ = ["non_differentiable", "piecewise_linear"]
 
 _LINEAR = (
     nn.Linear, nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.conv._ConvNd,
@@ -21,7 +21,7 @@ _LINEAR = (
     nn.modules.padding._ConstantPadNd, nn.modules.padding._ReflectionPadNd,
     nn.modules.padding._ReplicationPadNd,
 )  # fmt: skip
-_KINKED = (
+_PIECEWISE_LINEAR = (
     nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.Hardtanh, nn.Hardsigmoid, nn.Threshold,
     nn.Hardshrink, nn.Softshrink,
     nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd,
@@ -52,19 +52,19 @@ def piecewise_linear(model: nn.Module, inputs: torch.Tensor | None = None) -> st
     if inputs is None:
         for name, m in model.named_modules():
             leaf = next(m.children(), None) is None
-            if leaf and not isinstance(m, _LINEAR + _KINKED):
+            if leaf and not isinstance(m, _LINEAR + _PIECEWISE_LINEAR):
                 found: str = name
                 return found
         return None
-    target = network(model, None)
-    with target.at_rest(), target.unchanged():
-        return curved_module(target, inputs[:TRIAL].to(target.device, target.dtype))
+    measured = network(model, None)
+    with measured.exact_evaluation(), measured.unchanged():
+        return curved_module(measured, inputs[:TRIAL].to(measured.device, measured.dtype))
 
 
-def curved_module(target: Network, inputs: torch.Tensor) -> str | None:
-    """As `piecewise_linear` with inputs, for a model that is already at rest."""
+def curved_module(measured: Network, inputs: torch.Tensor) -> str | None:
+    """As `piecewise_linear` with inputs, inside `Network.exact_evaluation`."""
     leaf = inputs.detach().clone().requires_grad_()
-    if not _curved(target.logits(leaf), leaf):
+    if not _curved(measured.logits(leaf), leaf):
         return None
     calls: list[tuple[str, nn.Module, torch.Tensor]] = []
 
@@ -77,10 +77,10 @@ def curved_module(target: Network, inputs: torch.Tensor) -> str | None:
 
         return hook
 
-    hooks = [m.register_forward_hook(note(name)) for name, m in target.module.named_modules()]
+    hooks = [m.register_forward_hook(note(name)) for name, m in measured.module.named_modules()]
     try:
         with torch.no_grad():
-            target.logits(inputs)
+            measured.logits(inputs)
     finally:
         for h in hooks:
             h.remove()
@@ -102,42 +102,42 @@ def _curved(out: torch.Tensor, leaf: torch.Tensor) -> bool:
     if slope is None or not slope.requires_grad:
         return False
     ahead = torch.cos(torch.arange(leaf.numel(), device=leaf.device, dtype=leaf.dtype) * 2.3 + 1.1)
-    bends: tuple[torch.Tensor | None, ...] = torch.autograd.grad(
+    second: tuple[torch.Tensor | None, ...] = torch.autograd.grad(
         (slope.flatten() * ahead).sum(), leaf, allow_unused=True
     )
-    if bends[0] is None:
+    if second[0] is None:
         return False
-    # Per unit of input, in units of the slope: scale-free when inputs are of order one.
-    return bool(bends[0].abs().max() > _FLAT[leaf.dtype] * slope.detach().abs().max())
+    # Relative to the first derivative: scale-free when inputs are of order one.
+    return bool(second[0].abs().max() > _FLAT[leaf.dtype] * slope.detach().abs().max())
 
 
-def on_kink(target: Network, inputs: torch.Tensor) -> torch.Tensor:
-    """Which inputs lie exactly on a kink of a max-pool or a ReLU: (B, ...) -> (B,) bool.
+def non_differentiable(measured: Network, inputs: torch.Tensor) -> torch.Tensor:
+    """At which inputs a max-pool or a ReLU is not differentiable: (B, ...) -> (B,) bool.
 
-    A tie inside a pooling window, or a unit at exactly zero, is a kink when a tiny step in the
-    input breaks it; units that a ReLU holds at zero stay tied and do no harm. A constant
-    background is the usual cause. Differences of the loss across a kink grow like 1/h, so the
-    traces of finite differences are wrong there and get worse as h falls.
+    That is a tie inside a pooling window, or a unit at exactly zero, that a tiny step in the input
+    breaks; units that a ReLU holds at zero stay tied and do no harm. A constant background is the
+    usual cause. Differences of the loss across such a point grow like 1/h, so the traces of finite
+    differences are wrong there and get worse as h falls.
     """
     signs = torch.cos(torch.arange(inputs.numel(), device=inputs.device) * 3.1 + 0.7).sign()
     step = (_STEP * signs.to(inputs.dtype)).view(inputs.shape)
     marks: list[list[torch.Tensor]] = []
     for at in (inputs, inputs + step, inputs - step):
-        watch = _Watch()
-        with torch.no_grad(), watch:
-            target.logits(at)
-        marks.append(watch.marks)
+        recorder = _TieRecorder()
+        with torch.no_grad(), recorder:
+            measured.logits(at)
+        marks.append(recorder.marks)
     hit = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
-    # A model may take another way at the moved inputs; what no longer pairs up is not judged.
+    # A model may take another path at the moved inputs; calls that do not correspond are skipped.
     for here, ahead, behind in zip(*marks, strict=False):
         if here.shape == ahead.shape == behind.shape and here.ndim > 0 and len(here) == len(inputs):
-            # Broken on both sides: a unit that merely lies near its threshold moves on one.
+            # Broken on both sides: a unit that is only near its threshold changes on one.
             hit |= (here & ~ahead & ~behind).flatten(1).any(1)
     return hit
 
 
-class _Watch(TorchFunctionMode):
-    """Notes which pooling windows are tied and which units are zero, in the order of the pass."""
+class _TieRecorder(TorchFunctionMode):
+    """Records which pooling windows are tied and which units are zero, in the order of calls."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -19,8 +19,8 @@ from scipy import special
 from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
-from seepage.plane.counting import RateRule, Track, mean_auc
-from seepage.plane.rules import GlobalFPR, NaturalThreshold, Rule, units
+from seepage.plane.rates import RateRule, Track, mean_auc
+from seepage.plane.rules import GlobalFPR, NaturalThreshold, Rule, tuple_index
 from seepage.plane.shrinkage import EmpiricalBayes, Shrinkage
 
 __all__ = [
@@ -34,7 +34,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Law(ABC):
-    """A family of laws for a signal given membership: location and scale per sample and side."""
+    """A family of distributions of a signal: location and scale per sample, for IN and for OUT."""
 
     @abstractmethod
     def degrees(self, residuals: FloatArray) -> float:
@@ -56,15 +56,15 @@ class Gaussian(Law):
 class StudentTLaw(Law):
     """Student-t with the same degrees of freedom on both sides and for all samples.
 
-    df: ν > 2; None takes the ν in {3, 4, 5, 7, 10, 15, 30, 100} under which the samples' standardised
-    residuals, pooled, are likeliest. Scales match the variances: σ² = s²(ν−2)/ν.
+    df: ν > 2; None takes the ν in {3, 4, 5, 7, 10, 15, 30, 100} under which the samples'
+    standardised residuals, pooled, are likeliest. Scales match the variances: σ² = s²(ν−2)/ν.
     """
 
     df: float | None = None
 
     def __post_init__(self) -> None:
         if self.df is not None and not self.df > 2:
-            raise InputError(f"df: expected more than 2, got {self.df}; 5 is heavy-tailed already")
+            raise InputError(f"df: expected more than 2, got {self.df}; 5 already has heavy tails")
 
     def degrees(self, residuals: FloatArray) -> float:
         """ν."""
@@ -85,7 +85,7 @@ class StudentTLaw(Law):
 
 @dataclass(frozen=True, eq=False)
 class Laws:
-    """Both laws of every sample: means and variances (N,), ν = `df`, and the models behind each.
+    """IN and OUT distribution of every sample: means and variances (N,), degrees of freedom `df`.
 
     n_in, n_out: number of models behind a mean, ∞ when the laws are known exactly.
     """
@@ -125,7 +125,7 @@ class Laws:
         """(FPR, TPR), each (N,), of this attack's decision ratio ≥ η under the laws `judged`.
 
         Gaussian: Φ is taken at (c − x̄)/(s√(1−1/n)), which is unbiased for Φ((c − μ)/σ) at known σ
-        (Rao-Blackwell); plain plug-in would be drawn towards ½ by the error of the mean.
+        (Rao-Blackwell); the plain plug-in estimate is biased towards ½ by the error of the mean.
         """
         low, high, outside = self.region(eta)
         rates = []
@@ -183,9 +183,9 @@ class ClosedForm(RateRule):
     the recorded signal, views averaged. jackknife: also compute the rates without each group of
     pairs, for intervals of population metrics (9 times the work); needs 6 pairs or more.
 
-    The decision is log ratio ≥ 0 under `NaturalThreshold()`; under `GlobalFPR(f)` the one η at which
-    the mean fitted FPR is f. Models an attack that has half of the models as references. Right
-    only as far as the laws are: bimodal or skewed signals bias it, counting is not biased by them.
+    The decision is log ratio ≥ 0 under `NaturalThreshold()`; under `GlobalFPR(f)` the one η at
+    which the mean fitted FPR is f. Models an attack that has half of the models as references. Only
+    as accurate as the fitted laws: bimodal or skewed signals bias it, but do not bias counting.
     Raises InputError with fewer than 4 pairs' worth of models (2 of each side in each half).
     """
 
@@ -283,10 +283,10 @@ class _Moments:
 
     @classmethod
     def of(cls, values: FloatArray, member: BoolArray) -> _Moments:
-        unit = units(member)
-        pairs = int(unit.max()) + 1
+        tuple_of = tuple_index(member)
+        pairs = int(tuple_of.max()) + 1
         count = max(2, min(8, pairs // 2 * 2))
-        parts = unit % count
+        parts = tuple_of % count
         origin = values.mean(axis=0)
         x = values - origin
         sums = tuple(np.zeros((2, count, values.shape[1])) for _ in range(3))
@@ -301,7 +301,7 @@ class _Moments:
             n = np.maximum(sums[0][side].sum(axis=0), 2)
             mean = sums[1][side].sum(axis=0) / n
             sd = np.sqrt(np.maximum(sums[2][side].sum(axis=0) - n * mean**2, 1e-30) / (n - 1))
-            # A thousand samples tell the tails' weight well enough.
+            # A thousand samples are enough to estimate the weight of the tails.
             few = slice(None, None, max(1, values.shape[1] // 1000))
             pooled.append(((x - mean) / sd)[:, few][mask[:, few]])
         return cls(origin, (sums[0], sums[1], sums[2]), np.concatenate(pooled))
@@ -333,21 +333,21 @@ class _Fitted:
     def __init__(
         self, form: ClosedForm, member: BoolArray, checkpoints: int, rule: Rule, keep: bool
     ) -> None:
-        pairs = int(units(member).max()) + 1
+        pairs = int(tuple_index(member).max()) + 1
         # Leaving a group out must leave two models of each side in its half.
         groups = min(8, pairs // 2 * 2) if keep and form.jackknife and pairs >= 6 else 0
         self.form, self.member, self.rule = form, member, rule
         shape = (checkpoints, member.shape[1])
         self.fpr, self.tpr, self.auc = np.empty(shape), np.empty(shape), np.empty(checkpoints)
-        self.groups = np.empty((groups, 2, *shape), dtype=np.float32) if groups else None
+        self.jackknife = np.empty((groups, 2, *shape), dtype=np.float32) if groups else None
 
     def add(self, t: int, signals: Mapping[str, FloatArray], scores: FloatArray) -> None:
         moments = _Moments.of(_flat(signals[self.form.signal]), self.member)
         self.fpr[t], self.tpr[t] = self.form._cross(moments, self.rule)
         self.auc[t] = mean_auc(scores, self.member)
-        if self.groups is not None:
-            for g, group in enumerate(self.groups):
-                group[:, t] = self.form._cross(moments.without(g), self.rule)
+        if self.jackknife is not None:
+            for g, rates in enumerate(self.jackknife):
+                rates[:, t] = self.form._cross(moments.without(g), self.rule)
 
     def finish(self) -> dict[str, Any]:
         n_in = self.member.sum(axis=0, dtype=np.int64)
@@ -357,5 +357,5 @@ class _Fitted:
             "n_in": n_in,
             "n_out": len(self.member) - n_in,
             "auc": self.auc,
-            "groups": self.groups,
+            "jackknife": self.jackknife,
         }

@@ -1,11 +1,12 @@
-"""What two disjoint halves of a fleet agree on: movement and early signs without shared noise.
+"""Speed and early determination from two disjoint halves of a fleet, free of shared noise.
 
-Targets of one fleet share references and neighbouring checkpoints share models. Where a sample hardly
-leaks, which of its two fitted laws lies higher is chance, the decisions about all targets follow it,
-and they turn together: rates move, and the samples that chance put on top stay there, though
-nothing leaks. Taking off each target's own counting noise (`squared_speed`) leaves that in. Two
-halves that share neither targets nor references do not share it either: a product of what they say
-has the product of what is true as its mean.
+Targets of one fleet share references, and neighbouring checkpoints share models. Where a sample
+hardly leaks, chance decides which of its two fitted laws (IN, OUT) has the higher mean, and the
+decisions about all targets follow it and change together. Rates then move, and samples that rank
+high by chance keep their rank, although nothing leaks. Subtracting each target's own counting noise
+(`squared_speed`) does not remove this shared noise. Two halves have neither targets nor references
+in common, so their errors are independent and the mean of a product of their estimates is the
+product of the true values.
 """
 
 from __future__ import annotations
@@ -20,30 +21,30 @@ from scipy import stats
 from seepage.array_types import BoolArray, FloatArray, Int64Array
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
-from seepage.plane.early import Top, Vulnerable, expected_recall
+from seepage.plane.early import TopShare, Vulnerable, expected_recall
 from seepage.plane.paths import Permuted, SignalSource
 from seepage.plane.rates import points
 from seepage.plane.resampling import Estimate, estimate
-from seepage.plane.rules import NaturalThreshold, Rule, units
+from seepage.plane.rules import NaturalThreshold, Rule, tuple_index
 
-__all__ = ["Agreement", "agreement"]
+__all__ = ["SplitHalf", "split_half"]
 
 Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True, eq=False)
-class Agreement:
-    """Speed and early determination from pairs of halves of a fleet; T checkpoints.
+class SplitHalf:
+    """Speed and early determination estimated from two halves of a fleet; T checkpoints.
 
     squared_speed (T−1,): mean over samples of Δv_A·Δv_B / Δt², per epoch²; its mean is the squared
     speed of the expected place on the plane, and 0 where nothing leaks; may come out negative.
-    mean_squared_speed (): its mean over training time. recall (T,): the share of the samples that one
-    half finds vulnerable at the end which are among as many highest of the other half at t, ties in
-    random order; chance (): what random samples would have. known (T,): (recall(t) − chance) /
-    (recall(T) − chance), the part of what can be told at all that is told at t; no null, NaN where
-    nothing can be told. models: of a half.
+    mean_squared_speed (): its mean over training time. recall (T,): of the samples that one half
+    finds vulnerable at the end, the share that is among as many highest of the other half at t,
+    ties in random order; chance (): the recall of random samples. known (T,): (recall(t) − chance)
+    / (recall(T) − chance), recall above chance relative to the last checkpoint; no null, NaN where
+    the last recall does not exceed chance. models: of a half.
 
-    *Our own proposal*: it measures the movement and the sets that arXiv 2507.23291 speaks of, at half
+    *Our own proposal*: it measures the speed and the vulnerable sets of arXiv 2507.23291, at half
     the fleet's number of models.
     """
 
@@ -84,7 +85,7 @@ class _Half:
         self.tpr.append(state.tpr.astype(np.float32))
 
 
-def agreement(
+def split_half(
     run: SignalSource,
     *,
     attack: Attack,
@@ -96,20 +97,20 @@ def agreement(
     level: float = 0.95,
     seed: int = 0,
     progress: Progress | None = None,
-) -> Agreement:
-    """Halve the pairs of a fleet at random `splits` times and compare what the halves say.
+) -> SplitHalf:
+    """Halve the pairs of a fleet at random `splits` times and compare the halves.
 
-    Every half is scored by itself: its targets and references are its own. vulnerable: `Top(0.05)`
-    unless told. Intervals: delete-a-group jackknife over `groups` of pairs, everything scored anew
-    without each, so that other references are part of what varies. null: permuted membership,
-    `Permuted(draws=4)` unless told, at least 2. Runs without twin are left out. Work:
-    2 · splits · (1 + groups + draws) scorings of half the fleet; memory: 8 bytes of rates for each
-    of these, checkpoint and sample.
+    Every half is scored by itself: its targets and references are its own. vulnerable:
+    `TopShare(0.05)` by default. Intervals: delete-a-group jackknife over `groups` of pairs,
+    everything scored again without each group, so that the choice of references is part of the
+    variation. null: permuted membership, `Permuted(draws=4)` by default, at least 2. Runs without
+    complement are left out. Work: 2 · splits · (1 + groups + draws) scorings of half the fleet;
+    memory: 8 bytes of rates for each of these, checkpoint and sample.
 
     Raises InputError with fewer than 8 complete pairs.
     """
     rule = NaturalThreshold() if rule is None else rule
-    vulnerable = Top(0.05) if vulnerable is None else vulnerable
+    vulnerable = TopShare(0.05) if vulnerable is None else vulnerable
     null = Permuted(4, seed) if null is None else null
     if splits < 1 or groups < 2 or null.draws < 2:
         raise InputError(
@@ -118,8 +119,8 @@ def agreement(
         )
     member = np.asarray(run.member, dtype=np.bool_)
     epochs = np.asarray(run.checkpoints, dtype=np.float64)
-    unit = units(member)
-    pairs = np.flatnonzero(np.bincount(unit) == 2)
+    tuple_of = tuple_index(member)
+    pairs = np.flatnonzero(np.bincount(tuple_of) == 2)
     if len(pairs) < 8:
         raise InputError(
             f"models: expected at least 8 complementary pairs to halve, got {len(pairs)}; "
@@ -135,7 +136,7 @@ def agreement(
 
     def halves(truth: BoolArray, gone: Int64Array) -> list[tuple[_Half, _Half]]:
         def one(side: Int64Array) -> _Half:
-            rows = np.flatnonzero(np.isin(unit, np.setdiff1d(side, gone)))
+            rows = np.flatnonzero(np.isin(tuple_of, np.setdiff1d(side, gone)))
             return _Half(truth[rows], rows)
 
         return [(one(a), one(b)) for a, b in sides]
@@ -167,7 +168,7 @@ def agreement(
     estimates["known"] = replace(
         estimates["known"], null=nowhere, null_low=nowhere, null_high=nowhere
     )
-    return Agreement(epochs, **estimates, models=2 * size, splits=splits)
+    return SplitHalf(epochs, **estimates, models=2 * size, splits=splits)
 
 
 _RANGES: dict[str, tuple[float, float]] = {
@@ -182,7 +183,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 def _statistics(
     splits: list[tuple[_Half, _Half]], epochs: FloatArray, vulnerable: Vulnerable
 ) -> dict[str, FloatArray]:
-    """What the halves of every split say, averaged over splits."""
+    """The statistics of every split, averaged over splits."""
     spans = np.diff(epochs)
     rows: dict[str, list[Any]] = {"squared_speed": [], "recall": [], "chance": []}
     for a, b in splits:

@@ -1,4 +1,4 @@
-"""ε from one training run: many canaries, each in or out by its own coin, and guesses of them."""
+"""ε from one training run: guesses about many canaries, each included by its own coin flip."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
-from seepage.epsilon.rates import check_level, scored
+from seepage.epsilon.multi_run import check_level, scored
 from seepage.errors import InputError
 
-__all__ = ["Ends", "Guessing", "OneRunBound", "Top", "one_run", "one_run_from_scores"]
+__all__ = [
+    "BothEnds",
+    "GuessStrategy",
+    "HighestOnly",
+    "OneRunBound",
+    "one_run",
+    "one_run_from_scores",
+]
 
 
 @dataclass(frozen=True)
@@ -31,8 +38,8 @@ class OneRunBound:
     canaries: int
 
 
-class Guessing(ABC):
-    """Which canaries to guess, by rank of their scores; on the others it abstains."""
+class GuessStrategy(ABC):
+    """Which canaries to guess, by rank of their scores; it abstains on the others."""
 
     @abstractmethod
     def sides(self, guesses: int) -> tuple[int, int]:
@@ -40,7 +47,7 @@ class Guessing(ABC):
 
 
 @dataclass(frozen=True)
-class Ends(Guessing):
+class BothEnds(GuessStrategy):
     """Half of the guesses from either end: highest are members, lowest are not."""
 
     def sides(self, guesses: int) -> tuple[int, int]:
@@ -48,7 +55,7 @@ class Ends(Guessing):
 
 
 @dataclass(frozen=True)
-class Top(Guessing):
+class HighestOnly(GuessStrategy):
     """Only the highest scores are guessed, as members."""
 
     def sides(self, guesses: int) -> tuple[int, int]:
@@ -73,15 +80,15 @@ def one_run(
     P[V ≥ v] ≤ P[Bin(r, q) ≥ v] + 2mδ · max_i P[v − i ≤ Bin(r, q) < v]/i,   i = 1 ... m,
 
     and every ε whose right side is at most 1 − level is refuted; i > v adds nothing. At δ = 0 the
-    answer is closed, logit of the lower Clopper-Pearson end; else the first crossing is taken, so
-    that the bound holds even where the right side should not rise.
+    bound has a closed form, the logit of the lower Clopper-Pearson limit; else the first crossing
+    is taken, so that the bound holds even where the right side does not increase.
 
-    Assumes that each canary was in or out by its own fair coin, independently, all in *one* run,
-    and that the guesses were made without those coins. Plans that put exactly half of the samples
-    in a run (`seepage.half_split`) are close to that for many canaries, but the theorem is
-    for coins. r must be fixed beforehand; for a choice among several use `one_run_from_scores`. With
-    r guesses it cannot exceed logit((1 − level)^(1/r)), and is vacuous once 2mδ nears 1. Source:
-    Steinke, Nasr and Jagielski, arXiv 2305.08846.
+    Assumes that each canary was included by its own fair coin flip, independently, all in *one*
+    run, and that the guesses were made without knowledge of those flips. Plans that put exactly
+    half of the samples in a run (`seepage.half_split`) are close to that for many canaries, but the
+    theorem assumes coin flips. r must be fixed beforehand; for a choice among several use
+    `one_run_from_scores`. With r guesses it cannot exceed logit((1 − level)^(1/r)), and is vacuous
+    once 2mδ nears 1. Source: Steinke, Nasr and Jagielski, arXiv 2305.08846.
 
     >>> [round(one_run(m, m, m).epsilon, 4) for m in (10, 100, 1000)]
     [1.0519, 3.493, 5.8091]
@@ -99,7 +106,7 @@ def one_run(
         q = special.betaincinv(correct, guesses - correct + 1, 1 - level)
         epsilon = max(0.0, float(special.logit(q)))
     if delta > 0 and epsilon > 0:
-        # At this epsilon the binomial tail alone spends the level: the crossing lies below.
+        # At this epsilon the binomial tail alone uses up the level: the crossing is below.
         epsilon = _first_crossing(epsilon, correct, guesses, canaries, delta, 1 - level)
     return OneRunBound(epsilon, level, delta, correct, guesses, canaries)
 
@@ -126,7 +133,7 @@ def one_run_from_scores(
     scores: ArrayLike,
     member: ArrayLike,
     guesses: int | Sequence[int],
-    strategy: Guessing | None = None,
+    strategy: GuessStrategy | None = None,
     *,
     delta: float = 0.0,
     level: float = 0.95,
@@ -135,8 +142,8 @@ def one_run_from_scores(
 
     guesses: how many, fixed before the scores were seen. Several counts are each tested at level
     1 − (1 − level)/K and the largest bound is returned, under the level asked for. strategy:
-    `Ends()` (default) or `Top()`. Ties at a cut are guessed *wrong* first, so that the order of the
-    array, which may tell members apart, cannot help. Assumptions as in `one_run`.
+    `BothEnds()` (default) or `HighestOnly()`. Ties at a cut are guessed *wrong* first, so that the
+    order of the array, which may reveal members, cannot help. Assumptions as in `one_run`.
 
     >>> member = np.arange(200) % 2 == 0
     >>> one_run_from_scores(np.where(member, 1.0, -1.0), member, (20, 100)).guesses
@@ -148,14 +155,14 @@ def one_run_from_scores(
     if not counts or not all(1 <= r <= len(s) for r in counts):
         raise InputError(
             f"guesses: expected counts between 1 and {len(s)} canaries, got {guesses}; "
-            "guess at most every canary once"
+            "guess every canary at most once"
         )
-    # Ascending; among equal scores members first, so that either end meets its wrong answers.
+    # Ascending; among equal scores members first, so that at either end wrong guesses come first.
     ranked = y[np.lexsort((~y, s))]
     each = 1 - (1 - level) / len(counts)
     bounds = []
     for r in counts:
-        low, high = (Ends() if strategy is None else strategy).sides(int(r))
+        low, high = (BothEnds() if strategy is None else strategy).sides(int(r))
         right = int((~ranked[:low]).sum()) + int(ranked[len(ranked) - high :].sum())
         bounds.append(one_run(right, int(r), len(s), delta=delta, level=each))
     best = max(bounds, key=lambda b: b.epsilon)

@@ -18,7 +18,6 @@ from seepage.plane import (
     ClosedForm,
     EmpiricalBayes,
     GlobalFPR,
-    Laws,
     NoShrinkage,
     Permuted,
     Rule,
@@ -26,6 +25,7 @@ from seepage.plane import (
     StudentTLaw,
     trajectories,
 )
+from seepage.plane.closed_form import Laws
 from seepage.plane.shrinkage import empirical_bayes
 
 
@@ -186,7 +186,7 @@ class Fleet:
 
 def test_closed_form_trajectories_have_jackknife_intervals():
     paths = trajectories(Fleet(), attack=MeanShift(), rates=ClosedForm(), null=Permuted(1))
-    assert paths.groups.shape == (8, 2, 3, 300)
+    assert paths.jackknife.shape == (8, 2, 3, 300)
     assert paths.decisions is None
     p = paths.population(bootstrap=Bootstrap(0))
     np.testing.assert_allclose(p.centre.value, paths.centre(), atol=1e-6)
