@@ -15,7 +15,7 @@ from scipy.stats import norm, t
 
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
-from seepage.plan import half_split, permute_membership
+from seepage.plan import half_split, partitions, permute_membership
 from seepage.plane import (
     Bootstrap,
     ByAdvantage,
@@ -27,7 +27,6 @@ from seepage.plane import (
     Trajectories,
     dynamics,
     points,
-    units,
 )
 
 
@@ -117,7 +116,7 @@ def test_population_equals_brute_force_resampling(regions, failed):
     paths = paths_of(scores, member)
     bootstrap, grid = Bootstrap(replicates=6, seed=5, threads=2), Grid(7)
     population = paths.population(regions, grid, bootstrap)
-    unit = units(member)
+    unit = partitions(member)
     weights = bootstrap.weights(unit.max() + 1).astype(int)
     brute = []
     for w in weights:

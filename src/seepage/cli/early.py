@@ -55,6 +55,7 @@ def early_command(
     Example: `seepage dynamics early runs/digits --share 0.05`
     """
     from seepage import plane
+    from seepage.plan import tuples
     from seepage.store import open_run
 
     opened = open_run(run)
@@ -71,8 +72,7 @@ def early_command(
             f"{_epoch(k.low)} to {_epoch(k.high)}",
             highlight=False,
         )
-    pairs = int((np.bincount(plane.units(opened.member)) == 2).sum())
-    if pairs >= 8:
+    if int(tuples(opened.member).max()) >= 7:
         with errors.status("halving the fleet"):
             halves = plane.agreement(
                 opened, attack=_judge(attack), rule=_rule(fpr), vulnerable=plane.Top(share or 0.05)

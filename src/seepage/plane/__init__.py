@@ -56,7 +56,7 @@ from seepage.plane.rates import (
 )
 from seepage.plane.regions import ByAdvantage, ByEpsilon, Grid, Regions
 from seepage.plane.resampling import Bootstrap, Estimate
-from seepage.plane.rules import GlobalFPR, NaturalThreshold, Rule, units
+from seepage.plane.rules import GlobalFPR, NaturalThreshold, Rule
 from seepage.plane.shrinkage import EmpiricalBayes, NoShrinkage, SharedRatio
 
 __all__ = [
@@ -126,5 +126,4 @@ __all__ = [
     "spearman",
     "split_models",
     "trajectories",
-    "units",
 ]

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seepage.array_types import Float64Array, FloatArray, Int64Array
+from seepage.plan import partitions
 from seepage.plane.kernels import accumulate, accumulate_pairs, pair_counts, unit_counts
 from seepage.plane.regions import Grid, Regions
 from seepage.plane.resampling import half
-from seepage.plane.rules import units
 
 if TYPE_CHECKING:
     from seepage.plane.paths import Trajectories
@@ -77,7 +77,9 @@ class Pairs:
         assert paths.decisions is not None
         self.pairs = paths.models // 2
         self.sizes = (len(regions), len(grid))
-        self.first, self.second = np.argsort(units(paths.member), kind="stable").reshape(-1, 2).T
+        self.first, self.second = (
+            np.argsort(partitions(paths.member), kind="stable").reshape(-1, 2).T
+        )
         self.decisions = paths.decisions
         self.member = np.packbits(paths.member[self.first], axis=1)
         self.weights = np.ascontiguousarray(weights, dtype=np.float32)
@@ -131,12 +133,12 @@ class Pairs:
 
 
 class Units:
-    """The same where some runs have no twin: targets per sample vary and change by replicate."""
+    """The same where not all runs are pairs: targets per sample vary and change by replicate."""
 
     def __init__(self, paths: Trajectories, weights: FloatArray) -> None:
         assert paths.decisions is not None
         self.decisions = paths.decisions
-        self.unit = units(paths.member)
+        self.unit = partitions(paths.member)
         self.truth = paths.member
         self.member = np.packbits(paths.member, axis=1)
         self.weights = np.ascontiguousarray(weights, dtype=np.float32)

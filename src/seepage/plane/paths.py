@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from seepage.array_types import BoolArray, FloatArray, IntArray
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
-from seepage.plan import permute_membership
+from seepage.plan import Groups, permute_membership
 from seepage.plane import dynamics
 from seepage.plane.counting import Counting, RateRule
 from seepage.plane.population import Population, population
@@ -45,11 +45,13 @@ class SignalSource(Protocol):
 class Permuted:
     """The noise floor: membership redrawn as the plan would, attack and rates recomputed.
 
-    draws: how many times (each costs as much as the audit itself); seed: of the redraws.
+    draws: how many times (each costs as much as the audit itself); seed: of the redraws; groups
+    (N,): whose sample each is, where the plan keeps groups together.
     """
 
     draws: int = 1
     seed: int = 0
+    groups: Groups | None = None
 
     def __post_init__(self) -> None:
         if self.draws < 0:
@@ -58,7 +60,7 @@ class Permuted:
     def members(self, member: BoolArray) -> Iterator[BoolArray]:
         """The permuted membership matrices, each (R, N) bool."""
         for stream in np.random.SeedSequence(self.seed).spawn(self.draws):
-            yield permute_membership(member, np.random.default_rng(stream))
+            yield permute_membership(member, np.random.default_rng(stream), self.groups)
 
 
 @dataclass(frozen=True, eq=False)

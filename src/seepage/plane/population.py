@@ -17,11 +17,11 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from seepage.array_types import FloatArray
 from seepage.errors import InputError
+from seepage.plan import partitions, tuples
 from seepage.plane import dynamics
 from seepage.plane.counted import Given, Pairs, Sums, Units, sums_of
 from seepage.plane.regions import Grid, Regions
 from seepage.plane.resampling import Bootstrap, Estimate, cores, estimate, standard_error
-from seepage.plane.rules import units
 
 if TYPE_CHECKING:
     from seepage.plane.paths import Trajectories
@@ -146,10 +146,10 @@ def _replicated(
     counted = paths.decisions is not None and paths.groups is None
     work: Callable[[slice], Sums]
     if counted:
-        weights = bootstrap.weights(int(units(paths.member).max()) + 1)
+        weights = bootstrap.weights(int(partitions(paths.member).max()) + 1)
         groups = weights.shape[1]
         scale = bootstrap.scale(groups)
-        if 2 * groups == paths.models:
+        if (np.bincount(tuples(paths.member) + 1) == [0] + [2] * groups).all():
             work = Pairs(paths, weights, regions, grid).sums
         else:
             work = partial(sums_of, Units(paths, weights), len(paths.fpr), regions, grid)
@@ -206,7 +206,7 @@ def population(
         **estimates,
         checkpoints=paths.checkpoints,
         regions=regions.names,
-        pairs=int(units(paths.member).max()) + 1,
+        pairs=int(partitions(paths.member).max()) + 1,
         models=paths.models,
         samples=paths.samples,
         level=bootstrap.level,

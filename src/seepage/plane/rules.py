@@ -8,26 +8,12 @@ from typing import final
 
 import numpy as np
 
-from seepage.array_types import BoolArray, FloatArray, Int64Array
+from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
-from seepage.plan import twins
+from seepage.plan import partitions
 
-__all__ = ["GlobalFPR", "NaturalThreshold", "Rule", "units"]
-
-
-def units(member: BoolArray) -> Int64Array:
-    """The pair that each run belongs to, (R,) int64 counting from 0; a run without twin is alone.
-
-    A pair is what is left out together and what a bootstrap over models resamples: its two runs
-    share one random half-split, so they are not two independent draws.
-
-    >>> units(np.array([[1, 0], [0, 1], [1, 1]], dtype=bool)).tolist()
-    [0, 0, 1]
-    """
-    twin = twins(member)
-    first = np.where(twin >= 0, np.minimum(twin, np.arange(len(twin))), np.arange(len(twin)))
-    return np.unique(first, return_inverse=True)[1].astype(np.int64)
+__all__ = ["GlobalFPR", "NaturalThreshold", "Rule"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +68,7 @@ class GlobalFPR(Rule):
     """The threshold that a given share of non-members passes, calibrated without the target.
 
     For target r: the smallest threshold at which at most `fpr` of the (model, sample) entries of
-    all other targets outside r's pair, over their non-members, are called members. Ties at the
+    all targets outside r's tuple, over their non-members, are called members. Ties at the
     threshold count as non-members, so the calibration set's realised FPR never exceeds `fpr`.
     Raises InputError when 1/fpr exceeds the number of calibration scores.
 
@@ -99,12 +85,12 @@ class GlobalFPR(Rule):
             raise InputError(f"fpr: expected between 0 and 1, got {self.fpr}; 0.1 is usual")
 
     def cut(self, scores: FloatArray, member: BoolArray, attack: Attack | None) -> FloatArray:
-        """One threshold per target, equal within a pair, (R,)."""
-        unit = units(member)
+        """One threshold per target, equal within a tuple, (R,)."""
+        number = partitions(member)
         rows, columns = np.nonzero(~member)
         values = np.asarray(scores, dtype=np.float64)[rows, columns]
-        owner = unit[rows].astype(np.int32)
-        own = np.bincount(owner, minlength=int(unit.max()) + 1)
+        owner = number[rows].astype(np.int32)
+        own = np.bincount(owner, minlength=int(number.max()) + 1)
         rest = len(values) - own
         passing = np.floor(self.fpr * rest + 1e-9).astype(np.int64)
         if (passing < 1).any():
@@ -113,7 +99,7 @@ class GlobalFPR(Rule):
                 f"{int(rest.min())} calibration scores, got {self.fpr}; raise it, or train more "
                 "models"
             )
-        # Only the top is ever read: the passing ones and whatever the left-out pair could hide.
+        # Only the top is ever read: the passing ones and whatever the left-out tuple could hide.
         top = min(len(values), int(passing.max() + own.max()) + 1)
         head = np.argpartition(values, len(values) - top)[len(values) - top :]
         head = head[np.argsort(-values[head], kind="stable")]
@@ -121,4 +107,4 @@ class GlobalFPR(Rule):
         cuts = np.empty(len(own))
         for u, k in enumerate(passing):
             cuts[u] = values[owner != u][k]
-        return cuts[unit]
+        return cuts[number]
