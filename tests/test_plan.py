@@ -442,3 +442,19 @@ def test_canaries_that_cannot_be_planted_are_refused() -> None:
         plant_canaries(plan, [0, 1, 0, 1], 2, duplicated=3)
     with pytest.raises(InputError, match=r"labels: expected values in 0\.\.1 .* got 0\.\.2"):
         plant_canaries(plan, [0, 1, 0, 2], 2, blank=1)
+
+
+def test_a_configuration_names_the_kind_of_plan() -> None:
+    from seepage.config.audit import read_config
+    from seepage.config.prepare import prepare
+
+    small = ['data.name="digits"', "data.limit=80", "plan.models=12"]
+    plan = prepare(read_config(None, [*small, 'plan.kind="subsets"'])).plan
+    assert plan.digest == subsets(80, models=12, parts=4).digest
+    plan = prepare(read_config(None, [*small, 'plan.kind="subsets"', "plan.parts=3"])).plan
+    assert plan.digest == subsets(80, models=12, parts=3).digest
+    with pytest.raises(InputError, match=r'plan.parts: expected with kind = "subsets" alone'):
+        prepare(read_config(None, [*small, "plan.parts=3"]))
+    few = [*small, 'plan.kind="subsets"', "plan.parts=6"]
+    with pytest.raises(InputError, match="12 models leave 1 and 5; use at least 18 models"):
+        prepare(read_config(None, few))

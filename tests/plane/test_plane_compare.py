@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seepage.errors import InputError
-from seepage.plan import half_split, partitions
+from seepage.plan import half_split, partitions, subsets
 from seepage.plane import (
     Bootstrap,
     Trajectories,
@@ -106,6 +106,8 @@ def test_equal_models_takes_whole_pairs():
     assert {n: len(r) for n, r in rows.items()} == {"a": 4, "b": 4}
     for name, r in rows.items():
         assert (np.bincount(partitions(members[name][r])) == 2).all()
+    members["c"] = subsets(30, models=9, parts=3).member[1:]
+    assert len(equal_models(members)["c"]) == 6
     with pytest.raises(InputError, match="runs: expected complementary pairs"):
         equal_models({"a": np.ones((3, 2), bool)})
 

@@ -78,7 +78,9 @@ def _ranked(
         beaten += (values[rows] < inside).sum(axis=0)
         law = np.convolve(law, np.full(k, 1 / k))
     # From the top down, so that small probabilities are sums of small ones.
-    return np.asarray(np.cumsum(law[::-1])[::-1][beaten])
+    tail = np.cumsum(law[::-1])[::-1]
+    tail[0] = 1.0
+    return np.asarray(tail[beaten])
 
 
 def _unpaired(values: Float64Array, member: BoolArray) -> Float64Array:

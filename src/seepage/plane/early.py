@@ -206,7 +206,7 @@ def _curves(
             threadpool_limits(1, "blas"),
             ThreadPoolExecutor(bootstrap.threads or cores()) as pool,
         ):
-            pairs = (np.bincount(tuples(paths.member) + 1) == [0] + [2] * groups).all()
+            pairs = np.array_equal(np.bincount(tuples(paths.member) + 1), [0] + [2] * groups)
             if vulnerable.pointwise and pairs:
                 # Sizes of sets add up over blocks of samples.
                 blocks = range(0, paths.samples, _BLOCK)

@@ -149,7 +149,7 @@ def _replicated(
         weights = bootstrap.weights(int(partitions(paths.member).max()) + 1)
         groups = weights.shape[1]
         scale = bootstrap.scale(groups)
-        if (np.bincount(tuples(paths.member) + 1) == [0] + [2] * groups).all():
+        if np.array_equal(np.bincount(tuples(paths.member) + 1), [0] + [2] * groups):
             work = Pairs(paths, weights, regions, grid).sums
         else:
             work = partial(sums_of, Units(paths, weights), len(paths.fpr), regions, grid)
