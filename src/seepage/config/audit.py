@@ -51,10 +51,11 @@ class CanaryConfig(Part):
 
 
 class PlanConfig(Part):
-    """[plan]: who trains on what."""
+    """[plan]: who trains on what. `parts`, 4 unless told, is for kind = "subsets" alone."""
 
-    kind: Literal["half_split", "leave_out"] = "half_split"
+    kind: Literal["half_split", "subsets", "leave_out"] = "half_split"
     models: int = Field(32, ge=2, le=100_000)
+    parts: int | None = Field(None, ge=2)
     seed: int = Field(0, ge=0)
     canaries: CanaryConfig = CanaryConfig()
 
