@@ -59,17 +59,17 @@ def class_mean(
     shots: int,
     spread: float,
     fpr: float,
+    parts: int = 2,
 ) -> Fleet:
     """The simplified head of arXiv 2402.06674: the score is ⟨x, class mean of S samples⟩.
 
-    With the target among the S samples (IN) the mean moves by (x − m)/S. One sample per fleet
+    Runs come in tuples of `parts`. With the target among the S samples (IN) the mean moves by (x − m)/S. One sample per fleet
     column; TPR = Φ(Φ⁻¹(FPR) + |⟨x, x − m⟩| / (√S ‖x‖ s)).
     """
     samples = len(target)
     member = np.zeros((models, samples), bool)
-    for r in range(0, models, 2):
-        member[r] = rng.random(samples) < 0.5
-        member[r + 1] = ~member[r]
+    for r in range(0, models, parts):
+        member[r : r + parts] = np.floor(parts * rng.random(samples)) == np.arange(parts)[:, None]
     norms = np.linalg.norm(target, axis=1)
     others = shots - member.astype(np.float64)
     # ⟨x, mean⟩ = ⟨x, m⟩ + (Σ of the others' noise along x + [IN] ⟨x, x − m⟩)/S.

@@ -15,11 +15,14 @@ from seepage.plan import (
     Canaries,
     SubsetPlan,
     fixed_target,
+    group_codes,
     half_split,
     leave_out,
+    partitions,
     permute_membership,
     plant_canaries,
-    twins,
+    subsets,
+    tuples,
 )
 
 pools = st.integers(2, 40)
@@ -39,7 +42,7 @@ def test_half_split_is_balanced_in_both_directions(n: int, models: int, seed: in
     assert sizes.max() - sizes.min() <= 1
     assert (plan.member[0::2] == ~plan.member[1::2]).all()
     assert len(set(plan.seeds.tolist())) == models
-    assert twins(plan.member).tolist() == [r ^ 1 for r in range(models)]
+    assert tuples(plan.member).tolist() == [r // 2 for r in range(models)]
 
 
 @laws
@@ -109,21 +112,174 @@ def test_leave_out_wants_a_possible_number_of_folds(folds: int) -> None:
 
 @laws
 @given(st.integers(1, 8), st.integers(1, 5), seeds)
-def test_twins_pair_complements_and_are_an_involution(models: int, n: int, seed: int) -> None:
-    member = np.random.default_rng(seed).random((models, n)) < 0.5
-    twin = twins(member)
-    for r, s in enumerate(twin):
-        if s >= 0:
-            assert twin[s] == r
-            assert s != r
-            assert (member[r] == ~member[s]).all()
-    alone = [r for r in range(models) if twin[r] < 0]
+def test_tuples_partition_the_pool_and_leave_no_pair(models: int, n: int, seed: int) -> None:
+    member = np.random.default_rng(seed).random((models, n)) < 0.4
+    number = tuples(member)
+    for i in range(number.max() + 1):
+        assert (number == i).sum() >= 2
+        assert (member[number == i].sum(axis=0) == 1).all()
+    alone = np.flatnonzero(number < 0)
     assert not any((member[r] == ~member[s]).all() for r, s in product(alone, alone))
 
 
-def test_twins_are_found_after_a_run_was_lost() -> None:
+def test_tuples_are_found_after_a_run_was_lost() -> None:
     member = np.delete(half_split(9, models=8, seed=1).member, 2, axis=0)
-    assert twins(member).tolist() == [1, 0, -1, 4, 3, 6, 5]
+    assert tuples(member).tolist() == [0, 0, -1, 1, 1, 2, 2]
+    assert partitions(member).tolist() == [0, 0, 1, 2, 2, 3, 3]
+
+
+@laws
+@given(st.integers(2, 6), st.integers(1, 4), st.integers(40, 120), seeds)
+def test_subsets_are_balanced_tuples(parts: int, times: int, n: int, seed: int) -> None:
+    plan = subsets(n, models=parts * times, parts=parts, seed=seed)
+    assert (plan.member.reshape(times, parts, n).sum(axis=1) == 1).all()
+    sizes = plan.member.sum(axis=1)
+    assert sizes.max() - sizes.min() <= 1
+    assert tuples(plan.member).tolist() == [r // parts for r in range(plan.models)]
+    assert (partitions(plan.member) == tuples(plan.member)).all()
+    assert (plan.kind, plan.options) == ("subsets", {"models": parts * times, "parts": parts})
+    larger = subsets(n, models=parts * (times + 1), parts=parts, seed=seed)
+    assert (larger.member[: plan.models] == plan.member).all()
+    assert (larger.seeds[: plan.models] == plan.seeds).all()
+
+
+def test_two_parts_are_half_splits() -> None:
+    assert subsets(31, models=6, parts=2, seed=4).digest == half_split(31, models=6, seed=4).digest
+
+
+def test_old_plans_keep_their_digests() -> None:
+    # As of the commit before tuples; run folders name these.
+    assert half_split(50, models=6, seed=0).digest[:16] == "a7ea7de468f7faf8"
+    assert leave_out(50, folds=6, seed=0).digest[:16] == "d67553c70eb78bcb"
+    assert fixed_target([True, False, True], models=4, seed=0).digest[:16] == "eb6f92d2dcd7c010"
+
+
+def test_subsets_draw_every_part_equally_often() -> None:
+    # 6 orders of 3 samples; 3,000 tuples.
+    plan = subsets(3, models=9000, parts=3, seed=0)
+    counts = Counter(member.tobytes() for member in plan.member.reshape(3000, 3, 3))
+    assert len(counts) == 6
+    assert all(abs(c - 500) < 5 * 20.4 for c in counts.values())
+
+
+def test_subsets_that_cannot_be_drawn_are_refused() -> None:
+    with pytest.raises(InputError, match="parts: expected at least 2, got 1"):
+        subsets(10, models=4, parts=1)
+    for models in (0, 6, -4):
+        with pytest.raises(InputError, match=r"models: expected a multiple of parts \(4\)"):
+            subsets(10, models=models)
+    with pytest.raises(InputError, match="n: expected at least 4 samples, got 3"):
+        subsets(3, models=4)
+    with pytest.raises(InputError, match=r"groups: expected at least 4.* parts, got 2"):
+        subsets(6, models=4, groups=list("aabbab"))
+
+
+@laws
+@given(st.integers(2, 5), seeds, st.booleans())
+def test_tuples_do_not_depend_on_the_order_of_runs(parts: int, seed: int, lost: bool) -> None:
+    rng = np.random.default_rng(seed)
+    member = subsets(200, models=6 * parts, parts=parts, seed=seed).member
+    truth = np.arange(6 * parts) // parts
+    order = rng.permutation(len(member))[int(lost) :]
+    member, truth = member[order], truth[order]
+    whole = np.bincount(truth, minlength=6)[truth] == parts
+    number, partition = tuples(member), partitions(member)
+    assert ((number >= 0) == whole).all()
+    same = truth[:, None] == truth
+    assert ((number[:, None] == number) == same)[np.ix_(whole, whole)].all()
+    assert ((partition[:, None] == partition) == same).all()
+
+
+def test_tuples_of_several_sizes_and_of_equal_rows() -> None:
+    halves, thirds = half_split(60, models=4).member, subsets(60, models=6, parts=3).member
+    both = np.concatenate([thirds[:3], halves, thirds[3:], halves[:2], halves[:2]])
+    assert tuples(both).tolist() == [0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 4, 4, 5, 5]
+    twice = np.concatenate([thirds[:3], thirds[:3]])[[0, 3, 1, 4, 2, 5]]
+    assert np.bincount(tuples(twice)).tolist() == [3, 3]
+
+
+def test_what_is_no_tuple() -> None:
+    assert (tuples(leave_out(30, folds=3).member) == -1).all()
+    assert tuples(leave_out(30, folds=2).member).tolist() == [0, 0]
+    coins = np.random.default_rng(0).random((40, 300)) < 0.25
+    assert (tuples(coins) == -1).all()
+    assert partitions(coins).tolist() == list(range(40))
+    # Few members in a large pool are disjoint by chance, which tells nothing.
+    rare = np.random.default_rng(1).random((40, 5000)) < 0.002
+    assert partitions(rare).tolist() == list(range(40))
+
+
+def test_what_is_left_of_tuples_stays_together() -> None:
+    member = subsets(400, models=12, parts=4, seed=1).member
+    left = np.delete(member, [1, 6, 8], axis=0)
+    assert (tuples(left) == -1).all()
+    assert partitions(left).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    # In a small pool chance is no witness, but another tuple is.
+    tiny = np.delete(subsets(9, models=6, parts=3, seed=2).member, 4, axis=0)
+    assert partitions(tiny).tolist() == [0, 0, 0, 1, 1]
+
+
+GROUPS = st.lists(st.integers(0, 12), min_size=20, max_size=60)
+
+
+@laws
+@given(GROUPS, st.integers(2, 4), seeds)
+def test_plans_assign_whole_groups(groups: list[int], parts: int, seed: int) -> None:
+    codes, names = group_codes(groups)
+    if len(names) < parts:
+        return
+    n, largest = len(groups), int(np.bincount(codes).max())
+    plan = subsets(n, models=3 * parts, parts=parts, seed=seed, groups=groups)
+    inside = np.stack([np.bincount(codes, weights=row) for row in plan.member])
+    assert ((inside == 0) | (inside == np.bincount(codes))).all()
+    assert (plan.member.reshape(3, parts, n).sum(axis=1) == 1).all()
+    assert plan.options["groups"] == len(names)
+    # Off by half of the largest group at either end, unless a part would be empty.
+    if len(names) >= 2 * parts and largest <= n // (2 * parts):
+        assert abs(plan.member.sum(axis=1) - n / parts).max() <= largest + 1
+    assert (plan.seeds == subsets(n, models=3 * parts, parts=parts, seed=seed).seeds).all()
+    out = leave_out(n, folds=parts, seed=seed, groups=groups).member
+    inside = np.stack([np.bincount(codes, weights=row) for row in out])
+    assert ((inside == 0) | (inside == np.bincount(codes))).all()
+    assert ((~out).sum(axis=0) == 1).all()
+
+
+@pytest.mark.parametrize("n", [7, 40])
+def test_groups_of_one_change_nothing(n: int) -> None:
+    ids = [f"s{i}" for i in range(n)][::-1]
+    assert (
+        half_split(n, models=6, seed=2, groups=ids).digest == half_split(n, models=6, seed=2).digest
+    )
+    assert leave_out(n, folds=3, seed=2, groups=ids).digest == leave_out(n, folds=3, seed=2).digest
+    grouped = subsets(n, models=9, parts=3, seed=2, groups=np.arange(n))
+    assert grouped.digest == subsets(n, models=9, parts=3, seed=2).digest
+
+
+def test_every_group_is_in_every_run_equally_often() -> None:
+    # One group has 40 % of the samples, which lies in the middle of a random order more often.
+    groups = [0] * 40 + list(range(1, 61))
+    plan = subsets(100, models=8000, parts=4, seed=0, groups=groups)
+    for i in (0, 50, 99):
+        share = plan.member[:, i].reshape(-1, 4).mean(axis=0)
+        assert (abs(share - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 2000)).all()
+
+
+def test_groups_are_checked() -> None:
+    with pytest.raises(InputError, match=r"groups: expected one per sample \(4\), got 3"):
+        half_split(4, models=2, groups=["a", "b", "c"])
+    for missing in (None, "", float("nan")):
+        with pytest.raises(
+            InputError, match=r"groups: expected a name for every sample, got .* row 1"
+        ):
+            half_split(3, models=2, groups=["a", missing, "c"])
+    with pytest.raises(
+        InputError, match=r"groups: expected one name per sample, got shape \(2, 2\)"
+    ):
+        group_codes(np.zeros((2, 2)))
+    with pytest.raises(InputError, match=r"one side of the member list, got 'ann' with 1 of 2"):
+        fixed_target([True, False, False, True], models=2, groups=["ann", "ann", "bob", "eve"])
+    plan = fixed_target([True, True, False, True], models=2, groups=["ann", "ann", "bob", "eve"])
+    assert (plan.member[:, 0] == plan.member[:, 1]).all()
 
 
 @laws
@@ -150,10 +306,10 @@ def test_permuted_membership_of_pairs_is_uniform() -> None:
     assert all(abs(c - 500) < 5 * 21.7 for c in counts.values())
 
 
-def test_permuted_membership_without_twins_keeps_the_counts_and_is_uniform() -> None:
+def test_permuted_membership_without_tuples_keeps_the_counts_and_is_uniform() -> None:
     # Columns 110 and 100 have 3 places each, 9 outcomes; 111 keeps rows from being complements.
     member = np.array([[1, 1, 1], [1, 0, 1], [0, 0, 1]], dtype=bool)
-    assert (twins(member) == -1).all()
+    assert (tuples(member) == -1).all()
     rng = np.random.default_rng(0)
     counts = Counter(permute_membership(member, rng).tobytes() for _ in range(4500))
     places = {
@@ -168,7 +324,41 @@ def test_permuted_membership_without_twins_keeps_the_counts_and_is_uniform() -> 
     assert all(abs(c - 500) < 5 * 21.1 for c in counts.values())
 
 
-def test_a_single_run_without_twin_is_left_as_it_is() -> None:
+def test_permuted_membership_of_tuples_is_uniform() -> None:
+    member = subsets(2000, models=6, parts=3, seed=5).member
+    rng = np.random.default_rng(0)
+    total = np.zeros((3, 3))
+    for _ in range(10):
+        null = permute_membership(member, rng)
+        assert (null.reshape(2, 3, -1).sum(axis=1) == 1).all()
+        total += member[:3].astype(float) @ null[:3].T
+    # 20,000 samples, each of whose 9 ways from run to run is as likely.
+    assert (abs(total - 20_000 / 9) < 5 * np.sqrt(20_000 / 9)).all()
+
+
+def test_permuted_membership_of_what_is_left_stays_disjoint() -> None:
+    member = np.delete(subsets(400, models=8, parts=4, seed=5).member, [2, 7], axis=0)
+    null = permute_membership(member, np.random.default_rng(1))
+    assert (null[:3].sum(axis=0) == member[:3].sum(axis=0)).all()
+    assert (null[3:].sum(axis=0) == member[3:].sum(axis=0)).all()
+    assert not (null == member).all()
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_permuted_membership_moves_whole_groups(parts: int) -> None:
+    groups = np.random.default_rng(2).integers(0, 30, 200)
+    member = subsets(200, models=2 * parts, parts=parts, seed=1, groups=groups).member
+    member = np.concatenate(
+        [member, member[:1], subsets(200, models=3, parts=3, groups=groups).member[:1]]
+    )
+    null = permute_membership(member, np.random.default_rng(0), groups)
+    for g in range(30):
+        assert (null[:, groups == g] == null[:, groups == g][:, :1]).all()
+    assert (null.sum(axis=0) == member.sum(axis=0)).all()
+    assert not (null == member).all()
+
+
+def test_a_single_run_without_a_tuple_is_left_as_it_is() -> None:
     member = np.array([[True, False, True]])
     assert (permute_membership(member, np.random.default_rng(0)) == member).all()
 
@@ -252,3 +442,19 @@ def test_canaries_that_cannot_be_planted_are_refused() -> None:
         plant_canaries(plan, [0, 1, 0, 1], 2, duplicated=3)
     with pytest.raises(InputError, match=r"labels: expected values in 0\.\.1 .* got 0\.\.2"):
         plant_canaries(plan, [0, 1, 0, 2], 2, blank=1)
+
+
+def test_a_configuration_names_the_kind_of_plan() -> None:
+    from seepage.config.audit import read_config
+    from seepage.config.prepare import prepare
+
+    small = ['data.name="digits"', "data.limit=80", "plan.models=12"]
+    plan = prepare(read_config(None, [*small, 'plan.kind="subsets"'])).plan
+    assert plan.digest == subsets(80, models=12, parts=4).digest
+    plan = prepare(read_config(None, [*small, 'plan.kind="subsets"', "plan.parts=3"])).plan
+    assert plan.digest == subsets(80, models=12, parts=3).digest
+    with pytest.raises(InputError, match=r'plan.parts: expected with kind = "subsets" alone'):
+        prepare(read_config(None, [*small, "plan.parts=3"]))
+    few = [*small, 'plan.kind="subsets"', "plan.parts=6"]
+    with pytest.raises(InputError, match="12 models leave 1 and 5; use at least 18 models"):
+        prepare(read_config(None, few))

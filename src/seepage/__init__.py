@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from seepage.data import Dataset, load
     from seepage.errors import InputError, SeepageError
     from seepage.fleet import train
-    from seepage.plan import SubsetPlan, fixed_target, half_split, leave_out
+    from seepage.plan import SubsetPlan, fixed_target, half_split, leave_out, subsets
     from seepage.report import write_report
     from seepage.store import Run
     from seepage.store import open_run as open
@@ -50,6 +50,7 @@ __all__ = [
     "open",
     "plane",
     "record",
+    "subsets",
     "train",
     "write_report",
 ]
@@ -70,6 +71,7 @@ _WHERE = {
     "fixed_target": "seepage.plan",
     "half_split": "seepage.plan",
     "leave_out": "seepage.plan",
+    "subsets": "seepage.plan",
     "write_report": "seepage.report",
     "Run": "seepage.store",
 }

@@ -10,7 +10,7 @@ from seepage import attacks
 from seepage.attacks import ATTACKS, Attack
 from seepage.errors import InputError
 from seepage.metrics import operating_points, over_targets
-from seepage.plan import half_split
+from seepage.plan import half_split, subsets
 
 # Name -> every instance whose code path differs.
 TABLE: dict[str, list[Attack]] = {
@@ -78,8 +78,8 @@ OFFLINE += ("rmia-offline", "base-offline", "loss", "mentr", "attack-p")
 OFFLINE += ("curvature", "curvature-calibrated", "curvature-attack-r")
 
 
-def fleet(models: int = 8, samples: int = 41, views: int = 2, seed: int = 0):
-    member = half_split(samples, models=models, seed=seed).member
+def fleet(models: int = 8, samples: int = 41, views: int = 2, seed: int = 0, parts: int = 2):
+    member = subsets(samples, models=models, parts=parts, seed=seed).member
     return leaking_signals(np.random.default_rng(seed), member, views), member
 
 
@@ -119,9 +119,22 @@ def test_members_score_higher(attack):
 def test_driver_is_brute_force_leave_one_out(attack, dtype):
     signals, member = fleet(models=8)
     signals = {k: v.astype(dtype) for k, v in signals.items()}
+    by_brute_force(attack, signals, member, 6)
+
+
+@pytest.mark.parametrize(("parts", "lost"), [(3, []), (4, []), (4, [5]), (4, [0, 5, 6])])
+@pytest.mark.parametrize("attack", ROWS)
+def test_driver_is_brute_force_for_tuples(attack, parts, lost):
+    signals, member = fleet(models=5 * parts, parts=parts, views=1)
+    signals = {k: np.delete(v, lost, axis=0) for k, v in signals.items()}
+    by_brute_force(attack, signals, np.delete(member, lost, axis=0), 5 * parts - len(lost) - parts)
+
+
+def by_brute_force(attack, signals, member, least):
     got = attack.leave_one_out(pick(attack, signals), member)
     assert got.dtype == np.float64
     use = attacks.reference_rows(member)
+    assert use.sum(axis=1).min() == least
     for r in range(len(member)):
         u = use[r]
         target = {k: signals[k][r] for k in attack.requires}
@@ -216,17 +229,42 @@ def test_errors_name_the_value(attack):
             attack.leave_one_out({k: v[:2] for k, v in s.items()}, member[:2])
 
 
-@pytest.mark.parametrize("models", [8, 16])
+@pytest.mark.parametrize(
+    ("models", "parts", "lost"),
+    [(8, 2, []), (16, 2, []), (16, 2, [3]), (12, 3, []), (16, 4, []), (20, 4, [6])],
+)
 @pytest.mark.parametrize("attack", ROWS)
-def test_null_data_gives_half(attack, models):
+def test_null_data_gives_half(attack, models, parts, lost):
     """On signals that know nothing, the mean AUC over targets has 0.5 in its interval."""
-    member = half_split(1500, models=models, seed=7).member
+    member = np.delete(subsets(1500, models=models, parts=parts, seed=7).member, lost, axis=0)
     signals = null_signals(np.random.default_rng(8), member)
     points = operating_points(attack.leave_one_out(pick(attack, signals), member), member)
     estimate = over_targets(points.auc, member, level=0.99)
     assert estimate.covers(0.5), estimate
     # The count of IN references, were it read, would give 0.44 here.
     assert abs(estimate.mean - 0.5) < 0.02
+
+
+def test_what_is_left_of_a_tuple_is_left_out_together():
+    """Of a 4-tuple that lost a run, the other three are each other's membership: 0.478 on noise."""
+    attack = attacks.LiRA(variance=attacks.PerSample(ddof=1))
+    member = np.delete(subsets(20_000, models=16, parts=4, seed=3).member, 5, axis=0)
+    phi = null_signals(np.random.default_rng(4), member)["phi"]
+    use = attacks.reference_rows(member)
+    assert not use[4:7, 4:7].any()
+    sound = operating_points(attack.leave_one_out(phi, member), member).auc[4:7].mean()
+    use[4:7, 4:7] = ~np.eye(3, dtype=bool)
+    leaky = operating_points(attack.run_all({"phi": phi}, member, use), member).auc[4:7].mean()
+    assert leaky < 0.485
+    assert abs(sound - 0.5) < 0.008
+
+
+def test_too_few_tuples_are_refused_with_their_number():
+    signals, member = fleet(models=8, parts=4)
+    with pytest.raises(
+        InputError, match=r"at least 2 IN.* got 1 and 3; .* the 4 runs of its tuple"
+    ):
+        attacks.LiRA().leave_one_out(signals["phi"], member)
 
 
 @pytest.mark.parametrize("models", [8, 16])

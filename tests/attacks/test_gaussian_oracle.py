@@ -9,7 +9,7 @@ from scipy.stats import norm
 from oracles import class_mean, ols_leverage
 from seepage.attacks import LiRA, LiRAOfflineTwoSided, PerSample, Pooled, reference_rows
 from seepage.metrics import clopper_pearson, operating_points
-from seepage.plan import half_split
+from seepage.plan import half_split, subsets
 
 
 def rates(scores, member, fpr):
@@ -75,6 +75,25 @@ def test_gaussian_shift_through_leave_one_out():
     auc = operating_points(LiRA(variance=Pooled()).leave_one_out(phi, member), member).auc.mean()
     # The centres are means of 31 and 32 references, which costs a little.
     assert norm.cdf(1 / np.sqrt(2)) - 0.012 < auc < norm.cdf(1 / np.sqrt(2)) + 0.003
+
+
+@pytest.mark.parametrize("parts", [3, 4])
+def test_the_laws_hold_for_tuples(parts):
+    """What a sample's own run learns does not depend on how many runs share the pool."""
+    member = subsets(4000, models=parts * 24, parts=parts, seed=0).member
+    rng = np.random.default_rng(1)
+    phi = rng.normal(size=4000) * 5 + rng.normal(size=member.shape) + 1.0 * member
+    auc = operating_points(LiRA(variance=Pooled()).leave_one_out(phi, member), member).auc.mean()
+    # The IN centre is the mean of 23 references, the OUT centre of parts − 1 times as many.
+    assert norm.cdf(1 / np.sqrt(2)) - 0.012 < auc < norm.cdf(1 / np.sqrt(2)) + 0.003
+    shots, want = 64, 0.350
+    direction = rng.normal(size=(120, 8))
+    x = direction / np.linalg.norm(direction, axis=1, keepdims=True)
+    spread = 1 / (4 * (norm.ppf(0.695) + norm.ppf(0.9)))
+    fleet = class_mean(rng, 400 * parts, x, np.zeros(8), shots, spread, 0.1, parts)
+    assert (fleet.member.mean(axis=0) == 1 / parts).all()
+    score = LiRA(variance=Pooled()).leave_one_out(fleet.signal, fleet.member)
+    assert rates(score, fleet.member, 0.1).mean() == pytest.approx(want, abs=0.025)
 
 
 def test_score_is_the_gaussian_log_ratio():

@@ -214,7 +214,7 @@ def test_options_are_checked():
         attacks.AttackP(population=[True, False]).score(loss[0], loss, member)
 
 
-def test_a_balanced_plan_without_twins_warns():
+def test_a_balanced_plan_without_tuples_warns():
     member = np.array([[1, 0, 1], [0, 1, 0], [1, 1, 0], [0, 0, 1]], bool)[[0, 1, 2, 3]]
     member[0, 0], member[3, 0] = False, True
     member[1, 2], member[0, 2] = True, False

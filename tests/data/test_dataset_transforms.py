@@ -37,6 +37,12 @@ def tiny(n: int = 6, **changes: Any) -> Dataset:
             {"inputs": torch.tensor([[0.0, float("nan")]] + [[0.0, 1.0]] * 5)},
             r"expected finite inputs, got NaN or infinity in row 0 \(train/0\)",
         ),
+        (
+            {"groups": np.array(["a"] * 5)},
+            r"groups as text, one per sample \(6\), got <U1 of shape",
+        ),
+        ({"groups": np.arange(6)}, r"groups as text, one per sample \(6\), got int64"),
+        ({"groups": np.array(["a", "", "b", "c", "d", "e"])}, r"got none at row 1 \(train/1\)"),
         ({"ids": np.array(["a"] * 5 + ["b"])}, "expected unique ids, got 'a' 5 times"),
     ],
 )
@@ -61,6 +67,31 @@ def test_the_digest_sees_all_content() -> None:
     assert len({d.digest for d in made}) == len(made)
     assert tiny().digest == data.digest
     assert replace(data, inputs=data.inputs.t().contiguous().t()).digest == data.digest
+
+
+def test_groups_are_content_and_go_where_samples_go() -> None:
+    plain = tiny()
+    data = from_arrays(plain.inputs, plain.labels, groups=[3, 3, 1, 1, 2, 2])
+    assert data.groups is not None
+    assert data.groups.tolist() == ["3", "3", "1", "1", "2", "2"]
+    # As before there were groups: folders on disk name this digest.
+    assert plain.digest == tiny(groups=None).digest
+    assert data.digest not in (plain.digest, replace(data, groups=data.groups[::-1]).digest)
+    taken = data.take(np.array([4, 0])).groups
+    assert taken is not None
+    assert taken.tolist() == ["2", "3"]
+    planted = Canaries(np.array([0]), ("blank",), np.array([0]), np.array([-1]))
+    for same in (relabel(data, 0.5), apply_canaries(data, planted)):
+        assert same.groups is data.groups
+    other = from_arrays(plain.inputs, plain.labels, groups=list("312045"))
+    both = pool(data, other).groups
+    assert both is not None
+    assert both.tolist() == [*"331122", *"312045"]
+    assert subset(data, 2).groups is not None
+    with pytest.raises(InputError, match="pool: expected groups in both parts or in none"):
+        pool(data, plain)
+    with pytest.raises(InputError, match=r"groups: expected one per sample \(6\), got 2"):
+        from_arrays(plain.inputs, plain.labels, groups=["a", "b"])
 
 
 def test_take_wants_positions_and_not_a_mask() -> None:

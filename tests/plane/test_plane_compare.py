@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seepage.errors import InputError
-from seepage.plan import half_split
+from seepage.plan import half_split, partitions, subsets
 from seepage.plane import (
     Bootstrap,
     Trajectories,
@@ -17,7 +17,6 @@ from seepage.plane import (
     equal_models,
     one_factor,
     points,
-    tuple_index,
 )
 from seepage.plane.compare import differing
 
@@ -106,7 +105,9 @@ def test_equal_models_takes_whole_pairs():
     rows = equal_models(members)
     assert {n: len(r) for n, r in rows.items()} == {"a": 4, "b": 4}
     for name, r in rows.items():
-        assert (np.bincount(tuple_index(members[name][r])) == 2).all()
+        assert (np.bincount(partitions(members[name][r])) == 2).all()
+    members["c"] = subsets(30, models=9, parts=3).member[1:]
+    assert len(equal_models(members)["c"]) == 6
     with pytest.raises(InputError, match="runs: expected complementary pairs"):
         equal_models({"a": np.ones((3, 2), bool)})
 

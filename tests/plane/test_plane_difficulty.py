@@ -12,7 +12,7 @@ from scipy import stats
 from sklearn.neighbors import KNeighborsClassifier
 
 from seepage.errors import InputError
-from seepage.plan import half_split
+from seepage.plan import half_split, partitions
 from seepage.plane import (
     epoch_learned,
     forgetting_events,
@@ -22,7 +22,6 @@ from seepage.plane import (
     prediction_depth,
     spearman,
     split_models,
-    tuple_index,
 )
 
 EPOCHS = np.array([0.0, 1.0, 3.0, 10.0])
@@ -108,7 +107,7 @@ def test_split_keeps_pairs_together():
     attack, aside = split_models(member, 0.25, np.random.default_rng(1))
     assert len(aside) == 4
     assert sorted([*attack, *aside]) == list(range(12))
-    assert not set(tuple_index(member)[attack]) & set(tuple_index(member)[aside])
+    assert not set(partitions(member)[attack]) & set(partitions(member)[aside])
     with pytest.raises(InputError, match="share: expected between 0 and 1"):
         split_models(member, 1.0, np.random.default_rng(1))
     with pytest.raises(InputError, match="share: expected pairs on both sides"):

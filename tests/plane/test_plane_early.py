@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm, t
 
 from seepage.errors import InputError
-from seepage.plan import half_split, permute_membership
+from seepage.plan import half_split, partitions, permute_membership
 from seepage.plane import (
     Bootstrap,
     ByAdvantage,
@@ -19,7 +19,6 @@ from seepage.plane import (
     early_determination,
     evaluate_predictor,
     points,
-    tuple_index,
 )
 
 
@@ -75,7 +74,7 @@ def test_early_equals_sets_and_brute_force_resampling(vulnerable, failed):
     bootstrap = Bootstrap(5, seed=3)
     result = early_determination(paths, vulnerable=vulnerable, bootstrap=bootstrap)
     whole = brute(decisions, paths.member, vulnerable)
-    tuple_of = tuple_index(paths.member)
+    tuple_of = partitions(paths.member)
     weights = bootstrap.weights(tuple_of.max() + 1)[1:].astype(int)
     pairs = weights.shape[1]
     repeats = []

@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
-from seepage.plan import half_split
+from seepage.plan import half_split, partitions
 from seepage.plane import (
     GlobalFPR,
     Grid,
@@ -24,7 +24,6 @@ from seepage.plane import (
     epsilon_two_sided,
     points,
     trajectories,
-    tuple_index,
 )
 
 
@@ -174,7 +173,7 @@ def test_global_fpr_is_calibrated_on_the_other_pairs_alone(seed, fpr, ties):
     member = half_split(11, models=6, seed=seed).member
     scores = rng.integers(0, 4, member.shape).astype(float) if ties else rng.normal(size=(6, 11))
     cuts = GlobalFPR(fpr).cut(scores, member, None)
-    pair = tuple_index(member)
+    pair = partitions(member)
     for r in range(6):
         others = scores[pair != pair[r]][~member[pair != pair[r]]]
         allowed = int(np.floor(fpr * len(others) + 1e-9))

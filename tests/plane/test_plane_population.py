@@ -15,7 +15,7 @@ from scipy.stats import norm, t
 
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
-from seepage.plan import half_split, permute_membership
+from seepage.plan import half_split, partitions, permute_membership, subsets
 from seepage.plane import (
     Bootstrap,
     ByAdvantage,
@@ -27,7 +27,6 @@ from seepage.plane import (
     Trajectories,
     dynamics,
     points,
-    tuple_index,
 )
 
 
@@ -109,15 +108,15 @@ def brute_metrics(
 
 
 @pytest.mark.parametrize("regions", [ByAdvantage(), ByEpsilon(two_sided=True), ByAdvantage((0.3,))])
-@pytest.mark.parametrize("failed", [0, 3])
-def test_population_equals_brute_force_resampling(regions, failed):
+@pytest.mark.parametrize(("parts", "failed"), [(2, 0), (2, 3), (4, 0), (4, 1), (4, 2)])
+def test_population_equals_brute_force_resampling(regions, parts, failed):
     rng = np.random.default_rng(4 + failed)
-    member = half_split(700, models=16, seed=3).member[failed:]
+    member = subsets(700, models=16, parts=parts, seed=3).member[failed:]
     scores = moving_scores(rng, member, 4)
     paths = paths_of(scores, member)
     bootstrap, grid = Bootstrap(replicates=6, seed=5, threads=2), Grid(7)
     population = paths.population(regions, grid, bootstrap)
-    tuple_of = tuple_index(member)
+    tuple_of = partitions(member)
     weights = bootstrap.weights(tuple_of.max() + 1).astype(int)
     brute = []
     for w in weights:
@@ -262,10 +261,11 @@ def test_noise_free_speed_is_unbiased():
 def test_plans_without_pairs_survive_replicates_that_lose_a_side():
     rng = np.random.default_rng(0)
     member = np.arange(40) % 5 == np.arange(5)[:, None]
+    member[0, 1] = True  # no longer one tuple, which would be one draw
     paths = paths_of(moving_scores(rng, member, 3), member)
     p = paths.population(bootstrap=Bootstrap(30))
     for name, estimate in p.estimates().items():
-        # One IN target: the noise-free speed does not exist, everything else does.
+        # Samples with one IN target: the noise-free speed does not exist, everything else does.
         assert np.isfinite(estimate.high).all() == (name != "rms_speed"), name
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from seepage.attacks import LiRA
 from seepage.errors import InputError
-from seepage.plan import half_split
+from seepage.plan import subsets
 from seepage.plane import (
     Permuted,
     TopShare,
@@ -37,10 +37,17 @@ class Fleet:
         return self.phi[:, t]
 
 
-def fleet(shift: NDArray[np.float64], *, models: int = 32, samples: int = 400, seed: int = 0):
+def fleet(
+    shift: NDArray[np.float64],
+    *,
+    models: int = 32,
+    samples: int = 400,
+    seed: int = 0,
+    parts: int = 2,
+):
     """shift (T, N) or (T, 1): how far members lie above others, in standard deviations."""
     rng = np.random.default_rng(seed)
-    member = half_split(samples, models=models, seed=seed).member
+    member = subsets(samples, models=models, parts=parts, seed=seed).member
     lasting = rng.normal(size=(models, 1, samples))
     fresh = rng.normal(size=(models, len(shift), samples))
     noise = np.sqrt(0.8) * lasting + np.sqrt(0.2) * fresh
@@ -113,10 +120,21 @@ def test_ties_count_as_random_orders_do():
 
 def test_small_fleets_and_empty_requests_are_refused():
     run = fleet(np.zeros((2, 1)), models=14, samples=20)
-    with pytest.raises(InputError, match="expected at least 8 complementary pairs to halve, got 7"):
+    with pytest.raises(
+        InputError, match="expected at least 8 complementary pairs or tuples to halve, got 7"
+    ):
         split_half(run, attack=LiRA())
     run = fleet(np.zeros((1, 1)), models=16, samples=20)
     with pytest.raises(InputError, match="checkpoints: expected at least 2, got 1"):
         split_half(run, attack=LiRA())
     with pytest.raises(InputError, match="expected at least 1, 2 and 2 draws"):
         split_half(run, attack=LiRA(), null=Permuted(1))
+
+
+def test_halves_of_tuples_agree_on_what_moves():
+    still = split_half(fleet(np.zeros((3, 1)), models=40, parts=4), attack=LiRA(), groups=4)
+    assert still.models == 20
+    assert still.mean_squared_speed.low < 0 < still.mean_squared_speed.high
+    moving = fleet(np.array([[0.0], [1.5], [3.0]]), models=40, parts=4)
+    found = split_half(moving, attack=LiRA(), groups=4).mean_squared_speed
+    assert found.value > 5 * abs(still.mean_squared_speed.value)

@@ -12,7 +12,7 @@ import numpy as np
 
 from seepage.array_types import BoolArray, FloatArray
 from seepage.errors import InputError
-from seepage.plan import twins
+from seepage.plan import partitions, tuples
 
 __all__ = ["Attack", "BalanceWarning", "Signals", "reference_rows"]
 
@@ -26,15 +26,12 @@ class BalanceWarning(UserWarning):
 def reference_rows(member: BoolArray) -> BoolArray:
     """Which models may serve as references of which target: (R, N) bool -> (R, R) bool.
 
-    Row r leaves out r and its complementary twin, so that every sample keeps equally many IN and
-    OUT references whatever its membership in r.
+    Row r leaves out r and its whole complementary tuple, or what is left of it (see
+    `seepage.plan.partitions`), so that every sample keeps equally many IN and OUT references
+    whatever its membership in r.
     """
-    models = len(member)
-    use = ~np.eye(models, dtype=np.bool_)
-    twin = twins(member)
-    paired = np.flatnonzero(twin >= 0)
-    use[paired, twin[paired]] = False
-    return use
+    partition = partitions(member)
+    return np.asarray(partition[:, None] != partition[None, :])
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,7 @@ class Attack(ABC):
 
     @final
     def leave_one_out(self, signal: Signals, member: BoolArray) -> FloatArray:
-        """Every model once the target, its twin left out too: (R, N[, A]), (R, N) -> (R, N)."""
+        """Every model once the target, without its tuple: (R, N[, A]), (R, N) -> (R, N)."""
         signals = self._gather(signal, "signal", axes=2)
         member = self._member(member, signals)
         use = reference_rows(member)
@@ -112,12 +109,12 @@ class Attack(ABC):
         # Every entry is read when its model is the target, whatever its membership.
         self._finite(signals, np.ones(member.shape, dtype=np.bool_), "signal")
         counts = member.sum(axis=0)
-        leaks = len(member) > 1 and (twins(member) < 0).all() and (counts == counts[0]).all()
+        leaks = len(member) > 1 and (tuples(member) < 0).all() and (counts == counts[0]).all()
         if (self.min_in or self.min_out) and leaks:
             warnings.warn(
-                "member: every sample is IN equally often but runs have no complementary "
-                "twins, so the count of IN references tells who is a member; "
-                "use seepage.half_split",
+                "member: every sample is IN equally often but runs have no complementary runs, "
+                "so the count of IN references tells who is a member; "
+                "use seepage.half_split or seepage.subsets",
                 BalanceWarning,
                 stacklevel=2,
             )
@@ -169,16 +166,22 @@ class Attack(ABC):
             return
         total = member.sum(axis=0, dtype=np.int32)
         n_in = n_out = len(member)
-        # A target and its twin leave out the same models: each set is counted once.
+        # Targets of one tuple leave out the same models: each set is counted once.
         for row in np.unique(use, axis=0):
             inside = total - member[~row].sum(axis=0, dtype=np.int32)
             n_in = min(n_in, int(inside.min()))
             n_out = min(n_out, int(row.sum() - inside.max()))
         if n_in < self.min_in or n_out < self.min_out:
+            together = int((~use).sum(axis=1).max())
             raise InputError(
                 f"models: {self.name} needs at least {self.min_in} IN and {self.min_out} OUT "
                 f"references for every sample, got {n_in} and {n_out}; "
-                "train more models"
+                + (
+                    f"each target is judged without the {together} runs of its tuple: train "
+                    "more tuples"
+                    if together > 2
+                    else "train more models"
+                )
             )
 
     def _finite(self, signals: Mapping[str, FloatArray], read: BoolArray, what: str) -> None:

@@ -15,9 +15,9 @@ __all__ = ["Dropped", "dropped", "kernel_ready"]
 class Dropped:
     """Which references every target leaves out.
 
-    sets (E, 2): the distinct ones, model positions with −1 for none; which (R,): the set of each
-    target. A target and its twin leave out the same two models, so under complementary pairs all
-    moments are needed only once for both.
+    sets (E, K): the distinct ones, model positions in ascending order with −1 for none, K the
+    largest number, at least 2; which (R,): the set of each target. The targets of a tuple leave
+    out the same models, so under complementary tuples all moments are needed once for all of them.
     """
 
     sets: Int64Array
@@ -25,24 +25,21 @@ class Dropped:
 
     @property
     def rows(self) -> Int64Array:
-        """Target by target: (R, 2)."""
+        """Target by target: (R, K)."""
         return np.ascontiguousarray(self.sets[self.which])
 
 
-def dropped(use: BoolArray) -> Dropped | None:
-    """The at most two models that each target leaves out; use (R, R) bool.
-
-    None when some target leaves out more: the kernels take out one pair, not a set.
+def dropped(use: BoolArray) -> Dropped:
+    """The models that each target leaves out; use (R, R) bool.
 
     >>> dropped(~np.eye(2, dtype=bool)).rows.tolist()
     [[0, -1], [1, -1]]
     """
-    rows = np.full((len(use), 2), -1, dtype=np.int64)
-    for r, row in enumerate(use):
-        gone = np.flatnonzero(~row)
-        if gone.size > 2:
-            return None
-        rows[r, : gone.size] = gone
+    targets, gone = np.nonzero(~use)
+    count = np.bincount(targets, minlength=len(use))
+    rows = np.full((len(use), max(2, int(count.max(initial=0)))), -1, dtype=np.int64)
+    place = np.arange(len(gone)) - np.repeat(np.cumsum(count) - count, count)
+    rows[targets, place] = gone
     sets, which = np.unique(rows, axis=0, return_inverse=True)
     return Dropped(np.ascontiguousarray(sets), which.reshape(-1).astype(np.int64))
 

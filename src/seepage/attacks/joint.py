@@ -117,7 +117,7 @@ class CurvatureAndConfidence(MomentAttack):
 
     with two-dimensional laws fitted per sample to the references: covariance Wishart() (default,
     a Student-t shrunk to what samples have in common, as far as the data say), PerSample() (normal, 5 parameters a side: many
-    references) or Pooled() (normal, one covariance for all samples). The target and its twin are
+    references) or Pooled() (normal, one covariance for all samples). The target and its tuple are
     left out of means and of the common covariance. Natural rule score ≥ 0. Needs 2 IN and 2 OUT
     references, PerSample() more than 2.
 

@@ -53,8 +53,6 @@ class _Likelihood(Attack, ABC):
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
     ) -> FloatArray:
         drop = dropped(use)
-        if drop is None:
-            return super().run_all(signals, member, use)
         signal = kernel_ready(signals["phi"])
         member = np.ascontiguousarray(member)
         models, samples, views = signal.shape

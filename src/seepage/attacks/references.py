@@ -56,8 +56,6 @@ class AttackR(Attack):
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
     ) -> FloatArray:
         drop = dropped(use)
-        if drop is None:
-            return super().run_all(signals, member, use)
         loss = kernel_ready(signals["loss"][..., :1])
         member = np.ascontiguousarray(member)
         out = np.empty(member.shape)
@@ -104,8 +102,6 @@ class Calibrated(Attack):
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
     ) -> FloatArray:
         drop = dropped(use)
-        if drop is None:
-            return super().run_all(signals, member, use)
         loss = kernel_ready(signals["loss"])
         out = np.empty(member.shape)
         # The standardised distance above OUT, in units of one nat.

@@ -62,15 +62,9 @@ class _Ratio(Attack, ABC):
     ) -> Float64Array:
         """The ratio's log for every target, (R, N)."""
         out = np.empty(member.shape)
-        drop = dropped(use)
-        if drop is None:
-            loss = signals["loss"]
-            for r in range(len(member)):
-                u = use[r]
-                out[r] = self.log_ratio({"loss": loss[r]}, {"loss": loss[u]}, member[u])
-            return out
         loss = kernel_ready(signals["loss"])
-        log_ratio_all(loss, np.ascontiguousarray(member), drop.rows, self.mode, self.weight, out)
+        rows = dropped(use).rows
+        log_ratio_all(loss, np.ascontiguousarray(member), rows, self.mode, self.weight, out)
         return out
 
 

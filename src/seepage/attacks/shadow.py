@@ -36,7 +36,7 @@ class ShadowClassifier(Attack):
     averaged. 0 is its natural threshold.
 
     Shadow answers are counted in cells (φ to 0.1, log entropy to 0.25) before the fit, so that leaving
-    a pair out is a subtraction and a fit takes milliseconds; the target's answers are taken as they
+    a tuple out is a subtraction and a fit takes milliseconds; the target's answers are taken as they
     are. ridge: penalty on coefficients at total weight 1; it makes the optimum unique.
     Source: Shokri et al., arXiv 1610.05820. *Reconstruction* in its features: there one neural
     network per class reads the whole probability vector.
@@ -77,7 +77,7 @@ class ShadowClassifier(Attack):
         answers = [signals[k] for k in self.requires]
         x, counts = _counted(answers, member)
         out = np.empty(member.shape)
-        # Twins leave out the same models and share a classifier; counts are whole, so what is left
+        # Runs of a tuple leave out the same models and share a classifier; counts are whole, so what is left
         # of their sum is exact.
         sets, which = np.unique(use, axis=0, return_inverse=True)
         everyone = counts.sum(axis=0)

@@ -1,6 +1,6 @@
 """How an attack estimates the centre and the spread of a sample's reference signals.
 
-The choices of LiRA as types. Every statistic leaves out the target and its twin. Which one is
+The choices of LiRA as types. Every statistic leaves out the target and its tuple. Which one is
 best depends on the number of references: with few of each kind a spread of one's own is noise,
 with many a common one is wrong (`docs/attacks.md` has the ladder).
 """

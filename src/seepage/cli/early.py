@@ -55,6 +55,7 @@ def early_command(
     Example: `seepage dynamics early runs/digits --share 0.05`
     """
     from seepage import plane
+    from seepage.plan import tuples
     from seepage.store import open_run
 
     opened = open_run(run)
@@ -71,8 +72,7 @@ def early_command(
             f"{_epoch(k.low)} to {_epoch(k.high)}",
             highlight=False,
         )
-    pairs = int((np.bincount(plane.tuple_index(opened.member)) == 2).sum())
-    if pairs >= 8:
+    if int(tuples(opened.member).max()) >= 7:
         with errors.status("halving the fleet"):
             halves = plane.split_half(
                 opened,

@@ -119,13 +119,13 @@ def _assess(
 
 
 def _shadow(run: Run, target: int, t: int, factory: str | None, layer: list[str] | None) -> Any:
-    """Another kept model as the attacker's own; never the twin, whose members are the others."""
+    """Another kept model as the attacker's own; never one of the target's tuple, whose members are others."""
     from seepage.fleet.rebuild import rebuild
     from seepage.layers import ShadowTransfer, gather_outputs
-    from seepage.plan import twins
+    from seepage.plan import partitions
 
-    barred = (target, int(twins(run.member)[target]))
-    free = [r for r in range(len(run.models)) if r not in barred]
+    number = partitions(run.member)
+    free = np.flatnonzero(number != number[target]).tolist()
     if not free:
         raise InputError("--variant shadow: expected a third model, got two; use audit")
     own = rebuild(run, free[0], t, model=factory)

@@ -20,7 +20,7 @@ from seepage.attacks import Attack, LiRA, reference_rows
 from seepage.comparison.lower_bound import epsilon_of_runs
 from seepage.errors import InputError
 from seepage.metrics import Estimate, operating_points, pooled_points, row_auc
-from seepage.plan import twins
+from seepage.plan import tuples
 from seepage.plane import Permuted, trajectories
 from seepage.store import Run
 
@@ -75,23 +75,26 @@ def per_pair(values: ArrayLike, member: BoolArray) -> Float64Array:
     >>> per_pair([0.6, 0.8], np.array([[True, False], [False, True]])).round(2).tolist()
     [0.7]
     """
-    v, lead = np.asarray(values, np.float64), _leads(member)
-    if len(v) != len(member) or 2 * len(lead) != len(member):
+    v, order = np.asarray(values, np.float64), _in_pairs(member)
+    if len(v) != len(member) or order.size != len(member):
         raise InputError(
             "member: expected complementary pairs of runs and a value for each; "
             "use plan.kind = 'half_split'"
         )
-    return np.asarray((v[lead] + v[twins(member)[lead]]) / 2)
+    return np.asarray((v[order[:, 0]] + v[order[:, 1]]) / 2)
 
 
-def _leads(member: BoolArray) -> Int64Array:
-    """The first run of every pair."""
-    twin = twins(member)
-    return np.flatnonzero(twin > np.arange(len(twin))).astype(np.int64)
+def _in_pairs(member: BoolArray) -> Int64Array:
+    """Both runs of every pair, (G, 2); tuples of more than two are left out."""
+    number = tuples(member)
+    size = np.bincount(number + 1, minlength=1)[1:]
+    paired = np.flatnonzero(np.append(size, 0)[number] == 2)
+    order = paired[np.argsort(number[paired], kind="stable")]
+    return np.asarray(order.reshape(-1, 2), dtype=np.int64)
 
 
 def whole_pairs(member: BoolArray, usable: Sequence[Int64Array]) -> Int64Array:
-    """Plan rows that, with their twin, are usable in every fleet; ascending.
+    """Plan rows that, with the other of their pair, are usable in every fleet; ascending.
 
     member (planned, N); usable: per fleet the plan rows that did not fail. A pair of which one run
     diverged is left out whole: alone it would unbalance the references.
@@ -103,8 +106,8 @@ def whole_pairs(member: BoolArray, usable: Sequence[Int64Array]) -> Int64Array:
     ok = np.ones(len(member), dtype=np.bool_)
     for rows in usable:
         ok &= np.isin(np.arange(len(member)), rows)
-    twin = twins(member)
-    return np.flatnonzero(ok & (twin >= 0) & ok[twin]).astype(np.int64)
+    pairs = _in_pairs(member)
+    return np.sort(pairs[ok[pairs].all(axis=1)].ravel())
 
 
 def non_adaptive(
@@ -116,7 +119,7 @@ def non_adaptive(
     """Scores when the attacker's shadow models lack the defence: {name: (R, N)} twice -> (R, N).
 
     target: signals of the defended fleet; references: of the undefended one on the same plan;
-    member (R, N). Target r is scored against the undefended runs without r and its twin.
+    member (R, N). Target r is scored against the undefended runs without r and its pair.
     """
     use = reference_rows(member)
     return np.stack(
@@ -288,7 +291,7 @@ def evaluate(
         },
         facts=_facts(run, rows)
         | {
-            "pairs": rows[_leads(member)].tolist(),
+            "pairs": rows[_in_pairs(member)[:, 0]].tolist(),
             "epsilon_low": epsilon_of_runs(main[:, exposed], member[:, exposed]).tolist(),
         },
     )

@@ -60,11 +60,15 @@ class CanaryConfig(Part):
 class PlanConfig(Part):
     """[plan]: who trains on what."""
 
-    kind: Literal["half_split", "leave_out"] = Field(
+    kind: Literal["half_split", "subsets", "leave_out"] = Field(
         "half_split",
-        description="Pairs of complementary halves, or runs that leave out a part each.",
+        description="Pairs of complementary halves, complementary tuples of `parts` runs that train "
+        "on a part each, or runs that leave out a part each.",
     )
     models: int = Field(32, ge=2, le=100_000, description="Number of runs.")
+    parts: int | None = Field(
+        None, ge=2, description="Parts into which a tuple of 'subsets' splits the pool; 4 if unset."
+    )
     seed: int = Field(0, ge=0, description="Seed of the splits and of every run.")
     canaries: CanaryConfig = Field(CanaryConfig(), description="Samples planted to be found.")
 

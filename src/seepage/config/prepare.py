@@ -18,7 +18,7 @@ from seepage.config.recipe import Recipe
 from seepage.data import Dataset, apply_canaries, load, relabel
 from seepage.errors import InputError
 from seepage.models.registry import known
-from seepage.plan import SubsetPlan, half_split, leave_out, plant_canaries
+from seepage.plan import SubsetPlan, half_split, leave_out, plant_canaries, subsets
 from seepage.record import ExtraSignal
 
 if TYPE_CHECKING:
@@ -59,10 +59,17 @@ def prepare(config: AuditConfig) -> Prepared:
         reading(a, held) for a in chosen_attacks(config.attacks.names, config.attacks.main)
     )
     data, reference = set_apart(_data(config), config.defense.reference, config.data.seed)
-    if config.plan.kind == "half_split":
-        plan = half_split(len(data), models=config.plan.models, seed=config.plan.seed)
+    p = config.plan
+    if p.parts is not None and p.kind != "subsets":
+        raise InputError(f'plan.parts: expected with kind = "subsets" alone, got {p.kind}; drop it')
+    if p.kind == "subsets":
+        plan = subsets(
+            len(data), models=p.models, parts=p.parts or 4, seed=p.seed, groups=data.groups
+        )
+    elif p.kind == "half_split":
+        plan = half_split(len(data), models=p.models, seed=p.seed, groups=data.groups)
     else:
-        plan = leave_out(len(data), folds=config.plan.models, seed=config.plan.seed)
+        plan = leave_out(len(data), folds=p.models, seed=p.seed, groups=data.groups)
     planted = config.plan.canaries.model_dump()
     if any(planted.values()):
         plan = plant_canaries(
@@ -109,7 +116,8 @@ def _enough(plan: SubsetPlan, chosen: tuple[attacks.Attack, ...]) -> None:
     n_out = int((use @ (~plan.member).astype("float32")).min())
     for attack in chosen:
         if n_in < attack.min_in or n_out < attack.min_out:
-            need = 2 * max(attack.min_in, attack.min_out) + 2
+            k = plan.options.get("parts", 2)
+            need = k * max(attack.min_in + 1, -(-attack.min_out // (k - 1)) + 1)
             raise InputError(
                 f"plan.models: {attack.name} needs {attack.min_in} IN and {attack.min_out} OUT "
                 f"references for every sample, {plan.models} models leave {n_in} and {n_out}; "

@@ -42,6 +42,7 @@ _EXAMPLES: dict[str, str] = {
     "data.categorical": '["postcode"]',
     "data.missing": '"indicator"',
     "data.size": "32",
+    "plan.parts": "4",
     "model.options": "{ hidden = [128, 64] }",
     "model.version": '"2"',
     "model.files": '["pretrained.safetensors"]',

@@ -1,4 +1,4 @@
-"""A dataset is inputs, labels and ids, resident as tensors, with a digest of its content."""
+"""A dataset is inputs, labels, ids and groups, resident as tensors, with a digest of its content."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ class Dataset:
     labels int64 (N,), values 0..K−1; ids (N,) of str, unique, stable across runs;
     classes: K names. `numeric` (D,) bool marks the columns of a table that are standardised
     (one-hot columns are not); `columns` names them. `source` says how `seepage.data.reload` makes
-    it again, step by step; empty for a dataset made of arrays in memory.
+    it again, step by step; empty for a dataset made of arrays in memory. groups (N,) of str, or
+    None: whose sample each is; plans keep a group together and statistics can judge it as one.
 
     Raw values are kept: normalisation is computed per training run from its members alone
     (`member_scale`), never from the whole pool.
 
     Raises `InputError` for no samples, unequal lengths, fewer than two classes, labels outside
-    0..K−1, NaN or infinity, or ids that are not unique.
+    0..K−1, NaN or infinity, ids that are not unique, or groups without a name.
 
     >>> data = Dataset(torch.tensor([[0.0], [4.0], [2.0]]), torch.tensor([0, 1, 1]),
     ...                np.array(["a", "b", "c"]), ("no", "yes"), "tiny", "table")
@@ -51,6 +52,7 @@ class Dataset:
     columns: tuple[str, ...] = ()
     numeric: BoolArray | None = None
     source: dict[str, Any] = field(default_factory=dict)
+    groups: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.labels)
@@ -96,6 +98,18 @@ class Dataset:
                 f"{self.name}: expected unique ids, got {str(names[counts.argmax()])!r} "
                 f"{counts.max()} times; results are joined on ids"
             )
+        if self.groups is not None:
+            if self.groups.shape != (n,) or self.groups.dtype.kind != "U":
+                raise InputError(
+                    f"{self.name}: expected groups as text, one per sample ({n}), got "
+                    f"{self.groups.dtype} of shape {self.groups.shape}"
+                )
+            if (self.groups == "").any():
+                row = int((self.groups == "").argmax())
+                raise InputError(
+                    f"{self.name}: expected a group for every sample, got none at row {row} "
+                    f"({self.ids[row]}); give samples that belong to nobody a name of their own"
+                )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -107,7 +121,7 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over inputs, labels, ids and classes; the same on every machine."""
+        """SHA-256 over inputs, labels, ids, classes and groups; the same on every machine."""
         h = hashlib.sha256()
         h.update(repr((str(self.inputs.dtype), tuple(self.inputs.shape), self.classes)).encode())
         h.update(np.ascontiguousarray(self.inputs.numpy()).view(np.uint8).data)
@@ -115,6 +129,9 @@ class Dataset:
         h.update("\0".join(self.ids.tolist()).encode())
         if self.numeric is not None:
             h.update(self.numeric.tobytes())
+        if self.groups is not None:
+            h.update(b"\0groups\0")
+            h.update("\0".join(self.groups.tolist()).encode())
         return h.hexdigest()
 
     def take(self, rows: Int64Array) -> Dataset:
@@ -137,6 +154,7 @@ class Dataset:
             labels=self.labels[at],
             ids=self.ids[rows],
             source={"take": rows.tolist(), "of": self.source},
+            groups=None if self.groups is None else self.groups[rows],
         )
 
     def member_scale(self, members: Int64Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -14,6 +14,7 @@ from seepage.data.dataset import Dataset, Kind
 from seepage.data.files import one_line, reading
 from seepage.data.raw import Part, Raw, name_labels, row_ids
 from seepage.errors import InputError
+from seepage.plan import Groups, group_codes
 
 __all__ = ["from_arrays", "read_npz"]
 
@@ -26,13 +27,15 @@ def from_arrays(
     labels: ArrayLike,
     *,
     ids: ArrayLike | None = None,
+    groups: Groups | None = None,
     classes: tuple[str, ...] | None = None,
     name: str = "arrays",
 ) -> Dataset:
     """A dataset from arrays in memory.
 
     inputs: images (N, H, W), (N, C, H, W) or (N, H, W, C), uint8 or float, or a table (N, D);
-    labels (N,) whole numbers 0..K−1 or text; ids (N,) unique, "train/0" ... when not given.
+    labels (N,) whole numbers 0..K−1 or text; ids (N,) unique, "train/0" ... when not given;
+    groups (N,) names or numbers of whose sample each is, if that is known.
     All columns of a table count as numeric. Such a dataset has no source: a report cannot load
     it again and shows its samples without pictures.
 
@@ -42,6 +45,10 @@ def from_arrays(
     y = np.asarray(labels)
     named, names = name_labels(name, {"train": y}, classes)
     x, kind = _as_inputs(name, np.asarray(inputs))
+    whose = None
+    if groups is not None:
+        codes, named_groups = group_codes(groups, len(y))
+        whose = np.array(named_groups, dtype=np.str_)[codes]
     at = row_ids("train", len(y)) if ids is None else np.asarray(ids).astype(np.str_)
     return Dataset(
         torch.tensor(x),
@@ -52,6 +59,7 @@ def from_arrays(
         kind,
         tuple(f"x{j}" for j in range(x.shape[1])) if kind == "table" else (),
         np.ones(x.shape[1], dtype=np.bool_) if kind == "table" else None,
+        groups=whose,
     )
 
 

@@ -24,7 +24,8 @@ def pool(train: Dataset, test: Dataset) -> Dataset:
     """Both parts as one pool, train first; ids are "train/17" and "test/3".
 
     A model's own training part is often not exchangeable with its test part; a pool of both, split
-    afresh by the plan, is. Ids that lack the name of their part get it in front.
+    afresh by the plan, is. Ids that lack the name of their part get it in front; groups keep their
+    names, so that who has samples in both parts is one.
 
     >>> from seepage.data import from_arrays
     >>> a = from_arrays([[0.0], [1.0]], [0, 1], ids=["p7", "p9"])
@@ -44,6 +45,8 @@ def pool(train: Dataset, test: Dataset) -> Dataset:
                 f"pool: expected parts of the same {what}, got {_short(a)} and {_short(b)}; "
                 "load them together with part='both'"
             )
+    if (train.groups is None) != (test.groups is None):
+        raise InputError("pool: expected groups in both parts or in none, got them in one")
     ids = [
         np.array([i if i.startswith(f"{part}/") else f"{part}/{i}" for i in data.ids.tolist()])
         for part, data in (("train", train), ("test", test))
@@ -55,6 +58,9 @@ def pool(train: Dataset, test: Dataset) -> Dataset:
         ids=np.concatenate(ids),
         name=train.name if train.name == test.name else f"{train.name} + {test.name}",
         source={"pool": [train.source, test.source]},
+        groups=None
+        if train.groups is None or test.groups is None
+        else np.concatenate([train.groups, test.groups]),
     )
 
 

@@ -1,8 +1,9 @@
-"""ROC, TPR at low FPR, intervals, and the baseline that never sees a model."""
+"""ROC, TPR at low FPR, intervals, exposed samples or subjects, and the baseline without a model."""
 
 from __future__ import annotations
 
 from seepage.metrics.blind import BlindBaseline, blind_baseline
+from seepage.metrics.exposure import benjamini_hochberg, cut_off, evidence, smallest
 from seepage.metrics.intervals import Estimate, auc_interval, clopper_pearson, over_targets
 from seepage.metrics.roc import (
     AveragedRoc,
@@ -18,6 +19,7 @@ from seepage.metrics.roc import (
     row_auc,
     tpr_at_fpr,
 )
+from seepage.metrics.unit import Samples, Subjects, Unit, unit_of
 
 __all__ = [
     "AveragedRoc",
@@ -25,17 +27,25 @@ __all__ = [
     "Estimate",
     "OperatingPoints",
     "Roc",
+    "Samples",
+    "Subjects",
     "TprAtFpr",
+    "Unit",
     "auc",
     "auc_interval",
     "average_roc",
     "balanced_accuracy",
+    "benjamini_hochberg",
     "blind_baseline",
     "clopper_pearson",
+    "cut_off",
+    "evidence",
     "operating_points",
     "over_targets",
     "pooled_points",
     "roc",
     "row_auc",
+    "smallest",
     "tpr_at_fpr",
+    "unit_of",
 ]

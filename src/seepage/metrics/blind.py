@@ -11,7 +11,8 @@ from seepage.array_types import Float64Array, Int64Array
 from seepage.errors import InputError
 from seepage.metrics.intervals import Estimate, auc_interval, over_targets
 from seepage.metrics.roc import auc
-from seepage.plan import twins
+from seepage.metrics.unit import EACH, Subjects, Unit
+from seepage.plan import partitions
 
 __all__ = ["BlindBaseline", "blind_baseline"]
 
@@ -20,7 +21,7 @@ __all__ = ["BlindBaseline", "blind_baseline"]
 class BlindBaseline:
     """auc (M,) of the judged runs `models` (M,), and `estimate`, their mean with an interval.
 
-    An honest split has 0.5 inside the interval. `scores` (M, N) are the cross-fitted ranks.
+    An honest split has 0.5 inside the interval. `scores` (M, N), of subjects (M, G), are the cross-fitted ranks.
     """
 
     auc: Float64Array
@@ -38,6 +39,7 @@ def blind_baseline(
     runs: int = 8,
     components: int = 64,
     seed: int = 0,
+    unit: Unit = EACH,
 ) -> BlindBaseline:
     """How well inputs and labels alone tell members from non-members, without any model.
 
@@ -49,8 +51,9 @@ def blind_baseline(
 
     features (N, ...) numbers, flattened per sample; member (N,) or (R, N) bool; labels (N,) whole
     numbers or None. Of an (R, N) plan at most `runs` runs are judged, one of each complementary
-    pair (its twin's classifier is the same one with the sign turned). The interval is
-    `over_targets` of several runs; of one run it is DeLong's times √2, because under no shift
+    tuple (the other run of a pair has the same classifier with the sign turned). unit: with
+    `Subjects(groups)` whole subjects are held out, and ranked by the sum of their samples'
+    log-odds. The interval is `over_targets` of several runs; of one run it is DeLong's times √2, because under no shift
     every pair of samples serves twice, once to fit and once to be ranked (DeLong's alone covered
     0.5 in 85 % of honest splits, this one in 95 %). The rule is linear: a shift that only a
     nonlinear one sees passes unseen. Source: Das, Zhang and Tramèr, arXiv 2406.16201 (blind baselines; the classifier is
@@ -76,9 +79,9 @@ def blind_baseline(
         )
     if not np.isfinite(x).all():
         raise InputError("features: expected finite numbers, got others; clean the inputs first")
-    twin = twins(plan) if len(plan) > 1 else np.full(1, -1)
-    judged = np.flatnonzero((twin < 0) | (twin > np.arange(len(plan))))[:runs]
-    smallest = int(min(plan[judged].sum(axis=1).min(), (~plan[judged]).sum(axis=1).min()))
+    truth = np.asarray(unit.member(plan))
+    judged = np.unique(partitions(plan), return_index=True)[1][:runs]
+    smallest = int(min(truth[judged].sum(axis=1).min(), (~truth[judged]).sum(axis=1).min()))
     if smallest < max(folds, 2):
         raise InputError(
             f"member: expected at least {max(folds, 2)} members and non-members in every run, "
@@ -96,16 +99,20 @@ def blind_baseline(
         if y.shape != (len(x),):
             raise InputError(f"labels: expected one per sample ({len(x)}), got shape {y.shape}")
         x = np.concatenate([x, (y[:, None] == np.unique(y)[None]).astype(np.float64)], axis=1)
-    scores = np.empty((len(judged), len(x)))
+    owner = unit.codes if isinstance(unit, Subjects) else np.arange(len(x))
+    scores = np.empty((len(judged), truth.shape[1]))
     for row, run in zip(scores, judged, strict=True):
         split = StratifiedKFold(folds, shuffle=True, random_state=seed)
-        for fit, held in split.split(x, plan[run]):
-            model = LogisticRegression(max_iter=500).fit(x[fit], plan[run][fit])
-            rank = np.argsort(np.argsort(model.decision_function(x[held]), kind="stable"))
+        # Folds are of what is judged: a subject in both would be recognised, not told apart.
+        for _, held in split.split(row, truth[run]):
+            out = np.isin(owner, held)
+            model = LogisticRegression(max_iter=500).fit(x[~out], plan[run][~out])
+            odds = np.bincount(owner[out], weights=model.decision_function(x[out]))[held]
+            rank = np.argsort(np.argsort(odds, kind="stable"))
             row[held] = (rank + 0.5) / len(held)
-    per_run = np.array([auc(s, plan[r]) for s, r in zip(scores, judged, strict=True)])
+    per_run = np.array([auc(s, truth[r]) for s, r in zip(scores, judged, strict=True)])
     if len(judged) == 1:
-        estimate = auc_interval(scores[0], plan[judged[0]], shared=True)
+        estimate = auc_interval(scores[0], truth[judged[0]], shared=True)
     else:
         estimate = over_targets(per_run, plan[judged], shared=False)
     return BlindBaseline(per_run, judged.astype(np.int64), estimate, scores)

@@ -10,7 +10,7 @@ from scipy import special, stats
 
 from seepage.array_types import BoolArray, Float64Array
 from seepage.errors import InputError
-from seepage.plan import twins
+from seepage.plan import partitions
 
 __all__ = ["Estimate", "auc_interval", "clopper_pearson", "over_targets"]
 
@@ -19,7 +19,7 @@ __all__ = ["Estimate", "auc_interval", "clopper_pearson", "over_targets"]
 class Estimate:
     """A mean with its interval; `low` and `high` are NaN where there is too little to say.
 
-    groups: how many independent draws the interval counts on (pairs of runs).
+    groups: how many independent draws the interval counts on (tuples of runs).
     """
 
     mean: float
@@ -97,22 +97,23 @@ def auc_interval(
 def over_targets(
     values: ArrayLike, member: BoolArray, level: float = 0.95, *, shared: bool = True
 ) -> Estimate:
-    """Mean over targets of a rate, with an interval over *pairs of runs*.
+    """Mean over targets of a rate, with an interval over *tuples of runs*.
 
     values (R,), one per target (an AUC, a TPR); member (R, N) bool tells which runs are
-    complementary. The values of a pair are averaged first: its two runs are trained on two halves
-    of one permutation, so they are one draw, not two. With G pairs (runs without a twin count as
-    one each) the interval is mean ± t_{G−1} · c · s/√G, clipped to [0, 1].
+    complementary. The values of a tuple are averaged first: its runs are trained on the parts of
+    one permutation, so they are one draw. With G tuples (`seepage.plan.partitions`: a run in none
+    counts as one) the interval is mean ± t_{G−1} · c · s/√G, clipped to [0, 1].
 
     c = √2 if `shared`, else 1. In leave-one-out the targets are each other's references: a pair
     (r, s) of them enters the AUC of r and that of s alike. Without leakage the mean is then a
     degenerate U-statistic, each of whose terms is counted twice, and its variance is twice what
-    the spread of its values says. Measured coverage at 95 % for LiRA is 0.80 to 0.87 with c = 1
-    and 0.91 to 0.98 with √2; for attacks that use references less it is conservative. With fewer
-    than 8 pairs and runs that differ much in quality it still falls short (0.81 to 0.95 at 4).
+    the spread of its values says. Measured coverage at 95 % for LiRA with pairs is 0.80 to 0.87
+    with c = 1 and 0.91 to 0.98 with √2; for attacks that use references less it is conservative.
+    With fewer than 8 pairs and runs that differ much in quality it still falls short (0.81 to 0.95
+    at 4).
 
-    All pairs share one pool: the interval speaks of further runs on *this* pool and recipe and
-    says nothing of other data. With one pair there is no spread to measure: low, high are NaN.
+    All tuples share one pool: the interval speaks of further runs on *this* pool and recipe and
+    says nothing of other data. With one tuple there is no spread to measure: low, high are NaN.
 
     >>> member = np.array([[1, 0], [0, 1], [0, 1], [1, 0]], dtype=bool)
     >>> e = over_targets([0.6, 0.8, 0.7, 0.9], member)
@@ -124,16 +125,14 @@ def over_targets(
         raise InputError(
             f"values: expected one per model ({len(member)}), got shape {v.shape}; pass a row each"
         )
-    twin = twins(member)
-    lead = np.flatnonzero((twin < 0) | (twin > np.arange(len(v))))
-    partner = np.where(twin[lead] < 0, lead, twin[lead])
-    per_pair = (v[lead] + v[partner]) / 2
-    mean, groups = float(v.mean()), len(lead)
+    number = partitions(member)
+    weight = np.bincount(number).astype(np.float64)
+    per_tuple = np.bincount(number, weights=v) / weight
+    mean, groups = float(v.mean()), len(weight)
     if groups < 2:
         return Estimate(mean, float("nan"), float("nan"), level, groups)
-    # Each pair weighs as many runs as it has, so that mean and interval have one centre.
-    weight = np.where(twin[lead] < 0, 1.0, 2.0)
+    # Each tuple weighs as many runs as it has, so that mean and interval have one centre.
     weight /= weight.sum()
-    spread = np.sqrt((weight**2 * (per_pair - mean) ** 2).sum() * groups / (groups - 1))
+    spread = np.sqrt((weight**2 * (per_tuple - mean) ** 2).sum() * groups / (groups - 1))
     half = float(stats.t.ppf((1 + level) / 2, groups - 1) * spread) * (2**0.5 if shared else 1.0)
     return Estimate(mean, max(0.0, mean - half), min(1.0, mean + half), level, groups)

@@ -2,6 +2,7 @@
 
 Everywhere: higher score = more likely a member, and a threshold says "member" at or above it.
 Scores are only ever compared, never squashed: a sigmoid would tie the top of the ranking.
+`unit` says who is judged, single samples or whole subjects (`seepage.metrics.Subjects`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError
 from seepage.metrics.intervals import clopper_pearson, over_targets
 from seepage.metrics.kernels import pair_auc
+from seepage.metrics.unit import EACH, Unit
 
 __all__ = [
     "AveragedRoc",
@@ -81,7 +83,7 @@ class OperatingPoints:
 
 @dataclass(frozen=True, eq=False)
 class AveragedRoc:
-    """Vertical average over targets: fpr (G,) the grid, tpr (G,), low and high over pairs (G,)."""
+    """Vertical average over targets: fpr (G,) the grid, tpr (G,), low and high over tuples (G,)."""
 
     fpr: Float64Array
     tpr: Float64Array
@@ -89,7 +91,9 @@ class AveragedRoc:
     high: Float64Array
 
 
-def _pair(scores: ArrayLike, member: ArrayLike, axes: int) -> tuple[Float64Array, BoolArray]:
+def _pair(
+    scores: ArrayLike, member: ArrayLike, axes: int, unit: Unit = EACH
+) -> tuple[Float64Array, BoolArray]:
     s, y = np.asarray(scores, np.float64), np.asarray(member)
     if s.ndim != axes or y.shape != s.shape or y.dtype != np.bool_:
         shape = "(samples,)" if axes == 1 else "(models, samples)"
@@ -101,7 +105,7 @@ def _pair(scores: ArrayLike, member: ArrayLike, axes: int) -> tuple[Float64Array
         raise InputError(
             f"scores: expected numbers, got {int(np.isnan(s).sum())} NaN; leave those runs out"
         )
-    return s, y
+    return np.asarray(unit.scores(s), np.float64), unit.member(y)
 
 
 def _steps(s: Float64Array, y: BoolArray) -> tuple[Int64Array, Int64Array, Float64Array]:
@@ -137,7 +141,7 @@ def _at(fp: Int64Array, fprs: Float64Array) -> Int64Array:
     return np.asarray(np.searchsorted(fp, allowed, side="right") - 1, dtype=np.int64)
 
 
-def auc(scores: ArrayLike, member: ArrayLike) -> float:
+def auc(scores: ArrayLike, member: ArrayLike, *, unit: Unit = EACH) -> float:
     """Area under the ROC: P(member's score > non-member's) + ½ P(equal).
 
     scores (N,), member (N,) bool. Mann-Whitney with ties, summed in whole numbers. Raises
@@ -146,11 +150,11 @@ def auc(scores: ArrayLike, member: ArrayLike) -> float:
     >>> auc([0.1, 0.4, 0.4, 0.9], np.array([False, False, True, True]))
     0.875
     """
-    tp, fp, _ = _steps(*_pair(scores, member, 1))
+    tp, fp, _ = _steps(*_pair(scores, member, 1, unit))
     return _area(tp, fp)
 
 
-def roc(scores: ArrayLike, member: ArrayLike) -> Roc:
+def roc(scores: ArrayLike, member: ArrayLike, *, unit: Unit = EACH) -> Roc:
     """Every operating point of one target, one per distinct score.
 
     Equal to scikit-learn's `roc_curve(drop_intermediate=False)`.
@@ -159,11 +163,11 @@ def roc(scores: ArrayLike, member: ArrayLike) -> Roc:
     >>> r.fpr.tolist(), r.tpr.tolist()
     ([0.0, 0.0, 0.5, 1.0], [0.0, 0.5, 1.0, 1.0])
     """
-    tp, fp, thresholds = _steps(*_pair(scores, member, 1))
+    tp, fp, thresholds = _steps(*_pair(scores, member, 1, unit))
     return Roc(fp / fp[-1], tp / tp[-1], thresholds)
 
 
-def tpr_at_fpr(scores: ArrayLike, member: ArrayLike, fpr: float) -> TprAtFpr:
+def tpr_at_fpr(scores: ArrayLike, member: ArrayLike, fpr: float, *, unit: Unit = EACH) -> TprAtFpr:
     """TPR at a false-positive rate, with the realised rate, threshold and 95 % interval.
 
     The point is the last step of the ROC at or below `fpr`; nothing is interpolated, because a
@@ -173,7 +177,7 @@ def tpr_at_fpr(scores: ArrayLike, member: ArrayLike, fpr: float) -> TprAtFpr:
     >>> p.tpr, p.fpr, p.threshold
     (0.5, 0.0, 0.9)
     """
-    s, y = _pair(scores, member, 1)
+    s, y = _pair(scores, member, 1, unit)
     p = operating_points(s[None], y[None], [fpr])
     return TprAtFpr(
         tpr=float(p.tpr[0, 0]),
@@ -191,6 +195,8 @@ def operating_points(
     scores: ArrayLike,
     member: ArrayLike,
     fprs: Sequence[float] | Float64Array = (0.01, 0.001, 0.0001),
+    *,
+    unit: Unit = EACH,
 ) -> OperatingPoints:
     """AUC and TPR at every nominal FPR, of every target, from one sort per target.
 
@@ -200,7 +206,7 @@ def operating_points(
     >>> p.auc.tolist(), p.tpr.tolist()
     ([1.0, 0.0], [[1.0], [0.0]])
     """
-    s, y = _pair(scores, member, 2)
+    s, y = _pair(scores, member, 2, unit)
     nominal = np.asarray(fprs, np.float64)
     if nominal.ndim != 1 or not ((nominal >= 0) & (nominal <= 1)).all():
         raise InputError(f"fprs: expected rates between 0 and 1, got {fprs}; 0.001 is 0.1 %")
@@ -233,6 +239,8 @@ def pooled_points(
     scores: ArrayLike,
     member: ArrayLike,
     fprs: Sequence[float] | Float64Array = (0.01, 0.001, 0.0001),
+    *,
+    unit: Unit = EACH,
 ) -> OperatingPoints:
     """The same with one threshold for all targets: R·N scores pooled into one ROC (R = 1).
 
@@ -240,12 +248,16 @@ def pooled_points(
     between targets. Its Clopper-Pearson intervals count R·N independent trials, which they are
     not (each sample occurs R times): read them as a lower bound of the uncertainty.
     """
-    s, y = _pair(scores, member, 2)
+    s, y = _pair(scores, member, 2, unit)
     return operating_points(s.reshape(1, -1), y.reshape(1, -1), fprs)
 
 
 def average_roc(
-    scores: ArrayLike, member: ArrayLike, grid: Sequence[float] | Float64Array | None = None
+    scores: ArrayLike,
+    member: ArrayLike,
+    grid: Sequence[float] | Float64Array | None = None,
+    *,
+    unit: Unit = EACH,
 ) -> AveragedRoc:
     """Vertical average of the targets' ROCs on a log-spaced grid of FPRs, for plotting.
 
@@ -256,7 +268,7 @@ def average_roc(
     >>> a.tpr.tolist()
     [1.0, 1.0]
     """
-    s, y = _pair(scores, member, 2)
+    s, y = _pair(scores, member, 2, unit)
     if grid is None:
         smallest = 1.0 / max(1, int((~y).sum(axis=1).min()))
         grid = np.geomspace(smallest, 1.0, max(2, int(np.ceil(-25 * np.log10(smallest))) + 1))
@@ -270,7 +282,7 @@ def average_roc(
     )
 
 
-def row_auc(scores: ArrayLike, member: ArrayLike) -> Float64Array:
+def row_auc(scores: ArrayLike, member: ArrayLike, *, unit: Unit = EACH) -> Float64Array:
     """Per-sample AUC across models: (R, N), (R, N) -> (N,).
 
     For sample i: the probability that a model trained on i scores i higher than one that was not,
@@ -281,7 +293,7 @@ def row_auc(scores: ArrayLike, member: ArrayLike) -> Float64Array:
     >>> row_auc([[0.9, 0.1], [0.2, 0.3]], np.array([[True, True], [False, False]])).tolist()
     [1.0, 0.0]
     """
-    s, y = _pair(scores, member, 2)
+    s, y = _pair(scores, member, 2, unit)
     out = np.empty(s.shape[1])
     pair_auc(np.ascontiguousarray(s), np.ascontiguousarray(y), out)
     return out

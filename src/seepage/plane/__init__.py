@@ -39,7 +39,7 @@ from seepage.plane.rates import (
 )
 from seepage.plane.regions import ByAdvantage, ByEpsilon, Grid, Regions
 from seepage.plane.resampling import Bootstrap, Estimate
-from seepage.plane.rules import GlobalFPR, NaturalThreshold, Rule, tuple_index
+from seepage.plane.rules import GlobalFPR, NaturalThreshold, Rule
 from seepage.plane.shrinkage import EmpiricalBayes, NoShrinkage, SharedRatio
 from seepage.plane.split_half import split_half
 
@@ -97,5 +97,4 @@ __all__ = [
     "split_half",
     "split_models",
     "trajectories",
-    "tuple_index",
 ]

@@ -19,8 +19,9 @@ from scipy import special
 from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
+from seepage.plan import partitions
 from seepage.plane.rates import RateRule, Track, mean_auc
-from seepage.plane.rules import GlobalFPR, NaturalThreshold, Rule, tuple_index
+from seepage.plane.rules import GlobalFPR, NaturalThreshold, Rule
 from seepage.plane.shrinkage import EmpiricalBayes, Shrinkage
 
 __all__ = [
@@ -283,7 +284,7 @@ class _Moments:
 
     @classmethod
     def of(cls, values: FloatArray, member: BoolArray) -> _Moments:
-        tuple_of = tuple_index(member)
+        tuple_of = partitions(member)
         pairs = int(tuple_of.max()) + 1
         count = max(2, min(8, pairs // 2 * 2))
         parts = tuple_of % count
@@ -333,7 +334,7 @@ class _Fitted:
     def __init__(
         self, form: ClosedForm, member: BoolArray, checkpoints: int, rule: Rule, keep: bool
     ) -> None:
-        pairs = int(tuple_index(member).max()) + 1
+        pairs = int(partitions(member).max()) + 1
         # Leaving a group out must leave two models of each side in its half.
         groups = min(8, pairs // 2 * 2) if keep and form.jackknife and pairs >= 6 else 0
         self.form, self.member, self.rule = form, member, rule

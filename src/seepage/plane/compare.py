@@ -10,11 +10,11 @@ import numpy as np
 
 from seepage.array_types import BoolArray, Int64Array
 from seepage.errors import InputError
+from seepage.plan import tuples
 from seepage.plane.paths import Trajectories
 from seepage.plane.population import Population
 from seepage.plane.regions import Grid, Regions
 from seepage.plane.resampling import Bootstrap, Estimate
-from seepage.plane.rules import tuple_index
 
 __all__ = ["COMPARED", "Comparison", "compare_paths", "differing", "equal_models", "one_factor"]
 
@@ -116,23 +116,22 @@ def one_factor(
 
 
 def equal_models(members: Mapping[str, BoolArray]) -> dict[str, Int64Array]:
-    """Rows that give every run the same number of complete pairs: name -> (R,) ascending.
+    """Rows that give every run the same number of complete tuples: name -> (R,) ascending.
 
-    The first pairs of each; runs without complement are dropped. Population metrics depend on the
-    number of models, so runs are compared at the smallest. Pass the rows as
-    `trajectories(models=...)`.
+    The first tuples of each; runs in none are dropped. Population metrics depend on the number
+    of models, so runs are compared at the smallest. Pass the rows as `trajectories(models=...)`.
     """
     rows: dict[str, list[Int64Array]] = {}
     for name, member in members.items():
-        tuple_of = tuple_index(member)
-        paired = np.flatnonzero(np.bincount(tuple_of) == 2)
-        rows[name] = [np.flatnonzero(tuple_of == u) for u in paired]
-    fewest = min((len(pairs) for pairs in rows.values()), default=0)
+        number = tuples(member)
+        rows[name] = [np.flatnonzero(number == i) for i in range(int(number.max(initial=-1)) + 1)]
+    fewest = min((len(whole) for whole in rows.values()), default=0)
     if fewest < 1:
         raise InputError(
-            "runs: expected complementary pairs in each, got a run without any; use half_split"
+            "runs: expected complementary pairs or tuples in each, got a run without any; use "
+            "half_split"
         )
-    return {name: np.sort(np.concatenate(pairs[:fewest])) for name, pairs in rows.items()}
+    return {name: np.sort(np.concatenate(whole[:fewest])) for name, whole in rows.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from seepage.array_types import BoolArray, FloatArray, Int64Array, IntArray
 from seepage.errors import InputError
+from seepage.plan import partitions
 from seepage.plane.paths import SignalSource
-from seepage.plane.rules import tuple_index
 
 __all__ = [
     "Correlation",
@@ -47,7 +47,7 @@ def split_models(
     """
     if not 0 < share < 1:
         raise InputError(f"share: expected between 0 and 1, got {share}; 0.25 is usual")
-    tuple_of = tuple_index(member)
+    tuple_of = partitions(member)
     pairs = int(tuple_of.max()) + 1
     aside = max(1, round(share * pairs))
     if aside >= pairs:

@@ -15,12 +15,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from seepage.array_types import BoolArray, FloatArray
 from seepage.errors import InputError
 from seepage.metrics import auc
+from seepage.plan import partitions, tuples
 from seepage.plane.kernels import look_up, pair_counts, tuple_counts
 from seepage.plane.paths import Trajectories
 from seepage.plane.rates import advantage
 from seepage.plane.regions import ByAdvantage, Regions
 from seepage.plane.resampling import Bootstrap, Estimate, cores, estimate, standard_error
-from seepage.plane.rules import tuple_index
 
 __all__ = [
     "EarlyDetermination",
@@ -199,14 +199,15 @@ def _curves(
     counts = [_tally([plain(t) for t in range(len(paths.fpr))])]
     groups = 1
     if paths.decisions is not None and bootstrap.replicates:
-        tuple_of = tuple_index(paths.member)
+        tuple_of = partitions(paths.member)
         groups = int(tuple_of.max()) + 1
         weights = bootstrap.weights(groups)[1:].astype(np.float32)
         with (
             threadpool_limits(1, "blas"),
             ThreadPoolExecutor(bootstrap.threads or cores()) as pool,
         ):
-            if vulnerable.pointwise and 2 * groups == paths.models:
+            pairs = np.array_equal(np.bincount(tuples(paths.member) + 1), [0] + [2] * groups)
+            if vulnerable.pointwise and pairs:
                 # Sizes of sets add up over blocks of samples.
                 blocks = range(0, paths.samples, _BLOCK)
                 parts = pool.map(lambda k: _on_lattice(paths, vulnerable, weights, k), blocks)
@@ -245,7 +246,7 @@ def _tally(chosen: Sequence[BoolArray]) -> FloatArray:
 def _resampled(paths: Trajectories, vulnerable: Vulnerable, weights: FloatArray) -> FloatArray:
     """`_tally` of replicates whose pairs have these weights (B, U)."""
     assert paths.decisions is not None
-    tuple_of, member = tuple_index(paths.member), np.packbits(paths.member, axis=1)
+    tuple_of, member = partitions(paths.member), np.packbits(paths.member, axis=1)
     each = [np.empty((weights.shape[1], paths.samples), dtype=np.float32) for _ in range(4)]
     inside = np.zeros_like(each[0])
     np.add.at(inside, tuple_of, paths.member.astype(np.float32))
@@ -270,7 +271,7 @@ def _on_lattice(
     assert paths.decisions is not None
     stop = min(start + _BLOCK, paths.samples)
     width = slice(start // 8, -(-stop // 8))
-    first, second = np.argsort(tuple_index(paths.member), kind="stable").reshape(-1, 2).T
+    first, second = np.argsort(partitions(paths.member), kind="stable").reshape(-1, 2).T
     truth = np.packbits(paths.member[first, start:stop], axis=1)
     pairs = int(weights[0].sum())
     rates = np.arange(pairs + 1) / pairs

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
-from seepage.plan import permute_membership
+from seepage.plan import Groups, permute_membership
 from seepage.plane import dynamics
 from seepage.plane.population import Population, population
 from seepage.plane.rates import (
@@ -52,11 +52,13 @@ class SignalSource(Protocol):
 class Permuted:
     """The null: membership drawn again as the plan would, attack and rates recomputed.
 
-    draws: how many times (each costs as much as scoring the run itself); seed: of the draws.
+    draws: how many times (each costs as much as scoring the run itself); seed: of the draws; groups
+    (N,): whose sample each is, where the plan keeps groups together.
     """
 
     draws: int = 1
     seed: int = 0
+    groups: Groups | None = None
 
     def __post_init__(self) -> None:
         if self.draws < 0:
@@ -65,7 +67,7 @@ class Permuted:
     def members(self, member: BoolArray) -> Iterator[BoolArray]:
         """The permuted membership matrices, each (R, N) bool."""
         for stream in np.random.SeedSequence(self.seed).spawn(self.draws):
-            yield permute_membership(member, np.random.default_rng(stream))
+            yield permute_membership(member, np.random.default_rng(stream), self.groups)
 
 
 @dataclass(frozen=True, eq=False)

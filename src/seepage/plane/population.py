@@ -19,12 +19,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from seepage.array_types import Float64Array, FloatArray, Int64Array
 from seepage.errors import InputError
+from seepage.plan import partitions, tuples
 from seepage.plane import dynamics
 from seepage.plane.kernels import accumulate, accumulate_pairs, pair_counts, tuple_counts
 from seepage.plane.rates import RateSeries
 from seepage.plane.regions import Grid, Regions
 from seepage.plane.resampling import Bootstrap, Estimate, cores, estimate, half, standard_error
-from seepage.plane.rules import tuple_index
 
 __all__ = ["Population", "population"]
 
@@ -134,7 +134,7 @@ class _PairCounts:
         assert rates.decisions is not None
         self.pairs = rates.models // 2
         self.sizes = (len(regions), len(grid))
-        order = np.argsort(tuple_index(rates.member), kind="stable")
+        order = np.argsort(partitions(rates.member), kind="stable")
         self.first, self.second = order.reshape(-1, 2).T
         self.decisions = rates.decisions
         self.member = np.packbits(rates.member[self.first], axis=1)
@@ -189,12 +189,12 @@ class _PairCounts:
 
 
 class _UnpairedCounts:
-    """The same where some runs have no complement: numbers of targets differ by sample."""
+    """The same where not all runs are pairs: numbers of targets differ by sample."""
 
     def __init__(self, rates: RateSeries, weights: FloatArray) -> None:
         assert rates.decisions is not None
         self.decisions = rates.decisions
-        self.tuple_of = tuple_index(rates.member)
+        self.tuple_of = partitions(rates.member)
         self.truth = rates.member
         self.member = np.packbits(rates.member, axis=1)
         self.weights = np.ascontiguousarray(weights, dtype=np.float32)
@@ -357,10 +357,10 @@ def _replicated(
     counted = rates.decisions is not None and rates.jackknife is None
     work: Callable[[slice], _Sums]
     if counted:
-        weights = bootstrap.weights(int(tuple_index(rates.member).max()) + 1)
+        weights = bootstrap.weights(int(partitions(rates.member).max()) + 1)
         groups = weights.shape[1]
         scale = bootstrap.scale(groups)
-        if 2 * groups == rates.models:
+        if np.array_equal(np.bincount(tuples(rates.member) + 1), [0] + [2] * groups):
             work = _PairCounts(rates, weights, regions, grid).sums
         else:
             work = partial(_sums_of, _UnpairedCounts(rates, weights), len(rates.fpr), regions, grid)
@@ -423,7 +423,7 @@ def population(
         **estimates,
         checkpoints=rates.checkpoints,
         regions=regions.names,
-        pairs=int(tuple_index(rates.member).max()) + 1,
+        pairs=int(partitions(rates.member).max()) + 1,
         models=rates.models,
         samples=rates.samples,
         level=bootstrap.level,

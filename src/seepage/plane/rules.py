@@ -8,26 +8,12 @@ from typing import final
 
 import numpy as np
 
-from seepage.array_types import BoolArray, FloatArray, Int64Array
+from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
-from seepage.plan import twins
+from seepage.plan import partitions
 
-__all__ = ["GlobalFPR", "NaturalThreshold", "Rule", "tuple_index"]
-
-
-def tuple_index(member: BoolArray) -> Int64Array:
-    """The pair that each run belongs to, (R,) int64 from 0; a run without complement is alone.
-
-    A pair is what is left out together and what a bootstrap over models resamples: its two runs
-    share one random half-split, so they are not two independent draws.
-
-    >>> tuple_index(np.array([[1, 0], [0, 1], [1, 1]], dtype=bool)).tolist()
-    [0, 0, 1]
-    """
-    twin = twins(member)
-    first = np.where(twin >= 0, np.minimum(twin, np.arange(len(twin))), np.arange(len(twin)))
-    return np.unique(first, return_inverse=True)[1].astype(np.int64)
+__all__ = ["GlobalFPR", "NaturalThreshold", "Rule"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +68,7 @@ class GlobalFPR(Rule):
     """The threshold that a given share of non-members passes, calibrated without the target.
 
     For target r: the smallest threshold at which at most `fpr` of the (model, sample) entries of
-    all other targets outside r's pair, over their non-members, are called members. Ties at the
+    all targets outside r's tuple, over their non-members, are called members. Ties at the
     threshold count as non-members, so the calibration set's realised FPR never exceeds `fpr`.
     Raises InputError when 1/fpr exceeds the number of calibration scores.
 
@@ -99,8 +85,8 @@ class GlobalFPR(Rule):
             raise InputError(f"fpr: expected between 0 and 1, got {self.fpr}; 0.1 is usual")
 
     def cut(self, scores: FloatArray, member: BoolArray, attack: Attack | None) -> FloatArray:
-        """One threshold per target, equal within a pair, (R,)."""
-        tuple_of = tuple_index(member)
+        """One threshold per target, equal within a tuple, (R,)."""
+        tuple_of = partitions(member)
         rows, columns = np.nonzero(~member)
         values = np.asarray(scores, dtype=np.float64)[rows, columns]
         owner = tuple_of[rows].astype(np.int32)
@@ -113,8 +99,8 @@ class GlobalFPR(Rule):
                 f"{int(rest.min())} calibration scores, got {self.fpr}; raise it, or train more "
                 "models"
             )
-        # Only the highest scores are needed: the passing ones and as many as the left-out pair may
-        # hold.
+        # Only the highest scores are needed: the passing ones and as many as the left-out tuple
+        # may hold.
         top = min(len(values), int(passing.max() + own.max()) + 1)
         head = np.argpartition(values, len(values) - top)[len(values) - top :]
         head = head[np.argsort(-values[head], kind="stable")]

@@ -21,11 +21,12 @@ from scipy import stats
 from seepage.array_types import BoolArray, FloatArray, Int64Array
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
+from seepage.plan import partitions, tuples
 from seepage.plane.early import TopShare, Vulnerable, expected_recall
 from seepage.plane.paths import Permuted, SignalSource
 from seepage.plane.rates import points
 from seepage.plane.resampling import Estimate, estimate
-from seepage.plane.rules import NaturalThreshold, Rule, tuple_index
+from seepage.plane.rules import NaturalThreshold, Rule
 
 __all__ = ["SplitHalf", "split_half"]
 
@@ -98,16 +99,16 @@ def split_half(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> SplitHalf:
-    """Halve the pairs of a fleet at random `splits` times and compare the halves.
+    """Halve the tuples of a fleet at random `splits` times and compare the halves.
 
     Every half is scored by itself: its targets and references are its own. vulnerable:
-    `TopShare(0.05)` by default. Intervals: delete-a-group jackknife over `groups` of pairs,
+    `TopShare(0.05)` by default. Intervals: delete-a-group jackknife over `groups` of tuples,
     everything scored again without each group, so that the choice of references is part of the
-    variation. null: permuted membership, `Permuted(draws=4)` by default, at least 2. Runs without
-    complement are left out. Work: 2 · splits · (1 + groups + draws) scorings of half the fleet;
-    memory: 8 bytes of rates for each of these, checkpoint and sample.
+    variation. null: permuted membership, `Permuted(draws=4)` by default, at least 2. Runs in no
+    complementary tuple are left out. Work: 2 · splits · (1 + groups + draws) scorings of half the
+    fleet; memory: 8 bytes of rates for each of these, checkpoint and sample.
 
-    Raises InputError with fewer than 8 complete pairs.
+    Raises InputError with fewer than 8 complete tuples.
     """
     rule = NaturalThreshold() if rule is None else rule
     vulnerable = TopShare(0.05) if vulnerable is None else vulnerable
@@ -119,19 +120,19 @@ def split_half(
         )
     member = np.asarray(run.member, dtype=np.bool_)
     epochs = np.asarray(run.checkpoints, dtype=np.float64)
-    tuple_of = tuple_index(member)
-    pairs = np.flatnonzero(np.bincount(tuple_of) == 2)
-    if len(pairs) < 8:
+    tuple_of = partitions(member)
+    whole = np.unique(tuple_of[tuples(member) >= 0])
+    if len(whole) < 8:
         raise InputError(
-            f"models: expected at least 8 complementary pairs to halve, got {len(pairs)}; "
+            f"models: expected at least 8 complementary pairs or tuples to halve, got {len(whole)}; "
             "train more models"
         )
     if len(epochs) < 2:
         raise InputError("checkpoints: expected at least 2, got 1; record more of training")
     rng = np.random.default_rng(seed)
-    left_out = [np.empty(0, dtype=np.int64), *np.array_split(rng.permutation(pairs), groups)]
-    size = len(pairs) // 2
-    cuts = [rng.permutation(pairs) for _ in range(splits)]
+    left_out = [np.empty(0, dtype=np.int64), *np.array_split(rng.permutation(whole), groups)]
+    size = len(whole) // 2
+    cuts = [rng.permutation(whole) for _ in range(splits)]
     sides = [(p[:size], p[size : 2 * size]) for p in cuts]
 
     def halves(truth: BoolArray, gone: Int64Array) -> list[tuple[_Half, _Half]]:
@@ -153,10 +154,10 @@ def split_half(
         if progress is not None:
             progress(t + 1, len(epochs))
     found = [_statistics(r, epochs, vulnerable) for r in replicates]
-    whole, without, permuted = found[0], found[1 : groups + 1], found[groups + 1 :]
+    entire, without, permuted = found[0], found[1 : groups + 1], found[groups + 1 :]
     estimates = {
         name: _estimate(
-            whole[name],
+            entire[name],
             np.stack([w[name] for w in without]),
             np.stack([p[name] for p in permuted]),
             level,
@@ -168,7 +169,12 @@ def split_half(
     estimates["known"] = replace(
         estimates["known"], null=nowhere, null_low=nowhere, null_high=nowhere
     )
-    return SplitHalf(epochs, **estimates, models=2 * size, splits=splits)
+    return SplitHalf(
+        epochs,
+        **estimates,
+        models=min(int(np.isin(tuple_of, a).sum()) for a, _ in sides),
+        splits=splits,
+    )
 
 
 _RANGES: dict[str, tuple[float, float]] = {

@@ -138,7 +138,7 @@ class Paths:
 class Exposure:
     """Which samples can be named as exposed, with the number of false names controlled.
 
-    p (N,): exact test at the last checkpoint, see `seepage.report.exposure.evidence`; q (N,):
+    p (N,): exact test at the last checkpoint, see `seepage.metrics.exposure.evidence`; q (N,):
     after Benjamini-Hochberg; exposed (N,) = q <= level; order (N,): exposed ones first, by
     advantage; since (N,): position of the first checkpoint from which the last one's cut-off is
     passed for good, or −1. count (T,): how many samples pass at each checkpoint; null_count (T,):

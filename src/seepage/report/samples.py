@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from seepage.array_types import Float64Array, Int64Array
+from seepage.metrics.exposure import benjamini_hochberg, cut_off, evidence, smallest
 from seepage.plane import Permuted
-from seepage.report.exposure import benjamini_hochberg, cut_off, evidence, smallest
 from seepage.report.findings import Exposure, Group, Paths
 from seepage.report.source import Progress, ReportSource, sides
 

@@ -14,6 +14,7 @@ from seepage.array_types import FloatArray, Int64Array
 from seepage.attacks import Attack
 from seepage.errors import InputError
 from seepage.metrics import operating_points, over_targets
+from seepage.plan import tuples
 from seepage.plane import GlobalFPR, NaturalThreshold, Rule, Trajectories
 from seepage.store import Run
 
@@ -149,9 +150,8 @@ def _early(early: plane.EarlyDetermination) -> dict[str, Any]:
 
 
 def _halves(run: Run, judge: Judge, seed: int) -> dict[str, Any] | None:
-    """What disjoint halves of the fleet agree on; None with fewer than 8 complete pairs."""
-    pairs = np.bincount(plane.tuple_index(run.member)) == 2
-    if pairs.sum() < 8:
+    """What disjoint halves of the fleet agree on; None with fewer than 8 complete tuples."""
+    if int(tuples(run.member).max()) < 7:
         return None
     found = plane.split_half(run, attack=judge.attack, rule=judge.rule, seed=seed)
     names = ("squared_speed", "mean_squared_speed", "recall", "known", "chance")

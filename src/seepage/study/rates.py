@@ -11,7 +11,8 @@ import numpy as np
 from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks import LiRA
 from seepage.errors import InputError
-from seepage.plane import ClosedForm, Counting, NaturalThreshold, StudentTLaw, points, tuple_index
+from seepage.plan import tuples
+from seepage.plane import ClosedForm, Counting, NaturalThreshold, StudentTLaw, points
 from seepage.store import Run
 from seepage.study.analyse import provenance
 
@@ -55,8 +56,8 @@ def models_needed(
     is chance. Its FPR and TPR then move together, far beyond binomial noise. Raises InputError when there are too few models.
     """
     began = time.perf_counter()
-    tuple_of = tuple_index(run.member)
-    pairs = np.flatnonzero(np.bincount(tuple_of) == 2)
+    number = tuples(run.member)
+    pairs = np.flatnonzero(np.bincount(number[number >= 0]) == 2)
     if reference % 2 or any(s % 2 or s < 8 for s in sizes):
         raise InputError(f"sizes: expected even numbers of at least 8 models, got {list(sizes)}")
     if 2 * len(pairs) < reference + max(sizes):
@@ -64,7 +65,7 @@ def models_needed(
             f"models: expected at least {reference + max(sizes)} in complete pairs, got "
             f"{2 * len(pairs)}; train more models"
         )
-    rows = np.concatenate([np.flatnonzero(tuple_of == u) for u in pairs])
+    rows = np.concatenate([np.flatnonzero(number == i) for i in pairs])
     phi, member = run.signal_at("phi", -1)[rows], run.member[rows]
     large, small = slice(0, reference), slice(reference, None)
     whole = _counted(phi[large], member[large])

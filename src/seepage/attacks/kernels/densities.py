@@ -79,10 +79,9 @@ def normal_all(
             if median:
                 median_centres(x, k, drop, centre)
             for e in range(sets):
-                p, q = drop[e]
-                without(x, k, d, m, 0, p, q, outside)
+                without(x, k, d, m, 0, drop[e], outside)
                 if side == ONLINE:
-                    without(x, k, d, m, 1, p, q, inside)
+                    without(x, k, d, m, 1, drop[e], inside)
                 if own:
                     _variances(outside, inside, ddof, w)
                 else:
@@ -189,9 +188,8 @@ def student_all(
         for a in range(views):
             load(signal, member, a, first, width, x, k, d, m)
             for e in range(sets):
-                p, q = drop[e]
                 for g in range(2 if side == ONLINE else 1):
-                    without(x, k, d, m, g, p, q, left)
+                    without(x, k, d, m, g, drop[e], left)
                     _predictive(left, prior[e, a, g], constant[e, a, g], laws[g])
                 if side == ONLINE:
                     for j in range(LANES):

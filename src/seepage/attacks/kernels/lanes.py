@@ -150,20 +150,20 @@ def load(
 
 @njit(cache=True, error_model="numpy")
 def direct(
-    x: Float64Array, k: Float64Array, lane: int, group: int, p: int, q: int
+    x: Float64Array, k: Float64Array, lane: int, group: int, gone: Index
 ) -> tuple[float, float]:
-    """Mean and sum of squares about it of one sample's group without models p and q."""
+    """Mean and sum of squares about it of one sample's group without the models `gone`."""
     n = 0
     s = 0.0
     models = x.shape[0] - 1
     for r in range(models):
-        if k[r, lane] == group and r != p and r != q:
+        if k[r, lane] == group and not (gone == r).any():
             n += 1
             s += x[r, lane]
     mean = s / n
     v = 0.0
     for r in range(models):
-        if k[r, lane] == group and r != p and r != q:
+        if k[r, lane] == group and not (gone == r).any():
             v += (x[r, lane] - mean) ** 2
     return mean, v
 
@@ -175,40 +175,44 @@ def without(
     d: Float64Array,
     m: Float64Array,
     group: int,
-    p: int,
-    q: int,
+    gone: Index,
     out: Float64Array,
 ) -> None:
-    """Count, mean and sum of squares of a group (1: IN) without models p and q (−1: none).
+    """Count, mean and sum of squares of a group (1: IN) without the models `gone` (K,), −1: none.
 
     Arrays as `load` leaves them; out (3, L). Where no reference is left the mean and the squares
     mean nothing.
     """
-    models = x.shape[0] - 1
-    none = models
     # A model counts with weight base + slope · k: k in the IN group, 1 − k in the OUT group.
     slope = 1.0 if group == 1 else -1.0
-    base_p = 1.0 if group == 0 and p >= 0 else 0.0
-    base_q = 1.0 if group == 0 and q >= 0 else 0.0
-    dp = d[p if p >= 0 else none]
-    dq = d[q if q >= 0 else none]
-    kp = k[p if p >= 0 else none]
-    kq = k[q if q >= 0 else none]
+    base = 1.0 if group == 0 else 0.0
     count, mean, squares = m[3 * group], m[3 * group + 1], m[3 * group + 2]
     left, middle, v = out[0], out[1], out[2]
     for j in range(left.size):
-        left[j] = count[j] - (base_p + slope * kp[j]) - (base_q + slope * kq[j])
+        left[j] = count[j]
     for j in range(left.size):
-        gone = (base_p + slope * kp[j]) * dp[j] + (base_q + slope * kq[j]) * dq[j]
-        middle[j] = mean[j] - gone / max(left[j], 1.0)
+        middle[j] = 0.0
     for j in range(left.size):
-        u = (base_p + slope * kp[j]) * dp[j]
-        w = (base_q + slope * kq[j]) * dq[j]
-        v[j] = squares[j] - u * u - w * w - (u + w) * (u + w) / max(left[j], 1.0)
+        v[j] = squares[j]
+    for r in gone:
+        if r < 0:
+            continue
+        off, has = d[r], k[r]
+        for j in range(left.size):
+            left[j] -= base + slope * has[j]
+        for j in range(left.size):
+            middle[j] += (base + slope * has[j]) * off[j]
+        for j in range(left.size):
+            u = (base + slope * has[j]) * off[j]
+            v[j] -= u * u
+    for j in range(left.size):
+        v[j] -= middle[j] * middle[j] / max(left[j], 1.0)
+    for j in range(left.size):
+        middle[j] = mean[j] - middle[j] / max(left[j], 1.0)
     cancelled = 0
     for j in range(left.size):
         cancelled += v[j] < CANCELLED * squares[j]
     if cancelled:
         for j in range(left.size):
             if v[j] < CANCELLED * squares[j] and left[j] > 0:
-                middle[j], v[j] = direct(x, k, j, group, p, q)
+                middle[j], v[j] = direct(x, k, j, group, gone)

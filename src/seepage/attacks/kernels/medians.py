@@ -13,20 +13,17 @@ Index = Int64Array
 
 
 @njit(cache=True, error_model="numpy")
-def _median_without(order: Float64Array, n: int, p: int, q: int) -> float:
-    """Median of a sorted group without the ranks p and q (−1: none)."""
-    if p > q:
-        p, q = q, p
-    left = n - (p >= 0) - (q >= 0)
+def _median_without(order: Float64Array, n: int, ranks: Index) -> float:
+    """Median of a sorted group without the ascending ranks."""
+    left = n - ranks.size
     if left == 0:
         return 0.0
     total = 0.0
     for half in range(2):
         at = (left - 1 + half) // 2
-        if p >= 0 and at >= p:
-            at += 1
-        if q >= 0 and at >= q:
-            at += 1
+        for rank in ranks:
+            if at >= rank:
+                at += 1
         total += order[at]
     return total / 2
 
@@ -35,22 +32,33 @@ def _median_without(order: Float64Array, n: int, p: int, q: int) -> float:
 def median_centres(x: Float64Array, k: Float64Array, drop: Index, out: Float64Array) -> None:
     """Medians for every set left out, by `lanes.load`'s block: out (2, E, L), 1 = IN."""
     models, lanes = x.shape[0] - 1, x.shape[1]
-    rank = np.empty((2, models), np.int64)
+    rank = np.empty(models, np.int64)
+    group = np.empty(models, np.int64)
     sorted_ = np.empty((2, models))
     count = np.empty(2, np.int64)
+    gone = np.empty((2, drop.shape[1]), np.int64)
+    many = np.empty(2, np.int64)
     for j in range(lanes):
-        rank[:] = -1
         count[:] = 0
         order = np.argsort(x[:models, j])
         for i in range(models):
             r = order[i]
             g = 1 if k[r, j] > 0 else 0
             sorted_[g, count[g]] = x[r, j]
-            rank[g, r] = count[g]
+            rank[r] = count[g]
+            group[r] = g
             count[g] += 1
         for e in range(drop.shape[0]):
-            p, q = drop[e, 0], drop[e, 1]
+            many[:] = 0
+            for r in drop[e]:
+                if r < 0:
+                    continue
+                g = group[r]
+                at = many[g]
+                while at > 0 and gone[g, at - 1] > rank[r]:
+                    gone[g, at] = gone[g, at - 1]
+                    at -= 1
+                gone[g, at] = rank[r]
+                many[g] += 1
             for g in range(2):
-                rp = rank[g, p] if p >= 0 else -1
-                rq = rank[g, q] if q >= 0 else -1
-                out[g, e, j] = _median_without(sorted_[g], count[g], rp, rq)
+                out[g, e, j] = _median_without(sorted_[g], count[g], gone[g, : many[g]])

@@ -78,7 +78,7 @@ def empirical_all(
         v = np.empty(models)
         start = np.empty(models, np.int64)
         stop = np.empty(models, np.int64)
-        gone = np.empty(2)
+        gone = np.empty(drop.shape[1])
         first = b * BLOCK
         width = min(BLOCK, samples - first)
         gather(loss, member, 0, first, width, x, k)
@@ -95,8 +95,7 @@ def empirical_all(
                 stop[i] = stop[i + 1] if i < n - 1 and outs[i] == outs[i + 1] else i + 1
             for t in range(models):
                 removed = 0
-                for d in range(2):
-                    p = drop[t, d]
+                for p in drop[t]:
                     if p >= 0 and not k[j, p]:
                         gone[removed] = x[j, p]
                         removed += 1

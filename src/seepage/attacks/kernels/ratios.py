@@ -18,17 +18,17 @@ Index = Int64Array
 
 
 @njit(cache=True, error_model="numpy")
-def _log_mean(x: Float64Array, k: NDArray[np.uint8], group: int, p: int, q: int) -> float:
-    """log of the mean of exp(−x) over one group (2: both) without p and q, done directly."""
+def _log_mean(x: Float64Array, k: NDArray[np.uint8], group: int, gone: Index) -> float:
+    """log of the mean of exp(−x) over one group (2: both) without `gone`, done directly."""
     top = np.inf
     n = 0
     for r in range(x.size):
-        if (group == 2 or k[r] == group) and r != p and r != q:
+        if (group == 2 or k[r] == group) and not (gone == r).any():
             n += 1
             top = min(top, x[r])
     s = 0.0
     for r in range(x.size):
-        if (group == 2 or k[r] == group) and r != p and r != q:
+        if (group == 2 or k[r] == group) and not (gone == r).any():
             s += math.exp(top - x[r])
     return math.log(s / n) - top
 
@@ -68,19 +68,17 @@ def log_ratio_all(
                     total[k[j, r]] += e[r]
                     count[k[j, r]] += 1
                 for t in range(models):
-                    p, q = drop[t, 0], drop[t, 1]
+                    gone = drop[t]
                     if mode == 2:
                         s = total[0] + total[1]
                         n = models
                         whole = s
-                        if p >= 0:
-                            s -= e[p]
-                            n -= 1
-                        if q >= 0:
-                            s -= e[q]
-                            n -= 1
+                        for p in gone:
+                            if p >= 0:
+                                s -= e[p]
+                                n -= 1
                         if s < 1e-4 * whole:
-                            denominator = _log_mean(row, has, 2, p, q)
+                            denominator = _log_mean(row, has, 2, gone)
                         else:
                             denominator = math.log(s / n) - top
                         y[j, t] -= x[j, t] + denominator
@@ -90,21 +88,19 @@ def log_ratio_all(
                     for g in range(2 if mode == 0 else 1):
                         s = total[g]
                         n = count[g]
-                        if p >= 0 and k[j, p] == g:
-                            s -= e[p]
-                            n -= 1
-                        if q >= 0 and k[j, q] == g:
-                            s -= e[q]
-                            n -= 1
+                        for p in gone:
+                            if p >= 0 and k[j, p] == g:
+                                s -= e[p]
+                                n -= 1
                         sure = sure and s > 1e-4 * total[g] and total[g] > 1e-200
                         mean += s / n
                     if sure:
                         denominator = math.log(mean) - top
                     else:
-                        logs[0] = _log_mean(row, has, 0, p, q)
+                        logs[0] = _log_mean(row, has, 0, gone)
                         denominator = logs[0]
                         if mode == 0:
-                            logs[1] = _log_mean(row, has, 1, p, q)
+                            logs[1] = _log_mean(row, has, 1, gone)
                             denominator = np.logaddexp(logs[0], logs[1])
                     if mode == 0:
                         denominator -= math.log(2.0)

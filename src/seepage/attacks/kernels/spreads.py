@@ -70,8 +70,7 @@ def group_totals(
                 load(signal, member, a, first, width, x, k, d, m)
                 for g in range(2):
                     for e in range(drop.shape[0]):
-                        p, q = drop[e]
-                        without(x, k, d, m, g, p, q, left)
+                        without(x, k, d, m, g, drop[e], left)
                         for j in range(LANES):
                             use[j] = 1.0 if n[j] >= 2 else 0.0
                         use[width:] = 0.0

@@ -14,7 +14,7 @@ from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.attacks import Attack
 from seepage.attacks.curvature import AsPublished
 from seepage.metrics import operating_points, over_targets, roc
-from seepage.plan import twins
+from seepage.plan import tuples
 
 __all__ = ["ATTACKS", "Entry", "difference", "equal_error", "paired", "placed", "rows_of"]
 
@@ -123,7 +123,7 @@ def equal_error(scores: Float64Array, member: BoolArray) -> float:
 def rows_of(
     measured: Mapping[str, Float64Array], member: BoolArray, keys: list[str]
 ) -> dict[str, Any]:
-    """Every attack on every model as the target, its twin left out: what a table is made of."""
+    """Every attack on every model as the target, its tuple left out: what a table is made of."""
     out: dict[str, Any] = {}
     for key in keys:
         entry = ATTACKS[key]
@@ -203,8 +203,14 @@ def paired(a: Float64Array, b: Float64Array, twin: Int64Array) -> tuple[float, f
 
 
 def twin_list(member: BoolArray) -> list[int]:
-    """The complementary run of each, for `paired`."""
-    return [int(v) for v in twins(member)]
+    """The complementary run of each, for `paired`; −1 for a run in no pair."""
+    number = tuples(member)
+    out = np.full(len(number), -1)
+    for i in range(int(number.max(initial=-1)) + 1):
+        rows = np.flatnonzero(number == i)
+        if len(rows) == 2:
+            out[rows] = rows[::-1]
+    return [int(v) for v in out]
 
 
 def _rounded(values: Float64Array) -> list[float]:

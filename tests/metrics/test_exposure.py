@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from seepage.plan import half_split, permute_membership
-from seepage.report.exposure import benjamini_hochberg, cut_off, evidence, smallest
+from seepage.metrics.exposure import benjamini_hochberg, cut_off, evidence, smallest
+from seepage.plan import half_split, permute_membership, subsets
 
 
 def test_paired_evidence_is_the_count_over_all_coins() -> None:
@@ -65,6 +65,52 @@ def test_a_run_without_its_twin_is_not_used() -> None:
     np.testing.assert_array_equal(
         evidence(signal[:-1], member[:-1]), evidence(signal[:-2], member[:-2])
     )
+
+
+def test_evidence_of_tuples_is_the_count_over_all_lots() -> None:
+    rng = np.random.default_rng(0)
+    thirds, halves = subsets(4, models=6, parts=3, seed=1).member, half_split(4, models=4).member
+    for member in (thirds, np.concatenate([thirds, halves])):
+        signal = np.round(rng.normal(size=member.shape), 1)
+        got = evidence(signal, member)
+        tuples_ = [range(3), range(3, 6), range(6, 8), range(8, 10)][: 2 + 2 * (len(member) > 6)]
+        for i in range(4):
+            x, m = signal[:, i], member[:, i]
+            seen = sum((x[list(t)] < x[list(t)][m[list(t)]]).sum() for t in tuples_)
+            every = [sum(c) for c in itertools.product(*(range(len(t)) for t in tuples_))]
+            assert got[i] == pytest.approx(np.mean(np.array(every) >= seen), abs=1e-12)
+
+
+@pytest.mark.parametrize("member", [
+    subsets(3, models=9, parts=3).member,
+    np.concatenate([subsets(60, models=4).member, half_split(60, models=4).member]),
+])  # fmt: skip
+def test_perfect_separation_of_tuples_is_the_smallest_p(member: np.ndarray) -> None:
+    p = evidence(member + np.arange(len(member))[:, None] * 1e-3, member)
+    np.testing.assert_allclose(p, smallest(member), rtol=1e-12)
+    assert (evidence(np.zeros(member.shape), member) == 1.0).all()
+
+
+@pytest.mark.parametrize("parts", [3, 4, 10])
+def test_evidence_of_tuples_is_valid_and_finds_what_leaks(parts: int) -> None:
+    """At most the level on noise, tied or not; power grows with the number of tuples."""
+    rng = np.random.default_rng(parts)
+    power = []
+    for times in (4, 12):
+        member = subsets(4000, models=parts * times, parts=parts, seed=3).member
+        # Runs differ in quality, and samples of a tuple's runs depend on each other.
+        noise = rng.normal(size=member.shape) + rng.normal(size=(len(member), 1))
+        for signal in (noise, np.round(noise)):
+            p = evidence(signal, member)
+            for level in (0.01, 0.05, 0.2):
+                assert (p <= level).mean() <= level + 4 * np.sqrt(level * (1 - level) / 4000)
+        p = evidence(noise, member)
+        for level in np.unique(p):
+            assert (
+                abs((p <= level).mean() - level) <= 5 * np.sqrt(level * (1 - level) / 4000) + 1e-9
+            )
+        power.append((evidence(noise + 2.0 * member, member) <= 0.01).mean())
+    assert power[1] > max(0.5, power[0])
 
 
 @pytest.mark.parametrize("dependence", [0.0, -0.8])

@@ -1,19 +1,20 @@
 """Per-sample evidence: an exact test for every sample, with false discoveries controlled.
 
 The test reads the signal itself and not the attack's decisions: decisions about one sample share
-references, which makes them dependent. And it compares within pairs of runs, because that is what
-the plan drew by lot: in every complementary pair a coin said which run was trained on the sample.
+references, which makes them dependent. And it compares within tuples of runs, because that is what
+the plan drew by lot: in every complementary tuple a lot said which run was trained on the sample.
 """
 
 from __future__ import annotations
 
-from math import comb
+from math import comb, prod
 
 import numpy as np
 from scipy import stats
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
-from seepage.plan import twins
+from seepage.metrics.unit import EACH, Unit
+from seepage.plan import tuples
 
 __all__ = ["benjamini_hochberg", "cut_off", "evidence", "smallest"]
 
@@ -22,23 +23,39 @@ __all__ = ["benjamini_hochberg", "cut_off", "evidence", "smallest"]
 EXACT_AT_MOST = 200
 
 
-def evidence(signal: FloatArray, member: BoolArray) -> Float64Array:
+def evidence(signal: FloatArray, member: BoolArray, *, unit: Unit = EACH) -> Float64Array:
     """One-sided exact test per sample that membership raises the signal: (R, N), (R, N) -> p (N,).
 
-    With complementary pairs of runs: Wilcoxon's signed-rank test of the differences IN − OUT, one
-    per pair. It is exact whatever else differs between the two runs, as their roles were drawn by
-    lot; p is never below 2^−pairs, and runs whose twin failed are not used. Without any pair:
-    Mann-Whitney's rank test, which assumes that runs are exchangeable; a sample that was never on
-    one side then gets p = 1. Ties make both slightly conservative or approximate.
+    Only complete tuples are used; runs of one of which another failed are not.
+
+    - Pairs alone: Wilcoxon's signed-rank test of the differences IN − OUT, one per pair. It is
+      exact whatever else differs between the two runs, as their roles were drawn by lot; p is
+      never below 2^−pairs. Ties make it approximate.
+    - Tuples of k > 2, or of several sizes: S = Σ over tuples of the number of OUT runs whose signal
+      lies below that of the tuple's IN run. By lot it is each of 0..k−1 alike, so under the null S
+      is a sum of such numbers, whose law is their convolution: p = P(S' ≥ S), exact and at least
+      Π 1/k. Ties count against membership, which keeps the test valid.
+    - No tuple: Mann-Whitney's rank test, which assumes that runs are exchangeable; a sample that
+      was never on one side then gets p = 1.
+
+    unit: `Subjects(groups)` tests the sum of a subject's signals and gives one p each, (G,).
 
     >>> signal = np.array([[3.0], [1.0], [4.0], [2.0]])
     >>> evidence(signal, np.array([[1], [0], [1], [0]], dtype=bool)).tolist()
     [0.25]
     """
-    values = np.asarray(signal, dtype=np.float64)
-    twin = twins(member)
-    first = np.flatnonzero(twin > np.arange(len(twin)))
-    p = _paired(values, member, first, twin[first]) if first.size else _unpaired(values, member)
+    values = np.asarray(unit.scores(signal), dtype=np.float64)
+    member = unit.member(member)
+    number = tuples(member)
+    sizes = np.bincount(number[number >= 0])
+    if not sizes.size:
+        p = _unpaired(values, member)
+    elif sizes.max() == 2:
+        rows = np.flatnonzero(number >= 0)
+        first, second = rows[np.argsort(number[rows], kind="stable")].reshape(-1, 2).T
+        p = _paired(values, member, first, second)
+    else:
+        p = _ranked(values, member, number, sizes)
     return np.clip(np.nan_to_num(p, nan=1.0), 0.0, 1.0)
 
 
@@ -48,6 +65,22 @@ def _paired(values: Float64Array, member: BoolArray, first: Int64Array, second: 
     found = stats.wilcoxon(gap, alternative="greater", axis=0, method=method, zero_method="pratt")
     # All differences zero: nothing speaks for membership.
     return np.where((gap == 0).all(axis=0), 1.0, np.asarray(found.pvalue, dtype=np.float64))
+
+
+def _ranked(
+    values: Float64Array, member: BoolArray, number: Int64Array, sizes: Int64Array
+) -> Float64Array:
+    beaten = np.zeros(values.shape[1], dtype=np.int64)
+    law = np.ones(1)
+    for i, k in enumerate(sizes.tolist()):
+        rows = np.flatnonzero(number == i)
+        inside = np.take_along_axis(values[rows], member[rows].argmax(axis=0)[None], axis=0)
+        beaten += (values[rows] < inside).sum(axis=0)
+        law = np.convolve(law, np.full(k, 1 / k))
+    # From the top down, so that small probabilities are sums of small ones.
+    tail = np.cumsum(law[::-1])[::-1]
+    tail[0] = 1.0
+    return np.asarray(tail[beaten])
 
 
 def _unpaired(values: Float64Array, member: BoolArray) -> Float64Array:
@@ -73,10 +106,10 @@ def smallest(member: BoolArray) -> float:
     >>> smallest(np.array([[1], [0], [1], [0]], dtype=bool))
     0.25
     """
-    twin = twins(member)
-    pairs = int((twin > np.arange(len(twin))).sum())
-    if pairs:
-        return float(2.0**-pairs)
+    number = tuples(member)
+    sizes = np.bincount(number[number >= 0])
+    if sizes.size:
+        return float(prod(1 / k for k in sizes.tolist()))
     n_in = member.sum(axis=0)
     return 1 / max(comb(len(member), int(n)) for n in np.unique(n_in))
 

@@ -1,0 +1,132 @@
+"""Who is judged: single samples, or subjects to whom several samples belong.
+
+A unit turns scores and membership (..., N) into those of what it judges, (..., G). It is an option
+of every statistic; `Samples()` changes nothing and costs nothing.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from seepage.array_types import AnyArray, Int64Array
+from seepage.errors import InputError
+from seepage.plan import Groups, group_codes
+
+__all__ = ["EACH", "Samples", "Subjects", "Unit", "unit_of"]
+
+
+@dataclass(frozen=True)
+class Unit(ABC):
+    """What a statistic counts as one: see `Samples` and `Subjects`."""
+
+    @abstractmethod
+    def scores(self, scores: ArrayLike) -> AnyArray:
+        """Scores (..., N) -> (..., G), one for each that is judged."""
+
+    @abstractmethod
+    def member(self, member: ArrayLike) -> AnyArray:
+        """Membership (..., N) bool -> (..., G) bool."""
+
+    @abstractmethod
+    def ids(self, ids: Sequence[Any]) -> list[str]:
+        """Names of what is judged, (G,): of samples by their ids (N,)."""
+
+
+@final
+@dataclass(frozen=True)
+class Samples(Unit):
+    """Every sample is judged by itself.
+
+    >>> Samples().scores([1.0, 2.0]).tolist()
+    [1.0, 2.0]
+    """
+
+    def scores(self, scores: ArrayLike) -> AnyArray:
+        return np.asarray(scores)
+
+    def member(self, member: ArrayLike) -> AnyArray:
+        return np.asarray(member)
+
+    def ids(self, ids: Sequence[Any]) -> list[str]:
+        return [str(i) for i in ids]
+
+
+EACH = Samples()
+"""What every statistic counts unless told."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Subjects(Unit):
+    """Subjects are judged by the sum of their samples' scores; a subject is IN when they all are.
+
+        score(g) = Σ score(x) over the samples x of g
+
+    which is the log-likelihood ratio of all of a subject's samples together, if the score is that
+    of one and samples are independent given the model. Where they resemble each other the sum is
+    too sure of itself by up to the size of the subject, but ranks subjects of one size as before;
+    of scores that are ranks (RMIA) or losses it is a heuristic.
+
+    groups (N,): whose sample each is, anything hashable; codes (N,) and names (G,) by first
+    occurrence. Raises InputError when a subject has no name or lies on both sides in a run.
+
+    >>> unit = Subjects(["ann", "bob", "ann"])
+    >>> unit.scores([1.0, 2.0, 3.0]).tolist(), unit.member([True, False, True]).tolist()
+    ([4.0, 2.0], [True, False])
+    """
+
+    groups: Groups
+    codes: Int64Array = field(init=False, repr=False)
+    names: tuple[str, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        codes, names = group_codes(self.groups)
+        object.__setattr__(self, "codes", codes)
+        object.__setattr__(self, "names", tuple(names))
+
+    @property
+    def sizes(self) -> Int64Array:
+        """Samples of every subject, (G,)."""
+        return np.bincount(self.codes, minlength=len(self.names)).astype(np.int64)
+
+    def scores(self, scores: ArrayLike) -> AnyArray:
+        return self._sums(self._of_samples(np.asarray(scores, np.float64), "scores"))
+
+    def member(self, member: ArrayLike) -> AnyArray:
+        inside = self._sums(self._of_samples(np.asarray(member, np.bool_), "member").astype(int))
+        split = np.argwhere((inside > 0) & (inside < self.sizes))
+        if split.size:
+            at = tuple(split[0])
+            where = f" in run {at[0]}" if len(at) == 2 else ""
+            raise InputError(
+                f"member: expected every subject whole on one side, got {self.names[at[-1]]!r} with "
+                f"{inside[at]} of {self.sizes[at[-1]]} samples in{where}; split the plan by groups"
+            )
+        return np.asarray(inside > 0)
+
+    def ids(self, ids: Sequence[Any]) -> list[str]:
+        return list(self.names)
+
+    def _of_samples(self, values: AnyArray, what: str) -> AnyArray:
+        if values.ndim < 1 or values.shape[-1] != len(self.codes):
+            raise InputError(
+                f"{what}: expected one per sample of the groups ({len(self.codes)}), got shape "
+                f"{values.shape}"
+            )
+        return values
+
+    def _sums(self, values: AnyArray) -> AnyArray:
+        order = np.argsort(self.codes, kind="stable")
+        begin = np.cumsum(self.sizes) - self.sizes
+        return np.asarray(np.add.reduceat(values[..., order], begin, axis=-1))
+
+
+def unit_of(groups: Groups | None) -> Unit:
+    """Subjects where there are groups, else samples: `unit_of(data.groups)`."""
+    return Samples() if groups is None else Subjects(groups)
