@@ -120,7 +120,7 @@ def multi_run(
       `scores[r]`.
     - One target's row: its samples share one model. The bound then speaks of these rates over
       samples like these under that model, not of the mechanism. For one model use `one_run`.
-    - Every sample IN equally often among runs without complementary twins: the count of IN
+    - Every sample IN equally often among runs in no complementary tuple: the count of IN
       references then tells the target's membership (`seepage.attacks` warns of such plans).
 
     It is far below the truth for few trials: without a false positive in n non-members FPR⁺ is
