@@ -394,8 +394,8 @@ def plant_canaries(
     )
 
 
-# The head of a row: enough of it that rows which are not disjoint are told from it alone.
-_HEAD = 16
+# Words of a row: most rows that are not disjoint are told from its head alone.
+_HEADS = (16, 160)
 # Rows that the search among scattered runs may look at: for one start, and for each run there is.
 _FOR_START, _FOR_RUN = 256, 10
 # Two independent runs that should share so many samples share none in one of e⁸ = 3,000 cases.
@@ -418,10 +418,10 @@ def tuples(member: BoolArray) -> Int64Array:
     `partitions` keeps what is left of it together. Leave-out plans, where every sample is OUT of
     exactly one run, have none either, unless they have two folds.
 
-    Plans store tuples one after the other, and so they are found first: pairs (2j, 2j + 1), then
-    neighbours that partition the pool, then any other pair, then whatever a search among the
-    scattered rest finds. Each run is used once. The search is bounded, so that thousands of runs
-    that happen to be disjoint cannot hold it up; tuples in order are always found.
+    Plans store tuples one after the other, and so they are found first, if all runs are. Else
+    pairs (2j, 2j + 1) are taken, then any other pair, then neighbours that partition the pool, then
+    whatever a search among the scattered rest finds. Each run is used once. The search is bounded,
+    so that thousands of runs that happen to be disjoint cannot hold it up.
 
     >>> tuples(np.array([[1, 0], [0, 1], [1, 1]], dtype=bool)).tolist()
     [0, 0, -1]
@@ -442,7 +442,7 @@ def tuples(member: BoolArray) -> Int64Array:
         if sizes[r] + sizes[r + 1] == samples and (words[r] ^ words[r + 1] == full).all()
     ]
     free = np.ones(models, dtype=np.bool_)
-    for kind in (_neighbours, _pairs, _scattered):
+    for kind in (_pairs, _neighbours, _scattered):
         free[[r for rows in found for r in rows]] = False
         found += kind(words, sizes, full, np.flatnonzero(free))
     number = np.full(models, -1, dtype=np.int64)
@@ -465,6 +465,21 @@ def _in_order(
     return parts if (union == full).all() else 0
 
 
+def _pairs(
+    words: NDArray[np.uint64], sizes: Int64Array, full: NDArray[np.uint64], free: Int64Array
+) -> list[list[int]]:
+    """Complementary pairs among the free runs, each with the first that waits for it."""
+    found = []
+    waiting: dict[bytes, list[int]] = {}
+    for r in free.tolist():
+        partners = waiting.get((words[r] ^ full).tobytes())
+        if partners:
+            found.append([partners.pop(0), r])
+        else:
+            waiting.setdefault(words[r].tobytes(), []).append(r)
+    return found
+
+
 def _neighbours(
     words: NDArray[np.uint64], sizes: Int64Array, full: NDArray[np.uint64], free: Int64Array
 ) -> list[list[int]]:
@@ -482,21 +497,6 @@ def _neighbours(
             first = end
         else:
             first += 1
-    return found
-
-
-def _pairs(
-    words: NDArray[np.uint64], sizes: Int64Array, full: NDArray[np.uint64], free: Int64Array
-) -> list[list[int]]:
-    """Complementary pairs among the free runs, each with the first that waits for it."""
-    found = []
-    waiting: dict[bytes, list[int]] = {}
-    for r in free.tolist():
-        partners = waiting.get((words[r] ^ full).tobytes())
-        if partners:
-            found.append([partners.pop(0), r])
-        else:
-            waiting.setdefault(words[r].tobytes(), []).append(r)
     return found
 
 
@@ -547,8 +547,16 @@ def _fitting(
     at = int((missing != 0).argmax())
     bit = missing[at] & (~missing[at] + np.uint64(1))
     holding = rows[(words[rows, at] & bit) != 0]
-    apart = holding[~(words[holding, :_HEAD] & union[:_HEAD]).any(axis=1)]
-    return (int(row) for row in apart if not (words[row] & union).any())
+    return _apart(words, holding, union)
+
+
+def _apart(words: NDArray[np.uint64], rows: Int64Array, union: NDArray[np.uint64]) -> Iterator[int]:
+    """Which of the rows share no sample with the union, one by one."""
+    done = 0
+    for head in _HEADS:
+        rows = rows[~(words[rows, done:head] & union[done:head]).any(axis=1)]
+        done = head
+    return (int(row) for row in rows if not (words[row, done:] & union[done:]).any())
 
 
 def partitions(member: BoolArray) -> Int64Array:
@@ -585,11 +593,8 @@ def partitions(member: BoolArray) -> Int64Array:
             telling = held[:count] * (int(sizes[r]) / samples) >= _TELLING
             if longest >= 3:
                 telling |= held[:count] > 0
-            apart = telling & ~(rests[:count, :_HEAD] & words[r, :_HEAD]).any(axis=1)
             # The latest first: what is left of a tuple lies side by side.
-            at = next(
-                (c for c in np.flatnonzero(apart)[::-1] if not (rests[c] & words[r]).any()), count
-            )
+            at = next(_apart(rests, np.flatnonzero(telling)[::-1], words[r]), count)
             if at == count:
                 begin[at] = r
                 count += 1

@@ -58,7 +58,7 @@ def test_ties_are_taken() -> None:
     assert ((p >= smallest(member)) & (p <= 0.2)).all()
 
 
-def test_a_run_without_its_twin_is_not_used() -> None:
+def test_a_run_whose_pair_is_broken_is_not_used() -> None:
     rng = np.random.default_rng(5)
     member = half_split(6, models=8, seed=5).member
     signal = rng.normal(size=member.shape)

@@ -22,8 +22,8 @@ def epsilon_of_runs(
 ) -> Float64Array:
     """A lower bound on ε from each run alone, at 1 − (1 − level)/2, so that `joint_epsilon` is at `level`.
 
-    scores (R, M) of R targets, higher = more likely a member, each scored without itself and its
-    twin; member (R, M) bool. Each run is audited in one run (Steinke et al., arXiv 2305.08846) by
+    scores (R, M) of R targets, higher = more likely a member, each scored without itself and the
+    other of its pair; member (R, M) bool. Each run is audited in one run (Steinke et al., arXiv 2305.08846) by
     guessing an eighth, a quarter, half and all of its M samples from both ends, corrected for that
     choice. Assumes a fair coin per sample and run, which a half-split of many samples is close to.
     It refutes smaller ε; a 0 shows nothing.

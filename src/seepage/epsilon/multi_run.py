@@ -123,7 +123,7 @@ def multi_run(
       take one run each), and approximate otherwise; or one target, `scores[r]`.
     - One target's row: its samples share one model. The bound then holds for the rates over
       samples like these under that model, not for the mechanism. For one model use `one_run`.
-    - Every sample IN equally often among runs without complementary pairs: the count of IN
+    - Every sample IN equally often among runs in no complementary tuple: the count of IN
       references then reveals the target's membership (`seepage.attacks` warns of such plans).
 
     It is far below the truth for few trials: without a false positive in n non-members FPR⁺ is

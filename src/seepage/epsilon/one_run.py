@@ -86,7 +86,8 @@ def one_run(
     Assumes that each canary was included by its own fair coin flip, independently, all in *one*
     run, and that the guesses were made without knowledge of those flips. Plans that put exactly
     half of the samples in a run (`seepage.half_split`) are close to that for many canaries, but the
-    theorem assumes coin flips. r must be fixed beforehand; for a choice among several use
+    theorem assumes coin flips (and not tuples of more than two runs, `seepage.subsets`, which put a
+    sample in with probability 1/k). r must be fixed beforehand; for a choice among several use
     `one_run_from_scores`. With r guesses it cannot exceed logit((1 − level)^(1/r)), and is vacuous
     once 2mδ nears 1. Source: Steinke, Nasr and Jagielski, arXiv 2305.08846.
 
