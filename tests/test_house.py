@@ -24,6 +24,7 @@ FLOORS = [
     {"config"},
     {"fleet"},
     {"comparison", "study"},
+    {"findings"},
     {"report"},
     {"cli", "__main__"},
 ]

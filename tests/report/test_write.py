@@ -12,7 +12,8 @@ import pytest
 
 from seepage.attacks import LiRA
 from seepage.errors import InputError
-from seepage.report import collect, render, write_report
+from seepage.findings import collect
+from seepage.report import render, write_report
 
 HOSTILE = '</script><img src=x onerror="window.owned=1">&amp;\u2028\'"'
 
@@ -39,7 +40,7 @@ def test_the_report_and_its_tables_hold_the_same_numbers(
         "report.html", "report.json", "report.paths.parquet", "report.samples.parquet",
     ]  # fmt: skip
     summary = json.loads((tmp_path / "report.json").read_text())
-    assert summary["attacks"][1]["auc"]["mean"] == findings.lead.auc.mean
+    assert summary["attacks"][1]["auc"]["mean"] == findings.main_attack.auc.mean
     assert summary["failed_runs"] == {"5": "loss became NaN at step 120"}
     samples = pq.read_table(tmp_path / "report.samples.parquet")
     assert samples.num_rows == findings.samples
@@ -53,7 +54,7 @@ def test_the_report_and_its_tables_hold_the_same_numbers(
     last = paths.slice(paths.num_rows - findings.samples)
     np.testing.assert_array_equal(last["tp"].to_numpy(), findings.paths.tp[-1])
     text = path.read_text()
-    assert f"{findings.lead.auc.mean:.3f}" in text
+    assert f"{findings.main_attack.auc.mean:.3f}" in text
     assert "loss became NaN at step 120" in text
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from seepage.metrics.exposure import benjamini_hochberg, cut_off, evidence, smallest
 from seepage.plan import half_split, permute_membership
-from seepage.report.exposure import benjamini_hochberg, cut_off, evidence, smallest
 
 
 def test_paired_evidence_is_the_count_over_all_coins() -> None:

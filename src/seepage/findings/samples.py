@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from seepage.array_types import Float64Array, Int64Array
+from seepage.findings.result import Exposure, Group, Paths
+from seepage.findings.source import Progress, ReportSource, sides
+from seepage.metrics.exposure import benjamini_hochberg, cut_off, evidence, smallest
 from seepage.plane import Permuted
-from seepage.report.exposure import benjamini_hochberg, cut_off, evidence, smallest
-from seepage.report.findings import Exposure, Group, Paths
-from seepage.report.source import Progress, ReportSource, sides
 
 __all__ = ["HIGH", "exposure_of", "groups_of", "tested"]
 
@@ -23,7 +23,7 @@ def tested(
     """The test of every sample at every checkpoint.
 
     (T, N) p-values, (T,) cut-offs, (T,) mean number that pass them under permuted membership,
-    and (N,) where the final cut-off is passed for good.
+    and (N,) the first checkpoint from which the final cut-off is passed throughout, or −1.
     """
     name, sign = ("phi", 1.0) if "phi" in run.signals else ("loss", -1.0)
     nulls = list(Permuted(draws=permutations, seed=seed).members(run.member))

@@ -9,21 +9,22 @@ import pytest
 
 from seepage.attacks import LOSS, AttackP, LiRA, ModifiedEntropy
 from seepage.errors import InputError
+from seepage.findings import collect
 from seepage.metrics import Estimate, auc, tpr_at_fpr
 from seepage.plan import fixed_target, half_split, leave_out
 from seepage.plane import points
-from seepage.report import collect, render
+from seepage.report import render
 
 
 def test_figures_of_the_main_attack_are_those_of_the_attack(run: Any, findings: Any) -> None:
     scores = LiRA().leave_one_out(run.signal_at("phi", 5), run.member)
     by_hand = np.mean([auc(s, m) for s, m in zip(scores, run.member, strict=True)])
     assert findings.main == "lira"
-    assert findings.lead.auc.mean == pytest.approx(by_hand, abs=1e-12)
+    assert findings.main_attack.auc.mean == pytest.approx(by_hand, abs=1e-12)
     assert findings.risk.auc[-1] == pytest.approx(by_hand, abs=1e-12)
     pooled = tpr_at_fpr(scores.ravel(), run.member.ravel(), 0.01)
-    assert findings.lead.pooled[0].tpr.mean == pytest.approx(pooled.tpr, abs=1e-12)
-    assert findings.lead.pooled[0].realised == pooled.fpr
+    assert findings.main_attack.pooled[0].tpr.mean == pytest.approx(pooled.tpr, abs=1e-12)
+    assert findings.main_attack.pooled[0].realised == pooled.fpr
     place = points(scores >= 0, run.member)
     fpr, tpr = findings.paths.rates()
     np.testing.assert_allclose(fpr[-1], place.fpr)
@@ -65,7 +66,7 @@ def test_without_a_shift_nothing_is_found(make_run: Any) -> None:
     f = collect(make_run(shift=0.0, seed=2), attacks=[LiRA()], permutations=3)
     assert not f.exposure.exposed.any()
     assert f.halfway is None
-    assert abs(f.lead.auc.mean - 0.5) < 0.05
+    assert abs(f.main_attack.auc.mean - 0.5) < 0.05
 
 
 def test_groups_add_up(findings: Any) -> None:
@@ -75,8 +76,8 @@ def test_groups_add_up(findings: Any) -> None:
 
 def test_a_rate_below_one_false_alarm_is_marked(findings: Any) -> None:
     # 100 non-members per target, 1,600 pooled.
-    assert [p.resolved for p in findings.lead.per_target] == [True, False, False]
-    assert [p.resolved for p in findings.lead.pooled] == [True, True, False]
+    assert [p.resolved for p in findings.main_attack.per_target] == [True, False, False]
+    assert [p.resolved for p in findings.main_attack.pooled] == [True, True, False]
 
 
 def test_attacks_that_cannot_be_fed_are_left_out_and_named(make_run: Any) -> None:
@@ -118,7 +119,7 @@ def test_several_views(make_run: Any) -> None:
     right = run.signal_at("correct", 5)[..., 0]
     each = [r[m].mean() for r, m in zip(right, run.member, strict=True)]
     assert f.utility.member[-1] == pytest.approx(np.mean(each), abs=1e-6)
-    assert f.lead.auc.mean > 0.52
+    assert f.main_attack.auc.mean > 0.52
     assert 'id="stage"' in render(f, run.data())
 
 
@@ -145,7 +146,7 @@ def test_two_models_are_too_few(make_run: Any) -> None:
 
 
 def test_without_any_interval_no_verdict_is_given(findings: Any) -> None:
-    nothing = replace(findings.lead, auc=Estimate(0.9, np.nan, np.nan, 0.95, 1))
+    nothing = replace(findings.main_attack, auc=Estimate(0.9, np.nan, np.nan, 0.95, 1))
     f = replace(findings, attacks=(nothing,))
     assert not f.judged
     assert not f.leaks
