@@ -12,7 +12,7 @@ from seepage.errors import InputError
 from seepage.findings import collect
 from seepage.metrics import Estimate, auc, tpr_at_fpr
 from seepage.plan import fixed_target, half_split, leave_out
-from seepage.plane import points
+from seepage.plane import Bootstrap, High, Permuted, early_determination, points, trajectories
 from seepage.report import render
 
 
@@ -151,3 +151,46 @@ def test_without_any_interval_no_verdict_is_given(findings: Any) -> None:
     assert not f.judged
     assert not f.leaks
     assert "Too few models to say" in render(f, None)
+
+
+def test_early_determination_is_that_of_the_plane(run: Any, findings: Any) -> None:
+    paths = trajectories(run, attack=LiRA(), null=Permuted(draws=2, seed=0))
+    first = replace(paths, null=paths.null[:1])
+    known = early_determination(first, vulnerable=High(), bootstrap=Bootstrap(replicates=0))
+    np.testing.assert_array_equal(findings.early.recall, known.recall_now.value)
+    np.testing.assert_array_equal(findings.early.precision, known.precision.value)
+    np.testing.assert_array_equal(findings.early.chance, known.chance.value)
+    np.testing.assert_array_equal(findings.early.null_recall, known.recall_now.null)
+    assert findings.early.recall[-1] == 1.0
+
+
+@pytest.mark.parametrize("models", [6, 20])
+def test_high_is_decided_by_counts_and_not_by_rounding(make_run: Any, models: int) -> None:
+    f = collect(make_run(models=models), attacks=[LOSS()], permutations=1)
+    p = f.paths
+    tp, fp, n_in, n_out = (a.astype(np.int64) for a in (p.tp, p.fp, p.n_in, p.n_out))
+    high = 2 * (tp * n_out - fp * n_in) >= n_in * n_out
+    np.testing.assert_array_equal(f.exposure.high_count, high.sum(axis=1))
+    tp, fp = p.null_tp.astype(np.int64), p.null_fp.astype(np.int64)
+    null = 2 * (tp * n_out - fp * n_in) >= n_in * n_out
+    np.testing.assert_array_equal(f.exposure.null_high_count, null.sum(axis=1))
+    np.testing.assert_array_equal(f.early.chance, high.mean(axis=1))
+
+
+def test_samples_without_both_rates_are_not_high(make_run: Any) -> None:
+    member = half_split(60, models=8).member
+    member[:, :20] = True  # these are never non-members
+    run = make_run(samples=60, member=member, checkpoints=(16.0,))
+    f = collect(run, attacks=[LOSS()], permutations=1)
+    assert np.isnan(f.paths.advantage()[-1, :20]).all()
+    assert f.exposure.high_count[-1] == (f.paths.advantage()[-1] >= 0.5).sum()
+
+
+def test_intervals_of_every_rate(findings: Any) -> None:
+    p = findings.paths
+    table, last = p.interval_table(), p.intervals()
+    assert set(table) == set(p.n_in.tolist()) | set(p.n_out.tolist())
+    for i in (0, 7, 199):
+        low, high = table[int(p.n_in[i])]
+        assert last["tpr_low"][i] == low[p.tp[-1, i]]
+        assert last["tpr_high"][i] == high[p.tp[-1, i]]

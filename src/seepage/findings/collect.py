@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks import Attack
@@ -17,7 +17,7 @@ from seepage.findings.attacks import FPRS, at_last_checkpoint, main_attack, rule
 from seepage.findings.baselines import accuracy_of, blind_of, utility_of
 from seepage.findings.probes import curvature_finding, layer_finding
 from seepage.findings.result import Blind, EarlyDetermination, Findings, Paths, Risk
-from seepage.findings.samples import HIGH, exposure_of, groups_of, tested
+from seepage.findings.samples import exposure_of, groups_of, high, tested
 from seepage.findings.source import Progress, ReportSource, sides
 from seepage.metrics import clopper_pearson, operating_points, over_targets, pooled_points
 from seepage.plane import (
@@ -29,7 +29,6 @@ from seepage.plane import (
     RateRule,
     Rule,
     Trajectories,
-    Vulnerable,
     early_determination,
     trajectories,
 )
@@ -190,22 +189,8 @@ def _paths(t: Trajectories) -> tuple[Paths, Float64Array]:
         counts(t.tpr, n_in), counts(t.fpr, n_out), n_in, n_out,
         counts(first.tpr, n_in), counts(first.fpr, n_out),
     )  # fmt: skip
-    high = np.mean([(d.advantage >= HIGH).sum(axis=1) for d in t.null], axis=0)
-    return held, np.asarray(high, dtype=np.float64)
-
-
-@final
-@dataclass(frozen=True)
-class _Judged(Vulnerable):
-    """High samples among those with both rates: advantage of at least `HIGH`."""
-
-    pointwise: ClassVar[bool] = True
-
-    def select(
-        self, fpr: FloatArray, tpr: FloatArray, n_out: ArrayLike, n_in: ArrayLike
-    ) -> BoolArray:
-        """(..., N) bool."""
-        return np.nan_to_num(np.asarray(tpr - fpr, dtype=np.float64), nan=-1.0) >= HIGH
+    count = np.mean([high(d.fpr, d.tpr).sum(axis=1) for d in t.null], axis=0)
+    return held, np.asarray(count, dtype=np.float64)
 
 
 def _early(paths: Trajectories) -> EarlyDetermination | None:
@@ -213,9 +198,7 @@ def _early(paths: Trajectories) -> EarlyDetermination | None:
     if len(paths.checkpoints) < 2:
         return None
     # The null is the redraw whose paths the report draws.
-    found = early_determination(
-        replace(paths, null=paths.null[:1]), vulnerable=_Judged(), bootstrap=Bootstrap(0)
-    )
+    found = early_determination(replace(paths, null=paths.null[:1]), bootstrap=Bootstrap(0))
     if not found.final.any():
         return None
     recall = found.recall_now

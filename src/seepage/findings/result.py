@@ -176,8 +176,7 @@ class Exposure:
 class EarlyDetermination:
     """Curves of `seepage.plane.early_determination` that the report draws, all (T,).
 
-    Vulnerable: high samples, those with an advantage of at least ½ that were judged on both sides.
-    recall: its `recall_now`; precision; chance: recall that as many random samples would have;
+    Vulnerable: high samples, those with an advantage of at least ½. recall: its `recall_now`; precision; chance: recall that as many random samples would have;
     null_recall: recall under permuted membership, in the redraw that `Paths` holds.
     *Reconstruction* (arXiv 2507.23291).
     """

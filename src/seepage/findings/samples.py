@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from seepage.array_types import Float64Array, Int64Array
+from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.findings.result import Exposure, Group, Paths
 from seepage.findings.source import Progress, ReportSource, sides
 from seepage.metrics.exposure import benjamini_hochberg, cut_off, evidence, smallest
-from seepage.plane import Permuted
+from seepage.plane import High, Permuted
 
-__all__ = ["HIGH", "exposure_of", "groups_of", "tested"]
+__all__ = ["exposure_of", "groups_of", "high", "tested"]
 
 
-HIGH = 0.5
-"""Advantage from which a sample counts as high."""
+def high(fpr: FloatArray, tpr: FloatArray) -> BoolArray:
+    """Whether a point has an advantage of at least ½; False where a rate is undefined.
+
+    Ties are decided as in `seepage.plane.High`: 0.7 − 0.2 is ½, whatever the rounding.
+
+    >>> high(np.array([0.2, 0.0, np.nan]), np.array([0.7, 0.4, 1.0])).tolist()
+    [True, False, False]
+    """
+    return High().select(fpr, tpr, 1, 1) & np.isfinite(tpr - fpr)
 
 
 def tested(
@@ -50,7 +57,8 @@ def exposure_of(
     tested: tuple[Float64Array, Float64Array, Float64Array, Int64Array],
 ) -> Exposure:
     p, cuts, false, since = tested
-    gain = np.nan_to_num(paths.advantage(), nan=-1.0)
+    fpr, tpr = paths.rates()
+    gain = np.nan_to_num(tpr[-1] - fpr[-1], nan=-1.0)
     exposed = p[-1] <= cuts[-1]
     # Counts tie on a lattice; within a tie the wider score gap is the more exposed.
     inside, outside = sides(scores, run.member)
@@ -60,12 +68,12 @@ def exposure_of(
         p=p[-1],
         q=benjamini_hochberg(p[-1]),
         exposed=exposed,
-        order=np.lexsort((-gap, -gain[-1], ~exposed)).astype(np.int64),
+        order=np.lexsort((-gap, -gain, ~exposed)).astype(np.int64),
         since=since.astype(np.int64),
         level=level,
         count=(p <= cuts[:, None]).sum(axis=1),
         null_count=false,
-        high_count=(gain >= HIGH).sum(axis=1),
+        high_count=high(fpr, tpr).sum(axis=1),
         null_high_count=null_high,
         least=smallest(run.member),
     )

@@ -236,8 +236,8 @@ def _bases(p: PoolResults) -> Iterator[str]:
         said = f"{row.label} everywhere against undefended: {_change(c)}."
         if "AUC" in c.worse:
             said += (
-                " Against this attacker it is no defence: any part of PPTP that applies it to less "
-                "of the network leaks less for that reason alone."
+                " Against this attacker it is no defence: a variant of PPTP can leak less than it for "
+                "the sole reason that it applies it to less of the network."
             )
         yield said
 

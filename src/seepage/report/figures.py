@@ -83,7 +83,7 @@ def roc(f: Findings) -> Markup:
     ticks = tuple((d, f"{d * 100:g} %") for d in decades)
     chart = Chart(
         Axis(low, 1.0, "false-positive rate (non-members called members)", ticks, log=True),
-        Axis(low, 1.0, "true-positive rate (members found)", ticks, log=True),
+        Axis(low, 1.0, "true-positive rate (members called members)", ticks, log=True),
         "ROC curves of all attacks on logarithmic axes",
         height=520,
     )

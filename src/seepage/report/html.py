@@ -163,7 +163,7 @@ def _dynamics(f: Findings, data: Dataset | None) -> Values | None:
     if p is None:
         return None
     shown = (
-        ("Encoding speed", "speed per epoch", p.speed, "How far a sample moves on the plane per epoch, on average. Noise of counting alone moves points: compare with the grey line."),
+        ("Encoding speed", "speed per epoch", p.speed, "How far a sample moves on the plane per epoch, on average. Counting noise alone moves points, as each rate comes from few models: compare with the grey line."),
         ("Spatial entropy", "entropy, bits", p.entropy, "How widely the samples are spread over the plane: low when all behave alike."),
         ("Into the high region", "probability per interval", p.to_high, "The probability that a sample outside the high region (advantage of at least 0.5) is in it at the next checkpoint."),
         ("Displacement", "from the start", p.displacement, "How far the mean of all points is from where it began, in units of the square."),

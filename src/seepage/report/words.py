@@ -144,9 +144,8 @@ def _who(f: Findings) -> Answer:
 def _how_sure(f: Findings) -> Answer:
     blind = f.blind.auc
     words = (
-        f"were audited; {f.judged_in} of them judged each sample as a member, so one sample's rate "
-        f"is known to ±{f.half_width:.2f} with these models as references. Other models would move "
-        "the rates of samples that hardly leak by more. "
+        f"were audited. Each sample was a member in {f.judged_in} of them, so its own rate is known to "
+        f"±{f.half_width:.2f} only, with these models as references. "
     )
     words += (
         f"An attack that never sees a model reaches AUC {blind.mean:.3f}."
@@ -171,7 +170,7 @@ def first_screen(f: Findings) -> FirstScreen:
     summary = f"{best.title} reaches an AUC of {number(best.auc.mean)} at the end of training"
     if interval(best.auc):
         summary += f" (95 % interval {interval(best.auc)})"
-    summary += f"; chance is 0.5, and the same attack under permuted membership reaches {number(best.null_auc)}."  # fmt: skip
+    summary += f"; chance is 0.5, and the same attack under permuted membership (redrawn at random after training) {number(best.null_auc)}."  # fmt: skip
     if best.name != main.name:
         summary += f" {main.title}, which this report follows over training and sample by sample, reaches {number(main.auc.mean)}."  # fmt: skip
     if f.utility is not None:
