@@ -12,7 +12,7 @@ from seepage.errors import InputError
 from seepage.findings import collect
 from seepage.metrics import Estimate, auc, tpr_at_fpr
 from seepage.plan import fixed_target, half_split, leave_out
-from seepage.plane import Bootstrap, High, Permuted, early_determination, points, trajectories
+from seepage.plane import Bootstrap, Permuted, early_determination, points, trajectories
 from seepage.report import render
 
 
@@ -156,7 +156,7 @@ def test_without_any_interval_no_verdict_is_given(findings: Any) -> None:
 def test_early_determination_is_that_of_the_plane(run: Any, findings: Any) -> None:
     paths = trajectories(run, attack=LiRA(), null=Permuted(draws=2, seed=0))
     first = replace(paths, null=paths.null[:1])
-    known = early_determination(first, vulnerable=High(), bootstrap=Bootstrap(replicates=0))
+    known = early_determination(first, bootstrap=Bootstrap(replicates=0))
     np.testing.assert_array_equal(findings.early.recall, known.recall_now.value)
     np.testing.assert_array_equal(findings.early.precision, known.precision.value)
     np.testing.assert_array_equal(findings.early.chance, known.chance.value)
@@ -166,7 +166,8 @@ def test_early_determination_is_that_of_the_plane(run: Any, findings: Any) -> No
 
 @pytest.mark.parametrize("models", [6, 20])
 def test_high_is_decided_by_counts_and_not_by_rounding(make_run: Any, models: int) -> None:
-    f = collect(make_run(models=models), attacks=[LOSS()], permutations=1)
+    run = make_run(models=models, shift=2.0, leaky=0.9, checkpoints=(0.0, 8.0, 16.0))
+    f = collect(run, attacks=[LOSS()], permutations=1)
     p = f.paths
     tp, fp, n_in, n_out = (a.astype(np.int64) for a in (p.tp, p.fp, p.n_in, p.n_out))
     high = 2 * (tp * n_out - fp * n_in) >= n_in * n_out

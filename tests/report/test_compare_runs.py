@@ -28,7 +28,7 @@ def test_runs_stand_side_by_side(
     assert numbers["wild"]["attacks"][1]["auc"]["mean"] == findings.main_attack.auc.mean
     net = tamer.population.displacement_net
     assert numbers["<tame>"]["dynamics"]["displacement_net"]["value"] == float(net.value)
-    assert "Dynamics compared" in text
+    assert "Dynamics side by side" in text
     assert text.count("one line per run") >= 4
     assert "script-src 'none'" in text
 

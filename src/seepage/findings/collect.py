@@ -16,7 +16,7 @@ from seepage.errors import InputError
 from seepage.findings.attacks import FPRS, at_last_checkpoint, main_attack, rule_words
 from seepage.findings.baselines import accuracy_of, blind_of, utility_of
 from seepage.findings.probes import curvature_finding, layer_finding
-from seepage.findings.result import Blind, EarlyDetermination, Findings, Paths, Risk
+from seepage.findings.result import Blind, EarlyRecall, Findings, Paths, Risk
 from seepage.findings.samples import exposure_of, groups_of, high, tested
 from seepage.findings.source import Progress, ReportSource, sides
 from seepage.metrics import clopper_pearson, operating_points, over_targets, pooled_points
@@ -193,7 +193,7 @@ def _paths(t: Trajectories) -> tuple[Paths, Float64Array]:
     return held, np.asarray(count, dtype=np.float64)
 
 
-def _early(paths: Trajectories) -> EarlyDetermination | None:
+def _early(paths: Trajectories) -> EarlyRecall | None:
     """Early determination without intervals; None for one checkpoint or without high samples."""
     if len(paths.checkpoints) < 2:
         return None
@@ -202,7 +202,7 @@ def _early(paths: Trajectories) -> EarlyDetermination | None:
     if not found.final.any():
         return None
     recall = found.recall_now
-    return EarlyDetermination(recall.value, found.precision.value, found.chance.value, recall.null)
+    return EarlyRecall(recall.value, found.precision.value, found.chance.value, recall.null)
 
 
 def _risk(rates: _CountingWithCurves, permutations: int, member: BoolArray) -> Risk:

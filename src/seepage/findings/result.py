@@ -19,7 +19,7 @@ __all__ = [
     "AtFpr",
     "AttackFinding",
     "Blind",
-    "EarlyDetermination",
+    "EarlyRecall",
     "Exposure",
     "Findings",
     "Group",
@@ -173,7 +173,7 @@ class Exposure:
 
 
 @dataclass(frozen=True)
-class EarlyDetermination:
+class EarlyRecall:
     """Curves of `seepage.plane.early_determination` that the report draws, all (T,).
 
     Vulnerable: high samples, those with an advantage of at least ½. recall: its `recall_now`; precision; chance: recall that as many random samples would have;
@@ -222,7 +222,7 @@ class Findings:
     risk: Risk
     paths: Paths
     population: Population | None
-    early: EarlyDetermination | None
+    early: EarlyRecall | None
     exposure: Exposure
     groups: tuple[Group, ...]
     accuracy_in: Float64Array

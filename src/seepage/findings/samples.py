@@ -8,7 +8,7 @@ from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.findings.result import Exposure, Group, Paths
 from seepage.findings.source import Progress, ReportSource, sides
 from seepage.metrics.exposure import benjamini_hochberg, cut_off, evidence, smallest
-from seepage.plane import High, Permuted
+from seepage.plane import ByAdvantage, Permuted
 
 __all__ = ["exposure_of", "groups_of", "high", "tested"]
 
@@ -16,12 +16,14 @@ __all__ = ["exposure_of", "groups_of", "high", "tested"]
 def high(fpr: FloatArray, tpr: FloatArray) -> BoolArray:
     """Whether a point has an advantage of at least ½; False where a rate is undefined.
 
-    Ties are decided as in `seepage.plane.High`: 0.7 − 0.2 is ½, whatever the rounding.
+    It is the highest region of `seepage.plane.ByAdvantage`: 0.7 − 0.2 is ½, whatever the rounding.
 
     >>> high(np.array([0.2, 0.0, np.nan]), np.array([0.7, 0.4, 1.0])).tolist()
     [True, False, False]
     """
-    return High().select(fpr, tpr, 1, 1) & np.isfinite(tpr - fpr)
+    regions = ByAdvantage()
+    highest = regions.assign(fpr, tpr, 1, 1) == len(regions) - 1
+    return np.asarray(highest & np.isfinite(tpr - fpr))
 
 
 def tested(

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from seepage.array_types import FloatArray
 from seepage.findings.probes import CurvatureFinding
-from seepage.findings.result import EarlyDetermination, Findings, Utility
+from seepage.findings.result import EarlyRecall, Findings, Utility
 from seepage.plane import Estimate
 from seepage.report.svg import Axis, Chart, linear_ticks
 from seepage.report.words import epoch, number
@@ -182,7 +182,7 @@ def metric(checkpoints: FloatArray, e: Estimate, label: str) -> Markup:
     return chart.render()
 
 
-def early(checkpoints: FloatArray, e: EarlyDetermination) -> Markup:
+def early(checkpoints: FloatArray, e: EarlyRecall) -> Markup:
     """Recall of the samples that are high at the end, against chance and permuted membership."""
     axis, at = epochs_axis(checkpoints)
     chart = Chart(
