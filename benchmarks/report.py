@@ -22,8 +22,9 @@ import numpy as np
 import torch
 
 from seepage.data import Dataset
+from seepage.findings import collect
 from seepage.plan import half_split
-from seepage.report import collect, write_report
+from seepage.report import write_report
 
 CHECKPOINTS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 40.0)
 FLAGS = (

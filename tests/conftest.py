@@ -1,17 +1,19 @@
-"""A tiny trained fleet for every room that reads one."""
+"""A tiny trained fleet, and a run of synthetic signals, for every room that reads one."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from fake_run import FakeRun
 from tiny_fleet import fleet
 
 
@@ -40,3 +42,21 @@ def copied(trained: Path, tmp_path: Path) -> Path:
     out = tmp_path / "run"
     shutil.copytree(trained, out)
     return out
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., Any]:
+    return FakeRun
+
+
+@pytest.fixture(scope="session")
+def run() -> Any:
+    return FakeRun(failed={5: "loss became NaN at step 120"})
+
+
+@pytest.fixture(scope="session")
+def findings(run: Any) -> Any:
+    from seepage.attacks import LOSS, RMIA, LiRA
+    from seepage.findings import collect
+
+    return collect(run, attacks=[LOSS(), LiRA(), RMIA()], permutations=2)

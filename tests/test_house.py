@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -24,6 +25,7 @@ FLOORS = [
     {"config"},
     {"fleet"},
     {"comparison", "study"},
+    {"findings"},
     {"report"},
     {"cli", "__main__"},
 ]
@@ -52,6 +54,29 @@ def test_imports_point_downward(path: Path) -> None:
     room = path.relative_to(ROOT).parts[0].removesuffix(".py")
     upward = {r for r in _imports(path) if FLOOR[r] > FLOOR[room]}
     assert not upward, f"{room} imports {upward}, which stand above it"
+
+
+def test_the_report_computes_nothing_itself() -> None:
+    """Of the rooms that compute, `report` takes types only; every number comes from `findings`."""
+    computing = (
+        "attacks",
+        "comparison",
+        "metrics",
+        "plane",
+        "plan",
+        "epsilon",
+        "curvature",
+        "layers",
+    )
+    for path in (ROOT / "report").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            module = getattr(node, "module", None) or ""
+            if isinstance(node, ast.ImportFrom) and module.startswith(
+                tuple(f"seepage.{room}" for room in computing)
+            ):
+                for alias in node.names:
+                    found = getattr(importlib.import_module(module), alias.name)
+                    assert not callable(found) or isinstance(found, type), (path.name, alias.name)
 
 
 def test_core_imports_nothing_heavy() -> None:

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,18 +12,6 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--window-size=1280,900",
 )  # fmt: skip
-
-_path = Path(__file__).parents[1] / "report" / "fake_run.py"
-_spec = importlib.util.spec_from_file_location("fake_run", _path)
-assert _spec is not None
-assert _spec.loader is not None
-_module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_module)
-
-
-@pytest.fixture(scope="session")
-def make_run() -> Callable[..., Any]:
-    return _module.FakeRun
 
 
 @pytest.fixture(scope="session")

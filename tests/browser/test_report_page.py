@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from seepage.attacks import LOSS, LiRA
-from seepage.report import collect, write_report
+from seepage.findings import collect
+from seepage.report import write_report
 
 pytestmark = pytest.mark.browser
 

@@ -9,9 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from seepage.attacks import LOSS
-from seepage.report import collect, render
-from seepage.report.probe_figures import chain, heat
-from seepage.report.probes import curvature_finding, layer_finding
+from seepage.findings import collect
+from seepage.findings.probes import curvature_finding, layer_finding
+from seepage.report import render
+from seepage.report.figures import layer_chain, layer_map
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -114,12 +115,12 @@ def test_the_sections_escape_and_are_absent_without_signals(probed: Probed, run:
 
 
 def test_darker_is_larger() -> None:
-    shades = heat(["a", "b"], np.array([0.0, 1.0]), np.array([[1.0, 2.0], [3.0, 5.0]]), False)
+    shades = layer_map(["a", "b"], np.array([0.0, 1.0]), np.array([[1.0, 2.0], [3.0, 5.0]]), False)
     opacity = [float(p.split('"')[0]) for p in shades.split('fill-opacity="')[1:]]
     assert opacity[0] < opacity[2] < opacity[1 + 2]
     assert opacity[0] == pytest.approx(0.06)
     assert opacity[3] == pytest.approx(1.0)
-    blocks = chain(["a"] * 7, np.linspace(0, 0.1, 7), True)
+    blocks = layer_chain(["a"] * 7, np.linspace(0, 0.1, 7), True)
     assert blocks.count('class="link"') == 6
     shade = [float(p.split('"')[0]) for p in blocks.split('fill-opacity="')[1:]]
     assert shade == sorted(shade)

@@ -12,7 +12,8 @@ import pytest
 
 from seepage.attacks import LiRA
 from seepage.errors import InputError
-from seepage.report import collect, render, write_report
+from seepage.findings import collect
+from seepage.report import render, write_report
 
 HOSTILE = '</script><img src=x onerror="window.owned=1">&amp;\u2028\'"'
 
@@ -39,7 +40,7 @@ def test_the_report_and_its_tables_hold_the_same_numbers(
         "report.html", "report.json", "report.paths.parquet", "report.samples.parquet",
     ]  # fmt: skip
     summary = json.loads((tmp_path / "report.json").read_text())
-    assert summary["attacks"][1]["auc"]["mean"] == findings.lead.auc.mean
+    assert summary["attacks"][1]["auc"]["mean"] == findings.main_attack.auc.mean
     assert summary["failed_runs"] == {"5": "loss became NaN at step 120"}
     samples = pq.read_table(tmp_path / "report.samples.parquet")
     assert samples.num_rows == findings.samples
@@ -53,8 +54,44 @@ def test_the_report_and_its_tables_hold_the_same_numbers(
     last = paths.slice(paths.num_rows - findings.samples)
     np.testing.assert_array_equal(last["tp"].to_numpy(), findings.paths.tp[-1])
     text = path.read_text()
-    assert f"{findings.lead.auc.mean:.3f}" in text
+    assert f"{findings.main_attack.auc.mean:.3f}" in text
     assert "loss became NaN at step 120" in text
+
+
+def test_the_files_keep_their_fields(run: Any, findings: Any, tmp_path: Path) -> None:
+    write_report(run, tmp_path / "r.html", findings=findings)
+    summary = json.loads((tmp_path / "r.json").read_text())
+    assert list(summary) == [
+        "format", "title", "dataset", "run", "models", "samples", "checkpoints", "main_attack",
+        "decision_rule", "leaks", "utility", "blind_baseline", "attacks", "skipped_attacks",
+        "risk_over_training", "dynamics", "early_determination", "exposed", "groups",
+        "half_width_of_a_samples_rate", "curvature", "layers", "failed_runs", "provenance",
+    ]  # fmt: skip
+    assert summary["format"] == "seepage.report/1"
+    assert list(summary["attacks"][0]) == [
+        "name", "title", "auc", "null_auc", "per_target", "pooled", "roc_fpr", "roc_tpr",
+    ]  # fmt: skip
+    assert list(summary["attacks"][0]["auc"]) == ["mean", "low", "high", "level", "groups"]
+    assert list(summary["attacks"][0]["pooled"][0]) == ["fpr", "tpr", "realised", "resolved"]
+    assert list(summary["risk_over_training"]) == [
+        "auc", "low", "high", "null", "null_low", "null_high", "fpr", "tpr", "null_tpr",
+        "permutations",
+    ]  # fmt: skip
+    assert list(summary["early_determination"]) == ["recall", "precision", "chance", "null_recall"]
+    assert list(summary["exposed"]) == [
+        "level", "count", "count_per_checkpoint", "null_count_per_checkpoint",
+        "high_count_per_checkpoint", "null_high_count_per_checkpoint", "smallest_p_possible",
+        "most_exposed",
+    ]  # fmt: skip
+    assert pq.read_table(tmp_path / "r.samples.parquet").column_names == [
+        "row", "id", "label", "class", "n_in", "n_out", "tp", "fp", "tpr", "tpr_low", "tpr_high",
+        "fpr", "fpr_low", "fpr_high", "advantage", "p", "q", "exposed", "rank", "exposed_since",
+        "accuracy_in", "accuracy_out", "score_in", "score_out", "separation_loss",
+        "separation_lira", "separation_rmia",
+    ]  # fmt: skip
+    assert pq.read_table(tmp_path / "r.paths.parquet").column_names == [
+        "checkpoint", "row", "id", "tp", "fp", "n_in", "n_out", "null_tp", "null_fp",
+    ]  # fmt: skip
 
 
 def test_nothing_in_the_page_asks_for_the_network(run: Any, findings: Any) -> None:

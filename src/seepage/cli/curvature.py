@@ -122,8 +122,8 @@ def compare(
 
     from seepage.curvature import curvature
     from seepage.curvature.registry import estimator
+    from seepage.findings import plain
     from seepage.fleet.rebuild import rebuild
-    from seepage.report.findings import plain
     from seepage.store import open_run
     from seepage.store.run import analysis_key
     from seepage.store.storage import Storage
@@ -346,7 +346,7 @@ def _write(place: Path, run: Run, held: list[tuple[Rebuilt, Curvature]]) -> None
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from seepage.report.tables import replacing
+    from seepage.store.files import replacing
 
     parts = []
     for own, found in held:

@@ -155,9 +155,8 @@ def _status(campaign: Campaign) -> Table:
 
 def _report(study: DefendConfig, file: Path) -> None:
     from seepage.comparison.results import read_pool
-    from seepage.report.defend import write_defend_report
-    from seepage.report.defend_page import markdown
-    from seepage.report.tables import replacing
+    from seepage.report.compare_defences import markdown, write_defend_report
+    from seepage.store.files import replacing
 
     there = [name for name in study.pools if (Path(study.results) / name).is_dir()]
     if not there:
@@ -188,7 +187,8 @@ def _report(study: DefendConfig, file: Path) -> None:
 
 
 def _table(p: PoolResults) -> Table:
-    from seepage.report.defend_table import on_front, terminal_columns
+    from seepage.findings.defences import auc_key, on_front
+    from seepage.report.defence_words import terminal_columns
 
     table = Table(
         title=f"{p.pool}: * on the Pareto front of accuracy and AUC",
@@ -199,7 +199,7 @@ def _table(p: PoolResults) -> Table:
     columns = terminal_columns(p)
     for name, _ in columns:
         table.add_column(name, justify="right", no_wrap=True)
-    for row, best in zip(p.rows, on_front(p), strict=True):
+    for row, best in zip(p.rows, on_front(p, auc_key(p)), strict=True):
         cells = [escape(cell(p, row)) for _, cell in columns]
         table.add_row(escape(row.label) + (" *" if best else ""), *cells)
     return table

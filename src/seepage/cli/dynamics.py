@@ -214,7 +214,8 @@ def compare(
     console.print(side_by_side(found))
     if page is not None:
         from seepage import attacks
-        from seepage.report import collect, write_comparison
+        from seepage.findings import collect
+        from seepage.report import write_comparison
 
         with errors.status("collecting"):
             judge = [attacks.get(attack)]

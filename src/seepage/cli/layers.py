@@ -146,7 +146,7 @@ def _keep(
     variant: str,
 ) -> None:
     """For the report: indicators and attack per checkpoint and layer, in forward order."""
-    from seepage.report.findings import plain
+    from seepage.findings import plain
     from seepage.store.run import analysis_key
     from seepage.store.storage import Storage
 

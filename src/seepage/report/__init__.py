@@ -1,18 +1,13 @@
-"""Findings of a run, and how people read them: HTML, tables, animation, a live page."""
+"""How people read findings: an HTML report, tables, an animation, a page that follows a run."""
 
 from __future__ import annotations
 
 from seepage.report.animation import write_animation
-from seepage.report.collect import ReportSource, collect
-from seepage.report.compare import write_comparison
-from seepage.report.findings import Findings
+from seepage.report.compare_runs import write_comparison
 from seepage.report.html import render, write_report
 from seepage.report.tables import paths_table, samples_table
 
 __all__ = [
-    "Findings",
-    "ReportSource",
-    "collect",
     "paths_table",
     "render",
     "samples_table",

@@ -10,9 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from seepage.array_types import FloatArray
 from seepage.errors import InputError
+from seepage.findings import Findings
 from seepage.plane import Trajectories
-from seepage.report.findings import Findings
-from seepage.report.tables import replacing
+from seepage.store.files import replacing
 
 __all__ = ["write_animation"]
 

@@ -1,46 +1,37 @@
-"""The report's charts, from findings."""
+"""The charts of one run's report, from its findings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 from markupsafe import Markup
 
 from seepage.array_types import FloatArray
+from seepage.findings.probes import CurvatureFinding
+from seepage.findings.result import EarlyRecall, Findings, Utility
 from seepage.plane import Estimate
-from seepage.report.findings import Early, Findings
 from seepage.report.svg import Axis, Chart, linear_ticks
+from seepage.report.words import epoch, number
 
 __all__ = [
-    "compared",
+    "curvature",
+    "curvature_auc",
     "early",
     "epochs_axis",
-    "exposed",
+    "high",
+    "layer_chain",
+    "layer_map",
     "metric",
     "risk",
     "roc",
-    "trade",
     "utility",
 ]
 
-
-def number(value: float, digits: int = 3) -> str:
-    """A number for hover texts and tables; a dash where there is none.
-
-    >>> number(0.12345), number(float("nan"))
-    ('0.123', '–')
-    """
-    return f"{value:.{digits}f}" if np.isfinite(value) else "–"
-
-
-def epoch(value: float) -> str:
-    """A checkpoint in words: 0 is the network before any training.
-
-    >>> epoch(0.0), epoch(2.0), epoch(0.25)
-    ('initialisation', 'epoch 2', 'epoch 0.25')
-    """
-    return "initialisation" if value == 0 else f"epoch {value:g}"
+# Characters of a layer's name, blocks in a row of the chain, and the advantage drawn fully dark.
+NAME = 22
+PER_ROW = 6
+STRONG = 0.3
 
 
 def epochs_axis(checkpoints: FloatArray) -> tuple[Axis, FloatArray]:
@@ -60,11 +51,9 @@ def epochs_axis(checkpoints: FloatArray) -> tuple[Axis, FloatArray]:
     return Axis(low, high, title, tuple(kept[::-1])), at
 
 
-def utility(f: Findings) -> Markup:
+def utility(checkpoints: FloatArray, u: Utility) -> Markup:
     """Accuracy of members and non-members over training."""
-    u = f.utility
-    assert u is not None
-    axis, at = epochs_axis(f.checkpoints)
+    axis, at = epochs_axis(checkpoints)
     low = float(np.nanmin([u.member_low.min(), u.other_low.min()]))
     floor = max(0.0, np.floor(low * 10) / 10) if np.isfinite(low) else 0.0
     chart = Chart(
@@ -81,7 +70,7 @@ def utility(f: Findings) -> Markup:
         chart.line(at, mean, css, name)
         chart.dots(
             at, mean, css,
-            [f"{name}, {epoch(t)}: {number(m)}" for t, m in zip(f.checkpoints, mean, strict=True)],
+            [f"{name}, {epoch(t)}: {number(m)}" for t, m in zip(checkpoints, mean, strict=True)],
         )  # fmt: skip
     return chart.render()
 
@@ -94,7 +83,7 @@ def roc(f: Findings) -> Markup:
     ticks = tuple((d, f"{d * 100:g} %") for d in decades)
     chart = Chart(
         Axis(low, 1.0, "false-positive rate (non-members called members)", ticks, log=True),
-        Axis(low, 1.0, "true-positive rate (members found)", ticks, log=True),
+        Axis(low, 1.0, "true-positive rate (members called members)", ticks, log=True),
         "ROC curves of all attacks on logarithmic axes",
         height=520,
     )
@@ -106,7 +95,7 @@ def roc(f: Findings) -> Markup:
 
 
 def risk(f: Findings) -> Markup:
-    """AUC of the main attack at each checkpoint over the band of permuted membership."""
+    """AUC of the main attack at each checkpoint over its range under permuted membership."""
     r = f.risk
     axis, at = epochs_axis(f.checkpoints)
     finite = np.concatenate([r.auc, r.low, r.high, r.null_low, r.null_high, [0.5]])
@@ -115,12 +104,12 @@ def risk(f: Findings) -> Markup:
     low, high = max(0.0, float(finite.min()) - pad), min(1.0, float(finite.max()) + pad)
     chart = Chart(
         axis,
-        Axis(low, high, "AUC (0.5 = a coin)", linear_ticks(low, high, "{:.3g}")),
+        Axis(low, high, "AUC (0.5 = chance)", linear_ticks(low, high, "{:.3g}")),
         "AUC of the main attack at each checkpoint",
         height=360,
     )
     chart.band(at, r.null_low, r.null_high, "null", "range under permuted membership")
-    chart.line(at[[0, -1]], np.array([0.5, 0.5]), "diagonal", "a coin")
+    chart.line(at[[0, -1]], np.array([0.5, 0.5]), "diagonal", "chance")
     chart.band(at, r.low, r.high, "s0", "95 % interval")
     chart.line(at, r.null, "null", "permuted membership")
     chart.line(at, r.auc, "s0", "AUC")
@@ -134,8 +123,8 @@ def risk(f: Findings) -> Markup:
     return chart.render()
 
 
-def exposed(f: Findings) -> Markup:
-    """How many samples lie high in the plane at each checkpoint, against permuted membership."""
+def high(f: Findings) -> Markup:
+    """How many samples have an advantage of at least ½, against permuted membership."""
     e = f.exposure
     axis, at = epochs_axis(f.checkpoints)
     top = float(max(e.high_count.max(), e.null_high_count.max(), 1))
@@ -158,7 +147,7 @@ def exposed(f: Findings) -> Markup:
 
 
 def metric(checkpoints: FloatArray, e: Estimate, label: str) -> Markup:
-    """A population metric over training: interval, null, null band. (T,) or (T−1,) values.
+    """A population metric over training: interval, null, its band. (T,) or (T−1,) values.
 
     Metrics of an interval between two checkpoints stand at its end.
     """
@@ -177,7 +166,9 @@ def metric(checkpoints: FloatArray, e: Estimate, label: str) -> Markup:
         width=500,
         height=290,
     )
-    chart.band(at, e.null_low, e.null_high, "null", "where one more permuted draw would fall")
+    chart.band(
+        at, e.null_low, e.null_high, "null", "95 % prediction band of one more permuted draw"
+    )
     chart.line(at, e.null, "null", "permuted membership")
     chart.band(at, e.low, e.high, "s0", "95 % interval over pairs of runs")
     chart.line(at, e.value, "s0", label)
@@ -191,13 +182,13 @@ def metric(checkpoints: FloatArray, e: Estimate, label: str) -> Markup:
     return chart.render()
 
 
-def early(checkpoints: FloatArray, e: Early) -> Markup:
-    """Recall of the finally high samples at each checkpoint, against chance and permutation."""
+def early(checkpoints: FloatArray, e: EarlyRecall) -> Markup:
+    """Recall of the samples that are high at the end, against chance and permuted membership."""
     axis, at = epochs_axis(checkpoints)
     chart = Chart(
         axis,
-        Axis(0.0, 1.0, "share of the finally high", linear_ticks(0.0, 1.0)),
-        "Early determination: share of the finally high samples that are high already",
+        Axis(0.0, 1.0, "recall", linear_ticks(0.0, 1.0)),
+        "Early determination: share of the samples high at the end that are high already",
         width=500,
         height=290,
     )
@@ -214,81 +205,151 @@ def early(checkpoints: FloatArray, e: Early) -> Markup:
     return chart.render()
 
 
-def compared(runs: Mapping[str, Findings]) -> Markup:
-    """AUC of the main attack over training, one line per run with its interval."""
-    return over_runs(
-        {n: (f.checkpoints, f.risk.auc, f.risk.low, f.risk.high) for n, f in runs.items()},
-        "AUC (0.5 = a coin)",
-        title="AUC over training, one line per run",
-        level=0.5,
-        level_name="a coin",
-    )
-
-
-def over_runs(
-    lines: Mapping[str, tuple[FloatArray, FloatArray, FloatArray, FloatArray]],
-    label: str,
-    *,
-    title: str,
-    level: float | None = None,
-    level_name: str = "",
-    height: int = 380,
-    width: int = 680,
-) -> Markup:
-    """One line per run with its interval: name -> (epochs, value, low, high), each (T,).
-
-    level: a horizontal to compare with, named level_name. Colours go by the order of the runs.
-    """
-    top = max(float(epochs[-1]) for epochs, *_ in lines.values())
-    top = top if top > 0 else 1.0
-    values = np.concatenate([np.concatenate(parts[1:]) for parts in lines.values()])
-    values = np.append(values[np.isfinite(values)], [] if level is None else [level])
-    if not values.size:
-        values = np.zeros(1)
-    pad = max(0.02 * float(np.ptp(values)), 1e-9) if level is None else 0.01
-    low, high = float(values.min()) - pad, float(values.max()) + pad
+def curvature(c: CurvatureFinding) -> Markup:
+    """Median curvature of members and non-members over training, on a logarithmic axis."""
+    axis, at = epochs_axis(c.epochs)
+    both = np.concatenate([c.inside, c.outside])
+    low, high = float(both.min()) / 1.3, float(both.max()) * 1.3
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    steps = (1, 2, 5) if len(decades) < 5 else (1,)
+    ticks = [m * 10.0**k for k in decades for m in steps if low <= m * 10.0**k <= high]
     chart = Chart(
-        Axis(0.0, top, "epoch", linear_ticks(0.0, top)),
-        Axis(low, high, label, linear_ticks(low, high, "{:.3g}")),
-        title,
-        width=width,
-        height=height,
+        axis,
+        Axis(low, high, f"{c.signal}, median", tuple((v, f"{v:.3g}") for v in ticks), log=True),
+        "Median curvature of members and of non-members at each checkpoint",
+        height=330,
     )
-    if level is not None:
-        chart.line(np.array([0.0, top]), np.array([level, level]), "diagonal", level_name)
-    for k, (name, (epochs, value, below, above)) in enumerate(lines.items()):
-        css = f"s{k % 8}"
-        chart.band(epochs, below, above, css, name)
-        chart.line(epochs, value, f"{css} d{k // 8 % 4}", name)
+    for css, name, values in (("s1", "non-members", c.outside), ("s0", "members", c.inside)):
+        chart.line(at, values, css, name)
         chart.dots(
-            epochs, value, css,
-            [f"{name}, {epoch(t)}: {number(a)}" for t, a in zip(epochs, value, strict=True)],
+            at, values, css,
+            [f"{name}, {epoch(t)}: {v:.3g}" for t, v in zip(c.epochs, values, strict=True)],
         )  # fmt: skip
     return chart.render()
 
 
-def trade(runs: Mapping[str, Findings]) -> Markup | None:
-    """Accuracy of non-members against the main attack's AUC at the end, one dot per run."""
-    held = {name: f for name, f in runs.items() if f.utility is not None}
-    if not held:
-        return None
-    x = np.array([f.utility.other[-1] for f in held.values() if f.utility is not None])
-    y = np.array([f.lead.auc.mean for f in held.values()])
-    lows = np.array([f.lead.auc.low for f in held.values()])
-    highs = np.array([f.lead.auc.high for f in held.values()])
-    around = np.concatenate([y, lows[np.isfinite(lows)], highs[np.isfinite(highs)], [0.5]])
-    pad_x, pad_y = max(0.1 * float(np.ptp(x)), 0.005), max(0.08 * float(np.ptp(around)), 0.005)
-    left, right = float(x.min()) - pad_x, float(x.max()) + pad_x
-    low, high = float(around.min()) - pad_y, float(around.max()) + pad_y
+def curvature_auc(c: CurvatureFinding) -> Markup:
+    """AUC of low curvature over training: members have lower curvature than non-members."""
+    axis, at = epochs_axis(c.epochs)
+    finite = np.concatenate([c.auc, c.low, c.high, [0.5]])
+    finite = finite[np.isfinite(finite)]
+    pad = 0.08 * max(float(np.ptp(finite)), 0.02)
+    low, high = max(0.0, float(finite.min()) - pad), min(1.0, float(finite.max()) + pad)
     chart = Chart(
-        Axis(left, right, "accuracy of non-members", linear_ticks(left, right, "{:.3g}")),
-        Axis(low, high, "AUC (0.5 = a coin)", linear_ticks(low, high, "{:.3g}")),
-        "Accuracy against risk, one dot per run",
-        height=380,
+        axis,
+        Axis(low, high, "AUC (0.5 = chance)", linear_ticks(low, high, "{:.3g}")),
+        "AUC of low curvature at each checkpoint",
+        width=430,
+        height=300,
     )
-    chart.line(np.array([left, right]), np.array([0.5, 0.5]), "diagonal", "a coin")
-    for k, name in enumerate(held):
-        css = f"s{k % 8}"
-        chart.line(np.array([x[k], x[k]]), np.array([lows[k], highs[k]]), css, name)
-        chart.dots(x[k : k + 1], y[k : k + 1], css, [f"{name}: accuracy {number(x[k])}, AUC {number(y[k])}"])  # fmt: skip
+    chart.line(at[[0, -1]], np.array([0.5, 0.5]), "diagonal", "chance")
+    chart.band(at, c.low, c.high, "s0", "95 % interval")
+    chart.line(at, c.auc, "s0", "AUC")
+    chart.dots(
+        at, c.auc, "s0",
+        [f"{epoch(t)}: {number(a)} ({number(lo)} to {number(hi)})"
+         for t, a, lo, hi in zip(c.epochs, c.auc, c.low, c.high, strict=True)],
+    )  # fmt: skip
     return chart.render()
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= NAME else "…" + name[-(NAME - 1) :]
+
+
+def layer_map(
+    layers: Sequence[str], epochs: FloatArray, values: FloatArray, chance: bool
+) -> Markup:
+    """Layer × checkpoint: (T, L) as shaded cells, the first layer on top.
+
+    Darkest is the largest value of the map; with `chance` the lightest is 0.5 (an AUC at chance),
+    else the smallest value.
+    """
+    v = np.asarray(values, dtype=np.float64)
+    low = 0.5 if chance else float(v.min())
+    span = max(float(v.max()) - low, STRONG / 2 if chance else 1e-12)
+    left, top, width, height = 162, 6, 500, 24
+    cell = (width - left - 8) / len(epochs)
+    bottom = top + height * len(layers)
+    out = [
+        Markup('<svg class="chart heat" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
+            width, bottom + 40, "value of every layer at every checkpoint; darker is larger"
+        )
+    ]
+    for i, name in enumerate(layers):
+        y = top + height * i
+        out.append(
+            Markup(
+                '<text class="tick" text-anchor="end" x="{}" y="{}">{}<title>{}</title></text>'
+            ).format(left - 8, y + 16, _short(name), name)
+        )
+        for t in range(len(epochs)):
+            share = float(np.clip((v[t, i] - low) / span, 0, 1))
+            x = left + cell * t
+            text = f"{v[t, i]:.3f}" if chance else f"{v[t, i]:.4g}"
+            out.append(
+                Markup(
+                    '<rect class="cell" x="{:.1f}" y="{}" width="{:.1f}" height="{}" '
+                    'fill-opacity="{:.3f}"><title>{}, {}: {}</title></rect>'
+                ).format(
+                    x, y, cell - 1, height - 1, 0.06 + 0.94 * share, name, epoch(epochs[t]), text
+                )
+            )
+            if cell >= 40:
+                out.append(
+                    Markup(
+                        '<text class="{}" text-anchor="middle" x="{:.1f}" y="{}">{}</text>'
+                    ).format("value over" if share > 0.5 else "value", x + cell / 2, y + 16, text)
+                )
+    every = max(1, int(np.ceil(34 / cell)))
+    out += [
+        Markup('<text class="tick" text-anchor="middle" x="{:.1f}" y="{}">{:g}</text>').format(
+            left + cell * (t + 0.5), bottom + 15, epochs[t]
+        )
+        for t in range(0, len(epochs), every)
+    ]
+    out.append(
+        Markup(
+            '<text class="axis" text-anchor="middle" x="{:.1f}" y="{}">epoch</text></svg>'
+        ).format(left + (width - left) / 2, bottom + 34)
+    )
+    return Markup("").join(out)
+
+
+def layer_chain(layers: Sequence[str], risk: FloatArray, measured: bool) -> Markup:
+    """The network as blocks in the order of a forward pass, shaded by risk.
+
+    A measured risk is an attack's advantage: below `STRONG` the riskiest block is not full dark.
+    """
+    width, step_x, step_y, w, h = 900, 148, 92, 128, 56
+    rows = -(-len(layers) // PER_ROW)
+    top = max(float(np.max(risk)), STRONG if measured else 1.0)
+    out = [
+        Markup('<svg class="chart chain" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
+            width, rows * step_y, "the network's layers in order; darker is riskier"
+        )
+    ]
+    for i, (name, value) in enumerate(zip(layers, risk, strict=True)):
+        column, row = i % PER_ROW, i // PER_ROW
+        x, y = 6 + column * step_x, 6 + row * step_y
+        if i + 1 < len(layers):
+            path = (
+                f"M{x + w} {y + h / 2}h{step_x - w}"
+                if column + 1 < PER_ROW
+                else f"M{x + w / 2} {y + h}v18H{6 + w / 2}v{step_y - h - 18}"
+            )
+            out.append(Markup('<path class="link" d="{}"/>').format(path))
+        share = float(np.clip(value / top, 0, 1))
+        out.append(
+            Markup(
+                '<g><rect class="block" x="{0}" y="{1}" width="{2}" height="{3}" rx="6"/>'
+                '<rect class="cell" x="{0}" y="{1}" width="{2}" height="{3}" rx="6" '
+                'fill-opacity="{4:.3f}"/><text class="{5}" text-anchor="middle" x="{6}" y="{7}">{8}'
+                '</text><text class="{5} strong" text-anchor="middle" x="{6}" y="{9}">{10}</text>'
+                "<title>{11}: {10}</title></g>"
+            ).format(
+                x, y, w, h, 0.04 + 0.9 * share, "value over" if share > 0.5 else "value",
+                x + w / 2, y + 23, _short(name)[-17:], y + 43, number(float(value)), name,
+            )
+        )  # fmt: skip
+    return Markup("").join([*out, Markup("</svg>")])

@@ -1,31 +1,46 @@
-"""One HTML file that needs no network: findings in, page out."""
+"""The report of one run as one HTML file that needs no network, and its sections.
+
+Adding a section: a template under `templates/sections/`, a function here from findings to what the
+template reads, a row in `SECTIONS`.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from seepage.array_types import Float64Array
 from seepage.attacks import Attack
 from seepage.data import Dataset
 from seepage.errors import InputError
-from seepage.report import words
-from seepage.report.collect import ReportSource, collect
-from seepage.report.figures import number
-from seepage.report.findings import Findings
+from seepage.findings import Findings, ReportSource, collect
+from seepage.report import figures, words
 from seepage.report.payload import blocks
-from seepage.report.sections import SECTIONS, Section
-from seepage.report.tables import beside, replacing, write_tables
+from seepage.report.pictures import Exhibit, exhibits
+from seepage.report.tables import beside, write_tables
+from seepage.store.files import replacing
 
-__all__ = ["page", "render", "section_bodies", "write_report"]
+__all__ = ["SECTIONS", "Section", "page", "render", "section_bodies", "write_report"]
+
+SHOWN = 24
+ENDS = 6
+CLASSES_SHOWN = 30
+# Provenance that is shown at once; the rest of the manifest is folded.
+FIRST = ("data.name", "data.digest", "plan.kind", "plan.seed", "plan.digest", "created",
+         "hardware", "versions.seepage", "versions.torch", "wall", "key.model.name")  # fmt: skip
+
+Values = Mapping[str, Any]
 
 
 @cache
@@ -38,7 +53,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     env.filters.update(
-        num=number,
+        num=words.number,
+        epoch=words.epoch,
         percent=words.percent,
         thousands=words.thousands,
         interval=words.interval,
@@ -77,6 +93,258 @@ def page(template: str, *, script: str | None = None, refresh: int = 0, **values
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Section:
+    """One section: its anchor, title, the question it answers, and what its template reads.
+
+    `values` gets the findings and the data (None when absent or withheld) and returns None where
+    the section does not apply. The template is `sections/<key>.html.j2`; `f` is always there.
+    """
+
+    key: str
+    title: str
+    question: str
+    values: Callable[[Findings, Dataset | None], Values | None]
+
+
+def _utility(f: Findings, data: Dataset | None) -> Values | None:
+    u = f.utility
+    return None if u is None else {"u": u, "chart": figures.utility(f.checkpoints, u)}
+
+
+def _blind(f: Findings, data: Dataset | None) -> Values:
+    b = f.blind.auc
+    if b is None:
+        verdict = "Without it this report cannot rule out that members and non-members differ by themselves."
+    elif np.isnan(b.low):
+        verdict = "One pair of runs gives no interval, so this figure is only a rough one."
+    elif b.covers(0.5):
+        verdict = "Chance lies inside its interval: there is no sign that members and non-members differ by themselves."
+    else:
+        verdict = "Chance lies outside its interval: members and non-members may differ by themselves. Draw members and non-members at random again before relying on any figure below."  # fmt: skip
+    return {"b": f.blind, "verdict": verdict}
+
+
+def _attacks(f: Findings, data: Dataset | None) -> Values:
+    return {"chart": figures.roc(f)}
+
+
+def _risk(f: Findings, data: Dataset | None) -> Values:
+    r, t = f.risk, f.checkpoints
+    if f.onset is None:
+        text = "At the end the attack does no better than under permuted membership: no leakage was measured over this training."
+    else:
+        text = f"From {words.epoch(t[f.onset])} on, the attack does better than under permuted membership, with its whole interval above chance."
+        if f.halfway is not None:
+            text += f" Half of the final excess is reached by {words.epoch(t[f.halfway])}."
+        if f.peak < len(t) - 1 and r.auc[f.peak] > r.high[-1]:
+            text += f" The risk was highest at {words.epoch(t[f.peak])} and fell afterwards."
+    e = f.exposure
+    high = (
+        f"A sample with an advantage of at least 0.5 was called a member at least 50 percentage "
+        f"points more often when it was one than when it was not. At the end "
+        f"{words.thousands(int(e.high_count[-1]))} samples have one; under permuted membership "
+        f"{words.thousands(float(e.null_high_count[-1]))}."
+    )
+    return {
+        "chart": figures.risk(f),
+        "chart_high": figures.high(f),
+        "words": text,
+        "words_high": high,
+    }
+
+
+def _plane(f: Findings, data: Dataset | None) -> Values:
+    return {"n_in": f.judged_in}
+
+
+def _dynamics(f: Findings, data: Dataset | None) -> Values | None:
+    p = f.population
+    if p is None:
+        return None
+    shown = (
+        ("Encoding speed", "speed per epoch", p.speed, "How far a sample moves on the plane per epoch, on average. Counting noise alone moves points, as each rate comes from few models: compare with the grey line."),
+        ("Spatial entropy", "entropy, bits", p.entropy, "How widely the samples are spread over the plane: low when all behave alike."),
+        ("Into the high region", "probability per interval", p.to_high, "The probability that a sample outside the high region (advantage of at least 0.5) is in it at the next checkpoint."),
+        ("Displacement", "from the start", p.displacement, "How far the mean of all points is from where it began, in units of the square."),
+        ("Mean advantage", "TPR − FPR", p.advantage, "Mean over samples: how far above the diagonal they lie."),
+    )  # fmt: skip
+    charts = [
+        {"title": title, "text": text, "chart": figures.metric(f.checkpoints, e, label)}
+        for title, label, e, text in shown
+    ]
+    if f.early is not None:
+        charts.append(
+            {
+                "title": "Early determination",
+                "text": "Recall: the share of the samples high at the end that are high already. Dashed: as many samples drawn at random.",
+                "chart": figures.early(f.checkpoints, f.early),
+            }
+        )
+    names = {
+        "displacement_net": "Displacement of the centre, net",
+        "displacement_path": "Displacement of the centre, along its path",
+        "mean_speed": "Mean speed per epoch",
+        "peak_to_high": "Largest probability of moving into the high region",
+        "entropy_change": "Change of entropy, bits",
+    }
+    rows = [
+        {"name": text, "e": e, "outside": bool(e.outside_null)}
+        for key, text in names.items()
+        if (e := p.summary().get(key)) is not None
+    ]
+    return {"charts": charts, "rows": rows, "regions": p.regions}
+
+
+def _spark(tpr: Float64Array, fpr: Float64Array) -> Markup:
+    """A sample's two rates over checkpoints, the area between them filled."""
+    n = max(len(tpr) - 1, 1)
+    up = [f"{100 * k / n:.1f},{40 * (1 - v) + 2:.1f}" for k, v in enumerate(np.nan_to_num(tpr))]
+    low = [f"{100 * k / n:.1f},{40 * (1 - v) + 2:.1f}" for k, v in enumerate(np.nan_to_num(fpr))]
+    return Markup(
+        '<svg class="spark" viewBox="0 0 100 44" preserveAspectRatio="none" aria-hidden="true">'
+        '<polygon class="area" points="{} {}"/><polyline class="b" points="{}"/>'
+        '<polyline class="a" points="{}"/></svg>'
+    ).format(" ".join(up), " ".join(low[::-1]), " ".join(low), " ".join(up))
+
+
+def _exposed(f: Findings, data: Dataset | None) -> Values:
+    e, p = f.exposure, f.paths
+    fpr, tpr = p.rates()
+    cards = []
+    first = e.order[:SHOWN]
+    held = exhibits(data, first) if data is not None else [Exhibit(None)] * len(first)
+    for i, shown in zip(first.tolist(), held, strict=True):
+        cards.append(
+            {
+                "row": i,
+                "id": str(f.ids[i]),
+                "klass": f.classes[int(f.labels[i])],
+                "picture": shown.picture,
+                "cells": shown.cells,
+                "spark": _spark(tpr[:, i], fpr[:, i]),
+                "tp": int(p.tp[-1, i]),
+                "fp": int(p.fp[-1, i]),
+                "n_in": int(p.n_in[i]),
+                "n_out": int(p.n_out[i]),
+                "q": f"{e.q[i]:.2g}",
+                "exposed": bool(e.exposed[i]),
+                "since": words.epoch(f.checkpoints[e.since[i]]) if e.since[i] >= 0 else "",
+            }
+        )
+    exposed = int(e.exposed.sum())
+    if exposed:
+        text = f"{exposed:,} of {f.samples:,} samples are exposed at the last checkpoint. Shown are {len(cards)}: exposed ones first, then by advantage."
+        middle = int(np.median(e.since[e.exposed]))
+        text += f" Half of the exposed ones have been so since {words.epoch(f.checkpoints[middle])} or earlier."
+    else:
+        text = f"No sample is shown to be exposed at a false-discovery rate of {words.percent(e.level)}. The {len(cards)} with the largest advantage are listed so that you can look for a pattern; each may be chance."
+    groups = sorted(f.groups, key=lambda g: -np.nan_to_num(g.advantage))
+    return {
+        "cards": cards,
+        "words": text,
+        "groups": groups[:CLASSES_SHOWN],
+        "more": max(0, len(groups) - CLASSES_SHOWN),
+        "top": max([g.advantage for g in groups if np.isfinite(g.advantage)] + [0.01]),
+    }
+
+
+def _curvature(f: Findings, data: Dataset | None) -> Values | None:
+    c = f.curvature
+    if c is None:
+        return None
+    count = min(ENDS, c.measured // 2)
+    ends = {
+        "Highest curvature": c.order[:count],
+        "Lowest curvature": c.order[c.measured - count : c.measured][::-1].copy(),
+    }
+    rows = []
+    for title, chosen in ends.items():
+        held = exhibits(data, chosen) if data is not None else [Exhibit(None)] * len(chosen)
+        cards = [
+            {
+                "row": i,
+                "id": str(f.ids[i]),
+                "klass": f.classes[int(f.labels[i])],
+                "picture": e.picture,
+                "cells": e.cells,
+                "mean": f"{c.mean[i]:.3g}",
+                "inside": f"{c.last_in[i]:.3g}",
+                "outside": f"{c.last_out[i]:.3g}",
+            }
+            for i, e in zip(chosen.tolist(), held, strict=True)
+        ]
+        rows.append({"title": title, "cards": cards})
+    return {
+        "c": c,
+        "chart": figures.curvature(c),
+        "chart_auc": figures.curvature_auc(c),
+        "rows": rows,
+        "share": c.measured < f.samples,
+    }
+
+
+LAYER_WORDS = {
+    "k95": "Degrees of freedom (k95)",
+    "erank": "Effective rank",
+    "pooled_k95": "Degrees of freedom, pooled",
+    "jac_rank_1e2": "Jacobian rank at 1 % (wide layers: at least)",
+    "jac_participation": "Jacobian participation",
+    "stable_rank": "Stable rank of the Jacobian",
+}
+
+
+def _layers(f: Findings, data: Dataset | None) -> Values | None:
+    x = f.layers
+    if x is None:
+        return None
+    maps = []
+    if x.attack.size:
+        title = f"AUC of the attack per layer ({x.attack_models} kept models)"
+        maps.append(
+            {"title": title, "chart": figures.layer_map(x.layers, x.attack_epochs, x.attack, True)}
+        )
+    maps += [
+        {
+            "title": LAYER_WORDS.get(name, name),
+            "chart": figures.layer_map(x.layers, x.epochs, values, False),
+        }
+        for name, values in x.indicators.items()
+    ]
+    return {"x": x, "chain": figures.layer_chain(x.layers, x.risk, x.measured), "maps": maps}
+
+
+def _evidence(f: Findings, data: Dataset | None) -> Values:
+    text = (
+        "Figures of the whole pool rest on all models together and are reliable; figures of a single "
+        "sample rest on a few runs and are not. Read a sample on the list as a reason to look at it, "
+        "not as a verdict."
+    )
+    kept = {k: v for k, v in f.provenance.items() if k not in ("descriptions", "checkpoints")}
+    rows = words.provenance(kept)
+    return {
+        "words": text,
+        "n_in": f.judged_in,
+        "n_out": f.judged_out,
+        "provenance": [r for r in rows if r[0].startswith(FIRST)],
+        "rest": [r for r in rows if not r[0].startswith(FIRST)],
+    }
+
+
+SECTIONS: tuple[Section, ...] = (
+    Section("utility", "Accuracy", "How accurate are the models?", _utility),
+    Section("blind", "The blind baseline", "Are members and non-members alike?", _blind),
+    Section("attacks", "Attacks", "How much leaks?", _attacks),
+    Section("risk", "Risk over training", "When does it leak?", _risk),
+    Section("plane", "The FPR-TPR plane", "When, and for which samples?", _plane),
+    Section("dynamics", "Dynamics", "How does the leak develop?", _dynamics),
+    Section("exposed", "The most exposed samples", "Who is exposed?", _exposed),
+    Section("curvature", "Input curvature", "Which samples have high curvature?", _curvature),
+    Section("layers", "Layers", "Where does it leak?", _layers),
+    Section("evidence", "Evidence and provenance", "How sure are we?", _evidence),
+)
+
+
 def section_bodies(
     findings: Findings,
     data: Dataset | None,
@@ -113,7 +381,7 @@ def render(
         "report.html.j2",
         script="plane.js",
         f=findings,
-        lead=words.lead(findings),
+        first=words.first_screen(findings),
         sections=section_bodies(findings, data, sections, tuple(beside)),
         blocks=blocks(findings, data),
         records=data is not None,
@@ -136,8 +404,8 @@ def write_report(
     path: `report.html`; beside it come `report.json`, `report.samples.parquet` (a row per sample)
     and `report.paths.parquet` (a row per checkpoint and sample). Each file is written whole or not
     at all, the HTML last. attacks, data, progress and further `options` as in
-    `seepage.report.collect`. records: whether pictures and rows of samples go into the file; it is
-    then as confidential as the data. findings: those of `collect`, when already at hand.
+    `seepage.findings.collect`. records: whether pictures and rows of samples go into the file; it is
+    then as confidential as the data. findings: those of `collect`, if they were computed before.
 
     Raises InputError when the place cannot be written or no attack can be run.
     """

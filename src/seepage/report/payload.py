@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from seepage.array_types import AnyArray, Float64Array
 from seepage.data import Dataset
-from seepage.metrics import clopper_pearson
-from seepage.report.findings import Findings, plain
+from seepage.findings import Findings, plain
 from seepage.report.pictures import pixels
 
 __all__ = ["Block", "blocks"]
@@ -68,15 +67,10 @@ def _short(values: Float64Array) -> NDArray[np.float32]:
 
 
 def _intervals(findings: Findings) -> dict[str, list[list[float]]]:
-    p = findings.paths
-    sizes = np.unique(np.concatenate([p.n_in, p.n_out])).tolist()
-    table = {}
-    for n in sizes:
-        low, high = clopper_pearson(np.arange(n + 1), n)
-        table[str(n)] = [
-            [round(float(a), 3), round(float(b), 3)] for a, b in zip(low, high, strict=True)
-        ]
-    return table  # fmt: skip
+    return {
+        str(n): np.stack(limits, axis=1).round(3).tolist()
+        for n, limits in findings.paths.interval_table().items()
+    }
 
 
 def blocks(findings: Findings, data: Dataset | None) -> list[Block]:
@@ -90,7 +84,7 @@ def blocks(findings: Findings, data: Dataset | None) -> list[Block]:
         "checkpoints": f.checkpoints,
         "classes": f.classes,
         "ids": f.ids,
-        "main": f.lead.title,
+        "main": f.main_attack.title,
         "attacks": [a.title for a in f.attacks],
         "level": e.level,
         "intervals": _intervals(f),

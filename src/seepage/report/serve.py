@@ -15,10 +15,8 @@ from typing import Any
 
 from seepage.attacks import LOSS, Attack, LiRA
 from seepage.errors import InputError, SeepageError
-from seepage.report.collect import collect
-from seepage.report.findings import Findings
-from seepage.report.html import page, render, section_bodies
-from seepage.report.sections import SECTIONS
+from seepage.findings import Findings, collect
+from seepage.report.html import SECTIONS, page, render, section_bodies
 from seepage.store import Run, open_run
 
 __all__ = ["Follower", "serve"]

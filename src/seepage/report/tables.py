@@ -10,11 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from seepage.metrics import clopper_pearson
-from seepage.report.findings import Findings
+from seepage.findings import Findings
 from seepage.store.files import replacing
 
-__all__ = ["beside", "paths_table", "replacing", "samples_table", "write_tables"]
+__all__ = ["beside", "paths_table", "samples_table", "write_tables"]
 
 
 def beside(path: Path) -> tuple[Path, Path, Path]:
@@ -33,8 +32,7 @@ def samples_table(f: Findings) -> pa.Table:
     """One row per sample at the last checkpoint: counts, rates, 95 % intervals, evidence."""
     p, e = f.paths, f.exposure
     fpr, tpr = p.rates()
-    tpr_low, tpr_high = clopper_pearson(p.tp[-1], p.n_in)
-    fpr_low, fpr_high = clopper_pearson(p.fp[-1], p.n_out)
+    limits = p.intervals()
     rank = np.empty(f.samples, dtype=np.int64)
     rank[e.order] = np.arange(1, f.samples + 1)
     columns = {
@@ -47,11 +45,11 @@ def samples_table(f: Findings) -> pa.Table:
         "tp": p.tp[-1],
         "fp": p.fp[-1],
         "tpr": tpr[-1],
-        "tpr_low": tpr_low,
-        "tpr_high": tpr_high,
+        "tpr_low": limits["tpr_low"],
+        "tpr_high": limits["tpr_high"],
         "fpr": fpr[-1],
-        "fpr_low": fpr_low,
-        "fpr_high": fpr_high,
+        "fpr_low": limits["fpr_low"],
+        "fpr_high": limits["fpr_high"],
         "advantage": tpr[-1] - fpr[-1],
         "p": e.p,
         "q": e.q,

@@ -1,4 +1,4 @@
-"""The report in plain words: how much, when, who, how sure."""
+"""Numbers as text, and the first screen of a report: how much, when, who, how sure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from seepage.findings import Findings
 from seepage.metrics import Estimate
-from seepage.report.figures import epoch, number
-from seepage.report.findings import Findings
 
-__all__ = ["Answer", "Lead", "interval", "interval_percent", "lead", "percent", "provenance", "thousands"]  # fmt: skip
+__all__ = [
+    "Answer",
+    "FirstScreen",
+    "epoch",
+    "first_screen",
+    "interval",
+    "interval_percent",
+    "number",
+    "percent",
+    "provenance",
+    "thousands",
+]
 
 
 @dataclass(frozen=True)
@@ -25,13 +35,31 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Lead:
-    """The first screen."""
+class FirstScreen:
+    """What a reader sees before scrolling: the verdict, its figures, four answers, warnings."""
 
     headline: str
-    standfirst: str
+    summary: str
     answers: tuple[Answer, ...]
     warnings: tuple[tuple[str, str], ...]
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number for hover texts and tables; a dash where there is none.
+
+    >>> number(0.12345), number(float("nan"))
+    ('0.123', '–')
+    """
+    return f"{value:.{digits}f}" if np.isfinite(value) else "–"
+
+
+def epoch(value: float) -> str:
+    """A checkpoint in words: 0 is the network before any training.
+
+    >>> epoch(0.0), epoch(2.0), epoch(0.25)
+    ('initialisation', 'epoch 2', 'epoch 0.25')
+    """
+    return "initialisation" if value == 0 else f"epoch {value:g}"
 
 
 def percent(value: float) -> str:
@@ -68,73 +96,68 @@ def interval_percent(e: Estimate) -> str:
 
 
 def _how_much(f: Findings) -> Answer:
-    k = 1 if f.lead.pooled[1].resolved else 0
-    best = max(f.attacks, key=lambda a: np.nan_to_num(a.pooled[k].tpr.low))
-    at = best.pooled[k]
+    best, at = f.strongest_at_low_fpr
     times = at.tpr.mean / at.realised if at.realised > 0 else float("nan")
-    words = f"of members are found by {best.title} while {percent(at.realised)} of non-members are falsely accused"  # fmt: skip
+    words = f"of members are identified by {best.title} while {percent(at.realised)} of non-members are wrongly called members"  # fmt: skip
     if np.isfinite(times):
         words += f": {times:.1f} times" if times < 9.95 else f": {times:.0f} times"
-        words += " what guessing finds"
+        words += " as many as by guessing"
     return Answer("How much?", percent(at.tpr.mean), words + ".", "risky" if f.leaks else "calm")
 
 
 def _when(f: Findings) -> Answer:
     t = f.checkpoints
     if f.onset is None:
-        return Answer(
-            "When?", "never", "did the attack rise above the noise floor for good.", "calm"
-        )
-    words = "is the first checkpoint from which the leak stays above the noise floor"
+        words = "did the attack stay above what it reaches under permuted membership."
+        return Answer("When?", "never", words, "calm")
+    words = "is the first checkpoint from which the attack stays above what it reaches under permuted membership"  # fmt: skip
     if f.halfway is not None:
-        words += f"; half of its final size is reached by {epoch(t[f.halfway])}"
+        words += f"; half of the final excess is reached by {epoch(t[f.halfway])}"
     words += (
-        "; it is largest at the end."
+        "; the leak is largest at the end."
         if f.peak == len(t) - 1
-        else f"; it is largest at {epoch(t[f.peak])}."
+        else f"; the leak is largest at {epoch(t[f.peak])}."
     )
     return Answer("When?", epoch(t[f.onset]), words, "risky")
 
 
 def _who(f: Findings) -> Answer:
     e = f.exposure
-    named = int(e.exposed.sum())
-    if named == 0:
-        words = (
-            "of the samples can be named with confidence"
-            + (f": with {f.models} models even a perfectly recognised one has p = {e.least:.2g}" if e.least * f.samples > e.level else "")
-            + "."
-        )  # fmt: skip
-        return Answer("Who?", "none", words, "calm" if not f.leaks else "")
+    exposed = int(e.exposed.sum())
+    if exposed == 0:
+        words = "of the samples is shown to be exposed"
+        if e.least * f.samples > e.level:
+            words += (
+                f": with {f.models} models even a perfectly recognised one has p = {e.least:.2g}"
+            )
+        return Answer("Who?", "none", words + ".", "calm" if not f.leaks else "")
     words = (
-        f"samples can be named as exposed, at most {percent(e.level)} of them falsely; "
-        f"{thousands(e.null_count[-1])} would pass on permuted membership."
+        f"samples are exposed, with a false-discovery rate of at most {percent(e.level)}; under "
+        f"permuted membership {thousands(e.null_count[-1])} would be."
     )
-    top = max(f.groups, key=lambda g: g.exposed / g.samples, default=None)
-    if top is not None and len(f.groups) > 1:
+    top = f.most_exposed_class
+    if top is not None:
         words += f" Most often in class “{top.name}” ({percent(top.exposed / top.samples)})."
-    return Answer("Who?", f"{named:,} of {f.samples:,}", words, "risky")
+    return Answer("Who?", f"{exposed:,} of {f.samples:,}", words, "risky")
 
 
 def _how_sure(f: Findings) -> Answer:
-    n = int(np.median(f.paths.n_in))
     blind = f.blind.auc
     words = (
-        f"judged each sample {n} times on either side: with these models as each other's "
-        f"references one sample's rate is known to ±{f.half_width:.2f}; a fresh fleet may move "
-        "samples that hardly leak further. "
+        f"were audited. Each sample was a member in {f.judged_in} of them, so its own rate is known to "
+        f"±{f.half_width:.2f} only, with these models as references. "
     )
     words += (
-        f"An attack without a model reaches AUC {blind.mean:.3f}."
+        f"An attack that never sees a model reaches AUC {blind.mean:.3f}."
         if blind is not None
         else "The blind baseline was not run."
     )
     return Answer("How sure?", f"{f.models} models", words)
 
 
-def lead(f: Findings) -> Lead:
-    """The first screen of a report, from its findings."""
-    best, main = f.strongest, f.lead
+def first_screen(f: Findings) -> FirstScreen:
+    """The verdict, four answers and warnings, from the findings."""
+    best, main = f.strongest, f.main_attack
     if not f.judged:
         headline = "Too few models to say whether this training leaks."
     elif f.leaks:
@@ -143,23 +166,22 @@ def lead(f: Findings) -> Lead:
             f"{100 * best.auc.mean:.0f} times in 100."
         )
     else:
-        headline = "No leakage was measured above the noise floor."
-    standfirst = f"{best.title} reaches an AUC of {number(best.auc.mean)} at the end of training"
+        headline = "No leakage was measured beyond what permuted membership shows."
+    summary = f"{best.title} reaches an AUC of {number(best.auc.mean)} at the end of training"
     if interval(best.auc):
-        standfirst += f" (95 % interval {interval(best.auc)})"
-    standfirst += f"; a coin reaches 0.5, the same attack on permuted membership {number(best.null_auc)}."  # fmt: skip
+        summary += f" (95 % interval {interval(best.auc)})"
+    summary += f"; chance is 0.5, and the same attack under permuted membership (redrawn at random after training) {number(best.null_auc)}."  # fmt: skip
     if best.name != main.name:
-        standfirst += f" {main.title}, which this report follows over training and sample by sample, reaches {number(main.auc.mean)}."  # fmt: skip
+        summary += f" {main.title}, which this report follows over training and sample by sample, reaches {number(main.auc.mean)}."  # fmt: skip
     if f.utility is not None:
-        standfirst += (
-            f" The models are right on {percent(f.utility.member[-1])} of members and "
-            f"{percent(f.utility.other[-1])} of non-members."
+        summary += (
+            f" The models classify {percent(f.utility.member[-1])} of members and "
+            f"{percent(f.utility.other[-1])} of non-members correctly."
         )
     if f.judged and not f.leaks:
-        standfirst += (
-            " That is no proof of privacy: a stronger attack or more models may find some."
-        )
-    return Lead(headline, standfirst, (_how_much(f), _when(f), _who(f), _how_sure(f)), _warnings(f))
+        summary += " That is no proof of privacy: a stronger attack or more models may find some."
+    answers = (_how_much(f), _when(f), _who(f), _how_sure(f))
+    return FirstScreen(headline, summary, answers, _warnings(f))
 
 
 def _warnings(f: Findings) -> tuple[tuple[str, str], ...]:
@@ -168,22 +190,22 @@ def _warnings(f: Findings) -> tuple[tuple[str, str], ...]:
     if b is not None and np.isfinite(b.low) and not b.covers(0.5):
         out.append(
             (
-                "The split may be shifted.",
-                f"An attack that never sees a model tells members from non-members with AUC {number(b.mean)} ({interval(b)}). Every figure here counts that difference as leakage.",
+                "Members and non-members may differ by themselves.",
+                f"An attack that never sees a model tells them apart with AUC {number(b.mean)} ({interval(b)}). Every figure here counts that difference as leakage.",
             )
         )  # fmt: skip
     if f.models < 16:
         out.append(
             (
                 "Few models.",
-                f"{f.models} models show the population's risk roughly and single samples hardly; 32 or more are usual.",
+                f"{f.models} models measure the risk of the whole pool roughly and that of single samples poorly; 32 or more are usual.",
             )
         )  # fmt: skip
     if f.failed:
         out.append(
             (
                 f"{len(f.failed)} of {f.models + len(f.failed)} runs failed",
-                "and are left out of every figure; see “How sure are we”.",
+                "and are left out of every figure; see “Evidence and provenance”.",
             )
         )
     return tuple(out)

@@ -38,7 +38,7 @@
     const byRank = new Uint32Array(N);
     for (let i = 0; i < N; i++) byRank[D.rank[i]] = i;
 
-    // A point keeps its own place inside its lattice cell, so that equal counts stay countable.
+    // Points of equal counts are spread inside the cell of their rates, each always at the same place.
     const jx = new Float32Array(N), jy = new Float32Array(N);
     let seed = 2463534242;
     const random = () => {
@@ -107,14 +107,14 @@
         box.append(li);
       };
       if (view.value === "density") {
-        item(ramp(stops, 0.1), "few samples in a cell"); item(ramp(stops, 1), "many");
+        item(ramp(stops, 0.1), "few samples at a position"); item(ramp(stops, 1), "many");
         return;
       }
       const mode = colour.value;
       if (mode === "class") M.classes.slice(0, 10).forEach((c, k) => item(hues[k], c));
       if (mode === "class" && M.classes.length > 10) item(hues[0], "… colours repeat");
-      if (mode === "difficulty") { item(stops[0], "easy: right without having seen it"); item(stops[3], "hard: wrong without having seen it"); }
-      if (mode === "exposed") { item(stops[3], "named as exposed at the end"); item(stops[0], "not named"); }
+      if (mode === "difficulty") { item(stops[0], "easy: correct without training on it"); item(stops[3], "hard: wrong without training on it"); }
+      if (mode === "exposed") { item(stops[3], "exposed at the end"); item(stops[0], "not exposed"); }
       if (mode === "risk") { item(stops[0], "no advantage at the end"); item(stops[2], "advantage 0.6"); item(stops[3], "0.9 and more"); }
     }
 
@@ -209,10 +209,10 @@
       }
       g.strokeRect(X(low), Y(high), X(high) - X(low), Y(low) - Y(high));
       g.textAlign = "center";
-      g.fillText("called a member though it was not (FPR)", X(0.5), size - 5 * scale);
+      g.fillText("called a member when it was not (FPR)", X(0.5), size - 5 * scale);
       g.save();
       g.translate(12 * scale, Y(0.5)); g.rotate(-Math.PI / 2);
-      g.fillText("called a member and it was (TPR)", 0, 0);
+      g.fillText("called a member when it was (TPR)", 0, 0);
       g.restore();
       g.strokeStyle = css("--ink-soft");
       g.setLineDash([6 * scale, 5 * scale]);
@@ -290,8 +290,8 @@
       $("sample-class").textContent = M.classes[D.labels[i]] ?? String(D.labels[i]);
       const since = Number(D.since[i]);
       $("sample-verdict").textContent = D.exposed[i]
-        ? `Exposed: rank ${D.rank[i] + 1} of ${N}, q ${D.q[i] < 0.001 ? "below 0.001" : "= " + number(D.q[i], 3)}; so since ${since ? epoch(since - 1) : "the end"}.`
-        : `Not named as exposed (rank ${D.rank[i] + 1} of ${N}, q = ${number(D.q[i], 2)}): what is seen could be chance.`;
+        ? `Exposed: rank ${D.rank[i] + 1} of ${N}, q ${D.q[i] < 0.001 ? "below 0.001" : "= " + number(D.q[i], 3)}; exposed since ${since ? epoch(since - 1) : "the end"}.`
+        : `Not shown to be exposed (rank ${D.rank[i] + 1} of ${N}, q = ${number(D.q[i], 2)}): it could be chance.`;
       const path = $("sample-path");
       path.textContent = "";
       for (let k = 0; k < T; k++) {
@@ -312,7 +312,7 @@
       });
       $("sample-means").textContent =
         `Mean score of ${M.main}: ${D.scoreIn[i].toPrecision(3)} as a member, ${D.scoreOut[i].toPrecision(3)} as a non-member. ` +
-        (D.accOut[i] === 255 ? "" : `Models that never saw it are right in ${Math.round(D.accOut[i] / 2.5)} % of the runs.`);
+        (D.accOut[i] === 255 ? "" : `Models not trained on it classify it correctly in ${Math.round(D.accOut[i] / 2.5)} % of the runs.`);
       picture(i);
     }
     function picture(i) {

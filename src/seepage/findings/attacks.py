@@ -11,13 +11,13 @@ from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.attacks import ATTACKS, Attack
 from seepage.attacks.curvature import reading
 from seepage.errors import InputError
+from seepage.findings.result import AtFpr, AttackFinding
+from seepage.findings.source import Progress, ReportSource
 from seepage.metrics import operating_points, over_targets, pooled_points, roc, row_auc
 from seepage.plan import permute_membership
 from seepage.plane import GlobalFPR, Rule
-from seepage.report.findings import AtFpr, AttackFinding
-from seepage.report.source import Progress, ReportSource
 
-__all__ = ["FPRS", "TITLES", "at_the_end", "lead_of", "rule_words"]
+__all__ = ["FPRS", "TITLES", "at_last_checkpoint", "main_attack", "rule_words"]
 
 
 FPRS = (0.01, 0.001, 0.0001)
@@ -46,7 +46,7 @@ TITLES = {
 }
 
 
-def at_the_end(
+def at_last_checkpoint(
     run: ReportSource, attacks: Iterable[Attack] | None, seed: int, say: Progress
 ) -> tuple[list[tuple[Attack, AttackFinding]], dict[str, str], dict[str, Float64Array]]:
     """Every attack at the last checkpoint; those that cannot be run, and why; their scores."""
@@ -75,7 +75,7 @@ def at_the_end(
             signals = {name: held[name] for name in attack.requires}
             real = np.asarray(attack.leave_one_out(signals, member), dtype=np.float64)
         except InputError as error:
-            # An attack that this run cannot feed is left out and named; data faults are not its.
+            # An attack that lacks what it needs in this run is left out and named.
             skipped[attack.name] = str(error)
             continue
         scores[attack.name] = real
@@ -84,7 +84,7 @@ def at_the_end(
     if not found:
         reasons = "; ".join(f"{k}: {v}" for k, v in skipped.items())
         raise InputError(
-            f"attacks: expected at least one that this run can feed, got none ({reasons})"
+            f"attacks: expected at least one that this run has the signals for, got none ({reasons})"
         )
     return found, skipped, scores  # fmt: skip
 
@@ -146,7 +146,8 @@ def _thin(fpr: Float64Array, tpr: Float64Array, points: int = 160) -> Int64Array
     return np.unique(np.searchsorted(fpr, grid, side="right") - 1)
 
 
-def lead_of(found: Sequence[tuple[Attack, AttackFinding]], main: str | None) -> Attack:
+def main_attack(found: Sequence[tuple[Attack, AttackFinding]], main: str | None) -> Attack:
+    """The one named `main`; unless named, LiRA, RMIA, one with a threshold of its own, or the first."""
     by_name = {a.name: a for a, _ in found}
     if main is not None:
         if main not in by_name:
@@ -159,6 +160,7 @@ def lead_of(found: Sequence[tuple[Attack, AttackFinding]], main: str | None) -> 
 
 
 def rule_words(rule: Rule, attack: Attack) -> str:
+    """The rule by which a score becomes a decision, in words."""
     if isinstance(rule, GlobalFPR):
         return f"score above the level that {rule.fpr:.0%} of the other targets' non-members pass"
     return f"score of at least {attack.threshold:g}, the attack's own threshold"

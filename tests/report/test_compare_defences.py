@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from seepage.comparison.results import PoolResults, Row, controls_of, rank_rows
-from seepage.report.defend_figures import _labels
-from seepage.report.defend_page import _missing
-from seepage.report.defend_table import worst_classes
-from seepage.report.defend_why import beside_private, machines, other_machines, why
+from seepage.findings.defences import worst_classes
+from seepage.report.defence_figures import _labels
+from seepage.report.defence_words import beside_private, machines, missing, other_machines, why
 
 AUC = "lira/adaptive/pool/auc"
 
@@ -190,10 +189,10 @@ def test_a_class_is_compared_over_the_seeds_that_both_have() -> None:
     assert lost[1] == pytest.approx(-0.1)
 
 
-def test_what_another_pool_has_is_said_to_be_missing() -> None:
+def test_what_another_pool_has_is_said_to_bemissing() -> None:
     most, few = (
         pool([row("none", 0.8, 0.9), row("x", 0.8, 0.7)], []),
         pool([row("none", 0.8, 0.9)], []),
     )
-    assert _missing(few, [most, few]) == ["Not trained on this pool: x."]
-    assert _missing(most, [most, few]) == []
+    assert missing(few, [most, few]) == ["Not trained on this pool: x."]
+    assert missing(most, [most, few]) == []

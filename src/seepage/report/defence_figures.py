@@ -1,4 +1,4 @@
-"""Defences as figures: the plane of utility against risk, and what each does over training."""
+"""Charts of a comparison of defences: accuracy against risk, and each over training."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from markupsafe import Markup
 
 from seepage.array_types import Float64Array
 from seepage.comparison.results import PoolResults, Row
-from seepage.comparison.verdicts import front
-from seepage.report.defend_table import figure_of
+from seepage.findings.defences import on_front
+from seepage.report.defence_words import figure_of
 from seepage.report.figures import epochs_axis
 from seepage.report.svg import Axis, Chart, linear_ticks
 
-__all__ = ["centres", "over_training", "plane"]
+__all__ = ["accuracy_and_risk", "centres", "over_training"]
 
 
 def _around(values: Float64Array, least: float) -> tuple[float, float]:
@@ -23,10 +23,10 @@ def _around(values: Float64Array, least: float) -> tuple[float, float]:
     return float(held.min()) - pad, float(held.max()) + pad
 
 
-def plane(
+def accuracy_and_risk(
     p: PoolResults, metric: str, title: str, chance: float, keep: Callable[[Row], bool]
 ) -> Markup | None:
-    """Utility against one figure of risk: a dot with both intervals per defence, and the front.
+    """Accuracy against one figure of risk: a dot with both intervals per defence, and the front.
 
     keep: which rows are drawn; their numbers stay those of all.
     """
@@ -46,10 +46,10 @@ def plane(
         height=470,
     )
     chart.line(np.array([left, right]), np.array([chance, chance]), "diagonal", "no leakage")
-    best = front([e.mean for e in x], [e.mean for e in y])
+    best = on_front(p, metric, lambda r: r.has(metric) and keep(r))
     edge = sorted((e.mean, f.mean) for e, f, on in zip(x, y, best, strict=True) if on)
     if len(edge) > 1:
-        # Beyond a point of the front the next accuracy costs the next one's risk.
+        # More accuracy than a point of the front has costs the risk of the next point.
         steps = [edge[0]]
         for at, value in edge[1:]:
             steps += [(steps[-1][0], value), (at, value)]
@@ -122,7 +122,7 @@ def over_training(p: PoolResults, name: str, title: str, chance: float) -> Marku
 
 
 def centres(p: PoolResults) -> Markup:
-    """The path of the pool's centre over the plane of FPR and TPR, one line per defence."""
+    """The path of the mean over samples on the FPR-TPR plane, one line per defence."""
     xs = np.concatenate([r.paths["fpr"] for r in p.rows])
     ys = np.concatenate([r.paths["tpr"] for r in p.rows])
     low, high = _around(np.concatenate([xs, ys]), 0.02)
@@ -131,7 +131,7 @@ def centres(p: PoolResults) -> Markup:
     chart = Chart(
         Axis(low, high, "mean FPR of the samples", ticks),
         Axis(low, high, "mean TPR of the samples", ticks),
-        "Path of the pool's centre of mass over training, one line per defence",
+        "Path of the mean over samples on the FPR-TPR plane, one line per defence",
         width=560, height=500,
     )  # fmt: skip
     chart.line(np.array([low, high]), np.array([low, high]), "diagonal", "no leakage")

@@ -9,21 +9,22 @@ import pytest
 
 from seepage.attacks import LOSS, AttackP, LiRA, ModifiedEntropy
 from seepage.errors import InputError
+from seepage.findings import collect
 from seepage.metrics import Estimate, auc, tpr_at_fpr
 from seepage.plan import fixed_target, half_split, leave_out
-from seepage.plane import points
-from seepage.report import collect, render
+from seepage.plane import Bootstrap, Permuted, early_determination, points, trajectories
+from seepage.report import render
 
 
 def test_figures_of_the_main_attack_are_those_of_the_attack(run: Any, findings: Any) -> None:
     scores = LiRA().leave_one_out(run.signal_at("phi", 5), run.member)
     by_hand = np.mean([auc(s, m) for s, m in zip(scores, run.member, strict=True)])
     assert findings.main == "lira"
-    assert findings.lead.auc.mean == pytest.approx(by_hand, abs=1e-12)
+    assert findings.main_attack.auc.mean == pytest.approx(by_hand, abs=1e-12)
     assert findings.risk.auc[-1] == pytest.approx(by_hand, abs=1e-12)
     pooled = tpr_at_fpr(scores.ravel(), run.member.ravel(), 0.01)
-    assert findings.lead.pooled[0].tpr.mean == pytest.approx(pooled.tpr, abs=1e-12)
-    assert findings.lead.pooled[0].realised == pooled.fpr
+    assert findings.main_attack.pooled[0].tpr.mean == pytest.approx(pooled.tpr, abs=1e-12)
+    assert findings.main_attack.pooled[0].realised == pooled.fpr
     place = points(scores >= 0, run.member)
     fpr, tpr = findings.paths.rates()
     np.testing.assert_allclose(fpr[-1], place.fpr)
@@ -65,7 +66,7 @@ def test_without_a_shift_nothing_is_found(make_run: Any) -> None:
     f = collect(make_run(shift=0.0, seed=2), attacks=[LiRA()], permutations=3)
     assert not f.exposure.exposed.any()
     assert f.halfway is None
-    assert abs(f.lead.auc.mean - 0.5) < 0.05
+    assert abs(f.main_attack.auc.mean - 0.5) < 0.05
 
 
 def test_groups_add_up(findings: Any) -> None:
@@ -75,8 +76,8 @@ def test_groups_add_up(findings: Any) -> None:
 
 def test_a_rate_below_one_false_alarm_is_marked(findings: Any) -> None:
     # 100 non-members per target, 1,600 pooled.
-    assert [p.resolved for p in findings.lead.per_target] == [True, False, False]
-    assert [p.resolved for p in findings.lead.pooled] == [True, True, False]
+    assert [p.resolved for p in findings.main_attack.per_target] == [True, False, False]
+    assert [p.resolved for p in findings.main_attack.pooled] == [True, True, False]
 
 
 def test_attacks_that_cannot_be_fed_are_left_out_and_named(make_run: Any) -> None:
@@ -118,7 +119,7 @@ def test_several_views(make_run: Any) -> None:
     right = run.signal_at("correct", 5)[..., 0]
     each = [r[m].mean() for r, m in zip(right, run.member, strict=True)]
     assert f.utility.member[-1] == pytest.approx(np.mean(each), abs=1e-6)
-    assert f.lead.auc.mean > 0.52
+    assert f.main_attack.auc.mean > 0.52
     assert 'id="stage"' in render(f, run.data())
 
 
@@ -145,8 +146,52 @@ def test_two_models_are_too_few(make_run: Any) -> None:
 
 
 def test_without_any_interval_no_verdict_is_given(findings: Any) -> None:
-    nothing = replace(findings.lead, auc=Estimate(0.9, np.nan, np.nan, 0.95, 1))
+    nothing = replace(findings.main_attack, auc=Estimate(0.9, np.nan, np.nan, 0.95, 1))
     f = replace(findings, attacks=(nothing,))
     assert not f.judged
     assert not f.leaks
     assert "Too few models to say" in render(f, None)
+
+
+def test_early_determination_is_that_of_the_plane(run: Any, findings: Any) -> None:
+    paths = trajectories(run, attack=LiRA(), null=Permuted(draws=2, seed=0))
+    first = replace(paths, null=paths.null[:1])
+    known = early_determination(first, bootstrap=Bootstrap(replicates=0))
+    np.testing.assert_array_equal(findings.early.recall, known.recall_now.value)
+    np.testing.assert_array_equal(findings.early.precision, known.precision.value)
+    np.testing.assert_array_equal(findings.early.chance, known.chance.value)
+    np.testing.assert_array_equal(findings.early.null_recall, known.recall_now.null)
+    assert findings.early.recall[-1] == 1.0
+
+
+@pytest.mark.parametrize("models", [6, 20])
+def test_high_is_decided_by_counts_and_not_by_rounding(make_run: Any, models: int) -> None:
+    run = make_run(models=models, shift=2.0, leaky=0.9, checkpoints=(0.0, 8.0, 16.0))
+    f = collect(run, attacks=[LOSS()], permutations=1)
+    p = f.paths
+    tp, fp, n_in, n_out = (a.astype(np.int64) for a in (p.tp, p.fp, p.n_in, p.n_out))
+    high = 2 * (tp * n_out - fp * n_in) >= n_in * n_out
+    np.testing.assert_array_equal(f.exposure.high_count, high.sum(axis=1))
+    tp, fp = p.null_tp.astype(np.int64), p.null_fp.astype(np.int64)
+    null = 2 * (tp * n_out - fp * n_in) >= n_in * n_out
+    np.testing.assert_array_equal(f.exposure.null_high_count, null.sum(axis=1))
+    np.testing.assert_array_equal(f.early.chance, high.mean(axis=1))
+
+
+def test_samples_without_both_rates_are_not_high(make_run: Any) -> None:
+    member = half_split(60, models=8).member
+    member[:, :20] = True  # these are never non-members
+    run = make_run(samples=60, member=member, checkpoints=(16.0,))
+    f = collect(run, attacks=[LOSS()], permutations=1)
+    assert np.isnan(f.paths.advantage()[-1, :20]).all()
+    assert f.exposure.high_count[-1] == (f.paths.advantage()[-1] >= 0.5).sum()
+
+
+def test_intervals_of_every_rate(findings: Any) -> None:
+    p = findings.paths
+    table, last = p.interval_table(), p.intervals()
+    assert set(table) == set(p.n_in.tolist()) | set(p.n_out.tolist())
+    for i in (0, 7, 199):
+        low, high = table[int(p.n_in[i])]
+        assert last["tpr_low"][i] == low[p.tp[-1, i]]
+        assert last["tpr_high"][i] == high[p.tp[-1, i]]

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from seepage.array_types import Float64Array, Int64Array
+from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
+from seepage.findings.result import Exposure, Group, Paths
+from seepage.findings.source import Progress, ReportSource, sides
 from seepage.metrics.exposure import benjamini_hochberg, cut_off, evidence, smallest
-from seepage.plane import Permuted
-from seepage.report.findings import Exposure, Group, Paths
-from seepage.report.source import Progress, ReportSource, sides
+from seepage.plane import ByAdvantage, Permuted
 
-__all__ = ["HIGH", "exposure_of", "groups_of", "tested"]
+__all__ = ["exposure_of", "groups_of", "high", "tested"]
 
 
-HIGH = 0.5
-"""Advantage from which a sample counts as high."""
+def high(fpr: FloatArray, tpr: FloatArray) -> BoolArray:
+    """Whether a point has an advantage of at least ½; False where a rate is undefined.
+
+    It is the highest region of `seepage.plane.ByAdvantage`: 0.7 − 0.2 is ½, whatever the rounding.
+
+    >>> high(np.array([0.2, 0.0, np.nan]), np.array([0.7, 0.4, 1.0])).tolist()
+    [True, False, False]
+    """
+    regions = ByAdvantage()
+    highest = regions.assign(fpr, tpr, 1, 1) == len(regions) - 1
+    return np.asarray(highest & np.isfinite(tpr - fpr))
 
 
 def tested(
@@ -23,7 +32,7 @@ def tested(
     """The test of every sample at every checkpoint.
 
     (T, N) p-values, (T,) cut-offs, (T,) mean number that pass them under permuted membership,
-    and (N,) where the final cut-off is passed for good.
+    and (N,) the first checkpoint from which the final cut-off is passed throughout, or −1.
     """
     name, sign = ("phi", 1.0) if "phi" in run.signals else ("loss", -1.0)
     nulls = list(Permuted(draws=permutations, seed=seed).members(run.member))
@@ -50,7 +59,8 @@ def exposure_of(
     tested: tuple[Float64Array, Float64Array, Float64Array, Int64Array],
 ) -> Exposure:
     p, cuts, false, since = tested
-    gain = np.nan_to_num(paths.advantage(), nan=-1.0)
+    fpr, tpr = paths.rates()
+    gain = np.nan_to_num(tpr[-1] - fpr[-1], nan=-1.0)
     exposed = p[-1] <= cuts[-1]
     # Counts tie on a lattice; within a tie the wider score gap is the more exposed.
     inside, outside = sides(scores, run.member)
@@ -60,12 +70,12 @@ def exposure_of(
         p=p[-1],
         q=benjamini_hochberg(p[-1]),
         exposed=exposed,
-        order=np.lexsort((-gap, -gain[-1], ~exposed)).astype(np.int64),
+        order=np.lexsort((-gap, -gain, ~exposed)).astype(np.int64),
         since=since.astype(np.int64),
         level=level,
         count=(p <= cuts[:, None]).sum(axis=1),
         null_count=false,
-        high_count=(gain >= HIGH).sum(axis=1),
+        high_count=high(fpr, tpr).sum(axis=1),
         null_high_count=null_high,
         least=smallest(run.member),
     )

@@ -1,4 +1,4 @@
-"""What a report reads of a run, and the sums over members and others that all of it needs."""
+"""What a report reads of a run, and means over members and non-members."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import numpy as np
@@ -13,6 +13,12 @@ from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks import Attack
 from seepage.data import Dataset
 from seepage.errors import InputError
+from seepage.findings.attacks import FPRS, at_last_checkpoint, main_attack, rule_words
+from seepage.findings.baselines import accuracy_of, blind_of, utility_of
+from seepage.findings.probes import curvature_finding, layer_finding
+from seepage.findings.result import Blind, EarlyRecall, Findings, Paths, Risk
+from seepage.findings.samples import exposure_of, groups_of, high, tested
+from seepage.findings.source import Progress, ReportSource, sides
 from seepage.metrics import clopper_pearson, operating_points, over_targets, pooled_points
 from seepage.plane import (
     Bootstrap,
@@ -23,21 +29,16 @@ from seepage.plane import (
     RateRule,
     Rule,
     Trajectories,
+    early_determination,
     trajectories,
 )
-from seepage.report.attacked import FPRS, at_the_end, lead_of, rule_words
-from seepage.report.findings import Blind, Early, Findings, Paths, Risk
-from seepage.report.probes import curvature_finding, layer_finding
-from seepage.report.samples import HIGH, exposure_of, groups_of, tested
-from seepage.report.source import Progress, ReportSource, sides
-from seepage.report.usefulness import accuracy_of, blind_of, utility_of
 
 __all__ = ["ReportSource", "collect"]
 
 
 @dataclass
-class _Watch:
-    """What the main attack's pass leaves behind besides the paths, per checkpoint."""
+class _Curves:
+    """Figures of the main attack per checkpoint, under one membership matrix."""
 
     auc: list[Float64Array] = field(default_factory=list)
     tpr: list[float] = field(default_factory=list)
@@ -45,20 +46,23 @@ class _Watch:
 
 @final
 @dataclass(frozen=True)
-class _Watched(RateRule):
-    """Counting, with an ear on the scores: one pass serves the plane and the risk curves."""
+class _CountingWithCurves(RateRule):
+    """Counts decisions and keeps AUC and TPR as well: one pass serves the plane and the curves.
+
+    curves: one entry per membership matrix, the true one first.
+    """
 
     fpr: float
-    watches: list[_Watch] = field(default_factory=list)
+    curves: list[_Curves] = field(default_factory=list)
 
     def start(
         self, member: BoolArray, checkpoints: int, rule: Rule, attack: Attack, keep: bool
     ) -> _Track:
         """An empty track for one membership matrix."""
-        watch = _Watch()
-        self.watches.append(watch)
+        curves = _Curves()
+        self.curves.append(curves)
         inner = Counting().start(member, checkpoints, rule, attack, keep)
-        return _Track(inner, member, self.fpr, watch)
+        return _Track(inner, member, self.fpr, curves)
 
 
 @dataclass
@@ -66,11 +70,11 @@ class _Track:
     inner: Any
     member: BoolArray
     fpr: float
-    watch: _Watch
+    curves: _Curves
 
     def add(self, t: int, signals: Mapping[str, FloatArray], scores: FloatArray) -> None:
-        self.watch.auc.append(operating_points(scores, self.member, [self.fpr]).auc)
-        self.watch.tpr.append(float(pooled_points(scores, self.member, [self.fpr]).tpr[0, 0]))
+        self.curves.auc.append(operating_points(scores, self.member, [self.fpr]).auc)
+        self.curves.tpr.append(float(pooled_points(scores, self.member, [self.fpr]).tpr[0, 0]))
         self.inner.add(t, signals, scores)
 
     def finish(self) -> dict[str, Any]:
@@ -95,16 +99,16 @@ def collect(
     attacks: which to run at the last checkpoint (all of `seepage.attacks.ATTACKS` that the run's
     signals and number of models allow, unless told). main: name of the one that is followed over
     training and drawn on the plane (LiRA when it can be run). data: the pool, for the blind
-    baseline (looked up by the run unless told). permutations: redraws of membership for the noise
-    floor, each as dear as the audit of the main attack. level: false-discovery rate of the named
-    samples. seed: of the redraws. blind: whether the blind baseline is run. progress: called with (what, done, all).
+    baseline (looked up by the run unless told). permutations: redraws of membership under which
+    everything is repeated, each as costly as the main attack itself. level: false-discovery rate of
+    the samples named as exposed. seed: of the redraws. blind: whether the blind baseline is run. progress: called with (what, done, all).
 
     Raises InputError when no attack can be run, and where attacks would.
     """
     if permutations < 1:
         raise InputError(
             f"permutations: expected at least 1, got {permutations}; without one there is no "
-            "noise floor to compare with"
+            "null to compare with"
         )
     if len(run.member) < 4:
         # One pair leaves no references and no spread between pairs.
@@ -114,24 +118,24 @@ def collect(
     say: Progress = progress if progress is not None else lambda what, done, total: None
     if data is None and blind:
         data = run.data()
-    findings, skipped, scores = at_the_end(run, attacks, seed, say)
-    lead = lead_of(findings, main)
-    rule: Rule = NaturalThreshold() if lead.threshold is not None else GlobalFPR(0.1)
-    watched = _Watched(FPRS[1])
+    findings, skipped, scores = at_last_checkpoint(run, attacks, seed, say)
+    attack = main_attack(findings, main)
+    rule: Rule = NaturalThreshold() if attack.threshold is not None else GlobalFPR(0.1)
+    rates = _CountingWithCurves(FPRS[1])
     paths = trajectories(
         run,
-        attack=lead,
+        attack=attack,
         rule=rule,
-        rates=watched,
+        rates=rates,
         null=Permuted(draws=permutations, seed=seed),
         progress=lambda done, total: say("risk over training", done, total),
     )
     counted, null_high = _paths(paths)
     found = tested(run, level, permutations, seed, say)
-    exposure = exposure_of(run, counted, null_high, scores[lead.name], level, found)
+    exposure = exposure_of(run, counted, null_high, scores[attack.name], level, found)
     accuracy_in, accuracy_out = accuracy_of(run)
     member = run.member
-    mean_in, mean_out = sides(scores[lead.name], member)
+    mean_in, mean_out = sides(scores[attack.name], member)
     n = int(np.median(paths.n_in))
     low, high = clopper_pearson([n // 2], n)
     utility = utility_of(run, say)
@@ -144,8 +148,8 @@ def collect(
         models=len(member),
         samples=member.shape[1],
         checkpoints=np.asarray(run.checkpoints, dtype=np.float64),
-        main=lead.name,
-        rule=rule_words(rule, lead),
+        main=attack.name,
+        rule=rule_words(rule, attack),
         ids=run.ids,
         labels=run.labels,
         classes=tuple(run.classes),
@@ -153,12 +157,12 @@ def collect(
         blind=blind_of(data, member, run.labels) if blind else Blind(None, "it was left out"),
         attacks=tuple(f for _, f in findings),
         skipped=skipped,
-        risk=_risk(watched, member, permutations),
+        risk=_risk(rates, permutations, member),
         paths=counted,
         population=paths.population(bootstrap=Bootstrap(replicates=100, seed=seed))
         if len(run.checkpoints) > 1
         else None,
-        early=_early(counted),
+        early=_early(paths),
         exposure=exposure,
         groups=groups_of(run, counted, exposure, accuracy_in, accuracy_out),
         accuracy_in=accuracy_in,
@@ -185,37 +189,35 @@ def _paths(t: Trajectories) -> tuple[Paths, Float64Array]:
         counts(t.tpr, n_in), counts(t.fpr, n_out), n_in, n_out,
         counts(first.tpr, n_in), counts(first.fpr, n_out),
     )  # fmt: skip
-    high = np.mean([(d.advantage >= HIGH).sum(axis=1) for d in t.null], axis=0)
-    return held, np.asarray(high, dtype=np.float64)
+    count = np.mean([high(d.fpr, d.tpr).sum(axis=1) for d in t.null], axis=0)
+    return held, np.asarray(count, dtype=np.float64)
 
 
-def _early(paths: Paths) -> Early | None:
-    def recall(gain: Float64Array) -> tuple[Float64Array, BoolArray]:
-        high = np.nan_to_num(gain, nan=-1.0) >= HIGH
-        with np.errstate(invalid="ignore"):
-            return (high & high[-1]).sum(axis=1) / high[-1].sum(), high
-
-    found, high = recall(paths.advantage())
-    if len(high) < 2 or not high[-1].any():
+def _early(paths: Trajectories) -> EarlyRecall | None:
+    """Early determination without intervals; None for one checkpoint or without high samples."""
+    if len(paths.checkpoints) < 2:
         return None
-    with np.errstate(invalid="ignore"):
-        precision = (high & high[-1]).sum(axis=1) / high.sum(axis=1)
-    return Early(found, precision, high.mean(axis=1), recall(paths.advantage(null=True))[0])
+    # The null is the redraw whose paths the report draws.
+    found = early_determination(replace(paths, null=paths.null[:1]), bootstrap=Bootstrap(0))
+    if not found.final.any():
+        return None
+    recall = found.recall_now
+    return EarlyRecall(recall.value, found.precision.value, found.chance.value, recall.null)
 
 
-def _risk(watched: _Watched, member: BoolArray, permutations: int) -> Risk:
-    real, *nulls = watched.watches
+def _risk(rates: _CountingWithCurves, permutations: int, member: BoolArray) -> Risk:
+    real, *nulls = rates.curves
     each = [over_targets(a, member) for a in real.auc]
-    floor = np.array([[a.mean() for a in w.auc] for w in nulls])
+    null = np.array([[a.mean() for a in c.auc] for c in nulls])
     return Risk(
         auc=np.array([e.mean for e in each]),
         low=np.array([e.low for e in each]),
         high=np.array([e.high for e in each]),
-        null=floor.mean(axis=0),
-        null_low=floor.min(axis=0),
-        null_high=floor.max(axis=0),
-        fpr=watched.fpr,
+        null=null.mean(axis=0),
+        null_low=null.min(axis=0),
+        null_high=null.max(axis=0),
+        fpr=rates.fpr,
         tpr=np.array(real.tpr),
-        null_tpr=np.mean([w.tpr for w in nulls], axis=0),
+        null_tpr=np.mean([c.tpr for c in nulls], axis=0),
         permutations=permutations,
     )

@@ -1,4 +1,4 @@
-"""What a report says, as numbers only: one `Findings` feeds the tables, JSON, HTML and gates."""
+"""What a report says, as numbers only: one `Findings` feeds the tables, JSON and HTML."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seepage.array_types import BoolArray, Float64Array, Int64Array
-from seepage.metrics import Estimate
+from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
+from seepage.findings.probes import CurvatureFinding, LayerFinding
+from seepage.metrics import Estimate, clopper_pearson
 from seepage.plane import Population
-from seepage.report.probes import CurvatureFinding, LayerFinding
 
 __all__ = [
     "AtFpr",
     "AttackFinding",
     "Blind",
-    "Early",
+    "EarlyRecall",
     "Exposure",
     "Findings",
     "Group",
@@ -34,7 +34,7 @@ Counts = NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class Utility:
-    """Share of right answers at each checkpoint, mean over models, with intervals: all (T,)."""
+    """Accuracy at each checkpoint, mean over models, with intervals: all (T,)."""
 
     member: Float64Array
     member_low: Float64Array
@@ -90,9 +90,10 @@ class Blind:
 
 @dataclass(frozen=True)
 class Risk:
-    """The main attack at every checkpoint, all (T,): AUC, its interval, its null band.
+    """The main attack at every checkpoint, all (T,): AUC, its interval, its null range.
 
-    tpr: pooled true-positive rate at `fpr`; null_* come from permuted membership.
+    null, null_low, null_high: mean, smallest and largest AUC over `permutations` redraws of
+    membership. tpr: pooled true-positive rate at `fpr`; null_tpr: its mean under permuted membership.
     """
 
     auc: Float64Array
@@ -109,7 +110,7 @@ class Risk:
 
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """Every sample's way through the plane, as counts: TPR = tp / n_in, FPR = fp / n_out.
+    """Every sample's path on the plane, as counts: TPR = tp / n_in, FPR = fp / n_out.
 
     tp, fp (T, N) uint16: how many targets called the sample a member, when it was one and when it
     was not; n_in, n_out (N,). null_tp, null_fp: the same under permuted membership.
@@ -133,15 +134,26 @@ class Paths:
         fpr, tpr = self.rates(null)
         return tpr - fpr
 
+    def intervals(self) -> dict[str, Float64Array]:
+        """Exact 95 % intervals of the rates at the last checkpoint, by name, each (N,)."""
+        tpr_low, tpr_high = clopper_pearson(self.tp[-1], self.n_in)
+        fpr_low, fpr_high = clopper_pearson(self.fp[-1], self.n_out)
+        return {"tpr_low": tpr_low, "tpr_high": tpr_high, "fpr_low": fpr_low, "fpr_high": fpr_high}
+
+    def interval_table(self) -> dict[int, tuple[Float64Array, Float64Array]]:
+        """The 95 % limits of every rate k/n that can occur: n -> low, high, each (n + 1,)."""
+        sizes = np.unique(np.concatenate([self.n_in, self.n_out])).tolist()
+        return {n: clopper_pearson(np.arange(n + 1), n) for n in sizes}
+
 
 @dataclass(frozen=True, eq=False)
 class Exposure:
-    """Which samples can be named as exposed, with the number of false names controlled.
+    """Which samples are named as exposed, with the share of false discoveries controlled.
 
     p (N,): exact test at the last checkpoint, see `seepage.metrics.exposure.evidence`; q (N,):
     after Benjamini-Hochberg; exposed (N,) = q <= level; order (N,): exposed ones first, by
     advantage; since (N,): position of the first checkpoint from which the last one's cut-off is
-    passed for good, or −1. count (T,): how many samples pass at each checkpoint; null_count (T,):
+    passed at every later one too, or −1. count (T,): how many samples pass at each checkpoint; null_count (T,):
     how many pass the same cut-off under permuted membership, where every one is false, mean over
     redraws. high_count, null_high_count (T,): the same for an advantage of at least ½. least: the
     smallest p that this plan can give at all.
@@ -161,18 +173,18 @@ class Exposure:
 
 
 @dataclass(frozen=True)
-class Early:
-    """How many of the finally high samples were already high at each checkpoint, all (T,).
+class EarlyRecall:
+    """Curves of `seepage.plane.early_determination` that the report draws, all (T,).
 
-    High: advantage of at least ½. recall: share of the last checkpoint's high ones; precision: share
-    of the high ones that are high at the end; chance: recall that as many random samples would have;
-    null_recall: under permuted membership. *Reconstruction* (arXiv 2507.23291).
+    Vulnerable: high samples, those with an advantage of at least ½. recall: its `recall_now`; precision; chance: recall that as many random samples would have;
+    null_recall: recall under permuted membership, in the redraw that `Paths` holds.
+    *Reconstruction* (arXiv 2507.23291).
     """
 
-    recall: Float64Array
-    precision: Float64Array
-    chance: Float64Array
-    null_recall: Float64Array
+    recall: FloatArray
+    precision: FloatArray
+    chance: FloatArray
+    null_recall: FloatArray
 
 
 @dataclass(frozen=True)
@@ -210,7 +222,7 @@ class Findings:
     risk: Risk
     paths: Paths
     population: Population | None
-    early: Early | None
+    early: EarlyRecall | None
     exposure: Exposure
     groups: tuple[Group, ...]
     accuracy_in: Float64Array
@@ -224,29 +236,58 @@ class Findings:
     layers: LayerFinding | None = None
 
     @property
-    def lead(self) -> AttackFinding:
+    def main_attack(self) -> AttackFinding:
         """The finding of the main attack."""
         return next(a for a in self.attacks if a.name == self.main)
 
     @property
     def strongest(self) -> AttackFinding:
-        """The attack whose AUC is surely the largest: by the lower end of its interval."""
+        """The attack with the largest AUC, judged by the lower end of its interval."""
         return max(self.attacks, key=lambda a: a.auc.mean if np.isnan(a.auc.low) else a.auc.low)
+
+    @property
+    def strongest_at_low_fpr(self) -> tuple[AttackFinding, AtFpr]:
+        """The attack with the largest pooled TPR at 0.1 % FPR, by the lower end of its interval.
+
+        At 1 % FPR where 0.1 % would be less than one false positive.
+        """
+        k = 1 if self.main_attack.pooled[1].resolved else 0
+        best = max(self.attacks, key=lambda a: np.nan_to_num(a.pooled[k].tpr.low))
+        return best, best.pooled[k]
+
+    @property
+    def most_exposed_class(self) -> Group | None:
+        """The class with the largest share of exposed samples; None with a single class."""
+        if len(self.groups) < 2:
+            return None
+        return max(self.groups, key=lambda g: g.exposed / g.samples)
+
+    @property
+    def judged_in(self) -> int:
+        """How many targets judged a sample as a member, median over samples."""
+        return int(np.median(self.paths.n_in))
+
+    @property
+    def judged_out(self) -> int:
+        """How many targets judged a sample as a non-member, median over samples."""
+        return int(np.median(self.paths.n_out))
 
     @property
     def judged(self) -> bool:
         """Whether there are enough pairs of runs for any interval at all."""
-        return bool(np.isfinite(self.lead.auc.low))
+        return bool(np.isfinite(self.main_attack.auc.low))
 
     @property
     def leaks(self) -> bool:
         """Whether leakage was measured.
 
-        Either the main attack's AUC interval lies above chance and its AUC above the null band, or
+        Either the main attack's AUC interval lies above chance and its AUC above the null range, or
         some other attack's AUC exceeds chance by twice its interval: the strongest of many attacks
         is chosen after the fact and has to clear more.
         """
-        main = self.lead.auc.low > 0.5 and self.lead.auc.mean > self.risk.null_high[-1]
+        main = (
+            self.main_attack.auc.low > 0.5 and self.main_attack.auc.mean > self.risk.null_high[-1]
+        )
         other = any(
             a.auc.mean - 0.5 > 2 * (a.auc.mean - a.auc.low) and a.auc.mean > a.null_auc
             for a in self.attacks
@@ -255,7 +296,7 @@ class Findings:
 
     @property
     def onset(self) -> int | None:
-        """First checkpoint from which the AUC's interval stays above chance and the null band."""
+        """First checkpoint from which the AUC's interval stays above chance and the null range."""
         above = (self.risk.low > 0.5) & (self.risk.auc > self.risk.null_high)
         if not above[-1]:
             return None

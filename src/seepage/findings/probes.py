@@ -1,4 +1,4 @@
-"""What a report says of curvature and of layers, where they were recorded or looked at later."""
+"""Curvature and layers, where a run recorded them or a later command measured them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.attacks.curvature import INSTEAD
+from seepage.findings.source import sides
 from seepage.metrics import auc, over_targets
 
 __all__ = ["CurvatureFinding", "LayerFinding", "curvature_finding", "layer_finding"]
@@ -24,9 +25,9 @@ class CurvatureFinding:
     """Curvature of the recorded signal at the checkpoints that have it, (T',).
 
     epochs; inside, outside: median over samples of a run, geometric mean over runs; auc, low, high:
-    the chance that a random member lies flatter than a random non-member, mean over targets with
+    AUC of low curvature (members have lower curvature than non-members), mean over targets with
     its interval. mean (N,): mean over runs and checkpoints, the memorisation score of Garg et al.;
-    order (N,): the most curved first, samples that were not measured last; measured: how many were.
+    order (N,): highest first, samples that were not measured last; measured: how many were.
     last_in, last_out (N,): mean over runs with and without the sample at the last checkpoint.
     compared: what `seepage curvature compare` stored, or None.
     """
@@ -66,7 +67,7 @@ class LayerFinding:
 
     layers (L,); epochs (T',); indicators: name -> (T', L), mean over runs. attack_epochs, attack
     (A, L): AUC of the attack per layer, mean over `attack_models` kept models; empty without one.
-    risk (L,) in [0, 1] and `basis`, what it is; measured: the risk is an attack's, not a guess.
+    risk (L,) in [0, 1] and `basis`, how it was found; measured: by an attack, not by indicators.
     agreement: rows of indicator, rho, p with the attack at its last epoch. resolved: whether the
     attack tells the layers apart, None where that cannot be said.
     """
@@ -139,10 +140,7 @@ def curvature_finding(run: Any) -> CurvatureFinding | None:
     if not rows:
         return None
     mean = total / len(rows)
-    n_in = member.sum(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        last_in = np.where(member, last, 0.0).sum(axis=0) / n_in
-        last_out = np.where(member, 0.0, last).sum(axis=0) / (len(member) - n_in)
+    last_in, last_out = sides(last, member)
     inside, outside, area, low, high = np.array(rows).T
     return CurvatureFinding(
         name,
@@ -186,7 +184,7 @@ def layer_finding(run: Any) -> LayerFinding | None:
     if looked is not None:
         own = tuple(str(n) for n in looked["layers"])
         if layers != own:
-            # The later look was at other layers: its figures are the ones that have an attack.
+            # `seepage layers` measured other layers: only its figures have an attack beside them.
             layers, indicators, epochs = own, {}, np.empty(0)
         if not indicators:
             epochs = np.asarray(looked["epochs"], dtype=np.float64)

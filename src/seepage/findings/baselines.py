@@ -1,4 +1,4 @@
-"""What the models are good for, and what can be told without asking any of them."""
+"""What a privacy figure is read beside: the models' accuracy, and an attack that sees no model."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import numpy as np
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.data import Dataset
 from seepage.errors import InputError
+from seepage.findings.result import Blind, Utility
+from seepage.findings.source import Progress, ReportSource, sides
 from seepage.metrics import blind_baseline, over_targets
-from seepage.report.findings import Blind, Utility
-from seepage.report.source import Progress, ReportSource, sides
 
 __all__ = ["accuracy_of", "blind_of", "utility_of"]
 
@@ -21,6 +21,7 @@ def _correct(run: ReportSource, t: int) -> Float64Array:
 
 
 def accuracy_of(run: ReportSource) -> tuple[Float64Array, Float64Array]:
+    """Each sample's accuracy at the end, as a member and as a non-member: (N,), (N,)."""
     if "correct" not in run.signals:
         nothing = np.full(run.member.shape[1], np.nan)
         return nothing, nothing
@@ -28,6 +29,7 @@ def accuracy_of(run: ReportSource) -> tuple[Float64Array, Float64Array]:
 
 
 def utility_of(run: ReportSource, say: Progress) -> Utility | None:
+    """Accuracy at every checkpoint; None where it was not recorded."""
     if "correct" not in run.signals:
         return None
     member = run.member
@@ -44,6 +46,7 @@ def utility_of(run: ReportSource, say: Progress) -> Utility | None:
 
 
 def blind_of(data: Dataset | None, member: BoolArray, labels: Int64Array) -> Blind:
+    """The blind baseline, or the reason why it could not be run."""
     if data is None:
         return Blind(None, "the data could not be found again from its source")
     rows = np.arange(len(data))

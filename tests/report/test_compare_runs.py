@@ -10,8 +10,9 @@ import pytest
 
 from seepage.attacks import LiRA
 from seepage.errors import InputError
-from seepage.report import collect, write_comparison
-from seepage.report.compare import differences
+from seepage.findings import collect
+from seepage.findings.runs_compared import differences
+from seepage.report import write_comparison
 
 
 def test_runs_stand_side_by_side(
@@ -22,9 +23,9 @@ def test_runs_stand_side_by_side(
     text = path.read_text()
     assert "&lt;tame&gt;" in text
     assert "<tame>" not in text
-    assert f"{tamer.lead.auc.mean:.3f}" in text
+    assert f"{tamer.main_attack.auc.mean:.3f}" in text
     numbers = json.loads((tmp_path / "c.json").read_text())
-    assert numbers["wild"]["attacks"][1]["auc"]["mean"] == findings.lead.auc.mean
+    assert numbers["wild"]["attacks"][1]["auc"]["mean"] == findings.main_attack.auc.mean
     net = tamer.population.displacement_net
     assert numbers["<tame>"]["dynamics"]["displacement_net"]["value"] == float(net.value)
     assert "Dynamics side by side" in text
