@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -169,3 +170,13 @@ def test_comparison_names_what_is_wrong():
     other = dataclasses.replace(one, description={"attack": "B", "rule": "N", "rates": "C"})
     with pytest.raises(InputError, match="attack: expected the same for every run, got a: A, b: B"):
         compare_paths({"a": one, "b": other}, same)
+
+
+def test_another_start_is_one_factor() -> None:
+    def run(digest: str, fixed: str, name: str = "mine") -> dict[str, Any]:
+        start = {"fixed": fixed, "drawn": 0.0}
+        return {"key": {"model": {"name": name, "digest": digest, "start": start}}}
+
+    assert one_factor([run("a", "x"), run("a", "y")]) == "model.start.fixed"
+    assert one_factor([run("a", "x"), run("b", "y")]) == "model"
+    assert one_factor([run("a", "x"), run("b", "y", "other")]) == "model"

@@ -36,7 +36,11 @@ COMPARED = (
 
 # What follows from another field of its section, or from the data, and is no factor of its own.
 _DERIVED = frozenset(
-    {"digest", "models", "samples", "size", "classes", "features", "shape", "parameters"}
+    [
+        *("digest", "models", "samples", "size", "classes", "features", "shape", "parameters"),
+        # Of a model or a function: its structure, code and starting values.
+        *("structure", "fixed", "drawn", "python"),
+    ]
 )
 
 
@@ -106,7 +110,10 @@ def one_factor(
     if "recipe.epochs" in factors:
         factors.pop("checkpoints", None)
     if not factors and derived:
-        factors = dict.fromkeys(derived)
+        # Several signs of one thing, such as another starting point, are that one thing.
+        factors = (
+            dict.fromkeys(p.split(".")[0] for p in derived) if derived[1:] else {derived[0]: None}
+        )
     if len(factors) > 1:
         raise InputError(
             f"runs: expected one factor to differ, got {', '.join(factors)}; compare runs that "

@@ -320,7 +320,7 @@ def spearman(
         raise InputError("x, y: expected columns that vary, got a constant one")
     low, high = (
         np.nanquantile(rho[1:], [(1 - level) / 2, (1 + level) / 2])
-        if replicates
+        if np.isfinite(rho[1:]).any()  # of few samples every resample may be constant
         else (np.nan, np.nan)
     )
     # Rounding only: a perfect order is 1, not 1 + 2e-16.
