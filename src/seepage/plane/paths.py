@@ -58,7 +58,7 @@ class Permuted:
 
     draws: int = 1
     seed: int = 0
-    groups: Groups | None = None
+    groups: Groups | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.draws < 0:

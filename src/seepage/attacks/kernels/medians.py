@@ -13,16 +13,16 @@ Index = Int64Array
 
 
 @njit(cache=True, error_model="numpy")
-def _median_without(order: Float64Array, n: int, ranks: Index) -> float:
-    """Median of a sorted group without the ascending ranks."""
-    left = n - ranks.size
+def _median_without(order: Float64Array, n: int, ranks: Index, many: int) -> float:
+    """Median of a sorted group without the first `many` of the ascending ranks."""
+    left = n - many
     if left == 0:
         return 0.0
     total = 0.0
     for half in range(2):
         at = (left - 1 + half) // 2
-        for rank in ranks:
-            if at >= rank:
+        for i in range(many):
+            if at >= ranks[i]:
                 at += 1
         total += order[at]
     return total / 2
@@ -49,8 +49,9 @@ def median_centres(x: Float64Array, k: Float64Array, drop: Index, out: Float64Ar
             group[r] = g
             count[g] += 1
         for e in range(drop.shape[0]):
-            many[:] = 0
-            for r in drop[e]:
+            many[0] = many[1] = 0
+            for i in range(drop.shape[1]):
+                r = drop[e, i]
                 if r < 0:
                     continue
                 g = group[r]
@@ -61,4 +62,4 @@ def median_centres(x: Float64Array, k: Float64Array, drop: Index, out: Float64Ar
                 gone[g, at] = rank[r]
                 many[g] += 1
             for g in range(2):
-                out[g, e, j] = _median_without(sorted_[g], count[g], gone[g, : many[g]])
+                out[g, e, j] = _median_without(sorted_[g], count[g], gone[g], many[g])
