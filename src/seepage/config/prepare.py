@@ -18,7 +18,7 @@ from seepage.config.recipe import Recipe
 from seepage.data import Dataset, apply_canaries, load, relabel
 from seepage.errors import InputError
 from seepage.models.registry import known
-from seepage.plan import SubsetPlan, half_split, leave_out, plant_canaries, subsets
+from seepage.plan import SubsetPlan, group_codes, half_split, leave_out, plant_canaries, subsets
 from seepage.record import ExtraSignal
 
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ def _enough(plan: SubsetPlan, chosen: tuple[attacks.Attack, ...]) -> None:
 def set_apart(data: Dataset, count: int, seed: int) -> tuple[Dataset, Dataset | None]:
     """(pool, reference): `count` random samples leave the pool for the defence alone.
 
-    They are members of no run and no figure counts them.
+    Where samples belong to subjects, whole subjects leave, of at least so many samples. They are
+    members of no run and no figure counts them.
     """
     if count == 0:
         return data, None
@@ -138,8 +139,22 @@ def set_apart(data: Dataset, count: int, seed: int) -> tuple[Dataset, Dataset | 
             f"got {count}; leave a pool to train on"
         )
     stream = np.random.SeedSequence(seed, spawn_key=(5,))
-    order = np.random.default_rng(stream).permutation(len(data))
-    return data.take(np.sort(order[count:])), data.take(np.sort(order[:count]))
+    rng = np.random.default_rng(stream)
+    if data.groups is None:
+        order = rng.permutation(len(data))
+        apart = np.isin(np.arange(len(data)), order[:count])
+    else:
+        # Whole subjects: one that lies on both sides would be known to the defence.
+        codes, names = group_codes(data.groups)
+        sizes = np.bincount(codes, minlength=len(names))
+        drawn = rng.permutation(len(names))
+        apart = np.isin(codes, drawn[: int(np.searchsorted(np.cumsum(sizes[drawn]), count)) + 1])
+        if apart.sum() > len(data) - 4:
+            raise InputError(
+                f"defense.reference: expected subjects of {count} samples beside a pool to train "
+                f"on, got {int(apart.sum())} of {len(data)} samples in them; ask for fewer"
+            )
+    return data.take(np.flatnonzero(~apart)), data.take(np.flatnonzero(apart))
 
 
 def check_defense(

@@ -86,6 +86,8 @@ def ensure(storage: Storage, manifest: dict[str, Any], data: Dataset, plan: Subs
             arrays.read_whole(storage, name, description)
     if not storage.exists("data/ids.json"):
         storage.put_json("data/ids.json", data.ids.tolist())
+    if data.groups is not None and not storage.exists("data/groups.json"):
+        storage.put_json("data/groups.json", data.groups.tolist())
 
 
 def create(
@@ -109,6 +111,7 @@ def create(
             "name": data.name,
             "digest": data.digest,
             "samples": len(data),
+            "subjects": None if data.groups is None else len(set(data.groups.tolist())),
             "shape": list(data.shape),
             "kind": data.kind,
             "classes": list(data.classes),

@@ -62,7 +62,10 @@ def find_damage(where: str) -> list[str]:
         chunk = f"{name}/c" + "/0" * sound[name].ndim
         if chunk not in held or not _readable(sound[name], ...):
             damaged.append(chunk)
-    for key in ["data/ids.json", *(k for k in keys if k.startswith("records/"))]:
+    described = ["data/ids.json"]
+    if manifest["data"].get("subjects") is not None:
+        described.append("data/groups.json")
+    for key in [*described, *(k for k in keys if k.startswith("records/"))]:
         try:
             record = storage.get_json(key)
         except CorruptStore:

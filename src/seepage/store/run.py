@@ -109,6 +109,19 @@ class Run:
             )
         return np.array(found, dtype=np.str_)
 
+    @cached_property
+    def groups(self) -> NDArray[np.str_] | None:
+        """Whose sample each is, (N,), or None where samples stand for themselves."""
+        if self.manifest["data"].get("subjects") is None:
+            return None
+        found = self.storage.get_json("data/groups.json")
+        if found is None:
+            raise CorruptStore(
+                f"{self.path}/data/groups.json: expected the subjects of the samples, found none; "
+                "run `seepage repair` on this folder"
+            )
+        return np.array(found, dtype=np.str_)
+
     def _array(self, name: str) -> Any:
         if name not in self._arrays:
             if name not in self.signals:
