@@ -23,6 +23,7 @@ FLOORS = [
     {"record", "store"},
     {"config"},
     {"fleet"},
+    {"scoring"},
     {"comparison", "study"},
     {"report"},
     {"cli", "__main__"},

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from seepage.fleet import Recipe, train
     from seepage.plan import SubsetPlan, fixed_target, half_split, leave_out
     from seepage.report import write_report
+    from seepage.scoring import score
     from seepage.store import Run
     from seepage.store import open_run as open
 
@@ -45,6 +46,7 @@ __all__ = [
     "open",
     "plane",
     "record",
+    "score",
     "train",
     "write_report",
 ]
@@ -62,6 +64,7 @@ _WHERE = {
     "half_split": "seepage.plan",
     "leave_out": "seepage.plan",
     "write_report": "seepage.report",
+    "score": "seepage.scoring",
     "Run": "seepage.store",
 }
 

@@ -10,7 +10,8 @@ from typing import Any
 from torch import nn
 
 from seepage.errors import InputError
-from seepage.models.registry import build
+from seepage.extensions import names, outside, resolve
+from seepage.models.registry import build, known
 
 __all__ = ["ModelRef", "importable", "user_model"]
 
@@ -55,21 +56,17 @@ def importable(fn: Any) -> bool:
 
 
 def user_model(model: str | Callable[[], nn.Module], options: dict[str, Any] | None) -> ModelRef:
-    """A `ModelRef` from what the user passes: a name, "package.module:factory", or a callable."""
-    if isinstance(model, str) and ":" in model:
-        module, _, name = model.partition(":")
-        try:
-            fn: Any = importlib.import_module(module)
-            for part in name.split("."):
-                fn = getattr(fn, part)
-        except (ImportError, AttributeError) as e:
-            raise InputError(
-                f"model: expected 'package.module:factory' that can be imported, got {model!r} "
-                f"({e}); check the name and the Python path"
-            ) from None
-        return ModelRef(model, {}, fn)
+    """A `ModelRef` from what the user passes: a name, "package.module:factory", or a callable.
+
+    A name is that of a reference network, or of an installed package's entry point.
+    """
     if isinstance(model, str):
-        return ModelRef(model, dict(options or {}))
+        if known(model) or not (outside(model) or model in names("model", {})):
+            return ModelRef(model, dict(options or {}))
+        factory = resolve(
+            "model", model, {}, accepts=callable, expected="a function that returns a network"
+        )
+        return ModelRef(model, {}, factory)
     if not callable(model):
         raise InputError(
             f"model: expected a name or a function that returns a torch.nn.Module, got {model!r}"

@@ -19,6 +19,7 @@ from scipy import stats
 
 from seepage.array_types import BoolArray, FloatArray, Int64Array
 from seepage.attacks.base import Attack
+from seepage.attacks.binding import bind, inputs
 from seepage.errors import InputError
 from seepage.plane.early import Top, Vulnerable, expected_recall
 from seepage.plane.paths import Permuted, SignalSource
@@ -140,11 +141,12 @@ def agreement(
 
         return [(one(a), one(b)) for a, b in sides]
 
+    attack = bind(attack, run)
     # First the whole, then without each group, then permuted.
     replicates = [halves(member, gone) for gone in left_out]
     replicates += [halves(m, left_out[0]) for m in null.members(member)]
     for t in range(len(epochs)):
-        signals = {name: np.asarray(run.signal_at(name, t)) for name in attack.requires}
+        signals = inputs(attack, run, t)
         for replicate in replicates:
             for both in replicate:
                 for half in both:
