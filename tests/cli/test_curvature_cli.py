@@ -213,7 +213,7 @@ def test_runs_that_hold_no_networks(
         (tmp_path / "imported", "was imported from arrays and holds no networks"),
         (bare, "weights of run 0 at epoch 2 were not kept"),
         (strange, "which the run folder cannot import; pass the factory again"),
-        (away, "expected 'package.module:factory' that can be imported"),
+        (away, "expected a module 'no_such_package' for 'no_such_package:factory', found none"),
     ):
         for verb in (["curvature"], ["curvature", "compare"], ["layers"]):
             status, _, err = command(*verb, folder)
