@@ -151,9 +151,12 @@ def _every_member(source: SignalSource) -> BoolArray:
 
 
 def _derivable(name: str, attack: Attack, source: Source) -> bool:
-    """Whether it follows from recorded logits, which are those of the first view."""
+    """Whether it follows from recorded logits, which are those of the first view, and labels."""
+    key = source.manifest.get("key", {})
+    labelled = key.get("labels", "imported" not in key)
     one = len(source.manifest.get("views", ())) < 2
-    return name in FromLogits and "logits" in source.signals and (one or attack.first_view)
+    held = name in FromLogits and "logits" in source.signals
+    return bool(held and labelled and (one or attack.first_view))
 
 
 def _why(missing: Collection[str], attack: Attack, source: SignalSource) -> str:
@@ -166,7 +169,9 @@ def _why(missing: Collection[str], attack: Attack, source: SignalSource) -> str:
     if len(known) < len(missing):
         return text + "record it under that name"
     if "logits" in getattr(source, "signals", ()):
-        return text + "it is read at every view, and logits are those of the first"
+        if len(getattr(source, "manifest", {}).get("views", ())) > 1:
+            return text + "it is read at every view, and logits are those of the first"
+        return text + "it follows from logits only with the labels, which were not imported"
     return text + "record it, or the logits with record.logits"
 
 
