@@ -53,9 +53,13 @@ def score(
     Assumes that the recorded models are exchangeable but for their members. Raises InputError,
     in one line, for whatever `lacks` says, and where the attack does.
 
-    >>> import seepage
-    >>> run = seepage.open("runs/digits")                       # doctest: +SKIP
-    >>> seepage.score(run, seepage.attacks.LiRA())              # doctest: +SKIP
+    >>> from types import SimpleNamespace
+    >>> from seepage.attacks import LOSS
+    >>> run = SimpleNamespace(
+    ...     member=np.array([[True, False], [False, True]]), checkpoints=np.array([0.0]),
+    ...     signal_at=lambda name, t: np.array([[0.1, 2.0], [1.5, 0.2]]))
+    >>> score(run, LOSS()).tolist()
+    [[-0.1, -2.0], [-1.5, -0.2]]
     """
     bound, source = ready(run, attack, checkpoint, model=model, data=data)
     signals = binding.inputs(bound, source, checkpoint)
