@@ -150,6 +150,8 @@ def test_what_is_lacking_is_said_before_it_runs(kept: Path, tmp_path: Path) -> N
         seepage.score(run, attacks.CurvatureLR(), 0)
     with pytest.raises(InputError, match="weights of run 0 at epoch 0 were not kept"):
         scoring.ready(run, attacks.CurvatureLR(), None)
+    with pytest.raises(InputError, match="checkpoint: expected an index from 0 to 1, or from the"):
+        seepage.score(run, attacks.CurvatureLR(), 2)
     why = scoring.lacks(run, attacks.CurvatureLR("curvature_of_mine"))
     assert why == "needs curvature_of_mine, which was not recorded; set record.curvature"
 

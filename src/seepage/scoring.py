@@ -92,6 +92,11 @@ def ready(
     run itself, or, where curvature has to be measured on kept weights, the run with it. checkpoint:
     the index that will be read, None for all. Raises InputError when the attack cannot be run.
     """
+    count = len(run.checkpoints)
+    if checkpoint is not None and not -count <= checkpoint < count:
+        raise InputError(
+            f"checkpoint: expected an index from 0 to {count - 1}, or from the end, got {checkpoint}"
+        )
     bound = binding.bind(attack, run)
     missing = binding.unrecorded(bound, run)
     if not missing:
