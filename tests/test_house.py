@@ -24,6 +24,7 @@ FLOORS = [
     {"record", "store"},
     {"config"},
     {"fleet"},
+    {"scoring"},
     {"comparison", "study"},
     {"findings"},
     {"report"},

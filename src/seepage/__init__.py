@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from seepage.fleet import train
     from seepage.plan import SubsetPlan, fixed_target, half_split, leave_out, subsets
     from seepage.report import write_report
+    from seepage.scoring import score
     from seepage.store import Run
     from seepage.store import open_run as open
 
@@ -50,6 +51,7 @@ __all__ = [
     "open",
     "plane",
     "record",
+    "score",
     "subsets",
     "train",
     "write_report",
@@ -73,6 +75,7 @@ _WHERE = {
     "leave_out": "seepage.plan",
     "subsets": "seepage.plan",
     "write_report": "seepage.report",
+    "score": "seepage.scoring",
     "Run": "seepage.store",
 }
 

@@ -15,17 +15,21 @@ folder or a data file says is never given to this module.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.metadata
+import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from seepage.errors import InputError, nearest
 
-__all__ = ["GROUPS", "names", "outside", "resolve"]
+__all__ = ["GROUPS", "make", "names", "outside", "resolve"]
+
+Base = TypeVar("Base")
 
 GROUPS = {
     "attack": "seepage.attacks",
@@ -94,6 +98,75 @@ def resolve(
     if not accepts(found):
         raise InputError(f"{called}: expected {name!r} to name {expected}, got {_shown(found)}")
     return found
+
+
+def make(
+    kind: str,
+    name: str,
+    table: Mapping[str, type[Base]],
+    base: type[Any],
+    options: Mapping[str, Any],
+) -> Base:
+    """An object of the class that `name` names: an attack or a defence, ready to be used.
+
+    kind, name, table: as in `resolve`; base: the class that it must derive from; options: fields
+    of the dataclass. What comes from outside may be an instance too, which takes no options, and
+    must carry a `name` that none of ours has, and a `title`.
+
+    Raises InputError in one line where `resolve` does, for unknown options, for a class that is
+    abstract or lacks its name, and when the constructor raises.
+    """
+    of = f"{base.__module__.split('.')[0]}.{base.__module__.split('.')[1]}.{base.__name__}"
+    found = resolve(
+        kind,
+        name,
+        table,
+        accepts=lambda f: isinstance(f, base) or (inspect.isclass(f) and issubclass(f, base)),
+        expected=f"a subclass or an instance of {of}",
+    )
+    if name not in table:
+        _complete(kind, name, table, found)
+    if not inspect.isclass(found):
+        if options:
+            raise InputError(
+                f"{kind}: {name!r} names an object that is made already, so it takes no options, "
+                f"got {next(iter(options))}; name its class"
+            )
+        return cast("Base", found)
+    known = [f.name for f in dataclasses.fields(cast("Any", found)) if f.init]
+    for option in options:
+        if option not in known:
+            remedy = nearest(option, known) if known else "it has no options"
+            raise InputError(f"{option}: unknown option of {name!r}; {remedy}")
+    try:
+        return cast("Base", found(**options))
+    except InputError:
+        raise
+    except Exception as e:
+        raise InputError(
+            f"{kind}: {name!r} raised {_said(e)} while it was made; mend it or its options"
+        ) from None
+
+
+def _complete(kind: str, name: str, table: Mapping[str, Any], found: Any) -> None:
+    """Whether a thing from outside says who it is, and can be made."""
+    left = sorted(getattr(found, "__abstractmethods__", ()))
+    if left:
+        raise InputError(
+            f"{kind}: expected {name!r} to be complete, it does not implement {', '.join(left)}"
+        )
+    for field in ("name", "title"):
+        said = getattr(found, field, None)
+        if not isinstance(said, str) or not said:
+            raise InputError(
+                f"{kind}: expected {name!r} to have a {field}, a class attribute of text, got "
+                f"{said!r}; add one"
+            )
+    if table.get(found.name, found) not in (found, type(found)):
+        raise InputError(
+            f"{kind}: {name!r} calls itself {found.name!r}, which is one of seepage's own; "
+            "give it another name"
+        )
 
 
 def names(kind: str, table: Mapping[str, Any]) -> list[str]:

@@ -101,7 +101,7 @@ def test_get_makes_the_default(name):
 
 def test_get_offers_the_nearest_name():
     with pytest.raises(
-        InputError, match=r"attack: expected a known name, got 'lria'; did you mean"
+        InputError, match=r"attack: expected a known name or .*, got 'lria'; did you mean"
     ):
         attacks.get("lria")
 

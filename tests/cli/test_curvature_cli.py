@@ -16,7 +16,7 @@ import torch
 
 import seepage
 from seepage.attacks import CurvatureLR, get
-from seepage.attacks.curvature import reading
+from seepage.attacks.binding import bind
 from seepage.cli import main
 from seepage.config.audit import read_config
 from seepage.config.prepare import prepare
@@ -149,13 +149,10 @@ def test_attacks_read_what_was_recorded(
     audited: Path, command: Callable[..., tuple[int, str, str]]
 ) -> None:
     run = seepage.open(audited)
-    attack = reading(get("curvature"), run.signals)
-    assert attack.requires == ("curvature_frobenius",)
-    assert reading(get("curvature"), ("phi",)).requires == ("curvature_zo",)
-    assert reading(CurvatureLR(signal="curvature_trace"), run.signals).requires == (
-        "curvature_trace",
-    )
-    assert reading(get("lira"), run.signals).requires == ("phi",)
+    assert bind(get("curvature"), run).requires == ("curvature_frobenius",)
+    assert bind(CurvatureLR(signal="curvature_trace"), run).requires == ("curvature_trace",)
+    assert bind(get("curvature-and-confidence"), run).requires == ("phi", "curvature_frobenius")
+    assert bind(get("lira"), run).requires == ("phi",)
     status, out, _ = command("attack", audited, "-a", "curvature")
     assert status == 0
     assert "curvature" in out
@@ -216,7 +213,7 @@ def test_runs_that_hold_no_networks(
         (tmp_path / "imported", "was imported from arrays and holds no networks"),
         (bare, "weights of run 0 at epoch 2 were not kept"),
         (strange, "which the run folder cannot import; pass the factory again"),
-        (away, "expected a module 'no_such_package'"),
+        (away, "expected a module 'no_such_package' for 'no_such_package:factory', found none"),
     ):
         for verb in (["curvature"], ["curvature", "compare"], ["layers"]):
             status, _, err = command(*verb, folder)

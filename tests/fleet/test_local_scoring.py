@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from seepage import attacks
-from seepage.fleet.ray_executor import by_sample
 from seepage.plan import half_split
 
 
@@ -38,15 +37,15 @@ def test_blocks_of_samples_are_the_whole_where_it_is_said(name: str) -> None:
         axis=1,
     )
     same = np.allclose(whole, parts, rtol=1e-9, atol=1e-9)
-    assert same or not by_sample(attack)
+    assert same or not attack.by_sample
 
 
 def test_what_has_a_population_or_pools_is_never_cut_by_sample() -> None:
-    assert by_sample(attacks.LiRA(variance=attacks.PerSample()))
+    assert attacks.LiRA(variance=attacks.PerSample()).by_sample
     for attack in (
         attacks.LiRA(),
         attacks.LiRA(variance=attacks.Global()),
         attacks.RMIA(),
         attacks.AttackP(),
     ):
-        assert not by_sample(attack)
+        assert not attack.by_sample

@@ -2,100 +2,71 @@
 
 from __future__ import annotations
 
-from seepage.attacks.base import Attack, BalanceWarning, reference_rows
-from seepage.attacks.curvature import (
-    AsPublished,
-    Corrected,
-    CurvatureAttackR,
-    CurvatureCalibrated,
-    CurvatureLR,
-    CurvatureMAST,
-    CurvatureNLL,
-    CurvatureThreshold,
-)
-from seepage.attacks.joint import CurvatureAndConfidence, Wishart
-from seepage.attacks.lira import LiRA, LiRAOfflineOneSided, LiRAOfflineTwoSided
-from seepage.attacks.references import AttackR, Calibrated
-from seepage.attacks.relative import BASE, RMIA, BASEOffline, RMIAOffline
-from seepage.attacks.shadow import ShadowClassifier
-from seepage.attacks.tails import Empirical, Gaussian, Logistic
-from seepage.attacks.thresholds import LOSS, AttackP, ModifiedEntropy
-from seepage.attacks.variance import Global, Mean, Median, PerSample, Pooled, StudentT
-from seepage.errors import InputError, nearest
+import inspect
+from typing import Any
 
-__all__ = [
-    "ATTACKS",
-    "BASE",
-    "LOSS",
-    "RMIA",
-    "AsPublished",
-    "Attack",
-    "AttackP",
-    "AttackR",
-    "BASEOffline",
-    "BalanceWarning",
-    "Calibrated",
-    "Corrected",
-    "CurvatureAndConfidence",
-    "CurvatureAttackR",
-    "CurvatureCalibrated",
-    "CurvatureLR",
-    "CurvatureMAST",
-    "CurvatureNLL",
-    "CurvatureThreshold",
-    "Empirical",
-    "Gaussian",
-    "Global",
-    "LiRA",
-    "LiRAOfflineOneSided",
-    "LiRAOfflineTwoSided",
-    "Logistic",
-    "Mean",
-    "Median",
-    "ModifiedEntropy",
-    "PerSample",
-    "Pooled",
-    "RMIAOffline",
-    "ShadowClassifier",
-    "StudentT",
-    "Wishart",
-    "get",
-    "reference_rows",
-]
+from seepage import extensions
+
+# One row per attack, in the order in which tables show them: `ATTACKS` is made of these rows.
+# isort: off
+from seepage.attacks.thresholds import LOSS as LOSS
+from seepage.attacks.thresholds import ModifiedEntropy as ModifiedEntropy
+from seepage.attacks.thresholds import AttackP as AttackP
+from seepage.attacks.references import AttackR as AttackR
+from seepage.attacks.references import Calibrated as Calibrated
+from seepage.attacks.lira import LiRA as LiRA
+from seepage.attacks.lira import LiRAOfflineOneSided as LiRAOfflineOneSided
+from seepage.attacks.lira import LiRAOfflineTwoSided as LiRAOfflineTwoSided
+from seepage.attacks.relative import RMIA as RMIA
+from seepage.attacks.relative import RMIAOffline as RMIAOffline
+from seepage.attacks.relative import BASE as BASE
+from seepage.attacks.relative import BASEOffline as BASEOffline
+from seepage.attacks.shadow import ShadowClassifier as ShadowClassifier
+from seepage.attacks.curvature import CurvatureThreshold as CurvatureThreshold
+from seepage.attacks.curvature import CurvatureCalibrated as CurvatureCalibrated
+from seepage.attacks.curvature import CurvatureAttackR as CurvatureAttackR
+from seepage.attacks.curvature import CurvatureMAST as CurvatureMAST
+from seepage.attacks.curvature import CurvatureLR as CurvatureLR
+from seepage.attacks.curvature import CurvatureNLL as CurvatureNLL
+from seepage.attacks.joint import CurvatureAndConfidence as CurvatureAndConfidence
+# isort: on
+
+# What they are built on, and their options.
+from seepage.attacks.base import Access as Access
+from seepage.attacks.base import Attack as Attack
+from seepage.attacks.base import AttackError as AttackError
+from seepage.attacks.base import BalanceWarning as BalanceWarning
+from seepage.attacks.base import reference_rows as reference_rows
+from seepage.attacks.binding import bind as bind
+from seepage.attacks.curvature import AsPublished as AsPublished
+from seepage.attacks.curvature import Corrected as Corrected
+from seepage.attacks.joint import Wishart as Wishart
+from seepage.attacks.population import Untrained as Untrained
+from seepage.attacks.tails import Empirical as Empirical
+from seepage.attacks.tails import Gaussian as Gaussian
+from seepage.attacks.tails import Logistic as Logistic
+from seepage.attacks.variance import Global as Global
+from seepage.attacks.variance import Mean as Mean
+from seepage.attacks.variance import Median as Median
+from seepage.attacks.variance import PerSample as PerSample
+from seepage.attacks.variance import Pooled as Pooled
+from seepage.attacks.variance import StudentT as StudentT
 
 ATTACKS: dict[str, type[Attack]] = {
     kind.name: kind
-    for kind in (
-        LOSS,
-        ModifiedEntropy,
-        AttackP,
-        AttackR,
-        Calibrated,
-        LiRA,
-        LiRAOfflineOneSided,
-        LiRAOfflineTwoSided,
-        RMIA,
-        RMIAOffline,
-        BASE,
-        BASEOffline,
-        ShadowClassifier,
-        CurvatureThreshold,
-        CurvatureCalibrated,
-        CurvatureAttackR,
-        CurvatureMAST,
-        CurvatureLR,
-        CurvatureNLL,
-        CurvatureAndConfidence,
-    )
+    for kind in list(globals().values())
+    if inspect.isclass(kind) and issubclass(kind, Attack) and not inspect.isabstract(kind)
 }
+"""Every attack of the package by its name, in the order of the rows above."""
 
 
-def get(name: str) -> Attack:
-    """The attack of that name with its default options.
+def get(name: str, **options: Any) -> Attack:
+    """The attack of that name; options are the fields of its class.
 
-    >>> get("lira").name
-    'lira'
+    name: one of `ATTACKS`, "package.module:Name" (a subclass or an instance of `Attack`), or the
+    entry point of an installed package. Raises InputError in one line for anything else.
+
+    >>> get("lira").name, get("rmia", gamma=2.0).gamma
+    ('lira', 2.0)
     """
-    if name not in ATTACKS:
-        raise InputError(f"attack: expected a known name, got {name!r}; {nearest(name, ATTACKS)}")
-    return ATTACKS[name]()
+    return extensions.make("attack", name, ATTACKS, Attack, options)

@@ -6,21 +6,68 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, Literal, Protocol, final
 
 import numpy as np
 
-from seepage.array_types import BoolArray, FloatArray
-from seepage.errors import InputError
+from seepage.array_types import BoolArray, FloatArray, IntArray
+from seepage.errors import InputError, SeepageError
 from seepage.plan import partitions, tuples
 
-__all__ = ["Attack", "BalanceWarning", "Signals", "reference_rows"]
+__all__ = [
+    "Access",
+    "Attack",
+    "AttackError",
+    "BalanceWarning",
+    "SignalSource",
+    "Signals",
+    "Source",
+    "fewest_references",
+    "reference_rows",
+]
 
 Signals = FloatArray | Mapping[str, FloatArray]
+Access = Literal["label", "scores", "weights"]
+"""What an attacker must see of a model: the label it answers, its scores or loss, its weights."""
 
 
 class BalanceWarning(UserWarning):
     """The plan lets the number of IN references tell who is a member."""
+
+
+class AttackError(SeepageError, RuntimeError):
+    """An attack broke its contract: it returned scores of another shape, or NaN."""
+
+
+class SignalSource(Protocol):
+    """Signals of a finished run: the least that a score needs, every name taken to be there."""
+
+    @property
+    def member(self) -> BoolArray:
+        """(R, N) bool."""
+
+    @property
+    def checkpoints(self) -> FloatArray:
+        """(T,) epochs, ascending."""
+
+    def signal_at(self, name: str, t: int, /) -> FloatArray:
+        """One checkpoint of a signal, (R, N[, A])."""
+
+
+class Source(SignalSource, Protocol):
+    """What an attack is bound to: `seepage.store.Run`, or anything that tells what it holds."""
+
+    @property
+    def labels(self) -> IntArray:
+        """(N,) classes, from 0."""
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Names of the signals that are held."""
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """How the signals were made."""
 
 
 def reference_rows(member: BoolArray) -> BoolArray:
@@ -34,6 +81,18 @@ def reference_rows(member: BoolArray) -> BoolArray:
     return np.asarray(partition[:, None] != partition[None, :])
 
 
+def fewest_references(member: BoolArray, use: BoolArray) -> tuple[int, int]:
+    """The least IN and OUT references that any sample has for any target: (R, N), (·, R) bool."""
+    total = member.sum(axis=0, dtype=np.int32)
+    n_in = n_out = len(member)
+    # A target and its twin leave out the same models: each set is counted once.
+    for row in np.unique(use, axis=0):
+        inside = total - member[~row].sum(axis=0, dtype=np.int32)
+        n_in = min(n_in, int(inside.min()))
+        n_out = min(n_out, int(row.sum() - inside.max()))
+    return n_in, n_out
+
+
 @dataclass(frozen=True)
 class Attack(ABC):
     """A pure map from signals and membership to a score; higher = more likely a member.
@@ -42,14 +101,21 @@ class Attack(ABC):
     below and implement `run`; those with a faster way to do all targets at once override
     `run_all`. `score` and `leave_one_out` are final: they check shapes, finiteness and counts.
 
-    name: what the command line calls it. requires: the signals it reads, the first one when a
-    plain array is passed. min_in, min_out: references it needs of each kind for every sample.
-    threshold: the score at or above which the attack's own decision rule says "member", or None
-    when it has no natural one.
+    name: what the command line calls it; title: what reports call it. reference: the paper, with
+    its arXiv id. reconstruction: its text was not at hand. access: what the attacker must see of
+    the target. requires: the signals it reads, the first one when a plain array is passed.
+    first_view: it reads the first view of them alone. min_in, min_out: references it needs of each
+    kind for every sample. threshold: the score at or above which the attack's own decision rule
+    says "member", or None when it has no natural one.
     """
 
     name: ClassVar[str]
+    title: ClassVar[str]
+    reference: ClassVar[str] = ""
+    reconstruction: ClassVar[bool] = False
+    access: ClassVar[Access] = "scores"
     requires: ClassVar[tuple[str, ...]] = ("phi",)
+    first_view: ClassVar[bool] = False
     min_in: ClassVar[int] = 0
     min_out: ClassVar[int] = 0
     threshold: ClassVar[float | None] = None
@@ -62,6 +128,15 @@ class Attack(ABC):
         member: BoolArray,
     ) -> FloatArray:
         """Scores of one target: {name: (N, A)}, {name: (R, N, A)}, (R, N) -> (N,) float64."""
+
+    def bound(self, source: Source) -> Attack:
+        """This attack, reading what `source` holds; itself unless overridden."""
+        return self
+
+    @property
+    def by_sample(self) -> bool:
+        """Whether a sample's score reads no other sample, so that blocks of them score alike."""
+        return False
 
     def run_all(
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
@@ -164,13 +239,7 @@ class Attack(ABC):
     def _enough(self, member: BoolArray, use: BoolArray) -> None:
         if not (self.min_in or self.min_out):
             return
-        total = member.sum(axis=0, dtype=np.int32)
-        n_in = n_out = len(member)
-        # Targets of one tuple leave out the same models: each set is counted once.
-        for row in np.unique(use, axis=0):
-            inside = total - member[~row].sum(axis=0, dtype=np.int32)
-            n_in = min(n_in, int(inside.min()))
-            n_out = min(n_out, int(row.sum() - inside.max()))
+        n_in, n_out = fewest_references(member, use)
         if n_in < self.min_in or n_out < self.min_out:
             together = int((~use).sum(axis=1).max())
             raise InputError(
@@ -197,6 +266,20 @@ class Attack(ABC):
                 )
 
     def _checked(self, scores: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-        assert scores.shape == shape, f"{type(self).__name__} returned {scores.shape}, not {shape}"
-        assert not np.isnan(scores).any(), f"{type(self).__name__} returned NaN"
+        if scores.shape != shape:
+            raise AttackError(
+                f"{self.name}: expected scores of shape {shape}, got {scores.shape}; mend "
+                f"{type(self).__name__}"
+            )
+        if scores.dtype.kind not in "fiub":
+            raise AttackError(
+                f"{self.name}: expected real numbers as scores, got {scores.dtype}; mend "
+                f"{type(self).__name__}"
+            )
+        scores = scores.astype(np.float64, copy=False)
+        if np.isnan(scores).any():
+            raise AttackError(
+                f"{self.name}: expected scores that are numbers, got {int(np.isnan(scores).sum())} "
+                f"NaN; mend {type(self).__name__}"
+            )
         return scores

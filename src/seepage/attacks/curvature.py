@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self, final
 
 import numpy as np
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray
-from seepage.attacks.base import Attack
+from seepage.attacks.base import Attack, Source
 from seepage.attacks.lira import LiRA
 from seepage.attacks.moments import Moments, in_and_out
 from seepage.attacks.references import AttackR, Calibrated
@@ -28,7 +28,6 @@ __all__ = [
     "CurvatureNLL",
     "CurvatureThreshold",
     "MomentAttack",
-    "reading",
 ]
 
 
@@ -66,8 +65,21 @@ class _Curvature(Attack, ABC):
     requires: ClassVar[tuple[str, ...]] = ("curvature_zo",)
 
     def __post_init__(self) -> None:
-        # The instance's own requirement, since the signal is an option.
-        object.__setattr__(self, "requires", (self.signal,))
+        # What the contract keeps on the class is the instance's own, since the signal is an option.
+        own = tuple(self.signal if k == "curvature_zo" else k for k in type(self).requires)
+        object.__setattr__(self, "requires", own)
+        if self.signal != "curvature_zo":
+            kind = self.signal.removeprefix("curvature_")
+            object.__setattr__(self, "title", f"{type(self).title} ({kind})")
+            object.__setattr__(self, "access", "weights")
+
+    def bound(self, source: Source) -> Self:
+        """Reading the curvature that was recorded, when its own signal was not."""
+        if self.signal not in source.signals:
+            for signal in INSTEAD:
+                if signal in source.signals:
+                    return replace(self, signal=signal)
+        return self
 
     def log(self, signals: Mapping[str, FloatArray]) -> Float64Array:
         """s = log(curvature + 1e-22), float64."""
@@ -78,19 +90,6 @@ class _Curvature(Attack, ABC):
                 "read a norm or the trace of ExactGaussNewton, not a signed trace"
             )
         return np.asarray(np.log(c + TINY))
-
-
-def reading(attack: Attack, recorded: Collection[str]) -> Attack:
-    """The attack on the curvature that was recorded, when its own signal was not; else itself.
-
-    >>> reading(CurvatureThreshold(), ("phi", "curvature_trace", "curvature_frobenius")).requires
-    ('curvature_frobenius',)
-    """
-    if isinstance(attack, _Curvature) and attack.signal not in recorded:
-        for signal in INSTEAD:
-            if signal in recorded:
-                return replace(attack, signal=signal)
-    return attack
 
 
 @final
@@ -107,6 +106,13 @@ class CurvatureThreshold(_Curvature):
     """
 
     name: ClassVar[str] = "curvature"
+    title: ClassVar[str] = "Input curvature"
+    reference: ClassVar[str] = "Ravikumar et al., arXiv 2407.02747"
+    first_view: ClassVar[bool] = True
+
+    @property
+    def by_sample(self) -> bool:
+        return True
 
     def run(
         self,
@@ -138,7 +144,13 @@ class CurvatureCalibrated(_Curvature):
     """
 
     name: ClassVar[str] = "curvature-calibrated"
+    title: ClassVar[str] = "Curvature, calibrated"
+    reference: ClassVar[str] = "Watson et al., arXiv 2111.08440"
     min_out: ClassVar[int] = 1
+
+    @property
+    def by_sample(self) -> bool:
+        return True
 
     def run(
         self,
@@ -173,7 +185,14 @@ class CurvatureAttackR(_Curvature):
     tail: Tail = field(default_factory=lambda: Empirical(low=-60.0, high=60.0))
 
     name: ClassVar[str] = "curvature-attack-r"
+    title: ClassVar[str] = "Curvature, Attack-R"
+    reference: ClassVar[str] = "Ye et al., arXiv 2111.09679"
+    first_view: ClassVar[bool] = True
     min_out: ClassVar[int] = 2
+
+    @property
+    def by_sample(self) -> bool:
+        return True
 
     def run(
         self,
@@ -251,6 +270,8 @@ class CurvatureMAST(MomentAttack):
     """
 
     name: ClassVar[str] = "curvature-mast"
+    title: ClassVar[str] = "Curvature, MAST"
+    reference: ClassVar[str] = "Sablayrolles et al., arXiv 1908.11229"
     min_in: ClassVar[int] = 1
     min_out: ClassVar[int] = 1
     threshold: ClassVar[float | None] = 0.0
@@ -287,6 +308,8 @@ class CurvatureNLL(MomentAttack):
     form: Form = field(default_factory=Corrected)
 
     name: ClassVar[str] = "curvature-nll"
+    title: ClassVar[str] = "Curvature, equal variance"
+    reference: ClassVar[str] = "Ravikumar et al., arXiv 2407.02747"
     threshold: ClassVar[float | None] = 0.0
 
     def ratios(self, x: Float64Array, outside: Moments, inside: Moments) -> Float64Array:
@@ -329,6 +352,8 @@ class CurvatureLR(MomentAttack):
     form: Form = field(default_factory=Corrected)
 
     name: ClassVar[str] = "curvature-lr"
+    title: ClassVar[str] = "Curvature, likelihood ratio"
+    reference: ClassVar[str] = "Ravikumar et al., arXiv 2407.02747"
     threshold: ClassVar[float | None] = 0.0
 
     def __post_init__(self) -> None:

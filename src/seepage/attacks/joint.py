@@ -139,11 +139,12 @@ class CurvatureAndConfidence(MomentAttack):
     shared: tuple[_Shared, _Shared] | None = field(default=None, init=False, repr=False)
 
     name: ClassVar[str] = "curvature-and-confidence"
+    title: ClassVar[str] = "Curvature and confidence"
+    reference: ClassVar[str] = (
+        "Carlini et al., arXiv 2112.03570; Ravikumar et al., arXiv 2407.02747"
+    )
     requires: ClassVar[tuple[str, ...]] = ("phi", "curvature_zo")
     threshold: ClassVar[float | None] = 0.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "requires", ("phi", self.signal))
 
     def features(self, signals: Mapping[str, FloatArray]) -> Float64Array:
         return np.stack([np.asarray(signals["phi"], dtype=np.float64), self.log(signals)], axis=-1)

@@ -42,6 +42,10 @@ class _Likelihood(Attack, ABC):
     requires: ClassVar[tuple[str, ...]] = ("phi",)
     side: ClassVar[int]
 
+    @property
+    def by_sample(self) -> bool:
+        return isinstance(self.variance, PerSample)
+
     def __post_init__(self) -> None:
         if isinstance(self.variance, StudentT) and isinstance(self.centre, Median):
             raise InputError(
@@ -106,6 +110,8 @@ class LiRA(_Likelihood):
     """
 
     name: ClassVar[str] = "lira"
+    title: ClassVar[str] = "LiRA"
+    reference: ClassVar[str] = "Carlini et al., arXiv 2112.03570"
     min_in: ClassVar[int] = 2
     min_out: ClassVar[int] = 2
     threshold: ClassVar[float | None] = 0.0
@@ -145,6 +151,8 @@ class LiRAOfflineOneSided(_Likelihood):
     """
 
     name: ClassVar[str] = "lira-offline-one-sided"
+    title: ClassVar[str] = "LiRA offline, one-sided"
+    reference: ClassVar[str] = "Carlini et al., arXiv 2112.03570"
     min_out: ClassVar[int] = 2
     side: ClassVar[int] = ONE_SIDED
 
@@ -178,6 +186,8 @@ class LiRAOfflineTwoSided(_Likelihood):
     """
 
     name: ClassVar[str] = "lira-offline-two-sided"
+    title: ClassVar[str] = "LiRA offline, two-sided"
+    reference: ClassVar[str] = "Carlini et al., arXiv 2112.03570"
     min_out: ClassVar[int] = 2
     side: ClassVar[int] = TWO_SIDED
 

@@ -39,8 +39,15 @@ class AttackR(Attack):
     tail: Tail = field(default_factory=Empirical)
 
     name: ClassVar[str] = "attack-r"
+    title: ClassVar[str] = "Attack-R"
+    reference: ClassVar[str] = "Ye et al., arXiv 2111.09679"
     requires: ClassVar[tuple[str, ...]] = ("loss",)
+    first_view: ClassVar[bool] = True
     min_out: ClassVar[int] = 2
+
+    @property
+    def by_sample(self) -> bool:
+        return True
 
     def run(
         self,
@@ -85,8 +92,14 @@ class Calibrated(Attack):
     """
 
     name: ClassVar[str] = "calibrated"
+    title: ClassVar[str] = "Difficulty calibration"
+    reference: ClassVar[str] = "Watson et al., arXiv 2111.08440"
     requires: ClassVar[tuple[str, ...]] = ("loss",)
     min_out: ClassVar[int] = 1
+
+    @property
+    def by_sample(self) -> bool:
+        return True
 
     def run(
         self,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray
@@ -16,7 +15,7 @@ from seepage.attacks.base import Attack
 from seepage.attacks.exclusion import dropped, kernel_ready
 from seepage.attacks.kernels.ranks import rank_against
 from seepage.attacks.kernels.ratios import log_ratio_all
-from seepage.attacks.population import chosen
+from seepage.attacks.population import Population, chosen
 from seepage.attacks.rows import each_row
 from seepage.errors import InputError
 
@@ -72,7 +71,7 @@ class _Ratio(Attack, ABC):
 class _Pairwise(_Ratio, ABC):
     """RMIA's comparison of each sample with a population, by sorting."""
 
-    population: ArrayLike | None = None
+    population: Population = None
     gamma: float = 1.0
 
     def __post_init__(self) -> None:
@@ -115,8 +114,8 @@ class RMIA(_Pairwise):
     p(x) = ½ (mean over IN references + mean over OUT references); several views give the
     geometric mean of their ratios. Higher = more likely a member.
 
-    population: positions of z, best samples that are members of no target; None takes the whole
-    pool. The statistic is a function of one ratio per sample, so the N × Z matrix is never made.
+    population: positions of z, best samples that are members of no target: Untrained() where the
+    plan leaves some out; None takes the whole pool. The statistic is a function of one ratio per sample, so the N × Z matrix is never made.
     For one target and γ = 1 it is a rank: its order is that of `BASE`, up to ties.
 
     The two kinds of references are averaged each by its *own* count. Dividing a masked sum by an
@@ -132,6 +131,8 @@ class RMIA(_Pairwise):
     """
 
     name: ClassVar[str] = "rmia"
+    title: ClassVar[str] = "RMIA"
+    reference: ClassVar[str] = "Zarifzadeh et al., arXiv 2312.03262"
     min_in: ClassVar[int] = 1
     min_out: ClassVar[int] = 1
     mode: ClassVar[int] = HALVES
@@ -159,6 +160,8 @@ class RMIAOffline(_Pairwise):
     a: float = 0.3
 
     name: ClassVar[str] = "rmia-offline"
+    title: ClassVar[str] = "RMIA offline"
+    reference: ClassVar[str] = "Zarifzadeh et al., arXiv 2312.03262"
     min_out: ClassVar[int] = 1
     mode: ClassVar[int] = MIXED
 
@@ -192,6 +195,8 @@ class BASE(_Ratio):
     """
 
     name: ClassVar[str] = "base"
+    title: ClassVar[str] = "BASE"
+    reference: ClassVar[str] = "Lassila et al., arXiv 2505.24089"
     min_in: ClassVar[int] = 1
     min_out: ClassVar[int] = 1
     threshold: ClassVar[float | None] = 0.0
@@ -231,6 +236,8 @@ class BASEOffline(_Ratio):
     w: float = 0.33
 
     name: ClassVar[str] = "base-offline"
+    title: ClassVar[str] = "BASE offline"
+    reference: ClassVar[str] = "Lassila et al., arXiv 2505.24089"
     min_out: ClassVar[int] = 1
     mode: ClassVar[int] = TEMPERED
 

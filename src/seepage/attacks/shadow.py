@@ -51,6 +51,9 @@ class ShadowClassifier(Attack):
     """
 
     name: ClassVar[str] = "shadow-classifier"
+    title: ClassVar[str] = "Shadow classifier"
+    reference: ClassVar[str] = "Shokri et al., arXiv 1610.05820"
+    reconstruction: ClassVar[bool] = True
     requires: ClassVar[tuple[str, ...]] = ("phi", "correct", "mentr")
     min_in: ClassVar[int] = 1
     min_out: ClassVar[int] = 1

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks.base import Attack
-from seepage.attacks.population import chosen
+from seepage.attacks.population import Population, chosen
 from seepage.attacks.rows import each_row
 from seepage.attacks.tails import Empirical, Tail
 
@@ -31,7 +30,14 @@ class LOSS(Attack):
     """
 
     name: ClassVar[str] = "loss"
+    title: ClassVar[str] = "LOSS"
+    reference: ClassVar[str] = "Yeom et al., arXiv 1709.01604"
     requires: ClassVar[tuple[str, ...]] = ("loss",)
+    first_view: ClassVar[bool] = True
+
+    @property
+    def by_sample(self) -> bool:
+        return True
 
     def run(
         self,
@@ -61,7 +67,14 @@ class ModifiedEntropy(Attack):
     """
 
     name: ClassVar[str] = "mentr"
+    title: ClassVar[str] = "Modified entropy"
+    reference: ClassVar[str] = "Song and Mittal, arXiv 2003.10595"
     requires: ClassVar[tuple[str, ...]] = ("mentr",)
+    first_view: ClassVar[bool] = True
+
+    @property
+    def by_sample(self) -> bool:
+        return True
 
     def run(
         self,
@@ -87,8 +100,9 @@ class AttackP(Attack):
     the non-members. For one target it orders samples as LOSS does; what it adds is a threshold
     that transfers between targets.
 
-    population: positions of samples known to the auditor, best non-members of every target; None
-    takes the whole pool, members among it, which makes the FPR conservative. tail: Empirical(),
+    population: positions of samples known to the auditor, best non-members of every target, as
+    Untrained() chooses them; None takes the whole pool, members among it, which makes the FPR
+    conservative. tail: Empirical(),
     Gaussian() or Logistic(). Source: Ye et al., arXiv 2111.09679, attack P.
 
     >>> loss = np.array([0.1, 1.0, 2.0])
@@ -97,11 +111,14 @@ class AttackP(Attack):
     [0.25, 0.5, 0.75]
     """
 
-    population: ArrayLike | None = None
+    population: Population = None
     tail: Tail = field(default_factory=Empirical)
 
     name: ClassVar[str] = "attack-p"
+    title: ClassVar[str] = "Attack-P"
+    reference: ClassVar[str] = "Ye et al., arXiv 2111.09679"
     requires: ClassVar[tuple[str, ...]] = ("loss",)
+    first_view: ClassVar[bool] = True
 
     def run(
         self,

@@ -1,39 +1,20 @@
-"""`audit`, `train`, `attack`, `report`: the main job and its parts."""
+"""`audit`, `train`, `report`: the main job and its parts."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from seepage.attacks.curvature import reading
 from seepage.cli import app
+from seepage.cli.arguments import AttackNames, ConfigFile, Out, Overrides, RunFolder, Shard
 from seepage.cli.console import FleetBar, console, errors
 from seepage.config.audit import read_config
 from seepage.config.prepare import chosen_attacks, prepare
 from seepage.errors import InputError
 from seepage.fleet import train_prepared
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from seepage.attacks import Attack
-    from seepage.store import Run
-
-ConfigFile = Annotated[
-    Path | None, typer.Argument(help="TOML configuration; without one, digits with defaults.")
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", "-s", help="Override a field: `--set recipe.epochs=40`. Repeatable."),
-]
-Out = Annotated[str | None, typer.Option("--out", "-o", help="Run folder or s3:// address.")]
-Shard = Annotated[
-    str | None, typer.Option(help="Only part of the runs, for job arrays: `--shard 3/16`.")
-]
 
 
 def parse_shard(text: str | None) -> tuple[int, int] | None:
@@ -108,67 +89,23 @@ def train_command(
     console.print(str(run))
 
 
-RunFolder = Annotated[str, typer.Argument(help="A run folder, or an s3:// address.")]
-
-
-@app.command()
-def attack(
-    run: RunFolder,
-    name: Annotated[
-        list[str] | None, typer.Option("--attack", "-a", help="Only these attacks. Repeatable.")
-    ] = None,
-) -> None:
-    """Run attacks on the stored signals and print how well each tells members apart.
-
-    Example: `seepage attack runs/digits -a lira -a rmia`
-    """
-    from seepage.store import open_run
-
-    opened = open_run(run)
-    chosen = [reading(a, opened.signals) for a in chosen_attacks(name, name[0] if name else "lira")]
-    if not name:
-        chosen = [a for a in chosen if set(a.requires) <= set(opened.signals)]
-    console.print(attack_table(opened, chosen))
-
-
-def attack_table(run: Run, chosen: Sequence[Attack]) -> Table:
-    """One row per attack: AUC and TPR at low FPR, mean over targets with 95 % intervals."""
-    from seepage.metrics import operating_points, over_targets, pooled_points
-
-    table = Table(title=f"{run.path}: {len(run.models)} models, last checkpoint")
-    table.add_column("attack")
-    for column in ("AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR", "realised FPR", "pooled 0.1 %"):
-        table.add_column(column, justify="right")
-    for a in chosen:
-        signals = {name: run.signal_at(name, -1) for name in a.requires}
-        scores = a.leave_one_out(signals, run.member)
-        points = operating_points(scores, run.member, (0.01, 0.001))
-        auc = over_targets(points.auc, run.member)
-        one, tenth = (over_targets(points.tpr[:, k], run.member) for k in (0, 1))
-        pooled = pooled_points(scores, run.member, (0.001,))
-        table.add_row(
-            a.name,
-            f"{auc.mean:.4f} [{auc.low:.4f}, {auc.high:.4f}]",
-            f"{one.mean:.4f} ± {(one.high - one.low) / 2:.4f}",
-            f"{tenth.mean:.4f} ± {(tenth.high - tenth.low) / 2:.4f}",
-            f"{points.fpr[:, 1].mean():.5f}",
-            f"{float(pooled.tpr.ravel()[0]):.4f}",
-        )
-    return table
-
-
 @app.command("report")
 def report_command(
     run: RunFolder,
     path: Annotated[Path, typer.Argument(help="The HTML file to write.")] = Path("report.html"),
+    name: AttackNames = None,
 ) -> None:
     """Write the report of a run folder again, with today's attacks.
 
-    Example: `seepage report runs/digits report.html`
+    Examples:
+
+        seepage report runs/digits report.html
+
+        seepage report runs/digits report.html -a lira -a mine.attacks:Mine
     """
     from seepage.store import open_run
 
-    _report(open_run(run), path, None)
+    _report(open_run(run), path, chosen_attacks(name, name[0]) if name else None)
 
 
 def _report(run: Any, path: Path, attacks: Any) -> None:

@@ -1,15 +1,33 @@
-"""`seepage audit --dry-run`: what an audit will cost, before it is begun."""
+"""`doctor`, `audit --dry-run`: what this machine does fastest, and what an audit will cost."""
 
 from __future__ import annotations
 
 from rich.table import Table
 
+from seepage.cli import app
+from seepage.cli.arguments import ConfigFile, Overrides
 from seepage.cli.console import console, errors
 from seepage.config.function import as_function
-from seepage.config.prepare import Prepared
+from seepage.config.prepare import Prepared, prepare
 from seepage.fleet.cost import estimate, interval_width, measure, workload
 
 __all__ = ["print_cost"]
+
+
+@app.command()
+def doctor(config: ConfigFile = None, override: Overrides = None) -> None:
+    """Print what this machine does fastest for a configuration, and what would be chosen.
+
+    Example: `seepage doctor fashion.toml`
+    """
+    from seepage.config.audit import read_config
+    from seepage.fleet.diagnose import diagnose
+
+    wanted = prepare(read_config(config, override or ()))
+    table = Table(title="doctor", show_header=False)
+    for line in diagnose(wanted.data, wanted.config.model, wanted.recipe):
+        table.add_row(*line)
+    console.print(table)
 
 
 def span(seconds: float) -> str:
@@ -77,7 +95,7 @@ def print_cost(audit: Prepared) -> None:
     console.print(table)
     if audit.extra:
         names = ", ".join(name for e in audit.extra for name in e.names)
-        console.print(f"Not counted above, and possibly dear: {names}.")
+        console.print(f"Not counted above, and possibly slow: {names}.")
     width = interval_width(work.models)
     console.print(
         f"A sample's rates rest on {work.models // 2} targets of each kind: its 95 % interval "

@@ -1,9 +1,8 @@
-"""`curvature`: who lies where the loss bends, estimators against each other, the bounds."""
+"""`curvature`: curvature of the loss at the samples, estimators against each other, the bounds."""
 
 from __future__ import annotations
 
 import json
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,15 +14,13 @@ import typer
 from rich.table import Table
 from typer.core import TyperGroup
 
-from seepage.array_types import Float64Array
 from seepage.cli import app
+from seepage.cli.arguments import Factory
 from seepage.cli.console import console, errors
-from seepage.cli.layers import Factory
 from seepage.errors import InputError
 
 if TYPE_CHECKING:
-    from seepage.curvature import Curvature
-    from seepage.fleet.rebuild import Rebuilt
+    from seepage.fleet.kept import KeptCurvature
     from seepage.store import Run
 
 
@@ -40,7 +37,7 @@ commands = typer.Typer(
     cls=_RunFirst,
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Show who lies where the loss bends least: `seepage curvature RUN`.",
+    help="Curvature of the loss at every sample, members against others: `seepage curvature RUN`.",
 )
 app.add_typer(commands, name="curvature")
 
@@ -86,6 +83,7 @@ def show(
         seepage curvature runs/digits --estimator zeroth-order --option n=20 --models 4
     """
     from seepage.curvature.registry import estimator as named
+    from seepage.fleet.kept import kept_curvature
     from seepage.store import open_run
 
     chosen = named(estimator, _options(option))
@@ -94,10 +92,13 @@ def show(
     t = -1 if epoch is None else _checkpoint(opened, epoch)
     targets = range(min(models, len(opened.models)))
     with errors.status("measuring"), _notes():
-        held = [_measure(opened, r, t, factory, chosen, seed) for r in targets]
+        held = [
+            kept_curvature(opened, r, t, estimator=chosen, model=factory, seed=seed)
+            for r in targets
+        ]
     console.print(_sides_table(held, f"{opened.path}: {chosen.estimates}"))
-    console.print(f"unit: {held[0][1].score_unit}; AUC: a random member lies flatter than a "
-                  "random non-member (0.5 = a coin)")  # fmt: skip
+    console.print(f"unit: {held[0].found.score_unit}; AUC: a random member's loss is less curved "
+                  "than a random non-member's (0.5: no difference)")  # fmt: skip
     console.print(_ends_table(opened, held, top))
     _write(place, opened, held)
     console.print(f"rows: {place}", markup=False)
@@ -118,61 +119,29 @@ def compare(
 
     Example: `seepage curvature compare runs/digits --samples 500`
     """
-    from scipy.stats import spearmanr
-
-    from seepage.curvature import curvature
-    from seepage.curvature.registry import estimator
-    from seepage.findings import plain
-    from seepage.fleet.rebuild import rebuild
+    from seepage.fleet.kept import compare_estimators, keep_analysis
     from seepage.store import open_run
-    from seepage.store.run import analysis_key
-    from seepage.store.storage import Storage
 
-    chosen = {
-        "exact": estimator("exact"),
-        "hutchinson": estimator("hutchinson", {"n": n}),
-        "finite-difference": estimator("finite-difference", {"n": n}),
-        "zeroth-order": estimator("zeroth-order", {"n": n}),
-    }
     opened = open_run(run)
-    own = rebuild(opened, target, model=factory)
-    count = min(samples, len(own.labels))
-    rows = np.sort(np.random.default_rng(seed).choice(len(own.labels), count, replace=False))
-    x, y = own.inputs[rows], own.labels[rows]
-    scores: list[Float64Array] = []
-    cost: list[float] = []
     with errors.status("comparing"), _notes() as notes:
-        for e in chosen.values():
-            call = _forward_seconds(own, x)
-            spent = []
-            for _ in range(2):  # the first pays for what is chosen or compiled once
-                began = time.process_time()
-                found = curvature(own.model, x, y, e, generator=np.random.default_rng(seed))
-                spent.append(time.process_time() - began)
-            cost.append(min(spent) / call)
-            norm = found.frobenius if found.frobenius is not None else found.score
-            scores.append(norm)
-    with np.errstate(invalid="ignore"):
-        rho = np.array([[float(spearmanr(a, b)[0]) if len(set(a)) > 1 < len(set(b)) else np.nan
-                         for b in scores] for a in scores])  # fmt: skip
-    table = Table(title=f"{opened.path}: run {own.row}, {count} samples, rank correlation of ‖H‖_F")
+        found = compare_estimators(
+            opened, target, samples=samples, directions=n, model=factory, seed=seed
+        )
+    table = Table(
+        title=f"{opened.path}: run {found.model}, {found.samples} samples, rank correlation of ‖H‖_F"
+    )
     table.add_column("estimator")
-    for name in (*chosen, "forward calls", "cost in forward passes"):
+    for name in (*found.names, "forward calls", "cost in forward passes"):
         table.add_column(name, justify="right")
-    for i, (name, e) in enumerate(chosen.items()):
-        table.add_row(name, *(f"{v:.3f}" for v in rho[i]), str(e.passes), f"{cost[i]:.1f}")
+    for i, name in enumerate(found.names):
+        rho = (f"{v:.3f}" for v in found.spearman[i])
+        table.add_row(name, *rho, str(found.passes[i]), f"{found.cost[i]:.1f}")
     console.print(table)
     console.print(
         "Cost is processor time here: backward passes, precision and checks of the model included."
     )
-    Storage(opened.path, write=True).put_json(
-        analysis_key("curvature"),
-        plain({
-            "estimators": list(chosen), "spearman": rho, "passes": [e.passes for e in chosen.values()],
-            "cost": cost, "samples": count, "directions": n, "model": own.row, "epoch": own.epoch,
-            "notes": notes,
-        }),
-    )  # fmt: skip
+    content = {("estimators" if k == "names" else k): v for k, v in vars(found).items()}
+    keep_analysis(opened, "curvature", content | {"notes": notes})
 
 
 @commands.command()
@@ -266,62 +235,31 @@ def _notes() -> Iterator[list[str]]:
         errors.print(f"note: {text}", markup=False, soft_wrap=True)
 
 
-def _measure(
-    run: Run, target: int, t: int, factory: str | None, estimator: Any, seed: int
-) -> tuple[Rebuilt, Curvature]:
-    from seepage.curvature import curvature
-    from seepage.fleet.rebuild import rebuild
-
-    own = rebuild(run, target, t, model=factory)
-    generator = np.random.default_rng([seed, own.row])
-    return own, curvature(own.model, own.inputs, own.labels, estimator, generator=generator)
-
-
-def _forward_seconds(own: Rebuilt, x: Any) -> float:
-    """Processor time of one forward pass over `x` in batches, the least of three."""
-    import torch
-
-    times = []
-    with torch.no_grad():
-        for _ in range(4):
-            began = time.process_time()
-            for part in x.split(256):
-                own.model(part)
-            times.append(time.process_time() - began)
-    # The first one pays for kernels that are chosen then; clocks have a least step.
-    return max(min(times[1:]), 1e-6)
-
-
-def _sides_table(held: list[tuple[Rebuilt, Curvature]], title: str) -> Table:
-    """One row per target: medians, AUC of flatness, and the rank-sum test."""
-    from scipy.stats import mannwhitneyu
-
-    from seepage.metrics import auc_interval
-
+def _sides_table(held: list[KeptCurvature], title: str) -> Table:
+    """One row per target: medians, AUC of low curvature, and the rank-sum test."""
     table = Table(title=title)
     table.add_column("run")
     for column in ("median, members", "non-members", "AUC", "95 % interval", "Mann-Whitney p"):
         table.add_column(column, justify="right")
-    for own, found in held:
-        inside, outside = found.score[own.member], found.score[~own.member]
-        e = auc_interval(-found.score, own.member)
-        p = float(mannwhitneyu(inside, outside, alternative="two-sided").pvalue)
+    for one in held:
+        inside, outside = one.medians
+        e = one.auc
         table.add_row(
-            str(own.row),
-            f"{np.median(inside):.4g}",
-            f"{np.median(outside):.4g}",
+            str(one.own.row),
+            f"{inside:.4g}",
+            f"{outside:.4g}",
             f"{e.mean:.4f}",
             f"[{e.low:.4f}, {e.high:.4f}]",
-            f"{p:.2g}",
+            f"{one.p:.2g}",
         )
     return table
 
 
-def _ends_table(run: Run, held: list[tuple[Rebuilt, Curvature]], top: int) -> Table:
+def _ends_table(run: Run, held: list[KeptCurvature], top: int) -> Table:
     from rich.markup import escape
 
-    mean = np.mean([found.score for _, found in held], axis=0)
-    inside = np.sum([own.member for own, _ in held], axis=0)
+    mean = np.mean([one.found.score for one in held], axis=0)
+    inside = np.sum([one.own.member for one in held], axis=0)
     order = np.argsort(-mean, kind="stable")
     table = Table(title="most and least curved samples")
     for column in ("id", "class"):
@@ -341,29 +279,14 @@ def _ends_table(run: Run, held: list[tuple[Rebuilt, Curvature]], top: int) -> Ta
     return table
 
 
-def _write(place: Path, run: Run, held: list[tuple[Rebuilt, Curvature]]) -> None:
-    """One row per target and sample; numbers that an estimator does not give are null."""
+def _write(place: Path, run: Run, held: list[KeptCurvature]) -> None:
+    """One row per target and sample."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from seepage.store.files import replacing
 
-    parts = []
-    for own, found in held:
-        columns: dict[str, Any] = {
-            "model": np.full(len(found), own.row, dtype=np.int32),
-            "epoch": np.full(len(found), own.epoch),
-            "row": np.arange(len(found), dtype=np.int32),
-            "id": pa.array(run.ids.tolist(), pa.string()),
-            "label": run.labels,
-            "member": own.member,
-            "score": found.score,
-        }
-        for name in ("trace", "frobenius", "trace_error", "frobenius_error"):
-            values = getattr(found, name)
-            columns[name] = (
-                pa.nulls(len(found), pa.float64()) if values is None else pa.array(values)
-            )
-        parts.append(pa.table(columns))
     with replacing(place) as draft:
-        pq.write_table(pa.concat_tables(parts), draft, compression="zstd")
+        pq.write_table(
+            pa.concat_tables([one.table(run) for one in held]), draft, compression="zstd"
+        )

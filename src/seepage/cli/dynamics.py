@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from seepage.cli import app
-from seepage.cli.audit import RunFolder
+from seepage.cli.arguments import AttackName, RunFolder
 from seepage.cli.console import console, errors
 from seepage.errors import InputError
 
@@ -24,7 +24,6 @@ dynamics = typer.Typer(
 )
 app.add_typer(dynamics, name="dynamics")
 
-AttackName = Annotated[str, typer.Option("--attack", "-a", help="The attack that judges.")]
 Fpr = Annotated[
     float | None,
     typer.Option(help="Decide at this false-positive rate, for attacks without a threshold."),
@@ -47,7 +46,7 @@ def judged_paths(
     rates: str = "counting",
 ) -> Trajectories:
     """Trajectories under the named attack: its own threshold, or a global false-positive rate."""
-    from seepage import attacks, plane
+    from seepage import attacks, plane, scoring
 
     if draws < 2:
         raise InputError(f"--draws: expected at least 2, got {draws}")
@@ -63,9 +62,10 @@ def judged_paths(
         "student-t": plane.ClosedForm(law=plane.StudentTLaw()),
     }
     with errors.status(f"scoring {run.path}"):
+        bound, source = scoring.ready(run, judge, None)
         return plane.trajectories(
-            run,
-            attack=judge,
+            source,
+            attack=bound,
             rule=rule,
             rates=ways[rates],
             null=plane.Permuted(draws),
@@ -213,16 +213,15 @@ def compare(
     found = plane.compare_paths(paths, manifests, allow=allow or ())
     console.print(side_by_side(found))
     if page is not None:
-        from seepage import attacks
+        from seepage import attacks, scoring
         from seepage.findings import collect
         from seepage.report import write_comparison
 
         with errors.status("collecting"):
-            judge = [attacks.get(attack)]
-            findings = {
-                n: collect(r, attacks=judge, permutations=draws, blind=False)
-                for n, r in opened.items()
-            }
+            findings = {}
+            for n, r in opened.items():
+                judge, source = scoring.ready(r, attacks.get(attack), None)
+                findings[n] = collect(source, attacks=[judge], permutations=draws, blind=False)
         where = write_comparison(findings, page, populations=found.populations)
         console.print(f"page: {where}")
 

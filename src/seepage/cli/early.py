@@ -11,9 +11,9 @@ import typer
 from rich.table import Table
 
 from seepage.array_types import Float64Array, Int64Array
-from seepage.cli.audit import RunFolder
+from seepage.cli.arguments import AttackName, RunFolder
 from seepage.cli.console import console, errors
-from seepage.cli.dynamics import AttackName, Fpr, dynamics, judged_paths
+from seepage.cli.dynamics import Fpr, dynamics, judged_paths
 from seepage.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def early_command(
 
     Example: `seepage dynamics early runs/digits --share 0.05`
     """
-    from seepage import plane
+    from seepage import attacks, plane, scoring
     from seepage.plan import tuples
     from seepage.store import open_run
 
@@ -74,9 +74,10 @@ def early_command(
         )
     if int(tuples(opened.member).max()) >= 7:
         with errors.status("halving the fleet"):
+            judge, source = scoring.ready(opened, attacks.get(attack), None)
             halves = plane.split_half(
-                opened,
-                attack=_judge(attack),
+                source,
+                attack=judge,
                 rule=_rule(fpr),
                 vulnerable=plane.TopShare(share or 0.05),
             )
@@ -92,12 +93,6 @@ def early_command(
         told = plane.evaluate_monitors(opened, apart, rest.advantage[-1], share=share or 0.05)
         console.print(_proxies(told, share or 0.05))
     console.print("Definitions are reconstructions or our own; see docs/dynamics.md.")
-
-
-def _judge(attack: str) -> Any:
-    from seepage import attacks
-
-    return attacks.get(attack)
 
 
 def _rule(fpr: float | None) -> Any:
@@ -175,6 +170,7 @@ def difficulty_command(
         seepage dynamics difficulty runs/digits --column mine.csv
     """
     from seepage import plane
+    from seepage.fleet.kept import kept_depth
     from seepage.store import open_run
 
     opened = open_run(run)
@@ -184,7 +180,7 @@ def difficulty_command(
         columns |= plane.learning_difficulty(opened, apart).as_dict()
     if depth:
         with errors.status("probing layers"):
-            columns["prediction_depth"] = _depth(opened, apart)
+            columns["prediction_depth"] = kept_depth(opened, apart)
     if column is not None:
         columns[column.stem] = _own(column, opened.ids.tolist())
     if not columns:
@@ -207,32 +203,6 @@ def difficulty_command(
             str(c.n),
         )
     console.print(table)
-
-
-def _depth(run: Run, apart: Int64Array) -> Float64Array:
-    """Mean prediction depth over the kept networks of runs trained on the sample, NaN without."""
-    import torch
-
-    from seepage.fleet.rebuild import rebuild
-    from seepage.layers import gather_outputs
-    from seepage.plane import prediction_depth
-
-    total = np.zeros(run.member.shape[1])
-    count = np.zeros_like(total)
-    data = run.data()
-    for row in apart.tolist():
-        kept = rebuild(run, row, data=data)
-        features = list(gather_outputs(kept.model, kept.inputs).values())
-        with torch.no_grad():
-            final = torch.cat([kept.model(x).argmax(1) for x in torch.split(kept.inputs, 512)])
-        depth = prediction_depth(
-            features, kept.labels.numpy(), support=kept.member, final=final.numpy()
-        )
-        total += np.where(kept.member, depth, 0)
-        count += kept.member
-    out = np.full(len(total), np.nan)
-    np.divide(total, count, out=out, where=count > 0)
-    return out
 
 
 def _own(path: Path, ids: list[str]) -> Float64Array:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special, stats
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks import Attack, LiRA, reference_rows
+from seepage.attacks.binding import bind, inputs
 from seepage.comparison.lower_bound import epsilon_of_runs
 from seepage.errors import InputError
 from seepage.metrics import Estimate, operating_points, pooled_points, row_auc
@@ -227,9 +228,13 @@ def evaluate(
     canary = canaries(run)
     values: dict[str, Float64Array] = {}
     realised: dict[str, float] = {}
-    names = sorted({s for a in attacks for s in a.requires} | {"correct"})
-    here = {n: _view0(run.signal_at(n, -1)[at]) for n in names}
-    there = {n: _view0(undefended.signal_at(n, -1)[base]) for n in names}
+    attacks = [bind(attack, run) for attack in attacks]
+    here: dict[str, FloatArray] = {}
+    there: dict[str, FloatArray] = {}
+    for attack in attacks:
+        for fleet, kept, rows_of in ((run, here, at), (undefended, there, base)):
+            read = inputs(attack, fleet, -1, also=("correct",))
+            kept |= {n: _view0(v[rows_of]) for n, v in read.items()}
     main: Float64Array | None = None
     exposed = canary if canary.any() else ~canary
     for attack in attacks:
@@ -309,7 +314,7 @@ def canaries(run: Run) -> BoolArray:
     return out
 
 
-def _view0(a: NDArray[np.float32]) -> NDArray[np.float32]:
+def _view0(a: FloatArray) -> FloatArray:
     return a if a.ndim == 2 else a[..., 0]
 
 

@@ -13,8 +13,7 @@ from torch import nn
 from seepage.config.base import Part
 from seepage.errors import InputError
 from seepage.extensions import outside, resolve
-from seepage.models import MODELS, build
-from seepage.models.registry import known
+from seepage.models import MODELS, build, known
 
 __all__ = ["Factory", "Model", "as_model", "importable"]
 

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from seepage import attacks
-from seepage.attacks.curvature import reading
+from seepage.attacks.base import fewest_references
 from seepage.config.audit import AuditConfig
 from seepage.config.function import as_function
 from seepage.config.model import Model, as_model
 from seepage.config.recipe import Recipe
 from seepage.data import Dataset, apply_canaries, load, relabel
 from seepage.errors import InputError
-from seepage.models.registry import known
+from seepage.models import known
 from seepage.plan import SubsetPlan, group_codes, half_split, leave_out, plant_canaries, subsets
 from seepage.record import ExtraSignal
 
@@ -43,8 +43,16 @@ class Prepared:
 
 def chosen_attacks(names: list[str] | None, main: str) -> tuple[attacks.Attack, ...]:
     """Attacks by name, the main one first; all of the table when none are named."""
-    wanted = [main, *(n for n in (names or attacks.ATTACKS) if n != main)]
-    return tuple(attacks.get(name) for name in wanted)
+    wanted = list(dict.fromkeys([main, *(names or attacks.ATTACKS)]))
+    found = tuple(attacks.get(name) for name in wanted)
+    told = [attack.name for attack in found]
+    for name, own in zip(wanted, told, strict=True):
+        if told.count(own) > 1:
+            raise InputError(
+                f"attacks: expected every attack once, got several called {own!r} (such as "
+                f"{name}); leave all but one out, or rename them"
+            )
+    return found
 
 
 def prepare(config: AuditConfig) -> Prepared:
@@ -54,10 +62,7 @@ def prepare(config: AuditConfig) -> Prepared:
     """
     recipe = config.recipe
     extra = config.record.measured(config.record.times(recipe.epochs))
-    held = [name for e in extra for name in e.names]
-    chosen = tuple(
-        reading(a, held) for a in chosen_attacks(config.attacks.names, config.attacks.main)
-    )
+    chosen = chosen_attacks(config.attacks.names, config.attacks.main)
     data, reference = set_apart(_data(config), config.defense.reference, config.data.seed)
     p = config.plan
     if p.parts is not None and p.kind != "subsets":
@@ -111,9 +116,7 @@ def _defense(config: AuditConfig) -> Any:
 
 def _enough(plan: SubsetPlan, chosen: tuple[attacks.Attack, ...]) -> None:
     """Every attack's need for references, known from the plan before any run is trained."""
-    use = attacks.reference_rows(plan.member).astype("float32")
-    n_in = int((use @ plan.member.astype("float32")).min())
-    n_out = int((use @ (~plan.member).astype("float32")).min())
+    n_in, n_out = fewest_references(plan.member, attacks.reference_rows(plan.member))
     for attack in chosen:
         if n_in < attack.min_in or n_out < attack.min_out:
             k = plan.options.get("parts", 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from seepage.data.raw import PARTS, Part, Raw, row_ids
 from seepage.data.table import CSV_SUFFIXES, PARQUET_SUFFIXES, TableOptions, read_table
 from seepage.data.transform import apply_canaries, pool, relabel, subset
 from seepage.errors import InputError, SeepageError, nearest
+from seepage.extensions import names, outside, resolve
 from seepage.plan import Canaries
 
 __all__ = ["NAMES", "load", "reload"]
@@ -64,7 +65,8 @@ def load(
     name: "digits" (comes with scikit-learn), "mnist", "fashion-mnist", "cifar10", "cifar100",
     "adult" (official files below root), or a path to an .npz, a .csv/.tsv/.parquet table
     (.gz too for text) or a folder of class folders with PNG or JPEG images. Paths are looked up
-    as given, then below root.
+    as given, then below root. A reader of your own is named "package.module:function", or by its
+    entry point: it returns a Dataset, and is called with root= where root is given.
 
     root: where data lies; else the environment variable SEEPAGE_DATA, else ~/.cache/seepage.
     part: "train", "test" or "both" (pooled, train first). limit: keep a random `limit` samples,
@@ -119,6 +121,18 @@ def load(
             fetch_official(text, base, progress)
         raw = _NAMED[text](base, wanted)
         source: dict[str, Any] = {"name": text}
+    elif _own_reader(text, base):
+        extra = [*given, *(k for k, v in {"size": size, "test": test}.items() if v is not None)]
+        if part != "train" or extra or download:
+            raise InputError(
+                f"{[*extra, 'download' if download else 'part'][0]}: expected only for names and "
+                f"files that seepage reads, got it with {text!r}; leave it out"
+            )
+        data = _read_own(text, root)
+        if limit is not None:
+            data = subset(data, limit, seed=seed)
+        _check_variety(data)
+        return data
     else:
         path = _find(text, base)
         size_hw = (size, size) if isinstance(size, int) else size
@@ -142,12 +156,42 @@ def load(
     return data
 
 
+def _own_reader(text: str, root: Path) -> bool:
+    """Whether a name is that of a reader from outside: a path that exists comes first."""
+    if any(place.exists() for place in (Path(text).expanduser(), root / text)):
+        return False
+    return outside(text) or text in names("reader", {})
+
+
+def _read_own(text: str, root: str | os.PathLike[str] | None) -> Dataset:
+    """What the user's function returns.
+
+    Where it was made of arrays its source names the reader, for people: it is never run again.
+    """
+    read = resolve("reader", text, {}, accepts=callable, expected="a function", field="data")
+    try:
+        data = read() if root is None else read(root=os.fspath(root))
+    except InputError:
+        raise
+    except Exception as e:
+        raise InputError(
+            f"data: {text!r} raised {type(e).__name__}: {' '.join(str(e).split())[:200]} when it "
+            "was called; mend it"
+        ) from None
+    if not isinstance(data, Dataset):
+        raise InputError(
+            f"data: expected {text!r} to return a seepage.Dataset, got {type(data).__name__}; "
+            "see seepage.data.from_arrays"
+        )
+    return data if data.source else replace(data, source={"reader": text})
+
+
 def reload(source: Mapping[str, Any], digest: str | None = None) -> Dataset | None:
     """The dataset that a `Dataset.source` describes, or None when it is not to be had.
 
     digest: what the content must be; a dataset that changed since is not returned. Only data files
     are read, nothing is downloaded. A dataset made of arrays in memory has an empty source and
-    gives None.
+    gives None, and so does one from a reader of the user's own: what a run folder names is not run.
 
     >>> data = load("digits", limit=10)
     >>> reload(data.source, data.digest).ids.tolist() == data.ids.tolist()
@@ -167,6 +211,10 @@ def _replay(source: Mapping[str, Any]) -> Dataset:
     if "pool" in source:
         train, test = source["pool"]
         return pool(_replay(train), _replay(test))
+    if "reader" in source:
+        raise InputError(
+            "source: a reader of the user's own is called only where the user names it"
+        )
     if "of" not in source:
         arguments = {k: v for k, v in source.items() if k in _REPLAYED}
         if "size" in arguments:

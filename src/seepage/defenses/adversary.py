@@ -55,6 +55,7 @@ class AdversarialRegularisation(Defense):
     """
 
     name: ClassVar[str] = "adversarial"
+    title: ClassVar[str] = "Adversarial regularisation"
     source: ClassVar[str] = "arXiv 1807.05852"
     traits: ClassVar[frozenset[str]] = frozenset({"reference", "batchwise"})
 

@@ -149,7 +149,8 @@ class Fit(Protocol):
 class Defense(ABC):
     """A rule that acts on training through five hooks; see this module's docstring.
 
-    name: what the command line calls it. source: paper. reconstruction: its text was not at hand.
+    name: what the command line calls it; title: what pages call it. source: the paper's arXiv id.
+    reconstruction: its text was not at hand. inner: a stage of another defence, which no user names.
     traits: what it needs and how it may be combined:
 
     - "reference": refuses a run without a reference set (`needs_reference`);
@@ -161,8 +162,10 @@ class Defense(ABC):
     """
 
     name: ClassVar[str]
-    source: ClassVar[str]
+    title: ClassVar[str]
+    source: ClassVar[str] = ""
     reconstruction: ClassVar[bool] = False
+    inner: ClassVar[bool] = False
     traits: ClassVar[frozenset[str]] = frozenset()
 
     def has(self, trait: str) -> bool:
@@ -266,6 +269,7 @@ class Undefended(Defense):
     """Plain cross-entropy: the baseline of every comparison."""
 
     name: ClassVar[str] = "none"
+    title: ClassVar[str] = "Undefended"
     source: ClassVar[str] = ""
 
 
@@ -288,10 +292,17 @@ def as_config(defense: Defense) -> dict[str, Any]:
     return _plain(defense)  # type: ignore[no-any-return]
 
 
+def _named(kind: type) -> str:
+    """What `make` calls a class: its name, or where it is found when it is not ours."""
+    if issubclass(kind, Defense) and not kind.__module__.startswith("seepage."):
+        return f"{kind.__module__}:{kind.__qualname__}"
+    return str(getattr(kind, "name", kind.__name__))
+
+
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
         own = {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
-        name = getattr(type(value), "name", type(value).__name__)
+        name = _named(type(value))
         return {"name": name, **own}
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}

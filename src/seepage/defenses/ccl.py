@@ -66,6 +66,7 @@ class CCEL(_ConvexConcave):
     """
 
     name: ClassVar[str] = "ccel"
+    title: ClassVar[str] = "CCEL"
 
     def loss(
         self,
@@ -85,6 +86,7 @@ class CCQL(_ConvexConcave):
     """
 
     name: ClassVar[str] = "ccql"
+    title: ClassVar[str] = "CCQL"
 
     def loss(
         self,

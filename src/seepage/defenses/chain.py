@@ -59,6 +59,7 @@ class Chain(Defense):
     """
 
     name: ClassVar[str] = "chain"
+    title: ClassVar[str] = "Chain of defences"
     source: ClassVar[str] = ""
 
     parts: tuple[Defense, ...]

@@ -83,6 +83,7 @@ class FrozenWeights(Around):
     """
 
     name: ClassVar[str] = "frozen-weights"
+    inner: ClassVar[bool] = True
     source: ClassVar[str] = "arXiv 2603.13186"
     reconstruction: ClassVar[bool] = True
 
@@ -123,6 +124,7 @@ class CWRF(Defense):
     """
 
     name: ClassVar[str] = "cwrf"
+    title: ClassVar[str] = "CWRF"
     source: ClassVar[str] = "arXiv 2603.13186"
     reconstruction: ClassVar[bool] = True
     traits: ClassVar[frozenset[str]] = frozenset({"reference"})

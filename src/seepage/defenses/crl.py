@@ -77,6 +77,7 @@ class CRL(Defense):
     """
 
     name: ClassVar[str] = "crl"
+    title: ClassVar[str] = "CRL"
     source: ClassVar[str] = "arXiv 2404.17674"
     traits: ClassVar[frozenset[str]] = frozenset({"features", "hard_labels", "batchwise"})
 

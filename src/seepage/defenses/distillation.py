@@ -25,6 +25,7 @@ class Distil(Defense):
     """
 
     name: ClassVar[str] = "distil"
+    inner: ClassVar[bool] = True
     source: ClassVar[str] = "arXiv 1503.02531"
 
     soft: torch.Tensor
@@ -67,6 +68,7 @@ class DMP(Defense):
     """
 
     name: ClassVar[str] = "dmp"
+    title: ClassVar[str] = "DMP"
     source: ClassVar[str] = "arXiv 1906.06589"
     reconstruction: ClassVar[bool] = True
     traits: ClassVar[frozenset[str]] = frozenset({"reference"})
@@ -118,6 +120,7 @@ class SELENA(Defense):
     """
 
     name: ClassVar[str] = "selena"
+    title: ClassVar[str] = "SELENA"
     source: ClassVar[str] = "arXiv 2110.08324"
 
     models: int = 25

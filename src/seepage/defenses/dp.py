@@ -89,6 +89,7 @@ class DPSGD(Defense):
     """
 
     name: ClassVar[str] = "dp-sgd"
+    title: ClassVar[str] = "DP-SGD"
     source: ClassVar[str] = "arXiv 1607.00133"
     traits: ClassVar[frozenset[str]] = frozenset({"clips"})
 
@@ -252,6 +253,7 @@ class LayerDPSGD(DPSGD):
     """
 
     name: ClassVar[str] = "layer-dp-sgd"
+    title: ClassVar[str] = "Layer-wise DP-SGD"
     source: ClassVar[str] = "arXiv 2602.22611"
     reconstruction: ClassVar[bool] = True
 

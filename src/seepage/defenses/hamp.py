@@ -73,6 +73,7 @@ class HAMP(Defense):
     """
 
     name: ClassVar[str] = "hamp"
+    title: ClassVar[str] = "HAMP"
     source: ClassVar[str] = "arXiv 2307.01610"
 
     gamma: float = 0.8

@@ -73,6 +73,7 @@ class LabelDP(Defense):
     """
 
     name: ClassVar[str] = "label-dp"
+    title: ClassVar[str] = "Label DP"
     source: ClassVar[str] = "arXiv 2102.06062"
 
     epsilon: float = 2.0

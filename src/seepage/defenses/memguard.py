@@ -114,6 +114,7 @@ class MemGuard(Defense):
     """
 
     name: ClassVar[str] = "memguard"
+    title: ClassVar[str] = "MemGuard"
     source: ClassVar[str] = "arXiv 1909.10594"
     traits: ClassVar[frozenset[str]] = frozenset({"reference"})
 

@@ -70,6 +70,7 @@ class MixupMMD(Defense):
     """
 
     name: ClassVar[str] = "mixup-mmd"
+    title: ClassVar[str] = "Mixup with MMD"
     source: ClassVar[str] = "arXiv 2002.12062"
     reconstruction: ClassVar[bool] = True
     traits: ClassVar[frozenset[str]] = frozenset({"reference", "batchwise", "mixes"})

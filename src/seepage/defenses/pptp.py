@@ -74,6 +74,7 @@ class PPTP(Defense):
     """
 
     name: ClassVar[str] = "pptp"
+    title: ClassVar[str] = "PPTP"
     source: ClassVar[str] = "arXiv 2602.02296"
     reconstruction: ClassVar[bool] = True
 

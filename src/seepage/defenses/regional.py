@@ -94,6 +94,7 @@ class OnlyRegions(_Regional):
     """
 
     name: ClassVar[str] = "only-regions"
+    inner: ClassVar[bool] = True
     freezes: ClassVar[bool] = True
 
     def start(self, context: Context) -> Any:
@@ -115,6 +116,7 @@ class Routed(_Regional):
     """
 
     name: ClassVar[str] = "routed"
+    inner: ClassVar[bool] = True
 
     def validate(self) -> None:
         super().validate()
@@ -196,6 +198,7 @@ class Alternating(_Regional):
     """
 
     name: ClassVar[str] = "alternating"
+    inner: ClassVar[bool] = True
 
     @staticmethod
     def guarded(context: Context) -> bool:

@@ -61,6 +61,7 @@ class RelaxLoss(Defense):
     """
 
     name: ClassVar[str] = "relaxloss"
+    title: ClassVar[str] = "RelaxLoss"
     source: ClassVar[str] = "arXiv 2207.05801"
     traits: ClassVar[frozenset[str]] = frozenset({"hard_labels", "batchwise"})
 

@@ -42,6 +42,7 @@ class LabelSmoothing(Defense):
     """
 
     name: ClassVar[str] = "label-smoothing"
+    title: ClassVar[str] = "Label smoothing"
     source: ClassVar[str] = "arXiv 1512.00567"
 
     smoothing: float = 0.1
@@ -62,6 +63,7 @@ class ConfidencePenalty(Defense):
     """
 
     name: ClassVar[str] = "confidence-penalty"
+    title: ClassVar[str] = "Confidence penalty"
     source: ClassVar[str] = "arXiv 1701.06548"
 
     strength: float = 0.1

@@ -22,6 +22,7 @@ class EarlyStopping(Defense):
     """
 
     name: ClassVar[str] = "early-stopping"
+    title: ClassVar[str] = "Early stopping"
     source: ClassVar[str] = "arXiv 2003.10595"
     traits: ClassVar[frozenset[str]] = frozenset({"reference"})
 

@@ -5,81 +5,46 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.attacks import ATTACKS, Attack
-from seepage.attacks.curvature import reading
+from seepage.attacks.binding import ReadOnce
 from seepage.errors import InputError
 from seepage.findings.result import AtFpr, AttackFinding
 from seepage.findings.source import Progress, ReportSource
 from seepage.metrics import operating_points, over_targets, pooled_points, roc, row_auc
 from seepage.plan import permute_membership
 from seepage.plane import GlobalFPR, Rule
+from seepage.scoring import applicable, score
 
-__all__ = ["FPRS", "TITLES", "at_last_checkpoint", "main_attack", "rule_words"]
+__all__ = ["FPRS", "at_last_checkpoint", "main_attack", "rule_words"]
 
 
 FPRS = (0.01, 0.001, 0.0001)
 MAIN = ("lira", "rmia")
-TITLES = {
-    "loss": "LOSS",
-    "mentr": "Modified entropy",
-    "attack-p": "Attack-P",
-    "attack-r": "Attack-R",
-    "calibrated": "Difficulty calibration",
-    "lira": "LiRA",
-    "lira-offline-one-sided": "LiRA offline, one-sided",
-    "lira-offline-two-sided": "LiRA offline, two-sided",
-    "rmia": "RMIA",
-    "rmia-offline": "RMIA offline",
-    "base": "BASE",
-    "base-offline": "BASE offline",
-    "shadow-classifier": "Shadow classifier",
-    "curvature": "Input curvature",
-    "curvature-calibrated": "Curvature, calibrated",
-    "curvature-attack-r": "Curvature, Attack-R",
-    "curvature-mast": "Curvature, MAST",
-    "curvature-lr": "Curvature, likelihood ratio",
-    "curvature-nll": "Curvature, equal variance",
-    "curvature-and-confidence": "Curvature and confidence",
-}
 
 
 def at_last_checkpoint(
     run: ReportSource, attacks: Iterable[Attack] | None, seed: int, say: Progress
 ) -> tuple[list[tuple[Attack, AttackFinding]], dict[str, str], dict[str, Float64Array]]:
     """Every attack at the last checkpoint; those that cannot be run, and why; their scores."""
-    chosen: Sequence[Attack] = (
-        [reading(cls(), run.signals) for cls in ATTACKS.values()]
-        if attacks is None
-        else list(attacks)
-    )
+    wanted = [cls() for cls in ATTACKS.values()] if attacks is None else list(attacks)
+    chosen, skipped = applicable(run, wanted)
     member = run.member
-    last = len(run.checkpoints) - 1
-    held: dict[str, NDArray[np.float32]] = {}
+    source = ReadOnce(run)
     null = permute_membership(member, np.random.default_rng(seed))
     found: list[tuple[Attack, AttackFinding]] = []
-    skipped: dict[str, str] = {}
     scores: dict[str, Float64Array] = {}
     for done, attack in enumerate(chosen):
         say("attacks", done, len(chosen))
-        missing = [name for name in attack.requires if name not in run.signals]
-        if missing:
-            skipped[attack.name] = f"needs {', '.join(missing)}, which was not recorded"
-            continue
         try:
-            for name in attack.requires:
-                if name not in held:
-                    held[name] = run.signal_at(name, last)
-            signals = {name: held[name] for name in attack.requires}
-            real = np.asarray(attack.leave_one_out(signals, member), dtype=np.float64)
+            real = score(source, attack)
         except InputError as error:
             # An attack that lacks what it needs in this run is left out and named.
             skipped[attack.name] = str(error)
             continue
         scores[attack.name] = real
-        chance = operating_points(attack.leave_one_out(signals, null), null, [FPRS[0]])
+        chance = operating_points(score(source, attack, member=null), null, [FPRS[0]])
         found.append((attack, _finding(attack, real, member, float(chance.auc.mean()))))
     if not found:
         reasons = "; ".join(f"{k}: {v}" for k, v in skipped.items())
@@ -120,7 +85,7 @@ def _finding(
     kept = _thin(curve.fpr, curve.tpr)
     return AttackFinding(
         name=attack.name,
-        title=_title(attack),
+        title=attack.title,
         auc=over_targets(each.auc, member),
         null_auc=null_auc,
         per_target=tuple(per_target),
@@ -129,13 +94,6 @@ def _finding(
         roc_tpr=curve.tpr[kept],
         separation=row_auc(scores, member),
     )
-
-
-def _title(attack: Attack) -> str:
-    """Its name, and which curvature it reads when that is not the published one."""
-    other = [s for s in attack.requires if s.startswith("curvature_") and s != "curvature_zo"]
-    title = TITLES.get(attack.name, attack.name)
-    return f"{title} ({other[0].removeprefix('curvature_')})" if other else title
 
 
 def _thin(fpr: Float64Array, tpr: Float64Array, points: int = 160) -> Int64Array:

@@ -25,7 +25,7 @@ from seepage.data import Dataset
 from seepage.defenses import Defense, as_config
 from seepage.errors import InputError
 from seepage.fleet.user_code import Followed, follow, python_version
-from seepage.models.registry import known
+from seepage.models import known
 from seepage.plan import SubsetPlan
 from seepage.record import ExtraSignal
 

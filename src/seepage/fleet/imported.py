@@ -86,7 +86,13 @@ def import_arrays(source: str | os.PathLike[str], out: str | os.PathLike[str]) -
     if storage.exists("manifest.json"):
         raise InputError(f"{out}: expected a new folder, got a run folder; choose another")
     shapes = {k: (a.shape[2:], "float32") for k, a in signals.items()}
-    key: dict[str, Any] = {"data": data.digest, "plan": plan.digest, "imported": Path(source).name}
+    key: dict[str, Any] = {
+        "data": data.digest,
+        "plan": plan.digest,
+        "imported": Path(source).name,
+        # Without them those above are made up, and nothing may be derived from them.
+        "labels": "labels" in arrays_,
+    }
     provenance = {"code": package_digest(), "unfollowed": []}
     create(storage, data, plan, key, {}, times.tolist(), shapes, ["identity"], provenance)
     for row in range(r):

@@ -20,15 +20,15 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from seepage import attacks
 from seepage.array_types import AnyArray, BoolArray, FloatArray
-from seepage.attacks import Attack
+from seepage.attacks.base import Attack, Source
+from seepage.attacks.binding import bind
 from seepage.errors import InputError
 from seepage.fleet.local import RETRIES, FleetError, Watcher
 from seepage.fleet.spec import FleetSpec, PoolFile
 from seepage.fleet.worker import ENVIRONMENT, Desk, explain
 
-__all__ = ["Distributed", "by_sample", "cluster", "run_ray"]
+__all__ = ["Distributed", "cluster", "run_ray"]
 
 
 _DESKS: dict[str, Desk] = {}
@@ -187,27 +187,6 @@ def _result(ray: Any, reference: Any, task: list[int]) -> list[tuple[int, dict[s
     return done
 
 
-def by_sample(attack: Attack) -> bool:
-    """Whether a sample's score reads no other sample, so that blocks of samples can be scored apart.
-
-    True of thresholds, calibration, attack R and likelihood ratios with `PerSample` variance; not
-    of what has a population, or a variance or its prior estimated over samples.
-    """
-    plain = (
-        attacks.LOSS,
-        attacks.ModifiedEntropy,
-        attacks.AttackR,
-        attacks.Calibrated,
-        attacks.CurvatureThreshold,
-        attacks.CurvatureCalibrated,
-        attacks.CurvatureAttackR,
-    )
-    ratios = (attacks.LiRA, attacks.LiRAOfflineOneSided, attacks.LiRAOfflineTwoSided)
-    if isinstance(attack, ratios):
-        return isinstance(attack.variance, attacks.PerSample)
-    return isinstance(attack, plain)
-
-
 def _score_samples(
     attack: Attack, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray,
     block: tuple[int, int],
@@ -229,12 +208,18 @@ def _score_targets(
     return out
 
 
+_METADATA = (
+    "name", "title", "reference", "reconstruction", "access", "requires", "first_view", "min_in",
+    "min_out", "threshold",
+)  # fmt: skip
+
+
 @final
 @dataclass(frozen=True)
 class Distributed(Attack):
     """Another attack, whose leave-one-out scores are computed as Ray tasks.
 
-    Blocks of samples where a sample's score reads no other sample (`by_sample`), else blocks of
+    Blocks of samples where a sample's score reads no other sample (`Attack.by_sample`), else of
     targets; the scores are those of `attack` itself. blocks: how many tasks, by default one per
     processor of the cluster. A drop-in wherever an attack is taken::
 
@@ -246,11 +231,19 @@ class Distributed(Attack):
     blocks: int | None = None
 
     name: ClassVar[str] = "distributed"
+    title: ClassVar[str] = "distributed"
 
     def __post_init__(self) -> None:
         # What the contract keeps on the class belongs to the attack inside.
-        for field in ("name", "requires", "min_in", "min_out", "threshold"):
+        for field in _METADATA:
             object.__setattr__(self, field, getattr(self.attack, field))
+
+    def bound(self, source: Source) -> Distributed:
+        return replace(self, attack=bind(self.attack, source))
+
+    @property
+    def by_sample(self) -> bool:
+        return self.attack.by_sample
 
     @property
     def reads_in(self) -> bool:
@@ -267,7 +260,7 @@ class Distributed(Attack):
     def run_all(
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
     ) -> FloatArray:
-        apart = by_sample(self.attack)
+        apart = self.attack.by_sample
         size = member.shape[1] if apart else member.shape[0]
         with cluster(self.address) as ray:
             count = min(size, self.blocks or int(ray.cluster_resources().get("CPU", 1)))

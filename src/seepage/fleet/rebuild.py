@@ -13,7 +13,7 @@ from torch import nn
 from seepage.config.model import Model, as_model
 from seepage.data import Dataset
 from seepage.errors import InputError
-from seepage.models.registry import known
+from seepage.models import known
 from seepage.record import Memory, Recorder, Resident
 from seepage.store.run import Run
 

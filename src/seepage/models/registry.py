@@ -16,7 +16,7 @@ from seepage.models.resnet import resnet9, resnet18
 from seepage.models.vgg import vgg11
 from seepage.models.wrn import wrn
 
-__all__ = ["MODELS", "build"]
+__all__ = ["MODELS", "build", "known"]
 
 Factory = Callable[..., Network]
 
@@ -37,16 +37,7 @@ MODELS: dict[str, Factory] = {
 _FAMILIES = (r"wrn-(\d{1,4})-(\d{1,3})", r"resnet18-w(\d{1,4})")
 
 
-def known(name: str) -> bool:
-    """Whether `build` understands a name.
-
-    >>> known("wrn-16-4"), known("mine.models:make")
-    (True, False)
-    """
-    return name in MODELS or any(re.fullmatch(p, name) for p in _FAMILIES)
-
-
-def _factory(name: str) -> Factory:
+def _found(name: str) -> Factory | None:
     if name in MODELS:
         return MODELS[name]
     parsed = re.fullmatch(_FAMILIES[0], name)
@@ -55,6 +46,22 @@ def _factory(name: str) -> Factory:
     parsed = re.fullmatch(_FAMILIES[1], name)
     if parsed:
         return partial(resnet18, width=int(parsed[1]))
+    return None
+
+
+def known(name: str) -> bool:
+    """Whether a name is that of a reference network.
+
+    >>> known("wrn-40-4"), known("mine.models:net")
+    (True, False)
+    """
+    return _found(name) is not None
+
+
+def _factory(name: str) -> Factory:
+    found = _found(name)
+    if found is not None:
+        return found
     raise InputError(
         f"model: expected a known name, 'wrn-<depth>-<k>' or 'resnet18-w<width>', got {name!r}; "
         f"{nearest(name, MODELS)}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seepage.array_types import BoolArray, FloatArray
-from seepage.attacks.base import Attack
+from seepage.attacks.base import Attack, SignalSource
+from seepage.attacks.binding import bind, inputs
 from seepage.errors import InputError
 from seepage.plan import Groups, permute_membership
 from seepage.plane import dynamics
@@ -31,21 +32,6 @@ from seepage.plane.rules import NaturalThreshold, Rule
 __all__ = ["Permuted", "SignalSource", "Trajectories", "trajectories"]
 
 Progress = Callable[[int, int], object]
-
-
-class SignalSource(Protocol):
-    """What `trajectories` reads of a finished run: `seepage.store.Run`, or anything like it."""
-
-    @property
-    def member(self) -> BoolArray:
-        """(R, N) bool."""
-
-    @property
-    def checkpoints(self) -> FloatArray:
-        """(T,) epochs, ascending."""
-
-    def signal_at(self, name: str, t: int, /) -> FloatArray:
-        """One checkpoint of a signal, (R, N[, A])."""
 
 
 @dataclass(frozen=True)
@@ -214,13 +200,14 @@ def trajectories(
     if rows.ndim != 1 or not rows.size or rows.min() < 0 or rows.max() >= len(member):
         raise InputError(f"models: expected rows within 0 to {len(member) - 1}, got {rows!r}")
     member = member[rows]
-    names = tuple(dict.fromkeys((*attack.requires, *rates.requires)))
+    attack = bind(attack, run)
     truths = [member, *null.members(member)]
     tracks = [
         rates.start(truth, len(checkpoints), rule, attack, keep_decisions) for truth in truths
     ]
     for t in range(len(checkpoints)):
-        signals = {name: np.asarray(run.signal_at(name, t))[rows] for name in names}
+        read = inputs(attack, run, t, also=rates.requires)
+        signals = {name: values[rows] for name, values in read.items()}
         for truth, track in zip(truths, tracks, strict=True):
             track.add(t, signals, attack.leave_one_out(signals, truth))
         if progress is not None:

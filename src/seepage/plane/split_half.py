@@ -20,6 +20,7 @@ from scipy import stats
 
 from seepage.array_types import BoolArray, FloatArray, Int64Array
 from seepage.attacks.base import Attack
+from seepage.attacks.binding import bind, inputs
 from seepage.errors import InputError
 from seepage.plan import partitions, tuples
 from seepage.plane.early import TopShare, Vulnerable, expected_recall
@@ -142,11 +143,12 @@ def split_half(
 
         return [(one(a), one(b)) for a, b in sides]
 
+    attack = bind(attack, run)
     # First the whole, then without each group, then permuted.
     replicates = [halves(member, gone) for gone in left_out]
     replicates += [halves(m, left_out[0]) for m in null.members(member)]
     for t in range(len(epochs)):
-        signals = {name: np.asarray(run.signal_at(name, t)) for name in attack.requires}
+        signals = inputs(attack, run, t)
         for replicate in replicates:
             for both in replicate:
                 for half in both:

@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from seepage.array_types import AnyArray, Int64Array
-from seepage.errors import InputError, SeepageError, nearest
+from seepage.errors import InputError, SeepageError
 from seepage.record.resident import Resident, parse_views
-from seepage.signals import SIGNALS
+from seepage.signals import SignalRule, named
 
 __all__ = ["DEFAULT_SIGNALS", "Diverged", "ExtraSignal", "Memory", "Recorder", "Sink", "observing"]
 
@@ -117,7 +117,8 @@ class Recorder:
     fixed size (the last is padded and cut), so that a sample's value does not depend on how many
     samples there are. Views are fixed transforms of images, the identity first. `preprocess`
     replaces the members' normalisation for users whose loop has its own: it gets raw inputs
-    (B, ...) as the dataset holds them. `outputs` maps logits to what an attacker sees (a
+    (B, ...) as the dataset holds them. `signals` are names or functions of logits and labels, see
+    `seepage.signals.named`. `outputs` maps logits to what an attacker sees (a
     defence's fifth hook). `seconds` is the time spent looking.
 
     Raises Diverged when outputs are not finite.
@@ -129,7 +130,7 @@ class Recorder:
         checkpoints: Sequence[float],
         sink: Sink,
         *,
-        signals: Sequence[str] = DEFAULT_SIGNALS,
+        signals: Sequence[str | SignalRule] = DEFAULT_SIGNALS,
         views: Sequence[str] = ("identity",),
         logits: bool = False,
         extra: Sequence[ExtraSignal] = (),
@@ -141,15 +142,11 @@ class Recorder:
         outputs: Callable[[torch.Tensor], torch.Tensor] | None = None,
         compiled: bool = False,
     ) -> None:
-        for name in signals:
-            if name not in SIGNALS:
-                raise InputError(
-                    f"signals: expected a known signal, got {name!r}; {nearest(name, SIGNALS)}"
-                )
+        self._rules = dict(named(signal) for signal in signals)
         self.pool = pool
         self.checkpoints = tuple(float(c) for c in checkpoints)
         self.sink = sink
-        self.names = tuple(signals)
+        self.names = tuple(self._rules)
         self.views = parse_views(views)
         if len(self.views) > 1 and not pool.image:
             raise InputError("views: expected images for flips and shifts, got a table; drop views")
@@ -257,9 +254,13 @@ class Recorder:
                     logits = self._logits(self.inputs(padded, view))[: len(rows)]
                     labels = self.pool.labels[at : at + len(rows)]
                     for name in self.names:
-                        found[name][rows, view] = (
-                            SIGNALS[name](logits, labels).float().cpu().numpy()
-                        )
+                        told = self._rules[name](logits, labels)
+                        if told.shape != labels.shape:
+                            raise InputError(
+                                f"signals: expected {name} to return {tuple(labels.shape)}, one "
+                                f"number per sample, got {tuple(told.shape)}; mend it"
+                            )
+                        found[name][rows, view] = told.float().cpu().numpy()
                     if self.logits and view == 0:
                         kept.append(logits.float().cpu().numpy())
         for name, values in found.items():

@@ -12,7 +12,13 @@ from collections.abc import Callable
 
 import torch
 
-__all__ = ["SIGNALS", "correct", "loss", "mentr", "phi"]
+from seepage.errors import InputError
+from seepage.extensions import outside, resolve
+
+__all__ = ["SIGNALS", "SignalRule", "correct", "loss", "mentr", "named", "phi"]
+
+SignalRule = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Logits (B, K) and labels (B,) -> one number per sample, (B,)."""
 
 
 def _others(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -66,10 +72,46 @@ def mentr(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return own - (p * log_q).scatter(1, y, 0.0).sum(1)
 
 
-SIGNALS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+SIGNALS: dict[str, SignalRule] = {
     "loss": loss,
     "phi": phi,
     "correct": correct,
     "mentr": mentr,
 }
 """Signals by name: what the Recorder evaluates and the store keeps."""
+
+
+def named(signal: str | SignalRule) -> tuple[str, SignalRule]:
+    """(name that it is stored under, rule) of a signal: one of `SIGNALS`, or the user's own.
+
+    signal: a name, "package.module:function", the entry point of an installed package, or a
+    function. The user's own is stored under the function's name (that of its entry point), which
+    must be none of ours. Raises InputError in one line.
+
+    >>> named("phi")[0]
+    'phi'
+    """
+    if isinstance(signal, str) and signal in SIGNALS:
+        return signal, SIGNALS[signal]
+    rule = signal
+    if isinstance(signal, str):
+        rule = resolve(
+            "signal",
+            signal,
+            SIGNALS,
+            accepts=callable,
+            expected="a function of logits and labels",
+            field="signals",
+        )
+    if not callable(rule):
+        raise InputError(f"signals: expected names or functions, got {signal!r}")
+    own = isinstance(signal, str) and not outside(signal)
+    name = str(signal) if own else getattr(rule, "__name__", "")
+    if not name.isidentifier():
+        raise InputError(f"signals: expected a function with a name, got {name!r}; define it")
+    if name in SIGNALS or name == "logits":
+        raise InputError(
+            f"signals: {signal!r} would be stored as {name!r}, which is one of seepage's own; "
+            "give the function another name"
+        )
+    return name, rule

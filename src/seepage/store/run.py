@@ -161,6 +161,11 @@ class Run:
         raw = self.storage.get(key)
         return None if raw is None else unpack(raw, f"{self.path}/{key}")[0]
 
+    def keeps_weights(self, row: int, t: int = -1) -> bool:
+        """Whether weights of usable run `row` at checkpoint index `t` were kept."""
+        key = weights_key(int(self.models[row]), t % len(self.checkpoints))
+        return self.storage.exists(key)
+
     def analysis(self, name: str) -> dict[str, Any] | None:
         """What a later command found out about the kept models ("curvature", "layers"), or None."""
         found: dict[str, Any] | None = self.storage.get_json(analysis_key(name))

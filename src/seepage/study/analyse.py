@@ -12,10 +12,12 @@ import numpy as np
 from seepage import attacks, plane
 from seepage.array_types import FloatArray, Int64Array
 from seepage.attacks import Attack
+from seepage.attacks.binding import bind, unrecorded
 from seepage.errors import InputError
 from seepage.metrics import operating_points, over_targets
 from seepage.plan import tuples
 from seepage.plane import GlobalFPR, NaturalThreshold, Rule, Trajectories
+from seepage.scoring import score
 from seepage.store import Run
 
 __all__ = ["JUDGES", "Judge", "analyse", "provenance"]
@@ -58,7 +60,7 @@ def analyse(
     found = {
         name: _judged(run, JUDGES[name], aside, draws if name == MAIN else 1, seed)
         for name in judges
-        if set(JUDGES[name].attack.requires) <= set(run.signals)
+        if not unrecorded(bind(JUDGES[name].attack, run), run)
     }
     accuracy = [run.records[int(r)].get("accuracy") or [] for r in run.models]
     return {
@@ -119,8 +121,7 @@ def _roc(run: Run, attack: Attack, at: Iterable[int]) -> dict[str, Any]:
     """AUC and TPR at 1 % and 0.1 % FPR at checkpoints `at`, with intervals over targets."""
     rows: dict[str, list[list[float]]] = {"auc": [], "tpr at 0.01": [], "tpr at 0.001": []}
     for t in at:
-        signals = {n: run.signal_at(n, t) for n in attack.requires}
-        scores = attack.leave_one_out(signals, run.member)
+        scores = score(run, attack, t)
         points = operating_points(scores, run.member, (0.01, 0.001))
         for name, values in zip(
             rows, (points.auc, points.tpr[:, 0], points.tpr[:, 1]), strict=True
@@ -261,8 +262,8 @@ def _proxies(run: Run, apart: Int64Array, paths: Trajectories) -> dict[str, Any]
         ],
     }
     out: dict[str, Any] = {"checkpoints": run.checkpoints[1:].tolist()}
-    for name, score in scores.items():
-        judged = plane.evaluate_predictor(np.stack(score), final)
+    for name, values in scores.items():
+        judged = plane.evaluate_predictor(np.stack(values), final)
         out[name] = {"recall": _rounded(judged.recall), "auc": _rounded(judged.auc)}
         out["chance"] = _rounded(judged.chance)
     return out

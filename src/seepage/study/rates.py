@@ -10,6 +10,7 @@ import numpy as np
 
 from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks import LiRA
+from seepage.attacks.binding import inputs
 from seepage.errors import InputError
 from seepage.plan import tuples
 from seepage.plane import ClosedForm, Counting, NaturalThreshold, StudentTLaw, points
@@ -66,7 +67,7 @@ def models_needed(
             f"{2 * len(pairs)}; train more models"
         )
     rows = np.concatenate([np.flatnonzero(number == i) for i in pairs])
-    phi, member = run.signal_at("phi", -1)[rows], run.member[rows]
+    phi, member = inputs(LiRA(), run)["phi"][rows], run.member[rows]
     large, small = slice(0, reference), slice(reference, None)
     whole = _counted(phi[large], member[large])
     out: dict[str, Any] = {}

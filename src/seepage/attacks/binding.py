@@ -1,0 +1,212 @@
+"""An attack bound to what was recorded: which signals it reads there, and what it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import fields, replace
+from typing import Any, cast
+
+import numpy as np
+
+from seepage.array_types import BoolArray, FloatArray, IntArray
+from seepage.attacks.base import (
+    Attack,
+    SignalSource,
+    Source,
+    fewest_references,
+    reference_rows,
+)
+from seepage.attacks.population import Untrained
+from seepage.errors import InputError
+
+__all__ = ["FromLogits", "ReadOnce", "bind", "inputs", "lacks", "signals_at", "unrecorded"]
+
+FromLogits = ("phi", "loss", "correct", "mentr")
+"""What follows from logits and labels alone, and so need not have been recorded."""
+
+
+def bind(attack: Attack, source: SignalSource) -> Attack:
+    """The attack as it can be run on `source`.
+
+    It reads the signals that are held there where it has a choice (`Attack.bound`), and options
+    that only the plan can tell, `Untrained()`, become positions. Raises InputError where the plan
+    trained on every sample.
+    """
+    telling = _telling(source)
+    bound = attack if telling is None else attack.bound(telling)
+    if not isinstance(bound, Attack):
+        raise InputError(
+            f"{attack.name}: expected `bound` to return an attack, got {type(bound).__name__}"
+        )
+    found = {
+        f.name: Untrained().positions(_every_member(source))
+        for f in fields(bound)
+        if f.init and isinstance(getattr(bound, f.name), Untrained)
+    }
+    for name, positions in found.items():
+        if len(positions) < 2:
+            raise InputError(
+                f"{name}: expected at least 2 samples that no run trained on, got "
+                f"{len(positions)}; leave some out of the plan, or pass positions"
+            )
+    return replace(bound, **found) if found else bound
+
+
+def inputs(
+    attack: Attack, source: SignalSource, t: int = -1, *, also: Iterable[str] = ()
+) -> dict[str, FloatArray]:
+    """What a bound attack reads at checkpoint index `t`: {name: (R, N[, A])}.
+
+    also: further signals wanted with them. Raises InputError that says what is missing.
+    """
+    missing = unrecorded(attack, source)
+    if missing:
+        raise InputError(f"{attack.name}: {_why(missing, attack, source)}")
+    return signals_at(source, dict.fromkeys((*attack.requires, *also)), t)
+
+
+def lacks(attack: Attack, source: SignalSource) -> str | None:
+    """Why the attack cannot be run on `source`, in one sentence; None when it can.
+
+    Looks at names and counts; values are not read.
+    """
+    try:
+        attack = bind(attack, source)
+    except InputError as error:
+        return str(error)
+    missing = unrecorded(attack, source)
+    return _why(missing, attack, source) if missing else _few(attack, source.member)
+
+
+def unrecorded(attack: Attack, source: SignalSource) -> tuple[str, ...]:
+    """The signals that a bound attack reads and `source` neither holds nor lets derive."""
+    telling = _telling(source)
+    if telling is None:
+        return ()
+    held = set(telling.signals)
+    return tuple(n for n in attack.requires if n not in held and not _derivable(n, attack, telling))
+
+
+def signals_at(source: SignalSource, names: Collection[str], t: int) -> dict[str, FloatArray]:
+    """Signals of one checkpoint by name, those that follow from recorded logits among them.
+
+    What is derived from logits is what would have been recorded: both are computed in float64 from
+    the same float32 logits and rounded to float32 once. Logits are those of the first view.
+    """
+    found: dict[str, FloatArray] = {}
+    telling = _telling(source)
+    held = names if telling is None else telling.signals
+    for name in names:
+        if telling is not None and name in FromLogits and name not in held and "logits" in held:
+            found[name] = _derived(telling.signal_at("logits", t), telling.labels, name)
+            continue
+        found[name] = np.asarray(source.signal_at(name, t))
+        if found[name].size and np.isnan(found[name]).all():
+            raise InputError(
+                f"{name}: was not measured at epoch {float(source.checkpoints[t]):g}; choose "
+                "another checkpoint, or record it there"
+            )
+    return found
+
+
+class ReadOnce:
+    """A source that keeps what was read last, for several attacks on one checkpoint."""
+
+    def __init__(self, source: SignalSource) -> None:
+        self._source = source
+        self._t: int | None = None
+        self._held: dict[str, FloatArray] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    @property
+    def member(self) -> BoolArray:
+        """As in the source."""
+        return self._source.member
+
+    @property
+    def checkpoints(self) -> FloatArray:
+        """As in the source."""
+        return self._source.checkpoints
+
+    def signal_at(self, name: str, t: int, /) -> FloatArray:
+        """Read from the source when the checkpoint is another one or the signal is new."""
+        if t != self._t:
+            self._t, self._held = t, {}
+        if name not in self._held:
+            self._held[name] = self._source.signal_at(name, t)
+        return self._held[name]
+
+
+def _telling(source: SignalSource) -> Source | None:
+    """The source where it tells what it holds; else every name is taken to be there."""
+    return cast("Source", source) if hasattr(source, "signals") else None
+
+
+def _every_member(source: SignalSource) -> BoolArray:
+    """Membership of all planned runs, those that failed among them where the source tells."""
+    planned = getattr(source, "plan_member", None)
+    return source.member if planned is None else np.asarray(planned, dtype=np.bool_)
+
+
+def _derivable(name: str, attack: Attack, source: Source) -> bool:
+    """Whether it follows from recorded logits, which are those of the first view, and labels."""
+    key = source.manifest.get("key", {})
+    labelled = key.get("labels", "imported" not in key)
+    one = len(source.manifest.get("views", ())) < 2
+    held = name in FromLogits and "logits" in source.signals
+    return bool(held and labelled and (one or attack.first_view))
+
+
+def _why(missing: Collection[str], attack: Attack, source: SignalSource) -> str:
+    text = f"needs {', '.join(missing)}, which was not recorded; "
+    curved = [name for name in missing if name.startswith("curvature_")]
+    known = [name for name in missing if name in FromLogits]
+    if len(curved) == len(missing):
+        kind = _ESTIMATORS.get(curved[0])
+        return text + ("set record.curvature" + (f' = "{kind}"' if kind else ""))
+    if len(known) < len(missing):
+        return text + "record it under that name"
+    if "logits" in getattr(source, "signals", ()):
+        if len(getattr(source, "manifest", {}).get("views", ())) > 1:
+            return text + "it is read at every view, and logits are those of the first"
+        return text + "it follows from logits only with the labels, which were not imported"
+    return text + "record it, or the logits with record.logits"
+
+
+_ESTIMATORS = {
+    "curvature_zo": "zeroth-order",
+    "curvature_fd": "finite-difference",
+    "curvature_frobenius": "exact",
+    "curvature_trace": "exact",
+}
+
+
+def _few(attack: Attack, member: BoolArray) -> str | None:
+    if not (attack.min_in or attack.min_out):
+        return None
+    n_in, n_out = fewest_references(member, reference_rows(member))
+    if n_in >= attack.min_in and n_out >= attack.min_out:
+        return None
+    need = 2 * max(attack.min_in, attack.min_out) + 2
+    return (
+        f"needs {attack.min_in} IN and {attack.min_out} OUT references for every sample, the "
+        f"{len(member)} models leave {n_in} and {n_out}; train at least {need} models of half_split"
+    )
+
+
+def _derived(logits: FloatArray, labels: IntArray, name: str) -> FloatArray:
+    import torch
+
+    from seepage.signals import SIGNALS
+
+    rule: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = SIGNALS[name]
+    y = torch.from_numpy(np.array(labels, dtype=np.int64))
+    if logits.ndim != 3 or int(y.max()) >= logits.shape[2]:
+        raise InputError(
+            f"{name}: expected logits (models, samples, classes) with a column for each of the "
+            f"labels 0 to {int(y.max())}, got shape {logits.shape}; record {name} itself"
+        )
+    rows = [rule(torch.from_numpy(np.ascontiguousarray(z)), y).float().numpy() for z in logits]
+    return np.stack(rows)

@@ -1,0 +1,196 @@
+"""Attacks bound to what a run holds: which signals, which population, what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from oracles import leaking_signals
+from seepage import attacks
+from seepage.attacks.base import AttackError
+from seepage.attacks.binding import ReadOnce, bind, inputs, lacks, signals_at
+from seepage.attacks.population import chosen
+from seepage.errors import InputError
+from seepage.plan import half_split
+from seepage.signals import SIGNALS
+
+
+class Held:
+    """A run as binding sees it."""
+
+    def __init__(self, models: int = 8, samples: int = 30, **signals: Any) -> None:
+        self.member = half_split(samples, models=models, seed=0).member
+        self.checkpoints = np.array([0.0, 5.0])
+        self.labels = np.arange(samples) % 3
+        self.manifest: dict[str, Any] = {"views": ["identity"]}
+        self.values = signals
+        self.reads: list[str] = []
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        return tuple(self.values)
+
+    def signal_at(self, name: str, t: int, /) -> np.ndarray:
+        self.reads.append(name)
+        return self.values[name]
+
+
+def logits(models: int = 8, samples: int = 30) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return (3 * rng.normal(size=(models, samples, 3))).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ["phi", "loss", "correct", "mentr"])
+def test_what_follows_from_logits_is_what_would_have_been_recorded(name: str) -> None:
+    source = Held(logits=logits())
+    found = signals_at(source, [name], -1)[name]
+    y = torch.from_numpy(source.labels)
+    want = [SIGNALS[name](torch.from_numpy(z), y).float().numpy() for z in source.values["logits"]]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.stack(want))
+
+
+def test_every_attack_on_signals_runs_on_logits_alone() -> None:
+    held = leaking_signals(np.random.default_rng(0), Held().member, 1)
+    plain = Held(**{k: v[..., 0] for k, v in held.items() if k in SIGNALS})
+    source = Held(logits=logits())
+    for name in ("lira", "rmia", "loss", "mentr", "shadow-classifier"):
+        attack = attacks.get(name)
+        assert lacks(attack, source) is None
+        assert lacks(attack, plain) is None
+        assert attack.leave_one_out(inputs(attack, source), source.member).shape == (8, 30)
+
+
+def test_logits_are_one_view() -> None:
+    source = Held(logits=logits())
+    source.manifest["views"] = ["identity", "flip"]
+    assert lacks(attacks.LOSS(), source) is None
+    assert lacks(attacks.AttackR(), source) is None
+    why = lacks(attacks.LiRA(), source)
+    assert why == (
+        "needs phi, which was not recorded; it is read at every view, and logits are those of the "
+        "first"
+    )
+
+
+def test_logits_of_fewer_classes_than_labels_are_refused() -> None:
+    source = Held(logits=logits()[..., :2])
+    with pytest.raises(InputError, match="a column for each of the labels 0 to 2"):
+        inputs(attacks.LOSS(), source)
+
+
+@pytest.mark.parametrize(
+    ("attack", "signals", "says"),
+    [
+        (attacks.LiRA(), {"loss": 0}, "needs phi, which was not recorded; record it, or the"),
+        (attacks.CurvatureLR(), {"phi": 0}, 'curvature_zo, .* set record.curvature = "zeroth-'),
+        (attacks.CurvatureLR("curvature_trace"), {"phi": 0}, 'set record.curvature = "exact"'),
+        (attacks.RMIA(population=attacks.Untrained()), {"loss": 0}, "no run trained on, got 0"),
+    ],
+)
+def test_what_is_missing_is_said(attack: attacks.Attack, signals: Any, says: str) -> None:
+    source = Held(**signals)
+    why = lacks(attack, source)
+    assert why is not None
+    assert "\n" not in why
+    with pytest.raises(InputError, match=says):
+        inputs(bind(attack, source), source)
+
+
+def test_too_few_models_are_counted() -> None:
+    source = Held(models=4, phi=0)
+    assert lacks(attacks.LiRA(), source) == (
+        "needs 2 IN and 2 OUT references for every sample, the 4 models leave 1 and 1; "
+        "train at least 6 models of half_split"
+    )
+    assert lacks(attacks.LiRA(), Held(models=6, phi=0)) is None
+    assert lacks(attacks.RMIA(), Held(models=4, loss=0)) is None
+
+
+def test_curvature_that_was_recorded_is_read() -> None:
+    source = Held(phi=0, curvature_trace=0, curvature_frobenius=0)
+    bound = bind(attacks.CurvatureAndConfidence(), source)
+    assert bound.requires == ("phi", "curvature_frobenius")
+    assert bound.title == "Curvature and confidence (frobenius)"
+    assert (bound.access, attacks.CurvatureLR().access) == ("weights", "scores")
+    assert bind(attacks.CurvatureLR(), Held(phi=0)).requires == ("curvature_zo",)
+
+
+def test_the_untrained_population_is_what_no_run_saw() -> None:
+    source = Held(loss=np.abs(np.random.default_rng(0).normal(size=(8, 30))))
+    source.member[:, [3, 7, 21]] = False
+    for kind in (attacks.RMIA, attacks.RMIAOffline, attacks.AttackP):
+        bound = bind(kind(population=attacks.Untrained()), source)
+        np.testing.assert_array_equal(bound.population, [3, 7, 21])
+        assert bind(bound, source) is bound
+    with pytest.raises(InputError, match="is known only with a run"):
+        chosen(attacks.Untrained(), 30)
+    # A run that failed trained on its members all the same.
+    planned = source.member.copy()
+    planned[0, 3] = True
+    source.plan_member = planned  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(
+        bind(attacks.AttackP(population=attacks.Untrained()), source).population, [7, 21]
+    )
+
+
+def test_a_source_that_does_not_tell_what_it_holds_is_taken_at_its_word() -> None:
+    class Bare:
+        member = Held().member
+        checkpoints = np.array([0.0])
+
+        def signal_at(self, name: str, t: int, /) -> np.ndarray:
+            return np.full((8, 30), 0.5)
+
+    assert lacks(attacks.LiRA(), Bare()) is None
+    assert set(inputs(attacks.LiRA(), Bare(), also=("loss",))) == {"phi", "loss"}
+
+
+def test_a_checkpoint_that_was_not_measured_is_named() -> None:
+    source = Held(curvature_zo=np.full((8, 30), np.nan))
+    with pytest.raises(InputError, match="curvature_zo: was not measured at epoch 5; choose"):
+        inputs(attacks.CurvatureLR(), source)
+
+
+def test_several_attacks_read_a_signal_once() -> None:
+    held = Held(loss=np.ones((8, 30)))
+    source = ReadOnce(held)
+    for attack in (attacks.LOSS(), attacks.RMIA()):
+        inputs(attack, source, -1)
+    assert (held.reads, source.signals) == (["loss"], ("loss",))
+    inputs(attacks.LOSS(), source, 0)
+    assert held.reads == ["loss", "loss"]
+
+
+@dataclass(frozen=True, eq=False)
+class Broken(attacks.Attack):
+    out: Any = None
+
+    name: ClassVar[str] = "broken"
+    title: ClassVar[str] = "Broken"
+
+    def run(self, target: Any, references: Any, member: Any) -> Any:
+        return self.out
+
+
+@pytest.mark.parametrize(
+    ("out", "says"),
+    [
+        (np.zeros(3), r"broken: expected scores of shape \(30,\), got \(3,\); mend Broken"),
+        (np.full(30, np.nan), "broken: expected scores that are numbers, got 30 NaN; mend Broken"),
+        (np.zeros(30, complex), "broken: expected real numbers as scores, got complex128"),
+    ],
+)
+def test_an_attack_that_breaks_its_contract_is_named(out: Any, says: str) -> None:
+    phi, member = np.zeros((8, 30)), Held().member
+    with pytest.raises(AttackError, match=says):
+        Broken(out).score(phi[0], phi, member)
+
+
+def test_ranks_and_labels_become_float64() -> None:
+    phi, member = np.zeros((8, 30)), Held().member
+    assert Broken(np.arange(30)).score(phi[0], phi, member).dtype == np.float64
