@@ -17,8 +17,9 @@ from torch import nn
 
 from seepage.config.recipe import Recipe, learning_rate
 from seepage.fleet import optim
+from seepage.fleet.engine import epoch_seed
 from seepage.fleet.feed import Feed
-from seepage.fleet.loop import Job, Progress, epoch_seed, init_model
+from seepage.fleet.loop import Job, Progress, init_model
 from seepage.fleet.spec import FleetSpec
 from seepage.models.mlp import MLP
 from seepage.models.reference import ModelRef
