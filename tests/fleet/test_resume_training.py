@@ -132,6 +132,49 @@ def test_a_defended_run_goes_on_where_it_was(
     assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
 
 
+class Everything(Defense):
+    """Stages that build networks, stop early, draw between them and answer with their state."""
+
+    name, source = "everything", "a test"
+
+    def train(self, context: Context, fit: Any) -> nn.Module:
+        teacher = fit(self, record=False)
+        context.facts["drawn"] = [float(torch.rand(())), self.sum_of(teacher)]
+        context.facts["modes"] = [m.training for m in teacher.modules()]
+        context.facts["built"] = self.sum_of(context.build())
+        return fit(self, model=context.model)
+
+    @staticmethod
+    def sum_of(network: nn.Module) -> float:
+        return sum(float(p.detach().double().sum()) for p in network.parameters())
+
+    def start(self, context: Context) -> Any:
+        return {"helper": context.build(), "moved": 0.0}
+
+    def epoch_end(self, context: Context) -> None:
+        with torch.no_grad():
+            context.state["helper"][0].weight.add_(torch.rand(8, 4, generator=context.generator))
+        context.state["moved"] = self.sum_of(context.state["helper"])
+        context.model[1].eval()
+        context.stop = context.epoch == 1
+
+    def outputs(self, logits: torch.Tensor, context: Context) -> torch.Tensor:
+        drawn = torch.rand(logits.shape, generator=context.observer)
+        return logits + context.state["moved"] * drawn
+
+
+def test_whatever_a_defence_does_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after the epoch in which it stopped, when checkpoints remain to be looked at."""
+    fleet(tmp_path / "whole", defense=Everything())
+    interruptions = NeverTwice(monkeypatch)
+    # Two stages of two epochs in each of two runs, all saved: the recipe's third never comes.
+    attempts = interruptions.until_done(lambda: fleet(tmp_path / "parts", defense=Everything()))
+    assert attempts == 2 * 4 + 1
+    assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
+
+
 PLAIN: dict[str, dict[str, Any]] = {
     "momentum": {},
     "adam": {"optimizer": "adam", "lr": 0.01},
