@@ -141,8 +141,9 @@ class Everything(Defense):
         teacher = fit(self, record=False)
         context.facts["drawn"] = [float(torch.rand(())), self.sum_of(teacher)]
         context.facts["modes"] = [m.training for m in teacher.modules()]
+        network = fit(self, model=context.model)
         context.facts["built"] = self.sum_of(context.build())
-        return fit(self, model=context.model)
+        return network
 
     @staticmethod
     def sum_of(network: nn.Module) -> float:
