@@ -6,6 +6,7 @@ here; the stacked and the graph backends train several networks at once by loops
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -26,7 +27,15 @@ from seepage.fleet.feed import CHUNK, Draw, Feed
 from seepage.fleet.saved import SavedRun, SavedState, Unfit
 from seepage.record import Diverged, Resident
 
-__all__ = ["Batches", "Engine", "Observer", "Passes", "epoch_seed", "initial_network"]
+__all__ = [
+    "Batches",
+    "Engine",
+    "Observer",
+    "Passes",
+    "epoch_seed",
+    "initial_network",
+    "seed_streams",
+]
 
 Scale = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -66,11 +75,23 @@ def initial_network(
     make: Callable[[], nn.Module], image: bool, seed: int, device: torch.device
 ) -> nn.Module:
     """A network at initialisation: the same bits on every backend and device. Seeds torch."""
-    torch.manual_seed(seed % 2**63)
+    seed_streams(seed % 2**63, device)
     model = make()
     if image:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.to(device)
+
+
+def seed_streams(seed: int, device: torch.device) -> None:
+    """Seed torch's own streams, on the host and on `device`.
+
+    Where no GPU is used torch.manual_seed would note the whole call stack for each kind of device,
+    in case it is used later: the time of several steps of a small network.
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -157,6 +178,9 @@ class Engine:
     ) -> None:
         self.recipe, self.classes, self.build = recipe, classes, build
         self.autocast = torch.bfloat16 if precision == "bf16" else None
+        self._precision: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        if self.autocast is not None:
+            self._precision = in_precision(pool.device, self.autocast)
         self.pool, self.scale, self.seed = pool, scale, seed
         self.observer, self.batches, self.progress, self.saved = observer, batches, progress, saved
         self.facts: dict[str, Any] = {}
@@ -270,7 +294,7 @@ class Engine:
                 break
             context.epoch = epoch
             network.train()
-            torch.manual_seed(epoch_seed(self.seed, 1_000_003 * self._stage + epoch))
+            seed_streams(epoch_seed(self.seed, 1_000_003 * self._stage + epoch), self.pool.device)
             self._train_epoch(defense, context, feed, record)
             defense.epoch_end(context)
             if record:
@@ -453,7 +477,7 @@ class Engine:
         targets = defense.targets(labels, context)
         inputs, targets = defense.mix(inputs, targets, context)
         context.inputs = inputs
-        with in_precision(inputs.device, self.autocast):
+        with self._precision:
             logits, context.features = forward(context.model, inputs, defense.needs_features)
         loss = defense.loss(logits.float(), targets, labels, context)
         torch.autograd.backward(loss)

@@ -78,6 +78,9 @@ class Feed:
                 dx=None if draw.dx is None else draw.dx[part].ravel(),
                 flip=None if draw.flip is None else draw.flip[part].ravel(),
             )  # fmt: skip
+            if many == 1:
+                yield x
+                continue
             for at in range(0, len(x), self.batch):
                 yield x[at : at + self.batch]
 
