@@ -1,4 +1,4 @@
-"""Workers on this machine: fresh or forked, the user's own code, deaths, failed runs."""
+"""Workers on this machine: fresh or forked, the user's own code, crashes, failed runs."""
 
 from __future__ import annotations
 
@@ -96,9 +96,7 @@ def test_a_worker_that_always_dies_ends_with_one_line(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return importable()
 
-    with pytest.raises(
-        InputError, match=r"expected workers to live, got 3 deaths at run 0; it may"
-    ):
+    with pytest.raises(InputError, match=r"worker processes died 3 times at run 0; they may"):
         fleet(tmp_path / "run", model=dies)
 
 
@@ -108,7 +106,7 @@ def test_workers_that_die_as_they_start_do_not_go_on_for_ever(
     from seepage.fleet import local
 
     monkeypatch.setattr(local, "_ENTRY", "raise SystemExit(1)")
-    with pytest.raises(InputError, match="got 3 deaths as it started"):
+    with pytest.raises(InputError, match="died 3 times as they started"):
         fleet(tmp_path / "run", model=importable)
 
 

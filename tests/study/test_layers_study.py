@@ -133,16 +133,16 @@ def test_control_leaves_its_target_after_the_first_epoch() -> None:
 
 def test_stream_takes_the_first_feed_once_and_the_others_in_turn() -> None:
     class Numbered:
-        steps = 2
+        steps, batch = 2, 8
 
         def __init__(self, n: int) -> None:
             self.n = n
 
-        def batches(self, epoch: int) -> Any:
-            return iter([(self.n, epoch)])
+        def draw(self, epoch: int) -> Any:
+            return self.n, epoch
 
     stream = Stream([Numbered(i) for i in range(4)])  # type: ignore[misc]
-    assert [next(stream.batches(e)) for e in range(6)] == [
+    assert [stream.draw(e) for e in range(6)] == [  # type: ignore[comparison-overlap]
         (0, 0), (1, 1), (2, 2), (3, 3), (1, 4), (2, 5),
     ]  # fmt: skip
     assert [stream.visits(e) for e in (1, 4, 6, 8)] == [1, 1, 2, 3]

@@ -43,6 +43,9 @@ Autocast covers the forward pass alone. An empty batch (Poisson draws) skips for
 The learning-rate schedule of a recipe starts anew in each stage and spans that stage's epochs.
 Stages with `record=True` add up to the recipe's epochs; the recorder watches only those, and its
 epochs count on from one to the next. Stages share `context.facts`, which goes into the manifest.
+A run of the fleet that was interrupted calls `train` again: `fit` returns the network of a stage
+that had finished without training it, and goes on within the one that had not. What `train` does
+itself between stages must therefore depend on nothing but its context and the networks.
 """
 
 from __future__ import annotations
@@ -220,7 +223,13 @@ class Defense(ABC):
         return fit(self, model=context.model)
 
     def start(self, context: Context) -> Any:
-        """State of the stage; kept in `context.state`."""
+        """State of the stage; kept in `context.state`.
+
+        A run that was interrupted calls this again and then gets its saved values back: numbers,
+        strings, tensors, arrays, generators, modules and optimisers in dicts, lists, tuples, sets
+        and dataclasses. Any other object says with `state_dict()` what to keep and takes it back
+        with `load_state_dict(saved)`; a run with one that does not starts anew.
+        """
         return None
 
     def targets(self, labels: torch.Tensor, context: Context) -> torch.Tensor:

@@ -72,6 +72,24 @@ def without_batchnorm(model: nn.Module) -> nn.Module:
     return fixed
 
 
+@dataclass(eq=False)
+class _Tracking:
+    """What a stage of DP-SGD holds: Opacus' module, factors by parameter, steps accounted for.
+
+    Of a run that was interrupted only the steps are kept: `start` makes the rest anew.
+    """
+
+    tracker: Any
+    weights: list[float] | None
+    steps: int = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"steps": self.steps}
+
+    def load_state_dict(self, saved: Mapping[str, int]) -> None:
+        self.steps = saved["steps"]
+
+
 @dataclass(frozen=True)
 class DPSGD(Defense):
     """Clips each sample's gradient to C, adds N(0, σ²C²) to the sum, divides by the batch size.
@@ -144,7 +162,7 @@ class DPSGD(Defense):
         with _only_tracked(context.model, names):
             tracker = GradSampleModule(context.model, loss_reduction="mean", strict=False)
         tracker.disable_hooks()
-        return {"tracker": tracker, "weights": self.weights(context, names), "steps": 0}
+        return _Tracking(tracker, self.weights(context, names))
 
     def mix(
         self, inputs: torch.Tensor, targets: torch.Tensor, context: Context
@@ -152,7 +170,7 @@ class DPSGD(Defense):
         # The last hook before the forward pass whose per-sample gradients are wanted.
         if context.state is None:
             return inputs, targets
-        context.state["tracker"].enable_hooks()
+        context.state.tracker.enable_hooks()
         if inputs.is_floating_point():
             # Backward hooks of the first layer warn when its input needs no gradient.
             inputs = inputs.detach().requires_grad_()
@@ -161,12 +179,12 @@ class DPSGD(Defense):
     def gradients(self, context: Context) -> None:
         if context.state is None:
             return
-        context.state["tracker"].disable_hooks()
-        context.state["steps"] += 1
+        context.state.tracker.disable_hooks()
+        context.state.steps += 1
         params = [p for _, p in context.parameters() if p.requires_grad]
         seen = [_take(p) for p in params]
         with torch.no_grad():
-            sums = clipped_sum(_padded(seen, params), self.max_norm, context.state["weights"])
+            sums = clipped_sum(_padded(seen, params), self.max_norm, context.state.weights)
             for p, total in zip(params, sums, strict=True):
                 draw = torch.randn(p.shape, generator=context.generator).to(p.device)
                 p.grad = ((total + self.noise * self.max_norm * draw) / context.batch_size).to(
@@ -176,20 +194,20 @@ class DPSGD(Defense):
     def finish(self, context: Context) -> None:
         if context.state is None:
             return
-        tracker = context.state["tracker"]
+        tracker = context.state.tracker
         tracker.remove_hooks()
         for p in context.model.parameters():
             for attribute in ("grad_sample", "_forward_counter"):
                 if attribute in p.__dict__:
                     delattr(p, attribute)
         rate = min(1.0, context.batch_size / len(context.members))
-        spent = epsilon(self.noise, rate, context.state["steps"], self.delta)
+        spent = epsilon(self.noise, rate, context.state.steps, self.delta)
         facts = {
             "epsilon": spent if math.isfinite(spent) else None,
             "delta": self.delta,
             "noise": self.noise,
             "sampling_rate": rate,
-            "steps": context.state["steps"],
+            "steps": context.state.steps,
             "epsilon_assumes": "Poisson batches",
             "epsilon_holds": context.poisson and context.trainable is None and self.noise > 0,
         }

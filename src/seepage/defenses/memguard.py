@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -98,6 +99,20 @@ def _evade(logits: torch.Tensor, detector: nn.Module, steps: int) -> torch.Tenso
     return best
 
 
+@dataclass(eq=False)
+class _Fitted:
+    """The detector for one state of the model; a run that was interrupted fits it anew."""
+
+    seen: tuple[int, int, float] | None = None
+    detector: nn.Module | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Nothing was kept."""
+
+
 @dataclass(frozen=True)
 class MemGuard(Defense):
     """Answers with a noisy posterior that confuses a membership detector, with a probability.
@@ -128,24 +143,24 @@ class MemGuard(Defense):
         check_number("search_steps", self.search_steps, 1)
 
     def start(self, context: Context) -> Any:
-        return {"seen": None, "detector": None}
+        return _Fitted()
 
     def detector(self, context: Context) -> nn.Module:
         """The detector for the model as it is now, fitted at most once per state of the model."""
         # Weights move in every step, so step and a weight sum tell states apart.
         weights = sum(float(p.detach().double().sum()) for p in context.model.parameters())
         seen = (context.epoch, context.step, weights)
-        if context.state["seen"] != seen:
+        if context.state.seen != seen:
             assert context.reference is not None
             inside, _ = eval_logits(context.model, context.members, autocast=context.autocast)
             outside, _ = eval_logits(context.model, context.reference, autocast=context.autocast)
             # A stream of its own: asking for answers must not change training.
             generator = torch.Generator().manual_seed(0)
-            context.state["detector"] = fit_detector(
+            context.state.detector = fit_detector(
                 inside, outside, generator, int(self.detector_steps)
             )
-            context.state["seen"] = seen
-        found: nn.Module = context.state["detector"]
+            context.state.seen = seen
+        found: nn.Module = context.state.detector
         return found
 
     def outputs(self, logits: torch.Tensor, context: Context) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,7 +14,10 @@ from seepage.array_types import BoolArray, Int64Array
 from seepage.config.recipe import Recipe
 from seepage.record import Resident
 
-__all__ = ["Draw", "Feed"]
+__all__ = ["CHUNK", "Draw", "Feed"]
+
+CHUNK = 2**26
+"""Bytes of normalised inputs cut at once on a device: fewer, larger calls; the same values."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +66,26 @@ class Feed:
             flip = rng.random(shape) < 0.5
         return Draw(rows, dy, dx, flip)
 
+    def inputs(self, draw: Draw, chunk: int = 0) -> Iterator[torch.Tensor]:
+        """Normalised inputs of every step of an epoch; on a device `chunk` bytes are cut at once."""
+        size = 4 * self.batch * math.prod(self.pool.shape)
+        many = 1 if self.pool.on_device is None else max(1, chunk // size)
+        for begin in range(0, self.steps, many):
+            part = slice(begin, min(begin + many, self.steps))
+            x = self.pool.batch(
+                draw.rows[part].ravel(), *self.scale,
+                dy=None if draw.dy is None else draw.dy[part].ravel(),
+                dx=None if draw.dx is None else draw.dx[part].ravel(),
+                flip=None if draw.flip is None else draw.flip[part].ravel(),
+            )  # fmt: skip
+            if many == 1:
+                yield x
+                continue
+            for at in range(0, len(x), self.batch):
+                yield x[at : at + self.batch]
+
     def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Normalised inputs and labels of every step of epoch `epoch`."""
-        d = self.draw(epoch)
-        for s in range(self.steps):
-            x = self.pool.batch(
-                d.rows[s], *self.scale,
-                dy=None if d.dy is None else d.dy[s],
-                dx=None if d.dx is None else d.dx[s],
-                flip=None if d.flip is None else d.flip[s],
-            )  # fmt: skip
-            yield x, self.pool.labels[torch.from_numpy(d.rows[s]).to(self.pool.device)]
+        draw = self.draw(epoch)
+        for rows, x in zip(draw.rows, self.inputs(draw), strict=True):
+            yield x, self.pool.labels[torch.from_numpy(rows).to(self.pool.device)]

@@ -24,8 +24,9 @@ from torch import nn
 
 from seepage.config.recipe import Recipe, learning_rate
 from seepage.errors import InputError
+from seepage.fleet.engine import epoch_seed
 from seepage.fleet.feed import Draw, Feed
-from seepage.fleet.loop import Job, Progress, epoch_seed, init_model
+from seepage.fleet.loop import Job, Progress, init_model
 from seepage.fleet.spec import FleetSpec
 from seepage.record import Diverged, Resident
 from seepage.record.resident import cut

@@ -1,4 +1,4 @@
-"""Worker processes on this machine: one core each, replaced when they die."""
+"""Worker processes on this machine: one core each, replaced when they crash."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import torch
 
 from seepage.errors import InputError
 from seepage.fleet.spec import FleetSpec
-from seepage.fleet.worker import ENVIRONMENT, Desk, explain, serve
+from seepage.fleet.worker import ENVIRONMENT, WorkerContext, explain, serve
 
 __all__ = ["FleetError", "Watcher", "run_inline", "run_local"]
 
 RETRIES = 2
-# Ctrl-C reaches the whole terminal group: the parent alone answers it and stops its workers.
+# Ctrl-C reaches the whole process group: the parent alone handles it and stops its workers.
 _ENTRY = (
     "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
     "from seepage.fleet.worker import main; main()"
@@ -30,7 +30,7 @@ _ENTRY = (
 
 
 class FleetError(RuntimeError):
-    """A worker met a bug, ours or the user's own code's; the message holds its traceback."""
+    """An unexpected error in a worker, from this package or the user's code, with its traceback."""
 
 
 class Watcher(Protocol):
@@ -81,12 +81,12 @@ class _Worker:
     left: set[int] = field(default_factory=set)
 
     def send(self, message: Any) -> None:
-        """A worker that died cannot listen; the end of its pipe will tell."""
+        """Send; a process that crashed cannot receive, which its closed pipe tells the loop."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.pipe.send(message)
 
-    def bury(self) -> None:
-        """Wait for the process to be gone and close the pipe."""
+    def close(self) -> None:
+        """Wait for the process to end and close the pipe."""
         self.process.wait()
         self.pipe.close()
 
@@ -151,29 +151,29 @@ def run_local(
 ) -> None:
     """Train every task (a group of plan rows) in one of `workers` processes.
 
-    A worker that dies (killed, out of memory) is replaced and its task tried again, twice; what
+    A worker that crashes (killed, out of memory) is replaced and its task tried again, twice; what
     its runs had finished stays. Raises InputError for what the user can mend, FleetError with a
     traceback for a bug. On any error, and on Ctrl-C, all workers are stopped before it leaves.
     """
     waiting = list(tasks)
-    deaths: dict[tuple[int, ...], int] = {}
-    alive: list[_Worker] = []
+    crashes: dict[tuple[int, ...], int] = {}
+    running: list[_Worker] = []
     try:
-        alive.extend(_launch(spec) for _ in range(min(workers, len(waiting))))
-        while alive:
-            ready = set(map(id, wait([w.pipe for w in alive])))
-            for worker in [w for w in alive if id(w.pipe) in ready]:
+        running.extend(_launch(spec) for _ in range(min(workers, len(waiting))))
+        while running:
+            ready = set(map(id, wait([w.pipe for w in running])))
+            for worker in [w for w in running if id(w.pipe) in ready]:
                 try:
                     kind, value = worker.pipe.recv()
                 except (EOFError, OSError):
-                    alive.remove(worker)
-                    worker.bury()
-                    _mourn(worker, deaths)
+                    running.remove(worker)
+                    worker.close()
+                    _count_crash(worker, crashes)
                     if worker.left:
                         # Whole: runs that are trained together round alike only together.
                         waiting.insert(0, worker.task or [])
-                    if len(alive) < min(workers, len(waiting)):
-                        alive.append(_launch(spec))
+                    if len(running) < min(workers, len(waiting)):
+                        running.append(_launch(spec))
                     continue
                 if kind == "error":
                     who, message = value
@@ -191,12 +191,12 @@ def run_local(
                     worker.left = set(worker.task or ())
                     worker.send(worker.task)
                     if worker.task is None:
-                        alive.remove(worker)
-                        worker.bury()
+                        running.remove(worker)
+                        worker.close()
     finally:
-        for worker in alive:
+        for worker in running:
             worker.process.kill()
-            worker.bury()
+            worker.close()
 
 
 def run_inline(
@@ -208,13 +208,13 @@ def run_inline(
     """Train every task in this very process, one after another.
 
     For callers that are workers themselves: no interpreter to start, no GPU context to make anew.
-    torch's count of threads is what it was afterwards; a bug keeps its own traceback.
+    torch's number of threads is restored afterwards; an unexpected error keeps its own traceback.
     """
     threads = torch.get_num_threads()
     try:
-        desk = Desk.of(spec)
+        context = WorkerContext.set_up(spec)
         for task in tasks:
-            for row, record in desk.train(task, watcher.progress):
+            for row, record in context.train(task, watcher.progress):
                 on_done(row, record)
                 watcher.done(row, record)
     except OSError as e:
@@ -226,13 +226,13 @@ def run_inline(
         torch.set_num_threads(threads)
 
 
-def _mourn(worker: _Worker, deaths: dict[tuple[int, ...], int]) -> None:
-    """Count a death against what the worker was doing; InputError when it is one too many."""
+def _count_crash(worker: _Worker, crashes: dict[tuple[int, ...], int]) -> None:
+    """Count a crash for the runs that were left to do; InputError when it is one too many."""
     task = tuple(sorted(worker.left))
-    deaths[task] = deaths.get(task, 0) + 1
-    if deaths[task] > RETRIES:
-        doing = f"at run {task[0]}" if task else "as it started"
+    crashes[task] = crashes.get(task, 0) + 1
+    if crashes[task] > RETRIES:
+        when = f"at run {task[0]}" if task else "as they started"
         raise InputError(
-            f"fleet: expected workers to live, got {deaths[task]} deaths {doing}; "
-            "it may need more memory, use fewer workers or a smaller batch"
+            f"fleet: worker processes died {crashes[task]} times {when}; "
+            "they may need more memory, use fewer workers or a smaller batch"
         )

@@ -1,16 +1,15 @@
-"""Optimisers by recipe, and their state as plain tensors."""
+"""Optimisers by recipe, and the step of sharpness-aware minimisation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import nn
 
 from seepage.config.recipe import Recipe
 
-__all__ = ["load_state", "make", "sam_step", "state_tensors"]
+__all__ = ["make", "sam_step"]
 
 
 def make(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
@@ -47,24 +46,3 @@ def sam_step(optimizer: torch.optim.Optimizer, rho: float, again: Callable[[], o
         # The stored values, not p − ε: subtracting would not give the same bits back.
         for p, old in zip(params, before, strict=True):
             p.copy_(old)
-
-
-def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimiser's state, flat: "index.name" -> tensor."""
-    found: dict[str, torch.Tensor] = {}
-    for index, state in optimizer.state_dict()["state"].items():
-        for name, value in state.items():
-            if isinstance(value, torch.Tensor):
-                found[f"{index}.{name}"] = value
-    return found
-
-
-def load_state(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    """Put back what `state_tensors` gave."""
-    whole = optimizer.state_dict()
-    state: dict[int, dict[str, Any]] = {}
-    for key, value in tensors.items():
-        index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = value
-    whole["state"] = state
-    optimizer.load_state_dict(whole)

@@ -26,12 +26,12 @@ from seepage.attacks.binding import bind
 from seepage.errors import InputError
 from seepage.fleet.local import RETRIES, FleetError, Watcher
 from seepage.fleet.spec import FleetSpec, PoolFile
-from seepage.fleet.worker import ENVIRONMENT, Desk, explain
+from seepage.fleet.worker import ENVIRONMENT, WorkerContext, explain
 
 __all__ = ["Distributed", "cluster", "run_ray"]
 
 
-_DESKS: dict[str, Desk] = {}
+_CONTEXTS: dict[str, WorkerContext] = {}
 
 
 def _ray() -> Any:
@@ -59,7 +59,7 @@ def cluster(address: str | None = None, workers: int | None = None) -> Iterator[
         options |= {"address": "local", "include_dashboard": False, "num_cpus": workers}
     else:
         options |= {"address": address}
-        _listens(address)
+        _check_listening(address)
     try:
         ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError) as e:
@@ -73,8 +73,8 @@ def cluster(address: str | None = None, workers: int | None = None) -> Iterator[
         ray.shutdown()
 
 
-def _listens(address: str) -> None:
-    """Ray itself waits for minutes where nothing answers."""
+def _check_listening(address: str) -> None:
+    """InputError where nothing listens: Ray itself would wait for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdigit():
         return
@@ -100,16 +100,20 @@ def _train_rows(
 ) -> tuple[str, Any]:
     """The task: (done, [(row, record)]) or (error, (who, message))."""
     try:
-        desk = _DESKS.get(spec.pool.inputs)
-        if desk is None:
-            desk = _DESKS[spec.pool.inputs] = Desk.of(_landed(spec, pool, apart))
-        return "done", list(desk.train(rows, lambda row, epoch: None))
+        context = _CONTEXTS.get(spec.pool.inputs)
+        if context is None:
+            context = _CONTEXTS[spec.pool.inputs] = WorkerContext.set_up(
+                _with_local_files(spec, pool, apart)
+            )
+        return "done", list(context.train(rows, lambda row, epoch: None))
     except BaseException as e:
         return "error", explain(e)
 
 
-def _landed(spec: FleetSpec, pool: Sequence[AnyArray], apart: Sequence[AnyArray]) -> FleetSpec:
-    """The spec with files of this machine: those of the driver where it is the same one."""
+def _with_local_files(
+    spec: FleetSpec, pool: Sequence[AnyArray], apart: Sequence[AnyArray]
+) -> FleetSpec:
+    """The spec with paths on this machine; the arrays are written to files that it lacks."""
     changes = {}
     for field, file, arrays in (("pool", spec.pool, pool), ("reference", spec.reference, apart)):
         if file is None or Path(file.inputs).exists():
@@ -140,9 +144,9 @@ def run_ray(
 ) -> None:
     """Train every task (a group of plan rows) as a Ray task.
 
-    A worker that dies costs its task only: Ray tries it again, twice, and what it had saved is
-    used. workers: tasks at a time, all that the cluster has room for when None. Raises as
-    `run_local` does; on any error, and on Ctrl-C, the tasks that are under way are stopped.
+    A worker that crashes costs its task only: Ray tries it again, twice, from what it had saved.
+    workers: tasks at a time, all that the cluster has room for when None. Raises as `run_local`
+    does; on any error, and on Ctrl-C, running tasks are stopped.
     """
     with cluster(address, workers) as ray:
         remote = ray.remote(_train_rows).options(
@@ -154,20 +158,20 @@ def run_ray(
         # Ray does not look inside containers: a list of references travels as references.
         shared = ray.put(spec), ray.put(_read(spec.pool)), ray.put(_read(spec.reference))
         waiting = list(tasks)
-        under_way: dict[Any, list[int]] = {}
+        running: dict[Any, list[int]] = {}
         try:
-            while waiting or under_way:
-                while waiting and len(under_way) < (workers or len(tasks)):
+            while waiting or running:
+                while waiting and len(running) < (workers or len(tasks)):
                     task = waiting.pop(0)
-                    under_way[remote.remote(*shared, task)] = task
-                ended, _ = ray.wait(list(under_way), num_returns=1)
+                    running[remote.remote(*shared, task)] = task
+                ended, _ = ray.wait(list(running), num_returns=1)
                 for reference in ended:
-                    task = under_way.pop(reference)
+                    task = running.pop(reference)
                     for row, record in _result(ray, reference, task):
                         on_done(row, record)
                         watcher.done(row, record)
         finally:
-            for reference in under_way:
+            for reference in running:
                 ray.cancel(reference, force=True)
 
 

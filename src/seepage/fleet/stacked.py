@@ -18,8 +18,9 @@ from torch import nn
 from seepage.config.model import Model
 from seepage.config.recipe import Recipe, learning_rate
 from seepage.fleet import optim
+from seepage.fleet.engine import epoch_seed, seed_streams
 from seepage.fleet.feed import Feed
-from seepage.fleet.loop import Job, Progress, epoch_seed, init_model
+from seepage.fleet.loop import Job, Progress, init_model
 from seepage.fleet.spec import FleetSpec
 from seepage.models.mlp import MLP
 from seepage.record import Diverged, Resident
@@ -86,7 +87,7 @@ def train_stack(
     step = 0
     for epoch in range(recipe.epochs):
         stack.train()
-        torch.manual_seed(epoch_seed(jobs[0].seed, epoch))
+        seed_streams(epoch_seed(jobs[0].seed, epoch), device)
         for batches in zip(*(f.batches(epoch) for f in feeds), strict=True):
             x = torch.stack([b[0].flatten(1) for b in batches])
             y = torch.stack([b[1] for b in batches])

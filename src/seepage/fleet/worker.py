@@ -1,4 +1,4 @@
-"""A worker process: takes plan rows from its parent, trains them, writes to the store itself.
+"""A worker process: receives plan rows from its parent, trains them, writes to the store itself.
 
 Started as a fresh interpreter with one thread, passive OpenMP waiting and an allocator that keeps
 its pages; or forked, for models and functions that only the parent's memory holds.
@@ -28,7 +28,7 @@ from seepage.record import Resident
 from seepage.store.arrays import read_whole
 from seepage.store.storage import Storage
 
-__all__ = ["ENVIRONMENT", "Desk", "explain", "main", "serve"]
+__all__ = ["ENVIRONMENT", "WorkerContext", "explain", "main", "serve"]
 
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -50,8 +50,8 @@ def _die_with_parent() -> None:
 
 
 @dataclass
-class Desk:
-    """What a worker has at hand, whoever sends it tasks: the store, the pool, the plan."""
+class WorkerContext:
+    """What a process needs to train runs, whoever sends it tasks: the store, the pool, the plan."""
 
     spec: FleetSpec
     storage: Storage
@@ -60,8 +60,8 @@ class Desk:
     seeds: np.ndarray
 
     @classmethod
-    def of(cls, spec: FleetSpec) -> Desk:
-        """Set this process up for `spec`."""
+    def set_up(cls, spec: FleetSpec) -> WorkerContext:
+        """Configure torch in this process, open the store and load the pool."""
         torch.set_num_threads(spec.execution.threads)
         if spec.execution.device == "cuda":
             free = spec.execution.backend == "compiled"
@@ -90,20 +90,20 @@ def serve(pipe: Connection) -> None:
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        desk = Desk.of(pipe.recv())
+        context = WorkerContext.set_up(pipe.recv())
         pipe.send(("ready", None))
         while True:
             rows: list[int] | None = pipe.recv()
             if rows is None:
                 return
-            _train(pipe, desk, rows)
+            _train(pipe, context, rows)
     except EOFError:
         return
     except BaseException as e:
         pipe.send(("error", explain(e)))
 
 
-def _train(pipe: Connection, desk: Desk, rows: list[int]) -> None:
+def _train(pipe: Connection, context: WorkerContext, rows: list[int]) -> None:
     last = 0.0
 
     def progress(row: int, epoch: float) -> None:
@@ -113,7 +113,7 @@ def _train(pipe: Connection, desk: Desk, rows: list[int]) -> None:
             last = now
             pipe.send(("progress", (row, epoch)))
 
-    for row, record in desk.train(rows, progress):
+    for row, record in context.train(rows, progress):
         pipe.send(("done", (row, record)))
 
 

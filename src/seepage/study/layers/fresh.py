@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from seepage.data import Dataset, load
-from seepage.fleet.feed import Feed
+from seepage.fleet.feed import Draw, Feed
 from seepage.record import Resident
 from seepage.study.layers.looks import Looks, described
 from seepage.study.layers.plan import LayersConfig, Unit
@@ -33,19 +33,23 @@ __all__ = ["Stream", "measure_fresh"]
 
 
 class Stream:
-    """Feeds by epoch: the first once, the others in turn."""
+    """Feeds of one pool, one an epoch: the first once, the others in turn."""
 
     def __init__(self, feeds: Sequence[Feed]) -> None:
         self.feeds = feeds
-        self.steps = feeds[0].steps
+        self.steps, self.batch = feeds[0].steps, feeds[0].batch
 
     def of(self, epoch: int) -> int:
         """Which feed epoch `epoch` (0-based) takes."""
         return 0 if epoch == 0 else 1 + (epoch - 1) % (len(self.feeds) - 1)
 
-    def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Normalised inputs and labels of every step of epoch `epoch`."""
-        return self.feeds[self.of(epoch)].batches(epoch)
+    def draw(self, epoch: int) -> Draw:
+        """Rows of the pool and transforms of epoch `epoch`."""
+        return self.feeds[self.of(epoch)].draw(epoch)
+
+    def inputs(self, draw: Draw, chunk: int = 0) -> Iterator[torch.Tensor]:
+        """Normalised inputs of every step of that epoch."""
+        return self.feeds[0].inputs(draw, chunk)
 
     def visits(self, epochs: int) -> int:
         """How often the most used feed has come after so many epochs."""
@@ -69,7 +73,18 @@ def measure_fresh(unit: Unit, config: LayersConfig) -> dict[str, Any]:
         looks = Looks(config, x, pool, scale, inside, outside, data.labels.numpy())
         seed = run_seed(unit, 0)
         stream = Stream([Feed(pool, rows, recipe, seed, scale) for rows in (inside, *blocks)])
-        model = train(data, device, stream, unit, recipe, seed, config.checkpoints, looks)
+        model = train(
+            data,
+            pool,
+            np.concatenate([inside, *blocks]),
+            unit,
+            recipe,
+            seed,
+            config.checkpoints,
+            looks,
+            scale=scale,
+            batches=stream,
+        )
         hit = looks.answers(model, blocks[0]) == pool.labels_host[blocks[0]]
     trained = time.perf_counter() - began - looks.seconds
     seconds = {"training": trained, **looks.costs()}

@@ -5,23 +5,23 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from seepage.array_types import Int64Array
-from seepage.config.recipe import Recipe, learning_rate
+from seepage.config.recipe import Recipe
 from seepage.data import Dataset, load
 from seepage.data.transform import relabel
 from seepage.errors import InputError, SeepageError
-from seepage.fleet import optim
+from seepage.fleet.engine import Batches, Engine, initial_network
 from seepage.models import build
+from seepage.record import Diverged, Resident
 from seepage.study.layers.plan import LayersConfig, Unit
 
 __all__ = [
-    "Batches",
     "Look",
     "Rows",
     "chosen_device",
@@ -35,15 +35,6 @@ __all__ = [
 
 Rows = Int64Array
 Look = Callable[[float, nn.Module], None]
-
-
-class Batches(Protocol):
-    """What training reads: normalised inputs and labels of every step of an epoch."""
-
-    steps: int
-
-    def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Those of epoch `epoch` (0-based)."""
 
 
 def chosen_device(name: str) -> torch.device:
@@ -97,47 +88,84 @@ def run_seed(unit: Unit, run: int) -> int:
     return int(np.random.SeedSequence([unit.seed, run]).generate_state(1)[0])
 
 
+class _Looking:
+    """The engine's observer: `look(epoch, model)` at the step that is nearest to each checkpoint."""
+
+    def __init__(self, checkpoints: Sequence[float], look: Look) -> None:
+        self.checkpoints, self.look = checkpoints, look
+        self.outputs: Callable[[torch.Tensor], torch.Tensor] | None = None
+        self.step = 0
+        self.wanted: dict[int, float] = {}
+        self.model: nn.Module | None = None
+
+    def start(self, model: nn.Module, *, steps_per_epoch: int = 0, epoch: float = 0.0) -> None:
+        self.model = model
+        self.wanted = {round(e * steps_per_epoch): e for e in self.checkpoints}
+        if len(self.wanted) != len(self.checkpoints):
+            raise InputError(
+                "checkpoints: expected each at a step of its own, got "
+                f"{list(self.checkpoints)} of epochs of {steps_per_epoch} steps; leave out "
+                "fractions or train on more members"
+            )
+        self._look()
+
+    def follow(self, model: nn.Module, *, steps_per_epoch: int = 0) -> None:
+        self.model = model
+
+    def step_end(self) -> None:
+        self.step += 1
+        self._look()
+
+    def epoch_end(self) -> None:
+        """The epoch's last step has told."""
+
+    def _look(self) -> None:
+        if self.step in self.wanted and self.model is not None:
+            self.look(self.wanted[self.step], self.model)
+
+
 def train(
     data: Dataset,
-    device: torch.device,
-    feed: Batches,
+    pool: Resident,
+    members: Rows,
     unit: Unit,
     recipe: Recipe,
     seed: int,
     checkpoints: Sequence[float] = (),
-    look: Look | None = None,
+    look: Look = lambda epoch, model: None,
+    *,
+    scale: tuple[NDArray[np.float32], NDArray[np.float32]],
+    batches: Batches | None = None,
 ) -> nn.Module:
-    """One network trained on a feed; `look(epoch, model)` at every checkpoint, 0 included."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        model: nn.Module = build(unit.architecture, data.shape, len(data.classes))
-    if len(data.shape) == 3:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model = model.to(device)
-    optimizer = optim.make(recipe, model)
-    steps, step = feed.steps * recipe.epochs, 0
-    wanted = {round(e * feed.steps): e for e in checkpoints}
-    if len(wanted) != len(checkpoints):
-        raise InputError(
-            f"checkpoints: expected each at a step of its own, got {list(checkpoints)} of epochs of "
-            f"{feed.steps} steps; leave out fractions or train on more members"
-        )
-    half = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
-    if look is not None and 0 in wanted:
-        look(wanted[0], model)
-    for epoch in range(recipe.epochs):
-        model.train()
-        for x, y in feed.batches(epoch):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(recipe, step, steps)
-            with half:
-                logits = model(x)
-            torch.autograd.backward(nn.functional.cross_entropy(logits.float(), y))
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            step += 1
-            if look is not None and step in wanted:
-                look(wanted[step], model)
-    if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
+    """One network trained by the engine; `look(epoch, model)` at every checkpoint, 0 included.
+
+    members: rows of the pool. batches: in place of those of the members, epoch by epoch.
+    """
+
+    def build_unit(seed: int) -> nn.Module:
+        def make() -> nn.Module:
+            return build(unit.architecture, data.shape, len(data.classes))
+
+        return initial_network(make, len(data.shape) == 3, seed, pool.device)
+
+    engine = Engine(
+        recipe,
+        recipe.precision,
+        len(data.classes),
+        build_unit,
+        pool,
+        members,
+        scale,
+        seed,
+        _Looking(checkpoints, look),
+        batches=batches,
+    )
+    with torch.random.fork_rng(devices=[pool.device] if pool.device.type == "cuda" else []):
+        try:
+            model = engine.train()
+            finite = all(bool(torch.isfinite(p).all()) for p in model.parameters())
+        except Diverged:
+            finite = False
+    if not finite:
         raise SeepageError(f"{unit.name}: training diverged; lower the rate of {recipe.lr}")
     return model.eval()

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from seepage.array_types import BoolArray, Float64Array
-from seepage.fleet.feed import Feed
 from seepage.layers import (
     AttackTable,
     Logistic,
@@ -64,17 +63,14 @@ def measure(unit: Unit, config: LayersConfig) -> dict[str, Any]:
         probed = inside[: config.samples]
         x = pool.batch(probed, *scale)
         looks = Looks(config, x, pool, scale, inside, outside, truth)
-        feeds = [
-            Feed(pool, rows, recipe, run_seed(unit, run), data.member_scale(rows))
-            for run, rows in enumerate((inside, shadow_in))
-        ]
+        seeds = [run_seed(unit, run) for run in (0, 1)]
         target = train(
-            data, device, feeds[0], unit, recipe, feeds[0].seed, config.checkpoints, looks
+            data, pool, inside, unit, recipe, seeds[0], config.checkpoints, looks, scale=scale
         )
         trained = time.perf_counter() - began - looks.seconds
         at = time.perf_counter()
         own = data.member_scale(shadow_in)
-        shadow = train(data, device, feeds[1], unit, recipe, feeds[1].seed)
+        shadow = train(data, pool, shadow_in, unit, recipe, seeds[1], scale=own)
         ready(device)
         shadow_seconds = time.perf_counter() - at
         attacks, seconds = _attacks(
