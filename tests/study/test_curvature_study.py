@@ -138,7 +138,7 @@ def table(better: str) -> dict[str, object]:
 
 
 def of(verdicts: list, claim: str, says: str = "") -> list[str]:
-    return [v.verdict for v in verdicts if v.claim == claim and says in v.says]
+    return [v.outcome for v in verdicts if v.claim == claim and says in v.says]
 
 
 def test_orders_hold_fail_or_stay_open_by_their_intervals() -> None:
@@ -156,7 +156,7 @@ def test_orders_hold_fail_or_stay_open_by_their_intervals() -> None:
 
 
 def test_what_was_not_run_is_undecided() -> None:
-    assert {v.verdict for v in judge({}, study())} == {NOT_RUN}
+    assert {v.outcome for v in judge({}, study())} == {NOT_RUN}
 
 
 def size(auc_nll: float, gap: float, accuracy: float) -> dict[str, object]:

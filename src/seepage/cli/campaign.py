@@ -18,7 +18,7 @@ from seepage.array_types import AnyArray
 from seepage.cli.console import FleetBar, errors
 from seepage.cli.defend_config import NONE, DefendConfig, Entry
 from seepage.comparison.evaluate import canaries, evaluate
-from seepage.comparison.results import Row, read_rows, write_json
+from seepage.comparison.results import Row, read_rows
 from seepage.comparison.robustness import of_run
 from seepage.config.prepare import Prepared, check_defense, prepare
 from seepage.defenses import Undefended, as_config
@@ -27,7 +27,7 @@ from seepage.errors import InputError
 from seepage.fleet import train_prepared
 from seepage.fleet.rebuild import rebuild
 from seepage.store import Run, open_run
-from seepage.store.files import replacing
+from seepage.store.files import replacing, write_json
 
 __all__ = ["Campaign"]
 

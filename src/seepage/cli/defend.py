@@ -168,7 +168,7 @@ def _report(study: DefendConfig, file: Path) -> None:
         console.print(_table(p))
         for j in p.judged:
             for v in j.verdicts:
-                line = f"{v.statement} ({j.base}, {j.variant}): {v.outcome}: {v.why}"
+                line = f"{v.claim} ({j.base}, {j.variant}): {v.outcome}: {v.why}"
                 console.print(line, markup=False)
         for f in p.regions:
             agree = ", ".join(f"{k} {v}" for k, v in f["agreement"].items())

@@ -14,7 +14,6 @@ import torch
 
 from seepage.cli.defend_config import NONE, Entry
 from seepage.comparison.evaluate import canaries
-from seepage.comparison.results import write_json
 from seepage.config.prepare import Prepared
 from seepage.defenses import (
     PPTP,
@@ -35,6 +34,7 @@ from seepage.layers import DegreesOfFreedom, change_values, probe
 from seepage.models.reference import user_model
 from seepage.record import Resident
 from seepage.store import open_run
+from seepage.store.files import write_json
 
 if TYPE_CHECKING:
     from seepage.cli.campaign import Campaign

@@ -18,10 +18,11 @@ from seepage.cli.campaign import Campaign
 from seepage.cli.console import errors
 from seepage.cli.defend_config import NONE, DefendConfig, Entry, same_fleet
 from seepage.cli.locating import guarded, locate
-from seepage.comparison.results import controls_of, rank_rows, write_json
+from seepage.comparison.results import controls_of, rank_rows
 from seepage.defenses import Undefended
 from seepage.errors import InputError, SeepageError
 from seepage.fleet.worker import ENVIRONMENT
+from seepage.store.files import write_json
 
 __all__ = ["Agenda", "Unit", "run_campaigns"]
 

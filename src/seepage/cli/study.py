@@ -248,7 +248,7 @@ def _analyse(study: StudyConfig, name: str) -> None:
     if before.get("key") != head["key"]:
         before = {}
     if study.kind == "rates":
-        from seepage.study.rates import models_needed
+        from seepage.study.dynamics.rates import models_needed
 
         if before:
             return
@@ -263,7 +263,7 @@ def _analyse(study: StudyConfig, name: str) -> None:
         _write(path, head | found)
         errors.print(f"{name}: analysed in {found['analysis_seconds']:.1f} s, {path}")
         return
-    from seepage.study import JUDGES, analyse
+    from seepage.study.dynamics.analyse import JUDGES, analyse
 
     for judge in JUDGES:
         # Written after every judge, the main one first: a run cut short keeps what it found.
@@ -301,8 +301,9 @@ def _write(path: Path, found: Mapping[str, Any]) -> None:
 
 
 def _page(study: StudyConfig, file: Path) -> Path:
-    from seepage.study import JUDGES, Factors, claims
-    from seepage.study.page import dynamics_page
+    from seepage.study.dynamics.analyse import JUDGES
+    from seepage.study.dynamics.claims import Factors, claims
+    from seepage.study.dynamics.page import dynamics_page
 
     found = {
         name: json.loads(_result_path(study, name).read_text())

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from seepage.comparison.results import PoolResults, Row, figure_key, write_json
+from seepage.comparison.results import PoolResults, Row, figure_key
 from seepage.defenses.pptp import PPTP
 from seepage.errors import InputError
 from seepage.report.defend_figures import centres, over_training, plane
@@ -24,6 +24,7 @@ from seepage.report.defend_table import (
 from seepage.report.defend_why import beside_private, machines, other_machines, why
 from seepage.report.html import page
 from seepage.report.tables import replacing
+from seepage.store.files import write_json
 
 __all__ = ["metrics_table", "write_defend_report"]
 
@@ -130,7 +131,7 @@ def write_defend_report(pools: Sequence[PoolResults], path: Path) -> Path:
     ]
     verdicts = {
         p.pool: [
-            {"base": j.base, "variant": j.variant, "statement": v.statement,
+            {"base": j.base, "variant": j.variant, "statement": v.claim,
              "outcome": v.outcome, "why": v.why}
             for j in p.judged for v in j.verdicts
         ]

@@ -106,7 +106,7 @@ def markdown(pools: Sequence[PoolResults], source: str) -> str:
         if p.judged:
             out += ["", "### Statements about PPTP (a reconstruction)", ""]
             said = [
-                [v.statement, j.base, j.variant, v.outcome, v.why]
+                [v.claim, j.base, j.variant, v.outcome, v.why]
                 for j in p.judged
                 for v in j.verdicts
             ]

@@ -11,8 +11,8 @@ from seepage.config.recipe import Recipe
 from seepage.curvature import CurvatureSignal, CurvatureWarning, ExactGaussNewton, FiniteDifference
 from seepage.data.transform import relabel
 from seepage.metrics import auc
-from seepage.study.analyse import provenance
 from seepage.study.curvature.workshop import Workshop, plan_of
+from seepage.study.dynamics.analyse import provenance
 
 __all__ = ["mislabel_unit"]
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from seepage.study.curvature.claims import Verdict, accuracy, judge, mean_auc
+from seepage.metrics.verdict import Verdict
+from seepage.study.curvature.claims import accuracy, judge, mean_auc
 from seepage.study.curvature.mislabel import READ
 from seepage.study.curvature.private import budgets
 from seepage.study.curvature.scoring import ATTACKS
@@ -49,7 +50,7 @@ def curvature_page(results: Results, study: CurvatureStudy, file: str) -> str:
     parts += _mislabel(results, study)
     parts += ["## Every verdict", "", *_rows(
         ("claim", "where", "says", "found", "verdict"),
-        [(v.claim, v.where, v.says, v.found, f"**{v.verdict}**") for v in judged],
+        [(v.claim, v.where, v.says, v.why, f"**{v.outcome}**") for v in judged],
     )]  # fmt: skip
     return "\n".join(parts).rstrip() + "\n"
 
@@ -77,7 +78,7 @@ def _summary(judged: Sequence[Verdict]) -> list[str]:
         if not mine:
             continue
         for where in dict.fromkeys(v.where for v in mine):
-            counts = Counter(v.verdict for v in mine if v.where == where)
+            counts = Counter(v.outcome for v in mine if v.where == where)
             text = ", ".join(f"{k} ({n})" if len(mine) > 1 else k for k, n in counts.items())
             body.append((claim, words, where, text))
     return _rows(("claim", "says", "where", "verdicts (orders tested)"), body)

@@ -29,10 +29,10 @@ from seepage.fleet.rebuild import rebuild
 from seepage.metrics import operating_points, over_targets
 from seepage.plan import half_split
 from seepage.store import Run
-from seepage.study.analyse import provenance
 from seepage.study.curvature.scoring import ATTACKS, rows_of, twin_list
 from seepage.study.curvature.settings import EstimatorSettings, TableSettings
 from seepage.study.curvature.workshop import Signals, Workshop
+from seepage.study.dynamics.analyse import provenance
 
 __all__ = [
     "against_smooth",

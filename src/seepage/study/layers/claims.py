@@ -58,10 +58,9 @@ from scipy.stats import rankdata
 
 from seepage.array_types import Float64Array
 from seepage.layers import change_values, phases
-from seepage.study.claims import Claim, Verdict
+from seepage.metrics.verdict import Outcome, Verdict, by_sign, combined
 from seepage.study.layers.patterns import (
     LEVEL,
-    VERDICTS,
     Found,
     by_cells,
     consistency,
@@ -95,7 +94,7 @@ ATTACKS = ("audit-mlp", "audit-logistic", "shadow-mlp", "shadow-logistic", "feat
 MAIN = "audit-mlp"
 
 
-def claims(found: Found, controls: Found | None = None) -> list[Claim]:
+def claims(found: Found, controls: Found | None = None) -> list[Verdict]:
     """Claims A1 to A7 and the questions of memorisation, from results by unit name.
 
     controls: results of `Unit.fresh`; without them that question is left out.
@@ -103,10 +102,11 @@ def claims(found: Found, controls: Found | None = None) -> list[Claim]:
     a1 = {m: pattern(found, m) for m in DOF}
     a2 = {m: pattern(found, m) for m in RANKS}
     return [
-        Claim("A1", "DoF of the hidden layers falls, then rises during training",
-              "fall, then rise (as summarised)", by_cells(a1["k95"]), pattern_rows(a1)),
-        Claim("A2", "The Jacobian's rank does the same",
-              "the same pattern (as summarised)", by_cells(a2["rank_1e2"]), pattern_rows(a2)),
+        Verdict("A1", by_cells(a1["k95"]),
+                "DoF of the hidden layers falls, then rises during training",
+                published="fall, then rise (as summarised)", figures=pattern_rows(a1)),
+        Verdict("A2", by_cells(a2["rank_1e2"]), "The Jacobian's rank does the same",
+                published="the same pattern (as summarised)", figures=pattern_rows(a2)),
         consistency(a1, a2),
         memorisation(found, a1, a2),
         *([fresh_claim(found, controls)] if controls else []),
@@ -163,28 +163,24 @@ def agree(found: Found, indicator: Callable[[Mapping[str, Any]], Float64Array], 
     return layer_agreement(grouped(found, indicator, attack))
 
 
-def _signed(sign: int) -> Verdict:
-    return VERDICTS[sign + 1]
-
-
 def _changes(
     found: Found, name: str, says: str, published: str, variants: Sequence[str], sign: int
-) -> Claim:
+) -> Verdict:
     rows = []
-    headline: Verdict = "undecided"
-    by_attack: dict[str, Verdict] = {}
+    headline: Outcome = "undecided"
+    by_attack: dict[str, Outcome] = {}
     for m in (*DOF, *RANKS):
         for variant in variants:
             rho = agree(found, change(m, variant), MAIN)
-            verdict = _signed(rho.verdict(sign, LEVEL))
+            verdict = by_sign(rho.verdict(sign, LEVEL))
             if (m, variant) == ("k95", variants[0]):
                 headline = verdict
                 by_attack = {
-                    a: _signed(agree(found, change(m, variant), a).verdict(sign, LEVEL))
+                    a: by_sign(agree(found, change(m, variant), a).verdict(sign, LEVEL))
                     for a in ATTACKS
                 }
             rows.append((f"{variant} of {m}", f"**{verdict}**", rho.text()))
-    return Claim(name, says, published, headline, tuple(rows), by_attack)
+    return _by_attack(name, headline, says, published, rows, by_attack)
 
 
 def rank_sum(dof: str, rank: str) -> Callable[[Mapping[str, Any]], Float64Array]:
@@ -197,17 +193,18 @@ def rank_sum(dof: str, rank: str) -> Callable[[Mapping[str, Any]], Float64Array]
     return of
 
 
-def _a6(found: Found) -> Claim:
+def _a6(found: Found) -> Verdict:
     rows = []
-    headline: Verdict = "undecided"
-    by_attack: dict[str, Verdict] = {}
+    headline: Outcome = "undecided"
+    by_attack: dict[str, Outcome] = {}
     for dof in DOF:
         for rank in RANKS:
             score = rank_sum(dof, rank)
             told = agree(found, score, "reconstruction")
             risk = {a: agree(found, score, a) for a in ((MAIN,) if dof != "k95" else ATTACKS)}
             verdicts = {
-                a: _both(r.verdict(1, LEVEL), told.verdict(-1, LEVEL)) for a, r in risk.items()
+                a: combined((by_sign(r.verdict(1, LEVEL)), by_sign(told.verdict(-1, LEVEL))))
+                for a, r in risk.items()
             }
             if (dof, rank) == ("k95", "rank_1e2"):
                 headline, by_attack = verdicts[MAIN], verdicts
@@ -215,14 +212,22 @@ def _a6(found: Found) -> Claim:
                 (f"{dof} with {rank}", f"**{verdicts[MAIN]}**",
                  f"attack {risk[MAIN].text()}; reconstruction error {told.text()}")
             )  # fmt: skip
-    return Claim("A6", "Layers of high DoF and high Jacobian rank are the risky ones",
-                 "they keep input detail (as summarised)", headline, tuple(rows), by_attack)  # fmt: skip
+    return _by_attack("A6", headline, "Layers of high DoF and high Jacobian rank are the risky ones",
+                      "they keep input detail (as summarised)", rows, by_attack)  # fmt: skip
 
 
-def _both(a: int, b: int) -> Verdict:
-    if min(a, b) < 0:
-        return "does not hold"
-    return "holds" if a > 0 and b > 0 else "undecided"
+def _by_attack(
+    name: str,
+    headline: Outcome,
+    says: str,
+    published: str,
+    rows: Sequence[tuple[str, str, str]],
+    others: Mapping[str, Outcome],
+) -> Verdict:
+    by_attack = {a: Verdict(name, outcome) for a, outcome in others.items()}
+    return Verdict(
+        name, headline, says, published=published, figures=tuple(rows), by_attack=by_attack
+    )
 
 
 # ---- A7 -----------------------------------------------------------------------------------------
@@ -240,7 +245,7 @@ def attack_seconds(result: Mapping[str, Any]) -> float:
     return float(s["shadow"] + s["outputs"] + s["shadow_outputs"] + s["shadow-mlp"])
 
 
-def _a7(found: Found) -> Claim:
+def _a7(found: Found) -> Verdict:
     rows: list[tuple[str, str, str]] = []
     ratios: list[float] = []
     for a in sorted({r["unit"]["architecture"] for r in found.values()}):
@@ -257,11 +262,12 @@ def _a7(found: Found) -> Claim:
              f"{np.median(audit):.2f} of the logistic audit and {np.median(training):.3f} of "
              "training")
         )  # fmt: skip
-    verdict: Verdict = "undecided"
+    verdict: Outcome = "undecided"
     if ratios:
         if max(ratios) < 1:
             verdict = "holds"
         elif min(ratios) >= 1:
             verdict = "does not hold"
-    return Claim("A7", "Cheaper than an attack, usable while training",
-                 "no attack simulation needed (as summarised)", verdict, tuple(rows))  # fmt: skip
+    return Verdict("A7", verdict, "Cheaper than an attack, usable while training",
+                   published="no attack simulation needed (as summarised)",
+                   figures=tuple(rows))  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from seepage.study.claims import Claim
+from seepage.metrics.verdict import Verdict
 from seepage.study.layers.claims import (
     ATTACKS,
     MAIN,
@@ -75,9 +75,13 @@ def layers_page(found: Found, units: Sequence[str], study: str) -> str:
     return "\n".join(p for p in parts if p)
 
 
-def _verdicts(judged: Sequence[Claim]) -> str:
-    rows = [[c.name, c.says, f"**{c.verdict}**", _counted(c)] for c in judged]
-    others = [[c.name, *(c.by_attack.get(a, "–") for a in ATTACKS)] for c in judged if c.by_attack]
+def _verdicts(judged: Sequence[Verdict]) -> str:
+    rows = [[v.claim, v.says, f"**{v.outcome}**", _counted(v)] for v in judged]
+    others = [
+        [v.claim, *(v.by_attack[a].outcome if a in v.by_attack else "–" for a in ATTACKS)]
+        for v in judged
+        if v.by_attack
+    ]
     text = "## Verdicts\n\nThe verdict is that of the default definition, named beforehand; beside it, how the "
     text += "other definitions and tolerances come out.\n\n"
     text += table(["claim", "what it says", "here", "by definition"], rows)
@@ -88,9 +92,9 @@ def _verdicts(judged: Sequence[Claim]) -> str:
     )
 
 
-def _counted(c: Claim) -> str:
+def _counted(v: Verdict) -> str:
     marks = ("holds", "does not hold", "undecided")
-    counts = [sum(f"**{m}**" in figure for _, figure, _ in c.figures) for m in marks]
+    counts = [sum(f"**{m}**" in figure for _, figure, _ in v.figures) for m in marks]
     if not any(counts):
         return "–"
     return ", ".join(f"{n} {m}" for n, m in zip(counts, marks, strict=True) if n)
@@ -299,9 +303,9 @@ def _timing(result: Mapping[str, Any]) -> tuple[float, float, float]:
     return float(result["epochs"][at]), float(gap[at]), float(done)
 
 
-def _claim(c: Claim) -> str:
-    text = f"## {c.name}: {c.says}\n\n**{c.verdict}**. Published: {c.published}.\n\n"
-    return text + table(["", "", ""], c.figures) if c.figures else text
+def _claim(v: Verdict) -> str:
+    text = f"## {v.claim}: {v.says}\n\n**{v.outcome}**. Published: {v.published}.\n\n"
+    return text + table(["", "", ""], v.figures) if v.figures else text
 
 
 def _curves(found: Found) -> str:

@@ -10,13 +10,12 @@ import numpy as np
 
 from seepage.array_types import Float64Array
 from seepage.layers import phases
-from seepage.study.claims import Claim, Verdict
+from seepage.metrics.verdict import Outcome, Verdict, by_sign
 from seepage.study.layers.permute import sign_flip
 from seepage.study.layers.plan import DEFINITIONS, DOF, RANKS
 
 __all__ = [
     "LEVEL",
-    "VERDICTS",
     "Figures",
     "Found",
     "by_cells",
@@ -31,7 +30,6 @@ __all__ = [
 Found = Mapping[str, Mapping[str, Any]]
 Figures = tuple[tuple[str, str, str], ...]
 LEVEL = 0.05
-VERDICTS: tuple[Verdict, Verdict, Verdict] = ("does not hold", "undecided", "holds")
 MARGIN = 0.05
 
 Cells = dict[tuple[str, str, float], list[float]]
@@ -57,7 +55,7 @@ def _shows(shares: Sequence[float]) -> bool:
     return float(np.mean([s > 0.5 for s in shares])) > 0.5
 
 
-def by_cells(cells: Cells) -> Verdict:
+def by_cells(cells: Cells) -> Outcome:
     """The verdict of A1's rule: two thirds of the cells or more, one third or fewer."""
     share = float(np.mean([_shows(s) for s in cells.values()]))
     if share >= 2 / 3 - 1e-9:
@@ -79,10 +77,10 @@ def pattern_rows(by: Mapping[str, Cells]) -> Figures:
     return tuple(rows)
 
 
-def consistency(a1: Mapping[str, Cells], a2: Mapping[str, Cells]) -> Claim:
+def consistency(a1: Mapping[str, Cells], a2: Mapping[str, Cells]) -> Verdict:
     """A3, from the cells of A1 and A2 by definition."""
     rows: list[tuple[str, str, str]] = []
-    headline: Verdict = "undecided"
+    headline: Outcome = "undecided"
     for dof in DEFINITIONS:
         for rank in RANKS[:2]:
             verdicts, remarks = [], []
@@ -90,12 +88,12 @@ def consistency(a1: Mapping[str, Cells], a2: Mapping[str, Cells]) -> Claim:
                 good = _consistent(a1[dof], a2[rank], noise)
                 verdicts.append(_count(len(good)))
                 remarks.append(f"noise {noise:g}: {', '.join(good) or 'no architecture'}")
-            verdict: Verdict = verdicts[0] if len(set(verdicts)) == 1 else "undecided"
+            verdict: Outcome = verdicts[0] if len(set(verdicts)) == 1 else "undecided"
             rows.append((f"{dof} with {rank}", f"**{verdict}**", "; ".join(remarks)))
             if (dof, rank) == ("k95", "rank_1e2"):
                 headline = verdict
-    return Claim("A3", "Both patterns are consistent across models and data sets",
-                 "consistent (as summarised)", headline, tuple(rows))  # fmt: skip
+    return Verdict("A3", headline, "Both patterns are consistent across models and data sets",
+                   published="consistent (as summarised)", figures=tuple(rows))  # fmt: skip
 
 
 def _consistent(dof: Cells, rank: Cells, noise: float) -> list[str]:
@@ -109,8 +107,8 @@ def _consistent(dof: Cells, rank: Cells, noise: float) -> list[str]:
     return good
 
 
-def _count(architectures: int) -> Verdict:
-    return VERDICTS[min(architectures, 2)]
+def _count(architectures: int) -> Outcome:
+    return by_sign(min(architectures, 2) - 1)
 
 
 def _rise(result: Mapping[str, Any], name: str) -> float:
@@ -130,14 +128,14 @@ def _pairs(found: Found) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     return [(arms[min(arms)], arms[max(arms)]) for arms in by.values() if len(arms) > 1]
 
 
-def memorisation(found: Found, a1: Mapping[str, Cells], a2: Mapping[str, Cells]) -> Claim:
+def memorisation(found: Found, a1: Mapping[str, Cells], a2: Mapping[str, Cells]) -> Verdict:
     """Whether the pattern is absent without label noise, and the rise larger with it."""
     pairs = _pairs(found)
     rows: list[tuple[str, str, str]] = []
     if pairs:
         least = 2.0 ** (1 - len(pairs)) if len(pairs) <= 12 else 1e-4
         rows.append(("power", f"{len(pairs)} pairs of units", f"p can be no less than {least:.2g}"))
-    headline: Verdict = "undecided"
+    headline: Outcome = "undecided"
     for name, cells in {**a1, **a2}.items():
         clean = [s for c, s in cells.items() if c[2] == 0]
         appears = bool(clean) and float(np.mean([_shows(s) for s in clean])) > 0.5
@@ -145,7 +143,7 @@ def memorisation(found: Found, a1: Mapping[str, Cells], a2: Mapping[str, Cells])
         p = sign_flip(d)
         mean = float(np.mean(d)) if d else math.nan
         more = mean > 0 and p < LEVEL
-        verdict: Verdict = "undecided"
+        verdict: Outcome = "undecided"
         if appears or (mean < 0 and p < LEVEL):
             verdict = "does not hold"
         elif more:
@@ -155,24 +153,26 @@ def memorisation(found: Found, a1: Mapping[str, Cells], a2: Mapping[str, Cells])
         figure = f"rise {mean:+.3f} with noise (p {p:.2g})" if d else "no pairs"
         words = "appears" if appears else "does not appear"
         rows.append((name, f"**{verdict}**", f"{words} without label noise; {figure}"))
-    return Claim(
+    return Verdict(
         "A1, A2 and memorisation",
+        headline,
         "The pattern needs memorisation: absent without label noise, the rise larger with it",
-        "not claimed; a question of ours", headline, tuple(rows),
-    )  # fmt: skip
+        published="not claimed; a question of ours",
+        figures=tuple(rows),
+    )
 
 
-def fresh_claim(found: Found, controls: Found) -> Claim:
+def fresh_claim(found: Found, controls: Found) -> Verdict:
     """Whether the pattern is absent in networks that see every sample once."""
     rows: list[tuple[str, str, str]] = []
     bare = {_place(r): r for r in found.values() if r["unit"]["noise"] == 0}
     pairs = [(bare[_place(c)], c) for c in controls.values() if _place(c) in bare]
     twins = {str(i): target for i, (target, _) in enumerate(pairs)}
-    headline: Verdict = "undecided"
+    headline: Outcome = "undecided"
     for name in (*DOF, *RANKS):
         cells = pattern(controls, name)
         shown = by_cells(cells)
-        verdict: Verdict = "undecided"
+        verdict: Outcome = "undecided"
         if shown == "holds":
             verdict = "does not hold"
         elif shown == "does not hold" and twins and by_cells(pattern(twins, name)) == "holds":
@@ -185,11 +185,13 @@ def fresh_claim(found: Found, controls: Found) -> Claim:
         layers = float(np.mean([v for s in cells.values() for v in s]))
         text = f"fresh: {count} of {len(cells)} cells, {layers:.0%} of layers{more}"
         rows.append((name, f"**{verdict}**", text))
-    return Claim(
+    return Verdict(
         "A1, A2 on fresh samples",
+        headline,
         "The pattern comes from memorising: absent where no sample comes again",
-        "not claimed; a question of ours", headline, tuple(rows),
-    )  # fmt: skip
+        published="not claimed; a question of ours",
+        figures=tuple(rows),
+    )
 
 
 def _place(result: Mapping[str, Any]) -> tuple[str, str, int]:

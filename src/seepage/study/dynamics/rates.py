@@ -13,7 +13,7 @@ from seepage.attacks import LiRA
 from seepage.errors import InputError
 from seepage.plane import ClosedForm, Counting, NaturalThreshold, StudentTLaw, points, units
 from seepage.store import Run
-from seepage.study.analyse import provenance
+from seepage.study.dynamics.analyse import provenance
 
 __all__ = ["models_needed"]
 
