@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from seepage.study.dynamics.claims import Factors, claims
+from seepage.study.dynamics.claims import claims
+from seepage.study.dynamics.settings import Factors
 
 ATTACKS = ("lira", "rmia")
-FACTORS = Factors(("easy", "hard"), ("small", "large"), "small", "large")
+FACTORS = Factors(
+    datasets=("easy", "hard"), architectures=("small", "large"), sgd="small", sam="large"
+)
 T = 4
 
 

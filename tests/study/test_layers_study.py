@@ -13,9 +13,10 @@ import torch
 
 from seepage.cli import main
 from seepage.errors import InputError
-from seepage.study.layers import LayersConfig, Unit, measure
 from seepage.study.layers.fresh import Stream
+from seepage.study.layers.plan import LayersConfig, Unit
 from seepage.study.layers.training import chosen_device, split_pool
+from seepage.study.layers.unit import measure
 
 TINY: dict[str, Any] = {
     "architectures": ["cnn-2"], "datasets": ["digits"], "noise": [0.0, 0.2], "seeds": [0],
@@ -64,7 +65,7 @@ def test_study_is_resumed_by_unit_and_judged(
     kept = first.read_bytes()
     status, out, err = _run(monkeypatch, capsys, file)
     assert status == 0
-    assert "1 of 2 units are measured" in err
+    assert "1 of 2 results are there" in err
     assert first.read_bytes() == kept
     assert "page:" in out
     page = (tmp_path / "layers.md").read_text()
@@ -99,7 +100,7 @@ def test_study_is_resumed_by_unit_and_judged(
         (["--set", 'controls=["cnn-3"]'], "controls name an architecture of the study"),
         (["--fleet", "cnn-3-digits-noise-0-seed-0"], "did you mean 'cnn-2-digits-noise-0-seed-0'"),
         (["--only", "analyse"], "expected train or page"),
-        (["--only", "page"], "expected results of a unit, found none"),
+        (["--only", "page"], "expected results of the study, found none"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -45,7 +45,7 @@ from scipy.stats import spearmanr
 from seepage.array_types import Float64Array
 from seepage.metrics.verdict import Outcome, Verdict, by_sign, combined
 from seepage.study.curvature.scoring import ATTACKS, paired
-from seepage.study.curvature.settings import CurvatureStudy
+from seepage.study.curvature.settings import CurvatureSettings
 
 __all__ = ["accuracy", "judge", "mean_auc"]
 
@@ -61,7 +61,7 @@ RELEASED = (
 )  # fmt: skip
 
 
-def judge(results: Results, study: CurvatureStudy) -> list[Verdict]:
+def judge(results: Results, study: CurvatureSettings) -> list[Verdict]:
     """Every claim on every unit that was run; results by the name of the unit."""
     out: list[Verdict] = []
     for name in study.tables:
@@ -196,7 +196,7 @@ def _ours(name: str, fleet: _Fleet) -> list[Verdict]:
     return out
 
 
-def _series(results: Results, study: CurvatureStudy, order: str) -> list[tuple[int, Any]]:
+def _series(results: Results, study: CurvatureSettings, order: str) -> list[tuple[int, Any]]:
     """Stored units of one order by size; those that are not there are left out."""
     part = study.matched if order == "matched" else study.sizes
     sizes = part.sizes if part else ()
@@ -218,7 +218,7 @@ def accuracy(r: Mapping[str, Any]) -> float:
     return float(r["accuracy"][1])
 
 
-def _sizes(results: Results, study: CurvatureStudy) -> list[Verdict]:
+def _sizes(results: Results, study: CurvatureSettings) -> list[Verdict]:
     if study.sizes is None:
         return []
     where = f"{study.sizes.table}, random"
@@ -284,7 +284,7 @@ def _falls(where: str, series: list[tuple[int, Any]], form: str, pool: int) -> V
     return _verdict("C5", where, says, found, outcome)
 
 
-def _private(results: Results, study: CurvatureStudy) -> list[Verdict]:
+def _private(results: Results, study: CurvatureSettings) -> list[Verdict]:
     if study.private is None:
         return []
     where = f"{study.private.data.name}, DP-SGD"

@@ -11,7 +11,7 @@ from seepage.config.recipe import Recipe
 from seepage.curvature import CurvatureSignal, CurvatureWarning, ExactGaussNewton, FiniteDifference
 from seepage.data.transform import relabel
 from seepage.metrics import auc
-from seepage.study.curvature.workshop import Workshop, plan_of
+from seepage.study.curvature.runs import StudyRuns, plan_of
 from seepage.study.dynamics.analyse import provenance
 
 __all__ = ["mislabel_unit"]
@@ -24,15 +24,15 @@ READ = {
 }
 
 
-def mislabel_unit(shop: Workshop, name: str, rate: float) -> dict[str, Any]:
+def mislabel_unit(runs: StudyRuns, name: str, rate: float) -> dict[str, Any]:
     """AUROC of finding replaced labels among the training samples of one model, seed by seed.
 
     A model is trained on the whole noisy pool; scores are the mean over checkpoints at equal
     distances (Garg et al.) and the last checkpoint alone, of the finite-difference score, the
     exact trace and norm, and the loss. Every seed replaces other labels and starts another model.
     """
-    given = shop.study.mislabel[name]
-    clean = shop.load(given.data)
+    given = runs.settings.mislabel[name]
+    clean = runs.load(given.data)
     epochs = Recipe(**given.recipe).epochs
     times = tuple(float(t) for t in range(given.every, epochs + 1, given.every))
     found = []
@@ -44,11 +44,11 @@ def mislabel_unit(shop: Workshop, name: str, rate: float) -> dict[str, Any]:
         with warnings.catch_warnings():
             # Of finite-difference traces on kinks; the score is read, whose ranking survives.
             warnings.simplefilter("ignore", CurvatureWarning)
-            run = shop.train(
+            run = runs.train(
                 f"mislabel-{name}-{100 * rate:g}-{seed}", noisy, plan, given, checkpoints=times,
                 extra=[
-                    CurvatureSignal(ExactGaussNewton(), batch=shop.batch),
-                    CurvatureSignal(FiniteDifference(n=given.probes), batch=shop.batch),
+                    CurvatureSignal(ExactGaussNewton(), batch=runs.batch),
+                    CurvatureSignal(FiniteDifference(n=given.probes), batch=runs.batch),
                 ],
                 keep="none",
             )  # fmt: skip

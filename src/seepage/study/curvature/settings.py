@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from seepage.config.recipe import Recipe
 
 __all__ = [
-    "CurvatureStudy",
+    "CurvatureSettings",
     "EstimatorSettings",
     "Fleet",
     "MatchedSettings",
@@ -146,7 +146,7 @@ class Fleet(Part):
     batch: int | None = Field(None, ge=1)
 
 
-class CurvatureStudy(Part):
+class CurvatureSettings(Part):
     """The whole study: where things go, and which of its parts there are.
 
     runs: where fleets and what was measured on them go; results: one small JSON per unit; page:

@@ -52,22 +52,13 @@ from typing import Any
 import numpy as np
 
 from seepage.metrics.verdict import Outcome, Verdict, by_sign, combined
+from seepage.study.dynamics.settings import Factors
 
-__all__ = ["Factors", "claims"]
+__all__ = ["claims"]
 
 Results = Mapping[str, Mapping[str, Any]]
 KNOWN_SHARE = 0.7
 EARLY_PART = 0.5
-
-
-@dataclass(frozen=True)
-class Factors:
-    """Which fleets each factor compares, by name: datasets and architectures from poor to rich."""
-
-    datasets: tuple[str, ...] = ()
-    architectures: tuple[str, ...] = ()
-    sgd: str | None = None
-    sam: str | None = None
 
 
 @dataclass(frozen=True)
