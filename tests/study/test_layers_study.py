@@ -63,7 +63,8 @@ def test_study_is_resumed_by_unit_and_judged(
     first = tmp_path / "results" / "cnn-2-digits-noise-0-seed-0.json"
     assert [p.name for p in (tmp_path / "results").iterdir()] == [first.name]
     kept = first.read_bytes()
-    status, out, err = _run(monkeypatch, capsys, file)
+    # In a process of its own, as several side by side are.
+    status, out, err = _run(monkeypatch, capsys, file, "--jobs", "2")
     assert status == 0
     assert "1 of 2 results are there" in err
     assert first.read_bytes() == kept
@@ -75,6 +76,9 @@ def test_study_is_resumed_by_unit_and_judged(
     (tmp_path / "layers.md").unlink()
     _run(monkeypatch, capsys, file, "--only", "page")
     assert (tmp_path / "layers.md").read_text() == page
+    # Results of other settings are no part of it.
+    status, _, err = _run(monkeypatch, capsys, file, "--only", "page", "--set", "probes=9")
+    assert (status, "of other settings; left out" in err) == (2, True)
     found = json.loads(kept)
     assert found["layers"] == ["convolutions.0.2", "convolutions.1.2", "hidden.1", "head"]
     assert np.array(found["series"]["k95"]).shape == (3, 4)

@@ -90,7 +90,7 @@ class Terminal:
 
     def say(self, line: str) -> None:
         """One line, whatever it holds."""
-        errors.print(line, markup=False)
+        errors.print(line, markup=False, soft_wrap=True)
 
     def status(self, text: str) -> AbstractContextManager[Any]:
         """A line that turns while something goes on."""
