@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import util
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from seepage import attacks
 from seepage.attacks.curvature import reading
@@ -24,7 +25,15 @@ from seepage.record import ExtraSignal, checkpoints
 if TYPE_CHECKING:
     from seepage.defenses import Defense
 
-__all__ = ["Prepared", "check_defense", "chosen_attacks", "extras", "prepare", "set_apart"]
+__all__ = [
+    "Prepared",
+    "check_defense",
+    "check_references",
+    "chosen_attacks",
+    "extras",
+    "prepare",
+    "set_apart",
+]
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,7 @@ def prepare(config: AuditConfig) -> Prepared:
         model = config.model
         check_defense(defense, data, reference, model.name, model.options, recipe)
         plan = defense.plan(plan)
-    _enough(plan, chosen)
+    check_references(plan, chosen)
     return Prepared(config, data, plan, recipe, defense, chosen, extra, reference)
 
 
@@ -153,7 +162,7 @@ def _defense(config: AuditConfig) -> Any:
     return defenses.make(config.defense.name, **config.defense.options)
 
 
-def _enough(plan: SubsetPlan, chosen: tuple[attacks.Attack, ...]) -> None:
+def check_references(plan: SubsetPlan, chosen: tuple[attacks.Attack, ...]) -> None:
     """Every attack's need for references, known from the plan before any run is trained."""
     use = attacks.reference_rows(plan.member).astype("float32")
     n_in = int((use @ plan.member.astype("float32")).min())
@@ -189,7 +198,7 @@ def check_defense(
     defense: Defense,
     data: Dataset,
     reference: Dataset | None,
-    model: str,
+    model: str | Callable[[], nn.Module],
     options: dict[str, Any],
     recipe: Recipe,
 ) -> None:
