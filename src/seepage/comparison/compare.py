@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from seepage import attacks as known_attacks
 from seepage.attacks import Attack
+from seepage.attacks import get as attack_by_name
 from seepage.comparison.config import NONE, Candidate, FGSMConfig, plain_name
 from seepage.comparison.evaluate import whole_pairs
 from seepage.comparison.pool import Options, PoolComparison, Setting
@@ -126,7 +126,7 @@ def compare_defenses(
     (['none', 'soft'], True)
     """
     plans = [plan] if isinstance(plan, SubsetPlan) else list(plan)
-    judges = tuple(known_attacks.get(a) if isinstance(a, str) else a for a in attacks)
+    judges = tuple(attack_by_name(a) if isinstance(a, str) else a for a in attacks)
     _check(data, plans, judges)
     candidates = [Candidate(NONE, Undefended()), *_candidates(defenses)]
     name = plain_name(data.name)

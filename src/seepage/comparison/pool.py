@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import nn
 
-from seepage import attacks
 from seepage.array_types import AnyArray, Int64Array
-from seepage.attacks import Attack
+from seepage.attacks import ATTACKS, Attack
+from seepage.attacks import get as attack_by_name
 from seepage.comparison.config import NONE, Candidate, ComparisonConfig, FGSMConfig, PPTPConfig
 from seepage.comparison.evaluate import canaries, evaluate
 from seepage.comparison.results import Row, read_rows
@@ -132,7 +132,7 @@ class Options:
 
 def _named(attack: Attack) -> str:
     """What a key calls an attack: by its name alone where its options are those of the table."""
-    known = attacks.ATTACKS.get(attack.name)
+    known = ATTACKS.get(attack.name)
     return attack.name if known is not None and attack == known() else repr(attack)
 
 
@@ -367,7 +367,7 @@ def from_config(
 ) -> PoolComparison:
     """One pool of a configuration."""
     options = Options(
-        attacks=tuple(attacks.get(name) for name in config.attacks),
+        attacks=tuple(attack_by_name(name) for name in config.attacks),
         fprs=config.fprs,
         fgsm=config.fgsm,
         seeds=config.seeds,

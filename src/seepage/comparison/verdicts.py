@@ -1,4 +1,4 @@
-"""Statements D1 to D5 about guarding only some regions, each judged by a stated interval rule.
+"""Statements D1 to D5 about protecting only some regions, each judged by a stated interval rule.
 
 They are what the abstract of arXiv 2602.02296 (PPTP) can be tested on; its own figures were not at
 hand, so thresholds and rules are ours. Every interval is at 95 % and over pairs of runs or models.

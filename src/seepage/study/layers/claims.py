@@ -252,7 +252,7 @@ def _fresh_claim(found: Found, controls: Found) -> Verdict:
     rows: list[tuple[str, str, str]] = []
     bare = {_place(r): r for r in found.values() if r["unit"]["noise"] == 0}
     pairs = [(bare[_place(c)], c) for c in controls.values() if _place(c) in bare]
-    twins = {str(i): target for i, (target, _) in enumerate(pairs)}
+    targets = {str(i): target for i, (target, _) in enumerate(pairs)}
     headline: Outcome = "undecided"
     for name in (*DOF, *RANKS):
         cells = _fall_then_rise(controls, name)
@@ -262,8 +262,8 @@ def _fresh_claim(found: Found, controls: Found) -> Verdict:
             verdict = "does not hold"
         elif (
             shown == "does not hold"
-            and twins
-            and _by_cells(_fall_then_rise(twins, name)) == "holds"
+            and targets
+            and _by_cells(_fall_then_rise(targets, name)) == "holds"
         ):
             verdict = "holds"
         if name == "k95":
