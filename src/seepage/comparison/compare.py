@@ -108,8 +108,8 @@ def compare_defenses(
     own; it needs a recipe whose precision is not "auto". watcher: told how each fleet goes on;
     nothing is printed without one.
 
-    A defence that cannot be trained or judged is left out with its reason (`result.failed`). Fails
-    to say much with few runs: an interval needs at least two pairs, an attack what it says.
+    A defence that cannot be trained or judged is left out with its reason (`result.failed`). With
+    few runs intervals are wide and an AUC near 0.5 shows nothing: raise the models of the plan.
     Raises InputError for bad values before anything is trained, and where `out` holds fleets of
     another configuration. Adaptive evaluation: Aerni et al., arXiv 2404.17399.
 

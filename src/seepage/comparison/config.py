@@ -183,7 +183,8 @@ class ComparisonConfig(Part):
         for given in self.pptp.bases:
             # The registry reads nested defences; PPTP itself says which cannot be a base.
             built = make_defense("pptp", base=given, regions=["head"])
-            assert isinstance(built, PPTP)
+            if not isinstance(built, PPTP):
+                raise TypeError(f"pptp: expected PPTP by that name, got {type(built).__name__}")
             options = {k: v for k, v in as_config(built.base).items() if k != "name"}
             told = {} if isinstance(given, str) else {k: options[k] for k in given if k != "name"}
             shown = " ".join(f"{k}={v}" for k, v in told.items())

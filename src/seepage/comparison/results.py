@@ -286,12 +286,8 @@ def _judge(
 
 
 def _third(regions: Row, others: Mapping[str, Row], main: str) -> Verdict:
-    common = None
-    for row in others.values():
-        keys = set(row.values["accuracy_out"]) & set(regions.values["accuracy_out"])
-        common = keys if common is None else common & keys
-    assert common is not None
-    at = sorted(common)
+    every = [regions, *others.values()]
+    at = sorted(set.intersection(*(set(r.values["accuracy_out"]) for r in every)))
     if len(at) < 2:
         return Verdict("D3", "undecided", why="fewer than two pairs of runs in common")
     return d3_beats_controls(

@@ -12,6 +12,7 @@ from seepage.curvature import CurvatureSignal, CurvatureWarning, ExactGaussNewto
 from seepage.data.transform import relabel
 from seepage.metrics import auc
 from seepage.study.curvature.runs import StudyRuns, plan_of
+from seepage.study.curvature.settings import MislabelSettings
 from seepage.study.dynamics.analyse import provenance
 
 __all__ = ["mislabel_unit"]
@@ -24,19 +25,20 @@ READ = {
 }
 
 
-def mislabel_unit(runs: StudyRuns, name: str, rate: float) -> dict[str, Any]:
+def mislabel_unit(
+    runs: StudyRuns, given: MislabelSettings, name: str, rate: float
+) -> dict[str, Any]:
     """AUROC of finding replaced labels among the training samples of one model, seed by seed.
 
     A model is trained on the whole noisy pool; scores are the mean over checkpoints at equal
     distances (Garg et al.) and the last checkpoint alone, of the finite-difference score, the
     exact trace and norm, and the loss. Every seed replaces other labels and starts another model.
     """
-    given = runs.settings.mislabel[name]
     clean = runs.load(given.data)
     epochs = Recipe(**given.recipe).epochs
     times = tuple(float(t) for t in range(given.every, epochs + 1, given.every))
-    found = []
-    run = None
+    found: list[dict[str, Any]] = []
+    trained = []
     for seed in range(given.seeds):
         noisy = relabel(clean, rate, seed=given.seed + seed)
         wrong = (noisy.labels != clean.labels).numpy()
@@ -52,6 +54,7 @@ def mislabel_unit(runs: StudyRuns, name: str, rate: float) -> dict[str, Any]:
                 ],
                 keep="none",
             )  # fmt: skip
+        trained.append(run)
         one: dict[str, Any] = {"mislabelled": int(wrong.sum())}
         for signal in READ:
             values = run.signal(signal)[0].astype(np.float64)
@@ -62,7 +65,6 @@ def mislabel_unit(runs: StudyRuns, name: str, rate: float) -> dict[str, Any]:
         right = run.signal_at("correct", -1)[0]
         one["fitted"] = [float(right[~wrong].mean()), float(right[wrong].mean())]
         found.append(one)
-    assert run is not None, "at least one seed"
     return {
         "data": name,
         "rate": rate,
@@ -70,5 +72,5 @@ def mislabel_unit(runs: StudyRuns, name: str, rate: float) -> dict[str, Any]:
         "samples": len(clean),
         "checkpoints": list(times),
         "seeds": found,
-        "provenance": provenance(run),
+        "provenance": provenance(trained[-1]),
     }

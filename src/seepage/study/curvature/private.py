@@ -42,10 +42,8 @@ def noise_for(target: float, rate: float, steps: int, delta: float) -> float:
     return high
 
 
-def private_unit(runs: StudyRuns, name: str) -> dict[str, Any]:
+def private_unit(runs: StudyRuns, given: PrivateSettings, name: str) -> dict[str, Any]:
     """One budget: all models under it, each once the target, the others its shadows."""
-    given = runs.settings.private
-    assert given is not None, "a unit of a part that the study has not"
     data = runs.load(given.data)
     plan = half_split(len(data), models=given.models, seed=given.seed)
     recipe = Recipe(**given.recipe)

@@ -15,7 +15,7 @@ from torch import nn
 
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.config.recipe import Recipe
-from seepage.curvature import ExactGaussNewton, ZerothOrder, curvature
+from seepage.curvature import Curvature, ExactGaussNewton, ZerothOrder, curvature
 from seepage.curvature.estimators import Estimator
 from seepage.data import Dataset, load
 from seepage.errors import InputError
@@ -30,7 +30,7 @@ from seepage.store import Run
 from seepage.store.files import replacing
 from seepage.study.curvature.settings import CurvatureSettings, Pool, Trained
 
-__all__ = ["Signals", "StudyRuns", "plan_of"]
+__all__ = ["Signals", "StudyRuns", "norm_of", "plan_of"]
 
 Signals = dict[str, Float64Array]
 
@@ -174,9 +174,8 @@ class StudyRuns:
                 result = curvature(
                     model, inputs, y, estimator, batch=self.batch, generator=rng
                 )  # fmt: skip
-                norm = result.frobenius if isinstance(estimator, ExactGaussNewton) else result.score
-                assert norm is not None
-                columns.setdefault(name, []).append(norm)
+                exact = isinstance(estimator, ExactGaussNewton)
+                columns.setdefault(name, []).append(norm_of(result) if exact else result.score)
                 if "zeros" in result.extra:
                     columns.setdefault(f"{name}_zeros", []).append(result.extra["zeros"])
         return {name: np.stack(values, axis=-1) for name, values in columns.items()}
@@ -190,6 +189,13 @@ class StudyRuns:
 @lru_cache(maxsize=4)
 def _loaded(name: str, part: Literal["train", "test"], limit: int | None, seed: int) -> Dataset:
     return load(name, part=part, limit=limit, seed=seed)
+
+
+def norm_of(found: Curvature) -> Float64Array:
+    """The Frobenius norm; raises ValueError for what an estimator of traces alone found."""
+    if found.frobenius is None:
+        raise ValueError("estimator: expected one that tells the norm, got one of traces alone")
+    return found.frobenius
 
 
 def _short(key: str) -> str:

@@ -18,7 +18,7 @@ from seepage.record import Memory, Recorder, Resident
 from seepage.store import Run
 from seepage.study.curvature.runs import Signals, StudyRuns, plan_of
 from seepage.study.curvature.scoring import difference, equal_error, placed, rows_of, twin_list
-from seepage.study.curvature.settings import SizeSettings, TableSettings
+from seepage.study.curvature.settings import MatchedSettings, SizeSettings
 from seepage.study.curvature.table import scored_rows, table_signals
 
 __all__ = ["COMPARED", "matched_unit", "size_unit"]
@@ -36,19 +36,13 @@ COMPARED = [
 """Pairs whose difference of AUC gets a standard error, size by size."""
 
 
-def _settings(runs: StudyRuns) -> tuple[SizeSettings, TableSettings]:
-    asked = runs.settings.sizes
-    assert asked is not None, "a unit of a part that the study has not"
-    return asked, runs.settings.tables[asked.table]
-
-
-def curvature_order(runs: StudyRuns) -> Int64Array:
+def curvature_order(runs: StudyRuns, asked: SizeSettings) -> Int64Array:
     """Positions of the pool, least curved first.
 
     By the exact ‖H‖_F averaged over checkpoints of models trained on the whole pool: the released
     order is of a finite-difference proxy of the same norm, summed over all epochs.
     """
-    asked, given = _settings(runs)
+    given = runs.settings.tables[asked.table]
     data = runs.load(given.data)
     plan = plan_of(np.ones((2, len(data)), dtype=np.bool_), given.seed + 1)
     epochs = int(given.recipe.get("epochs", 20))
@@ -77,13 +71,13 @@ def nested_order(rng: np.random.Generator, scored: Int64Array, samples: int) -> 
     return np.asarray(np.concatenate([drawn[:half], rest, drawn[half:]]), dtype=np.int64)
 
 
-def _targets(runs: StudyRuns, order: str) -> tuple[Run, Dataset]:
+def _targets(runs: StudyRuns, asked: SizeSettings, order: str) -> tuple[Run, Dataset]:
     """All targets of one order in one fleet: rows m-major, `targets` of each size."""
-    asked, given = _settings(runs)
+    given = runs.settings.tables[asked.table]
     data = runs.load(given.data)
     if max(asked.sizes) >= len(data):
         raise InputError(f"sizes: expected less than the pool of {len(data)}, got {asked.sizes}")
-    lowest = curvature_order(runs) if order == "lowest" else None
+    lowest = curvature_order(runs, asked) if order == "lowest" else None
     member = np.zeros((len(asked.sizes) * asked.targets, len(data)), dtype=np.bool_)
     for i, m in enumerate(asked.sizes):
         for j in range(asked.targets):
@@ -96,15 +90,15 @@ def _targets(runs: StudyRuns, order: str) -> tuple[Run, Dataset]:
     return runs.train(f"targets-{order}", data, plan_of(member, seed), given), data
 
 
-def size_unit(runs: StudyRuns, order: str, size: int) -> dict[str, Any]:
+def size_unit(runs: StudyRuns, asked: SizeSettings, order: str, size: int) -> dict[str, Any]:
     """Targets trained on `size` samples, judged with the table's shadows, as the protocol has it.
 
     Shadows are those of half the pool for every size of the target (C.6 #8 of the notes: the
     mismatch is part of the protocol); `matched_unit` trains shadows of the same size.
     """
-    asked, given = _settings(runs)
+    given = runs.settings.tables[asked.table]
     shadow_run, known, shadows = table_signals(runs, asked.table)
-    run, data = _targets(runs, order)
+    run, data = _targets(runs, asked, order)
     test = runs.test_part(given.data)
     rng = np.random.default_rng([given.seed, size])
     rows_out = []
@@ -131,10 +125,8 @@ def size_unit(runs: StudyRuns, order: str, size: int) -> dict[str, Any]:
     }
 
 
-def matched_unit(runs: StudyRuns, size: int) -> dict[str, Any]:
+def matched_unit(runs: StudyRuns, given: MatchedSettings, size: int) -> dict[str, Any]:
     """A fleet of complementary pairs of `size` samples each: targets and shadows alike."""
-    given = runs.settings.matched
-    assert given is not None, "a unit of a part that the study has not"
     data = runs.load(given.data.model_copy(update={"limit": 2 * size}))
     plan = half_split(len(data), models=given.models, seed=given.seed + 4)
     run = runs.train(f"matched-{size}", data, plan, given)

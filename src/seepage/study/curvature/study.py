@@ -74,60 +74,61 @@ class CurvatureStudy(Study):
     def _listed(self) -> list[Task]:
         """What shares a fleet comes after the first that trains it."""
         s = self.settings
-        out = [
-            self._task(f"table-{n}", partial(table_unit, name=n), (s.tables[n],)) for n in s.tables
-        ]
-        if s.sizes:
-            inputs = (s.sizes, s.tables[s.sizes.table])
+        out: list[Task] = []
+        for n, table in s.tables.items():
+            out.append(self._task(f"table-{n}", partial(table_unit, name=n), [table]))
+        if s.sizes is not None:
+            rests = [s.sizes, s.tables[s.sizes.table]]
             for order in ("random", "lowest"):
                 after = [f"table-{s.sizes.table}"]
                 for m in s.sizes.sizes:
-                    name, find = f"size-{order}-m{m}", partial(size_unit, order=order, size=m)
-                    out.append(self._task(name, find, inputs, after=tuple(after)))
+                    find = partial(size_unit, asked=s.sizes, order=order, size=m)
+                    out.append(self._task(f"size-{order}-m{m}", find, rests, after=after))
                     after = [after[0], f"size-{order}-m{s.sizes.sizes[0]}"]
-        for m in s.matched.sizes if s.matched else ():
-            find = partial(matched_unit, size=m)
-            out.append(self._task(f"size-matched-m{m}", find, (s.matched,), without=("sizes",)))
-        for name in budgets(s.private) if s.private else ():
-            find = partial(private_unit, name=name)
-            out.append(self._task(f"dp-eps-{name}", find, (s.private,), without=("epsilons",)))
-        for n in s.estimators.tables if s.estimators else ():
-            rests, find = (s.estimators, s.tables[n]), partial(estimators_unit, name=n)
-            name, after = f"estimators-{n}", [f"table-{n}"]
-            out.append(self._task(name, find, rests, without=("tables",), after=tuple(after)))
+        if s.matched is not None:
+            for m in s.matched.sizes:
+                find = partial(matched_unit, given=s.matched, size=m)
+                out.append(self._task(f"size-matched-m{m}", find, [s.matched], without="sizes"))
+        if s.private is not None:
+            for name in budgets(s.private):
+                find = partial(private_unit, given=s.private, name=name)
+                out.append(self._task(f"dp-eps-{name}", find, [s.private], without="epsilons"))
+        if s.estimators is not None:
+            for n in s.estimators.tables:
+                find = partial(estimators_unit, asked=s.estimators, name=n)
+                rests, after = [s.estimators, s.tables[n]], [f"table-{n}"]
+                name = f"estimators-{n}"
+                out.append(self._task(name, find, rests, without="tables", after=after))
         for n, given in s.mislabel.items():
             for rate in given.rates:
-                find = partial(mislabel_unit, name=n, rate=rate)
+                find = partial(mislabel_unit, given=given, name=n, rate=rate)
                 name = f"mislabel-{n}-{100 * rate:g}"
-                out.append(self._task(name, find, (given,), without=("rates",)))
+                out.append(self._task(name, find, [given], without="rates"))
         return out
 
     def _task(
         self,
         name: str,
         find: Find,
-        inputs: Sequence[BaseModel | None],
+        rests: Sequence[BaseModel],
         *,
-        without: tuple[str, ...] = (),
-        after: tuple[str, ...] = (),
+        without: str = "",
+        after: Sequence[str] = (),
     ) -> Task:
-        """inputs: the parts of the settings that its result rests on, but for fields `without`."""
+        """rests: the parts of the settings that its result rests on, but for the field `without`."""
         asked = {
             "analysis": ANALYSIS,
             "unit": name,
             "probes": self.settings.probes,
             "step": self.settings.step,
-            "settings": [
-                None if i is None else i.model_dump(mode="json", exclude=set(without))
-                for i in inputs
-            ],
+            "settings": [r.model_dump(mode="json", exclude={without}) for r in rests],
         }
         return Task(
             name,
             partial(_found, name, find, self.settings),
             Path(self.results) / f"{name}.json",
             key_of(asked),
-            after=after,
+            after=tuple(after),
         )
 
 

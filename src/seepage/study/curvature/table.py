@@ -14,7 +14,6 @@ from scipy.stats import mannwhitneyu, spearmanr
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.attacks import CurvatureLR
 from seepage.curvature import (
-    Curvature,
     CurvatureWarning,
     ExactGaussNewton,
     FiniteDifference,
@@ -29,7 +28,7 @@ from seepage.fleet.rebuild import rebuild
 from seepage.metrics import operating_points, over_targets
 from seepage.plan import half_split
 from seepage.store import Run
-from seepage.study.curvature.runs import Signals, StudyRuns
+from seepage.study.curvature.runs import Signals, StudyRuns, norm_of
 from seepage.study.curvature.scoring import ATTACKS, rows_of, twin_list
 from seepage.study.curvature.settings import EstimatorSettings, TableSettings
 from seepage.study.dynamics.analyse import provenance
@@ -147,14 +146,13 @@ def _mean_rho(a: Float64Array, b: Float64Array) -> float:
     return float(np.mean([spearmanr(x, y)[0] for x, y in zip(a, b, strict=True)]))
 
 
-def estimators_unit(runs: StudyRuns, name: str) -> dict[str, Any]:
+def estimators_unit(runs: StudyRuns, asked: EstimatorSettings, name: str) -> dict[str, Any]:
     """Quality of each estimator's score against its cost, on some models and samples of a table.
 
     Quality: rank correlation with the exact ‖H‖_F in float64 within a model, and AUC of
     `CurvatureLR` (corrected) on the score. Cost: passes through the model forward and backward,
     and seconds on this machine, in the model's own precision unless it says otherwise.
     """
-    asked: EstimatorSettings = runs.settings.estimators or EstimatorSettings(tables=(name,))
     run, data = table_fleet(runs, name)
     models = min(asked.models, len(run.models)) // 2 * 2
     rng = np.random.default_rng([runs.settings.tables[name].seed, 1])
@@ -173,7 +171,7 @@ def estimators_unit(runs: StudyRuns, name: str) -> dict[str, Any]:
             model = built.model.to(device)
             wide = copy.deepcopy(model).double()
             truth.append(
-                _norm(curvature(wide, x.double(), y, ExactGaussNewton(), batch=runs.batch))
+                norm_of(curvature(wide, x.double(), y, ExactGaussNewton(), batch=runs.batch))
             )
             for i, (label, (estimator, _, _)) in enumerate(kinds.items()):
                 if k == 0:
@@ -188,7 +186,7 @@ def estimators_unit(runs: StudyRuns, name: str) -> dict[str, Any]:
                 _wait(device)
                 seconds[label] += time.perf_counter() - start
                 own = isinstance(estimator, ExactGaussNewton | Hutchinson)
-                scores[label].append(_norm(found) if own else found.score)
+                scores[label].append(norm_of(found) if own else found.score)
     member = run.member[:models][:, rows]
     out = []
     reference = np.stack(truth)
@@ -213,11 +211,6 @@ def estimators_unit(runs: StudyRuns, name: str) -> dict[str, Any]:
         "estimators": out,
         "provenance": provenance(run),
     }
-
-
-def _norm(found: Curvature) -> Float64Array:
-    assert found.frobenius is not None
-    return found.frobenius
 
 
 def _wait(device: torch.device) -> None:

@@ -243,11 +243,11 @@ def _b5(
     results: Results, factors: Factors, attack: str
 ) -> tuple[Outcome, list[tuple[str, str, str]]]:
     rows: list[tuple[str, str, str]] = []
-    if factors.sgd not in results or factors.sam not in results:
+    names = [n for n in (factors.sgd, factors.sam) if n is not None]
+    pair = [results[n]["attacks"][attack] for n in names if n in results]
+    if len(pair) < 2:
         return "undecided", rows
-    assert factors.sgd is not None
-    assert factors.sam is not None
-    sgd, sam = (results[n]["attacks"][attack] for n in (factors.sgd, factors.sam))
+    sgd, sam = pair
     for name, found in (("SGD", sgd), ("SAM", sam)):
         for metric in ("peak_to_high", "displacement_net"):
             e = found["population"][metric]
