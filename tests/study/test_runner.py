@@ -99,6 +99,18 @@ def test_what_is_found_on_the_way_is_kept_and_gone_on_with(tmp_path: Path) -> No
     assert json.loads(place.read_text()) == {"parts": 2, "key": "k"}
 
 
+def test_a_result_that_holds_no_number_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"key": "old", "found": 1}')
+
+    def broken(before: Result, save: Callable[[Result], None], progress: Progress) -> Result:
+        return {"found": float("nan")}
+
+    with pytest.raises(ValueError, match="Out of range float"):
+        run_tasks([Task("a", broken, tmp_path / "a.json", "k")], str(tmp_path / "locks"))
+    assert json.loads((tmp_path / "a.json").read_text()) == {"key": "old", "found": 1}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "locks"]
+
+
 def test_a_failure_costs_its_own_task_alone_and_a_bug_ends_everything(tmp_path: Path) -> None:
     done: list[str] = []
     tasks = [task(tmp_path, done, n) for n in ("bad", "good", "bad too")]
