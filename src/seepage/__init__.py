@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seepage import attacks, curvature, defenses, epsilon, layers, metrics, plane, record
+    from seepage.comparison import compare_defenses
     from seepage.config import Execution, Function, Model, Recipe, Record
     from seepage.data import Dataset, load
     from seepage.errors import InputError, SeepageError
@@ -39,6 +40,7 @@ __all__ = [
     "SeepageError",
     "SubsetPlan",
     "attacks",
+    "compare_defenses",
     "curvature",
     "defenses",
     "epsilon",
@@ -59,6 +61,7 @@ __all__ = [
 
 _ROOMS = {"attacks", "epsilon", "curvature", "defenses", "layers", "metrics", "plane", "record"}
 _WHERE = {
+    "compare_defenses": "seepage.comparison",
     "Dataset": "seepage.data",
     "load": "seepage.data",
     "InputError": "seepage.errors",

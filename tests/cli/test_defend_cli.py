@@ -14,12 +14,12 @@ import pytest
 import torch
 
 import seepage
-from seepage.cli import campaign as module
-from seepage.cli import locating, main
-from seepage.cli.campaign import Campaign
-from seepage.cli.defend import read_defend
-from seepage.cli.locating import initial_weights
-from seepage.cli.schedule import Agenda, Unit
+from seepage.cli import main
+from seepage.comparison import ComparisonConfig, localisation
+from seepage.comparison import pool as module
+from seepage.comparison.localisation import initial_weights
+from seepage.comparison.pool import PoolComparison, from_config
+from seepage.comparison.queue import Done, FleetTask, PoolQueue
 from seepage.comparison.results import controls_of, rank_rows, read_pool, read_rows
 from seepage.config.prepare import set_apart
 from seepage.defenses import RelaxLoss
@@ -102,6 +102,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def opened(place: Path, *overrides: str) -> PoolComparison:
+    config = ComparisonConfig.from_toml(place / "study.toml", overrides)
+    return from_config(config, "digits")
+
+
 def results(place: Path) -> dict[str, Any]:
     return {
         p.name: json.loads(p.read_text()) for p in (place / "results" / "digits").glob("*.json")
@@ -151,23 +156,20 @@ def test_accuracy_agrees_with_the_stored_signals(place: Path) -> None:
 
 
 def test_the_reference_set_is_in_no_pool(place: Path) -> None:
-    study = read_defend(place / "study.toml")
-    audit = Campaign(study, "digits").first
-    assert audit.reference is not None
-    assert len(audit.reference) == 60
-    assert len(audit.data) == 300 == audit.plan.samples
-    plain = {i.split("#")[0] for i in audit.data.ids.tolist()}
-    assert not plain & set(audit.reference.ids.tolist())
+    first = opened(place).first
+    assert first.reference is not None
+    assert len(first.reference) == 60
+    assert len(first.data) == 300 == first.plan.samples
+    plain = {i.split("#")[0] for i in first.data.ids.tolist()}
+    assert not plain & set(first.reference.ids.tolist())
 
 
 def test_twins_begin_with_the_same_weights(place: Path) -> None:
-    study = read_defend(place / "study.toml", ["base.record.keep='all'"])
-    study = study.model_copy(update={"runs": str(place / "kept")})
-    campaign = Campaign(study, "digits")
-    run = campaign.train(study.entries(campaign.pool)[0], 0)
+    pool = opened(place, "base.record.keep='all'", f"runs={place / 'kept'}")
+    run = pool.train(pool.undefended, 0)
     begun = run.weights(1, 0)
     assert begun is not None
-    again = initial_weights(campaign.first, 1)
+    again = initial_weights(pool.first, 1)
     assert all(torch.equal(begun[k], again[k]) for k in again)
 
 
@@ -176,7 +178,7 @@ def test_a_second_call_trains_and_scores_nothing(
 ) -> None:
     monkeypatch.chdir(place)
     monkeypatch.setattr(module, "evaluate", None)
-    monkeypatch.setattr(locating, "by_swapping", None)
+    monkeypatch.setattr(localisation, "by_swapping", None)
     status, out, err = command("study.toml")
     assert status == 0, err
     assert "Pareto front" in out
@@ -208,17 +210,16 @@ def test_fleets_side_by_side_are_the_same_fleets(
 
 
 def test_some_go_on_to_further_seeds_without_waiting(place: Path, tmp_path: Path) -> None:
-    study = read_defend(place / "study.toml", ["again=['label-smoothing', 'pptp(relaxloss']"])
-    study = study.model_copy(update={"results": str(tmp_path)})
-    agenda = Agenda(Campaign(study, "digits"))
+    again = "again=['label-smoothing', 'pptp(relaxloss']"
+    queue = PoolQueue(opened(place, again, f"results={tmp_path}"))
     asked = []
-    while (unit := agenda.next()) is not None:
-        asked.append(unit)
-        if unit.what == "locate":
+    while (task := queue.next()) is not None:
+        asked.append(task)
+        if task.what == "locate":
             # Nothing else is needed before the seeds that were asked for can begin.
-            assert not agenda._chosen
-        agenda.ended(unit, True, {"chosen": ["head"], "why": None})
-    trained = [(u.entry.label, u.seed) for u in asked if u.what == "train"]
+            assert not queue._chosen
+        queue.ended(task, Done(True, {"chosen": ["head"], "why": None}))
+    trained = [(t.candidate.label, t.seed) for t in asked if t.what == "train"]
     assert trained[0] == ("none", 0)
     assert trained[1] == ("relaxloss alpha=0.5", 0)
     assert trained[2][0].startswith("pptp(relaxloss alpha=0.5) routed")
@@ -227,11 +228,12 @@ def test_some_go_on_to_further_seeds_without_waiting(place: Path, tmp_path: Path
     assert any(label.startswith("pptp(relaxloss") for label in later)
     assert "<b>early</b>" not in later
     assert len(trained) == len(set(trained))
-    judged = [u.key[1:] for u in asked if u.what == "judge"]
+    judged = [t.key[1:] for t in asked if t.what == "evaluate"]
     assert sorted(judged) == sorted(trained)
-    for unit in asked:
-        if unit.what == "judge":
-            assert asked.index(unit) > asked.index(Unit("train", agenda.entries[0], unit.seed))
+    for task in asked:
+        if task.what == "evaluate":
+            plain = FleetTask("digits", "train", queue.candidates[0], task.seed)
+            assert asked.index(task) > asked.index(plain)
 
 
 @pytest.mark.parametrize(
@@ -243,13 +245,11 @@ def test_some_go_on_to_further_seeds_without_waiting(place: Path, tmp_path: Path
     ],
 )  # fmt: skip
 def test_a_machine_may_train_some_fleets(place: Path, asked: list[str], expected: set[str]) -> None:
-    study = read_defend(place / "study.toml", [f"fleets={asked}", "seeds=[0]"])
-    study = study.model_copy(update={"results": str(place / "some")})
-    agenda = Agenda(Campaign(study, "digits"))
+    queue = PoolQueue(opened(place, f"fleets={asked}", "seeds=[0]", f"results={place / 'some'}"))
     seen = set()
-    while (unit := agenda.next()) is not None:
-        seen.add(unit.entry.label)
-        agenda.ended(unit, True, {"chosen": ["head"], "why": None})
+    while (task := queue.next()) is not None:
+        seen.add(task.candidate.label)
+        queue.ended(task, Done(True, {"chosen": ["head"], "why": None}))
     assert seen == expected
 
 
@@ -407,11 +407,11 @@ def test_a_defence_can_be_for_some_pools_alone(tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text(
         parts + '[[defences]]\nname = "hamp"\n[pools.one]\n[pools.two]\n' + BASE
     )
-    study = read_defend(tmp_path / "study.toml")
+    config = ComparisonConfig.from_toml(tmp_path / "study.toml")
     for pool, a in (("one", 0.1), ("two", 0.2)):
-        entries = study.entries(pool)
-        assert [e.label for e in entries] == ["none", "own", "hamp"]
-        assert entries[1].defense == RelaxLoss(alpha=a)
+        found = config.candidates(pool)
+        assert [c.label for c in found] == ["none", "own", "hamp"]
+        assert found[1].defense == RelaxLoss(alpha=a)
 
 
 def test_the_reference_set_depends_on_the_seed_alone() -> None:

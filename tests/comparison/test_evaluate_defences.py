@@ -22,7 +22,6 @@ from seepage.comparison.evaluate import (
 from seepage.comparison.robustness import fgsm_accuracy, fgsm_limits
 from seepage.comparison.verdicts import (
     Plane,
-    Verdict,
     d1_peaks_apart,
     d2_keeps_utility,
     d3_beats_controls,
@@ -33,6 +32,7 @@ from seepage.comparison.verdicts import (
 from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.metrics import over_targets, pooled_points
+from seepage.metrics.verdict import Verdict
 from seepage.plan import half_split
 
 

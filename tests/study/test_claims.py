@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from seepage.study import Factors, claims
+from seepage.study.dynamics.claims import claims
+from seepage.study.dynamics.settings import Factors
 
 ATTACKS = ("lira", "rmia")
-FACTORS = Factors(("easy", "hard"), ("small", "large"), "small", "large")
+FACTORS = Factors(
+    datasets=("easy", "hard"), architectures=("small", "large"), sgd="small", sam="large"
+)
 T = 4
 
 
@@ -68,7 +71,7 @@ def supporting() -> dict[str, Any]:
 
 
 def verdicts(results: dict[str, Any]) -> dict[str, str]:
-    return {c.name: c.verdict for c in claims(results, FACTORS, ATTACKS)}
+    return {v.claim: v.outcome for v in claims(results, FACTORS, ATTACKS)}
 
 
 def test_figures_that_agree_with_every_claim_make_all_hold():
@@ -138,9 +141,9 @@ def test_the_first_rules_are_shown_and_decide_nothing():
         for fleet_ in results.values():
             fleet_["attacks"][a]["early"]["top 5 %"]["recall_now"] |= {"null_high": [1.0] * T}
             fleet_["attacks"][a]["population"]["rms_speed"] = estimate([0.1] * (T - 1))
-    found = {c.name: c for c in claims(results, FACTORS, ATTACKS)}
+    found = {v.claim: v for v in claims(results, FACTORS, ATTACKS)}
     for name, first in (("B2", "undecided"), ("B4", "undecided"), ("B7", "does not hold")):
-        assert found[name].verdict == "holds"
+        assert found[name].outcome == "holds"
         assert ("first rule says", first, "") in found[name].figures
 
 
@@ -159,10 +162,10 @@ def test_an_attack_that_says_the_opposite_breaks_b8():
     for n in ("easy", "hard"):
         p = results[n]["attacks"]["rmia"]["population"]
         p["displacement_net"] = estimate(0.3 if n == "easy" else 0.1)
-    found = {c.name: c for c in claims(results, FACTORS, ATTACKS)}
-    assert found["B1"].verdict == "holds"
-    assert found["B1"].by_attack == {"rmia": "does not hold"}
-    assert found["B8"].verdict == "does not hold"
+    found = {v.claim: v for v in claims(results, FACTORS, ATTACKS)}
+    assert found["B1"].outcome == "holds"
+    assert {a: v.outcome for a, v in found["B1"].by_attack.items()} == {"rmia": "does not hold"}
+    assert found["B8"].outcome == "does not hold"
 
 
 def test_the_null_is_taken_off_before_fleets_are_compared():

@@ -10,25 +10,23 @@ import pytest
 from typer.testing import CliRunner
 
 from seepage.cli import app, commands  # noqa: F401
-from seepage.cli.study_curvature import read_curvature_study
-from seepage.config.reading import read_toml
 from seepage.errors import InputError
 from seepage.metrics import auc
 from seepage.plan import half_split
-from seepage.study.curvature import CurvatureStudy, curvature_page, judge, units
-from seepage.study.curvature.claims import FAILS, HOLDS, NOT_RUN, OPEN
+from seepage.study.curvature.claims import FAILS, HOLDS, NOT_RUN, OPEN, judge
+from seepage.study.curvature.page import curvature_page
 from seepage.study.curvature.private import noise_for
 from seepage.study.curvature.scoring import ATTACKS, difference, equal_error, rows_of
-from seepage.study.curvature.settings import TableSettings
+from seepage.study.curvature.settings import CurvatureSettings, TableSettings
+from seepage.study.curvature.study import CurvatureStudy
+from seepage.study.reading import read_study
 
 STUDIES = Path(__file__).parents[2] / "studies"
 
 
 @pytest.mark.parametrize("name", ["curvature", "curvature-smoke"])
 def test_studies_of_the_repository_are_valid(name: str) -> None:
-    path = STUDIES / f"{name}.toml"
-    study = read_curvature_study(read_toml(path, "a study file"), path)
-    named = list(units(study))
+    named = read_study(STUDIES / f"{name}.toml").names
     for start in ("table-cifar10", "size-random-m", "size-lowest-m", "size-matched-m",
                   "dp-eps-none", "estimators-", "mislabel-cifar10-1"):  # fmt: skip
         assert any(n.startswith(start) for n in named)
@@ -46,9 +44,8 @@ def test_studies_of_the_repository_are_valid(name: str) -> None:
     ],
 )
 def test_a_bad_field_is_named(override: str, message: str) -> None:
-    path = STUDIES / "curvature-smoke.toml"
     with pytest.raises(InputError, match=message):
-        read_curvature_study(read_toml(path, "a study file"), path, [override])
+        read_study(STUDIES / "curvature-smoke.toml", [override])
 
 
 def test_difference_is_that_of_areas_with_the_spread_of_a_bootstrap() -> None:
@@ -108,8 +105,8 @@ def test_every_attack_of_the_table_reads_what_is_measured() -> None:
     assert rows["nll"]["auc"] != rows["nll-published"]["auc"]
 
 
-def study() -> CurvatureStudy:
-    return CurvatureStudy(
+def study() -> CurvatureSettings:
+    return CurvatureSettings(
         tables={"cifar10": TableSettings(data={"name": "cifar10", "limit": 1000})},
         sizes={"table": "cifar10", "sizes": [100, 200, 400, 800]},
         matched={"data": {"name": "cifar10"}, "sizes": [100, 200, 400]},
@@ -138,7 +135,7 @@ def table(better: str) -> dict[str, object]:
 
 
 def of(verdicts: list, claim: str, says: str = "") -> list[str]:
-    return [v.verdict for v in verdicts if v.claim == claim and says in v.says]
+    return [v.outcome for v in verdicts if v.claim == claim and says in v.says]
 
 
 def test_orders_hold_fail_or_stay_open_by_their_intervals() -> None:
@@ -156,7 +153,7 @@ def test_orders_hold_fail_or_stay_open_by_their_intervals() -> None:
 
 
 def test_what_was_not_run_is_undecided() -> None:
-    assert {v.verdict for v in judge({}, study())} == {NOT_RUN}
+    assert {v.outcome for v in judge({}, study())} == {NOT_RUN}
 
 
 def size(auc_nll: float, gap: float, accuracy: float) -> dict[str, object]:
@@ -213,14 +210,19 @@ def test_privacy_is_judged_by_growth_chance_and_saturation() -> None:
     assert of(judge({"dp-eps-4": unit(0.5)}, study()), "C7") == [NOT_RUN]
 
 
+def page_of(results: dict[str, object]) -> str:
+    names = CurvatureStudy(study()).names
+    return curvature_page(results, study(), names, "study.toml")
+
+
 def test_page_says_what_was_not_run() -> None:
-    text = curvature_page({"table-cifar10": table("lira")}, study(), "study.toml")
+    text = page_of({"table-cifar10": table("lira")})
     assert "Not run: `size-random-m100`" in text
     assert "## Attacks: cifar10" in text
     assert "| LiRA, true label | 0.7000 |" in text
     assert "Were the loss smooth" not in text
     crossed = table("lira") | {"against_smooth": {"right": 4.4, "wrong": 56.0, "loss": 0.64}}
-    told = curvature_page({"table-cifar10": crossed}, study(), "study.toml")
+    told = page_of({"table-cifar10": crossed})
     assert "4.4 times that norm where the label is predicted and 56 times" in told
 
 
@@ -286,7 +288,7 @@ def test_unknown_units_and_parts_are_refused(tmp_path: Path) -> None:
     for arguments, message in (
         (["--fleet", "tabel-cifar10"], "did you mean 'table-cifar10'?"),
         (["--only", "train"], "--only: expected page"),
-        (["--only", "page", "--results", str(tmp_path)], "expected results of a unit"),
+        (["--only", "page", "--results", str(tmp_path)], "expected results of the study"),
     ):
         done = CliRunner().invoke(app, ["study", smoke, *arguments])
         assert isinstance(done.exception, InputError)

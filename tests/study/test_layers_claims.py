@@ -69,7 +69,7 @@ def grid(**changes: Any) -> dict[str, Any]:
 
 
 def verdicts(found: dict[str, Any]) -> dict[str, str]:
-    return {c.name: c.verdict for c in rules.claims(found)}
+    return {v.claim: v.outcome for v in rules.claims(found)}
 
 
 def test_a_dip_everywhere_holds_and_a_fall_does_not() -> None:
@@ -114,12 +114,12 @@ def fresh(**changes: Any) -> dict[str, Any]:
 def test_a_dip_on_fresh_samples_does_not_come_from_memorising() -> None:
     name = "A1, A2 on fresh samples"
     said = {
-        shape: {c.name: c for c in rules.claims(grid(dof=targets), fresh(dof=controls))}[name]
+        shape: {v.claim: v for v in rules.claims(grid(dof=targets), fresh(dof=controls))}[name]
         for shape, targets, controls in (
             ("both", DIP, DIP), ("targets", DIP, FALL), ("neither", FALL, FALL),
         )
     }  # fmt: skip
-    assert {k: c.verdict for k, c in said.items()} == {
+    assert {k: v.outcome for k, v in said.items()} == {
         "both": "does not hold", "targets": "holds", "neither": "undecided",
     }  # fmt: skip
     rises = {k: c.figures[0][2] for k, c in said.items()}
@@ -152,9 +152,9 @@ def test_page_says_what_rests_on_one_architecture() -> None:
 @pytest.mark.parametrize(("sign", "verdict"), [(1, "holds"), (-1, "does not hold")])
 def test_change_that_follows_the_attack(sign: int, verdict: str) -> None:
     found = grid(change=sign * np.arange(LAYERS, dtype=float))
-    claim = next(c for c in rules.claims(found) if c.name == "A4")
-    assert claim.verdict == verdict
-    assert claim.by_attack["shadow-mlp"] == verdict
+    claim = next(v for v in rules.claims(found) if v.claim == "A4")
+    assert claim.outcome == verdict
+    assert claim.by_attack["shadow-mlp"].outcome == verdict
     best, by = ranking(found)[0]
     assert abs(by[rules.MAIN].value) == pytest.approx(1.0)
     assert best == "depth"  # nothing ranks better than the place of a layer here

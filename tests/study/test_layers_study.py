@@ -13,9 +13,10 @@ import torch
 
 from seepage.cli import main
 from seepage.errors import InputError
-from seepage.study.layers import LayersConfig, Unit, measure
 from seepage.study.layers.fresh import Stream
+from seepage.study.layers.plan import LayersConfig, Unit
 from seepage.study.layers.training import chosen_device, split_pool
+from seepage.study.layers.unit import measure
 
 TINY: dict[str, Any] = {
     "architectures": ["cnn-2"], "datasets": ["digits"], "noise": [0.0, 0.2], "seeds": [0],
@@ -62,9 +63,10 @@ def test_study_is_resumed_by_unit_and_judged(
     first = tmp_path / "results" / "cnn-2-digits-noise-0-seed-0.json"
     assert [p.name for p in (tmp_path / "results").iterdir()] == [first.name]
     kept = first.read_bytes()
-    status, out, err = _run(monkeypatch, capsys, file)
+    # In a process of its own, as several side by side are.
+    status, out, err = _run(monkeypatch, capsys, file, "--jobs", "2")
     assert status == 0
-    assert "1 of 2 units are measured" in err
+    assert "1 of 2 results are there" in err
     assert first.read_bytes() == kept
     assert "page:" in out
     page = (tmp_path / "layers.md").read_text()
@@ -74,6 +76,9 @@ def test_study_is_resumed_by_unit_and_judged(
     (tmp_path / "layers.md").unlink()
     _run(monkeypatch, capsys, file, "--only", "page")
     assert (tmp_path / "layers.md").read_text() == page
+    # Results of other settings are no part of it.
+    status, _, err = _run(monkeypatch, capsys, file, "--only", "page", "--set", "probes=9")
+    assert (status, "of other settings; left out" in err) == (2, True)
     found = json.loads(kept)
     assert found["layers"] == ["convolutions.0.2", "convolutions.1.2", "hidden.1", "head"]
     assert np.array(found["series"]["k95"]).shape == (3, 4)
@@ -99,7 +104,7 @@ def test_study_is_resumed_by_unit_and_judged(
         (["--set", 'controls=["cnn-3"]'], "controls name an architecture of the study"),
         (["--fleet", "cnn-3-digits-noise-0-seed-0"], "did you mean 'cnn-2-digits-noise-0-seed-0'"),
         (["--only", "analyse"], "expected train or page"),
-        (["--only", "page"], "expected results of a unit, found none"),
+        (["--only", "page"], "expected results of the study, found none"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from seepage.errors import InputError
 from seepage.plan import half_split
-from seepage.study.rates import models_needed
+from seepage.study.dynamics.rates import models_needed
 
 
 def run(shift: float, models: int = 256, samples: int = 60):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import AbstractContextManager
 from typing import Any
 
 from rich.console import Console
@@ -17,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["FleetBar", "console", "errors"]
+__all__ = ["FleetBar", "Terminal", "console", "errors"]
 
 # Into a file or a pipe nothing is cut off: only a terminal has an edge.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
@@ -82,3 +83,19 @@ class FleetBar:
         """The fleet is over."""
         if self.bar is not None:
             self.bar.stop()
+
+
+class Terminal:
+    """Progress of studies and comparisons: lines on standard error, a bar per fleet."""
+
+    def say(self, line: str) -> None:
+        """One line, whatever it holds."""
+        errors.print(line, markup=False, soft_wrap=True)
+
+    def status(self, text: str) -> AbstractContextManager[Any]:
+        """A line that turns while something goes on."""
+        return errors.status(escape(text))
+
+    def watcher(self) -> FleetBar:
+        """A bar of its own for every fleet."""
+        return FleetBar()

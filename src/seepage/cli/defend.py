@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,46 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from seepage.cli import app
-from seepage.cli.console import console, errors
-from seepage.config.reading import checked, override, read_toml
+from seepage.cli.console import Terminal, console, errors
 from seepage.errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from seepage.cli.campaign import Campaign
-    from seepage.cli.defend_config import DefendConfig
+    from seepage.comparison.config import ComparisonConfig
+    from seepage.comparison.pool import PoolComparison
     from seepage.comparison.results import PoolResults
-
-__all__ = ["read_defend"]
-
-
-def read_defend(path: Path, overrides: Sequence[str] = ()) -> DefendConfig:
-    """Read and check a comparison; overrides change any field of it: "base.plan.models=4".
-
-    Raises InputError naming the file and the field. Without [pools] the base is one pool.
-    """
-    from seepage.cli.defend_config import DefendConfig
-
-    content = read_toml(path, "a defences file")
-    override(content, overrides)
-    study = checked(DefendConfig, content, str(path))
-    if not study.pools:
-        name = str(study.base.get("data", {}).get("name", "digits"))
-        plain = re.fullmatch(r"[a-z0-9-]+", name) is not None
-        study = study.model_copy(update={"pools": {name if plain else "pool": {}}})
-    if not study.defences and study.pptp is None:
-        raise InputError(
-            f"{path}: defences: expected at least one to compare, got none; add [[defences]]"
-        )
-    for name in (name for d in study.defences for name in d.pools):
-        if name not in study.pools:
-            raise InputError(
-                f"{path}: defences: pools: expected pools of the file, got {name!r}; "
-                f"{nearest(name, study.pools)}"
-            )
-    for pool in study.pools:
-        study.audit(pool, study.seeds[0])
-        study.entries(pool)
-    return study
 
 
 @app.command()
@@ -95,78 +60,79 @@ def defend(
 
         seepage defend studies/defences.toml --only report
     """
-    from seepage.cli.campaign import Campaign
-    from seepage.cli.schedule import run_campaigns
+    from seepage.comparison.config import ComparisonConfig
+    from seepage.comparison.pool import from_config
+    from seepage.comparison.queue import run_pools
 
     if only not in (None, "train", "report"):
         raise InputError(f"--only: expected train or report, got {only!r}")
     places = {"runs": runs, "results": results, "report": report, "page": page}
-    study = read_defend(file, set_ or ())
-    study = study.model_copy(update={k: v for k, v in places.items() if v is not None})
+    config = ComparisonConfig.from_toml(file, set_ or ())
+    config = config.model_copy(update={k: v for k, v in places.items() if v is not None})
     for name in pool or ():
-        if name not in study.pools:
+        if name not in config.pools:
             raise InputError(
-                f"--pool: expected one of the file's, got {name!r}; {nearest(name, study.pools)}"
+                f"--pool: expected one of the file's, got {name!r}; {nearest(name, config.pools)}"
             )
-    campaigns = [Campaign(study, name) for name in pool or study.pools]
+    progress = Terminal()
+    pools = [from_config(config, name, progress) for name in pool or config.pools]
     if dry_run:
-        for campaign in campaigns:
-            campaign.check()
-            console.print(_status(campaign))
+        for each in pools:
+            each.check()
+            console.print(_status(each))
         return
     if only != "report":
         began = time.perf_counter()
-        run_campaigns(campaigns, jobs)
-        names = ", ".join(campaign.pool for campaign in campaigns)
+        run_pools(pools, jobs)
+        names = ", ".join(each.name for each in pools)
         errors.print(f"{names}: {time.perf_counter() - began:.1f} s", markup=False)
     if only != "train":
-        _report(study, file)
+        _report(config, file)
 
 
-def _status(campaign: Campaign) -> Table:
-    first = campaign.first
-    config = first.config
+def _status(pool: PoolComparison) -> Table:
+    first, options = pool.first, pool.options
     apart = 0 if first.reference is None else len(first.reference)
     table = Table(
-        title=f"{campaign.pool}: {config.data.name}, {len(first.data)} samples and {apart} set apart, "
-        f"{config.model.name}, {first.recipe.epochs} epochs, {config.plan.models} models a fleet"
+        title=f"{pool.name}: {first.name}, {len(first.data)} samples and {apart} set apart, "
+        f"{first.model}, {first.recipe.epochs} epochs, {first.plan.models} models a fleet"
     )
-    for column in ("defence", *(f"seed {seed}" for seed in campaign.study.seeds)):
+    for column in ("defence", *(f"seed {seed}" for seed in options.seeds)):
         table.add_column(column, overflow="fold")
-    study = campaign.study
-    for entry in study.entries(campaign.pool):
+    for candidate in pool.candidates:
         cells = []
-        for k, seed in enumerate(study.seeds):
-            done, planned = campaign.done(entry, seed)
-            unsure = k > 0 and study.top is not None and entry.label != "none"
-            note = f", if of the best {study.top}" if unsure and not done else ""
+        for k, seed in enumerate(options.seeds):
+            done, planned = pool.done(candidate, seed)
+            unsure = k > 0 and options.top is not None and candidate.label != "none"
+            note = f", if of the best {options.top}" if unsure and not done else ""
             cells.append(f"{done} of {planned}{note}")
-        table.add_row(escape(entry.label), *cells)
-    if study.pptp is not None:
-        where = ", ".join(study.pptp.regions) or "to be measured"
-        kinds = "regions, complement, random" if study.pptp.controls else "regions"
-        for base in study.bases():
-            for variant in study.pptp.variants:
+        table.add_row(escape(candidate.label), *cells)
+    if options.pptp is not None:
+        where = ", ".join(options.pptp.regions) or "to be measured"
+        kinds = "regions, complement, random" if options.pptp.controls else "regions"
+        for base in options.bases:
+            for variant in options.pptp.variants:
                 name = variant if isinstance(variant, str) else variant.get("name")
                 text = f"pptp({base.label}) {name}: {kinds}"
                 table.add_row(escape(f"{text} ({where})"), "after the bases")
     return table
 
 
-def _report(study: DefendConfig, file: Path) -> None:
+def _report(config: ComparisonConfig, file: Path) -> None:
     from seepage.comparison.results import read_pool
     from seepage.report.compare_defences import markdown, write_defend_report
-    from seepage.store.files import replacing
+    from seepage.store.files import write_text
 
-    there = [name for name in study.pools if (Path(study.results) / name).is_dir()]
+    results = Path(config.results)
+    there = [name for name in config.pools if (results / name).is_dir()]
     if not there:
-        raise InputError(f"{study.results}: expected results of a pool, found none; train first")
-    pools = [read_pool(Path(study.results) / name, study.attacks[0], study.fprs) for name in there]
+        raise InputError(f"{results}: expected results of a pool, found none; train first")
+    pools = [read_pool(results / name, config.attacks[0], config.fprs) for name in there]
     for p in pools:
         console.print(_table(p))
         for j in p.judged:
             for v in j.verdicts:
-                line = f"{v.statement} ({j.base}, {j.variant}): {v.outcome}: {v.why}"
+                line = f"{v.claim} ({j.base}, {j.variant}): {v.outcome}: {v.why}"
                 console.print(line, markup=False)
         for f in p.regions:
             agree = ", ".join(f"{k} {v}" for k, v in f["agreement"].items())
@@ -177,12 +143,10 @@ def _report(study: DefendConfig, file: Path) -> None:
             )
         for f in p.failed:
             console.print(f"left out: {f['label']}, seed {f['seed']}: {f['failed']}", markup=False)
-    console.print(f"report: {write_defend_report(pools, Path(study.report))}", markup=False)
-    if study.page is not None:
-        path = Path(study.page)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as draft:
-            draft.write_text(markdown(pools, file.as_posix()) + "\n", encoding="utf-8")
+    console.print(f"report: {write_defend_report(pools, Path(config.report))}", markup=False)
+    if config.page is not None:
+        path = Path(config.page)
+        write_text(path, markdown(pools, file.as_posix()) + "\n")
         console.print(f"page: {path}", markup=False)
 
 

@@ -1,1 +1,8 @@
 """Defences side by side: what each costs and what it saves, and which statements hold."""
+
+from __future__ import annotations
+
+from seepage.comparison.compare import ComparedDefense, ComparisonResult, compare_defenses
+from seepage.comparison.config import ComparisonConfig
+
+__all__ = ["ComparedDefense", "ComparisonConfig", "ComparisonResult", "compare_defenses"]

@@ -15,7 +15,6 @@ from seepage.comparison.evaluate import UNBOUNDED, over_pairs
 from seepage.comparison.lower_bound import joint_epsilon
 from seepage.comparison.verdicts import (
     Plane,
-    Verdict,
     d1_peaks_apart,
     d2_keeps_utility,
     d3_beats_controls,
@@ -25,7 +24,7 @@ from seepage.comparison.verdicts import (
 )
 from seepage.errors import InputError
 from seepage.metrics import Estimate
-from seepage.store.files import replacing
+from seepage.metrics.verdict import Verdict
 
 __all__ = [
     "UNDEFENDED",
@@ -36,17 +35,9 @@ __all__ = [
     "rank_rows",
     "read_pool",
     "read_rows",
-    "write_json",
 ]
 
 UNDEFENDED = "none"
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Whole or not at all; NaN is refused."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as draft:
-        draft.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,7 +245,7 @@ def _fourth(judged: Sequence[Judged]) -> list[Judged]:
     """D4 of every variant, over the bases it was tried with."""
     variants: dict[str, dict[str, list[Verdict]]] = {}
     for j in judged:
-        two = [v for v in j.verdicts if v.statement in ("D2", "D3")]
+        two = [v for v in j.verdicts if v.claim in ("D2", "D3")]
         if not two:
             continue
         variants.setdefault(j.variant, {})[j.base] = two
@@ -290,19 +281,15 @@ def _judge(
         others: dict[str, Row] = {k: parts[k] for k in ("complement", "random") if k in parts}
         if "regions" in parts and others:
             found.append(_third(parts["regions"], others, main))
-        out.append(Judged(base, variant, tuple(sorted(found, key=lambda v: v.statement))))
+        out.append(Judged(base, variant, tuple(sorted(found, key=lambda v: v.claim))))
     return out
 
 
 def _third(regions: Row, others: Mapping[str, Row], main: str) -> Verdict:
-    common = None
-    for row in others.values():
-        keys = set(row.values["accuracy_out"]) & set(regions.values["accuracy_out"])
-        common = keys if common is None else common & keys
-    assert common is not None
-    at = sorted(common)
+    every = [regions, *others.values()]
+    at = sorted(set.intersection(*(set(r.values["accuracy_out"]) for r in every)))
     if len(at) < 2:
-        return Verdict("D3", "undecided", "fewer than two pairs of runs in common")
+        return Verdict("D3", "undecided", why="fewer than two pairs of runs in common")
     return d3_beats_controls(
         _plane(regions, at, main), {k: _plane(r, at, main) for k, r in others.items()}
     )

@@ -1,4 +1,4 @@
-"""Statements D1 to D5 about guarding only some regions, each judged by a stated interval rule.
+"""Statements D1 to D5 about protecting only some regions, each judged by a stated interval rule.
 
 They are what the abstract of arXiv 2602.02296 (PPTP) can be tested on; its own figures were not at
 hand, so thresholds and rules are ours. Every interval is at 95 % and over pairs of runs or models.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,11 +18,10 @@ from seepage.comparison.evaluate import UNBOUNDED, over_pairs
 from seepage.defenses.localise import spearman
 from seepage.errors import InputError
 from seepage.metrics import Estimate
+from seepage.metrics.verdict import Outcome, Verdict, combined
 
 __all__ = [
-    "Outcome",
     "Plane",
-    "Verdict",
     "d1_peaks_apart",
     "d2_keeps_utility",
     "d3_beats_controls",
@@ -31,17 +29,6 @@ __all__ = [
     "d5_stable",
     "front",
 ]
-
-Outcome = Literal["holds", "does not hold", "undecided"]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A statement's id, the outcome, and the figures that decided it in one line."""
-
-    statement: str
-    outcome: Outcome
-    why: str
 
 
 @dataclass(frozen=True)
@@ -103,7 +90,7 @@ def d1_peaks_apart(utility: ArrayLike, privacy: ArrayLike, names: Sequence[str] 
     u, p = np.atleast_2d(np.abs(utility)), -np.atleast_2d(np.asarray(privacy, np.float64))
     models, regions = u.shape
     if regions < 2 or models < 2:
-        return Verdict("D1", "undecided", f"{models} models of {regions} regions are too few")
+        return Verdict("D1", "undecided", why=f"{models} models of {regions} regions are too few")
     peak_u, peak_p = int(u.mean(axis=0).argmax()), int(p.mean(axis=0).argmax())
     level = 1 - 0.05 / (regions - 1)
 
@@ -118,10 +105,10 @@ def d1_peaks_apart(utility: ArrayLike, privacy: ArrayLike, names: Sequence[str] 
     )
     if peak_u != peak_p:
         sure = exceeds(u, peak_u, peak_p) and exceeds(p, peak_p, peak_u)
-        return Verdict("D1", "holds" if sure else "undecided", why)
+        return Verdict("D1", "holds" if sure else "undecided", why=why)
     rivals = [k for k in range(regions) if k != peak_u]
     sure = all(exceeds(v, peak_u, k) for v in (u, p) for k in rivals)
-    return Verdict("D1", "does not hold" if sure else "undecided", why)
+    return Verdict("D1", "does not hold" if sure else "undecided", why=why)
 
 
 def d2_keeps_utility(regions: Plane, everywhere: Plane, *, slack: float = 0.01) -> Verdict:
@@ -133,10 +120,10 @@ def d2_keeps_utility(regions: Plane, everywhere: Plane, *, slack: float = 0.01) 
     accuracy, auc = _changes(regions, everywhere)
     why = f"accuracy {_shown(accuracy)}, AUC {_shown(auc)} against everywhere"
     if accuracy.low >= 0 and auc.high <= slack:
-        return Verdict("D2", "holds", why)
+        return Verdict("D2", "holds", why=why)
     if accuracy.high < 0 or auc.low > slack:
-        return Verdict("D2", "does not hold", why)
-    return Verdict("D2", "undecided", why)
+        return Verdict("D2", "does not hold", why=why)
+    return Verdict("D2", "undecided", why=why)
 
 
 def d3_beats_controls(regions: Plane, controls: Mapping[str, Plane]) -> Verdict:
@@ -147,8 +134,9 @@ def d3_beats_controls(regions: Plane, controls: Mapping[str, Plane]) -> Verdict:
     end is < 0 or AUC's lower end > 0. Holds if it dominates all, does not hold if it fails one.
     """
     if not controls:
-        return Verdict("D3", "undecided", "no control was trained")
-    told, states = [], []
+        return Verdict("D3", "undecided", why="no control was trained")
+    told: list[str] = []
+    states: list[Outcome] = []
     for name, control in controls.items():
         accuracy, auc = _changes(regions, control)
         told.append(f"{name}: accuracy {_shown(accuracy)}, AUC {_shown(auc)}")
@@ -158,13 +146,7 @@ def d3_beats_controls(regions: Plane, controls: Mapping[str, Plane]) -> Verdict:
             states.append("holds")
         else:
             states.append("undecided")
-    return Verdict("D3", _all(states), "; ".join(told))
-
-
-def _all(states: Sequence[str]) -> Outcome:
-    if "does not hold" in states:
-        return "does not hold"
-    return "holds" if all(s == "holds" for s in states) else "undecided"
+    return Verdict("D3", combined(states), why="; ".join(told))
 
 
 def d4_several_bases(effects: Mapping[str, Sequence[Verdict]]) -> Verdict:
@@ -172,15 +154,15 @@ def d4_several_bases(effects: Mapping[str, Sequence[Verdict]]) -> Verdict:
 
     Does not hold if fewer than two bases could still hold of at least two tried.
     """
-    states = {base: _all([v.outcome for v in vs]) for base, vs in effects.items()}
+    states = {base: combined(v.outcome for v in vs) for base, vs in effects.items()}
     why = ", ".join(f"{base}: {state}" for base, state in states.items()) or "no base was tried"
     holding = sum(s == "holds" for s in states.values())
     possible = sum(s != "does not hold" for s in states.values())
     if holding >= 2:
-        return Verdict("D4", "holds", why)
+        return Verdict("D4", "holds", why=why)
     if len(states) >= 2 and possible < 2:
-        return Verdict("D4", "does not hold", why)
-    return Verdict("D4", "undecided", why)
+        return Verdict("D4", "does not hold", why=why)
+    return Verdict("D4", "undecided", why=why)
 
 
 def d5_stable(scores: ArrayLike, *, at_least: float = 0.7) -> Verdict:
@@ -196,13 +178,13 @@ def d5_stable(scores: ArrayLike, *, at_least: float = 0.7) -> Verdict:
     s = np.atleast_2d(np.asarray(scores, np.float64))
     if s.shape[0] < 3 or s.shape[1] < 3:
         return Verdict(
-            "D5", "undecided", f"{s.shape[0]} models of {s.shape[1]} regions are too few"
+            "D5", "undecided", why=f"{s.shape[0]} models of {s.shape[1]} regions are too few"
         )
     m = len(s)
     rho = np.array([[spearman(a, b) for b in s] for a in s])
     off = ~np.eye(m, dtype=np.bool_)
     if np.isnan(rho[off]).any():
-        return Verdict("D5", "undecided", "no region carries risk in some model")
+        return Verdict("D5", "undecided", why="no region carries risk in some model")
     mean = float(rho[off].mean())
     without = np.array(
         [
@@ -215,5 +197,5 @@ def d5_stable(scores: ArrayLike, *, at_least: float = 0.7) -> Verdict:
     low, high = max(-1.0, mean - half), min(1.0, mean + half)
     why = f"mean Spearman {mean:.2f} [{low:.2f}, {high:.2f}] over {m} models"
     if low >= at_least:
-        return Verdict("D5", "holds", why)
-    return Verdict("D5", "does not hold" if high < at_least else "undecided", why)
+        return Verdict("D5", "holds", why=why)
+    return Verdict("D5", "does not hold" if high < at_least else "undecided", why=why)

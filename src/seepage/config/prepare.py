@@ -24,7 +24,14 @@ from seepage.record import ExtraSignal
 if TYPE_CHECKING:
     from seepage.defenses import Defense
 
-__all__ = ["Prepared", "check_defense", "chosen_attacks", "prepare", "set_apart"]
+__all__ = [
+    "Prepared",
+    "check_defense",
+    "check_references",
+    "chosen_attacks",
+    "prepare",
+    "set_apart",
+]
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ def prepare(config: AuditConfig) -> Prepared:
     if defense is not None:
         check_defense(defense, data, reference, model, recipe)
         plan = defense.plan(plan)
-    _enough(plan, chosen)
+    check_references(plan, chosen)
     return Prepared(config, data, plan, recipe, defense, chosen, extra, reference)
 
 
@@ -114,7 +121,7 @@ def _defense(config: AuditConfig) -> Any:
     return defenses.make(config.defense.name, **config.defense.options)
 
 
-def _enough(plan: SubsetPlan, chosen: tuple[attacks.Attack, ...]) -> None:
+def check_references(plan: SubsetPlan, chosen: tuple[attacks.Attack, ...]) -> None:
     """Every attack's need for references, known from the plan before any run is trained."""
     n_in, n_out = fewest_references(plan.member, attacks.reference_rows(plan.member))
     for attack in chosen:

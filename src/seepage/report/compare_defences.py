@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from seepage.report.defence_words import (
     why,
 )
 from seepage.report.html import page
-from seepage.store.files import replacing
+from seepage.store.files import replacing, write_json
 
 __all__ = ["markdown", "metrics_table", "write_defend_report"]
 
@@ -120,15 +119,14 @@ def write_defend_report(pools: Sequence[PoolResults], path: Path) -> Path:
         pq.write_table(table, draft, compression="zstd")
     verdicts = {
         p.pool: [
-            {"base": j.base, "variant": j.variant, "statement": v.statement,
+            {"base": j.base, "variant": j.variant, "statement": v.claim,
              "outcome": v.outcome, "why": v.why}
             for j in p.judged for v in j.verdicts
         ]
         for p in pools
     }  # fmt: skip
     numbers = plain({"figures": table.to_pylist(), "verdicts": verdicts})
-    with replacing(path.with_suffix(".json")) as draft:
-        draft.write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(path.with_suffix(".json"), numbers)
     text = page("defend.html.j2", pools=[_values(p) for p in pools])
     with replacing(path) as draft:
         draft.write_text(text, encoding="utf-8")
@@ -220,9 +218,7 @@ def markdown(pools: Sequence[PoolResults], source: str) -> str:
         if p.judged:
             out += ["", "### Statements about PPTP (a reconstruction)", ""]
             said = [
-                [v.statement, j.base, j.variant, v.outcome, v.why]
-                for j in p.judged
-                for v in j.verdicts
+                [v.claim, j.base, j.variant, v.outcome, v.why] for j in p.judged for v in j.verdicts
             ]
             out += _lines(["statement", "base", "variant", "outcome", "figures"], said)
             out += ["", "Why:", "", *(f"- {sentence}" for sentence in why(p))]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from seepage.errors import InputError
 
-__all__ = ["replacing"]
+__all__ = ["replacing", "write_json", "write_text"]
 
 
 @contextmanager
@@ -31,3 +33,17 @@ def replacing(path: Path) -> Iterator[Path]:
             ) from None
     finally:
         draft.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Text in UTF-8, whole or not at all; folders above it are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Mapping[str, Any], *, indent: int | None = 1) -> None:
+    """JSON, whole or not at all; NaN is refused. indent: None for one line without spaces."""
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(content, indent=indent, separators=separators, allow_nan=False)
+    write_text(path, text + "\n")

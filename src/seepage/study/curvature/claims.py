@@ -2,10 +2,10 @@
 
 The rules. An order between two attacks is judged by the difference of a figure paired within
 targets, with its 95 % interval over pairs of runs: *holds* when the whole interval lies on the
-claimed side of 0, *does not hold* when wholly on the other, else *undecided at this scale*.
-"Strongest" is the highest mean of the figure among the attacks named, chosen after the fact. What a
-unit that was not run would say is *undecided (not run)*. The opponents are the other seven attacks
-of the released table in their released form, and, beside them, LiRA on the true label.
+claimed side of 0, *does not hold* when wholly on the other, else *undecided*. "Strongest" is the
+highest mean of the figure among the attacks named, chosen after the fact. What needs a unit that was
+not run is *not run*. The opponents are the other seven attacks of the released table in their
+released form, and, beside them, LiRA on the true label.
 
 - C1, per table: log curvature of non-members above members. Rank-sum test per target at 5 % after
   Bonferroni, one-sided: rejecting for all targets holds, for none does not hold.
@@ -43,33 +43,25 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from seepage.array_types import Float64Array
+from seepage.metrics.verdict import Outcome, Verdict, by_sign, combined
 from seepage.study.curvature.scoring import ATTACKS, paired
-from seepage.study.curvature.settings import CurvatureStudy
+from seepage.study.curvature.settings import CurvatureSettings
 
-__all__ = ["Verdict", "judge"]
+__all__ = ["accuracy", "judge", "mean_auc"]
 
 Results = Mapping[str, Any]
 
-HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided at this scale"
-NOT_RUN = "undecided (not run)"
+HOLDS: Outcome = "holds"
+FAILS: Outcome = "does not hold"
+OPEN: Outcome = "undecided"
+NOT_RUN: Outcome = "not run"
 RELEASED = (
     "nll-published", "lr-published", "lira-released", "loss", "loss-mast", "calibrated",
     "attack-r", "mentr",
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """A claim where it was tested: what it says there, what was found, what follows."""
-
-    claim: str
-    where: str
-    says: str
-    found: str
-    verdict: str
-
-
-def judge(results: Results, study: CurvatureStudy) -> list[Verdict]:
+def judge(results: Results, study: CurvatureSettings) -> list[Verdict]:
     """Every claim on every unit that was run; results by the name of the unit."""
     out: list[Verdict] = []
     for name in study.tables:
@@ -85,18 +77,12 @@ def judge(results: Results, study: CurvatureStudy) -> list[Verdict]:
 
 
 def _missing(where: str, claims: str) -> list[Verdict]:
-    return [Verdict(c, where, "", "no result", NOT_RUN) for c in claims.split()]
+    return [Verdict(c, "not run", where=where, why="no result") for c in claims.split()]
 
 
-def _ordered(low: float, high: float) -> str:
+def _ordered(low: float, high: float) -> Outcome:
     """Of a claim that a difference is positive."""
-    return HOLDS if low > 0 else FAILS if high < 0 else OPEN
-
-
-def _all(verdicts: Sequence[str]) -> str:
-    if FAILS in verdicts:
-        return FAILS
-    return HOLDS if all(v == HOLDS for v in verdicts) else OPEN
+    return by_sign(1 if low > 0 else -1 if high < 0 else 0)
 
 
 def _text(d: tuple[float, float, float], scale: float = 1.0, unit: str = "") -> str:
@@ -119,11 +105,15 @@ class _Fleet:
         return max(keys, key=lambda k: float(self.of(k, figure).mean()))
 
 
+def _verdict(claim: str, where: str, says: str, why: str, outcome: Outcome) -> Verdict:
+    return Verdict(claim, outcome, says, where, why)
+
+
 def _table(name: str, r: Mapping[str, Any]) -> list[Verdict]:
     fleet = _Fleet(r)
     p = np.array(r["c1"]["p"])
     rejected = int((p < 0.05 / len(p)).sum())
-    first = Verdict(
+    first = _verdict(
         "C1", name, "log curvature of non-members above that of members, every target",
         f"{rejected} of {len(p)} targets, mean gap {np.mean(r['c1']['gap']):+.3f}",
         HOLDS if rejected == len(p) else FAILS if rejected == 0 else OPEN,
@@ -139,16 +129,16 @@ def _c2(name: str, fleet: _Fleet) -> list[Verdict]:
             (others, "every released opponent"),
             (["lira"], "LiRA, true label"),
         ):
-            found, verdicts = [], []
+            found, outcomes = [], []
             for figure in ("auc", "balanced"):
                 best = fleet.strongest(opponents, figure)
                 d = fleet.gap(form, best, figure)
-                verdicts.append(_ordered(d[1], d[2]))
+                outcomes.append(_ordered(d[1], d[2]))
                 what = "AUC" if figure == "auc" else "balanced accuracy"
                 found.append(f"{what} {_text(d)} against {ATTACKS[best].title}")
             out.append(
-                Verdict("C2", name, f"{ATTACKS[form].title} above {words}",
-                        "; ".join(found), _all(verdicts))
+                _verdict("C2", name, f"{ATTACKS[form].title} above {words}",
+                        "; ".join(found), combined(outcomes))
             )  # fmt: skip
     return out
 
@@ -168,13 +158,13 @@ def _c3(name: str, fleet: _Fleet, r: Mapping[str, Any]) -> list[Verdict]:
             best = fleet.strongest(opponents, figure)
             d = fleet.gap(form, best, figure)
             out.append(
-                Verdict("C3", name, f"TPR at {fpr} FPR of {ATTACKS[form].title} above {words}",
+                _verdict("C3", name, f"TPR at {fpr} FPR of {ATTACKS[form].title} above {words}",
                         f"{_text(d, 100, ' points')} against {ATTACKS[best].title}"
                         + (f"; {outside:,} non-members a target" if outside < needed else ""),
                         _ordered(d[1], d[2]) if outside >= needed else OPEN)
             )  # fmt: skip
     out.append(
-        Verdict("C3", name, "TPR at 0.01 % FPR of the released LiRA above the others",
+        _verdict("C3", name, "TPR at 0.01 % FPR of the released LiRA above the others",
                 f"{outside:,} non-members a target: the rate is less than one of them", OPEN)
     )  # fmt: skip
     return out
@@ -188,7 +178,7 @@ def _c8(name: str, fleet: _Fleet) -> list[Verdict]:
     ):  # fmt: skip
         d = fleet.gap(lira, form)
         out.append(
-            Verdict("C8", name, f"AUC of {ATTACKS[lira].title} above {ATTACKS[form].title}",
+            _verdict("C8", name, f"AUC of {ATTACKS[lira].title} above {ATTACKS[form].title}",
                     _text(d), _ordered(d[1], d[2]))
         )  # fmt: skip
     return out
@@ -200,13 +190,13 @@ def _ours(name: str, fleet: _Fleet) -> list[Verdict]:
         for other in ("lira", "lr" if joint == "joint" else "lr-exact"):
             d = fleet.gap(joint, other)
             out.append(
-                Verdict("ours", name, f"AUC of {ATTACKS[joint].title} above {ATTACKS[other].title}",
+                _verdict("ours", name, f"AUC of {ATTACKS[joint].title} above {ATTACKS[other].title}",
                         _text(d), _ordered(d[1], d[2]))
             )  # fmt: skip
     return out
 
 
-def _series(results: Results, study: CurvatureStudy, order: str) -> list[tuple[int, Any]]:
+def _series(results: Results, study: CurvatureSettings, order: str) -> list[tuple[int, Any]]:
     """Stored units of one order by size; those that are not there are left out."""
     part = study.matched if order == "matched" else study.sizes
     sizes = part.sizes if part else ()
@@ -228,7 +218,7 @@ def accuracy(r: Mapping[str, Any]) -> float:
     return float(r["accuracy"][1])
 
 
-def _sizes(results: Results, study: CurvatureStudy) -> list[Verdict]:
+def _sizes(results: Results, study: CurvatureSettings) -> list[Verdict]:
     if study.sizes is None:
         return []
     where = f"{study.sizes.table}, random"
@@ -244,13 +234,13 @@ def _sizes(results: Results, study: CurvatureStudy) -> list[Verdict]:
         says = f"AUC of {ATTACKS[form].title} rises with m"
         if len(lowest) < 4:
             out.append(
-                Verdict("C6", f"{study.sizes.table}, least curved first", says,
+                _verdict("C6", f"{study.sizes.table}, least curved first", says,
                         f"{len(lowest)} sizes", NOT_RUN)
             )  # fmt: skip
             continue
         rho = _rho([m for m, _ in lowest], [mean_auc(r, form) for _, r in lowest])
         out.append(
-            Verdict("C6", f"{study.sizes.table}, least curved first", says,
+            _verdict("C6", f"{study.sizes.table}, least curved first", says,
                     f"Spearman {rho:+.2f} over {len(lowest)} sizes",
                     HOLDS if rho >= 0.9 else FAILS if rho < 0.5 else OPEN)
         )  # fmt: skip
@@ -263,7 +253,7 @@ def _rho(a: Sequence[float], b: Sequence[float]) -> float:
 
 def _crossing(where: str, says: str, series: list[tuple[int, Any]], key: str) -> Verdict:
     if len(series) < 2:
-        return Verdict("C4", where, says, f"{len(series)} sizes", NOT_RUN)
+        return _verdict("C4", where, says, f"{len(series)} sizes", NOT_RUN)
     signs, words = [], []
     for m, r in series:
         gaps = np.array([t["differences"][key] for t in r["targets"]])
@@ -273,28 +263,28 @@ def _crossing(where: str, says: str, series: list[tuple[int, Any]], key: str) ->
     told = [s for s in signs if s]
     ahead = told.index(1) if 1 in told else len(told)
     if told and told[-1] < 0:
-        verdict = FAILS
+        outcome = FAILS
     elif told and 0 < ahead < len(told) and -1 not in told[ahead:]:
-        verdict = HOLDS
+        outcome = HOLDS
     else:
-        verdict = OPEN
-    return Verdict("C4", where, says, "; ".join(words), verdict)
+        outcome = OPEN
+    return _verdict("C4", where, says, "; ".join(words), outcome)
 
 
 def _falls(where: str, series: list[tuple[int, Any]], form: str, pool: int) -> Verdict:
     says = f"AUC of {ATTACKS[form].title} falls and accuracy rises with m"
     kept = [(m, r) for m, r in series if m >= 0.06 * pool]
     if len(kept) < 4:
-        return Verdict("C5", where, says, f"{len(kept)} sizes", NOT_RUN)
+        return _verdict("C5", where, says, f"{len(kept)} sizes", NOT_RUN)
     sizes = [m for m, _ in kept]
     fall = _rho(sizes, [mean_auc(r, form) for _, r in kept])
     rise = _rho(sizes, [accuracy(r) for _, r in kept])
-    verdict = FAILS if fall > -0.5 else HOLDS if fall <= -0.9 and rise >= 0.9 else OPEN
+    outcome = FAILS if fall > -0.5 else HOLDS if fall <= -0.9 and rise >= 0.9 else OPEN
     found = f"Spearman {fall:+.2f} of AUC, {rise:+.2f} of accuracy over {len(kept)} sizes"
-    return Verdict("C5", where, says, found, verdict)
+    return _verdict("C5", where, says, found, outcome)
 
 
-def _private(results: Results, study: CurvatureStudy) -> list[Verdict]:
+def _private(results: Results, study: CurvatureSettings) -> list[Verdict]:
     if study.private is None:
         return []
     where = f"{study.private.data.name}, DP-SGD"
@@ -303,7 +293,7 @@ def _private(results: Results, study: CurvatureStudy) -> list[Verdict]:
     rest = [results.get(f"dp-eps-{n}") for n in ("inf", "none")]
     if len(there) < 2 or rest[1] is None or there[0][0] != finite[0]:
         found = f"{len(there)} finite budgets"
-        return [Verdict("C7", where, "AUC grows with ε and saturates", found, NOT_RUN)]
+        return [_verdict("C7", where, "AUC grows with ε and saturates", found, NOT_RUN)]
     ladder = [r for _, r in there] + [r for r in rest if r is not None]
     twin = np.array(ladder[0]["twin"])
     out = []
@@ -317,26 +307,26 @@ def _private(results: Results, study: CurvatureStudy) -> list[Verdict]:
             FAILS if d[2] < 0 or rho <= 0 else HOLDS if d[1] > 0 and rho >= 0.9 else OPEN
         )  # fmt: skip
         out.append(
-            Verdict("C7", where, f"AUC of {title} grows with ε",
+            _verdict("C7", where, f"AUC of {title} grows with ε",
                     f"Spearman {rho:+.2f}; none − smallest {_text(d)}", grows)
         )  # fmt: skip
         low, high = (ladder[0]["attacks"][key][k] for k in ("low", "high"))
         chance = HOLDS if low <= 0.5 <= high else FAILS if low > 0.52 else OPEN
         out.append(
-            Verdict("C7", where, f"AUC of {title} tends to 0.5 as ε falls",
+            _verdict("C7", where, f"AUC of {title} tends to 0.5 as ε falls",
                     f"{means[0]:.4f} [{low:.4f}, {high:.4f}] at ε = {there[0][0]:g}", chance)
         )  # fmt: skip
         middle = next((i for i, (e, _) in enumerate(there) if e >= 4), None)
         if middle is None or middle == len(there) - 1:
             out.append(
-                Verdict("C7", where, f"AUC of {title} saturates as 1 − e^(−ε)",
+                _verdict("C7", where, f"AUC of {title} saturates as 1 − e^(−ε)",
                         "fewer than two finite budgets from 4 on", NOT_RUN)
             )  # fmt: skip
             continue
         gain = paired(aucs[len(there) - 1], aucs[middle], twin)
         flat = HOLDS if gain[2] <= 0.01 else FAILS if gain[1] > 0.01 else OPEN
         out.append(
-            Verdict("C7", where, f"AUC of {title} saturates as 1 − e^(−ε)",
+            _verdict("C7", where, f"AUC of {title} saturates as 1 − e^(−ε)",
                     f"{_text(gain)} from ε = {there[middle][0]:g} to {there[-1][0]:g}", flat)
         )  # fmt: skip
     return out

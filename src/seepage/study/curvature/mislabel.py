@@ -11,8 +11,9 @@ from seepage.config.recipe import Recipe
 from seepage.curvature import CurvatureSignal, CurvatureWarning, ExactGaussNewton, FiniteDifference
 from seepage.data.transform import relabel
 from seepage.metrics import auc
-from seepage.study.analyse import provenance
-from seepage.study.curvature.workshop import Workshop, plan_of
+from seepage.study.curvature.runs import StudyRuns, plan_of
+from seepage.study.curvature.settings import MislabelSettings
+from seepage.study.dynamics.analyse import provenance
 
 __all__ = ["mislabel_unit"]
 
@@ -24,19 +25,20 @@ READ = {
 }
 
 
-def mislabel_unit(shop: Workshop, name: str, rate: float) -> dict[str, Any]:
+def mislabel_unit(
+    runs: StudyRuns, given: MislabelSettings, name: str, rate: float
+) -> dict[str, Any]:
     """AUROC of finding replaced labels among the training samples of one model, seed by seed.
 
     A model is trained on the whole noisy pool; scores are the mean over checkpoints at equal
     distances (Garg et al.) and the last checkpoint alone, of the finite-difference score, the
     exact trace and norm, and the loss. Every seed replaces other labels and starts another model.
     """
-    given = shop.study.mislabel[name]
-    clean = shop.load(given.data)
+    clean = runs.load(given.data)
     epochs = Recipe(**given.recipe).epochs
     times = tuple(float(t) for t in range(given.every, epochs + 1, given.every))
-    found = []
-    run = None
+    found: list[dict[str, Any]] = []
+    trained = []
     for seed in range(given.seeds):
         noisy = relabel(clean, rate, seed=given.seed + seed)
         wrong = (noisy.labels != clean.labels).numpy()
@@ -44,14 +46,15 @@ def mislabel_unit(shop: Workshop, name: str, rate: float) -> dict[str, Any]:
         with warnings.catch_warnings():
             # Of finite-difference traces on kinks; the score is read, whose ranking survives.
             warnings.simplefilter("ignore", CurvatureWarning)
-            run = shop.train(
+            run = runs.train(
                 f"mislabel-{name}-{100 * rate:g}-{seed}", noisy, plan, given, checkpoints=times,
                 extra=[
-                    CurvatureSignal(ExactGaussNewton(), batch=shop.batch),
-                    CurvatureSignal(FiniteDifference(n=given.probes), batch=shop.batch),
+                    CurvatureSignal(ExactGaussNewton(), batch=runs.batch),
+                    CurvatureSignal(FiniteDifference(n=given.probes), batch=runs.batch),
                 ],
                 keep="none",
             )  # fmt: skip
+        trained.append(run)
         one: dict[str, Any] = {"mislabelled": int(wrong.sum())}
         for signal in READ:
             values = run.signal(signal)[0].astype(np.float64)
@@ -62,7 +65,6 @@ def mislabel_unit(shop: Workshop, name: str, rate: float) -> dict[str, Any]:
         right = run.signal_at("correct", -1)[0]
         one["fitted"] = [float(right[~wrong].mean()), float(right[wrong].mean())]
         found.append(one)
-    assert run is not None, "at least one seed"
     return {
         "data": name,
         "rate": rate,
@@ -70,5 +72,5 @@ def mislabel_unit(shop: Workshop, name: str, rate: float) -> dict[str, Any]:
         "samples": len(clean),
         "checkpoints": list(times),
         "seeds": found,
-        "provenance": provenance(run),
+        "provenance": provenance(trained[-1]),
     }

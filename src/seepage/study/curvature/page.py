@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from seepage.study.curvature.claims import Verdict, accuracy, judge, mean_auc
+from seepage.metrics.verdict import Verdict
+from seepage.study.curvature.claims import accuracy, judge, mean_auc
 from seepage.study.curvature.mislabel import READ
 from seepage.study.curvature.private import budgets
 from seepage.study.curvature.scoring import ATTACKS
-from seepage.study.curvature.settings import CurvatureStudy, Trained
-from seepage.study.curvature.units import units
+from seepage.study.curvature.settings import CurvatureSettings, Trained
 from seepage.study.markdown import table
 
 __all__ = ["curvature_page"]
@@ -21,10 +21,16 @@ __all__ = ["curvature_page"]
 Results = Mapping[str, Any]
 
 
-def curvature_page(results: Results, study: CurvatureStudy, file: str) -> str:
-    """Markdown: verdicts first, then a section for each part of the study."""
+def curvature_page(
+    results: Results, study: CurvatureSettings, names: Sequence[str], file: str
+) -> str:
+    """Markdown: verdicts first, then a section for each part of the study.
+
+    results: by name of the unit; names: all units of the study; file: its file, for the command that
+    writes this again.
+    """
     judged = judge(results, study)
-    missing = [n for n in units(study) if n not in results]
+    missing = [n for n in names if n not in results]
     parts = [
         "# Curvature: what holds of claims C1 to C8",
         "",
@@ -49,7 +55,7 @@ def curvature_page(results: Results, study: CurvatureStudy, file: str) -> str:
     parts += _mislabel(results, study)
     parts += ["## Every verdict", "", *_rows(
         ("claim", "where", "says", "found", "verdict"),
-        [(v.claim, v.where, v.says, v.found, f"**{v.verdict}**") for v in judged],
+        [(v.claim, v.where, v.says, v.why, f"**{v.outcome}**") for v in judged],
     )]  # fmt: skip
     return "\n".join(parts).rstrip() + "\n"
 
@@ -77,7 +83,7 @@ def _summary(judged: Sequence[Verdict]) -> list[str]:
         if not mine:
             continue
         for where in dict.fromkeys(v.where for v in mine):
-            counts = Counter(v.verdict for v in mine if v.where == where)
+            counts = Counter(v.outcome for v in mine if v.where == where)
             text = ", ".join(f"{k} ({n})" if len(mine) > 1 else k for k, n in counts.items())
             body.append((claim, words, where, text))
     return _rows(("claim", "says", "where", "verdicts (orders tested)"), body)
@@ -128,7 +134,7 @@ def _smooth(found: Mapping[str, float] | None) -> str:
     )
 
 
-def _sizes(results: Results, study: CurvatureStudy) -> list[str]:
+def _sizes(results: Results, study: CurvatureSettings) -> list[str]:
     shown = ("nll-published", "nll", "lr-published", "lr", "lira", "lira-released", "loss")
     out: list[str] = []
     for order, title, words in (
@@ -168,7 +174,7 @@ def _sizes(results: Results, study: CurvatureStudy) -> list[str]:
     return out
 
 
-def _private(results: Results, study: CurvatureStudy) -> list[str]:
+def _private(results: Results, study: CurvatureSettings) -> list[str]:
     if study.private is None:
         return []
     there = [results[n] for b in budgets(study.private) if (n := f"dp-eps-{b}") in results]
@@ -214,7 +220,7 @@ def _estimators(r: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _mislabel(results: Results, study: CurvatureStudy) -> list[str]:
+def _mislabel(results: Results, study: CurvatureSettings) -> list[str]:
     out: list[str] = []
     for name, given in study.mislabel.items():
         names = [f"mislabel-{name}-{100 * rate:g}" for rate in given.rates]

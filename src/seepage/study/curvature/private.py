@@ -11,10 +11,10 @@ from seepage.config.recipe import Recipe
 from seepage.defenses.dp import DPSGD, epsilon
 from seepage.errors import InputError
 from seepage.plan import half_split
+from seepage.study.curvature.runs import StudyRuns
 from seepage.study.curvature.scoring import rows_of, twin_list
 from seepage.study.curvature.settings import PrivateSettings
 from seepage.study.curvature.sizes import KEYS
-from seepage.study.curvature.workshop import Workshop
 
 __all__ = ["budgets", "noise_for", "private_unit"]
 
@@ -42,11 +42,9 @@ def noise_for(target: float, rate: float, steps: int, delta: float) -> float:
     return high
 
 
-def private_unit(shop: Workshop, name: str) -> dict[str, Any]:
+def private_unit(runs: StudyRuns, given: PrivateSettings, name: str) -> dict[str, Any]:
     """One budget: all models under it, each once the target, the others its shadows."""
-    given = shop.study.private
-    assert given is not None, "a unit of a part that the study has not"
-    data = shop.load(given.data)
+    data = runs.load(given.data)
     plan = half_split(len(data), models=given.models, seed=given.seed)
     recipe = Recipe(**given.recipe)
     members = int(plan.member.sum(axis=1).min())
@@ -60,10 +58,10 @@ def private_unit(shop: Workshop, name: str) -> dict[str, Any]:
     else:
         noise = noise_for(budget, rate, steps, given.delta)
         defense = DPSGD(noise=noise, max_norm=given.max_norm, delta=given.delta)
-    run = shop.train(f"dp-{name}", data, plan, given, defense=defense)
+    run = runs.train(f"dp-{name}", data, plan, given, defense=defense)
     rng = np.random.default_rng([given.seed, 1])
     rows = np.sort(rng.choice(len(data), min(given.scored, len(data)), replace=False))
-    measured = shop.measure(run, data, rows, estimators=shop.estimators(published=False))
+    measured = runs.measure(run, data, rows, estimators=runs.estimators(published=False))
     member = run.member[:, rows]
     right = measured["correct"][..., 0]
     spent = [run.records[int(r)].get("facts", {}).get("epsilon") for r in run.models]

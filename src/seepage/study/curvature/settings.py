@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, Literal, Self
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from seepage.config.base import Part
 from seepage.config.recipe import Recipe
 
 __all__ = [
-    "CurvatureStudy",
+    "CurvatureSettings",
     "EstimatorSettings",
     "Fleet",
     "MatchedSettings",
@@ -21,12 +22,6 @@ __all__ = [
     "SizeSettings",
     "TableSettings",
 ]
-
-
-class Part(BaseModel):
-    """A table of the file: unknown fields are errors, values never change."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Pool(Part):
@@ -41,7 +36,7 @@ class Network(Part):
     """A reference network by name with its options."""
 
     name: str = "cnn-2"
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class Trained(Part):
@@ -49,7 +44,7 @@ class Trained(Part):
 
     data: Pool = Pool()
     model: Network = Network()
-    recipe: dict[str, Any] = {}
+    recipe: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(0, ge=0)
 
     @pydantic.field_validator("recipe")
@@ -146,11 +141,11 @@ class Fleet(Part):
     batch: int | None = Field(None, ge=1)
 
 
-class CurvatureStudy(Part):
+class CurvatureSettings(Part):
     """The whole study: where things go, and which of its parts there are.
 
     runs: where fleets and what was measured on them go; results: one small JSON per unit; page:
-    the Markdown written from the results. views: "flip" beside the identity for images.
+    the Markdown written from the results. probes, step: of the zeroth-order score.
     """
 
     kind: Literal["curvature"] = "curvature"
@@ -165,12 +160,13 @@ class CurvatureStudy(Part):
     matched: MatchedSettings | None = None
     private: PrivateSettings | None = None
     estimators: EstimatorSettings | None = None
-    mislabel: dict[str, MislabelSettings] = {}
+    mislabel: dict[str, MislabelSettings] = Field(default_factory=dict)
 
     @pydantic.model_validator(mode="after")
     def _known(self) -> Self:
         asked = [("sizes.table", self.sizes.table)] if self.sizes else []
-        asked += [("estimators.tables", t) for t in (self.estimators or _NONE).tables]
+        estimated = self.estimators.tables if self.estimators else ()
+        asked += [("estimators.tables", t) for t in estimated]
         for where, name in asked:
             if name not in self.tables:
                 raise ValueError(f"{where}: expected one of {', '.join(self.tables)}, got {name!r}")
@@ -178,10 +174,3 @@ class CurvatureStudy(Part):
         if self.sizes and limit and max(self.sizes.sizes) >= limit:
             raise ValueError(f"sizes.sizes: expected less than the pool of {limit}")
         return self
-
-
-class _NoEstimators:
-    tables: tuple[str, ...] = ()
-
-
-_NONE = _NoEstimators()

@@ -16,10 +16,10 @@ from seepage.metrics import auc, tpr_at_fpr
 from seepage.plan import half_split
 from seepage.record import Memory, Recorder, Resident
 from seepage.store import Run
+from seepage.study.curvature.runs import Signals, StudyRuns, plan_of
 from seepage.study.curvature.scoring import difference, equal_error, placed, rows_of, twin_list
-from seepage.study.curvature.settings import SizeSettings, TableSettings
+from seepage.study.curvature.settings import MatchedSettings, SizeSettings
 from seepage.study.curvature.table import scored_rows, table_signals
-from seepage.study.curvature.workshop import Signals, Workshop, plan_of
 
 __all__ = ["COMPARED", "matched_unit", "size_unit"]
 
@@ -36,26 +36,20 @@ COMPARED = [
 """Pairs whose difference of AUC gets a standard error, size by size."""
 
 
-def _settings(shop: Workshop) -> tuple[SizeSettings, TableSettings]:
-    asked = shop.study.sizes
-    assert asked is not None, "a unit of a part that the study has not"
-    return asked, shop.study.tables[asked.table]
-
-
-def curvature_order(shop: Workshop) -> Int64Array:
+def curvature_order(runs: StudyRuns, asked: SizeSettings) -> Int64Array:
     """Positions of the pool, least curved first.
 
     By the exact ‖H‖_F averaged over checkpoints of models trained on the whole pool: the released
     order is of a finite-difference proxy of the same norm, summed over all epochs.
     """
-    asked, given = _settings(shop)
-    data = shop.load(given.data)
+    given = runs.settings.tables[asked.table]
+    data = runs.load(given.data)
     plan = plan_of(np.ones((2, len(data)), dtype=np.bool_), given.seed + 1)
     epochs = int(given.recipe.get("epochs", 20))
     times = tuple(float(t) for t in range(asked.every, epochs + 1, asked.every)) or (float(epochs),)
-    run = shop.train(
+    run = runs.train(
         "order", data, plan, given, checkpoints=times,
-        extra=[CurvatureSignal(ExactGaussNewton(), batch=shop.batch)], keep="none",
+        extra=[CurvatureSignal(ExactGaussNewton(), batch=runs.batch)], keep="none",
     )  # fmt: skip
     mean = running_mean(run.signal("curvature_frobenius"), axis=1)[:, -1].mean(axis=0)
     return np.asarray(np.argsort(mean, kind="stable"), dtype=np.int64)
@@ -77,13 +71,13 @@ def nested_order(rng: np.random.Generator, scored: Int64Array, samples: int) -> 
     return np.asarray(np.concatenate([drawn[:half], rest, drawn[half:]]), dtype=np.int64)
 
 
-def _targets(shop: Workshop, order: str) -> tuple[Run, Dataset]:
+def _targets(runs: StudyRuns, asked: SizeSettings, order: str) -> tuple[Run, Dataset]:
     """All targets of one order in one fleet: rows m-major, `targets` of each size."""
-    asked, given = _settings(shop)
-    data = shop.load(given.data)
+    given = runs.settings.tables[asked.table]
+    data = runs.load(given.data)
     if max(asked.sizes) >= len(data):
         raise InputError(f"sizes: expected less than the pool of {len(data)}, got {asked.sizes}")
-    lowest = curvature_order(shop) if order == "lowest" else None
+    lowest = curvature_order(runs, asked) if order == "lowest" else None
     member = np.zeros((len(asked.sizes) * asked.targets, len(data)), dtype=np.bool_)
     for i, m in enumerate(asked.sizes):
         for j in range(asked.targets):
@@ -93,19 +87,19 @@ def _targets(shop: Workshop, order: str) -> tuple[Run, Dataset]:
                 ranks = nested_order(rng, scored_rows(given, len(data)), len(data))
             member[i * asked.targets + j, ranks[:m]] = True
     seed = given.seed + (3 if order == "lowest" else 2)
-    return shop.train(f"targets-{order}", data, plan_of(member, seed), given), data
+    return runs.train(f"targets-{order}", data, plan_of(member, seed), given), data
 
 
-def size_unit(shop: Workshop, order: str, size: int) -> dict[str, Any]:
+def size_unit(runs: StudyRuns, asked: SizeSettings, order: str, size: int) -> dict[str, Any]:
     """Targets trained on `size` samples, judged with the table's shadows, as the protocol has it.
 
     Shadows are those of half the pool for every size of the target (C.6 #8 of the notes: the
     mismatch is part of the protocol); `matched_unit` trains shadows of the same size.
     """
-    asked, given = _settings(shop)
-    shadow_run, known, shadows = table_signals(shop, asked.table)
-    run, data = _targets(shop, order)
-    test = shop.test_part(given.data)
+    given = runs.settings.tables[asked.table]
+    shadow_run, known, shadows = table_signals(runs, asked.table)
+    run, data = _targets(runs, asked, order)
+    test = runs.test_part(given.data)
     rng = np.random.default_rng([given.seed, size])
     rows_out = []
     for j in range(asked.targets):
@@ -113,7 +107,7 @@ def size_unit(shop: Workshop, order: str, size: int) -> dict[str, Any]:
         member = run.member[k]
         judged = _some(rng, member[known], asked.scored)
         rows = known[judged]
-        measured = shop.measure(run, data, rows, models=[k], estimators=_less(shop), seed=k)
+        measured = runs.measure(run, data, rows, models=[k], estimators=_less(runs), seed=k)
         target = {n: v[0] for n, v in measured.items()}
         references = {n: v[:, judged] for n, v in shadows.items() if n in target}
         scores = placed(target, references, shadow_run.member[:, rows], KEYS)
@@ -131,16 +125,14 @@ def size_unit(shop: Workshop, order: str, size: int) -> dict[str, Any]:
     }
 
 
-def matched_unit(shop: Workshop, size: int) -> dict[str, Any]:
+def matched_unit(runs: StudyRuns, given: MatchedSettings, size: int) -> dict[str, Any]:
     """A fleet of complementary pairs of `size` samples each: targets and shadows alike."""
-    given = shop.study.matched
-    assert given is not None, "a unit of a part that the study has not"
-    data = shop.load(given.data.model_copy(update={"limit": 2 * size}))
+    data = runs.load(given.data.model_copy(update={"limit": 2 * size}))
     plan = half_split(len(data), models=given.models, seed=given.seed + 4)
-    run = shop.train(f"matched-{size}", data, plan, given)
+    run = runs.train(f"matched-{size}", data, plan, given)
     rng = np.random.default_rng([given.seed, size, 1])
     rows = np.sort(rng.choice(len(data), min(given.scored, len(data)), replace=False))
-    measured = shop.measure(run, data, rows, estimators=_less(shop))
+    measured = runs.measure(run, data, rows, estimators=_less(runs))
     member = run.member[:, rows]
     right = measured["correct"][..., 0]
     return {
@@ -156,8 +148,8 @@ def matched_unit(shop: Workshop, size: int) -> dict[str, Any]:
     }
 
 
-def _less(shop: Workshop) -> dict[str, Any]:
-    return shop.estimators(published=False)
+def _less(runs: StudyRuns) -> dict[str, Any]:
+    return runs.estimators(published=False)
 
 
 def _some(rng: np.random.Generator, member: BoolArray, count: int) -> Int64Array:

@@ -14,7 +14,6 @@ from scipy.stats import mannwhitneyu, spearmanr
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.attacks import CurvatureLR
 from seepage.curvature import (
-    Curvature,
     CurvatureWarning,
     ExactGaussNewton,
     FiniteDifference,
@@ -29,10 +28,10 @@ from seepage.fleet.rebuild import rebuild
 from seepage.metrics import operating_points, over_targets
 from seepage.plan import half_split
 from seepage.store import Run
-from seepage.study.analyse import provenance
+from seepage.study.curvature.runs import Signals, StudyRuns, norm_of
 from seepage.study.curvature.scoring import ATTACKS, rows_of, twin_list
 from seepage.study.curvature.settings import EstimatorSettings, TableSettings
-from seepage.study.curvature.workshop import Signals, Workshop
+from seepage.study.dynamics.analyse import provenance
 
 __all__ = [
     "against_smooth",
@@ -44,12 +43,12 @@ __all__ = [
 ]
 
 
-def table_fleet(shop: Workshop, name: str) -> tuple[Run, Dataset]:
+def table_fleet(runs: StudyRuns, name: str) -> tuple[Run, Dataset]:
     """The trained fleet of a table and its pool."""
-    given = shop.study.tables[name]
-    data = shop.load(given.data)
+    given = runs.settings.tables[name]
+    data = runs.load(given.data)
     plan = half_split(len(data), models=given.models, seed=given.seed)
-    return shop.train(f"table-{name}", data, plan, given), data
+    return runs.train(f"table-{name}", data, plan, given), data
 
 
 def scored_rows(given: TableSettings, samples: int) -> Int64Array:
@@ -66,18 +65,18 @@ def scored_rows(given: TableSettings, samples: int) -> Int64Array:
     return np.asarray(np.sort(drawn), dtype=np.int64)
 
 
-def table_signals(shop: Workshop, name: str) -> tuple[Run, Int64Array, Signals]:
+def table_signals(runs: StudyRuns, name: str) -> tuple[Run, Int64Array, Signals]:
     """The fleet, the positions of its pool that are scored, and all that was measured there."""
-    given = shop.study.tables[name]
-    run, data = table_fleet(shop, name)
+    given = runs.settings.tables[name]
+    run, data = table_fleet(runs, name)
     rows = scored_rows(given, len(data))
-    return run, rows, shop.measure(run, data, rows, seed=given.seed)
+    return run, rows, runs.measure(run, data, rows, seed=given.seed)
 
 
-def table_unit(shop: Workshop, name: str) -> dict[str, Any]:
+def table_unit(runs: StudyRuns, name: str) -> dict[str, Any]:
     """Every attack on every model of the table, and what claims C1, C2, C3 and C8 rest on."""
     began = time.perf_counter()
-    run, rows, measured = table_signals(shop, name)
+    run, rows, measured = table_signals(runs, name)
     seen = time.perf_counter()
     member = run.member[:, rows]
     curved = np.log(measured["curvature_zo"][..., 0] + 1e-22)
@@ -88,7 +87,7 @@ def table_unit(shop: Workshop, name: str) -> dict[str, Any]:
     ]  # fmt: skip
     exact = measured["curvature_frobenius"][..., 0]
     right = measured["correct"][..., 0]
-    given: TableSettings = shop.study.tables[name]
+    given: TableSettings = runs.settings.tables[name]
     return {
         "settings": given.model_dump(mode="json"),
         "models": len(member),
@@ -103,12 +102,12 @@ def table_unit(shop: Workshop, name: str) -> dict[str, Any]:
         "float32_against_exact": _mean_rho(measured["curvature_zo32"][..., 0], exact),
         "against_smooth": against_smooth(
             measured["curvature_zo"][..., 0],
-            shop.study.step * exact,
+            runs.settings.step * exact,
             measured["loss"][..., 0],
             right.astype(np.bool_),
         ),
         "zero_probes": {
-            n: float(measured[f"{n}_zeros"].mean() / shop.study.probes)
+            n: float(measured[f"{n}_zeros"].mean() / runs.settings.probes)
             for n in ("curvature_zo", "curvature_zo32")
         },
         "seconds": {"train and measure": round(seen - began, 1)},
@@ -147,20 +146,19 @@ def _mean_rho(a: Float64Array, b: Float64Array) -> float:
     return float(np.mean([spearmanr(x, y)[0] for x, y in zip(a, b, strict=True)]))
 
 
-def estimators_unit(shop: Workshop, name: str) -> dict[str, Any]:
+def estimators_unit(runs: StudyRuns, asked: EstimatorSettings, name: str) -> dict[str, Any]:
     """Quality of each estimator's score against its cost, on some models and samples of a table.
 
     Quality: rank correlation with the exact ‖H‖_F in float64 within a model, and AUC of
     `CurvatureLR` (corrected) on the score. Cost: passes through the model forward and backward,
     and seconds on this machine, in the model's own precision unless it says otherwise.
     """
-    asked: EstimatorSettings = shop.study.estimators or EstimatorSettings(tables=(name,))
-    run, data = table_fleet(shop, name)
+    run, data = table_fleet(runs, name)
     models = min(asked.models, len(run.models)) // 2 * 2
-    rng = np.random.default_rng([shop.study.tables[name].seed, 1])
+    rng = np.random.default_rng([runs.settings.tables[name].seed, 1])
     rows = np.sort(rng.choice(len(data), min(asked.samples, len(data)), replace=False))
-    device, at = torch.device(shop.device), torch.from_numpy(rows)
-    kinds = _kinds(asked, len(run.classes), shop.study.step)
+    device, at = torch.device(runs.device), torch.from_numpy(rows)
+    kinds = _kinds(asked, len(run.classes), runs.settings.step)
     scores: dict[str, list[Float64Array]] = {k: [] for k in kinds}
     seconds = dict.fromkeys(kinds, 0.0)
     truth = []
@@ -173,7 +171,7 @@ def estimators_unit(shop: Workshop, name: str) -> dict[str, Any]:
             model = built.model.to(device)
             wide = copy.deepcopy(model).double()
             truth.append(
-                _norm(curvature(wide, x.double(), y, ExactGaussNewton(), batch=shop.batch))
+                norm_of(curvature(wide, x.double(), y, ExactGaussNewton(), batch=runs.batch))
             )
             for i, (label, (estimator, _, _)) in enumerate(kinds.items()):
                 if k == 0:
@@ -182,13 +180,13 @@ def estimators_unit(shop: Workshop, name: str) -> dict[str, Any]:
                 _wait(device)
                 start = time.perf_counter()
                 found = curvature(
-                    model, x, y, estimator, batch=shop.batch,
+                    model, x, y, estimator, batch=runs.batch,
                     generator=np.random.default_rng([k, i]),
                 )  # fmt: skip
                 _wait(device)
                 seconds[label] += time.perf_counter() - start
                 own = isinstance(estimator, ExactGaussNewton | Hutchinson)
-                scores[label].append(_norm(found) if own else found.score)
+                scores[label].append(norm_of(found) if own else found.score)
     member = run.member[:models][:, rows]
     out = []
     reference = np.stack(truth)
@@ -207,17 +205,12 @@ def estimators_unit(shop: Workshop, name: str) -> dict[str, Any]:
         "table": name,
         "models": models,
         "samples": len(rows),
-        "device": shop.device,
+        "device": runs.device,
         "threads": torch.get_num_threads(),
-        "batch": shop.batch,
+        "batch": runs.batch,
         "estimators": out,
         "provenance": provenance(run),
     }
-
-
-def _norm(found: Curvature) -> Float64Array:
-    assert found.frobenius is not None
-    return found.frobenius
 
 
 def _wait(device: torch.device) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from seepage.study.claims import Claim
+from seepage.metrics.verdict import Verdict
 from seepage.study.layers.claims import (
     ATTACKS,
     MAIN,
@@ -16,9 +16,9 @@ from seepage.study.layers.claims import (
     attack_seconds,
     claims,
     look_seconds,
+    series_of,
     success,
 )
-from seepage.study.layers.fresh_page import fresh_table
 from seepage.study.layers.permute import Rho
 from seepage.study.layers.plan import RANKS
 from seepage.study.layers.ranking import (
@@ -35,6 +35,7 @@ from seepage.study.markdown import table
 __all__ = ["layers_page"]
 
 _SHOWN = 25
+_CONTROLLED = ("k95", "erank", "jac_participation")
 
 
 def layers_page(found: Found, units: Sequence[str], study: str) -> str:
@@ -66,7 +67,7 @@ def layers_page(found: Found, units: Sequence[str], study: str) -> str:
         _stuck(found),
         _claim(judged[3]),
         _when(found),
-        *([_claim(judged[4]), fresh_table(found, controls)] if controls else []),
+        *([_claim(judged[4]), _fresh_table(found, controls)] if controls else []),
         *(_claim(c) for c in later),
         _curves(found),
         _cost(found),
@@ -75,9 +76,13 @@ def layers_page(found: Found, units: Sequence[str], study: str) -> str:
     return "\n".join(p for p in parts if p)
 
 
-def _verdicts(judged: Sequence[Claim]) -> str:
-    rows = [[c.name, c.says, f"**{c.verdict}**", _counted(c)] for c in judged]
-    others = [[c.name, *(c.by_attack.get(a, "–") for a in ATTACKS)] for c in judged if c.by_attack]
+def _verdicts(judged: Sequence[Verdict]) -> str:
+    rows = [[v.claim, v.says, f"**{v.outcome}**", _counted(v)] for v in judged]
+    others = [
+        [v.claim, *(v.by_attack[a].outcome if a in v.by_attack else "–" for a in ATTACKS)]
+        for v in judged
+        if v.by_attack
+    ]
     text = "## Verdicts\n\nThe verdict is that of the default definition, named beforehand; beside it, how the "
     text += "other definitions and tolerances come out.\n\n"
     text += table(["claim", "what it says", "here", "by definition"], rows)
@@ -88,9 +93,9 @@ def _verdicts(judged: Sequence[Claim]) -> str:
     )
 
 
-def _counted(c: Claim) -> str:
+def _counted(v: Verdict) -> str:
     marks = ("holds", "does not hold", "undecided")
-    counts = [sum(f"**{m}**" in figure for _, figure, _ in c.figures) for m in marks]
+    counts = [sum(f"**{m}**" in figure for _, figure, _ in v.figures) for m in marks]
     if not any(counts):
         return "–"
     return ", ".join(f"{n} {m}" for n, m in zip(counts, marks, strict=True) if n)
@@ -299,9 +304,9 @@ def _timing(result: Mapping[str, Any]) -> tuple[float, float, float]:
     return float(result["epochs"][at]), float(gap[at]), float(done)
 
 
-def _claim(c: Claim) -> str:
-    text = f"## {c.name}: {c.says}\n\n**{c.verdict}**. Published: {c.published}.\n\n"
-    return text + table(["", "", ""], c.figures) if c.figures else text
+def _claim(v: Verdict) -> str:
+    text = f"## {v.claim}: {v.says}\n\n**{v.outcome}**. Published: {v.published}.\n\n"
+    return text + table(["", "", ""], v.figures) if v.figures else text
 
 
 def _curves(found: Found) -> str:
@@ -373,3 +378,53 @@ def _provenance(found: Found) -> str:
         f"{'; '.join(sorted({r['hardware'] for r in found.values()}))}. Pools that memorise this much "
         "are chosen on purpose; nothing here says how large networks on large data behave.\n"
     )
+
+
+# ---- controls ----------------------------------------------------------------------------------
+
+
+def _fresh_table(found: Found, controls: Found) -> str:
+    """Markdown: accuracy of controls at the end, and indicators over training in both arms."""
+    arms: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for r in controls.values():
+        arms.setdefault((r["unit"]["architecture"], r["unit"]["dataset"]), []).append(r)
+    rows = []
+    for (a, d), own in sorted(arms.items()):
+        last = [r["accuracy"][-1] for r in own]
+        first, others = (float(np.mean([e[k] for e in last])) for k in ("members", "others"))
+        again = float(np.mean([r["revisited"] for r in own]))
+        visits = max(r["visits"] for r in own)
+        rows.append([a, d, str(len(own)), f"{first:.3f}", f"{others:.3f}", f"{first - others:+.3f}",
+                     str(visits), f"{again:.3f}", f"{again - others:+.3f}"])  # fmt: skip
+    head = ["architecture", "data", "controls", "accuracy on samples seen once", "of others", "gap",
+            "most visits of a sample", "accuracy on those", "gap of those"]  # fmt: skip
+    text = (
+        "The controls at the end. Their first epoch, on the target's members, is the target's to the "
+        "bit; those are the probe set and are not seen again. The data sets have too few samples for "
+        "all later epochs, so the others come in turn.\n\n" + table(head, rows)
+    )
+    epochs = next(iter(controls.values()))["epochs"]
+    for name in _CONTROLLED:
+        rows = []
+        for (a, d), own in sorted(arms.items()):
+            same = [r for r in found.values() if _without_noise(r) == (a, d)]
+            for arm, results in (("fresh", own), ("members", same)):
+                if results:
+                    curve = _relative(results, name)
+                    rows.append([f"{a}, {d}, {arm}", *(f"{v:.2f}" for v in curve)])
+        text += f"\n`{name}` relative to initialisation, mean over hidden layers and seeds:\n\n"
+        text += table(["epoch", *(f"{e:g}" for e in epochs)], rows)
+    return text
+
+
+def _without_noise(result: Mapping[str, Any]) -> tuple[str, str] | None:
+    u = result["unit"]
+    return (u["architecture"], u["dataset"]) if u["noise"] == 0 else None
+
+
+def _relative(results: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    curves = []
+    for r in results:
+        m = series_of(r, name)[:, :-1]
+        curves.append((m / np.maximum(m[0], 1e-12)).mean(axis=1))
+    return [float(v) for v in np.mean(curves, axis=0)]

@@ -1,9 +1,8 @@
-"""Where a unit trains its fleets and measures their models; both go on where they were."""
+"""The fleets of the study, trained and measured as far as they are not yet."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,7 +15,7 @@ from torch import nn
 
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.config.recipe import Recipe
-from seepage.curvature import ExactGaussNewton, ZerothOrder, curvature
+from seepage.curvature import Curvature, ExactGaussNewton, ZerothOrder, curvature
 from seepage.curvature.base import Estimator
 from seepage.data import Dataset, load
 from seepage.errors import InputError
@@ -28,9 +27,10 @@ from seepage.plan import SubsetPlan
 from seepage.record import ExtraSignal
 from seepage.signals import SIGNALS
 from seepage.store import Run
-from seepage.study.curvature.settings import CurvatureStudy, Pool, Trained
+from seepage.store.files import replacing
+from seepage.study.curvature.settings import CurvatureSettings, Pool, Trained
 
-__all__ = ["Signals", "Workshop", "plan_of"]
+__all__ = ["Signals", "StudyRuns", "norm_of", "plan_of"]
 
 Signals = dict[str, Float64Array]
 
@@ -47,16 +47,16 @@ def plan_of(member: BoolArray, seed: int) -> SubsetPlan:
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """A study, and who is told how its training goes on."""
+class StudyRuns:
+    """What a study trains and measures, and who is told how training goes on."""
 
-    study: CurvatureStudy
+    settings: CurvatureSettings
     watch: Callable[[], Watcher] = field(default=Silent)
 
     @property
     def device(self) -> str:
         """Where models are measured."""
-        return choose_device(self.study.fleet.device)
+        return choose_device(self.settings.fleet.device)
 
     def load(self, pool: Pool) -> Dataset:
         """The samples of a pool; read once, however many units ask."""
@@ -89,14 +89,14 @@ class Workshop:
             model=given.model.name,
             model_options=given.model.options,
             recipe=recipe,
-            out=Path(self.study.runs) / name,
+            out=Path(self.settings.runs) / name,
             checkpoints=checkpoints if checkpoints is not None else (float(recipe.epochs),),
             signals=("loss", "phi", "correct"),
             extra=extra,
             defense=defense,
             keep=keep,
-            workers=self.study.fleet.workers,
-            device=self.study.fleet.device,
+            workers=self.settings.fleet.workers,
+            device=self.settings.fleet.device,
             watcher=self.watch(),
         )
         if run.failed:
@@ -106,7 +106,7 @@ class Workshop:
 
     def estimators(self, *, published: bool = True) -> dict[str, Estimator]:
         """What the attacks read: the zeroth order in both precisions, and the exact norm."""
-        n, h = self.study.probes, self.study.step
+        n, h = self.settings.probes, self.settings.step
         out: dict[str, Estimator] = {"curvature_zo": ZerothOrder(h, n)}
         if published:
             out["curvature_zo32"] = ZerothOrder(h, n, precision=torch.float32)
@@ -141,9 +141,8 @@ class Workshop:
                 continue
             signals = self._one(run, data, k, rows, ask, seed)
             at.parent.mkdir(parents=True, exist_ok=True)
-            part = at.with_name(f".{at.stem}-{os.getpid()}.npz")
-            np.savez(part, **signals)  # type: ignore[arg-type]
-            part.replace(at)
+            with replacing(at) as draft, draft.open("wb") as file:
+                np.savez(file, **signals)  # type: ignore[arg-type]
             found.append(signals)
         return {name: np.stack([f[name] for f in found]) for name in found[0]}
 
@@ -175,9 +174,8 @@ class Workshop:
                 result = curvature(
                     model, inputs, y, estimator, batch=self.batch, generator=rng
                 )  # fmt: skip
-                norm = result.frobenius if isinstance(estimator, ExactGaussNewton) else result.score
-                assert norm is not None
-                columns.setdefault(name, []).append(norm)
+                exact = isinstance(estimator, ExactGaussNewton)
+                columns.setdefault(name, []).append(norm_of(result) if exact else result.score)
                 if "zeros" in result.extra:
                     columns.setdefault(f"{name}_zeros", []).append(result.extra["zeros"])
         return {name: np.stack(values, axis=-1) for name, values in columns.items()}
@@ -185,12 +183,19 @@ class Workshop:
     @property
     def batch(self) -> int:
         """Samples measured at a time: many on a GPU, whose launches cost more than its work."""
-        return self.study.fleet.batch or (1000 if self.device == "cuda" else 100)
+        return self.settings.fleet.batch or (1000 if self.device == "cuda" else 100)
 
 
 @lru_cache(maxsize=4)
 def _loaded(name: str, part: Literal["train", "test"], limit: int | None, seed: int) -> Dataset:
     return load(name, part=part, limit=limit, seed=seed)
+
+
+def norm_of(found: Curvature) -> Float64Array:
+    """The Frobenius norm; raises ValueError for what an estimator of traces alone found."""
+    if found.frobenius is None:
+        raise ValueError("estimator: expected one that tells the norm, got one of traces alone")
+    return found.frobenius
 
 
 def _short(key: str) -> str:

@@ -1,9 +1,10 @@
-"""The file that `seepage defend` reads: pools, defences, what is asked of each."""
+"""What is compared: pools, defences, what is asked of each; read from TOML or made in Python."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -13,13 +14,21 @@ from pydantic import Field
 
 from seepage.config.audit import AuditConfig
 from seepage.config.base import Part
-from seepage.config.reading import checked, merge
+from seepage.config.reading import checked, merge, override, read_toml
+from seepage.config.recipe import Recipe
 from seepage.defenses import PPTP, Defense, Undefended, as_config
 from seepage.defenses import make as make_defense
-from seepage.errors import InputError
-from seepage.fleet import Recipe
+from seepage.errors import InputError, nearest
 
-__all__ = ["NONE", "DefendConfig", "Entry", "same_fleet"]
+__all__ = [
+    "NONE",
+    "Candidate",
+    "ComparisonConfig",
+    "FGSMConfig",
+    "PPTPConfig",
+    "plain_name",
+    "same_fleet",
+]
 
 NONE = "none"
 
@@ -40,7 +49,7 @@ class DefenceConfig(Part):
 
 
 class PPTPConfig(Part):
-    """[pptp]: regions located on each pool, guarded with every base and variant, with controls.
+    """[pptp]: regions located on each pool, protected by every base and variant, with controls.
 
     regions: named ones, else those measured by swapping and rewinding in `models` runs.
     """
@@ -62,7 +71,7 @@ class FGSMConfig(Part):
     samples: int = Field(500, ge=1)
 
 
-class DefendConfig(Part):
+class ComparisonConfig(Part):
     """A comparison of defences.
 
     runs: where run folders go; results: one small JSON per fleet; report: the HTML page, tables
@@ -90,6 +99,33 @@ class DefendConfig(Part):
     fprs: tuple[float, ...] = Field((0.01, 0.001), min_length=1)
     fgsm: FGSMConfig = FGSMConfig()
 
+    @classmethod
+    def from_toml(cls, path: Path, overrides: Sequence[str] = ()) -> ComparisonConfig:
+        """Read and check a comparison; overrides change any field of it: "base.plan.models=4".
+
+        Raises InputError naming the file and the field. Without [pools] the base is one pool.
+        """
+        content = read_toml(path, "a defences file")
+        override(content, overrides)
+        config = checked(cls, content, str(path))
+        if not config.pools:
+            name = plain_name(str(config.base.get("data", {}).get("name", "digits")))
+            config = config.model_copy(update={"pools": {name: {}}})
+        if not config.defences and config.pptp is None:
+            raise InputError(
+                f"{path}: defences: expected at least one to compare, got none; add [[defences]]"
+            )
+        for name in (name for d in config.defences for name in d.pools):
+            if name not in config.pools:
+                raise InputError(
+                    f"{path}: defences: pools: expected pools of the file, got {name!r}; "
+                    f"{nearest(name, config.pools)}"
+                )
+        for pool in config.pools:
+            config.audit(pool, config.seeds[0])
+            config.candidates(pool)
+        return config
+
     def audit(self, pool: str, seed: int, out: str = "") -> AuditConfig:
         """The configuration of the fleets of one pool and seed."""
         content = merge(self.base, self.pools.get(pool, {}))
@@ -115,9 +151,9 @@ class DefendConfig(Part):
             )
         return config
 
-    def entries(self, pool: str) -> list[Entry]:
+    def candidates(self, pool: str) -> list[Candidate]:
         """A pool's fleets: undefended first, then every named defence and setting, each once."""
-        found = [Entry(NONE, Undefended())]
+        found = [Candidate(NONE, Undefended())]
         for d in self.defences:
             if d.pools and pool not in d.pools:
                 continue
@@ -127,20 +163,20 @@ class DefendConfig(Part):
                 shown = " ".join(f"{k}={v}" for k, v in chosen.items())
                 label = f"{d.label or d.name} {shown}".strip()
                 defense = make_defense(d.name, **(d.options | chosen))
-                found.append(Entry(label, defense, tuple(sorted(d.recipe.items()))))
+                found.append(Candidate(label, defense, tuple(sorted(d.recipe.items()))))
         found += self.bases()
-        kept: dict[str, Entry] = {}
+        kept: dict[str, Candidate] = {}
         labels: dict[str, str] = {}
-        for entry in found:
-            what = repr((entry.defense, entry.recipe))
-            kept.setdefault(what, entry)
-            if labels.setdefault(entry.slug, what) != what:
+        for candidate in found:
+            what = repr((candidate.defense, candidate.recipe))
+            kept.setdefault(what, candidate)
+            if labels.setdefault(candidate.slug, what) != what:
                 raise InputError(
-                    f"defences: two different ones are called {entry.label!r}; give each a label"
+                    f"defences: two different ones are called {candidate.label!r}; give each a label"
                 )
         return list(kept.values())
 
-    def bases(self) -> list[Entry]:
+    def bases(self) -> list[Candidate]:
         """The base defences of [pptp], applied everywhere."""
         if self.pptp is None:
             return []
@@ -148,16 +184,17 @@ class DefendConfig(Part):
         for given in self.pptp.bases:
             # The registry reads nested defences; PPTP itself says which cannot be a base.
             built = make_defense("pptp", base=given, regions=["head"])
-            assert isinstance(built, PPTP)
+            if not isinstance(built, PPTP):
+                raise TypeError(f"pptp: expected PPTP by that name, got {type(built).__name__}")
             options = {k: v for k, v in as_config(built.base).items() if k != "name"}
             told = {} if isinstance(given, str) else {k: options[k] for k in given if k != "name"}
             shown = " ".join(f"{k}={v}" for k, v in told.items())
-            out.append(Entry(f"{built.base.name} {shown}".strip(), built.base))
+            out.append(Candidate(f"{built.base.name} {shown}".strip(), built.base))
         return out
 
 
 @dataclass(frozen=True)
-class Entry:
+class Candidate:
     """One fleet's defence, what people call it, and how its recipe differs from the base's."""
 
     label: str
@@ -173,10 +210,19 @@ class Entry:
         return f"{plain[:60]}-{hashlib.sha256(self.label.encode()).hexdigest()[:10]}"
 
     def changed(self, base: Recipe) -> Recipe:
-        """The base's recipe with what this entry changes, checked."""
+        """The base's recipe with what this one changes, checked."""
         return Recipe(**(base.model_dump() | dict(self.recipe)))
 
 
-def same_fleet(a: Entry, b: Entry) -> bool:
-    """Whether two entries train the same, whatever they are called."""
+def plain_name(name: str) -> str:
+    """The name of a pool's folder: the data's where it is plain, else "pool".
+
+    >>> plain_name("digits"), plain_name("/data/people.csv")
+    ('digits', 'pool')
+    """
+    return name if re.fullmatch(r"[a-z0-9-]+", name) else "pool"
+
+
+def same_fleet(a: Candidate, b: Candidate) -> bool:
+    """Whether two train the same, whatever they are called."""
     return (repr(a.defense), a.recipe) == (repr(b.defense), b.recipe)

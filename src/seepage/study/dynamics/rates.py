@@ -15,7 +15,7 @@ from seepage.errors import InputError
 from seepage.plan import tuples
 from seepage.plane import ClosedForm, Counting, NaturalThreshold, StudentTLaw, points
 from seepage.store import Run
-from seepage.study.analyse import provenance
+from seepage.study.dynamics.analyse import provenance
 
 __all__ = ["models_needed"]
 

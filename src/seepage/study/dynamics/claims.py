@@ -46,27 +46,19 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-__all__ = ["Claim", "Factors", "claims"]
+from seepage.metrics.verdict import Outcome, Verdict, by_sign, combined
+from seepage.study.dynamics.settings import Factors
 
-Verdict = Literal["holds", "does not hold", "undecided"]
+__all__ = ["claims"]
+
 Results = Mapping[str, Mapping[str, Any]]
 KNOWN_SHARE = 0.7
 EARLY_PART = 0.5
-
-
-@dataclass(frozen=True)
-class Factors:
-    """Which fleets each factor compares, by name: datasets and architectures from poor to rich."""
-
-    datasets: tuple[str, ...] = ()
-    architectures: tuple[str, ...] = ()
-    sgd: str | None = None
-    sam: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,24 +88,7 @@ class Span:
         return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One claim: what it says, what was measured, and the verdict by the rule of the module.
-
-    figures: one row per fleet or comparison, (what, figure with interval, null or remark); others: what
-    the other attacks measured, attack -> row -> figure.
-    """
-
-    name: str
-    says: str
-    published: str
-    verdict: Verdict
-    figures: tuple[tuple[str, str, str], ...] = ()
-    by_attack: Mapping[str, Verdict] = field(default_factory=dict)
-    others: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-
-
-def claims(results: Results, factors: Factors, attacks: Sequence[str]) -> list[Claim]:
+def claims(results: Results, factors: Factors, attacks: Sequence[str]) -> list[Verdict]:
     """Claims B1 to B8 from analysed fleets: name -> what `analyse` returned.
 
     attacks: the main one first, then those that B8 checks it with. Fleets that are not there yet make
@@ -123,18 +98,16 @@ def claims(results: Results, factors: Factors, attacks: Sequence[str]) -> list[C
     first = _direct(results, factors, main)
     checks = {a: _direct(results, factors, a) for a in others}
     out = [
-        Claim(c.name, c.says, c.published, c.verdict, c.figures,
-              {a: found[k].verdict for a, found in checks.items()},
-              {a: {row[0]: row[1] for row in found[k].figures} for a, found in checks.items()})
+        replace(c, by_attack={a: found[k] for a, found in checks.items()})
         for k, c in enumerate(first)
-    ]  # fmt: skip
+    ]
     return [*out, _b8(out)]
 
 
-def _direct(results: Results, factors: Factors, attack: str) -> list[Claim]:
+def _direct(results: Results, factors: Factors, attack: str) -> list[Verdict]:
     def order(
         names: Sequence[str], figure: Any, ratio: Any = None
-    ) -> tuple[Verdict, list[tuple[str, str, str]]]:
+    ) -> tuple[Outcome, list[tuple[str, str, str]]]:
         rows = []
         spans: list[Span | None] = []
         for name in names:
@@ -142,13 +115,13 @@ def _direct(results: Results, factors: Factors, attack: str) -> list[Claim]:
             spans.append(found[0] if found else None)
             rows.append((name, found[1] if found else "not there", found[2] if found else ""))
         steps = [
-            b.minus(a).sign if a is not None and b is not None else 0
+            by_sign(b.minus(a).sign if a is not None and b is not None else 0)
             for a, b in itertools.pairwise(spans)
         ]
         if len(spans) > 1 and spans[0] is not None and spans[-1] is not None:
             both = (ratio or _ratio)(spans[-1], spans[0])
             rows.append((f"{names[-1]} : {names[0]}", both, ""))
-        return _all(steps), rows
+        return combined(steps), rows
 
     b1, rows1 = order(factors.datasets, _displacement)
     across = order(factors.datasets, _advantage)[1]
@@ -162,31 +135,31 @@ def _direct(results: Results, factors: Factors, attack: str) -> list[Claim]:
     before, rows9 = order(factors.architectures, _counted_speed)
     if len(ends) == 2:
         fast, far, before = (order(ends, f)[0] for f in (_speed, _displacement, _counted_speed))
-    rows9 = _first(_both(before, far), rows9)
+    rows9 = _first(combined((before, far)), rows9)
     b5, rows6 = _b5(results, factors, attack)
     b6, rows7 = _b6(results, attack)
     b7, rows8 = _b7(results, attack)
+    speed = [("speed, " + a, b, c) for a, b, c in rows4]
+    displacement = [("displacement, " + a, b, c) for a, b, c in rows5]
     return [
-        Claim("B1", "More complex data: larger displacement of the centre of mass",
-              "CINIC-10 : MNIST = 10.5 (as summarised)", b1, tuple(rows1)),
-        Claim("B2", "More complex data: faster membership encoding",
-              "CINIC-10 : MNIST nearly 3 (as summarised)", b2, tuple(rows2)),
-        Claim("B3", "More complex data: more heterogeneous vulnerability",
-              "change of entropy −0.08 on MNIST, 4.20 on CINIC-10, unit unknown (as summarised)",
-              b3, tuple(rows3)),
-        Claim("B4", "A richer architecture encodes faster and ends worse",
-              "displacement of WRN28-2 more than 3 times a shallow CNN's (as summarised)",
-              _both(fast, far),
-              tuple([("speed, " + a, b, c) for a, b, c in rows4]
-                    + [("displacement, " + a, b, c) for a, b, c in rows5] + rows9)),
-        Claim("B5", "SAM suppresses leakage (tested two-sided)",
-              "peak probability of moving to high 2.7 % with SGD, 0.9 % with SAM (as summarised); "
-              "arXiv 2310.00488 reports the opposite", b5, tuple(rows6)),
-        Claim("B6", "Samples that are harder to learn are more vulnerable",
-              "a robust correlation; coefficient unknown", b6, tuple(rows7)),
-        Claim("B7", "Which samples end up vulnerable is settled early",
-              "about 70 % known by about epoch 150 of an unknown total (as summarised)",
-              b7, tuple(rows8)),
+        Verdict("B1", b1, "More complex data: larger displacement of the centre of mass",
+                published="CINIC-10 : MNIST = 10.5 (as summarised)", figures=tuple(rows1)),
+        Verdict("B2", b2, "More complex data: faster membership encoding",
+                published="CINIC-10 : MNIST nearly 3 (as summarised)", figures=tuple(rows2)),
+        Verdict("B3", b3, "More complex data: more heterogeneous vulnerability",
+                published="change of entropy −0.08 on MNIST, 4.20 on CINIC-10, unit unknown "
+                "(as summarised)", figures=tuple(rows3)),
+        Verdict("B4", combined((fast, far)), "A richer architecture encodes faster and ends worse",
+                published="displacement of WRN28-2 more than 3 times a shallow CNN's "
+                "(as summarised)", figures=(*speed, *displacement, *rows9)),
+        Verdict("B5", b5, "SAM suppresses leakage (tested two-sided)",
+                published="peak probability of moving to high 2.7 % with SGD, 0.9 % with SAM (as "
+                "summarised); arXiv 2310.00488 reports the opposite", figures=tuple(rows6)),
+        Verdict("B6", b6, "Samples that are harder to learn are more vulnerable",
+                published="a robust correlation; coefficient unknown", figures=tuple(rows7)),
+        Verdict("B7", b7, "Which samples end up vulnerable is settled early",
+                published="about 70 % known by about epoch 150 of an unknown total "
+                "(as summarised)", figures=tuple(rows8)),
     ]  # fmt: skip
 
 
@@ -246,8 +219,8 @@ def _counted_speed(found: Mapping[str, Any]) -> Figure:
     return span, span.text(), f"null {Span(null, null_low, null_high).text()}"
 
 
-def _first(verdict: Verdict, rows: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
-    return [(f"first rule, {a}", b, c) for a, b, c in rows] + [("first rule says", verdict, "")]
+def _first(outcome: Outcome, rows: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    return [(f"first rule, {a}", b, c) for a, b, c in rows] + [("first rule says", outcome, "")]
 
 
 def _root_ratio(a: Span, b: Span) -> str:
@@ -266,27 +239,15 @@ def _ratio(a: Span, b: Span) -> str:
     return f"ratio {r:.2f} [{r * math.exp(-spread):.2f}, {r * math.exp(spread):.2f}]"
 
 
-def _all(signs: Sequence[int]) -> Verdict:
-    if any(s < 0 for s in signs):
-        return "does not hold"
-    return "holds" if signs and all(s > 0 for s in signs) else "undecided"
-
-
-def _both(*verdicts: Verdict) -> Verdict:
-    if "does not hold" in verdicts:
-        return "does not hold"
-    return "holds" if all(v == "holds" for v in verdicts) else "undecided"
-
-
 def _b5(
     results: Results, factors: Factors, attack: str
-) -> tuple[Verdict, list[tuple[str, str, str]]]:
+) -> tuple[Outcome, list[tuple[str, str, str]]]:
     rows: list[tuple[str, str, str]] = []
-    if factors.sgd not in results or factors.sam not in results:
+    names = [n for n in (factors.sgd, factors.sam) if n is not None]
+    pair = [results[n]["attacks"][attack] for n in names if n in results]
+    if len(pair) < 2:
         return "undecided", rows
-    assert factors.sgd is not None
-    assert factors.sam is not None
-    sgd, sam = (results[n]["attacks"][attack] for n in (factors.sgd, factors.sam))
+    sgd, sam = pair
     for name, found in (("SGD", sgd), ("SAM", sam)):
         for metric in ("peak_to_high", "displacement_net"):
             e = found["population"][metric]
@@ -296,14 +257,14 @@ def _b5(
     a, b = (_span(f["population"]["peak_to_high"]) for f in (sam, sgd))
     gap = a.minus(b)
     rows.append(("peak to high, SAM − SGD", gap.text(4), _ratio(a, b)))
-    verdict: Verdict = "undecided"
+    verdict: Outcome = "undecided"
     if gap.sign:
         verdict = "holds" if gap.sign < 0 else "does not hold"
     return verdict, rows
 
 
-def _b6(results: Results, attack: str) -> tuple[Verdict, list[tuple[str, str, str]]]:
-    rows, verdicts = [], []
+def _b6(results: Results, attack: str) -> tuple[Outcome, list[tuple[str, str, str]]]:
+    rows, outcomes = [], []
     for name, fleet in results.items():
         count = possible = 0
         for measure, columns in fleet["attacks"][attack]["difficulty"].items():
@@ -315,16 +276,16 @@ def _b6(results: Results, attack: str) -> tuple[Verdict, list[tuple[str, str, st
             possible += c["high"] > bar
             null = Span(*(float("nan") if c[k] is None else c[k] for k in ("null_rho", "null_low", "null_high")))  # fmt: skip
             rows.append((f"{name}, {measure}", Span(c["rho"], c["low"], c["high"]).text(), f"null {null.text()}"))  # fmt: skip
-        verdicts.append(1 if count >= 2 else -1 if possible < 2 else 0)
-    return _all(verdicts), rows
+        outcomes.append(by_sign(1 if count >= 2 else -1 if possible < 2 else 0))
+    return combined(outcomes), rows
 
 
-def _b7(results: Results, attack: str) -> tuple[Verdict, list[tuple[str, str, str]]]:
-    rows, signs = [], []
+def _b7(results: Results, attack: str) -> tuple[Outcome, list[tuple[str, str, str]]]:
+    rows, outcomes = [], []
     for name, fleet in results.items():
         halves = fleet["attacks"][attack].get("halves")
         if halves is None:
-            signs.append(0)
+            outcomes.append(by_sign(0))
             rows.append((name, "not there", "fewer than 8 pairs"))
             continue
         t = _half_way(halves["fraction"])
@@ -333,7 +294,7 @@ def _b7(results: Results, attack: str) -> tuple[Verdict, list[tuple[str, str, st
         recall, null = _span(at), _null(at)
         above = known.low > KNOWN_SHARE and recall.low > null.high
         below = known.high < KNOWN_SHARE or recall.high <= null.high
-        signs.append(1 if above else -1 if below else 0)
+        outcomes.append(by_sign(1 if above else -1 if below else 0))
         end = {k: v[-1] for k, v in halves["recall"].items()}
         rows.append(
             (
@@ -343,7 +304,7 @@ def _b7(results: Results, attack: str) -> tuple[Verdict, list[tuple[str, str, st
                 f"{halves['chance']['value']:.3f}; at the end {_span(end).text()}",
             )
         )
-    return _all(signs), rows + _first(*_b7_within(results, attack))
+    return combined(outcomes), rows + _first(*_b7_within(results, attack))
 
 
 def _half_way(fractions: Sequence[float]) -> int:
@@ -351,8 +312,8 @@ def _half_way(fractions: Sequence[float]) -> int:
     return int(np.flatnonzero(np.asarray(fractions) <= EARLY_PART + 1e-9)[-1])
 
 
-def _b7_within(results: Results, attack: str) -> tuple[Verdict, list[tuple[str, str, str]]]:
-    rows, signs = [], []
+def _b7_within(results: Results, attack: str) -> tuple[Outcome, list[tuple[str, str, str]]]:
+    rows, outcomes = [], []
     for name, fleet in results.items():
         early = fleet["attacks"][attack]["early"]["top 5 %"]
         t = _half_way(early["fraction"])
@@ -360,7 +321,7 @@ def _b7_within(results: Results, attack: str) -> tuple[Verdict, list[tuple[str, 
         recall, null = _span(at), _null(at)
         above = recall.low > KNOWN_SHARE and recall.low > null.high
         below = recall.high < KNOWN_SHARE or recall.high <= null.high
-        signs.append(1 if above else -1 if below else 0)
+        outcomes.append(by_sign(1 if above else -1 if below else 0))
         chance = early["chance"]["value"][t]
         rows.append(
             (
@@ -369,24 +330,24 @@ def _b7_within(results: Results, attack: str) -> tuple[Verdict, list[tuple[str, 
                 f"null {null.text()}, chance {chance:.3f}, {early['size']} samples",
             )
         )
-    return _all(signs), rows
+    return combined(outcomes), rows
 
 
-def _b8(found: Sequence[Claim]) -> Claim:
+def _b8(found: Sequence[Verdict]) -> Verdict:
     opposite = {("holds", "does not hold"), ("does not hold", "holds")}
-    rows, verdict = [], "holds" if found and found[0].by_attack else "undecided"
-    for c in found:
-        for attack, other in c.by_attack.items():
-            rows.append((f"{c.name}, {attack}", other, f"main attack: {c.verdict}"))
-            if (c.verdict, other) in opposite:
-                verdict = "does not hold"
-            elif c.verdict != other and c.verdict != "undecided" and verdict == "holds":
-                verdict = "undecided"
-    decided = any(c.verdict != "undecided" for c in found)
-    return Claim(
+    rows: list[tuple[str, str, str]] = []
+    outcome: Outcome = "holds" if found and found[0].by_attack else "undecided"
+    for v in found:
+        for attack, other in v.by_attack.items():
+            rows.append((f"{v.claim}, {attack}", other.outcome, f"main attack: {v.outcome}"))
+            if (v.outcome, other.outcome) in opposite:
+                outcome = "does not hold"
+            elif other.outcome != v.outcome != "undecided" and outcome == "holds":
+                outcome = "undecided"
+    return Verdict(
         "B8",
+        outcome if any(v.outcome != "undecided" for v in found) else "undecided",
         "The conclusions hold for other attacks",
-        "said of a Shokri-type attack (as summarised)",
-        verdict if decided else "undecided",  # type: ignore[arg-type]
-        tuple(rows),
+        published="said of a Shokri-type attack (as summarised)",
+        figures=tuple(rows),
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from seepage.study.claims import Claim
+from seepage.metrics.verdict import Verdict
 from seepage.study.markdown import table as _table
 
 __all__ = ["dynamics_page"]
@@ -17,7 +17,7 @@ Results = Mapping[str, Mapping[str, Any]]
 
 def dynamics_page(
     results: Results,
-    judged: Sequence[Claim],
+    judged: Sequence[Verdict],
     rates: Mapping[str, Any] | None,
     fleets: Sequence[str],
     study: str,
@@ -34,14 +34,14 @@ def dynamics_page(
         "formulas were not at hand, so all metrics are reconstructions and only directions and ratios "
         "are judged. The rules were fixed before these fleets were trained; those of B2, B4 and B7 "
         "had been changed once before, when earlier fleets showed that they could not tell leakage "
-        "from its absence, and what the first rules say stands beside: see `seepage.study.claims`. "
+        "from its absence, and what the first rules say stands beside: see `seepage.study.dynamics.claims`. "
         "Intervals are 95 % over pairs of models on this pool and recipe, one training seed plan per "
         "fleet; null is the same under permuted membership.\n",
         _verdicts(judged),
         _fleets(results),
         _missing(results, fleets),
         _precision(results),
-        *(_claim(c) for c in judged),
+        *(_claim(v) for v in judged),
         _curves(results),
         _early(results),
         _proxies(results),
@@ -66,12 +66,12 @@ def _of(e: Mapping[str, Any], t: int | None = None, digits: int = 3) -> str:
     return f"{_number(v, digits)} [{_number(low, digits)}, {_number(high, digits)}]"
 
 
-def _verdicts(judged: Sequence[Claim]) -> str:
+def _verdicts(judged: Sequence[Verdict]) -> str:
     attacks = list(judged[0].by_attack) if judged else []
-    rows = [
-        [c.name, c.says, f"**{c.verdict}**", *(c.by_attack.get(a, "") for a in attacks)]
-        for c in judged
-    ]
+    rows = []
+    for v in judged:
+        others = (v.by_attack[a].outcome if a in v.by_attack else "" for a in attacks)
+        rows.append([v.claim, v.says, f"**{v.outcome}**", *others])
     return "## Verdicts\n\n" + _table(
         ["claim", "what it says", "at this scale (LiRA)", *(f"by {a}" for a in attacks)], rows
     )
@@ -123,10 +123,11 @@ def _precision(results: Results) -> str:
     return f"Fleets differ in precision, which no comparison of them can tell apart from its factor: {parts}.\n"
 
 
-def _claim(c: Claim) -> str:
-    text = f"## {c.name}: {c.says}\n\n**{c.verdict}**. Published: {c.published}.\n\n"
-    head = ["", "measured", "", *(f"by {a}" for a in c.others)]
-    rows = [[*f, *(found.get(f[0], "") for found in c.others.values())] for f in c.figures]
+def _claim(v: Verdict) -> str:
+    text = f"## {v.claim}: {v.says}\n\n**{v.outcome}**. Published: {v.published}.\n\n"
+    head = ["", "measured", "", *(f"by {a}" for a in v.by_attack)]
+    found = [{row[0]: row[1] for row in other.figures} for other in v.by_attack.values()]
+    rows = [[*f, *(figures.get(f[0], "") for figures in found)] for f in v.figures]
     return text + (_table(head, rows) if rows else "")
 
 

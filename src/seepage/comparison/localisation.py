@@ -1,26 +1,24 @@
-"""PPTP in a comparison: where risk lies on a pool's own fleets, and the fleets that follow from it."""
+"""PPTP in a comparison: the risky regions of a pool's own networks, and what protects them."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from seepage.cli.defend_config import NONE, Entry
+from seepage.array_types import BoolArray
+from seepage.comparison.config import Candidate
 from seepage.comparison.evaluate import canaries
-from seepage.comparison.results import write_json
-from seepage.config.model import as_model
-from seepage.config.prepare import Prepared
+from seepage.comparison.pool import PoolComparison, Setting
+from seepage.data import Dataset
 from seepage.defenses import (
     PPTP,
     Localisation,
-    Undefended,
     agreement,
     by_rewinding,
     by_swapping,
@@ -35,61 +33,62 @@ from seepage.fleet.rebuild import Rebuilt, rebuild
 from seepage.layers import DegreesOfFreedom, change_values, probe
 from seepage.record import Resident
 from seepage.store import open_run
+from seepage.store.files import write_json
+from seepage.study.runner import key_of
 
-if TYPE_CHECKING:
-    from seepage.cli.campaign import Campaign
-
-__all__ = ["Kind", "guarded", "indicator", "initial_weights", "locate"]
+__all__ = ["Kind", "initial_weights", "layer_indicator", "locate", "pptp_candidates"]
 
 FORMAT = 3
+"""Raised when locating gives other regions for the same fleets."""
 Kind = Literal["everywhere", "regions", "complement", "random"]
+KINDS: tuple[Kind, ...] = ("regions", "complement", "random")
 
 
-def locate(campaign: Campaign, base: Entry, seed: int) -> dict[str, Any]:
-    """Regions by swapping and rewinding between the undefended and the defended twins."""
-    assert campaign.study.pptp is not None
-    p = campaign.study.pptp
-    place = campaign.results / f"regions-{base.slug}-s{seed}.json"
-    plain = open_run(campaign.folder(Entry(NONE, Undefended()), seed))
-    guarded = open_run(campaign.folder(base, seed))
-    asked = {
-        "format": FORMAT,
-        "runs": [plain.manifest["key"], guarded.manifest["key"]],
-        "pptp": p.model_dump(exclude={"variants", "bases", "controls"}),
-    }
-    key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+def locate(pool: PoolComparison, base: Candidate, seed: int) -> dict[str, Any]:
+    """Regions by swapping and rewinding between undefended and defended networks of one seed.
+
+    The result is kept beside the evaluations, and read again when the question is the same.
+    """
+    p = pool.options.pptp
+    if p is None:
+        raise ValueError("pptp: expected options for locating regions, got none")
+    place = pool.results / f"regions-{base.slug}-s{seed}.json"
+    plain = open_run(pool.folder(pool.undefended, seed))
+    defended = open_run(pool.folder(base, seed))
+    key = key_of(
+        {
+            "format": FORMAT,
+            "runs": [plain.manifest["key"], defended.manifest["key"]],
+            "pptp": p.model_dump(exclude={"variants", "bases", "controls"}),
+        }
+    )
     if place.exists():
         before: dict[str, Any] = json.loads(place.read_text())
         if before.get("key") == key:
             return before
-    audit = campaign.at(seed)
-    if audit.reference is None:
+    setting = pool.at(seed)
+    reference = setting.reference
+    if reference is None:
         return {"chosen": list(p.regions), "why": None}
     found: dict[str, list[Localisation]] = {"swap": [], "rewind": []}
     watched: list[list[float] | None] = []
     skip = canaries(plain)
-    both = sorted(set(plain.models.tolist()) & set(guarded.models.tolist()))
-    # One run of each pair: its twin trains on the other half and is no independent draw.
+    both = sorted(set(plain.models.tolist()) & set(defended.models.tolist()))
+    # One run of each pair: the other trains on the other half and is no independent draw.
     rows = [r for r in both if r % 2 == 0][: p.models]
-    with campaign.status(f"locating regions with {base.label}"):
+    with pool.progress.status(f"locating regions with {base.label}"):
         for row in rows:
-            ours = rebuild(plain, plain.models.tolist().index(row), data=audit.data)
-            theirs = rebuild(guarded, guarded.models.tolist().index(row), data=audit.data)
-            members, apart = _sides(ours, skip, audit)
+            ours = rebuild(plain, plain.models.tolist().index(row), data=setting.data)
+            theirs = rebuild(defended, defended.models.tolist().index(row), data=setting.data)
+            begun = initial_weights(setting, row)
+            members, apart = _sides(ours, skip, reference)
             found["swap"].append(
                 by_swapping(ours.model, theirs.model, members, apart, regions=p.regions, tau=p.tau)
             )
             found["rewind"].append(
-                by_rewinding(
-                    ours.model,
-                    initial_weights(audit, row),
-                    members,
-                    apart,
-                    regions=p.regions,
-                    tau=p.tau,
-                )
+                by_rewinding(ours.model, begun, members, apart, regions=p.regions, tau=p.tau)
             )
-            watched.append(indicator(ours, initial_weights(audit, row), members, p.regions))
+            watched.append(layer_indicator(ours, begun, members, p.regions))
     means = {how: _mean(each) for how, each in found.items()}
     told = means["swap"]
     ways = {how: m.score for how, m in means.items()}
@@ -104,7 +103,7 @@ def locate(campaign: Campaign, base: Entry, seed: int) -> dict[str, Any]:
         chosen, why = [], str(e)
     content = {
         "key": key,
-        "pool": campaign.pool,
+        "pool": pool.name,
         "base": base.label,
         "seed": seed,
         "regions": list(told.regions),
@@ -131,58 +130,53 @@ def locate(campaign: Campaign, base: Entry, seed: int) -> dict[str, Any]:
     return content
 
 
-def guarded(
-    campaign: Campaign, base: Entry, located: Mapping[str, Any]
-) -> Iterator[tuple[Entry, Kind, str]]:
-    """PPTP and its controls: (fleet, its part, the variant's name)."""
-    p = campaign.study.pptp
-    assert p is not None
-    config = campaign.first.config
-    ref = as_model(config.model)
+def pptp_candidates(
+    pool: PoolComparison, base: Candidate, regions: Sequence[str]
+) -> Iterator[tuple[Candidate, Kind, str]]:
+    """PPTP on these regions and its controls: (what is trained, its part, the variant's name)."""
+    p = pool.options.pptp
+    if p is None:
+        raise ValueError("pptp: expected options for its controls, got none")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = ref.make(campaign.first.data.shape, len(campaign.first.data.classes))
+        network = pool.first.network()
     for variant in p.variants:
-        pptp = make_defense("pptp", base=base.defense, regions=located["chosen"], variant=variant)
-        assert isinstance(pptp, PPTP)
+        pptp = make_defense("pptp", base=base.defense, regions=list(regions), variant=variant)
+        if not isinstance(pptp, PPTP):
+            raise TypeError(f"pptp: expected PPTP by that name, got {type(pptp).__name__}")
         name = pptp.variant.name
-        generator = torch.Generator().manual_seed(0)
-        parts = controls(pptp, network, generator)
+        parts = controls(pptp, network, torch.Generator().manual_seed(0))
         if not p.controls:
             parts = {k: parts[k] for k in ("everywhere", "regions")}
-        for kind, defense in parts.items():
-            if kind == "everywhere":
-                yield base, "everywhere", name
-                continue
-            assert isinstance(defense, PPTP)
-            what = "" if kind == "regions" else f" {kind}"
-            where = "+".join(defense.regions)
-            label = f"pptp({base.label}) {name}{what} [{where}]"
-            yield Entry(label, defense), kind, name  # type: ignore[misc]
+        yield base, "everywhere", name
+        for kind in KINDS:
+            defense = parts.get(kind)
+            if isinstance(defense, PPTP):
+                what = "" if kind == "regions" else f" {kind}"
+                where = "+".join(defense.regions)
+                label = f"pptp({base.label}) {name}{what} [{where}]"
+                yield Candidate(label, defense), kind, name
 
 
-def initial_weights(audit: Prepared, row: int) -> dict[str, torch.Tensor]:
+def initial_weights(setting: Setting, row: int) -> dict[str, torch.Tensor]:
     """Weights that plan row `row` began with: a function of its seed alone."""
-    ref = as_model(audit.config.model)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(audit.plan.seeds[row]) % 2**63)
-        return snapshot(ref.make(audit.data.shape, len(audit.data.classes)))
+        torch.manual_seed(int(setting.plan.seeds[row]) % 2**63)
+        return snapshot(setting.network())
 
 
-def _sides(kept: Rebuilt, skip: Any, audit: Prepared) -> tuple[Samples, Samples]:
+def _sides(kept: Rebuilt, skip: BoolArray, reference: Dataset) -> tuple[Samples, Samples]:
     """Members of a run and the reference set, as its network takes them."""
-    assert audit.reference is not None
     members = torch.from_numpy(np.flatnonzero(kept.member & ~skip))
     scale = kept.data.member_scale(np.flatnonzero(kept.member))
-    n = len(audit.reference)
-    apart = Resident.of(audit.reference).batch(np.arange(n), *scale)
+    apart = Resident.of(reference).batch(np.arange(len(reference)), *scale)
     return (
         Samples(kept.inputs[members], kept.labels[members]),
-        Samples(apart, audit.reference.labels),
+        Samples(apart, reference.labels),
     )
 
 
-def indicator(
+def layer_indicator(
     kept: Rebuilt,
     earlier: Mapping[str, torch.Tensor],
     members: Samples,
