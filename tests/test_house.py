@@ -80,6 +80,65 @@ def test_the_report_computes_nothing_itself() -> None:
                     assert not callable(found) or isinstance(found, type), (path.name, alias.name)
 
 
+def _modules() -> dict[str, Path]:
+    """Every file of the package by the name under which it is imported."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def _imported(path: Path, modules: dict[str, Path]) -> set[str]:
+    """Files that a file imports anywhere: at the top, in a function, or for types alone."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            inner = {f"{node.module}.{a.name}" for a in node.names}
+            # `from room import file` is an import of the file; of a name, one of the room's face.
+            found |= {name for name in inner if name in modules}
+            if any(name not in modules for name in inner):
+                found.add(node.module)
+    return found & set(modules)
+
+
+def _circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Sets of two or more that reach each other."""
+    reach = {a: set(b) for a, b in graph.items()}
+    for middle in graph:
+        for a in graph:
+            if middle in reach[a]:
+                reach[a] |= reach[middle]
+    mutual = {a: {b for b in reach[a] if a in reach[b]} | {a} for a in graph}
+    return [list(c) for c in sorted({tuple(sorted(m)) for m in mutual.values() if len(m) > 1})]
+
+
+def test_no_circle_of_files() -> None:
+    modules = _modules()
+    faces = {"seepage"}  # hands names on when they are first used, and is imported by no file
+    graph = {m: _imported(p, modules) - {m} for m, p in modules.items() if m not in faces}
+    assert not [m for m, inside in graph.items() if "seepage" in inside and m != "seepage.__main__"]
+    graph = {m: inside - faces for m, inside in graph.items()}
+    assert _circles(graph) == []
+
+
+def test_no_circle_of_rooms() -> None:
+    modules = _modules()
+    graph: dict[str, set[str]] = {room: set() for room in FLOOR}
+    for name, path in modules.items():
+        if name != "seepage":
+            room = name.split(".")[1]
+            graph[room] |= {m.split(".")[1] for m in _imported(path, modules) if "." in m} - {room}
+    assert _circles(graph) == []
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}
+    assert _circles(graph) == [["a", "b", "c"]]
+
+
 def test_core_imports_nothing_heavy() -> None:
     code = (
         "import sys, seepage, seepage.cli.commands, seepage.fleet, seepage.report;"

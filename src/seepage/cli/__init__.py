@@ -11,20 +11,12 @@ from typing import Any, NoReturn
 import typer
 from rich.markup import escape
 
+from seepage.cli import commands  # noqa: F401 - registers every command on `app`
+from seepage.cli.app import app
 from seepage.cli.console import errors
 from seepage.errors import SeepageError
 
 __all__ = ["app", "main"]
-
-app = typer.Typer(
-    name="seepage",
-    help="Shows when, where and for whom a neural network leaks its training data.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-)
-
 
 INTERRUPTED = 130
 # Typer brings its own copy of click, so the class is reached through one that Typer exports.
@@ -47,8 +39,6 @@ def main() -> None:
     Exit status: 0 done, 1 a check that did not hold, 2 bad input (one line on standard error),
     130 interrupted (run the same command again to go on).
     """
-    from seepage.cli import commands  # noqa: F401 - registers every command on `app`
-
     warnings.showwarning = _note
     try:
         status = app(standalone_mode=False)

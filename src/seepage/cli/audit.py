@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from seepage.cli import app
+from seepage.cli.app import app
 from seepage.cli.arguments import AttackNames, ConfigFile, Out, Overrides, RunFolder, Shard
 from seepage.cli.console import FleetBar, console, errors
 from seepage.config.audit import read_config

@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from seepage.cli import app
+from seepage.cli.app import app
 from seepage.cli.console import console
 from seepage.errors import InputError, nearest
 

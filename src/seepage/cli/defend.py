@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from seepage.cli import app
+from seepage.cli.app import app
 from seepage.cli.console import Terminal, console, errors
 from seepage.errors import InputError, nearest
 

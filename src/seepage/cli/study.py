@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from seepage.cli import app
+from seepage.cli.app import app
 from seepage.cli.console import Terminal, console
 from seepage.errors import InputError
 
