@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from seepage.report.defend import write_defend_report
 from torch import nn
 
 import seepage
@@ -20,6 +19,7 @@ from seepage.config import Execution, Model, Record
 from seepage.defenses import EarlyStopping, LabelSmoothing, RelaxLoss
 from seepage.errors import InputError
 from seepage.metrics import over_targets, row_auc
+from seepage.report.compare_defences import write_defend_report
 
 ROOT = Path(__file__).parents[2]
 DATA = seepage.load("digits", limit=240)
@@ -198,7 +198,7 @@ def test_bad_values_are_refused_before_anything_is_trained(
 def test_the_page_of_the_repository_follows_from_its_results(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from seepage.report.defend_page import markdown
+    from seepage.report.compare_defences import markdown
 
     monkeypatch.chdir(ROOT)
     config = ComparisonConfig.from_toml(Path("studies/defences.toml"))

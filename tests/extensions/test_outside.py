@@ -125,7 +125,8 @@ def test_attack_and_defence_from_the_command_line(here: Path) -> None:
         a["name"]: a["title"] for a in summary["attacks"]
     }.items()
     run = seepage.open("run")
-    assert "Capped(floor=0.3)" in json.dumps(run.manifest)
+    told = run.manifest["key"]["defense"]
+    assert told["options"] == {"floor": 0.3}, told
 
     status, out, err = seepage_says("attack", "run", "-a", "mine_attack:Margin", "-a", "loss")
     assert status == 0, err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from seepage.defenses.registry import DEFENSES
 from torch import nn
 
 import seepage
-from seepage.defenses import make
+from seepage.defenses import DEFENSES, make
 from seepage.defenses.base import Context, Defense
 from seepage.fleet.saved import SavedRun, Unfit, Unsaveable, flatten, restore
 from seepage.plan import half_split
@@ -242,17 +242,18 @@ def test_a_state_of_another_structure_is_passed_over(
 ) -> None:
     class Growing(Defense):
         name, source = "growing", "a test"
-        grown = False
 
         def start(self, context: Context) -> Any:
-            return {"seen": torch.zeros(2, requires_grad=True), "net": nn.Linear(2 + self.grown, 1)}
+            # The environment is nothing that the key of a run can follow.
+            width = int(os.environ.get("WIDTH_OF_TEST", "2"))
+            return {"seen": torch.zeros(2, requires_grad=True), "net": nn.Linear(width, 1)}
 
     fleet(tmp_path / "whole", defense=Growing())
     with monkeypatch.context() as patch:
         NeverTwice(patch)
         with pytest.raises(KeyboardInterrupt):
             fleet(tmp_path / "parts", defense=Growing())
-    Growing.grown = True
+    monkeypatch.setenv("WIDTH_OF_TEST", "3")
     fleet(tmp_path / "parts", defense=Growing())
     assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
 

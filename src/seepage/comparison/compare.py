@@ -61,7 +61,7 @@ class ComparedDefense:
 @dataclass(frozen=True, eq=False)
 class ComparisonResult:
     """What a comparison found. rows: "none" (undefended) first; failed: label -> why it was left
-    out; pool: every figure, as `seepage.report.defend.write_defend_report([result.pool], path)`
+    out; pool: every figure, as `seepage.report.compare_defences.write_defend_report([result.pool], path)`
     draws them."""
 
     rows: tuple[ComparedDefense, ...]
