@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import subprocess
 import sys
 import types
@@ -245,6 +246,19 @@ def test_what_cannot_be_followed_is_said(tmp_path: Path) -> None:
     run = ask(tmp_path / "run", {"function": train})
     (said,) = run.manifest["provenance"]["unfollowed"]
     assert "stream: the state of a random generator changes with use" in said
+
+
+def test_the_environment_is_said_and_strands_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(members: np.ndarray, seed: int, recorder: Recorder) -> nn.Module:
+        return core(members, seed, recorder, rate=float(os.environ.get("RATE_OF_TEST", "0.1")))
+
+    run = ask(tmp_path / "run", {"function": train})
+    (said,) = run.manifest["provenance"]["unfollowed"]
+    assert "what os.environ gives is known only when it runs" in said
+    monkeypatch.setenv("ANOTHER_OF_TEST", "1")
+    ask(tmp_path / "run", {"function": train})
 
 
 def test_other_bytes_of_the_package_warn_and_never_refuse(

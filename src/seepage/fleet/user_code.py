@@ -82,6 +82,7 @@ _KEPT_BY_TORCH = frozenset(
         "_compiled_call_impl",
     ]
 )
+_AT_RUN_TIME = frozenset({"importlib.import_module", "os.environ", "os.getenv"})
 _NAMED = frozenset({*dis.hasname, *dis.haslocal, *dis.hasfree, *dis.hasjrel, *dis.hasjabs})
 _BEHAVIOUR = 0x2AF  # flags of a code object that change what it does, not how it is nested
 
@@ -224,6 +225,8 @@ class _Walk:
             self.cannot(where, "the state of a random generator changes with use")
         elif isinstance(x, nn.Module):
             self.network(x, where)
+        elif x is os.environ:
+            self.cannot(where, "the environment is known only when it runs")
         elif isinstance(x, types.BuiltinFunctionType | np.ufunc) or kind.__name__ in (
             "method_descriptor", "wrapper_descriptor", "method-wrapper", "builtin_function_or_method",
         ):  # fmt: skip
@@ -382,11 +385,14 @@ class _Walk:
             step = steps[at]
             if step.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
                 break
-            if held.__name__ == "importlib" and step.argval == "import_module":
-                self.cannot(where, "a module is imported by a name that is known when it runs")
             self.feed(str(step.argval))
             path = f"{path}.{step.argval}"
             at += 1
+            if self.library(held.__name__):
+                # What a library holds is known by its name; what it reads when it runs is not.
+                if f"{held.__name__}.{step.argval}" in _AT_RUN_TIME:
+                    self.cannot(where, f"what {path} gives is known only when it runs")
+                return at
             try:
                 held = getattr(held, str(step.argval))
             except AttributeError:
