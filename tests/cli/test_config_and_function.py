@@ -120,3 +120,40 @@ def test_config_prints_tables_and_refuses_others(command: Command) -> None:
     status, _, err = command("config", "recip")
     assert status == 2
     assert "did you mean 'recipe'" in err
+
+
+SIGNALS = """
+import numpy as np
+
+
+def margin(logits, labels):
+    top = logits.double().topk(2, dim=1).values
+    return top[:, 0] - top[:, 1]
+
+
+class Norm:
+    names = ("weight_norm",)
+
+    def wanted(self, checkpoint):
+        return True
+
+    def measure(self, model, inputs, labels, generator):
+        total = sum(float(p.detach().square().sum()) for p in model.parameters())
+        return {"weight_norm": np.full(len(labels), total ** 0.5, dtype=np.float32)}
+"""
+
+
+def test_signals_of_ones_own_are_recorded_by_name(here: Path, command: Command) -> None:
+    (here / "signals_of_a_user.py").write_text(SIGNALS)
+    names = '["phi", "loss", "signals_of_a_user:margin", "signals_of_a_user:Norm"]'
+    status, _, err = command("train", "audit.toml", "-s", f"record.signals={names}")
+    assert status == 0, err
+    run = seepage.open("run")
+    assert set(run.signals) == {"phi", "loss", "margin", "weight_norm"}
+    assert (run.signal("margin") >= 0).all()
+    assert (run.signal_at("weight_norm", -1) > 0).all()
+    (here / "signals_of_a_user.py").write_text(SIGNALS.replace("top[:, 1]", "2 * top[:, 1]"))
+    sys.modules.pop("signals_of_a_user")
+    status, _, err = command("train", "audit.toml", "-s", f"record.signals={names}")
+    assert status == 2
+    assert "holds runs of another configuration: signals is" in err

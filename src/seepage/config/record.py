@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import pydantic
@@ -10,7 +10,9 @@ from pydantic import Field
 
 from seepage.config.base import Part
 from seepage.errors import InputError, nearest
+from seepage.extensions import resolve
 from seepage.record import DEFAULT_SIGNALS, ExtraSignal, checkpoints
+from seepage.signals import SIGNALS, SignalRule, named
 
 __all__ = ["Record"]
 
@@ -30,8 +32,10 @@ class Record(Part):
         description="Epochs at which every sample is evaluated: log-spaced, every one, a number "
         "of log-spaced ones, or a list; 0 is the initialisation.",
     )
-    signals: tuple[str, ...] = Field(
-        DEFAULT_SIGNALS, description="Signals computed from the outputs, one value per sample."
+    signals: tuple[str | Callable[..., Any], ...] = Field(
+        DEFAULT_SIGNALS,
+        description="Signals computed from the outputs, one value per sample, by name or "
+        "'package.module:name' of a function (logits, labels) -> values.",
     )
     views: tuple[str, ...] = Field(
         ("identity",),
@@ -90,7 +94,30 @@ class Record(Part):
                 )
         own = [self._curvature(times)] if self.curvature is not None else []
         probes = [self._layers()] if self.layers else []
-        return (*own, *probes, *self.extra)
+        made = [_made(kind) for kind in self._resolved().values() if _measures(kind)]
+        return (*own, *probes, *made, *self.extra)
+
+    def rules(self) -> dict[str, SignalRule]:
+        """The signals of the outputs: the name that each is stored under -> its rule."""
+        return dict(named(s) for s in self.of_outputs())
+
+    def of_outputs(self) -> tuple[str | Callable[..., Any], ...]:
+        """The entries of `signals` that read outputs alone, as a Recorder takes them."""
+        return tuple(s for s, found in self._resolved().items() if not _measures(found))
+
+    def _resolved(self) -> dict[str | Callable[..., Any], Any]:
+        """What every entry of `signals` names: a rule, or a class that measures the model."""
+        found: dict[str | Callable[..., Any], Any] = {}
+        for s in self.signals:
+            found[s] = (
+                resolve(
+                    "signal", s, SIGNALS, accepts=callable, field="record.signals",
+                    expected="a function of logits and labels, or a class that measures a model",
+                )
+                if isinstance(s, str)
+                else s
+            )  # fmt: skip
+        return found
 
     def _curvature(self, times: Sequence[float]) -> ExtraSignal:
         from seepage.curvature import CurvatureSignal
@@ -128,3 +155,18 @@ class Record(Part):
             return LayerSignal(patterns, **options)
         except TypeError as error:
             raise InputError(f"record.layer_options: {error}") from None
+
+
+def _measures(found: Any) -> bool:
+    return isinstance(found, type) and callable(getattr(found, "measure", None))
+
+
+def _made(kind: type) -> ExtraSignal:
+    try:
+        made: ExtraSignal = kind()
+    except Exception as e:
+        raise InputError(
+            f"record.signals: expected {kind.__name__} to be made without arguments, got "
+            f"{type(e).__name__}: {e}; give it defaults, or pass it as `extra` in Python"
+        ) from None
+    return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import json
 import types
 import typing
@@ -94,7 +95,8 @@ def _type(annotation: Any) -> str:
     if origin is Literal:
         return " | ".join(_toml(a) for a in inside)
     if origin in (Union, types.UnionType):
-        return " | ".join(_type(a) for a in inside if a is not type(None))
+        named = (a for a in inside if typing.get_origin(a) is not collections.abc.Callable)
+        return " | ".join(_type(a) for a in named if a is not type(None))
     if origin in (list, tuple):
         return f"list of {_type(inside[0])}"
     if origin is dict:

@@ -32,7 +32,7 @@ def signal_shapes(
     n = len(data)
     tail = (len(record.views),) if len(record.views) > 1 else ()
     shapes: Shapes = {
-        name: ((n, *tail), "bool" if name == "correct" else "float32") for name in record.signals
+        name: ((n, *tail), "bool" if name == "correct" else "float32") for name in record.rules()
     }
     if record.logits:
         shapes["logits"] = ((n, len(data.classes)), "float32")

@@ -28,6 +28,7 @@ from seepage.fleet.user_code import Followed, follow, python_version
 from seepage.models import known
 from seepage.plan import SubsetPlan
 from seepage.record import ExtraSignal
+from seepage.signals import SIGNALS, SignalRule
 
 __all__ = ["TRAINING_VERSION", "differing", "package_digest", "run_key"]
 
@@ -71,7 +72,7 @@ def run_key(
         "defense": None if defense is None else _defense(defense, unfollowed),
         "reference": None if reference is None else reference.digest,
         "checkpoints": list(times),
-        "signals": list(record.signals),
+        "signals": [_signal(name, rule, unfollowed) for name, rule in record.rules().items()],
         "extra": [_extra(e, unfollowed) for e in extra],
         "views": list(record.views),
         "logits": record.logits,
@@ -129,6 +130,13 @@ def _kinds(value: Any) -> set[type]:
         return set()
     inner = (getattr(value, name, None) for name in value.__dataclass_fields__)
     return {type(value)}.union(*(_kinds(v) for v in inner))
+
+
+def _signal(name: str, rule: SignalRule, unfollowed: list[str]) -> Any:
+    """Ours by name, the user's own by name and code."""
+    if name in SIGNALS:
+        return name
+    return {"name": name, **_code(follow(rule), unfollowed)}
 
 
 def _extra(extra: ExtraSignal, unfollowed: list[str]) -> Any:

@@ -50,7 +50,7 @@ def prepare(
     members = np.flatnonzero(member).astype(np.int64)
     scale = spec.pool.dataset().member_scale(members)
     names = (
-        *spec.record.signals,
+        *spec.record.rules(),
         *(("logits",) if spec.record.logits else ()),
         *(n for e in spec.extra for n in e.names),
     )
@@ -59,7 +59,7 @@ def prepare(
         pool,
         spec.times,
         sink,
-        signals=spec.record.signals,
+        signals=spec.record.of_outputs(),
         views=spec.record.views,
         logits=spec.record.logits,
         extra=spec.extra,

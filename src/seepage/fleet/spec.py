@@ -78,5 +78,6 @@ class FleetSpec:
     def travels(self) -> bool:
         """Whether workers can be fresh interpreters; otherwise they are forked."""
         own = [] if self.function is None else [self.function.function]
+        own += [s for s in self.record.signals if not isinstance(s, str)]
         kinds = [type(x) for x in (*self.extra, *([self.defense] if self.defense else []))]
         return self.model.travels() and all(importable(x) for x in [*own, *kinds])
