@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from seepage.errors import InputError
+
+if TYPE_CHECKING:
+    from seepage.metrics import Unit
+    from seepage.store import Run
 
 __all__ = [
     "AttackName",
@@ -16,6 +22,9 @@ __all__ = [
     "Overrides",
     "RunFolder",
     "Shard",
+    "UnitName",
+    "about",
+    "judged_unit",
 ]
 
 ConfigFile = Annotated[
@@ -46,3 +55,28 @@ Factory = Annotated[
     str | None,
     typer.Option("--model", help="Your factory again, 'package.module:factory', if it was one."),
 ]
+UnitName = Annotated[
+    Literal["sample", "subject"] | None,
+    typer.Option(
+        "--unit", help="Whom the figures are about; subjects where the run has groups of samples."
+    ),
+]
+
+
+def judged_unit(run: Run, asked: str | None) -> Unit:
+    """Samples or subjects, as asked; by default subjects where the run knows whose samples are."""
+    from seepage.metrics import Samples, unit_of
+
+    if asked == "subject" and run.groups is None:
+        raise InputError(
+            f"--unit subject: expected a run whose data has groups, got none in {run.path}; train "
+            "with a dataset whose `groups` say whose each sample is"
+        )
+    return Samples() if asked == "sample" else unit_of(run.groups)
+
+
+def about(unit: Unit) -> str:
+    """How a title names what is judged: nothing for samples."""
+    from seepage.metrics import Subjects
+
+    return f", by subject ({len(unit.names)})" if isinstance(unit, Subjects) else ""

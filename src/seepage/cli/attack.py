@@ -9,17 +9,31 @@ import typer
 from rich.table import Table
 
 from seepage.cli.app import app
-from seepage.cli.arguments import AttackName, AttackNames, Factory, RunFolder
+from seepage.cli.arguments import (
+    AttackName,
+    AttackNames,
+    Factory,
+    RunFolder,
+    UnitName,
+    about,
+    judged_unit,
+)
 from seepage.cli.console import console, errors
 from seepage.errors import CheckFailed, InputError
 
 if TYPE_CHECKING:
     from seepage.attacks import Attack
+    from seepage.metrics import Unit
     from seepage.store import Run
 
 
 @app.command()
-def attack(run: RunFolder, name: AttackNames = None, factory: Factory = None) -> None:
+def attack(
+    run: RunFolder,
+    name: AttackNames = None,
+    factory: Factory = None,
+    unit: UnitName = None,
+) -> None:
     """Run attacks on the stored signals and print how well each tells members apart.
 
     Without names, every attack whose signals were recorded. An attack on curvature that is named
@@ -44,25 +58,25 @@ def attack(run: RunFolder, name: AttackNames = None, factory: Factory = None) ->
             raise InputError(
                 f"{run}: expected a run that some attack can be run on, got one where {first} {why}"
             )
-    console.print(attack_table(opened, chosen, factory))
+    console.print(attack_table(opened, chosen, factory, judged_unit(opened, unit)))
 
 
-def attack_table(run: Run, chosen: Sequence[Attack], factory: str | None = None) -> Table:
+def attack_table(run: Run, chosen: Sequence[Attack], factory: str | None, unit: Unit) -> Table:
     """One row per attack: AUC and TPR at low FPR, mean over targets with 95 % intervals."""
     from seepage.metrics import operating_points, over_targets, pooled_points
     from seepage.scoring import score
 
-    table = Table(title=f"{run.path}: {len(run.models)} models, last checkpoint")
+    table = Table(title=f"{run.path}: {len(run.models)} models, last checkpoint{about(unit)}")
     table.add_column("attack")
     for column in ("AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR", "realised FPR", "pooled 0.1 %"):
         table.add_column(column, justify="right")
     with errors.status("scoring"):
         for a in chosen:
             scores = score(run, a, model=factory)
-            points = operating_points(scores, run.member, (0.01, 0.001))
+            points = operating_points(scores, run.member, (0.01, 0.001), unit=unit)
             auc = over_targets(points.auc, run.member)
             one, tenth = (over_targets(points.tpr[:, k], run.member) for k in (0, 1))
-            pooled = pooled_points(scores, run.member, (0.001,))
+            pooled = pooled_points(scores, run.member, (0.001,), unit=unit)
             table.add_row(
                 a.name,
                 f"{auc.mean:.4f} [{auc.low:.4f}, {auc.high:.4f}]",
@@ -84,6 +98,7 @@ def check(
     ] = None,
     fpr: Annotated[float, typer.Option(help="False-positive rate of --max-tpr.")] = 0.001,
     factory: Factory = None,
+    unit: UnitName = None,
 ) -> None:
     """Gate a pipeline: exit status 1 when the measured risk may exceed the limits.
 
@@ -103,9 +118,10 @@ def check(
             raise InputError(f"{name}: expected a value in 0..1, got {value}")
     opened = open_run(run)
     judge = attacks.get(attack)
+    who = judged_unit(opened, unit)
     with errors.status("scoring"):
         scores = score(opened, judge, model=factory)
-    points = operating_points(scores, opened.member, (fpr,))
+    points = operating_points(scores, opened.member, (fpr,), unit=who)
     failed = []
     for name, values, limit in (
         ("AUC", points.auc, max_auc),
@@ -116,7 +132,7 @@ def check(
         found = over_targets(values, opened.member)
         held = found.high <= limit
         console.print(
-            f"{judge.name}: {name} {found.mean:.4f} [{found.low:.4f}, {found.high:.4f}], "
+            f"{judge.name}{about(who)}: {name} {found.mean:.4f} [{found.low:.4f}, {found.high:.4f}], "
             f"limit {limit:g}: {'holds' if held else 'does not hold'}"
         )
         if not held:
