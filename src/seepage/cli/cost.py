@@ -25,7 +25,7 @@ def doctor(config: ConfigFile = None, override: Overrides = None) -> None:
 
     wanted = prepare(read_config(config, override or ()))
     table = Table(title="doctor", show_header=False)
-    for line in diagnose(wanted.data, wanted.config.model, wanted.recipe):
+    for line in diagnose(wanted.data, wanted.config.model, wanted.config.recipe):
         table.add_row(*line)
     console.print(table)
 
@@ -66,7 +66,7 @@ def print_cost(audit: Prepared) -> None:
         rates, workers = measure(
             audit.data,
             audit.plan,
-            audit.recipe,
+            c.recipe,
             audit.attacks,
             model=c.model,
             record=c.record,
@@ -75,7 +75,7 @@ def print_cost(audit: Prepared) -> None:
             defense=audit.defense,
             reference=audit.reference,
         )
-    work = workload(audit.data, audit.plan, audit.recipe, c.model, c.record)
+    work = workload(audit.data, audit.plan, c.recipe, c.model, c.record)
     cost = estimate(work, rates, workers)
     table = Table(
         title=f"{work.models} models × {work.checkpoints} checkpoints × {work.samples} samples, "
@@ -93,8 +93,9 @@ def print_cost(audit: Prepared) -> None:
         table.add_row("", "at most" if name == "memory" else "together", f"[bold]{show(total)}[/]")
         table.add_section()
     console.print(table)
-    if audit.extra:
-        names = ", ".join(name for e in audit.extra for name in e.names)
+    extra = c.record.measured(c.record.times(c.recipe.epochs))
+    if extra:
+        names = ", ".join(name for e in extra for name in e.names)
         console.print(f"Not counted above, and possibly slow: {names}.")
     width = interval_width(work.models)
     console.print(

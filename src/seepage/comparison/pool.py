@@ -344,7 +344,7 @@ class _Configured:
             c.data.name,
             made.data,
             made.plan,
-            made.recipe,
+            c.recipe,
             as_model(c.model),
             c.record,
             c.execution,

@@ -19,7 +19,6 @@ from seepage.data import Dataset, apply_canaries, load, relabel
 from seepage.errors import InputError
 from seepage.models import known
 from seepage.plan import SubsetPlan, group_codes, half_split, leave_out, plant_canaries, subsets
-from seepage.record import ExtraSignal
 
 if TYPE_CHECKING:
     from seepage.defenses import Defense
@@ -41,10 +40,8 @@ class Prepared:
     config: AuditConfig
     data: Dataset
     plan: SubsetPlan
-    recipe: Recipe
     defense: Any
     attacks: tuple[attacks.Attack, ...]
-    extra: tuple[ExtraSignal, ...] = ()
     reference: Dataset | None = None
 
 
@@ -68,7 +65,8 @@ def prepare(config: AuditConfig) -> Prepared:
     Raises InputError before anything is trained or written.
     """
     recipe = config.recipe
-    extra = config.record.measured(config.record.times(recipe.epochs))
+    config.record.rules()
+    config.record.measured(config.record.times(recipe.epochs))
     chosen = chosen_attacks(config.attacks.names, config.attacks.main)
     data, reference = set_apart(_data(config), config.defense.reference, config.data.seed)
     p = config.plan
@@ -99,7 +97,7 @@ def prepare(config: AuditConfig) -> Prepared:
         check_defense(defense, data, reference, model, recipe)
         plan = defense.plan(plan)
     check_references(plan, chosen)
-    return Prepared(config, data, plan, recipe, defense, chosen, extra, reference)
+    return Prepared(config, data, plan, defense, chosen, reference)
 
 
 def _data(config: AuditConfig) -> Dataset:

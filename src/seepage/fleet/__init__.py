@@ -1,6 +1,5 @@
 """Training the runs of a plan: recipe, loop, workers, resume."""
 
-from seepage.config.recipe import Recipe
 from seepage.fleet.local import FleetError, Watcher
 from seepage.fleet.spec import TrainFunction
 from seepage.fleet.start import ProvenanceWarning, Silent, train, train_prepared
@@ -8,7 +7,6 @@ from seepage.fleet.start import ProvenanceWarning, Silent, train, train_prepared
 __all__ = [
     "FleetError",
     "ProvenanceWarning",
-    "Recipe",
     "Silent",
     "TrainFunction",
     "Watcher",

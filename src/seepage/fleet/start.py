@@ -215,7 +215,7 @@ def train_prepared(
         out=c.out,
         model=c.model,
         function=c.train,
-        recipe=audit.recipe,
+        recipe=c.recipe,
         record=c.record,
         execution=c.execution,
         defense=audit.defense,
