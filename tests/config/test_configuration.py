@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+import resource
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 import seepage
+from seepage.attacks.base import fewest_references
 from seepage.config import AuditConfig, Execution, Function, Model, Recipe, Record, read_config
 from seepage.config.base import Part
 from seepage.config.function import as_function
@@ -111,7 +114,10 @@ def test_every_example_can_be_read() -> None:
             raise AssertionError(f"{e.name} has no example")
         tables = e.name.split(".")
         head = f"[{'.'.join(tables[:-1])}]\n" if len(tables) > 1 else ""
-        content = tomllib.loads(f"{head}{tables[-1]} = {e.example}\n")
+        text = f"{head}{tables[-1]} = {e.example}\n"
+        if e.name.startswith("train.") and e.name != "train.function":
+            text += 'function = "mine:train"\n'
+        content = tomllib.loads(text)
         AuditConfig.model_validate(content)
 
 
@@ -145,8 +151,57 @@ def test_options_of_a_factory_are_refused() -> None:
 def test_a_function_is_named_or_passed() -> None:
     assert as_function(None) is None
     assert as_function(Function()) is None
-    named = as_function("tiny_fleet:linear")
+    named = as_function("tiny_fleet:contents")
     assert named is not None
-    assert named.called == "linear"
+    assert named.called == "contents"
     with pytest.raises(InputError, match="function: expected train"):
         as_function(Function(function=3))
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Record(signals=()), "record.signals: expected at least one, each once"),
+        (lambda: Record(views=("identity", "identity")), "record.views: expected at least one"),
+        (lambda: Function(version="2"), "a version or files belong to a function"),
+        (lambda: Model(version=""), "model.version: string should have at least 1 character"),
+        (lambda: Recipe(batch=10**22), "recipe.batch: input should be less than or equal"),
+        (
+            lambda: as_function(lambda members: None),
+            "(members, seed, recorder) -> model, got a fun",
+        ),
+        (
+            lambda: as_model(lambda width: None).make((4,), 2),
+            "model: test_.<lambda> raised TypeError",
+        ),
+    ],
+)
+def test_what_says_nothing_is_refused(make: Any, says: str) -> None:
+    with pytest.raises(InputError) as refused:
+        make()
+    message = re.sub(r"model: \S*<lambda>", "model: test_.<lambda>", str(refused.value))
+    assert says in message
+    assert "\n" not in message
+
+
+def test_refusals_come_before_a_folder_is_made(tmp_path: Path) -> None:
+    data = seepage.load("digits", limit=40)
+    plan = seepage.half_split(40, models=2)
+    given: dict[str, Any] = {"out": tmp_path / "run", "recipe": Recipe(epochs=1, batch=4)}
+    for more, says in (
+        ({"backend": "graphs"}, "backend: 'graphs' needs a CUDA device"),
+        ({"layers": ("zzz",)}, "zzz"),
+        ({"signals": ("x",)}, "record.signals: expected a known name"),
+        ({"defense": seepage.defenses.make("mixup-mmd")}, "needs non-members set apart"),
+    ):
+        with pytest.raises(InputError, match=says):
+            seepage.train(data, plan, **given, **more)
+        assert not (tmp_path / "run").exists(), more
+
+
+def test_a_plan_of_many_runs_is_checked_in_little_memory() -> None:
+    member = seepage.half_split(8, models=20_000).member
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert fewest_references(member) == (9_999, 9_999)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 200 * 1024, "memory grows with runs squared"

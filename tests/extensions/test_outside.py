@@ -6,8 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 
@@ -293,3 +296,23 @@ def test_a_signal_of_ones_own(here: Path) -> None:
             Recorder(Resident.of(data), [0], Memory(), signals=[bad])
     with pytest.raises(InputError, match=r"expected wide to return \(20,\), one number per sample"):
         Recorder(Resident.of(data), [0], Memory(), signals=["mine_signal:wide"]).start(model)
+
+
+def test_an_attack_that_raises_or_writes_is_told_in_one_line() -> None:
+    @dataclass(frozen=True)
+    class Careless(attacks.Attack):
+        name: ClassVar[str] = "careless"
+        raises: bool = False
+
+        def run(self, target: Any, references: Any, member: Any) -> Any:
+            if self.raises:
+                raise KeyError("nothing")
+            target["phi"][:] = 0
+            return target["phi"][:, 0]
+
+    member = np.array([[True, False], [False, True], [True, False], [False, True]])
+    phi = np.arange(8.0).reshape(4, 2)
+    for raises, says in ((True, "careless: its run raised KeyError"), (False, "read-only")):
+        with pytest.raises(attacks.AttackError, match=says):
+            Careless(raises).leave_one_out(phi, member)
+    assert phi.sum() == 28

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, final
 
@@ -81,15 +81,23 @@ def reference_rows(member: BoolArray) -> BoolArray:
     return np.asarray(partition[:, None] != partition[None, :])
 
 
-def fewest_references(member: BoolArray, use: BoolArray) -> tuple[int, int]:
-    """The least IN and OUT references that any sample has for any target: (R, N), (·, R) bool."""
+def fewest_references(member: BoolArray) -> tuple[int, int]:
+    """The least IN and OUT references that any sample has for any target: (R, N) bool.
+
+    Targets of one tuple leave out the same runs: each tuple is counted once, and memory grows with
+    R · N alone.
+
+    >>> fewest_references(np.array([[1, 0], [0, 1], [1, 0], [0, 1]], dtype=bool))
+    (1, 1)
+    """
     total = member.sum(axis=0, dtype=np.int32)
     n_in = n_out = len(member)
-    # A target and its twin leave out the same models: each set is counted once.
-    for row in np.unique(use, axis=0):
-        inside = total - member[~row].sum(axis=0, dtype=np.int32)
+    partition = partitions(member)
+    order = np.argsort(partition, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(partition[order])) + 1):
+        inside = total - member[rows].sum(axis=0, dtype=np.int32)
         n_in = min(n_in, int(inside.min()))
-        n_out = min(n_out, int(row.sum() - inside.max()))
+        n_out = min(n_out, int(len(member) - len(rows) - inside.max()))
     return n_in, n_out
 
 
@@ -169,10 +177,11 @@ class Attack(ABC):
                     f"target[{key}]: expected shape {ref[key].shape[1:]} as the references have, "
                     f"got {tgt[key].shape}"
                 )
-        self._enough(member, np.ones((1, len(member)), dtype=np.bool_))
+        inside = member.sum(axis=0)
+        self._enough(int(inside.min()), int(len(member) - inside.max()), 1)
         self._finite(tgt, np.ones((1, member.shape[1]), dtype=np.bool_), "target")
         self._finite(ref, self._read(member), "references")
-        return self._checked(np.asarray(self.run(tgt, ref, member)), member.shape[1:])
+        return self._called(member.shape[1:], self.run, tgt, ref, member)
 
     @final
     def leave_one_out(self, signal: Signals, member: BoolArray) -> FloatArray:
@@ -180,7 +189,9 @@ class Attack(ABC):
         signals = self._gather(signal, "signal", axes=2)
         member = self._member(member, signals)
         use = reference_rows(member)
-        self._enough(member, use)
+        if self.min_in or self.min_out:
+            together = int((~use).sum(axis=1).max())
+            self._enough(*fewest_references(member), together)
         # Every entry is read when its model is the target, whatever its membership.
         self._finite(signals, np.ones(member.shape, dtype=np.bool_), "signal")
         counts = member.sum(axis=0)
@@ -193,7 +204,7 @@ class Attack(ABC):
                 BalanceWarning,
                 stacklevel=2,
             )
-        return self._checked(np.asarray(self.run_all(signals, member, use)), member.shape)
+        return self._called(member.shape, self.run_all, signals, member, use)
 
     @property
     def reads_in(self) -> bool:
@@ -236,12 +247,9 @@ class Attack(ABC):
             )
         return member
 
-    def _enough(self, member: BoolArray, use: BoolArray) -> None:
-        if not (self.min_in or self.min_out):
-            return
-        n_in, n_out = fewest_references(member, use)
+    def _enough(self, n_in: int, n_out: int, together: int) -> None:
+        """Refuse too few references; together: runs that each target is judged without."""
         if n_in < self.min_in or n_out < self.min_out:
-            together = int((~use).sum(axis=1).max())
             raise InputError(
                 f"models: {self.name} needs at least {self.min_in} IN and {self.min_out} OUT "
                 f"references for every sample, got {n_in} and {n_out}; "
@@ -265,6 +273,21 @@ class Attack(ABC):
                     f"{int(bad.sum())} non-finite, the first at {where}; leave that run out"
                 )
 
+    def _called(
+        self, shape: tuple[int, ...], run: Callable[..., FloatArray], *given: Any
+    ) -> FloatArray:
+        """Scores of `run`, checked; an attack from outside gets arrays that it cannot change."""
+        if type(self).__module__.partition(".")[0] == "seepage":
+            return self._checked(np.asarray(run(*given)), shape)
+        try:
+            scores = run(*(_read_only(g) for g in given))
+        except SeepageError:
+            raise
+        except Exception as e:
+            text = " ".join(str(e).split())[:200]
+            raise AttackError(f"{self.name}: its run raised {type(e).__name__}: {text}") from e
+        return self._checked(np.asarray(scores), shape)
+
     def _checked(self, scores: FloatArray, shape: tuple[int, ...]) -> FloatArray:
         if scores.shape != shape:
             raise AttackError(
@@ -283,3 +306,12 @@ class Attack(ABC):
                 f"NaN; mend {type(self).__name__}"
             )
         return scores
+
+
+def _read_only(given: Any) -> Any:
+    """Views that cannot be written to, of arrays and of mappings of them."""
+    if isinstance(given, Mapping):
+        return {name: _read_only(a) for name, a in given.items()}
+    view = given.view()
+    view.flags.writeable = False
+    return view

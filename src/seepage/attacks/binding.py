@@ -14,7 +14,6 @@ from seepage.attacks.base import (
     SignalSource,
     Source,
     fewest_references,
-    reference_rows,
 )
 from seepage.attacks.population import Untrained
 from seepage.errors import InputError
@@ -186,7 +185,7 @@ _ESTIMATORS = {
 def _few(attack: Attack, member: BoolArray) -> str | None:
     if not (attack.min_in or attack.min_out):
         return None
-    n_in, n_out = fewest_references(member, reference_rows(member))
+    n_in, n_out = fewest_references(member)
     if n_in >= attack.min_in and n_out >= attack.min_out:
         return None
     need = 2 * max(attack.min_in, attack.min_out) + 2

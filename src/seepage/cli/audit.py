@@ -86,6 +86,12 @@ def train_command(
     run = train_prepared(
         prepare(read_config(config, merged(override, out))), FleetBar(), parse_shard(shard)
     )
+    if run.failed and not len(run.models):
+        first, why = next(iter(run.failed.items()))
+        raise InputError(
+            f"{run.path}: expected runs that converge, all {len(run.failed)} failed, run {first} "
+            f"with: {why}; lower recipe.lr and choose another folder"
+        )
     console.print(str(run))
 
 

@@ -27,7 +27,7 @@ class DataConfig(Part):
         "digits",
         description="A data set's name, a path, or a reader 'package.module:name'; docs/data.md.",
     )
-    root: str | None = Field(None, description="Folder of a named data set's files.")
+    root: str | None = Field(None, min_length=1, description="Folder of a named data set's files.")
     part: Literal["train", "test", "both"] = Field("train", description="Official part taken.")
     limit: int | None = Field(None, ge=2, description="Only so many samples, drawn by the seed.")
     seed: int = Field(0, ge=0, description="Seed of the limit, of label noise and of set-aside.")
@@ -95,7 +95,7 @@ class DefenseConfig(Part):
 class AuditConfig(Part):
     """One audit: data, plan, model, recipe, what is recorded, who attacks, where it goes."""
 
-    out: str = Field("runs/audit", description="Run folder, or an s3:// address.")
+    out: str = Field("runs/audit", min_length=1, description="Run folder, or an s3:// address.")
     report: str | None = Field(
         None, description="Where the HTML report goes; report.html in the run folder unless told."
     )

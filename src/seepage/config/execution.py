@@ -34,7 +34,7 @@ class Execution(Part):
         "local", description="Processes on this machine, this very process, or Ray tasks."
     )
     address: str | None = Field(
-        None, description="Address of a Ray cluster; by default one is started here."
+        None, min_length=1, description="Address of a Ray cluster; by default one is started here."
     )
     compiled: bool = Field(
         False, description="Whether evaluation at checkpoints goes through torch.compile."

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
+import pydantic
 from pydantic import Field
 
 from seepage.config.base import Part
@@ -31,12 +33,19 @@ class Function(Part):
     )
     version: str | None = Field(
         None,
+        min_length=1,
         description="Your own version of the function: with it, this text and not the function's "
         "code says whether the training is the same.",
     )
     files: tuple[str, ...] = Field(
         (), description="Files that the function reads; their bytes are part of what was trained."
     )
+
+    @pydantic.model_validator(mode="after")
+    def _of_something(self) -> Function:
+        if self.function is None and (self.version is not None or self.files):
+            raise ValueError("a version or files belong to a function, and none is named")
+        return self
 
     @property
     def called(self) -> str:
@@ -56,10 +65,24 @@ def as_function(given: str | Callable[..., Any] | Function | None) -> Function |
             field="train.function",
         )  # fmt: skip
         resolved: Function = asked.changed(function=found)
-        return resolved
+        return _takes_a_run(resolved)
     if not callable(asked.function):
         raise InputError(
             f"function: expected train(members, seed, recorder) -> model or its name, got "
             f"{asked.function!r}"
         )
+    return _takes_a_run(asked)
+
+
+def _takes_a_run(asked: Function) -> Function:
+    """Refuse a function that cannot be called with members, seed and recorder."""
+    try:
+        inspect.signature(asked.function).bind(None, 0, None)
+    except TypeError as e:
+        raise InputError(
+            f"function: expected {asked.called}(members, seed, recorder) -> model, got a function "
+            f"that cannot take these three ({e}); correct its arguments"
+        ) from None
+    except ValueError:
+        pass  # of code that is not Python the signature is not known
     return asked

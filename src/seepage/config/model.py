@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import nn
 
 from seepage.config.base import Part
-from seepage.errors import InputError
+from seepage.errors import InputError, SeepageError
 from seepage.extensions import outside, resolve
 from seepage.models import MODELS, build, known
 
@@ -35,6 +35,7 @@ class Model(Part):
     options: dict[str, Any] = Field({}, description="Options of a reference network.")
     version: str | None = Field(
         None,
+        min_length=1,
         description="Your own version of the factory: with it, this text and not the factory's "
         "code says whether the network is the same.",
     )
@@ -55,7 +56,16 @@ class Model(Part):
         model = self if self.factory is not None or known(self.name) else as_model(self)
         if model.factory is None:
             return build(model.name, in_shape, classes, **model.options)
-        made = model.factory()
+        try:
+            made = model.factory()
+        except SeepageError:
+            raise
+        except Exception as e:
+            text = " ".join(str(e).split())[:200]
+            raise InputError(
+                f"model: {model.name} raised {type(e).__name__}: {text}; a factory takes no "
+                "arguments and returns a torch.nn.Module"
+            ) from e
         if not isinstance(made, nn.Module):
             raise InputError(
                 f"model: expected {model.name} to return a torch.nn.Module, got "

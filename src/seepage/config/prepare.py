@@ -121,7 +121,7 @@ def _defense(config: AuditConfig) -> Any:
 
 def check_references(plan: SubsetPlan, chosen: tuple[attacks.Attack, ...]) -> None:
     """Every attack's need for references, known from the plan before any run is trained."""
-    n_in, n_out = fewest_references(plan.member, attacks.reference_rows(plan.member))
+    n_in, n_out = fewest_references(plan.member)
     for attack in chosen:
         if n_in < attack.min_in or n_out < attack.min_out:
             k = plan.options.get("parts", 2)

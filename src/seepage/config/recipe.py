@@ -25,7 +25,7 @@ class Recipe(Part):
     """
 
     epochs: int = Field(20, ge=1, le=100_000, description="Passes over the members.")
-    batch: int = Field(128, ge=1, description="Samples of one optimiser step.")
+    batch: int = Field(128, ge=1, le=2**31, description="Samples of one optimiser step.")
     optimizer: Literal["sgd", "adam", "adamw", "sam"] = Field(
         "sgd", description="SGD with momentum, Adam, AdamW, or SAM: SGD with two passes a step."
     )

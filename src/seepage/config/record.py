@@ -67,6 +67,13 @@ class Record(Part):
         (), exclude=True, description="Further signals that need the model; from Python alone."
     )
 
+    @pydantic.field_validator("signals", "views")
+    @classmethod
+    def _each_once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not value or len(set(value)) < len(value):
+            raise ValueError("expected at least one, each once")
+        return value
+
     @pydantic.field_validator("extra")
     @classmethod
     def _measures(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:

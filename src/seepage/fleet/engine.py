@@ -480,6 +480,11 @@ class Engine:
         with self._precision:
             logits, context.features = forward(context.model, inputs, defense.needs_features)
         loss = defense.loss(logits.float(), targets, labels, context)
+        if loss.dim():
+            raise InputError(
+                f"{defense.name}: expected a loss of one number, got shape {tuple(loss.shape)}; "
+                "return its mean"
+            )
         torch.autograd.backward(loss)
         return loss.detach()
 

@@ -20,7 +20,7 @@ from torch import nn
 from seepage.config.execution import Execution
 from seepage.config.function import Function, as_function
 from seepage.config.model import Model, as_model
-from seepage.config.prepare import Prepared
+from seepage.config.prepare import Prepared, check_defense
 from seepage.config.recipe import Recipe
 from seepage.config.record import Record
 from seepage.data import Dataset
@@ -118,6 +118,13 @@ def train(
         data, plan, recipe, network, own, defense, reference, record, times, extra
     )
     code = package_digest()
+    if defense is not None:
+        check_defense(defense, data, reference, network, recipe)
+    # Whatever can be refused is refused before a folder is made.
+    backend = choose_backend(
+        execution.backend, network, recipe, plan, device, plain=own is None and defense is None
+    )
+    shapes = {} if _begun(out) else signal_shapes(data, record, extra, network)
     storage = Storage(out, write=True)
     with Lock(storage, shard):
         # Shards that start together must not measure and choose each for itself.
@@ -136,18 +143,11 @@ def train(
                     "precision": precision,
                     "step_seconds": seconds,
                     "device": device,
-                    "backend": choose_backend(
-                        execution.backend,
-                        network,
-                        recipe,
-                        plan,
-                        device,
-                        plain=own is None and defense is None,
-                    ),
+                    "backend": backend,
                     "threads": execution.threads,
                     "compiled": execution.compiled,
                 }
-                shapes = signal_shapes(data, record, extra, network)
+                shapes = shapes or signal_shapes(data, record, extra, network)
                 for e in extra:
                     # Rows of a signal per layer have names, which its first look told it.
                     if getattr(e, "axis", None) == "layer":
@@ -174,6 +174,14 @@ def train(
             )
             _run(spec, storage, plan, shard, watcher)
     return Run(out)
+
+
+def _begun(out: str | os.PathLike[str]) -> bool:
+    """Whether a run folder is there already."""
+    try:
+        return Storage(out).exists("manifest.json")
+    except InputError:
+        return False
 
 
 def _with_fields(
