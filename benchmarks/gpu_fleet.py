@@ -67,7 +67,7 @@ def captured(
     data: seepage.Dataset, pool: Resident, spec: FleetSpec, plan: SubsetPlan, models: int
 ) -> list[graphs.Captured]:
     """Steps of the plan's first runs, captured with cuDNN set as the backend sets it."""
-    free = spec.backend == "compiled"
+    free = spec.execution.backend == "compiled"
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = not free, free
     found = []
     for row in range(models):

@@ -28,7 +28,7 @@ def make(folder: Path, samples: int, models: int, checkpoints: int) -> None:
     import torch
 
     from seepage.data import from_arrays
-    from seepage.fleet.folder import found
+    from seepage.fleet.folder import create
     from seepage.fleet.sink import StoreSink
     from seepage.store.storage import Storage
 
@@ -39,7 +39,7 @@ def make(folder: Path, samples: int, models: int, checkpoints: int) -> None:
     storage = Storage(folder, write=True)
     times = [float(t) for t in range(checkpoints)]
     shapes = {"phi": ((samples,), "float32")}
-    found(storage, data, plan, {}, {}, times, shapes, ["identity"])
+    create(storage, data, plan, {}, {}, times, shapes, ["identity"], {})
     noise = rng.normal(size=(8, samples)).astype(np.float32)
     for row in range(models):
         sink = StoreSink(storage, row, ("phi",), checkpoints, "none", plan.member[row])
