@@ -32,7 +32,7 @@ Access = Literal["label", "scores", "weights"]
 
 
 class BalanceWarning(UserWarning):
-    """The plan lets the number of IN references tell who is a member."""
+    """The plan lets the number of IN references reveal who is a member."""
 
 
 class AttackError(SeepageError, RuntimeError):
@@ -55,7 +55,7 @@ class SignalSource(Protocol):
 
 
 class Source(SignalSource, Protocol):
-    """What an attack is bound to: `seepage.store.Run`, or anything that tells what it holds."""
+    """What an attack is bound to: `seepage.store.Run`, or anything that lists what it holds."""
 
     @property
     def labels(self) -> IntArray:
@@ -85,7 +85,7 @@ def fewest_references(member: BoolArray, use: BoolArray) -> tuple[int, int]:
     """The least IN and OUT references that any sample has for any target: (R, N), (·, R) bool."""
     total = member.sum(axis=0, dtype=np.int32)
     n_in = n_out = len(member)
-    # A target and its twin leave out the same models: each set is counted once.
+    # The targets of a tuple leave out the same models: each set is counted once.
     for row in np.unique(use, axis=0):
         inside = total - member[~row].sum(axis=0, dtype=np.int32)
         n_in = min(n_in, int(inside.min()))
@@ -188,7 +188,7 @@ class Attack(ABC):
         if (self.min_in or self.min_out) and leaks:
             warnings.warn(
                 "member: every sample is IN equally often but runs have no complementary runs, "
-                "so the count of IN references tells who is a member; "
+                "so the count of IN references reveals who is a member; "
                 "use seepage.half_split or seepage.subsets",
                 BalanceWarning,
                 stacklevel=2,
@@ -246,7 +246,7 @@ class Attack(ABC):
                 f"models: {self.name} needs at least {self.min_in} IN and {self.min_out} OUT "
                 f"references for every sample, got {n_in} and {n_out}; "
                 + (
-                    f"each target is judged without the {together} runs of its tuple: train "
+                    f"each target is scored without the {together} runs of its tuple: train "
                     "more tuples"
                     if together > 2
                     else "train more models"
@@ -268,18 +268,18 @@ class Attack(ABC):
     def _checked(self, scores: FloatArray, shape: tuple[int, ...]) -> FloatArray:
         if scores.shape != shape:
             raise AttackError(
-                f"{self.name}: expected scores of shape {shape}, got {scores.shape}; mend "
+                f"{self.name}: expected scores of shape {shape}, got {scores.shape}; fix "
                 f"{type(self).__name__}"
             )
         if scores.dtype.kind not in "fiub":
             raise AttackError(
-                f"{self.name}: expected real numbers as scores, got {scores.dtype}; mend "
+                f"{self.name}: expected real numbers as scores, got {scores.dtype}; fix "
                 f"{type(self).__name__}"
             )
         scores = scores.astype(np.float64, copy=False)
         if np.isnan(scores).any():
             raise AttackError(
                 f"{self.name}: expected scores that are numbers, got {int(np.isnan(scores).sum())} "
-                f"NaN; mend {type(self).__name__}"
+                f"NaN; fix {type(self).__name__}"
             )
         return scores

@@ -1,4 +1,4 @@
-"""Work that every target does for itself, on all threads: sorts release the interpreter."""
+"""Work that every target does for itself, on all threads: sorts release the interpreter's lock."""
 
 from __future__ import annotations
 

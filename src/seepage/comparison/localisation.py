@@ -47,7 +47,7 @@ KINDS: tuple[Kind, ...] = ("regions", "complement", "random")
 def locate(pool: PoolComparison, base: Candidate, seed: int) -> dict[str, Any]:
     """Regions by swapping and rewinding between undefended and defended networks of one seed.
 
-    The result is kept beside the evaluations, and read again when the question is the same.
+    The result is kept with the evaluations, and read again when the settings are the same.
     """
     p = pool.options.pptp
     if p is None:

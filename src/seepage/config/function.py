@@ -18,7 +18,7 @@ class Function(Part):
     """[train]: your own training, `train(members, seed, recorder) -> model`.
 
     `members` are positions in the pool (int64, ascending), `seed` is the run's own, and `recorder`
-    is to be told of start, epochs and end (`seepage.record.Recorder`).
+    is called at the start, after epochs and at the end (`seepage.record.Recorder`).
 
     >>> Function(function=print, version="2").version
     '2'

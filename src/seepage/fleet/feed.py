@@ -31,10 +31,10 @@ class Draw:
 
 
 class Feed:
-    """Members of one run, shuffled anew each epoch.
+    """Members of one run, reshuffled in each epoch.
 
     Every epoch has its own generator, spawned from the run's seed and the epoch's number, so a
-    run restored at any epoch goes on with the same batches, and every backend sees the same ones.
+    run restored at any epoch continues with the same batches, and every backend sees the same ones.
     """
 
     def __init__(

@@ -121,7 +121,7 @@ def _pool(run: Run, data: Dataset | None) -> Dataset:
 
 
 def _network(run: Run, model: Factory | None) -> nn.Module:
-    """The architecture, with weights that nobody asked for; streams stay as they are."""
+    """The architecture, with weights that are not used; streams stay as they are."""
     told: dict[str, Any] = run.manifest["key"]["model"]
     name = str(told["name"])
     if model is not None:

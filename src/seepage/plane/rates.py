@@ -1,8 +1,8 @@
 """False-positive and true-positive rate of every sample: how often targets call it a member.
 
-All targets of a plan judge every sample: about half of them were trained on it, half were not. The
-share of "member" decisions among the former is the sample's true-positive rate, among the latter
-its false-positive rate. *Reconstruction*: the rates follow code that the authors of arXiv
+Every sample is scored under all targets of a plan: about half of them were trained on it, half were
+not. The share of "member" decisions among the former is the sample's true-positive rate, among the
+latter its false-positive rate. *Reconstruction*: the rates follow code that the authors of arXiv
 2507.23291 published two years before the paper; the paper's own formulas were not at hand.
 """
 

@@ -42,7 +42,8 @@ def write_comparison(
     runs: at least two findings from `seepage.findings.collect`. populations: by the same names, the
     dynamics to compare instead of the findings' own, such as those that
     `seepage.plane.compare_paths` brought to equal numbers of models. What makes the comparison
-    unfair is said on top of the page; nothing is refused. The numbers are written beside it as JSON.
+    unfair is stated at the top of the page; nothing is refused. The numbers are written next to it
+    as JSON.
 
     Raises InputError for fewer than two runs, a name that does not end in .html, or a place that
     cannot be written.

@@ -155,7 +155,7 @@ def _judges(run: Run) -> list[str]:
 
 
 def _complete(settings: DynamicsSettings, name: str, stored: Result) -> bool:
-    """Whether every judge has spoken that can."""
+    """Whether every attack that can has been run."""
     run = _opened(settings, name)
     return run is None or settings.kind == "rates" or {*_judges(run)} <= {*stored["attacks"]}
 
@@ -167,7 +167,7 @@ def _analyse(
     save: Callable[[Result], None],
     progress: Progress,
 ) -> Result | None:
-    """Kept after every judge, the main one first: what is cut short keeps what it found."""
+    """Kept after every attack, the main one first: what is cut short keeps what it found."""
     config = settings.audit(name)
     run = _opened(settings, name)
     ended = len(_ended(run))
