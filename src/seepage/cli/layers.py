@@ -113,8 +113,11 @@ def _bounds(found: list[RiskMeasurement]) -> set[tuple[str, str]]:
 
 
 def _print(table: RiskTable, title: str, top: int, bounds: set[tuple[str, str]]) -> None:
-    shown = [c for c in ("k95", "erank", "jac_rank_1e2", "jac_participation", "stable_rank")
-             if c in table.columns]  # fmt: skip
+    shown = [
+        c
+        for c in ("k95", "erank", "jac_rank_1e2", "jac_participation", "stable_rank")
+        if c in table.columns
+    ]
     out = Table(title=title)
     out.add_column("layer")
     for column in ("risk", "AUC of its attack", *shown):

@@ -260,9 +260,13 @@ def run_pools(pools: Sequence[PoolComparison], jobs: int = 1) -> None:
         # A child loads its data itself and has no terminal.
         shared = {p.name: replace(p, alone=True, progress=Quiet()) for p in pools}
         work_through(
-            _InTurn(queues), _do, shared,
-            jobs=jobs, progress=pools[0].progress, environment=ENVIRONMENT,
-        )  # fmt: skip
+            _InTurn(queues),
+            _do,
+            shared,
+            jobs=jobs,
+            progress=pools[0].progress,
+            environment=ENVIRONMENT,
+        )
     broken = [text for queue in queues for text in queue.broken]
     if broken:
         raise RuntimeError(f"{len(broken)} fleets met a bug, the first:\n{broken[0]}")

@@ -52,9 +52,13 @@ def as_function(given: str | Callable[..., Any] | Function | None) -> Function |
     asked = given if isinstance(given, Function) else Function(function=given)
     if isinstance(asked.function, str):
         found = resolve(
-            "function", asked.function, {}, accepts=callable, expected="a function",
+            "function",
+            asked.function,
+            {},
+            accepts=callable,
+            expected="a function",
             field="train.function",
-        )  # fmt: skip
+        )
         resolved: Function = asked.changed(function=found)
         return resolved
     if not callable(asked.function):

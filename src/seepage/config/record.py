@@ -111,12 +111,16 @@ class Record(Part):
         for s in self.signals:
             found[s] = (
                 resolve(
-                    "signal", s, SIGNALS, accepts=callable, field="record.signals",
+                    "signal",
+                    s,
+                    SIGNALS,
+                    accepts=callable,
+                    field="record.signals",
                     expected="a function of logits and labels, or a class that measures a model",
                 )
                 if isinstance(s, str)
                 else s
-            )  # fmt: skip
+            )
         return found
 
     def _curvature(self, times: Sequence[float]) -> ExtraSignal:

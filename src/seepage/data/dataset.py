@@ -70,8 +70,10 @@ class Dataset:
                 f"{tuple(self.inputs.shape)}; images are (N, C, H, W), tables (N, D)"
             )
         if self.labels.dtype != torch.int64 or self.labels.ndim != 1:
-            raise InputError(f"{self.name}: expected int64 labels of one axis, got "
-                             f"{self.labels.dtype} of shape {tuple(self.labels.shape)}")  # fmt: skip
+            raise InputError(
+                f"{self.name}: expected int64 labels of one axis, got "
+                f"{self.labels.dtype} of shape {tuple(self.labels.shape)}"
+            )
         k = len(self.classes)
         if k < 2:
             raise InputError(

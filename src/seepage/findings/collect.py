@@ -187,9 +187,13 @@ def _paths(t: Trajectories) -> tuple[Paths, Float64Array]:
 
     first = t.null[0]
     held = Paths(
-        counts(t.tpr, n_in), counts(t.fpr, n_out), n_in, n_out,
-        counts(first.tpr, n_in), counts(first.fpr, n_out),
-    )  # fmt: skip
+        counts(t.tpr, n_in),
+        counts(t.fpr, n_out),
+        n_in,
+        n_out,
+        counts(first.tpr, n_in),
+        counts(first.fpr, n_out),
+    )
     count = np.mean([high(d.fpr, d.tpr).sum(axis=1) for d in t.null], axis=0)
     return held, np.asarray(count, dtype=np.float64)
 

@@ -73,11 +73,12 @@ class Feed:
         for begin in range(0, self.steps, many):
             part = slice(begin, min(begin + many, self.steps))
             x = self.pool.batch(
-                draw.rows[part].ravel(), *self.scale,
+                draw.rows[part].ravel(),
+                *self.scale,
                 dy=None if draw.dy is None else draw.dy[part].ravel(),
                 dx=None if draw.dx is None else draw.dx[part].ravel(),
                 flip=None if draw.flip is None else draw.flip[part].ravel(),
-            )  # fmt: skip
+            )
             if many == 1:
                 yield x
                 continue

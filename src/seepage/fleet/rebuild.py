@@ -96,9 +96,12 @@ def rebuild(
         ) from None
     member = run.member[target]
     inputs = Recorder(
-        Resident.of(pool), [0.0], Memory(), signals=(),
+        Resident.of(pool),
+        [0.0],
+        Memory(),
+        signals=(),
         scale=pool.member_scale(np.flatnonzero(member)),
-    ).inputs(np.arange(len(pool)))  # fmt: skip
+    ).inputs(np.arange(len(pool)))
     return Rebuilt(network.eval(), inputs, pool.labels, member, pool, row, epoch)
 
 

@@ -61,7 +61,9 @@ def evidence(signal: FloatArray, member: BoolArray, *, unit: Unit = EACH) -> Flo
     return np.clip(np.nan_to_num(p, nan=1.0), 0.0, 1.0)
 
 
-def _paired(values: Float64Array, member: BoolArray, first: Int64Array, second: Int64Array) -> Float64Array:  # fmt: skip
+def _paired(
+    values: Float64Array, member: BoolArray, first: Int64Array, second: Int64Array
+) -> Float64Array:
     gap = np.where(member[first], 1.0, -1.0) * (values[first] - values[second])
     method = "exact" if len(first) <= EXACT_AT_MOST else "asymptotic"
     found = stats.wilcoxon(gap, alternative="greater", axis=0, method=method, zero_method="pratt")

@@ -233,11 +233,13 @@ class Recorder:
         scale, shift = raw if self.preprocess is not None or self.scale is None else self.scale
         moved = self.pool.image and (v.flip or v.dy or v.dx)
         x = self.pool.batch(
-            rows, scale, shift,
+            rows,
+            scale,
+            shift,
             dy=np.full(n, v.dy, np.int64) if moved else None,
             dx=np.full(n, v.dx, np.int64) if moved else None,
             flip=np.full(n, v.flip, np.bool_) if moved else None,
-        )  # fmt: skip
+        )
         return self.preprocess(x) if self.preprocess is not None else x
 
     def observe(self, t: int = 0) -> dict[str, AnyArray]:

@@ -86,8 +86,16 @@ class DynamicsStudy(Study):
             limit = f", {c.data.limit} samples" if c.data.limit else ""
             optimiser = c.recipe.optimizer
             done = "yes" if task.stored() is not None else "no"
-            rows.append([task.name, f"{c.data.name}{limit}", c.model.name, optimiser,
-                         f"{ended} of {c.plan.models}", done])  # fmt: skip
+            rows.append(
+                [
+                    task.name,
+                    f"{c.data.name}{limit}",
+                    c.model.name,
+                    optimiser,
+                    f"{ended} of {c.plan.models}",
+                    done,
+                ]
+            )
         return ["fleet", "data", "model", "optimiser", "runs done", "analysed"], rows
 
     def markdown(self, results: Mapping[str, Any], file: str) -> str:
