@@ -90,7 +90,9 @@ def resolve(
             )
         try:
             found = plugged[name].load()
-        except Exception as e:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as e:
             raise InputError(
                 f"{called}: the entry point {name!r} ({plugged[name].value}) raised "
                 f"{_said(e)} while it was loaded; fix or remove that package"
@@ -140,9 +142,9 @@ def make(
             raise InputError(f"{option}: unknown option of {name!r}; {remedy}")
     try:
         return cast("Base", found(**options))
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         raise
-    except Exception as e:
+    except BaseException as e:
         raise InputError(
             f"{kind}: {name!r} raised {_said(e)} while it was made; fix it or its options"
         ) from None

@@ -70,6 +70,11 @@ def test_a_wrong_value_in_python_is_one_line(make: Any, says: str) -> None:
         ("[model]\nname = 'mine:make'\n", "expected a module 'mine'"),
         ("[model]\nfactory = 'x'\n", "a factory is set from Python"),
         ("[record]\nextra = ['x']\n", "they are set from Python"),
+        ("[recipe]\nepochs = true\n", "recipe.epochs: expected a number, got True"),
+        ("[recipe]\nlr = '0.1'\n", "recipe.lr: expected a number, got '0.1'"),
+        ("[recipe]\nflip = 1\n", "recipe.flip: expected true or false, got 1"),
+        ("[record]\nlayers = 1\n", "record.layers: expected true, false or text, got 1"),
+        ("[record]\ncheckpoints = [0, true]\n", "record.checkpoints: expected a number"),
     ],
 )
 def test_a_wrong_value_in_a_file_names_the_file(tmp_path: Path, text: str, says: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import subprocess
 import sys
@@ -285,6 +286,160 @@ def test_comments_docstrings_and_positions_do_not_count() -> None:
     told = follow(made('\n\n# why\ndef f(x):\n    """What."""\n    return x + 1  # how\n')).digest
     other = follow(made("def f(x):\n    return x + 2\n")).digest
     assert plain == told != other
+
+
+TRAIN = "def train(m, s, r):\n    "
+
+
+def _with(before: str, after: str = "return x") -> tuple[str, str]:
+    """A module whose constant is 1, and the same with 2."""
+    text = before + "\n" + TRAIN + after
+    return text.replace("ONE", "1"), text.replace("ONE", "2")
+
+
+NOTICED = {
+    "names of arguments": (TRAIN + "return dict(lr=s)", TRAIN + "return dict(rate=s)"),
+    "values of a network that the function holds": _with(
+        "import torch\nx = torch.nn.Linear(1, 1)\ntorch.nn.init.constant_(x.weight, ONE)\n"
+        "torch.nn.init.constant_(x.bias, ONE)"
+    ),
+    "default of a dataclass with slots": _with(
+        "import dataclasses\n@dataclasses.dataclass(slots=True)\nclass x:\n    y: int = ONE"
+    ),
+    "method of a subclass of dict": _with(
+        "class D(dict):\n    def f(self): return ONE\nx = D()", "return x.f()"
+    ),
+    "value of a subclass of float": _with("class F(float): pass\nx = F(ONE)"),
+    "value of an enumeration": _with(
+        "import enum\nclass E(enum.Enum):\n    A = ONE\nx = E.A", "return x.value"
+    ),
+    "factory of a defaultdict": _with(
+        "import collections\nx = collections.defaultdict(lambda: ONE)"
+    ),
+    "metaclass": _with(
+        "class M(type):\n    def __call__(cls): return ONE\nclass x(metaclass=M): pass"
+    ),
+    "end of a long pattern": _with("import re\nx = re.compile('a' * 300 + 'ONE')"),
+    "conjugated tensor": _with("import torch\nx = torch.tensor([1j + ONE]).conj()"),
+    "sparse tensor": _with("import torch\nx = torch.tensor([[0.0, ONE]]).to_sparse()"),
+    "function put into a library": _with(
+        "import torch\ntorch.nn.functional.of_test = lambda: ONE",
+        "return torch.nn.functional.of_test()",
+    ),
+}
+
+
+def _train_of(text: str) -> Any:
+    module = types.ModuleType("written_by_a_user_of_test")
+    exec(compile(text + "\n", "theirs", "exec", dont_inherit=True), module.__dict__)
+    return follow(module.train)
+
+
+@pytest.mark.parametrize("what", NOTICED)
+def test_what_a_function_reads_counts(what: str) -> None:
+    first, second = NOTICED[what]
+    before = _train_of(first).digest
+    assert _train_of(second).digest != before
+    assert _train_of(first).digest == before
+
+
+def test_what_is_read_while_it_runs_is_said() -> None:
+    for text, name in (
+        (TRAIN + "return open('rate.txt')", "open"),
+        ("from importlib import import_module\n" + TRAIN + "import_module('x')", "import_module"),
+        ("import sys\n" + TRAIN + "return sys.modules['x']", "sys.modules"),
+        (TRAIN + "return globals()['x']", "globals"),
+    ):
+        (said,) = _train_of(text).unfollowed
+        assert name in said
+        assert "known only when it runs" in said
+
+
+def test_the_docstring_of_an_inner_class_does_not_count() -> None:
+    lines = ["class A:", "    'What.'", "    for k in range(3):", "        if k: x = k"]
+    bare = TRAIN + "\n    ".join(line for line in lines if "'" not in line)
+    assert _train_of(TRAIN + "\n    ".join(lines)).digest == _train_of(bare).digest
+
+
+def test_packages_around_an_imported_module_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    package = tmp_path / "package_of_test"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .rates import RATE\n")
+    rates, inner = package / "rates.py", package / "inner.py"
+    rates.write_text("RATE = 1\n")
+    inner.write_text("import package_of_test\n")
+    text = TRAIN + "import package_of_test.inner as inner; return inner"
+    before = _train_of(text)
+    assert before.unfollowed == ()
+    rates.write_text("RATE = 2\n")
+    assert _train_of(text).digest != before.digest
+
+
+def test_hooks_and_unsaved_buffers_of_a_network_count(tmp_path: Path) -> None:
+    value = tmp_path / "scale.txt"
+    value.write_text("1")
+
+    def buffered() -> nn.Module:
+        layer = nn.Linear(4, 3)
+        layer.register_buffer("b", torch.tensor(float(value.read_text())), persistent=False)
+        return layer
+
+    ask(tmp_path / "run", {"model": buffered})
+    value.write_text("2")
+    with pytest.raises(InputError, match=r"model\.start\.fixed"):
+        ask(tmp_path / "run", {"model": buffered})
+    plain = nn.Linear(4, 3)
+    before = follow(plain).digest
+    plain.register_forward_hook(lambda m, i, o: o * 2)
+    assert follow(plain).digest != before
+
+
+def test_an_attribute_drawn_anew_strands_no_run(tmp_path: Path) -> None:
+    def named() -> nn.Module:
+        layer = nn.Linear(4, 3)
+        layer.told = os.urandom(4)  # type: ignore[assignment]
+        return layer
+
+    run = ask(tmp_path / "run", {"model": named})
+    ask(tmp_path / "run", {"model": named})
+    assert any(
+        "is another each time it is made" in said
+        for said in run.manifest["provenance"]["unfollowed"]
+    )
+
+
+def test_options_come_back_as_they_were_stored(tmp_path: Path) -> None:
+    given = {"model": "mlp", "model_options": {"hidden": (4,)}}
+    run = ask(tmp_path / "run", given)
+    assert run.manifest["key"]["model"]["options"] == {"hidden": [4]}
+    ask(tmp_path / "run", given)
+    with pytest.raises(InputError, match="a network whose shapes are known, got 'weight'"):
+        ask(tmp_path / "other", {"model": lambda: nn.LazyLinear(3)})
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_rule_of_a_signal_of_the_users_own_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = tmp_path / "signals_of_test.py"
+    given = {"model": "mlp", "signals": ("phi", "signals_of_test:first")}
+    for rule in ("logits[:, 0]", "logits[:, 1]"):
+        sys.modules.pop("signals_of_test", None)
+        source.write_text(f"def first(logits, labels):\n    return {rule}\n")
+        importlib.invalidate_caches()
+        if rule.endswith("0]"):
+            ask(tmp_path / "run", given)
+            ask(tmp_path / "run", given)
+            continue
+        with pytest.raises(InputError, match="another configuration: signals is"):
+            ask(tmp_path / "run", given)
+    with pytest.raises(InputError, match="nowhere"):
+        ask(tmp_path / "other", {"model": "mlp", "signals": ("phi", "nowhere")})
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_defence_is_known_by_its_own_rules(tmp_path: Path) -> None:

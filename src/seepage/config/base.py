@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import pydantic
 from pydantic import BaseModel, ConfigDict
@@ -32,6 +32,24 @@ class Part(BaseModel):
     # Read as a table of another, pydantic validates without this constructor and adds its path.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _exact(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        """Numbers, switches and text are never taken for one another: `true` is not 1."""
+        field = cls.model_fields[str(info.field_name)]
+        kinds = _kinds(field.annotation)
+        for part in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(part, bool) and kinds & {int, float} and bool not in kinds:
+                raise ValueError("expected a number")
+            if isinstance(part, str) and kinds <= {int, float, type(None)}:
+                raise ValueError("expected a number")
+            number = isinstance(part, int | float) and not isinstance(part, bool)
+            if (number or isinstance(part, str)) and kinds <= {bool, type(None)}:
+                raise ValueError("expected true or false")
+            if number and bool in kinds and not kinds & {int, float, Any}:
+                raise ValueError("expected true, false or text")
+        return value
+
     def changed(self, **values: Any) -> Any:
         """The same with other values, checked again.
 
@@ -42,6 +60,14 @@ class Part(BaseModel):
         """
         held = {name: getattr(self, name) for name in type(self).model_fields}
         return type(self)(**(held | values))
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The plain types that an annotation holds; of literals the types of their values."""
+    if get_origin(annotation) is Literal:
+        return {type(v) for v in get_args(annotation)}
+    inner = [a for a in get_args(annotation) if a is not ...]
+    return set().union(*(_kinds(a) for a in inner)) if inner else {annotation}
 
 
 def problem(e: pydantic.ValidationError, kind: type[BaseModel], prefix: str = "") -> InputError:

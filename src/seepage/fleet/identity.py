@@ -9,11 +9,13 @@ manifest, and a comment that changes strands no run.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -77,7 +79,26 @@ def run_key(
         "views": list(record.views),
         "logits": record.logits,
     }
-    return key, unfollowed
+    return {field: _as_stored(field, value) for field, value in key.items()}, unfollowed
+
+
+def _as_stored(field: str, value: Any) -> Any:
+    """A part of the key as it will be read back, so that a tuple is what its list is."""
+
+    def held(v: Any) -> Any:
+        if isinstance(v, np.generic | np.ndarray):
+            return v.tolist()
+        if isinstance(v, PurePath):
+            return str(v)
+        raise TypeError(f"a value of type {type(v).__name__}")
+
+    try:
+        return json.loads(json.dumps(value, default=held, allow_nan=False))
+    except (TypeError, ValueError) as e:
+        raise InputError(
+            f"{field}: expected options of text, finite numbers, lists and tables, got {e}; "
+            "the key of the run must hold them"
+        ) from None
 
 
 def _code(found: Followed, unfollowed: list[str]) -> dict[str, str]:
@@ -113,13 +134,29 @@ def _function(function: Function, unfollowed: list[str]) -> dict[str, Any]:
 
 def _defense(defense: Defense, unfollowed: list[str]) -> dict[str, Any]:
     """Options and the code of the rules: its class and what that takes from the package."""
-    told = as_config(defense)
+    told = {k: _told(v, unfollowed) for k, v in as_config(defense).items()}
+    # A class that writes its own constructor may hold more than its fields.
+    fields = getattr(defense, "__dataclass_fields__", {})
+    held = {k: v for k, v in sorted(getattr(defense, "__dict__", {}).items()) if k not in fields}
     kinds = sorted(_kinds(defense), key=lambda k: (k.__module__, k.__qualname__))
     return {
         "name": told.pop("name"),
         "options": told,
-        **_code(follow(*kinds, package=True), unfollowed),
+        **_code(follow(*kinds, *([held] if held else []), package=True), unfollowed),
     }
+
+
+def _told(value: Any, unfollowed: list[str]) -> Any:
+    """An option as JSON has it; a function, an array, or a tensor by its digest."""
+    if isinstance(value, Mapping):
+        return {str(k): _told(v, unfollowed) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_told(v, unfollowed) for v in value]
+    if value is None or isinstance(value, bool | int | str | np.generic | PurePath):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    return _code(follow(value), unfollowed)
 
 
 def _kinds(value: Any) -> set[type]:
@@ -141,8 +178,20 @@ def _signal(name: str, rule: SignalRule, unfollowed: list[str]) -> Any:
 
 def _extra(extra: ExtraSignal, unfollowed: list[str]) -> Any:
     if type(extra).__module__.partition(".")[0] == "seepage":
-        return repr(extra)
+        # Ours may hold an estimator or an indicator of the user's.
+        held = getattr(extra, "__dict__", {}).values()
+        theirs = sorted(
+            {k for v in held for k in _kinds(v) | {type(v)} if not _ours(k)},
+            key=lambda k: (k.__module__, k.__qualname__),
+        )
+        if not theirs:
+            return repr(extra)
+        return {"signal": repr(extra), **_code(follow(*theirs), unfollowed)}
     return {"names": list(extra.names), **_code(follow(extra), unfollowed)}
+
+
+def _ours(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] in ("builtins", "seepage", "numpy", "torch")
 
 
 def _model(
@@ -169,14 +218,14 @@ def _model(
             )
             drawn = math.nan
     own = not known(model.name) or model.factory is not None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = model.make(in_shape, classes)
-    code = (
-        _stated(model.version, follow(model.factory, network), unfollowed)
-        if own
-        else {"digest": follow(network).digest}
-    )
+    network = _network(model, in_shape, classes, 0)
+    followed = follow(model.factory, network) if own else follow(network)
+    if own and follow(model.factory, _network(model, in_shape, classes, 0)) != followed:
+        unfollowed.append(
+            f"model {model.name}: an attribute of the network is another each time it is made"
+        )
+        followed = follow(model.factory)
+    code = _stated(model.version, followed, unfollowed) if own else {"digest": followed.digest}
     return {
         "name": model.name,
         "options": dict(model.options),
@@ -188,13 +237,25 @@ def _model(
     }
 
 
+def _network(model: Model, in_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return model.make(in_shape, classes)
+
+
 def _made(
     model: Model, in_shape: tuple[int, ...], classes: int, seed: int
 ) -> dict[str, torch.Tensor]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network: nn.Module = model.make(in_shape, classes)
-    return {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    network = _network(model, in_shape, classes, seed)
+    # Buffers that are not saved decide the outputs too; what is saved beside tensors is followed.
+    held = {**dict(network.named_buffers()), **network.state_dict()}
+    lazy = [k for k, v in held.items() if nn.parameter.is_lazy(v)]
+    if lazy:
+        raise InputError(
+            f"model: expected {model.name} to return a network whose shapes are known, got "
+            f"{lazy[0]!r} without one; name the sizes instead of a lazy layer"
+        )
+    return {k: v.detach().cpu().contiguous() for k, v in held.items() if torch.is_tensor(v)}
 
 
 def _same_values(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -16,6 +16,7 @@ Instructions are those of the running Python, so digests of another minor versio
 
 from __future__ import annotations
 
+import bisect
 import builtins
 import dataclasses
 import dis
@@ -25,6 +26,7 @@ import hashlib
 import importlib.util
 import os
 import random
+import re
 import sys
 import sysconfig
 import types
@@ -82,8 +84,28 @@ _KEPT_BY_TORCH = frozenset(
         "_compiled_call_impl",
     ]
 )
-_AT_RUN_TIME = frozenset({"importlib.import_module", "os.environ", "os.getenv"})
-_NAMED = frozenset({*dis.hasname, *dis.haslocal, *dis.hasfree, *dis.hasjrel, *dis.hasjabs})
+_AT_RUN_TIME = frozenset(
+    [
+        "importlib.import_module",
+        "os.environ",
+        "os.getenv",
+        "sys.modules",
+        "runpy.run_path",
+        "runpy.run_module",
+    ]
+)
+_NAMED = frozenset({*dis.hasname, *dis.haslocal, *dis.hasfree})
+_JUMPS = frozenset({*dis.hasjrel, *dis.hasjabs})
+# What `dataclass` writes: its fields and the names of what it wrote tell the same.
+_BY_DATACLASS = frozenset(
+    [
+        *("__init__", "__repr__", "__eq__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__"),
+        *("__setattr__", "__delattr__", "__replace__", "__getstate__", "__setstate__"),
+    ]
+)
+_TAKES = ("LOAD_ATTR", "LOAD_METHOD")
+# What a class body or a module stores beside its code: told to readers, and positions.
+_NOT_DONE = frozenset({"__doc__", "__firstlineno__", "__static_attributes__"})
 _BEHAVIOUR = 0x2AF  # flags of a code object that change what it does, not how it is nested
 
 
@@ -104,8 +126,8 @@ def follow(*roots: Any, package: bool = False) -> Followed:
     """The digest of objects and of all that decides what they do; see the module's docstring.
 
     roots: functions, classes, callable objects, networks, in order. package: whether code of this
-    package is followed too (for a defence) instead of being known by its name. A tensor of an
-    `nn.Module` counts by shape and type alone: a network's values are compared apart.
+    package is followed too (for a defence) instead of being known by its name. Tensors of a
+    network that is itself a root count by shape and type alone: its values are compared apart.
 
     >>> from functools import partial
     >>> follow(partial(pow, 2)).digest == follow(partial(pow, 2)).digest
@@ -114,6 +136,9 @@ def follow(*roots: Any, package: bool = False) -> Followed:
     False
     """
     walk = _Walk(package)
+    for root in roots:
+        if isinstance(root, nn.Module):
+            walk.compared_apart.update(id(m) for m in root.modules())
     for k, root in enumerate(roots):
         try:
             walk.value(root, f"argument {k + 1}")
@@ -131,6 +156,8 @@ class _Walk:
         self.unfollowed: list[str] = []
         self.seen: dict[int, int] = {}
         self.classes: set[type] = set()
+        self.compared_apart: set[int] = set()
+        self.files: set[str] = set()
         self.alive: list[Any] = []  # an id is an object's own only while it lives
 
     def feed(self, *parts: str | bytes) -> None:
@@ -172,7 +199,9 @@ class _Walk:
         self.seen[id(x)] = len(self.seen)
         self.alive.append(x)
         if isinstance(x, enum.Enum):
-            self.feed("enum", kind.__module__, kind.__qualname__, x.name)
+            self.feed("enum", str(x.name))
+            self.klass(kind)
+            self.value(x.value, where)
         elif isinstance(x, types.FunctionType):
             self.function(x)
         elif isinstance(x, types.MethodType):
@@ -201,9 +230,12 @@ class _Walk:
             self.feed("cached_property")
             self.value(x.func, where)
         elif isinstance(x, torch.Tensor):
-            self.tensor(x)
+            self.tensor(x, where)
+            self.beside(x, (torch.Tensor, nn.Parameter), where)
         elif isinstance(x, np.ndarray | np.generic):
             self.array(np.asarray(x), where)
+            if isinstance(x, np.ndarray):
+                self.beside(x, (np.ndarray,), where)
         elif isinstance(x, torch.dtype | torch.device | torch.Size | np.dtype | range | slice):
             self.feed(kind.__name__, repr(x))
         elif isinstance(x, PurePath):
@@ -212,13 +244,19 @@ class _Walk:
             self.feed(kind.__qualname__, str(len(x)))
             for k, item in enumerate(x):
                 self.value(item, f"{where}[{k}]")
+            self.beside(x, (list, tuple), where)
         elif isinstance(x, dict | types.MappingProxyType):
             self.feed(kind.__qualname__, str(len(x)))
             for key, item in x.items():
                 self.value(key, where)
                 self.value(item, f"{where}[{key!r}]")
+            self.value(getattr(x, "default_factory", None), f"{where}.default_factory")
+            self.beside(x, (dict, types.MappingProxyType), where)
         elif isinstance(x, set | frozenset):
             self.unordered(x, where)
+            self.beside(x, (set, frozenset), where)
+        elif isinstance(x, re.Pattern):
+            self.feed("pattern", repr(x.pattern), str(x.flags))
         elif isinstance(
             x, np.random.Generator | np.random.RandomState | torch.Generator | random.Random
         ):
@@ -234,10 +272,32 @@ class _Walk:
         else:
             self.other(x, where)
 
+    def beside(self, x: Any, plain: tuple[type, ...], where: str) -> None:
+        """Class and attributes of what is more than a plain container or tensor."""
+        kind = type(x)
+        if kind in plain:
+            if isinstance(x, torch.Tensor) and vars(x):
+                self.attributes(x, where)
+            return
+        self.klass(kind)
+        if not self.library(kind.__module__) or isinstance(x, np.ndarray | torch.Tensor):
+            self.attributes(x, where)
+
+    def attributes(self, x: Any, where: str) -> None:
+        """What an object holds, slots first."""
+        for name in sorted({s for c in type(x).__mro__ for s in _slots(c) if hasattr(x, s)}):
+            self.feed(name)
+            self.value(getattr(x, name), f"{where}.{name}")
+        held = getattr(x, "__dict__", None) or {}
+        for name in sorted(held, key=str):
+            self.feed(str(name))
+            self.value(held[name], f"{where}.{name}")
+
     def unordered(self, x: Iterable[Any], where: str) -> None:
         digests = []
         for item in x:
             inner = _Walk(self.package)
+            inner.compared_apart = self.compared_apart
             inner.value(item, where)
             self.unfollowed += inner.unfollowed
             digests.append(inner.hash.hexdigest())
@@ -248,17 +308,25 @@ class _Walk:
             self.feed("objects", str(a.shape))
             self.value(a.ravel().tolist(), where)
             return
-        self.feed("array", a.dtype.str, str(a.shape), np.ascontiguousarray(a).tobytes())
+        self.feed("array", repr(a.dtype), str(a.shape), np.ascontiguousarray(a).tobytes())
 
-    def tensor(self, t: torch.Tensor) -> None:
-        held = t.detach().cpu().contiguous()
-        if held.is_sparse or held.is_quantized:
-            held = held.to_dense() if held.is_sparse else held.dequantize()
-        raw = held.reshape(-1).view(torch.uint8) if held.numel() else held
-        self.feed("tensor", str(t.dtype), str(tuple(t.shape)), raw.numpy().tobytes())
+    def tensor(self, t: torch.Tensor, where: str) -> None:
+        self.feed("tensor", str(t.dtype), str(t.layout), str(t.requires_grad))
+        if t.device.type == "meta":
+            self.feed(str(tuple(t.shape)))
+            return
+        try:
+            held = t.detach().cpu()
+            held = held.dequantize() if held.is_quantized else held
+            held = held if held.layout == torch.strided else held.to_dense()
+            held = held.resolve_conj().resolve_neg().contiguous().clone()
+            raw = held.reshape(-1).view(torch.uint8) if held.numel() else held
+            self.feed(str(tuple(held.shape)), raw.numpy().tobytes())
+        except (RuntimeError, NotImplementedError, TypeError):
+            self.cannot(where, f"a tensor of layout {t.layout} cannot be read")
 
     def network(self, m: nn.Module, where: str) -> None:
-        """Structure and plain attributes; tensors by shape and type alone."""
+        """Structure, plain attributes, hooks; values too, unless they are compared apart."""
         kind = type(m)
         self.feed("network")
         self.klass(kind)
@@ -266,8 +334,18 @@ class _Walk:
             for key, t in getattr(m, name).items():
                 told = "none" if t is None else f"{t.dtype} {tuple(t.shape)} {t.requires_grad}"
                 self.feed(name, key, told)
+                if t is not None and id(m) not in self.compared_apart:
+                    self.tensor(t, f"{where}.{key}")
+        if id(m) not in self.compared_apart:
+            self.feed("training", str(m.training))
         for key in sorted(vars(m)):
-            if key in _TENSORS or key in _KEPT_BY_TORCH or key.endswith("_hooks"):
+            if key in _TENSORS or key in _KEPT_BY_TORCH:
+                continue
+            if key.endswith("_hooks"):
+                # Their handles are numbered over the whole process.
+                for hook in vars(m)[key].values():
+                    self.feed(key)
+                    self.value(hook, f"{where}.{key}")
                 continue
             self.feed(key)
             self.value(vars(m)[key], f"{where}.{key}")
@@ -296,12 +374,10 @@ class _Walk:
             return
         self.feed("object")
         self.klass(kind)
-        for name in sorted(slots):
-            self.feed(name)
-            self.value(getattr(x, name), f"{where}.{name}")
-        for name in sorted(held or {}, key=str):
-            self.feed(str(name))
-            self.value((held or {})[name], f"{where}.{name}")
+        for plain in (int, float, complex, str, bytes, bytearray):
+            if isinstance(x, plain):
+                self.feed(plain.__name__, plain.__repr__(x))
+        self.attributes(x, where)
 
     # -- code -----------------------------------------------------------------------------------
 
@@ -309,6 +385,8 @@ class _Walk:
         where = f"{fn.__module__}:{fn.__qualname__}"
         if self.library(fn.__module__):
             self.feed("function", where)
+            if f"{fn.__module__}.{fn.__qualname__}" in _AT_RUN_TIME:
+                self.cannot(where, "what it gives is known only when it runs")
             return
         self.feed("function", fn.__name__)
         self.code(fn.__code__, fn.__globals__, where)
@@ -323,26 +401,30 @@ class _Walk:
             else:
                 self.value(held, f"{where}, {name}")
         for name in sorted(vars(fn)):
-            if name != "__wrapped__":
-                self.feed(name)
-                self.value(vars(fn)[name], f"{where}.{name}")
+            self.feed(name)
+            self.value(vars(fn)[name], f"{where}.{name}")
 
     def code(self, c: types.CodeType, scope: Mapping[str, Any], where: str) -> None:
         """Instructions by what they do: constants, names and jumps instead of their numbers."""
         self.feed(
             "code", c.co_name, str((c.co_argcount, c.co_posonlyargcount, c.co_kwonlyargcount)),
             str(c.co_flags & _BEHAVIOUR), " ".join(c.co_varnames[: c.co_argcount + c.co_kwonlyargcount]),
-            c.co_exceptiontable,
         )  # fmt: skip
-        steps = list(dis.get_instructions(c))
+        steps = _done(c)
+        # Targets count by the instruction, not by the byte: a docstring moves every byte.
+        offsets = [s.offset for s in steps]
+        for e in dis.Bytecode(c).exception_entries:  # type: ignore[attr-defined]
+            places = (bisect.bisect_left(offsets, o) for o in (e.start, e.end, e.target))
+            self.feed("except", str((*places, e.depth, e.lasti)))
         at = 0
         while at < len(steps):
             step = steps[at]
             at += 1
-            if step.opname == "EXTENDED_ARG":
-                continue
             self.feed(step.opname)
-            if step.opcode in dis.hasconst:
+            if step.opname == "KW_NAMES":
+                # Whose value `dis` does not tell: the names of the arguments of the call.
+                self.constant(c.co_consts[step.arg or 0], scope, where)
+            elif step.opcode in dis.hasconst:
                 self.constant(step.argval, scope, where)
             elif step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
                 self.feed(str(step.argval))
@@ -350,6 +432,8 @@ class _Walk:
             elif step.opname == "IMPORT_NAME":
                 level, wanted = (s.argval for s in steps[at - 3 : at - 1])
                 self.imported(str(step.argval), level, wanted, scope, where)
+            elif step.opcode in _JUMPS:
+                self.feed(str(bisect.bisect_left(offsets, step.argval)))
             elif step.arg is not None:
                 self.feed(str(step.argval if step.opcode in _NAMED else step.arg))
 
@@ -376,14 +460,14 @@ class _Walk:
         """Follow a global, through the attributes that are taken of a module; the next step."""
         if name not in scope:
             self.feed("builtin" if hasattr(builtins, name) else "undefined", name)
-            if name in ("__import__", "eval", "exec"):
+            if name in ("__import__", "eval", "exec", "globals", "open"):
                 self.cannot(where, f"what {name} does is known only when it runs")
             return at
         held = scope[name]
         path = name
         while isinstance(held, types.ModuleType) and at < len(steps):
             step = steps[at]
-            if step.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
+            if step.opname not in _TAKES:
                 break
             self.feed(str(step.argval))
             path = f"{path}.{step.argval}"
@@ -392,6 +476,14 @@ class _Walk:
                 # What a library holds is known by its name; what it reads when it runs is not.
                 if f"{held.__name__}.{step.argval}" in _AT_RUN_TIME:
                     self.cannot(where, f"what {path} gives is known only when it runs")
+                mine = getattr(held, str(step.argval), None)
+                for further in steps[at:]:
+                    if not isinstance(mine, types.ModuleType) or further.opname not in _TAKES:
+                        break
+                    mine = getattr(mine, str(further.argval), None)
+                if isinstance(mine, types.FunctionType) and not self.library(mine.__module__):
+                    # Put there by the user, in place of what the library has.
+                    self.value(mine, f"{where}, {path}")
                 return at
             try:
                 held = getattr(held, str(step.argval))
@@ -411,7 +503,9 @@ class _Walk:
             above = package.rsplit(".", level - 1)[0] if package else ""
             name = ".".join(p for p in (above, name) if p)
         inner = wanted if isinstance(wanted, tuple) else ()
-        for full in (name, *(f"{name}.{part}" for part in inner)):
+        parts = name.split(".")
+        parents = [".".join(parts[:k]) for k in range(1, len(parts))]
+        for full in (*parents, name, *(f"{name}.{part}" for part in inner)):
             held = sys.modules.get(full)
             if held is not None:
                 self.value(held, where)
@@ -437,13 +531,17 @@ class _Walk:
         self.file(m.__name__, str(file))
 
     def file(self, name: str, path: str) -> None:
+        if path in self.files:
+            return
+        self.files.add(path)
         try:
             text = Path(path).read_bytes()
             code = compile(text, "<module>", "exec", dont_inherit=True)
         except (OSError, SyntaxError, ValueError) as e:
             self.cannot(name, f"its file cannot be read ({type(e).__name__})")
             return
-        scope = {"__package__": name.rpartition(".")[0]}
+        package = Path(path).name == "__init__.py"
+        scope = {"__package__": name if package else name.rpartition(".")[0]}
         self.code(code, scope, name)
 
     def klass(self, c: type) -> None:
@@ -451,26 +549,50 @@ class _Walk:
         if c in self.classes or self.library(c.__module__):
             return
         self.classes.add(c)
-        for base in c.__bases__:
-            if base is not object:
+        for base in (*c.__bases__, type(c)):
+            if base not in (object, type):
                 self.klass(base)
         for field in getattr(c, "__dataclass_fields__", {}).values():
             self.feed("field", field.name, str(field.init), str(field.compare))
+            if field.default is not dataclasses.MISSING:
+                self.value(field.default, f"{c.__qualname__}.{field.name}")
             if field.default_factory is not dataclasses.MISSING:
                 self.value(field.default_factory, f"{c.__qualname__}.{field.name}")
         for name in sorted(vars(c)):
             held = vars(c)[name]
-            if name in _NOT_CODE or _generated(held):
+            if name in _NOT_CODE or isinstance(held, _FOR_A_SLOT):
                 continue
             self.feed(name)
+            if name in _BY_DATACLASS and "__dataclass_fields__" in vars(c) and _generated(held):
+                continue
             self.value(held, f"{c.__module__}:{c.__qualname__}.{name}")
 
 
+def _done(c: types.CodeType) -> list[dis.Instruction]:
+    """The instructions of a code object, without those that store docstrings and positions."""
+    steps = [s for s in dis.get_instructions(c) if s.opname != "EXTENDED_ARG"]
+    left = []
+    for k, step in enumerate(steps):
+        after = steps[k + 1] if k + 1 < len(steps) else step
+        stored = step if step.opname == "STORE_NAME" else after
+        if (
+            stored.opname == "STORE_NAME"
+            and stored.argval in _NOT_DONE
+            and (step is stored or step.opname == "LOAD_CONST")
+            and steps[k - (step is stored)].opname == "LOAD_CONST"
+        ):
+            continue
+        left.append(step)
+    return left
+
+
+_FOR_A_SLOT = (types.MemberDescriptorType, types.GetSetDescriptorType)
+
+
 def _generated(held: Any) -> bool:
-    """Whether a class attribute was made by `dataclass` or for a slot: its fields tell the same."""
+    """Whether a method of a dataclass was written by `dataclass`, not by hand."""
     inner = getattr(held, "__wrapped__", held)
-    made = isinstance(inner, types.FunctionType) and inner.__code__.co_filename == "<string>"
-    return made or isinstance(held, types.MemberDescriptorType | types.GetSetDescriptorType)
+    return isinstance(inner, types.FunctionType) and inner.__code__.co_filename == "<string>"
 
 
 def _installed(path: str) -> bool:
@@ -479,6 +601,12 @@ def _installed(path: str) -> bool:
 
 
 def _slots(c: type) -> list[str]:
+    """Names of a class's slots, as `getattr` finds them."""
     told = c.__dict__.get("__slots__", ())
     names = (told,) if isinstance(told, str) else tuple(told)
-    return [n for n in names if n not in ("__dict__", "__weakref__")]
+    private = "_" + c.__name__.lstrip("_")
+    return [
+        f"{private}{n}" if n.startswith("__") and not n.endswith("__") else n
+        for n in names
+        if n not in ("__dict__", "__weakref__")
+    ]
