@@ -102,7 +102,7 @@ class Attack(ABC):
     `run_all`. `score` and `leave_one_out` are final: they check shapes, finiteness and counts.
 
     name: what the command line calls it; title: what reports call it. reference: the paper, with
-    its arXiv id. reconstruction: its text was not at hand. access: what the attacker must see of
+    its arXiv id. reconstruction: its text was not available. access: what the attacker must see of
     the target. requires: the signals it reads, the first one when a plain array is passed.
     first_view: it reads the first view of them alone. min_in, min_out: references it needs of each
     kind for every sample. threshold: the score at or above which the attack's own decision rule

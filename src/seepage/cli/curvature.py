@@ -185,7 +185,7 @@ def bound(
         table.add_row(what, f"{value:.6g}", source)
     console.print(table)
     console.print(
-        "Reconstructions: the paper's text was not at hand; see seepage.curvature.theory. "
+        "Reconstructions: the paper's text was not available; see seepage.curvature.theory. "
         "The constants are assumptions, not measurements: read trends, not predictions."
     )
 

@@ -186,8 +186,8 @@ def layer_indicator(
 
     Per layer output MCR = (m(end) − m(start)) / max of both, m the effective rank over up to 2,000
     members; a region's is the mean over its layers. Claim A4 of arXiv 2412.00696 (whose formulas
-    were not at hand: a reconstruction) is that layers of higher MCR are more vulnerable. None where
-    a region has no layer of its own or the members are too few to tell ranks.
+    were not available: a reconstruction) is that layers of higher MCR are more vulnerable. None
+    where a region has no layer of its own or the members are too few to tell ranks.
     """
     begun = copy.deepcopy(kept.model)
     begun.load_state_dict(dict(earlier))

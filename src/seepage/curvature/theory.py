@@ -119,7 +119,7 @@ def confidence_divergence(epsilon: float) -> float:
 def curvature_divergence(epsilon: float, size: int, sigma: float, given: Assumptions) -> float:
     """D_KL(train ‖ test) of curvature scores ≤ [Lm(1 − e^(−ε)) + L + c(m)]² / (2σ²).
 
-    *Reconstruction* of Thm 4.2 of arXiv 2407.02747: the text of the paper was not at hand. Known:
+    *Reconstruction* of Thm 4.2 of arXiv 2407.02747: the text of the paper was not available. Known:
     the shape fitted in the authors' notebook, the divergence of two Gaussians of equal variance,
     and Lemma A.4 of the sister paper with β = L(1 − e^(−ε)). Chosen: L and c kept apart. Assumes
     Gaussian scores with one standard deviation sigma for members and non-members.

@@ -153,7 +153,7 @@ class Defense(ABC):
     """A rule that acts on training through five hooks; see this module's docstring.
 
     name: what the command line calls it; title: what pages call it. source: the paper's arXiv id.
-    reconstruction: its text was not at hand. inner: a stage of another defence, which no user
+    reconstruction: its text was not available. inner: a stage of another defence, which no user
     names. traits: what it needs and how it may be combined:
 
     - "reference": refuses a run without a reference set (`needs_reference`);

@@ -36,7 +36,7 @@ def curvature_page(
         "",
         f"Written by `seepage study {file} --only page` from the stored results of "
         f"{len(results)} of {len(results) + len(missing)} units; do not edit. The claims are those of arXiv 2407.02747, "
-        "known from its released code and notebooks; the body of the paper was not at hand. A "
+        "known from its released code and notebooks; the body of the paper was not available. A "
         "verdict says what happened on these pools and networks, and nothing of ResNet-18 on all "
         "of CIFAR or of ImageNet. The rules were fixed before anything was measured: see "
         "`seepage.study.curvature.claims`. Intervals are 95 % over pairs of runs.",

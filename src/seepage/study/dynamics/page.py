@@ -32,7 +32,7 @@ def dynamics_page(
         "# The dynamics of membership privacy, measured\n",
         f"Written by `seepage study {study} --only page` from the stored results; do not edit. The "
         "claims are those of arXiv 2507.23291 as its abstract and a secondary summary give them; its "
-        "formulas were not at hand, so all metrics are reconstructions and only directions and ratios "
+        "formulas were not available, so all metrics are reconstructions and only directions and ratios "
         "are judged. The rules were fixed before these fleets were trained; those of B2, B4 and B7 "
         "had been changed once before, when earlier fleets showed that they could not tell leakage "
         "from its absence, and what the first rules say is shown as well: see `seepage.study.dynamics.claims`. "

@@ -1,8 +1,8 @@
 """From measured units to verdicts on the claims A1 to A7 of arXiv 2412.00696.
 
 The claims are known from the paper's abstract and secondary summaries; no formula, set-up or figure
-was at hand. Every definition here is a *reconstruction* with a name of its own, and only directions
-are judged. Rules, fixed before anything was measured:
+was available. Every definition here is a *reconstruction* with a name of its own, and only
+directions are judged. Rules, fixed before anything was measured:
 
 Hidden layers are all that are probed but the last, the logits. A *cell* is an architecture on a
 data set at one label noise; a claim is judged on the units that are there. Where a claim is judged

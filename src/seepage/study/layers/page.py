@@ -53,7 +53,7 @@ def layers_page(found: Found, units: Sequence[str], study: str) -> str:
         "# Where membership leaks: layers, measured\n",
         f"Written by `seepage study {study} --only page` from the stored results; do not edit. The "
         "claims are those of Huang, Huang and Meng, arXiv 2412.00696, as its abstract and secondary "
-        "summaries give them; no formula, set-up or figure of the paper was at hand, so **every "
+        "summaries give them; no formula, set-up or figure of the paper was available, so **every "
         "definition here is a reconstruction** and only directions are judged. The rules were fixed "
         "before anything was measured, but for the one on fresh samples, which was written before a "
         "control was trained: see `seepage.study.layers.claims`.\n",
