@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 import typer
 
-import seepage
 from seepage.cli import commands as _registered  # noqa: F401 - registers every command on `app`
 from seepage.cli.app import app
 
@@ -203,7 +202,7 @@ def test_python_of_the_page_runs(page: str, tmp_path: Path) -> None:
         "import warnings\nwarnings.simplefilter('error')\n"
         + _python_of(ROOT / "docs" / page, tmp_path)
     )
-    env = os.environ | {"PYTHONPATH": str(Path(seepage.__file__).parents[1])}
+    env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(
         [sys.executable, "page_run.py"],
         cwd=tmp_path,

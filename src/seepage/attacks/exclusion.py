@@ -1,4 +1,4 @@
-"""Which references each target leaves out, in the form the kernels read."""
+"""Which references each target does without, in the form the kernels read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work that every target does for itself, on all threads: sorts release the interpreter's lock."""
+"""Work that every target does for itself, on all threads: sorts release the interpreter."""
 
 from __future__ import annotations
 

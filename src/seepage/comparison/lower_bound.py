@@ -1,4 +1,4 @@
-"""How much ε an attack on the trained models refutes, for comparison with what an accountant guarantees."""
+"""How much ε an attack on the trained models refutes, to stand beside what an accountant promises."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ SHARES = (0.125, 0.25, 0.5, 1.0)
 def epsilon_of_runs(
     scores: ArrayLike, member: ArrayLike, *, delta: float = 1e-5, level: float = LEVEL
 ) -> Float64Array:
-    """A lower bound on ε from each run alone, at 1 − (1 − level)/2, so that `joint_epsilon` is at
-    `level`.
+    """A lower bound on ε from each run alone, at 1 − (1 − level)/2, so that `joint_epsilon` is at `level`.
 
     scores (R, M) of R targets, higher = more likely a member, each scored without itself and the
-    other of its pair; member (R, M) bool. Each run is audited in one run (Steinke et al., arXiv
-    2305.08846) by guessing an eighth, a quarter, half and all of its M samples from both ends,
-    corrected for that choice. Assumes that every sample is IN a run with probability ½, which a
-    half-split of many samples is close to. It refutes smaller ε; a 0 shows nothing.
+    other of its pair; member (R, M) bool. Each run is audited in one run (Steinke et al., arXiv 2305.08846) by
+    guessing an eighth, a quarter, half and all of its M samples from both ends, corrected for that
+    choice. Assumes a fair coin per sample and run, which a half-split of many samples is close to.
+    It refutes smaller ε; a 0 shows nothing.
     """
     s, y = np.asarray(scores, np.float64), np.asarray(member)
     if s.ndim != 2 or y.shape != s.shape or y.dtype != np.bool_:

@@ -1,4 +1,4 @@
-"""Curvature as a signal that is recorded with loss and confidence during training."""
+"""Curvature as a signal that is recorded beside loss and confidence during training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reader returns: arrays per part, before they become one resident dataset."""
+"""What a reader hands over: arrays per part, before they become one resident dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a privacy figure is compared with: the models' accuracy, and an attack that sees no model."""
+"""What a privacy figure is read beside: the models' accuracy, and an attack that sees no model."""
 
 from __future__ import annotations
 

@@ -51,10 +51,13 @@ class WideResNet(Network):
         self.stem = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
         self.stages = nn.ModuleList(
             nn.Sequential(
-                *(_Block(a if j == 0 else b, b, 2 if j == 0 and i > 0 else 1) for j in range(n))
+                *(
+                    _Block(a if j == 0 else b, b, 2 if j == 0 and i > 0 else 1)
+                    for j in range(n)
+                )
             )
             for i, (a, b) in enumerate(itertools.pairwise(widths))
-        )
+        )  # fmt: skip
         self.last = nn.Sequential(
             nn.BatchNorm2d(widths[-1]), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
         )

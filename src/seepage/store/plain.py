@@ -1,4 +1,4 @@
-"""Values as JSON has them, for what is kept with arrays."""
+"""Values as JSON has them, for what is kept beside arrays."""
 
 from __future__ import annotations
 
