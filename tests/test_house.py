@@ -57,6 +57,13 @@ def test_imports_point_downward(path: Path) -> None:
     assert not upward, f"{room} imports {upward}, which stand above it"
 
 
+def test_contributors_are_told_the_floors() -> None:
+    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| \d+ \| ([^|]+) \|", text, re.MULTILINE)
+    listed = [set(re.findall(r"`(\w+)`", row)) for row in rows]
+    assert listed == [floor - {"__main__"} for floor in FLOORS]
+
+
 def test_the_report_computes_nothing_itself() -> None:
     """Of the rooms that compute, `report` takes types only; every number comes from `findings`."""
     computing = (

@@ -1,4 +1,4 @@
-"""The array types that signatures name; shapes and units stand in the docstrings.
+"""The array types that signatures name; shapes and units are in the docstrings.
 
 Without a width a type takes any: `FloatArray` is float16 to float64, `IntArray` any integer.
 """

@@ -1,4 +1,4 @@
-"""What can go wrong, by who has to act.
+"""Errors, by who has to act on them.
 
 Every message follows one pattern: the value's name, what was expected, what came, the remedy::
 

@@ -1,10 +1,10 @@
-"""A name that the user writes, resolved once to what it names: ours, theirs, or an installed plug-in.
+"""A name that the user writes, resolved once: seepage's own, the user's, or an installed plug-in's.
 
 Three ways to name a thing, tried in this order:
 
 1. a name of the package's own table: "lira";
-2. "package.module:Name", imported; the working directory is searched last, so a file that lies
-   there never stands in for an installed package;
+2. "package.module:Name", imported; the working directory is searched last, so a file
+   there never replaces an installed package;
 3. the name of an entry point of an installed package, in the group "seepage.attacks",
    "seepage.defenses", "seepage.models", "seepage.functions", "seepage.readers" or
    "seepage.signals". Entry points are loaded only when they are named.
@@ -66,7 +66,7 @@ def resolve(
 
     kind: one of `GROUPS`; table: the package's own by name; accepts: whether what was found is of
     the kind; expected: the kind in words, "a subclass of seepage.attacks.Attack"; field: what
-    errors call the value (the kind unless told).
+    errors call the value (by default the kind).
 
     Raises InputError, in one line, for a name that is nowhere, a module that cannot be imported or
     raises while it is, a module of the standard library, a private object, or a thing of another
@@ -95,7 +95,7 @@ def resolve(
         except BaseException as e:
             raise InputError(
                 f"{called}: the entry point {name!r} ({plugged[name].value}) raised "
-                f"{_said(e)} while it was loaded; mend or remove that package"
+                f"{_said(e)} while it was loaded; fix or remove that package"
             ) from None
     if not accepts(found):
         raise InputError(f"{called}: expected {name!r} to name {expected}, got {_shown(found)}")
@@ -146,12 +146,12 @@ def make(
         raise
     except BaseException as e:
         raise InputError(
-            f"{kind}: {name!r} raised {_said(e)} while it was made; mend it or its options"
+            f"{kind}: {name!r} raised {_said(e)} while it was made; fix it or its options"
         ) from None
 
 
 def _complete(kind: str, name: str, table: Mapping[str, Any], found: Any) -> None:
-    """Whether a thing from outside says who it is, and can be made."""
+    """Raise InputError for a thing from outside without name or title, or that cannot be made."""
     left = sorted(getattr(found, "__abstractmethods__", ()))
     if left:
         raise InputError(
@@ -227,7 +227,7 @@ def _module(called: str, name: str, where: str) -> ModuleType:
         raise
     except BaseException as e:
         raise InputError(
-            f"{called}: {where!r} raised {_said(e)} while it was imported; mend it"
+            f"{called}: {where!r} raised {_said(e)} while it was imported; fix it"
         ) from None
 
 

@@ -42,11 +42,11 @@ def score(
     model: Factory | None = None,
     data: Dataset | None = None,
 ) -> Float64Array:
-    """Every model of a run once the target, its twin left out: (R, N) float64, higher = member.
+    """Every model of a run once the target, its tuple left out: (R, N) float64, higher = member.
 
     run: `seepage.open(...)`, or anything that holds signals like it; attack: bound to what the run
     holds; checkpoint: its index. member: another membership (R, N) to score under, as a permuted
-    one for the noise floor. model, data: the factory and the pool again, where curvature has to be
+    one for the null. model, data: the factory and the pool again, where curvature has to be
     measured on kept weights of a network that is not one of `seepage.models`, or of a pool that
     was made of arrays in memory.
 

@@ -180,8 +180,8 @@ class Broken(attacks.Attack):
 @pytest.mark.parametrize(
     ("out", "says"),
     [
-        (np.zeros(3), r"broken: expected scores of shape \(30,\), got \(3,\); mend Broken"),
-        (np.full(30, np.nan), "broken: expected scores that are numbers, got 30 NaN; mend Broken"),
+        (np.zeros(3), r"broken: expected scores of shape \(30,\), got \(3,\); fix Broken"),
+        (np.full(30, np.nan), "broken: expected scores that are numbers, got 30 NaN; fix Broken"),
         (np.zeros(30, complex), "broken: expected real numbers as scores, got complex128"),
     ],
 )

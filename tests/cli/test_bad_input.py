@@ -242,7 +242,7 @@ def test_a_locked_folder(seepage: Seepage, copied: Path) -> None:
 
     before = fingerprint(copied)
     with Lock(Storage(copied, write=True)):
-        assert "still alive; wait for it or stop it" in refused(seepage, "train", "-o", copied)
+        assert "still running; wait for it or stop it" in refused(seepage, "train", "-o", copied)
     assert fingerprint(copied) == before
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import os
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -139,3 +144,71 @@ def test_blocks_of_code_can_be_read(page: Path) -> None:
             compile(block, _name(page), "exec")
         elif language == "toml":
             tomllib.loads(block)
+
+
+def _resolve(name: str) -> None:
+    """Import what a dotted name names: a module, an object in one, or a field of a dataclass."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            if dataclasses.is_dataclass(found) and part in found.__dataclass_fields__:
+                return
+            found = getattr(found, part)
+        return
+    raise ModuleNotFoundError(name)
+
+
+def test_new_names_of_the_migration_notes_import() -> None:
+    rows = [
+        line.strip("| ").split(" | ")
+        for line in (ROOT / "docs" / "migration.md").read_text().splitlines()
+        if line.startswith("| `")
+    ]
+    names = {
+        name for row in rows for name in re.findall(r"`(seepage\.[\w.]+)(?:[(\[][^`]*)?`", row[-1])
+    }
+    assert all(len(row) == 2 for row in rows)
+    assert len(names) > 100
+    gone = []
+    for name in sorted(names):
+        try:
+            _resolve(name)
+        except (ImportError, AttributeError) as e:
+            gone.append(f"{name}: {e}")
+    assert not gone
+
+
+def _python_of(page: Path, folder: Path) -> str:
+    """The Python blocks of a page as one program; a block that begins `# FILE` is that file."""
+    program = []
+    for language, block in BLOCK.findall(page.read_text()):
+        if language == "python":
+            named = re.match(r"# (\w+\.py)\n", block)
+            if named:
+                (folder / named[1]).write_text(block)
+            else:
+                program.append(block)
+    return "\n".join(program)
+
+
+@pytest.mark.parametrize("page", ["extending.md", "migration.md"])
+def test_python_of_the_page_runs(page: str, tmp_path: Path) -> None:
+    """In an interpreter of its own, one block after another, in an empty working directory."""
+    (tmp_path / "page_run.py").write_text(
+        "import warnings\nwarnings.simplefilter('error')\n"
+        + _python_of(ROOT / "docs" / page, tmp_path)
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [sys.executable, "page_run.py"],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -222,7 +222,7 @@ def test_an_attack_that_breaks_its_contract_ends_in_one_line(here: Path) -> None
     status, _, err = seepage_says("attack", "run", "-a", "mine_attack:Margin")
     assert status == 2
     assert err.strip().count("\n") == 0
-    assert "margin: expected scores that are numbers, got 480 NaN; mend Margin" in err
+    assert "margin: expected scores that are numbers, got 480 NaN; fix Margin" in err
     status, _, err = seepage_says("check", "run", "--attack", "nowhere_at_all:X", "--max-auc", "1")
     assert (status, err.strip().count("\n")) == (2, 0)
     assert "expected a module 'nowhere_at_all'" in err

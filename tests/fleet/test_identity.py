@@ -233,7 +233,7 @@ def test_a_stated_version_is_the_users_word(tmp_path: Path) -> None:
 
     ask(tmp_path / "run", stated(0.1, "1"))
     ask(tmp_path / "run", stated(5.0, "1"))
-    with pytest.raises(InputError, match=r"function\.version is 1 there, 2 was asked for"):
+    with pytest.raises(InputError, match=r"function\.version is 1 there, 2 is configured"):
         ask(tmp_path / "run", stated(0.1, "2"))
 
 

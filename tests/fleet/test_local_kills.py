@@ -158,7 +158,7 @@ def test_ctrl_c_is_answered_with_130_and_goes_on(
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     last = errors.decode().strip().splitlines()[-1]
-    assert last == "seepage: interrupted; run the same command again to go on"
+    assert last == "seepage: interrupted; run the same command again to resume"
     assert "Traceback" not in errors.decode()
     assert finish(config, out)[0] == 0
     assert contents(out, *KEPT) == contents(undisturbed[0], *KEPT)

@@ -216,7 +216,7 @@ def spoil(path: Path) -> None:
 def test_a_state_that_cannot_be_used_is_passed_over(
     damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run starts anew and ends in the same bits."""
+    """The run starts again and ends in the same bits."""
     options = defended("dmp")
     fleet(tmp_path / "whole", **options)
     out = tmp_path / "parts"

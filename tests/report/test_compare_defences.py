@@ -154,8 +154,8 @@ def test_everything_stands_beside_the_most_accurate_private_training() -> None:
     ]
     said = beside_private(pool(rows, []))
     assert said is not None
-    assert said.startswith("Beside `dp weak`")
-    for words in ("neither: `good`", "other: `trade`", "apart: `same`", "neither: 2 more"):
+    assert said.startswith("Compared with `dp weak`")
+    for words in ("neither: `good`", "other: `trade`", "shown: `same`", "neither: 2 more"):
         assert words in said
     assert beside_private(pool(rows[:1], [])) is None
 

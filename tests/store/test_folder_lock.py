@@ -38,7 +38,7 @@ def forge(storage: Storage, **changes: Any) -> str:
 def test_a_second_owner_is_refused_and_the_first_undisturbed(storage: Storage) -> None:
     with Lock(storage) as first:
         before = storage.get(first.key)
-        with pytest.raises(Locked, match=rf"got process {os.getpid()} on .*, still alive; wait"):
+        with pytest.raises(Locked, match=rf"got process {os.getpid()} on .*, still running; wait"):
             Lock(storage).__enter__()
         assert storage.keys("locks/") == [first.key]
         assert storage.get(first.key) == before
@@ -62,7 +62,7 @@ def test_shards(
 ) -> None:
     key = forge(storage, shard=theirs)
     if refused:
-        with pytest.raises(Locked, match="still alive"):
+        with pytest.raises(Locked, match="still running"):
             Lock(storage, mine).__enter__()
     else:
         with Lock(storage, mine) as lock:
@@ -133,7 +133,7 @@ def test_a_zombie_is_dead(storage: Storage) -> None:
 
 def test_an_owner_elsewhere_lives_by_its_heartbeat(storage: Storage) -> None:
     forge(storage, host="elsewhere", pid=1)
-    with pytest.raises(Locked, match="process 1 on elsewhere, still alive"):
+    with pytest.raises(Locked, match="process 1 on elsewhere, still running"):
         Lock(storage).__enter__()
 
 
@@ -158,7 +158,7 @@ def test_an_owner_elsewhere_with_a_slow_clock_lives_as_long_as_it_beats(storage:
     try:
         lock = Lock(storage)
         lock.beat = 0.2
-        with pytest.raises(Locked, match="still alive"):
+        with pytest.raises(Locked, match="still running"):
             lock.__enter__()
     finally:
         stop.set()

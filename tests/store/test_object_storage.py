@@ -63,7 +63,7 @@ def test_keys(bucket: str) -> None:
 
 def test_locks(bucket: str) -> None:
     storage = Storage(f"{bucket}/run", write=True)
-    with Lock(storage), pytest.raises(Locked, match="still alive"):
+    with Lock(storage), pytest.raises(Locked, match="still running"):
         Lock(Storage(f"{bucket}/run", write=True)).__enter__()
     assert storage.keys("locks/") == []
     dead = {"token": "0", "state": "held", "host": "elsewhere", "pid": 1, "started": 0.0,

@@ -32,7 +32,7 @@ Access = Literal["label", "scores", "weights"]
 
 
 class BalanceWarning(UserWarning):
-    """The plan lets the number of IN references tell who is a member."""
+    """The plan lets the number of IN references reveal who is a member."""
 
 
 class AttackError(SeepageError, RuntimeError):
@@ -55,7 +55,7 @@ class SignalSource(Protocol):
 
 
 class Source(SignalSource, Protocol):
-    """What an attack is bound to: `seepage.store.Run`, or anything that tells what it holds."""
+    """What an attack is bound to: `seepage.store.Run`, or anything that lists what it holds."""
 
     @property
     def labels(self) -> IntArray:
@@ -110,7 +110,7 @@ class Attack(ABC):
     `run_all`. `score` and `leave_one_out` are final: they check shapes, finiteness and counts.
 
     name: what the command line calls it; title: what reports call it. reference: the paper, with
-    its arXiv id. reconstruction: its text was not at hand. access: what the attacker must see of
+    its arXiv id. reconstruction: its text was not available. access: what the attacker must see of
     the target. requires: the signals it reads, the first one when a plain array is passed.
     first_view: it reads the first view of them alone. min_in, min_out: references it needs of each
     kind for every sample. threshold: the score at or above which the attack's own decision rule
@@ -199,7 +199,7 @@ class Attack(ABC):
         if (self.min_in or self.min_out) and leaks:
             warnings.warn(
                 "member: every sample is IN equally often but runs have no complementary runs, "
-                "so the count of IN references tells who is a member; "
+                "so the count of IN references reveals who is a member; "
                 "use seepage.half_split or seepage.subsets",
                 BalanceWarning,
                 stacklevel=2,
@@ -254,7 +254,7 @@ class Attack(ABC):
                 f"models: {self.name} needs at least {self.min_in} IN and {self.min_out} OUT "
                 f"references for every sample, got {n_in} and {n_out}; "
                 + (
-                    f"each target is judged without the {together} runs of its tuple: train "
+                    f"each target is scored without the {together} runs of its tuple: train "
                     "more tuples"
                     if together > 2
                     else "train more models"
@@ -291,19 +291,19 @@ class Attack(ABC):
     def _checked(self, scores: FloatArray, shape: tuple[int, ...]) -> FloatArray:
         if scores.shape != shape:
             raise AttackError(
-                f"{self.name}: expected scores of shape {shape}, got {scores.shape}; mend "
+                f"{self.name}: expected scores of shape {shape}, got {scores.shape}; fix "
                 f"{type(self).__name__}"
             )
         if scores.dtype.kind not in "fiub":
             raise AttackError(
-                f"{self.name}: expected real numbers as scores, got {scores.dtype}; mend "
+                f"{self.name}: expected real numbers as scores, got {scores.dtype}; fix "
                 f"{type(self).__name__}"
             )
         scores = scores.astype(np.float64, copy=False)
         if np.isnan(scores).any():
             raise AttackError(
                 f"{self.name}: expected scores that are numbers, got {int(np.isnan(scores).sum())} "
-                f"NaN; mend {type(self).__name__}"
+                f"NaN; fix {type(self).__name__}"
             )
         return scores
 

@@ -139,7 +139,7 @@ class ReadOnce:
 
 
 def _telling(source: SignalSource) -> Source | None:
-    """The source where it tells what it holds; else every name is taken to be there."""
+    """The source where it lists what it holds; else every name is taken to be there."""
     return cast("Source", source) if hasattr(source, "signals") else None
 
 

@@ -115,11 +115,11 @@ class CurvatureAndConfidence(MomentAttack):
 
         score(x) = Σ_views log p(φ, s | IN) − log p(φ, s | OUT), in nats, s = log curvature
 
-    with two-dimensional laws fitted per sample to the references: covariance Wishart() (default,
-    a Student-t shrunk to what samples have in common, as far as the data say), PerSample() (normal, 5 parameters a side: many
-    references) or Pooled() (normal, one covariance for all samples). The target and its tuple are
-    left out of means and of the common covariance. Natural rule score ≥ 0. Needs 2 IN and 2 OUT
-    references, PerSample() more than 2.
+    with two-dimensional laws fitted per sample to the references: covariance Wishart() (default, a
+    Student-t shrunk to what samples have in common, as far as the data say), PerSample() (normal, 5
+    parameters a side: many references) or Pooled() (normal, one covariance for all samples). The
+    target and its tuple are left out of means and of the common covariance. Natural rule score ≥ 0.
+    Needs 2 IN and 2 OUT references, PerSample() more than 2.
 
     Source: ours; the two statistics are those of arXiv 2112.03570 and arXiv 2407.02747. Whether
     the pair tells more than either alone depends on how correlated they are within a class.

@@ -115,8 +115,9 @@ class RMIA(_Pairwise):
     geometric mean of their ratios. Higher = more likely a member.
 
     population: positions of z, best samples that are members of no target: Untrained() where the
-    plan leaves some out; None takes the whole pool. The statistic is a function of one ratio per sample, so the N × Z matrix is never made.
-    For one target and γ = 1 it is a rank: its order is that of `BASE`, up to ties.
+    plan leaves some out; None takes the whole pool. The statistic is a function of one ratio per
+    sample, so the N × Z matrix is never made. For one target and γ = 1 it is a rank: its order is
+    that of `BASE`, up to ties.
 
     The two kinds of references are averaged each by its *own* count. Dividing a masked sum by an
     assumed count, as public code has done, made the number of IN references a score of its own.

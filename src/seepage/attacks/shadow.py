@@ -29,17 +29,17 @@ class ShadowClassifier(Attack):
     """score(x) = the log-odds of "member" given what the target answers about x alone.
 
     A logistic regression is fitted on the shadow models' answers, labelled IN or OUT, both labels
-    weighing the same, and asked about the target's. It sees of each answer: φ, the loss log(1 + e^−φ),
-    the hinges max(0, φ − q) at fixed q, which let the odds bend, the logarithm of modified entropy and
-    whether it was right. One classifier serves all samples and classes: it knows nothing of single
-    samples, so it is much weaker than likelihood ratios and ranks easy samples first. Views are
-    averaged. 0 is its natural threshold.
+    weighing the same, and asked about the target's. It sees of each answer: φ, the loss log(1 +
+    e^−φ), the hinges max(0, φ − q) at fixed q, which let the odds bend, the logarithm of modified
+    entropy and whether it was right. One classifier serves all samples and classes: it knows
+    nothing of single samples, so it is much weaker than likelihood ratios and ranks easy samples
+    first. Views are averaged. 0 is its natural threshold.
 
-    Shadow answers are counted in cells (φ to 0.1, log entropy to 0.25) before the fit, so that leaving
-    a tuple out is a subtraction and a fit takes milliseconds; the target's answers are taken as they
-    are. ridge: penalty on coefficients at total weight 1; it makes the optimum unique.
-    Source: Shokri et al., arXiv 1610.05820. *Reconstruction* in its features: there one neural
-    network per class reads the whole probability vector.
+    Shadow answers are counted in cells (φ to 0.1, log entropy to 0.25) before the fit, so that
+    leaving a tuple out is a subtraction and a fit takes milliseconds; the target's answers are
+    taken as they are. ridge: penalty on coefficients at total weight 1; it makes the optimum
+    unique. Source: Shokri et al., arXiv 1610.05820. *Reconstruction* in its features: there one
+    neural network per class reads the whole probability vector.
 
     >>> rng = np.random.default_rng(0)
     >>> member = np.tile(np.eye(2, dtype=bool), (3, 20))
@@ -80,8 +80,8 @@ class ShadowClassifier(Attack):
         answers = [signals[k] for k in self.requires]
         x, counts = _counted(answers, member)
         out = np.empty(member.shape)
-        # Runs of a tuple leave out the same models and share a classifier; counts are whole, so what is left
-        # of their sum is exact.
+        # Runs of a tuple leave out the same models and share a classifier; counts are whole, so
+        # what is left of their sum is exact.
         sets, which = np.unique(use, axis=0, return_inverse=True)
         everyone = counts.sum(axis=0)
         weights = np.empty((len(sets), x.shape[1]))
@@ -181,7 +181,8 @@ def _logistic(x: FloatArray, counts: FloatArray, ridge: float) -> FloatArray:
         gradient = x.T @ (mass * p - inside) + penalty * w
         bent = (x * (mass * p * (1 - p))[:, None]).T @ x + np.diag(penalty)
         step = np.linalg.solve(bent, gradient)
-        # Halving guards the first steps; near the minimum rounding decides and whole ones are right.
+        # Halving protects the first steps; near the minimum rounding decides and whole ones are
+        # right.
         size = 1.0
         trial = value(w - step)
         while trial > now + 1e-13 and size > 1e-3:

@@ -1,4 +1,4 @@
-"""Attacks that ask the target alone: its loss, its modified entropy, its loss among others'."""
+"""Attacks that query the target alone: its loss, its modified entropy, its loss among others'."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def main() -> None:
     """Entry of the `seepage` command.
 
     Exit status: 0 done, 1 a check that did not hold, 2 bad input (one line on standard error),
-    130 interrupted (run the same command again to go on).
+    130 interrupted (run the same command again to resume).
     """
     warnings.showwarning = _note
     try:
@@ -53,11 +53,11 @@ def main() -> None:
         if e.errno not in _OUTSIDE:
             raise
         where = f"{e.filename}: " if e.filename else ""
-        _end(f"{where}{os.strerror(e.errno)}; make room or mend it and run the same again", 2)
+        _end(f"{where}{os.strerror(e.errno)}; free space or repair it and run the same again", 2)
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     if status == INTERRUPTED:
-        _end("interrupted; run the same command again to go on", INTERRUPTED)
+        _end("interrupted; run the same command again to resume", INTERRUPTED)
     sys.exit(status)
 
 

@@ -42,7 +42,7 @@ RunFolder = Annotated[str, typer.Argument(help="A run folder, or an s3:// addres
 AttackName = Annotated[
     str,
     typer.Option(
-        "--attack", "-a", help="The attack that judges: a name, or 'package.module:Name'."
+        "--attack", "-a", help="The attack that is scored: a name, or 'package.module:Name'."
     ),
 ]
 AttackNames = Annotated[
@@ -58,13 +58,14 @@ Factory = Annotated[
 UnitName = Annotated[
     Literal["sample", "subject"] | None,
     typer.Option(
-        "--unit", help="Whom the figures are about; subjects where the run has groups of samples."
+        "--unit",
+        help="What figures count; by default subjects where the run has groups of samples.",
     ),
 ]
 
 
 def judged_unit(run: Run, asked: str | None) -> Unit:
-    """Samples or subjects, as asked; by default subjects where the run knows whose samples are."""
+    """Samples or subjects, as requested; by default subjects where the run knows whose samples are."""
     from seepage.metrics import Samples, unit_of
 
     if asked == "subject" and run.groups is None:
@@ -76,7 +77,7 @@ def judged_unit(run: Run, asked: str | None) -> Unit:
 
 
 def about(unit: Unit) -> str:
-    """How a title names what is judged: nothing for samples."""
+    """How a title names what is counted: nothing for samples."""
     from seepage.metrics import Subjects
 
     return f", by subject ({len(unit.names)})" if isinstance(unit, Subjects) else ""

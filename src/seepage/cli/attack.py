@@ -1,4 +1,4 @@
-"""`attack`, `check`: how well attacks tell the members of a run, and a limit on it."""
+"""`attack`, `check`: how well attacks identify the members of a run, and a limit on it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def attack(
     factory: Factory = None,
     unit: UnitName = None,
 ) -> None:
-    """Run attacks on the stored signals and print how well each tells members apart.
+    """Run attacks on the stored signals and print how well each identifies members.
 
     Without names, every attack whose signals were recorded. An attack on curvature that is named
     is measured on kept weights when no curvature was recorded.

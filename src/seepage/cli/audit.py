@@ -44,7 +44,7 @@ def audit(
 ) -> None:
     """Train the fleet, run every attack and write the report: the main job.
 
-    Runs that are there already are kept; after an interruption the same command goes on.
+    Runs that are there already are kept; after an interruption the same command resumes.
 
     Examples:
 

@@ -93,7 +93,7 @@ class Terminal:
         errors.print(line, markup=False, soft_wrap=True)
 
     def status(self, text: str) -> AbstractContextManager[Any]:
-        """A line that turns while something goes on."""
+        """A line that turns while work is in progress."""
         return errors.status(escape(text))
 
     def watcher(self) -> FleetBar:

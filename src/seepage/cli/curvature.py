@@ -115,7 +115,7 @@ def compare(
 ) -> None:
     """The estimators against each other: agreement of ranks, and cost in forward passes.
 
-    What is found is kept in the run folder, and the next report shows it.
+    Results are kept in the run folder, and the next report shows it.
 
     Example: `seepage curvature compare runs/digits --samples 500`
     """
@@ -155,7 +155,7 @@ def bound(
     lipschitz: Annotated[float, typer.Option(help="ρ of the Hessian.")] = 0.0,
     displacement: Annotated[float, typer.Option(help="E‖α‖³.")] = 0.0,
 ) -> None:
-    """What theory says: from which training-set size curvature should tell more than confidence.
+    """Bounds on the training-set size from which curvature is more informative than confidence.
 
     The constants are assumed, not measured; two upper bounds that cross say nothing certain.
 
@@ -175,7 +175,7 @@ def bound(
          "arXiv 2407.02747, Thm 4.1, from a summary"),
         (f"divergence of curvatures at m = {m} at most",
          theory.curvature_divergence(epsilon, m, sigma, given), "reconstruction of Thm 4.2"),
-        ("curvature should tell more from m =", float(crossing), "reconstruction of Thm 4.3"),
+        ("curvature more informative from m =", float(crossing), "reconstruction of Thm 4.3"),
     )  # fmt: skip
     table = Table(title=f"bounds at ε = {epsilon:g}, σ = {sigma:g}")
     table.add_column("bound")
@@ -185,7 +185,7 @@ def bound(
         table.add_row(what, f"{value:.6g}", source)
     console.print(table)
     console.print(
-        "Reconstructions: the paper's text was not at hand; see seepage.curvature.theory. "
+        "Reconstructions: the paper's text was not available; see seepage.curvature.theory. "
         "The constants are assumptions, not measurements: read trends, not predictions."
     )
 

@@ -1,4 +1,4 @@
-"""`defend`: every defence on the same plan, judged by attackers who know it; resumable."""
+"""`defend`: every defence on the same plan, evaluated against attackers who know it; resumable."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def defend(
         bool, typer.Option("--dry-run", help="Check everything, list fleets, train nothing.")
     ] = False,
 ) -> None:
-    """Compare defences honestly: one fleet each on the same plan, attackers that know them.
+    """Compare defences: one fleet each on the same plan, against attackers that know them.
 
-    Finished runs and evaluations are kept; the same command goes on after an interruption. A
-    defence that fails is left out with its reason, the others go on.
+    Finished runs and evaluations are kept; the same command resumes after an interruption. A
+    defence that fails is left out with its reason; the others continue.
 
     Examples:
 

@@ -123,7 +123,7 @@ def show(
 
 
 def clusters(paths: Trajectories) -> Table:
-    """One row per way of clustering the last checkpoint, beside permuted membership."""
+    """One row per clustering method at the last checkpoint, with its value under permuted membership."""
     import numpy as np
 
     from seepage import plane
@@ -188,7 +188,7 @@ def compare(
         list[str] | None, typer.Option(help="A further field that may differ. Repeatable.")
     ] = None,
     page: Annotated[
-        Path | None, typer.Option(help="A page to write besides: curves over training, the table.")
+        Path | None, typer.Option(help="Also write a page: curves over training, the table.")
     ] = None,
 ) -> None:
     """Set runs that differ in one factor side by side, at equal numbers of models.

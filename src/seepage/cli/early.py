@@ -1,4 +1,4 @@
-"""`dynamics early` and `dynamics difficulty`: who ends up vulnerable, and what tells it before."""
+"""`dynamics early` and `dynamics difficulty`: which samples end up vulnerable, and what predicts it."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def early_command(
     ] = None,
     aside: Aside = 0.25,
 ) -> None:
-    """Print how early the finally vulnerable samples can be told: by the attack, and without it.
+    """Print how early the finally vulnerable samples are identified, with and without the attack.
 
-    The attack's own recall stands beside chance and beside permuted membership; what two halves of the
-    fleet agree on is free of the noise that targets share. Proxies come from runs that the attack
-    does not use.
+    The attack's own recall is printed with chance and with permuted membership; what two halves of
+    the fleet agree on is free of the noise that targets share. Proxies come from runs that the
+    attack does not use.
 
     Example: `seepage dynamics early runs/digits --share 0.05`
     """
@@ -159,7 +159,7 @@ def difficulty_command(
         bool, typer.Option(help="Prediction depth too: needs the weights kept at the end.")
     ] = False,
 ) -> None:
-    """Print how learning difficulty goes with vulnerability, as rank correlations.
+    """Print rank correlations of learning difficulty with vulnerability.
 
     Difficulty comes from runs that the attack does not use.
 

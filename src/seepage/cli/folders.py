@@ -1,4 +1,4 @@
-"""`repair`, `serve`, `import`: run folders mended, watched, and made of arrays."""
+"""`repair`, `serve`, `import`: run folders repaired, watched, and made from arrays."""
 
 from __future__ import annotations
 

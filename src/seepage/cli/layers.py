@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from seepage.layers import RiskMeasurement, RiskTable
 
 Targets = Annotated[
-    int, typer.Option("--models", "-n", min=1, help="How many kept models are looked at.")
+    int, typer.Option("--models", "-n", min=1, help="Number of kept models that are analysed.")
 ]
 
 
@@ -53,7 +53,7 @@ def layers_command(
 ) -> None:
     """Show which layers leak: indicators and an attack per layer, the riskiest first.
 
-    What is found is kept in the run folder, and the next report shows it.
+    Results are kept in the run folder, and the next report shows it.
 
     Examples:
 
@@ -113,8 +113,11 @@ def _bounds(found: list[RiskMeasurement]) -> set[tuple[str, str]]:
 
 
 def _print(table: RiskTable, title: str, top: int, bounds: set[tuple[str, str]]) -> None:
-    shown = [c for c in ("k95", "erank", "jac_rank_1e2", "jac_participation", "stable_rank")
-             if c in table.columns]  # fmt: skip
+    shown = [
+        c
+        for c in ("k95", "erank", "jac_rank_1e2", "jac_participation", "stable_rank")
+        if c in table.columns
+    ]
     out = Table(title=title)
     out.add_column("layer")
     for column in ("risk", "AUC of its attack", *shown):
@@ -130,7 +133,7 @@ def _print(table: RiskTable, title: str, top: int, bounds: set[tuple[str, str]])
             console.print(f"{name} agrees with the attack: ρ = {a.rho:+.2f}, p = {a.p:.3g}")
     if table.resolved is False:
         console.print(
-            f"The attack does not tell the layers apart (spread of AUC {table.spread:.2g}, noise "
+            f"The attack does not distinguish the layers (spread of AUC {table.spread:.2g}, noise "
             f"{table.noise:.2g}): their order and these agreements mean little."
         )
     elif len(table.layer) <= 16:

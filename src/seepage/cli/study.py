@@ -1,4 +1,4 @@
-"""`study`: measured, analysed and judged from one file, resumable task by task."""
+"""`study`: measured and analysed from one file, resumable task by task."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def study(
 ) -> None:
     """Train fleets that differ in one factor, analyse them alike and write down what holds.
 
-    Finished runs and results are kept; the same command goes on after an interruption. Several
-    processes may run it, each result is found by one of them. What fails is named, and the others
-    are found all the same. With --fleet no page is written; --only page joins what was found.
+    Finished runs and results are kept; the same command resumes after an interruption. Several
+    processes may run it; each result is computed by one of them. A task that fails is named, and
+    the others are completed. With --fleet no page is written; --only page joins the stored results.
 
     Examples:
 

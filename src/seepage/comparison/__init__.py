@@ -1,4 +1,4 @@
-"""Defences side by side: what each costs and what it saves, and which statements hold."""
+"""Defences side by side: what each costs, how much risk it removes, and which statements hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`compare_defenses`: one fleet per defence on the same plan, judged by attackers who know it."""
+"""`compare_defenses`: one fleet per defence on the same plan, evaluated against attackers who know it."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ class ComparedDefense:
 @dataclass(frozen=True, eq=False)
 class ComparisonResult:
     """What a comparison found. rows: "none" (undefended) first; failed: label -> why it was left
-    out; pool: every figure, as `seepage.report.compare_defences.write_defend_report([result.pool], path)`
-    draws them."""
+    out; pool: every figure, which `seepage.report.compare_defences.write_defend_report` draws.
+    """
 
     rows: tuple[ComparedDefense, ...]
     failed: Mapping[str, str]
@@ -104,15 +104,15 @@ def compare_defenses(
     -> either; the undefended fleet is always there, as "none". model, recipe: as `seepage.train`.
     attacks: the main one first. fprs: nominal rates of the TPRs. reference: samples outside `data`
     that some defences need. record, execution: what is recorded (logits by default, for the
-    calibration error) and where fleets run. out: run folders, and results beside them; the same call
-    goes on where it was and trains nothing twice. jobs: fleets side by side, in processes of their
-    own; it needs a recipe whose precision is not "auto". watcher: told how each fleet goes on;
+    calibration error) and where fleets run. out: run folders, and results next to them; the same
+    call resumes and trains nothing twice. jobs: fleets side by side, in processes of their own; it
+    needs a recipe whose precision is not "auto". watcher: informed of the progress of each fleet;
     nothing is printed without one.
 
-    A defence that cannot be trained or judged is left out with its reason (`result.failed`). With
-    few runs intervals are wide and an AUC near 0.5 shows nothing: raise the models of the plan.
-    Raises InputError for bad values before anything is trained, and where `out` holds fleets of
-    another configuration. Adaptive evaluation: Aerni et al., arXiv 2404.17399.
+    A defence that cannot be trained or evaluated is left out with its reason (`result.failed`).
+    With few runs intervals are wide and an AUC near 0.5 shows nothing: raise the models of the
+    plan. Raises InputError for bad values before anything is trained, and where `out` holds fleets
+    of another configuration. Adaptive evaluation: Aerni et al., arXiv 2404.17399.
 
     >>> import tempfile, seepage
     >>> data = seepage.load("digits", limit=120)
@@ -220,7 +220,7 @@ def _candidates(
     for c in found:
         if c.slug in slugs or not c.slug:
             raise InputError(
-                f"defenses: expected labels that tell them apart from 'none' and each other, got "
+                f"defenses: expected labels that differ from 'none' and each other, got "
                 f"{c.label!r}; pass a mapping of labels to defences"
             )
         slugs.append(c.slug)
@@ -247,7 +247,7 @@ def _label(defense: Defense) -> str:
 
 
 def _result(pool: PoolComparison) -> ComparisonResult:
-    """Of what was asked for alone: an earlier call may have left results of other defences."""
+    """Of what was requested alone: an earlier call may have left results of other defences."""
     options, labels = pool.options, [c.label for c in pool.candidates]
     found = read_pool(pool.results, options.main, options.fprs)
     found.rows[:] = sorted(

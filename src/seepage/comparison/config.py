@@ -1,4 +1,4 @@
-"""What is compared: pools, defences, what is asked of each; read from TOML or made in Python."""
+"""What is compared: pools, defences, what is measured of each; read from TOML or made in Python."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NONE = "none"
 class DefenceConfig(Part):
     """[[defences]]: one defence; `grid` makes a fleet for every combination of its values.
 
-    recipe: overrides of the base's recipe, for a defence that wants its own rate or batch. pools:
+    recipe: overrides of the base's recipe, for a defence that needs its own rate or batch. pools:
     only on these; on all by default.
     """
 
@@ -78,9 +78,9 @@ class ComparisonConfig(Part):
     beside it; page: a Markdown page of the same. base: a configuration as `seepage audit` takes it;
     pools: overrides of it by name. seeds: of the plan. top: every defence is trained at the first
     seed, the best so many at the others too; None trains all at all. again: how the labels begin of
-    those that go on to the other seeds, instead of the best, without waiting for the rest. fleets:
-    how the labels begin of those to train, with what they need; all by default. Several machines can
-    share a comparison so: results of one folder belong together.
+    those that are trained with the other seeds, instead of the best, without waiting for the rest.
+    fleets: how the labels begin of those to train, with what they need; all by default. Several
+    machines can share a comparison so: results of one folder belong together.
     """
 
     runs: str = "runs/defences"

@@ -1,8 +1,8 @@
 """What a defence costs and what it saves, from the stored signals of two fleets on one plan.
 
-The adaptive attacker trains shadow models with the target's defence: references and target come from
-the defended fleet. The non-adaptive one does not know of it: references from the undefended fleet,
-target from the defended one. Both leave the target's pair out of the references.
+The adaptive attacker trains shadow models with the target's defence: references and target come
+from the defended fleet. The non-adaptive one does not know of it: references from the undefended
+fleet, target from the defended one. Both leave the target's pair out of the references.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def over_pairs(
     """Mean over pairs of runs with its interval; (G,) one value per complementary pair.
 
     mean ± t_{G−1} · c · s/√G, clipped to `bounds`; c = √2 if `shared` (scores of a leave-one-out,
-    whose targets are each other's references), else 1: as `seepage.metrics.over_targets`, which says
-    why, but for values that are means of pairs already, and for differences. Pairs of several seeds
-    may be joined. NaN limits for one pair.
+    whose targets are each other's references), else 1: as `seepage.metrics.over_targets`, which
+    says why, but for values that are means of pairs already, and for differences. Pairs of several
+    seeds may be joined. NaN limits for one pair.
 
     >>> e = over_pairs([-0.1, 0.1], bounds=(-1, 1))
     >>> e.mean, e.groups, e.low < -0.5
@@ -148,8 +148,9 @@ def risk(scores: Float64Array, member: BoolArray, fprs: Sequence[float]) -> Risk
     """AUC and TPR at low FPR of every target; None where a target lacks members or non-members.
 
     The threshold at each nominal FPR is one for all targets, the last step of the pooled ROC at or
-    below it: with R·N/2 non-members pooled, rates far below 1/N can be told. The TPRs of the targets
-    at it average to the pooled TPR and give it an interval over pairs. scores, member (R, N).
+    below it: with R·N/2 non-members pooled, rates far below 1/N can be told. The TPRs of the
+    targets at it average to the pooled TPR and give it an interval over pairs. scores, member (R,
+    N).
     """
     inside = member.sum(axis=1)
     if member.shape[1] == 0 or (inside == 0).any() or (inside == member.shape[1]).any():
@@ -186,8 +187,8 @@ class Evaluation:
     "<attack>/<adaptive|static>/<pool|canaries>/<auc|tpr@FPR>". realised: the FPR behind each TPR.
     by_class: "accuracy_out" and "auc" of the main attack, (G, K), NaN where a class is too small.
     paths: "epoch", "auc", "fpr", "tpr" and, with canaries, "canaries" (mean advantage), each (T,).
-    samples: "separation" (per-sample AUC over models), "fpr", "tpr", "canary", each (N,). facts: what
-    belongs to the fleet as a whole, "pairs", the first plan row of each of the G pairs, and
+    samples: "separation" (per-sample AUC over models), "fpr", "tpr", "canary", each (N,). facts:
+    what belongs to the fleet as a whole, "pairs", the first plan row of each of the G pairs, and
     "epsilon_low", `epsilon_of_runs` of the main attack on the canaries (without them, on the pool).
     """
 
@@ -207,12 +208,13 @@ def evaluate(
     fprs: Sequence[float] = (0.01, 0.001),
     extra: Callable[[Run, Int64Array], Mapping[str, Sequence[float]]] | None = None,
 ) -> Evaluation:
-    """Utility, risk and cost of a defended fleet beside the undefended one of the same plan.
+    """Utility, risk and cost of a defended fleet compared with the undefended one of the same plan.
 
-    The most vulnerable samples are the planted mislabelled canaries (Aerni et al., arXiv 2404.17399);
-    without them only the pool is judged. extra(run, at) adds metrics, each a list of one value per model
-    measured; `at` are the positions in `run` of the pairs' runs (e.g. robustness). Attacks whose signals are missing raise InputError, as
-    do fleets of different plans and fleets with fewer than two whole pairs left.
+    The most vulnerable samples are the planted mislabelled canaries (Aerni et al., arXiv
+    2404.17399); without them only the pool is evaluated. extra(run, at) adds metrics, each a list
+    of one value per model measured; `at` are the positions in `run` of the pairs' runs (e.g.
+    robustness). Attacks whose signals are missing raise InputError, as do fleets of different plans
+    and fleets with fewer than two whole pairs left.
     """
     if run.manifest["plan"]["digest"] != undefended.manifest["plan"]["digest"]:
         raise InputError(f"{run.path}: expected the plan of {undefended.path}, got another one")
@@ -319,7 +321,7 @@ def _view0(a: FloatArray) -> FloatArray:
 
 
 def _seconds(run: Run, rows: Int64Array) -> Float64Array:
-    """Seconds of training, without those of looking."""
+    """Seconds of training, without evaluation."""
     kept = [run.records[r] for r in rows.tolist()]
     return np.array([max(r["seconds"] - r.get("looking", 0.0), 1e-9) for r in kept])
 
@@ -358,7 +360,7 @@ def _by_class(
 
 
 def _facts(run: Run, rows: Int64Array) -> dict[str, Any]:
-    """Failed runs, and what the accountant said: the largest ε of all runs, if it holds for all."""
+    """Failed runs, and what the accountant gave: the largest ε of all runs, if it holds for all."""
     facts: dict[str, Any] = {
         "models": len(rows),
         "failed": len(run.failed),

@@ -47,7 +47,7 @@ KINDS: tuple[Kind, ...] = ("regions", "complement", "random")
 def locate(pool: PoolComparison, base: Candidate, seed: int) -> dict[str, Any]:
     """Regions by swapping and rewinding between undefended and defended networks of one seed.
 
-    The result is kept beside the evaluations, and read again when the question is the same.
+    The result is kept with the evaluations, and read again when the settings are the same.
     """
     p = pool.options.pptp
     if p is None:
@@ -186,8 +186,8 @@ def layer_indicator(
 
     Per layer output MCR = (m(end) − m(start)) / max of both, m the effective rank over up to 2,000
     members; a region's is the mean over its layers. Claim A4 of arXiv 2412.00696 (whose formulas
-    were not at hand: a reconstruction) is that layers of higher MCR are more vulnerable. None where
-    a region has no layer of its own or the members are too few to tell ranks.
+    were not available: a reconstruction) is that layers of higher MCR are more vulnerable. None
+    where a region has no layer of its own or the members are too few to tell ranks.
     """
     begun = copy.deepcopy(kept.model)
     begun.load_state_dict(dict(earlier))

@@ -1,4 +1,4 @@
-"""Defences on one pool: where their fleets lie, how each is trained and evaluated."""
+"""Defences on one pool: where their fleets are stored, how each is trained and evaluated."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ FORMAT = 4
 class Setting:
     """What all fleets of one plan share: data, plan, network, recipe, what is recorded, where.
 
-    reference: samples set apart for defences and for locating regions. name: the data's, as the page
-    calls it.
+    reference: samples set apart for defences and for locating regions. name: the data's, as the
+    page calls it.
     """
 
     name: str
@@ -110,7 +110,7 @@ class Options:
 
     @property
     def main(self) -> str:
-        """The name of the attack that ranks and judges."""
+        """The name of the attack that ranks defences."""
         return self.attacks[0].name
 
 
@@ -124,8 +124,8 @@ def _named(attack: Attack) -> str:
 class PoolComparison:
     """All fleets of one pool.
 
-    runs, results: folders of this pool's own. setting: what the fleets of a seed share.
-    candidates: the undefended one first. alone: whether others train beside this process, which
+    runs, results: folders of this pool's own. setting: what the fleets of a seed share. candidates:
+    the undefended one first. alone: whether others train at the same time as this process, which
     then trains its fleets itself and draws no bar.
     """
 

@@ -58,9 +58,9 @@ class Done:
 class PoolQueue:
     """One pool's tasks as they become possible; told of each task's end, it adds what follows.
 
-    A fleet is evaluated when the undefended one of its seed is trained; regions are located when
-    a base was evaluated; the fleets that protect them come next. `top` fleets go on to later seeds
-    when all of the first seed have ended, those of `again` without waiting for the others.
+    A fleet is evaluated when the undefended one of its seed is trained; regions are located when a
+    base was evaluated; the fleets that protect them come next. `top` fleets are trained with later
+    seeds when all of the first seed have ended, those of `again` without waiting for the others.
     """
 
     pool: PoolComparison
@@ -88,7 +88,7 @@ class PoolQueue:
 
     @property
     def options(self) -> Options:
-        """What was asked for."""
+        """What the configuration requested."""
         return self.pool.options
 
     @property
@@ -178,7 +178,7 @@ class PoolQueue:
                 self._add("train", c, seed, LATER)
 
     def _choose(self) -> None:
-        """All of the first seed have ended: the best go on."""
+        """All of the first seed have ended: the best are trained with further seeds."""
         self._chosen = True
         options = self.options
         write_json(self.pool.results / "roles.json", {"roles": self.roles})
@@ -195,7 +195,7 @@ class PoolQueue:
 
 
 def _tied(part: Mapping[str, str], roles: Sequence[Mapping[str, str]], best: set[str]) -> bool:
-    """Whether a PPTP fleet among the best needs this one beside it as its control."""
+    """Whether a PPTP fleet among the best needs this one as its control."""
     return any(
         other["label"] in best
         and other["kind"] == "regions"
@@ -246,8 +246,8 @@ def run_pools(pools: Sequence[PoolComparison], jobs: int = 1) -> None:
     """Everything that is left to do on these pools; all of it is checked first.
 
     jobs: fleets side by side, each in one process that trains it and evaluates it, pools in turn. A
-    defence that cannot be trained is left out with its reason; a bug ends the fleet that met it, and
-    the others go on before it is raised. What ended stays; the same call goes on there.
+    defence that cannot be trained is left out with its reason; a bug ends the fleet that met it,
+    and the others finish before it is raised. What ended stays; the same call resumes there.
     """
     for pool in pools:
         pool.check(jobs)
@@ -260,9 +260,13 @@ def run_pools(pools: Sequence[PoolComparison], jobs: int = 1) -> None:
         # A child loads its data itself and has no terminal.
         shared = {p.name: replace(p, alone=True, progress=Quiet()) for p in pools}
         work_through(
-            _InTurn(queues), _do, shared,
-            jobs=jobs, progress=pools[0].progress, environment=ENVIRONMENT,
-        )  # fmt: skip
+            _InTurn(queues),
+            _do,
+            shared,
+            jobs=jobs,
+            progress=pools[0].progress,
+            environment=ENVIRONMENT,
+        )
     broken = [text for queue in queues for text in queue.broken]
     if broken:
         raise RuntimeError(f"{len(broken)} fleets met a bug, the first:\n{broken[0]}")

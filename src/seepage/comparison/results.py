@@ -1,4 +1,4 @@
-"""What a comparison of defences found: stored results joined over seeds, ranked and judged."""
+"""What a comparison of defences found: stored results joined over seeds, ranked and tested."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ class Judged:
 
 @dataclass(frozen=True, eq=False)
 class PoolResults:
-    """Everything the page says about one pool. main: the attack that judges."""
+    """Everything the page says about one pool. main: the attack that ranks defences."""
 
     pool: str
     main: str
@@ -213,7 +213,8 @@ class PoolResults:
 def read_pool(results: Path, main: str, fprs: Sequence[float]) -> PoolResults:
     """Results of one pool and what they say about D1 to D5.
 
-    Results under `elsewhere/` are of fleets that were trained again on another machine. Raises InputError when the undefended fleet was not evaluated.
+    Results under `elsewhere/` are of fleets that were trained again on another machine. Raises
+    InputError when the undefended fleet was not evaluated.
     """
     rows = read_rows(results)
     if not rows or rows[0].label != UNDEFENDED:

@@ -19,8 +19,8 @@ def fgsm_limits(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(step, low, high) in the normalised units of a run; each broadcasts over a batch.
 
-    Images: epsilon as a share of the range of values (8/255 of 255 for bytes, of the pool's range for
-    floats), results clipped to that range. Tables: epsilon in standard deviations of a numeric
+    Images: epsilon as a share of the range of values (8/255 of 255 for bytes, of the pool's range
+    for floats), results clipped to that range. Tables: epsilon in standard deviations of a numeric
     column, unclipped; other columns stay.
     """
     if not epsilon > 0:
@@ -50,10 +50,10 @@ def fgsm_accuracy(
 ) -> float:
     """Accuracy on x + step·sign(∂ loss/∂x), clipped to [low, high]; model in evaluation mode.
 
-    inputs (n, ...) normalised, labels (n,). The gradient is the trained network's own: a defence that
-    only changes answers (HAMP, MemGuard) does not change it, nor the arg-max. One step is a weak
-    attack, and a network whose gradients vanish resists it without being robust: read it beside the
-    undefended value. Source: Goodfellow et al., arXiv 1412.6572.
+    inputs (n, ...) normalised, labels (n,). The gradient is the trained network's own: a defence
+    that only changes answers (HAMP, MemGuard) does not change it, nor the arg-max. One step is a
+    weak attack, and a network whose gradients vanish resists it without being robust: read it with
+    the undefended value. Source: Goodfellow et al., arXiv 1412.6572.
 
     >>> net = nn.Linear(1, 2)
     >>> _ = net.load_state_dict({"weight": torch.tensor([[-1.0], [1.0]]), "bias": torch.zeros(2)})

@@ -1,4 +1,4 @@
-"""Statements D1 to D5 about protecting only some regions, each judged by a stated interval rule.
+"""Statements D1 to D5 about protecting only some regions, each tested by a stated interval rule.
 
 They are what the abstract of arXiv 2602.02296 (PPTP) can be tested on; its own figures were not at
 hand, so thresholds and rules are ours. Every interval is at 95 % and over pairs of runs or models.
@@ -76,11 +76,11 @@ def _changes(a: Plane, b: Plane) -> tuple[Estimate, Estimate]:
 def d1_peaks_apart(utility: ArrayLike, privacy: ArrayLike, names: Sequence[str] = ()) -> Verdict:
     """D1: utility and risk peak in different regions. ΔU, ΔP (M, K), a row per model; K names.
 
-    Let u be the region with the largest mean |ΔU| and p that with the largest mean −ΔP. Holds if
-    u ≠ p, |ΔU| of u exceeds that of p and −ΔP of p exceeds that of u, both credibly. Does not hold if
-    u = p and it credibly exceeds every other region in both. Credibly: the t interval over models of
-    the paired difference lies above 0, at 95 % shared among the K − 1 rivals (Bonferroni). Counting
-    in how many models the peaks differ would not do: of noise alone (K − 1)/K differ.
+    Let u be the region with the largest mean |ΔU| and p that with the largest mean −ΔP. Holds if u
+    ≠ p, |ΔU| of u exceeds that of p and −ΔP of p exceeds that of u, both credibly. Does not hold if
+    u = p and it credibly exceeds every other region in both. Credibly: the t interval over models
+    of the paired difference lies above 0, at 95 % shared among the K − 1 rivals (Bonferroni).
+    Counting in how many models the peaks differ would not do: of noise alone (K − 1)/K differ.
 
     >>> rng = np.random.default_rng(0)
     >>> u, p = rng.normal([0.3, 0.0, 0.0], 0.01, (8, 3)), rng.normal([0.0, 0.0, -0.1], 0.01, (8, 3))
@@ -168,9 +168,9 @@ def d4_several_bases(effects: Mapping[str, Sequence[Verdict]]) -> Verdict:
 def d5_stable(scores: ArrayLike, *, at_least: float = 0.7) -> Verdict:
     """D5: the located regions agree between seeds: mean Spearman of D_k of all pairs of models.
 
-    scores (M, K), a row per independently trained model. The interval is a delete-one jackknife over
-    models. Holds if its lower end is ≥ `at_least`, does not hold if its upper end is below. With
-    fewer than 3 regions or models, or where D_k is constant in a model, it is undecided.
+    scores (M, K), a row per independently trained model. The interval is a delete-one jackknife
+    over models. Holds if its lower end is ≥ `at_least`, does not hold if its upper end is below.
+    With fewer than 3 regions or models, or where D_k is constant in a model, it is undecided.
 
     >>> d5_stable([[1, 2, 3], [2, 4, 9], [0, 1, 5], [1, 3, 4]]).outcome
     'holds'

@@ -45,7 +45,7 @@ class DataConfig(Part):
         None, description="Side or (height, width) to which images of a folder are resized."
     )
     label_noise: float = Field(
-        0.0, ge=0, le=1, description="Share of the samples whose label is drawn anew."
+        0.0, ge=0, le=1, description="Share of the samples whose label is replaced by a random one."
     )
 
 
@@ -70,14 +70,16 @@ class PlanConfig(Part):
         None, ge=2, description="Parts into which a tuple of 'subsets' splits the pool; 4 if unset."
     )
     seed: int = Field(0, ge=0, description="Seed of the splits and of every run.")
-    canaries: CanaryConfig = Field(CanaryConfig(), description="Samples planted to be found.")
+    canaries: CanaryConfig = Field(
+        CanaryConfig(), description="Samples planted as the most exposed case."
+    )
 
 
 class AttackConfig(Part):
-    """[attacks]: which attacks judge."""
+    """[attacks]: which attacks are run."""
 
     names: list[str] | None = Field(
-        None, description="Attacks by name or 'package.module:Name'; all that apply unless told."
+        None, description="Attacks by name or 'package.module:Name'; all that apply by default."
     )
     main: str = Field("lira", description="The attack that is followed over training.")
 
@@ -97,16 +99,16 @@ class AuditConfig(Part):
 
     out: str = Field("runs/audit", min_length=1, description="Run folder, or an s3:// address.")
     report: str | None = Field(
-        None, description="Where the HTML report goes; report.html in the run folder unless told."
+        None, description="Where the HTML report goes; by default report.html in the run folder."
     )
     data: DataConfig = Field(DataConfig(), description="Which pool.")
     plan: PlanConfig = Field(PlanConfig(), description="Who trains on what.")
     model: Model = Field(Model(), description="The network that every run trains.")
     train: Function = Field(Function(), description="Your own training loop.")
     recipe: Recipe = Field(Recipe(), description="How every run is trained.")
-    record: Record = Field(Record(), description="When to look and what to write down.")
+    record: Record = Field(Record(), description="When runs are evaluated and what is recorded.")
     execution: Execution = Field(Execution(), description="How runs are spread over machines.")
-    attacks: AttackConfig = Field(AttackConfig(), description="Which attacks judge.")
+    attacks: AttackConfig = Field(AttackConfig(), description="Which attacks are run.")
     defense: DefenseConfig = Field(DefenseConfig(), description="What acts on training.")
 
     @pydantic.model_validator(mode="before")

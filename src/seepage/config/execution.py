@@ -23,12 +23,12 @@ class Execution(Part):
     )
     threads: int = Field(1, ge=1, description="Threads of each worker.")
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where networks train; the GPU when there is one, unless told."
+        "auto", description="Where networks train; by default the GPU when there is one."
     )
     backend: Literal["auto", "process", "stacked", "graphs", "compiled"] = Field(
         "auto",
         description="How a worker trains: one network after another, perceptrons stacked, as CUDA "
-        "graphs, or compiled; the fastest that trains exactly this, unless told.",
+        "graphs, or compiled; by default the fastest that trains exactly this.",
     )
     executor: Literal["local", "inline", "ray"] = Field(
         "local", description="Processes on this machine, this very process, or Ray tasks."

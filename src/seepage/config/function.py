@@ -20,7 +20,7 @@ class Function(Part):
     """[train]: your own training, `train(members, seed, recorder) -> model`.
 
     `members` are positions in the pool (int64, ascending), `seed` is the run's own, and `recorder`
-    is to be told of start, epochs and end (`seepage.record.Recorder`).
+    is called at the start, after epochs and at the end (`seepage.record.Recorder`).
 
     >>> Function(function=print, version="2").version
     '2'
@@ -61,9 +61,13 @@ def as_function(given: str | Callable[..., Any] | Function | None) -> Function |
     asked = given if isinstance(given, Function) else Function(function=given)
     if isinstance(asked.function, str):
         found = resolve(
-            "function", asked.function, {}, accepts=callable, expected="a function",
+            "function",
+            asked.function,
+            {},
+            accepts=callable,
+            expected="a function",
             field="train.function",
-        )  # fmt: skip
+        )
         resolved: Function = asked.changed(function=found)
         return _takes_a_run(resolved)
     if not callable(asked.function):

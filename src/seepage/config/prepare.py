@@ -159,8 +159,8 @@ def set_apart(data: Dataset, count: int, seed: int) -> tuple[Dataset, Dataset | 
         apart = np.isin(codes, drawn[: int(np.searchsorted(np.cumsum(sizes[drawn]), count)) + 1])
         if apart.sum() > len(data) - 4:
             raise InputError(
-                f"defense.reference: expected subjects of {count} samples beside a pool to train "
-                f"on, got {int(apart.sum())} of {len(data)} samples in them; ask for fewer"
+                f"defense.reference: expected subjects of {count} samples apart from a pool to train "
+                f"on, got {int(apart.sum())} of {len(data)} samples in them; choose fewer"
             )
     return data.take(np.flatnonzero(~apart)), data.take(np.flatnonzero(apart))
 

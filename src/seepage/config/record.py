@@ -1,4 +1,4 @@
-"""When runs are looked at, and what is written down."""
+"""When runs are evaluated, and what is recorded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LAYER_OPTIONS = ("samples", "columns", "spectrum", "seed", "batch", "jacobian")
 
 
 class Record(Part):
-    """[record]: when to look and what to write down.
+    """[record]: when runs are evaluated and what is recorded.
 
     >>> Record(checkpoints=[0, 0.5, 2]).times(2)
     (0.0, 0.5, 2.0)
@@ -53,7 +53,7 @@ class Record(Part):
     )
     curvature_options: dict[str, Any] = Field({}, description="Options of that estimator.")
     curvature_checkpoints: tuple[float, ...] | None = Field(
-        None, description="Epochs at which curvature is measured; all checkpoints unless told."
+        None, description="Epochs at which curvature is measured; all checkpoints by default."
     )
     layers: bool | tuple[str, ...] = Field(
         False,
@@ -118,12 +118,16 @@ class Record(Part):
         for s in self.signals:
             found[s] = (
                 resolve(
-                    "signal", s, SIGNALS, accepts=callable, field="record.signals",
+                    "signal",
+                    s,
+                    SIGNALS,
+                    accepts=callable,
+                    field="record.signals",
                     expected="a function of logits and labels, or a class that measures a model",
                 )
                 if isinstance(s, str)
                 else s
-            )  # fmt: skip
+            )
         return found
 
     def _curvature(self, times: Sequence[float]) -> ExtraSignal:

@@ -152,9 +152,12 @@ def markdown() -> str:
         for e in mine:
             field = e.name.rpartition(".")[2]
             cells = (
-                f"`{field}`", e.type.replace("|", "\\|"), f"`{e.default}`", e.description,
+                f"`{field}`",
+                e.type.replace("|", "\\|"),
+                f"`{e.default}`",
+                e.description,
                 f"`{field} = {e.example}`",
-            )  # fmt: skip
+            )
             out.append("| " + " | ".join(cells) + " |")
     return "\n".join(out) + "\n"
 

@@ -28,7 +28,7 @@ __all__ = [
 class Assumptions:
     """Constants that the theorems assume; none of them is measured by seepage.
 
-    loss: L, the largest loss (cross-entropy is unbounded; the theorems want a clipped one).
+    loss: L, the largest loss (cross-entropy is unbounded; the theorems need a clipped one).
     generalisation: γ, the rate at which empirical and true risk differ, with probability 1 − δ;
     it depends on the training set's size and is taken as given here. bias: Δ, a bound on how much
     the expected loss of the model differs between samples. lipschitz: ρ, the Lipschitz constant of
@@ -119,7 +119,7 @@ def confidence_divergence(epsilon: float) -> float:
 def curvature_divergence(epsilon: float, size: int, sigma: float, given: Assumptions) -> float:
     """D_KL(train ‖ test) of curvature scores ≤ [Lm(1 − e^(−ε)) + L + c(m)]² / (2σ²).
 
-    *Reconstruction* of Thm 4.2 of arXiv 2407.02747: the text of the paper was not at hand. Known:
+    *Reconstruction* of Thm 4.2 of arXiv 2407.02747: the text of the paper was not available. Known:
     the shape fitted in the authors' notebook, the divergence of two Gaussians of equal variance,
     and Lemma A.4 of the sister paper with β = L(1 − e^(−ε)). Chosen: L and c kept apart. Assumes
     Gaussian scores with one standard deviation sigma for members and non-members.
@@ -134,7 +134,7 @@ def curvature_divergence(epsilon: float, size: int, sigma: float, given: Assumpt
 
 
 def crossing_size(epsilon: float, sigma: float, given: Assumptions) -> int:
-    """Training-set size from which curvature should tell more than confidence, bound against bound.
+    """Training-set size from which curvature's bound exceeds that of confidence.
 
     The smallest m with [Lm(1 − e^(−ε)) + L + c(m)]² > 2σ²ε. c(m) is linear in m, so
 

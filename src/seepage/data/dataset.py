@@ -28,7 +28,7 @@ class Dataset:
     classes: K names. `numeric` (D,) bool marks the columns of a table that are standardised
     (one-hot columns are not); `columns` names them. `source` says how `seepage.data.reload` makes
     it again, step by step; empty for a dataset made of arrays in memory. groups (N,) of str, or
-    None: whose sample each is; plans keep a group together and statistics can judge it as one.
+    None: whose sample each is; plans keep a group together and statistics can count it as one.
 
     Raw values are kept: normalisation is computed per training run from its members alone
     (`member_scale`), never from the whole pool.
@@ -70,13 +70,15 @@ class Dataset:
                 f"{tuple(self.inputs.shape)}; images are (N, C, H, W), tables (N, D)"
             )
         if self.labels.dtype != torch.int64 or self.labels.ndim != 1:
-            raise InputError(f"{self.name}: expected int64 labels of one axis, got "
-                             f"{self.labels.dtype} of shape {tuple(self.labels.shape)}")  # fmt: skip
+            raise InputError(
+                f"{self.name}: expected int64 labels of one axis, got "
+                f"{self.labels.dtype} of shape {tuple(self.labels.shape)}"
+            )
         k = len(self.classes)
         if k < 2:
             raise InputError(
                 f"{self.name}: expected at least two classes, got {k}; "
-                "membership of a constant classifier cannot be judged"
+                "membership of a constant classifier cannot be evaluated"
             )
         low, high = int(self.labels.min()), int(self.labels.max())
         if low < 0 or high >= k:
@@ -108,7 +110,7 @@ class Dataset:
                 row = int((self.groups == "").argmax())
                 raise InputError(
                     f"{self.name}: expected a group for every sample, got none at row {row} "
-                    f"({self.ids[row]}); give samples that belong to nobody a name of their own"
+                    f"({self.ids[row]}); give samples without a subject a name of their own"
                 )
 
     def __len__(self) -> int:

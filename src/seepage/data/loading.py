@@ -1,4 +1,4 @@
-"""One door to all data: a name or a path in, a resident dataset out, and back again."""
+"""Loading data: a name or a path in, a resident dataset out, and back again."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def load(
     as given, then below root. A reader of your own is named "package.module:function", or by its
     entry point: it returns a Dataset, and is called with root= where root is given.
 
-    root: where data lies; else the environment variable SEEPAGE_DATA, else ~/.cache/seepage.
+    root: folder of the data; else the environment variable SEEPAGE_DATA, else ~/.cache/seepage.
     part: "train", "test" or "both" (pooled, train first). limit: keep a random `limit` samples,
     the same for the same seed, ids kept. download: fetch missing official files, checked against
     their SHA-256; progress is called with (file, bytes done, bytes in all).
@@ -81,7 +81,7 @@ def load(
     a 0/1 column "NAME missing". max_levels: most levels of a text column. comment: signs that mark
     comment lines at the beginning of a file.
 
-    Values stay raw: nothing here looks at more than one sample, except which levels and classes
+    Values stay raw: nothing here reads more than one sample, except which levels and classes
     exist. Standardisation belongs to each training run (`Dataset.member_scale`).
 
     Raises `InputError` for anything missing, empty, truncated, corrupt, constant or out of range,
@@ -176,7 +176,7 @@ def _read_own(text: str, root: str | os.PathLike[str] | None) -> Dataset:
     except Exception as e:
         raise InputError(
             f"data: {text!r} raised {type(e).__name__}: {' '.join(str(e).split())[:200]} when it "
-            "was called; mend it"
+            "was called; fix it"
         ) from None
     if not isinstance(data, Dataset):
         raise InputError(
@@ -274,7 +274,7 @@ _NAMED: dict[str, Callable[[Path, tuple[str, ...]], Raw]] = {
     "adult": _adult,
 }
 
-#: The names that `load` knows, beside paths.
+#: The names that `load` knows, besides paths.
 NAMES = tuple(_NAMED)
 
 _TABLE_FIELDS = tuple(f.name for f in fields(TableOptions))

@@ -1,4 +1,4 @@
-"""The seam: where a defence may act on training, and nowhere else.
+"""The hooks through which a defence acts on training, and the only ones.
 
 A defence is a frozen dataclass. Its fields are its options; it overrides some of five hooks
 (targets, loss, gradients, parameters, outputs) and, if it must, the plan or the order of training
@@ -38,14 +38,14 @@ and wherever the model answers (recorder, evaluation, serving)::
     logits = defense.outputs(model(inputs), context)                         # 5 outputs
 
 with the defence and the context of the stage in progress (the last recorded one after training).
-`start` precedes the first checkpoint, which sees the untrained model.
-Autocast covers the forward pass alone. An empty batch (Poisson draws) skips forward, loss and backward but none of the hooks after them.
-The learning-rate schedule of a recipe starts anew in each stage and spans that stage's epochs.
-Stages with `record=True` add up to the recipe's epochs; the recorder watches only those, and its
-epochs count on from one to the next. Stages share `context.facts`, which goes into the manifest.
-A run of the fleet that was interrupted calls `train` again: `fit` returns the network of a stage
-that had finished without training it, and goes on within the one that had not. What `train` does
-itself between stages must therefore depend on nothing but its context and the networks.
+`start` precedes the first checkpoint, which sees the untrained model. Autocast covers the forward
+pass alone. An empty batch (Poisson draws) skips forward, loss and backward but none of the hooks
+after them. The learning-rate schedule of a recipe restarts in each stage and spans that stage's
+epochs. Stages with `record=True` add up to the recipe's epochs; the recorder watches only those,
+and its epochs count on from one to the next. Stages share `context.facts`, which goes into the
+manifest. A run of the fleet that was interrupted calls `train` again: `fit` returns the network of
+a stage that had finished without training it, and resumes within the one that had not. What `train`
+does itself between stages must therefore depend on nothing but its context and the networks.
 """
 
 from __future__ import annotations
@@ -78,13 +78,13 @@ class Context:
     apart from every evaluation, or None. classes: K. epochs: of this stage (of the whole recipe
     in `Defense.train`). steps_per_epoch, batch_size: expected values. generator: CPU generator of
     the run for draws that act on training. observer: CPU generator for draws of the outputs hook
-    alone, so that looking at a model does not change how it trains on. build: a freshly
+    alone, so that evaluating a model does not change how it trains on. build: a freshly
     initialised network from the run's own stream. poisson: whether batches are Poisson draws.
 
     Set by the loop at each step: epoch, step (both 0-based, within the stage), rows (B,) into
     `members`, inputs as the model saw them, features (B, F) if the defence asked for them. Set by
     the defence: state (returned by `start`), stop, facts (JSON values, e.g. the accountant's ε).
-    trainable: names of the parameters that a defence acts on when it guards only some regions;
+    trainable: names of the parameters that a defence acts on when it protects only some regions;
     None means all. autocast: the reduced precision of the loop's forward pass, or None.
     """
 
@@ -153,8 +153,8 @@ class Defense(ABC):
     """A rule that acts on training through five hooks; see this module's docstring.
 
     name: what the command line calls it; title: what pages call it. source: the paper's arXiv id.
-    reconstruction: its text was not at hand. inner: a stage of another defence, which no user names.
-    traits: what it needs and how it may be combined:
+    reconstruction: its text was not available. inner: a stage of another defence, which no user
+    names. traits: what it needs and how it may be combined:
 
     - "reference": refuses a run without a reference set (`needs_reference`);
     - "features": its loss reads the head's inputs (`needs_features`);
@@ -182,12 +182,12 @@ class Defense(ABC):
 
     @property
     def needs_features(self) -> bool:
-        """Whether the loop must hand over what entered the head."""
+        """Whether the loop must provide what entered the head."""
         return self.has("features")
 
     @property
     def poisson(self) -> bool:
-        """Whether each step's batch must be independent coin flips of batch_size / n."""
+        """Whether each step's batch must be independent Bernoulli draws of rate batch_size / n."""
         return False
 
     def __post_init__(self) -> None:
@@ -228,7 +228,7 @@ class Defense(ABC):
         A run that was interrupted calls this again and then gets its saved values back: numbers,
         strings, tensors, arrays, generators, modules and optimisers in dicts, lists, tuples, sets
         and dataclasses. Any other object says with `state_dict()` what to keep and takes it back
-        with `load_state_dict(saved)`; a run with one that does not starts anew.
+        with `load_state_dict(saved)`; a run with one that does not restarts.
         """
         return None
 
@@ -265,7 +265,7 @@ class Defense(ABC):
         """After the last epoch; removes what `start` attached to the model."""
 
     def outputs(self, logits: torch.Tensor, context: Context) -> torch.Tensor:
-        """Logits whose softmax is what the world is told; (B, K) -> (B, K)."""
+        """Logits whose softmax is what users of the model see; (B, K) -> (B, K)."""
         return logits
 
     def acts_on(self, hook: str) -> bool:

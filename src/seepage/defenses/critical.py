@@ -1,4 +1,4 @@
-"""CWRF: rewind and freeze the few weights that give members away, then fine-tune the rest."""
+"""CWRF: rewind and freeze the few weights that reveal members, then fine-tune the rest."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class CWRF(Defense):
 
     1. Plain training. 2. `vulnerability` of every weight over `steps` unlearning steps (λ =
     `weight`, SGD at `rate`). 3. The top `fraction` is set back to initialisation and frozen.
-    4. The rest is fine-tuned with `base`, the learning-rate schedule starting anew; it gets `share`
+    4. The rest is fine-tuned with `base`, the learning-rate schedule restarting; it gets `share`
     of the plain phase's epochs, within the recipe's total. Needs a reference set.
     A reconstruction: known from two reading notes; weighting, step counts and batch size of the
     scoring are our choice. Source: arXiv 2603.13186.

@@ -72,7 +72,7 @@ class CRL(Defense):
     alpha, upper, scale: level, largest confidence and norm scale t of the logits; centre_alpha,
     centre_upper, centre_scale: the same for features; strength λ; centre_rate: learning rate of
     the class centres' own SGD (momentum 0.9, decay 5e-4). Fails: levels must be tuned per data set;
-    the paper's values were not at hand, the defaults are ours.
+    the paper's values were not available, the defaults are ours.
     Source: Fang & Kim, UAI 2024, arXiv 2404.17674; losses and parity as its released code.
     """
 

@@ -63,7 +63,7 @@ class DMP(Defense):
     τ, and the student sees only these answers on the `share` of the reference on which the teacher
     is surest; the reference's labels are not used. Costs two trainings. Fails: utility is bounded
     by the reference set's size; near-duplicates of members in it leak.
-    A reconstruction: paper and code were not at hand beyond the rule; temperature and share are
+    A reconstruction: paper and code were not available beyond the rule; temperature and share are
     our choice. Source: Shejwalkar & Houmansadr, AAAI 2021, arXiv 1906.06589.
     """
 

@@ -76,7 +76,7 @@ def without_batchnorm(model: nn.Module) -> nn.Module:
 class _Tracking:
     """What a stage of DP-SGD holds: Opacus' module, factors by parameter, steps accounted for.
 
-    Of a run that was interrupted only the steps are kept: `start` makes the rest anew.
+    Of a run that was interrupted only the steps are kept: `start` makes the rest again.
     """
 
     tracker: Any

@@ -63,13 +63,13 @@ class HAMP(Defense):
     """Trains on labels of entropy γ·log K with an entropy reward; answers with order alone.
 
     Training: minimise CE(soft label, p) − strength·H(p). At query time the posterior's values are
-    replaced by those of a random input, arranged in the true order, so only the order of classes
-    is told. gamma in [0, 1]; strength ≥ 0; `randomise` switches the query-time part.
-    Fails: label-only attacks see the true arg-max; members with wrong labels stay exposed
-    (arXiv 2404.17399). Random inputs are uniform over the range of the run's members: per channel
-    of images, per column of tables. Differs from the released code: its divergence is divided by B·K, ours by B,
-    so its strength λ is K·λ here; its ties may change the label, ours never do.
-    Source: Chen & Pattabiraman, NDSS 2024, arXiv 2307.01610.
+    replaced by those of a random input, arranged in the true order, so only the order of classes is
+    told. gamma in [0, 1]; strength ≥ 0; `randomise` switches the query-time part. Fails: label-only
+    attacks see the true arg-max; members with wrong labels stay exposed (arXiv 2404.17399). Random
+    inputs are uniform over the range of the run's members: per channel of images, per column of
+    tables. Differs from the released code: its divergence is divided by B·K, ours by B, so its
+    strength λ is K·λ here; its ties may change the label, ours never do. Source: Chen &
+    Pattabiraman, NDSS 2024, arXiv 2307.01610.
     """
 
     name: ClassVar[str] = "hamp"

@@ -160,16 +160,18 @@ def by_swapping(
     regions: Sequence[str] = (),
     tau: float = 0.005,
 ) -> Localisation:
-    """Puts each region of the defended twin into the undefended one (L1), alone, and measures.
+    """Puts each region of the defended network into the undefended one (L1), alone, and measures.
 
-    The twins share initialisation, members and order of data. Normalisation statistics of each
+    The two share initialisation, members and order of data. Normalisation statistics of each
     hybrid are re-estimated on the members. `held_out` are non-members kept apart from evaluation;
     tau in accuracy (0.005 = half a point). Neither model is changed.
-    Fails: twins that ended in different basins make every hybrid useless; then all ΔU are large.
+    Fails: networks that ended in different basins make every hybrid useless; then all ΔU are large.
     """
     ours, theirs = undefended.state_dict(), defended.state_dict()
     if {k: v.shape for k, v in ours.items()} != {k: v.shape for k, v in theirs.items()}:
-        raise InputError("defended: expected the same architecture as undefended; train twins")
+        raise InputError(
+            "defended: expected the same architecture as undefended; train both from the same start"
+        )
     donor = snapshot(defended)
     return _exchange("swap", undefended, donor, members, held_out, regions, tau)
 
@@ -183,7 +185,9 @@ def by_rewinding(
     regions: Sequence[str] = (),
     tau: float = 0.005,
 ) -> Localisation:
-    """Sets each region back to an earlier snapshot (L2), alone, and measures. Needs no twin.
+    """Sets each region back to an earlier snapshot (L2), alone, and measures.
+
+    Needs no second network.
 
     `earlier`: the model's state dict at initialisation or an early epoch. As `by_swapping`
     otherwise. Sources of the protocol: Stephenson et al. 2021 (arXiv 2105.14602), Maini et al. 2023

@@ -1,6 +1,6 @@
-"""PPTP: guard the regions that carry risk and spare those that generalise. A reconstruction.
+"""PPTP: protect the regions that carry risk and spare those that generalise. A reconstruction.
 
-Of Fang & Kim (arXiv 2602.02296) only the abstract was at hand: risk and generalisation live in
+Of Fang & Kim (arXiv 2602.02296) only the abstract was available: risk and generalisation live in
 different regions; the principle protects the former and spares the latter. Everything else here,
 from what a region is to the three ways of training, is our reading and is called so everywhere.
 """

@@ -56,11 +56,11 @@ class _Regional(Around):
         if norms and self.base.has("clips") and not self.freezes:
             raise InputError(
                 f"model: {self.name} keeps training the BatchNorm outside its regions, which "
-                "couples the samples that dp-sgd must tell apart; use a network without BatchNorm"
+                "couples the samples that dp-sgd must treat separately; use a network without BatchNorm"
             )
 
     freezes: ClassVar[bool] = False
-    """Whether what lies outside the regions stands still throughout the stage."""
+    """Whether what is outside the regions stays unchanged throughout the stage."""
 
     def start(self, context: Context) -> Any:
         inside = region_parameters(context.model, self.regions)
@@ -128,7 +128,7 @@ class Routed(_Regional):
         if self.base.has("clips") and (self.base.acts_on("loss") or self.base.acts_on("targets")):
             raise InputError(
                 f"base: {self.base.name!r} clips per-sample gradients of a loss of its own, which "
-                "a routed step computes beside the plain one; use the two-phase variant"
+                "a routed step computes in addition to the plain one; use the two-phase variant"
             )
 
     def targets(self, labels: torch.Tensor, context: Context) -> torch.Tensor:
@@ -146,10 +146,10 @@ class Routed(_Regional):
         context.state["routed"] = None
         if self.base.acts_on("loss") or own is not labels:
             inside = {n: p for n, p in self._named(context) if p.requires_grad}
-            guard = self.base.loss(logits, own, labels, self._inner(context))
+            protective = self.base.loss(logits, own, labels, self._inner(context))
             # The base's own parameters (centres of CRL) learn here too: they are leaves of the
             # same graph and belong to no region.
-            context.state["routed"] = self._route(guard, inside, context.model)
+            context.state["routed"] = self._route(protective, inside, context.model)
         return cross_entropy(logits, labels)
 
     def _named(self, context: Context) -> list[tuple[str, nn.Parameter]]:
@@ -158,12 +158,12 @@ class Routed(_Regional):
 
     @staticmethod
     def _route(
-        guard: torch.Tensor, inside: dict[str, nn.Parameter], model: nn.Module
+        protective: torch.Tensor, inside: dict[str, nn.Parameter], model: nn.Module
     ) -> dict[str, torch.Tensor]:
         kept = [(p, p.grad) for p in model.parameters()]
         for p, _ in kept:
             p.grad = None
-        torch.autograd.backward(guard, retain_graph=True)
+        torch.autograd.backward(protective, retain_graph=True)
         found = {
             n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in inside.items()
         }
@@ -201,7 +201,7 @@ class Alternating(_Regional):
     inner: ClassVar[bool] = True
 
     @staticmethod
-    def guarded(context: Context) -> bool:
+    def protected(context: Context) -> bool:
         """Whether this epoch belongs to the base."""
         return context.epoch % 2 == 1
 
@@ -212,9 +212,9 @@ class Alternating(_Regional):
 
     def _turn(self, context: Context) -> None:
         handles = context.state["handles"]
-        if self.guarded(context) and not handles:
+        if self.protected(context) and not handles:
             handles += freeze_statistics(context.model, context.state["outside"])
-        elif not self.guarded(context) and handles:
+        elif not self.protected(context) and handles:
             for handle in handles:
                 handle.remove()
             handles.clear()
@@ -222,12 +222,14 @@ class Alternating(_Regional):
 
     def targets(self, labels: torch.Tensor, context: Context) -> torch.Tensor:
         self._turn(context)
-        return super().targets(labels, context) if self.guarded(context) else labels
+        return super().targets(labels, context) if self.protected(context) else labels
 
     def mix(
         self, inputs: torch.Tensor, targets: torch.Tensor, context: Context
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        return super().mix(inputs, targets, context) if self.guarded(context) else (inputs, targets)
+        return (
+            super().mix(inputs, targets, context) if self.protected(context) else (inputs, targets)
+        )
 
     def loss(
         self,
@@ -236,19 +238,19 @@ class Alternating(_Regional):
         labels: torch.Tensor,
         context: Context,
     ) -> torch.Tensor:
-        if self.guarded(context):
+        if self.protected(context):
             return super().loss(logits, targets, labels, context)
         return cross_entropy(logits, targets)
 
     def gradients(self, context: Context) -> None:
-        if self.guarded(context):
+        if self.protected(context):
             super().gradients(context)
             _drop_gradients(context.model, context.state["outside"])
 
     def parameters(self, context: Context) -> None:
-        if self.guarded(context):
+        if self.protected(context):
             super().parameters(context)
 
     def epoch_end(self, context: Context) -> None:
-        if self.guarded(context):
+        if self.protected(context):
             super().epoch_end(context)

@@ -113,9 +113,9 @@ def multi_run(
     `Split(...)` or `Explicit(t)`, which correct for choosing the threshold on the scores at hand;
     the arg-max of uncorrected bounds has no confidence level and is not offered.
 
-    Assumes that the n trials are independent: one sample (a canary), n models trained anew on
-    random subsets with or without it, scored by an attack that knows nothing of the target's
-    membership. In these cases it is **no valid confidence statement**:
+    Assumes that the n trials are independent: one sample (a canary), n models, each trained from
+    scratch on random subsets with or without it, scored by an attack that knows nothing of the
+    target's membership. In these cases it is **no valid confidence statement**:
 
     - Scores pooled over leave-one-out targets: the targets are each other's references. A matrix
       is refused. Pass one sample over targets, `scores[:, i]`, which is exact when the references

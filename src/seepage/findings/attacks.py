@@ -51,7 +51,7 @@ def at_last_checkpoint(
         raise InputError(
             f"attacks: expected at least one that this run has the signals for, got none ({reasons})"
         )
-    return found, skipped, scores  # fmt: skip
+    return found, skipped, scores
 
 
 def _finding(

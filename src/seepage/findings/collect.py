@@ -97,11 +97,12 @@ def collect(
     """Compute everything a report says about a run.
 
     attacks: which to run at the last checkpoint (all of `seepage.attacks.ATTACKS` that the run's
-    signals and number of models allow, unless told). main: name of the one that is followed over
-    training and drawn on the plane (LiRA when it can be run). data: the pool, for the blind
-    baseline (looked up by the run unless told). permutations: redraws of membership under which
-    everything is repeated, each as costly as the main attack itself. level: false-discovery rate of
-    the samples named as exposed. seed: of the redraws. blind: whether the blind baseline is run. progress: called with (what, done, all).
+    signals and number of models allow). main: name of the one that is followed over training and
+    drawn on the plane (LiRA when it can be run). data: the pool, for the blind baseline (by default
+    that of the run). permutations: redraws of membership under which everything is repeated, each
+    as costly as the main attack itself. level: false-discovery rate of the samples named as
+    exposed. seed: of the redraws. blind: whether the blind baseline is run. progress: called with
+    (what, done, all).
 
     Raises InputError when no attack can be run, and where attacks would.
     """
@@ -186,9 +187,13 @@ def _paths(t: Trajectories) -> tuple[Paths, Float64Array]:
 
     first = t.null[0]
     held = Paths(
-        counts(t.tpr, n_in), counts(t.fpr, n_out), n_in, n_out,
-        counts(first.tpr, n_in), counts(first.fpr, n_out),
-    )  # fmt: skip
+        counts(t.tpr, n_in),
+        counts(t.fpr, n_out),
+        n_in,
+        n_out,
+        counts(first.tpr, n_in),
+        counts(first.fpr, n_out),
+    )
     count = np.mean([high(d.fpr, d.tpr).sum(axis=1) for d in t.null], axis=0)
     return held, np.asarray(count, dtype=np.float64)
 

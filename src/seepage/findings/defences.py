@@ -46,7 +46,7 @@ UNSTABLE = 0.05
 
 
 def auc_key(p: PoolResults, attack: str | None = None, kind: str = "adaptive") -> str:
-    """Name of an attack's AUC over the pool among a row's values; the main attack unless told."""
+    """Name of an attack's AUC over the pool among a row's values; the main attack by default."""
     return figure_key(attack or p.main, "pool", "auc", kind)
 
 
@@ -56,7 +56,7 @@ def tpr_key(p: PoolResults) -> str:
 
 
 def canary_key(p: PoolResults, figure: str | None = None) -> str:
-    """Name of the main attack's figure over the canaries: TPR at the lowest FPR unless told."""
+    """Name of the main attack's figure over the canaries: by default TPR at the lowest FPR."""
     return figure_key(p.main, "canaries", figure or f"tpr@{p.fprs[-1]:g}")
 
 
@@ -123,7 +123,7 @@ def _class_change(row: Row, plain: Row, k: int) -> float:
 class RegionLine:
     """One region of a network: by each way of locating, (utility carried, risk carried, D).
 
-    layers: the indicator of the layers, None without it; chosen: whether the defence guards it.
+    layers: the indicator of the layers, None without it; chosen: whether the defence protects it.
     """
 
     name: str
@@ -188,10 +188,10 @@ def retrained(p: PoolResults) -> list[tuple[Row, Row, Change]]:
 
 @dataclass(frozen=True)
 class BesidePrivate:
-    """All other rows beside the DP-SGD of highest accuracy (`reference`).
+    """All other rows compared with the DP-SGD of highest accuracy (`reference`).
 
     better: better in accuracy or AUC, worse in neither; worse: the reverse; mixed: better in one,
-    worse in the other; equal: not told apart.
+    worse in the other; equal: not distinguishable.
     """
 
     reference: Row
@@ -202,7 +202,7 @@ class BesidePrivate:
 
 
 def beside_private(p: PoolResults) -> BesidePrivate | None:
-    """Every row beside the DP-SGD of highest accuracy; None without DP-SGD."""
+    """Every row compared with the DP-SGD of highest accuracy; None without DP-SGD."""
     private = [r for r in p.rows if r.defense["name"] == "dp-sgd"]
     if not private:
         return None
@@ -220,8 +220,8 @@ def beside_private(p: PoolResults) -> BesidePrivate | None:
 class Carried:
     """Where utility and risk lie by one way of locating: the regions of either peak.
 
-    shares: of the risk that lies in single regions, and of the utility, that the guarded regions
-    carry; None where none is guarded. separation: rank correlation of the two profiles, or None.
+    shares: of the risk that lies in single regions, and of the utility, that the protected regions
+    carry; None where none is protected. separation: rank correlation of the two profiles, or None.
     """
 
     way: str

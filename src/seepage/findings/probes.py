@@ -69,7 +69,7 @@ class LayerFinding:
     (A, L): AUC of the attack per layer, mean over `attack_models` kept models; empty without one.
     risk (L,) in [0, 1] and `basis`, how it was found; measured: by an attack, not by indicators.
     agreement: rows of indicator, rho, p with the attack at its last epoch. resolved: whether the
-    attack tells the layers apart, None where that cannot be said.
+    attack distinguishes the layers, None where that is unknown.
     """
 
     layers: tuple[str, ...]
@@ -184,7 +184,7 @@ def layer_finding(run: Any) -> LayerFinding | None:
     if looked is not None:
         own = tuple(str(n) for n in looked["layers"])
         if layers != own:
-            # `seepage layers` measured other layers: only its figures have an attack beside them.
+            # `seepage layers` measured other layers: only its figures come with an attack.
             layers, indicators, epochs = own, {}, np.empty(0)
         if not indicators:
             epochs = np.asarray(looked["epochs"], dtype=np.float64)

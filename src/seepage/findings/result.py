@@ -93,7 +93,8 @@ class Risk:
     """The main attack at every checkpoint, all (T,): AUC, its interval, its null range.
 
     null, null_low, null_high: mean, smallest and largest AUC over `permutations` redraws of
-    membership. tpr: pooled true-positive rate at `fpr`; null_tpr: its mean under permuted membership.
+    membership. tpr: pooled true-positive rate at `fpr`; null_tpr: its mean under permuted
+    membership.
     """
 
     auc: Float64Array
@@ -153,10 +154,10 @@ class Exposure:
     p (N,): exact test at the last checkpoint, see `seepage.metrics.exposure.evidence`; q (N,):
     after Benjamini-Hochberg; exposed (N,) = q <= level; order (N,): exposed ones first, by
     advantage; since (N,): position of the first checkpoint from which the last one's cut-off is
-    passed at every later one too, or −1. count (T,): how many samples pass at each checkpoint; null_count (T,):
-    how many pass the same cut-off under permuted membership, where every one is false, mean over
-    redraws. high_count, null_high_count (T,): the same for an advantage of at least ½. least: the
-    smallest p that this plan can give at all.
+    passed at every later one too, or −1. count (T,): how many samples pass at each checkpoint;
+    null_count (T,): how many pass the same cut-off under permuted membership, where every one is
+    false, mean over redraws. high_count, null_high_count (T,): the same for an advantage of at
+    least ½. least: the smallest p that this plan can give at all.
     """
 
     p: Float64Array
@@ -176,9 +177,9 @@ class Exposure:
 class EarlyRecall:
     """Curves of `seepage.plane.early_determination` that the report draws, all (T,).
 
-    Vulnerable: high samples, those with an advantage of at least ½. recall: its `recall_now`; precision; chance: recall that as many random samples would have;
-    null_recall: recall under permuted membership, in the redraw that `Paths` holds.
-    *Reconstruction* (arXiv 2507.23291).
+    Vulnerable: high samples, those with an advantage of at least ½. recall: its `recall_now`;
+    precision; chance: recall that as many random samples would have; null_recall: recall under
+    permuted membership, in the redraw that `Paths` holds. *Reconstruction* (arXiv 2507.23291).
     """
 
     recall: FloatArray
@@ -242,7 +243,7 @@ class Findings:
 
     @property
     def strongest(self) -> AttackFinding:
-        """The attack with the largest AUC, judged by the lower end of its interval."""
+        """The attack with the largest AUC, by the lower end of its interval."""
         return max(self.attacks, key=lambda a: a.auc.mean if np.isnan(a.auc.low) else a.auc.low)
 
     @property
@@ -264,12 +265,12 @@ class Findings:
 
     @property
     def judged_in(self) -> int:
-        """How many targets judged a sample as a member, median over samples."""
+        """How many targets scored a sample as a member, median over samples."""
         return int(np.median(self.paths.n_in))
 
     @property
     def judged_out(self) -> int:
-        """How many targets judged a sample as a non-member, median over samples."""
+        """How many targets scored a sample as a non-member, median over samples."""
         return int(np.median(self.paths.n_out))
 
     @property

@@ -1,8 +1,8 @@
 """How runs are trained: one after another, stacked, or as graphs on a GPU; same seeds, same runs.
 
 Within a backend a run's signals are bit-identical whenever and wherever on one machine it is
-trained ("compiled" alone does not promise that). Between backends products are rounded in another order, and training amplifies that:
-docs/performance.md states by how much.
+trained ("compiled" alone does not promise that). Between backends products are rounded in another
+order, and training amplifies that: docs/performance.md states by how much.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def choose_backend(
 ) -> str:
     """The backend for a fleet; "auto" takes the fastest that trains exactly this.
 
-    plain: no defence and no user's loop. Raises InputError when the one asked for cannot.
+    plain: no defence and no user's loop. Raises InputError when the requested one cannot.
     """
     can = {
         "process": True,

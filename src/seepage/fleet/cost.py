@@ -130,7 +130,8 @@ def estimate(work: Workload, rates: Rates, workers: int = 1) -> Cost:
     }
     memory = {
         "data": work.samples * work.input_bytes,
-        # Weights, gradients, momentum and an evaluation's signals, beside what a process needs.
+        # Weights, gradients, momentum and an evaluation's signals, in addition to what a process
+        # needs.
         "workers": min(workers, work.models)
         * (rates.worker_bytes + 12 * work.parameters + work.samples * work.signal_bytes),
         # One checkpoint of two signals in float32 and its scores in float64.
@@ -251,7 +252,7 @@ def measure(
         step=max(step, 0.0),
         look=look,
         start=max(0.0, start - quick[0]["seconds"]),
-        # Twice: the report scores permuted membership beside the real one.
+        # Twice: the report scores permuted membership as well as the real one.
         score_all=2 * sum(scores),
         score_main=2 * scores[0] if scores else 0.0,
         worker_bytes=psutil.Process().memory_info().rss,

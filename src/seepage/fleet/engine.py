@@ -1,4 +1,4 @@
-"""The training engine: the stages of one run, plain or defended, as `seepage.defenses.base` draws them.
+"""The training engine: the stages of one run, plain or defended, as in `seepage.defenses.base`.
 
 A plain run is one stage without a defence. Runs of a fleet and networks of a study are trained
 here; the stacked and the graph backends train several networks at once by loops of their own.
@@ -41,15 +41,15 @@ Scale = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 class Observer(Protocol):
-    """What looks at the networks of recorded stages: a `Recorder`, or less than one."""
+    """What evaluates the networks of recorded stages: a `Recorder`, or part of one."""
 
     outputs: Callable[[torch.Tensor], torch.Tensor] | None
 
     def start(self, model: nn.Module, *, steps_per_epoch: int = 0, epoch: float = 0.0) -> None:
-        """Training begins, or goes on at `epoch`."""
+        """Training begins, or resumes at `epoch`."""
 
     def follow(self, model: nn.Module, *, steps_per_epoch: int = 0) -> None:
-        """A later stage goes on with this network."""
+        """A later stage continues with this network."""
 
     def step_end(self) -> None:
         """One optimiser step is done."""
@@ -102,9 +102,9 @@ def epoch_seed(seed: int, epoch: int) -> int:
 class Passes:
     """Samples that networks were shown and that gradients were taken of: a cost that no load moves.
 
-    forward, backward: samples through a whole network, over all networks of a run. What an
-    observer looks at is not training and is not counted (`counting` is off). A backward pass is one
-    through the logits: a step that differentiates two losses of one forward pass counts two.
+    forward, backward: samples through a whole network, over all networks of a run. What an observer
+    evaluates is not training and is not counted (`counting` is off). A backward pass is one through
+    the logits: a step that differentiates two losses of one forward pass counts two.
     """
 
     def __init__(self) -> None:
@@ -153,7 +153,8 @@ class Engine:
     build: a network at initialisation from a seed. members, scale: rows of the pool to train on and
     how inputs are normalised. observer: sees every step and epoch of recorded stages. batches: in
     place of a `Feed` over the members. reference: non-members for a defence that needs them.
-    progress: told the recorded epochs done. saved: where the state of an unfinished run is kept.
+    progress: called with the recorded epochs done. saved: where the state of an unfinished run is
+    kept.
 
     Raises Diverged with the step when a loss is not finite: at once on a CPU; on a device, where
     reading it would make every step wait, at the end of the epoch.
@@ -203,7 +204,7 @@ class Engine:
 
         Raises Unfit when a saved state does not fit; nothing of this object can be used then.
         """
-        # Without a defence nobody asks for the passes, and counting them would cost.
+        # Without a defence the passes are not read, and counting them would cost.
         self._defended = defense is not None
         defense = Undefended() if defense is None else defense
         context = self._context(defense, None, None, None)
@@ -312,7 +313,7 @@ class Engine:
 
     @property
     def _unfinished(self) -> bool:
-        """Whether training goes on after this epoch; recorded stages add up to the recipe's."""
+        """Whether training continues after this epoch; recorded stages add up to the recipe's."""
         return self.done < self.recipe.epochs
 
     def _observe(self, network: nn.Module, context: Context) -> None:
@@ -448,7 +449,7 @@ class Engine:
     def _step(
         self, defense: Defense, context: Context, rows: torch.Tensor, inputs: torch.Tensor
     ) -> None:
-        """One step of the seam's pseudo-code; an empty batch skips to the hooks after backward."""
+        """One step of the pseudo-code in `seepage.defenses.base`; an empty batch skips to the hooks after backward."""
         optimizer = context.optimizer
         assert optimizer is not None
         optimizer.zero_grad(set_to_none=True)
@@ -489,7 +490,7 @@ class Engine:
         return loss.detach()
 
     def _read_losses(self) -> None:
-        """Raise Diverged if a loss that nobody has read is not finite."""
+        """Raise Diverged if a loss that was not read yet is not finite."""
         if not self._unread:
             return
         if len(self._unread) == 1:

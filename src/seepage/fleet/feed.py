@@ -31,10 +31,10 @@ class Draw:
 
 
 class Feed:
-    """Members of one run, shuffled anew each epoch.
+    """Members of one run, reshuffled in each epoch.
 
     Every epoch has its own generator, spawned from the run's seed and the epoch's number, so a
-    run restored at any epoch goes on with the same batches, and every backend sees the same ones.
+    run restored at any epoch continues with the same batches, and every backend sees the same ones.
     """
 
     def __init__(
@@ -73,11 +73,12 @@ class Feed:
         for begin in range(0, self.steps, many):
             part = slice(begin, min(begin + many, self.steps))
             x = self.pool.batch(
-                draw.rows[part].ravel(), *self.scale,
+                draw.rows[part].ravel(),
+                *self.scale,
                 dy=None if draw.dy is None else draw.dy[part].ravel(),
                 dx=None if draw.dx is None else draw.dx[part].ravel(),
                 flip=None if draw.flip is None else draw.flip[part].ravel(),
-            )  # fmt: skip
+            )
             if many == 1:
                 yield x
                 continue

@@ -1,4 +1,4 @@
-"""The anatomy of a run folder: which arrays it holds, made once, made again where one is missing."""
+"""The layout of a run folder: which arrays it holds, made once, and again where one is missing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def signal_shapes(
     if record.logits:
         shapes["logits"] = ((n, len(data.classes)), "float32")
     if extra:
-        # Only the measuring code knows its shapes: one look at an untrained model tells them.
+        # Only the measuring code knows its shapes: one measurement of an untrained model shows
+        # them.
         pool = Resident.of(data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

@@ -65,7 +65,7 @@ def _at(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 
 class Step:
-    """One model's training step with nothing left to the host: order, rates and counters are tensors.
+    """One model's training step without the host: order, rates and counters are tensors.
 
     Nothing here is a CUDA matter; `Captured` records it once and replays it. Needs the pool's
     pixels as a tensor (`Resident.on_device`).
@@ -122,7 +122,7 @@ class Step:
             with torch.no_grad():
                 torch._foreach_copy_(self.params, before)
         with torch.no_grad():
-            # A NaN stays in the sum: one look per epoch tells whether any step diverged.
+            # A NaN stays in the sum: one read per epoch shows whether any step diverged.
             self.worst.add_(loss.detach() * 0)
             self._update(grads)
             self.step.add_(1)

@@ -278,8 +278,8 @@ def kept_layers(
     """Assess the layers of the first `models` kept networks at checkpoint indices `times`.
 
     layers: names or patterns, all when None. shadow: the attacker fits on another network of the
-    run instead of half of the target's members. Other arguments as `seepage.layers.measure_risk`, and
-    `rebuild` for model. Raises InputError as they do.
+    run instead of half of the target's members. Other arguments as `seepage.layers.measure_risk`,
+    and `rebuild` for model. Raises InputError as they do.
     """
     count = min(models, len(run.models))
     at = [range(len(run.checkpoints))[t] for t in times]

@@ -34,7 +34,7 @@ class FleetError(RuntimeError):
 
 
 class Watcher(Protocol):
-    """Who is told how a fleet goes on: a progress bar, a log, a dashboard."""
+    """Receives the progress of a fleet: a progress bar, a log, a dashboard."""
 
     def start(self, rows: list[int], epochs: float) -> None:
         """The fleet begins: plan rows still to train, epochs of each."""
@@ -152,7 +152,7 @@ def run_local(
     """Train every task (a group of plan rows) in one of `workers` processes.
 
     A worker that crashes (killed, out of memory) is replaced and its task tried again, twice; what
-    its runs had finished stays. Raises InputError for what the user can mend, FleetError with a
+    its runs had finished stays. Raises InputError for what the user can fix, FleetError with a
     traceback for a bug. On any error, and on Ctrl-C, all workers are stopped before it leaves.
     """
     waiting = list(tasks)
@@ -207,7 +207,7 @@ def run_inline(
 ) -> None:
     """Train every task in this very process, one after another.
 
-    For callers that are workers themselves: no interpreter to start, no GPU context to make anew.
+    For callers that are workers themselves: no interpreter to start, no GPU context to create.
     torch's number of threads is restored afterwards; an unexpected error keeps its own traceback.
     """
     threads = torch.get_num_threads()

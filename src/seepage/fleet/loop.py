@@ -23,7 +23,7 @@ from seepage.store.storage import Storage
 __all__ = ["Job", "Progress", "init_model", "prepare", "train_run"]
 
 Progress = Callable[[int, float], None]
-"""Called with (plan row, epochs done) as a run goes on."""
+"""Called with (plan row, epochs done) as a run progresses."""
 
 
 @dataclass
@@ -153,7 +153,7 @@ def _train_stages(
     engine.train(spec.defense)
 
     def remaining() -> None:
-        # A run that stopped early is looked at, unchanged, at the checkpoints that remain.
+        # A run that stopped early is evaluated, unchanged, at the checkpoints that remain.
         for t in spec.times:
             if t > engine.done:
                 job.recorder.checkpoint(t)

@@ -96,9 +96,12 @@ def rebuild(
         ) from None
     member = run.member[target]
     inputs = Recorder(
-        Resident.of(pool), [0.0], Memory(), signals=(),
+        Resident.of(pool),
+        [0.0],
+        Memory(),
+        signals=(),
         scale=pool.member_scale(np.flatnonzero(member)),
-    ).inputs(np.arange(len(pool)))  # fmt: skip
+    ).inputs(np.arange(len(pool)))
     return Rebuilt(network.eval(), inputs, pool.labels, member, pool, row, epoch)
 
 
@@ -121,7 +124,7 @@ def _pool(run: Run, data: Dataset | None) -> Dataset:
 
 
 def _network(run: Run, model: Factory | None) -> nn.Module:
-    """The architecture, with weights that nobody asked for; streams stay as they are."""
+    """The architecture, with weights that are not used; streams stay as they are."""
     told: dict[str, Any] = run.manifest["key"]["model"]
     name = str(told["name"])
     if model is not None:

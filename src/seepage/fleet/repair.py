@@ -1,4 +1,4 @@
-"""Finding bytes that changed in a run folder, and forgetting just enough to train them again."""
+"""Finding bytes that changed in a run folder, and removing just enough to train them again."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The saved state of an unfinished run: what it takes to go on in the middle and end in the same bits.
+"""The saved state of an unfinished run: what it takes to resume and end in the same bits.
 
-A state is written as safetensors, the tensors beside a JSON tree that says where each belongs, and
+A state is written as safetensors, the tensors with a JSON tree that says where each belongs, and
 is put back *into* objects of the same structure: code is never read from a file. A file whose bytes
 changed, or whose content no longer fits, counts as absent.
 """
@@ -225,7 +225,7 @@ class SavedRun:
     """The saved state of one run: the stage in progress, and the networks of those before it.
 
     stage: how many stages had finished. A stage that has finished is written with the next save,
-    since nobody can go on from it alone. due: whether `every` seconds have passed since the last.
+    since it is not enough to resume from. due: whether `every` seconds have passed since the last.
     """
 
     def __init__(self, storage: Storage, row: int, sink: StoreSink, every: float) -> None:
@@ -242,7 +242,7 @@ class SavedRun:
         return f"state/{self.row:05d}{part}.safetensors"
 
     def load(self) -> None:
-        """Read what an earlier attempt saved, and let the sink go on after its checkpoints."""
+        """Read what an earlier attempt saved, and let the sink continue after its checkpoints."""
         key = self._key()
         raw = self.storage.get(key)
         if raw is None:
@@ -252,7 +252,7 @@ class SavedRun:
             if facts.get("format") != FORMAT:
                 raise CorruptStore(f"{key}: expected format {FORMAT}")
         except CorruptStore:
-            # It may have finished stages beside it, of which nothing else tells.
+            # It may have finished stages as well, which nothing else records.
             for found in self.storage.keys("state/"):
                 if found.startswith(self._key().removesuffix(".safetensors")):
                     self.storage.delete(found)

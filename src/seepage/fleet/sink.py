@@ -58,7 +58,7 @@ class StoreSink:
             assert len(self.digests[name]) == t, f"checkpoint {t} of {name} out of order"
             found = values.get(name)
             if found is None:
-                # An extra signal that did not want this checkpoint.
+                # An extra signal that is not measured at this checkpoint.
                 found = np.full(array.shape[2:], np.nan, dtype=np.float32)
             self.digests[name].append(arrays.write(array, self.row, t, found))
         if "correct" in values:
@@ -66,7 +66,7 @@ class StoreSink:
             self.accuracy.append((float(correct[self.member].mean()), _mean(correct[~self.member])))
 
     def keep(self, t: int, model: nn.Module) -> None:
-        """Weights of the asked-for checkpoints, as safetensors."""
+        """Weights of the requested checkpoints, as safetensors."""
         if self.keep_rule == "all" or (self.keep_rule == "final" and t == self.checkpoints - 1):
             self.storage.put(weights_key(self.row, t), pack(model.state_dict()))
 

@@ -28,7 +28,7 @@ TrainFunction = Callable[[np.ndarray, int, Recorder], nn.Module]
 class PoolFile:
     """A pool's inputs and labels in files that every worker maps, and what its dataset says.
 
-    inputs: path of an .npy, images as (N, H, W, C); labels beside it.
+    inputs: path of an .npy, images as (N, H, W, C); labels next to it.
     """
 
     inputs: str

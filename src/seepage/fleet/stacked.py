@@ -1,4 +1,4 @@
-"""Several perceptrons of one shape at once: batched products instead of one small one after another.
+"""Several perceptrons of one shape at once, as batched products.
 
 Small matrices leave a core, and far more so a GPU, waiting. M networks of one shape are trained
 as one set of stacked weights (M, out, in); their gradients never mix, since each only sees its own

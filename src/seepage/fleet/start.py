@@ -1,4 +1,4 @@
-"""`seepage.train`: every run of a plan, into a run folder, going on where it was."""
+"""`seepage.train`: every run of a plan, into a run folder, resumed where it was interrupted."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = ["ProvenanceWarning", "Silent", "train", "train_prepared"]
 
 
 class ProvenanceWarning(UserWarning):
-    """A fleet goes on with another state of the package's code than it was begun with."""
+    """A fleet is resumed with other code of the package than it was begun with."""
 
 
 class Silent:
@@ -81,7 +81,7 @@ def train(
 
     out: the run folder or an `s3://` address. If it already holds finished or half-finished runs
     of the same content (data, plan, recipe, model, function, defence, `TRAINING_VERSION`), training
-    goes on from there; if anything differs it is refused and the field is named. model: a name,
+    resumes there; if anything differs it is refused and the field is named. model: a name,
     "package.module:factory", any `() -> nn.Module`, or a `Model` with options, a version or files
     of its own. function: your own training, `train(members, seed, recorder) -> model`, its name,
     or a `Function` with a version or files, instead of the built-in loop. recipe, record,
@@ -149,7 +149,7 @@ def train(
                 }
                 shapes = shapes or signal_shapes(data, record, extra, network)
                 for e in extra:
-                    # Rows of a signal per layer have names, which its first look told it.
+                    # Rows of a signal per layer have names, known from its first measurement.
                     if getattr(e, "axis", None) == "layer":
                         chosen["layers"] = list(e.layers)  # type: ignore[attr-defined]
                 provenance = {"code": code, "unfollowed": unfollowed}
@@ -195,7 +195,7 @@ def _with_fields(
     if options is not None:
         if not isinstance(model, str):
             raise InputError(
-                "model_options: expected a reference network by name beside them, got "
+                "model_options: expected a reference network by name with them, got "
                 f"{type(model).__name__}; set them in the function that makes it"
             )
         model = Model(name=model, options=dict(options))
@@ -297,7 +297,7 @@ def _same(storage: Storage, manifest: dict[str, Any], key: dict[str, Any], code:
             else f"{ended} of its {planned} runs have ended: finish it with that version"
         )
         raise InputError(
-            f"{where}: was begun by seepage 0.1.0, whose runs cannot be told from other ones; "
+            f"{where}: was begun by seepage 0.1.0, whose folders do not identify what was trained; "
             f"{state}, or choose another folder"
         )
     changed = differing(there, key)
@@ -306,12 +306,12 @@ def _same(storage: Storage, manifest: dict[str, Any], key: dict[str, Any], code:
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise InputError(
             f"{where}: holds runs of another configuration: {field} is {_short(a)} there, "
-            f"{_short(b)} was asked for{more}; choose another folder or remove this one"
+            f"{_short(b)} is configured{more}; choose another folder or remove this one"
         )
     if manifest["provenance"]["code"] != code:
         warnings.warn(
             f"{where}: was begun with another state of the package's code "
-            f"({manifest['provenance']['code'][:12]}, now {code[:12]}); its runs go on",
+            f"({manifest['provenance']['code'][:12]}, now {code[:12]}); training continues",
             ProvenanceWarning,
             stacklevel=3,
         )

@@ -5,7 +5,7 @@ default values, what their closures and globals hold, the attributes that they t
 partial functions, bound methods, callable objects and their attributes; classes with their bases
 and methods; arrays and tensors by their bytes; and modules of the user's own project that are
 imported inside a function, as whole files. What an installed package or the standard library
-provides is known by its name alone: versions of packages stand in a run's manifest.
+provides is known by its name alone: versions of packages are in a run's manifest.
 
 What cannot be followed is listed and never passed over: code that is not Python, objects without
 attributes that can be read, the state of random generators, modules that are found by a computed
@@ -365,7 +365,7 @@ class _Walk:
         held: dict[str, Any] | None = getattr(x, "__dict__", None)
         slots = [s for c in kind.__mro__ for s in _slots(c) if hasattr(x, s)]
         if not isinstance(held, Mapping) and not slots:
-            # Immutable values of libraries tell what they are when printed; addresses do not.
+            # Immutable values of libraries show what they are when printed; addresses do not.
             text = repr(x)
             if self.library(kind.__module__) and " at 0x" not in text:
                 self.feed("printed", kind.__module__, kind.__qualname__, text)

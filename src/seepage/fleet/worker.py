@@ -51,7 +51,7 @@ def _die_with_parent() -> None:
 
 @dataclass
 class WorkerContext:
-    """What a process needs to train runs, whoever sends it tasks: the store, the pool, the plan."""
+    """What a process needs to train runs, whatever sends it tasks: the store, the pool, the plan."""
 
     spec: FleetSpec
     storage: Storage
@@ -124,7 +124,7 @@ def explain(e: BaseException) -> tuple[str, str]:
     if isinstance(e, OSError) and e.errno is not None:
         where = f" ({e.filename})" if e.filename else ""
         return "user", (
-            f"store: {os.strerror(e.errno)}{where}; make room or mend it and start again, "
+            f"store: {os.strerror(e.errno)}{where}; free space or repair it and start again, "
             "finished checkpoints are kept"
         )
     return "bug", "".join(traceback.format_exception(e))

@@ -1,7 +1,7 @@
 """Membership inference on every layer: how far a layer's outputs reveal membership.
 
-The attack that Huang et al. (arXiv 2412.00696) compare their indicators with was not at hand. This
-is a **reconstruction** after the same group's later shadow-model protocol (arXiv 2602.22611,
+The attack that Huang et al. (arXiv 2412.00696) compare their indicators with was not available.
+This is a **reconstruction** after the same group's later shadow-model protocol (arXiv 2602.22611,
 abstract only): a classifier of membership on the outputs of one layer, in two variants.
 `ShadowTransfer` is the threat model: someone who knows the layer's outputs and trained a model of
 their own on other data. `Audit` fits on half of the target's own members and non-members and is

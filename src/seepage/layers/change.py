@@ -1,9 +1,10 @@
 """How an indicator of a layer changes over training: change values, ratios and the two phases.
 
 Huang et al. (arXiv 2412.00696) name a *change value* (CV) and a *modified change ratio* (MCR) of a
-layer; neither formula was at hand, nor whether they are taken on DoF, on the Jacobian's rank or on
-both. All variants here are therefore **reconstructions**, each under a name of its own, and apply
-to any indicator m. With e_0 the first checkpoint measured, E the last, and m_min the least value:
+layer; neither formula was available, nor whether they are taken on DoF, on the Jacobian's rank or
+on both. All variants here are therefore **reconstructions**, each under a name of its own, and
+apply to any indicator m. With e_0 the first checkpoint measured, E the last, and m_min the least
+value:
 
     cv_total   m(E) − m(e_0)
     cv_drop    m_min − m(e_0)                       ≤ 0; the reduction R is −cv_drop

@@ -108,8 +108,8 @@ class RiskTable:
     AUC (empty without an attack). `spread` is the standard deviation of the attack's AUC across
     layers, `noise` the standard error over seeds of a layer's AUC relative to the other layers (NaN
     without an attack or with one seed): where spread is below twice the noise, the attack does not
-    tell the layers apart, and an agreement with their order means little. Seeds only split the same
-    samples differently, so the noise does not cover the choice of samples: use several models.
+    distinguish the layers, and an agreement with their order means little. Seeds only split the
+    same samples differently, so the noise does not cover the choice of samples: use several models.
     """
 
     layer: tuple[str, ...]
@@ -123,7 +123,7 @@ class RiskTable:
 
     @property
     def resolved(self) -> bool | None:
-        """Whether the attack tells the layers apart; None where that is unknown."""
+        """Whether the attack distinguishes the layers; None where that is unknown."""
         if not math.isfinite(self.noise):
             return None
         return self.spread > 2 * self.noise
@@ -174,7 +174,7 @@ class RiskTable:
         ]
         if self.resolved is False:
             text.append(
-                f"the attack does not tell the layers apart (AUC spread {self.spread:.2g}, noise "
+                f"the attack does not distinguish the layers (AUC spread {self.spread:.2g}, noise "
                 f"{self.noise:.2g}): their order and these agreements mean little"
             )
         return "\n".join(text)

@@ -2,7 +2,7 @@
 
 J (d, d0) is the derivative of a layer's flattened output with respect to the model's input at one
 sample, σ_i its singular values. Huang et al. (arXiv 2412.00696) use the rank of J; which output,
-tolerance and number of inputs were not at hand, so ranks here are a **reconstruction**, given at
+tolerance and number of inputs were not available, so ranks here are a **reconstruction**, given at
 two tolerances because the result depends on the tolerance:
 
     rank_t = #{ i : σ_i > t·σ_1 },   t_float = max(d, d0)·ε of the working type, and t = 0.01.

@@ -4,8 +4,8 @@ Notation: H (n, d) are the centred outputs of a layer on n probe samples, σ_i i
 λ_i = σ_i²/n the variances along its principal directions (descending), q_i = λ_i/Σλ.
 
 Huang et al. (arXiv 2412.00696) call the number of independent directions in which a layer's output
-varies its *degrees of freedom* (DoF). The paper's formula was not at hand: every definition here is
-a **reconstruction** of that sentence with a name of its own, and the spectrum itself is kept so
+varies its *degrees of freedom* (DoF). The paper's formula was not available: every definition here
+is a **reconstruction** of that sentence with a name of its own, and the spectrum itself is kept so
 that any other can be computed from it later.
 """
 

@@ -34,7 +34,7 @@ class LayerTable:
 
     `spectra`, `pooled_spectra`: `Spectrum` per layer; `jacobian_spectra`: singular values (m, r)
     per layer, lower bounds where `at_least`. All definitions of DoF and rank here are
-    *reconstructions* of arXiv 2412.00696, whose formulas were not at hand.
+    *reconstructions* of arXiv 2412.00696, whose formulas were not available.
     """
 
     layers: tuple[Layer, ...]

@@ -19,9 +19,10 @@ __all__ = ["BlindBaseline", "blind_baseline"]
 
 @dataclass(frozen=True, eq=False)
 class BlindBaseline:
-    """auc (M,) of the judged runs `models` (M,), and `estimate`, their mean with an interval.
+    """auc (M,) of the scored runs `models` (M,), and `estimate`, their mean with an interval.
 
-    An honest split has 0.5 inside the interval. `scores` (M, N), of subjects (M, G), are the cross-fitted ranks.
+    An honest split has 0.5 inside the interval. `scores` (M, N), of subjects (M, G), are the
+    cross-fitted ranks.
     """
 
     auc: Float64Array
@@ -41,9 +42,9 @@ def blind_baseline(
     seed: int = 0,
     unit: Unit = EACH,
 ) -> BlindBaseline:
-    """How well inputs and labels alone tell members from non-members, without any model.
+    """How well inputs and labels alone distinguish members from non-members, without any model.
 
-    For each judged run: logistic regression on standardised inputs (the leading `components`
+    For each scored run: logistic regression on standardised inputs (the leading `components`
     principal components when there are more columns) plus the one-hot label, fitted on all folds
     but one and ranked on the last (stratified folds; ranks are taken within a fold, since scores
     of different fits do not compare). A random split gives 0.5; a split by time, source or class
@@ -53,11 +54,11 @@ def blind_baseline(
     numbers or None. Of an (R, N) plan at most `runs` runs are judged, one of each complementary
     tuple (the other run of a pair has the same classifier with the sign turned). unit: with
     `Subjects(groups)` whole subjects are held out, and ranked by the sum of their samples'
-    log-odds. The interval is `over_targets` of several runs; of one run it is DeLong's times √2, because under no shift
-    every pair of samples serves twice, once to fit and once to be ranked (DeLong's alone covered
-    0.5 in 85 % of honest splits, this one in 95 %). The rule is linear: a shift that only a
-    nonlinear one sees passes unseen. Source: Das, Zhang and Tramèr, arXiv 2406.16201 (blind baselines; the classifier is
-    our choice).
+    log-odds. The interval is `over_targets` of several runs; of one run it is DeLong's times √2,
+    because under no shift every pair of samples serves twice, once to fit and once to be ranked
+    (DeLong's alone covered 0.5 in 85 % of honest splits, this one in 95 %). The rule is linear: a
+    shift that only a nonlinear one sees passes unseen. Source: Das, Zhang and Tramèr, arXiv
+    2406.16201 (blind baselines; the classifier is our choice).
 
     >>> rng = np.random.default_rng(0)
     >>> x = rng.normal(size=(200, 3)); member = rng.permutation(200) < 100
@@ -103,7 +104,7 @@ def blind_baseline(
     scores = np.empty((len(judged), truth.shape[1]))
     for row, run in zip(scores, judged, strict=True):
         split = StratifiedKFold(folds, shuffle=True, random_state=seed)
-        # Folds are of what is judged: a subject in both would be recognised, not told apart.
+        # Folds are of units: a subject in both would be recognised, not inferred.
         for _, held in split.split(row, truth[run]):
             out = np.isin(owner, held)
             model = LogisticRegression(max_iter=500).fit(x[~out], plan[run][~out])

@@ -2,7 +2,8 @@
 
 The test reads the signal itself and not the attack's decisions: decisions about one sample share
 references, which makes them dependent. And it compares within tuples of runs, because that is what
-the plan drew by lot: in every complementary tuple a lot said which run was trained on the sample.
+the plan drew at random: in every complementary tuple it was drawn which run was trained on the
+sample.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from seepage.plan import tuples
 __all__ = ["benjamini_hochberg", "cut_off", "evidence", "smallest"]
 
 
-# Beyond so many pairs or models the normal approximation is closer than anyone could tell.
+# Beyond so many pairs or models the normal approximation is indistinguishably close.
 EXACT_AT_MOST = 200
 
 
@@ -29,12 +30,13 @@ def evidence(signal: FloatArray, member: BoolArray, *, unit: Unit = EACH) -> Flo
     Only complete tuples are used; runs of one of which another failed are not.
 
     - Pairs alone: Wilcoxon's signed-rank test of the differences IN − OUT, one per pair. It is
-      exact whatever else differs between the two runs, as their roles were drawn by lot; p is
+      exact whatever else differs between the two runs, as their roles were drawn at random; p is
       never below 2^−pairs. Ties make it approximate.
     - Tuples of k > 2, or of several sizes: S = Σ over tuples of the number of OUT runs whose signal
-      lies below that of the tuple's IN run. By lot it is each of 0..k−1 alike, so under the null S
-      is a sum of such numbers, whose law is their convolution: p = P(S' ≥ S), exact and at least
-      Π 1/k. Ties count against membership, which keeps the test valid.
+      lies below that of the tuple's IN run. By that draw it is each of 0..k−1 with equal
+      probability, so under the null S is a sum of such numbers, whose law is their convolution: p =
+      P(S' ≥ S), exact and at least Π 1/k. Ties count against membership, which keeps the test
+      valid.
     - No tuple: Mann-Whitney's rank test, which assumes that runs are exchangeable; a sample that
       was never on one side then gets p = 1.
 
@@ -59,11 +61,13 @@ def evidence(signal: FloatArray, member: BoolArray, *, unit: Unit = EACH) -> Flo
     return np.clip(np.nan_to_num(p, nan=1.0), 0.0, 1.0)
 
 
-def _paired(values: Float64Array, member: BoolArray, first: Int64Array, second: Int64Array) -> Float64Array:  # fmt: skip
+def _paired(
+    values: Float64Array, member: BoolArray, first: Int64Array, second: Int64Array
+) -> Float64Array:
     gap = np.where(member[first], 1.0, -1.0) * (values[first] - values[second])
     method = "exact" if len(first) <= EXACT_AT_MOST else "asymptotic"
     found = stats.wilcoxon(gap, alternative="greater", axis=0, method=method, zero_method="pratt")
-    # All differences zero: nothing speaks for membership.
+    # All differences zero: no evidence of membership.
     return np.where((gap == 0).all(axis=0), 1.0, np.asarray(found.pvalue, dtype=np.float64))
 
 

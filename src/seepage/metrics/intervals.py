@@ -112,7 +112,7 @@ def over_targets(
     With fewer than 8 pairs and runs that differ much in quality it still falls short (0.81 to 0.95
     at 4).
 
-    All tuples share one pool: the interval speaks of further runs on *this* pool and recipe and
+    All tuples share one pool: the interval is about further runs on *this* pool and recipe and
     says nothing of other data. With one tuple there is no spread to measure: low, high are NaN.
 
     >>> member = np.array([[1, 0], [0, 1], [0, 1], [1, 0]], dtype=bool)

@@ -2,7 +2,7 @@
 
 Everywhere: higher score = more likely a member, and a threshold says "member" at or above it.
 Scores are only ever compared, never squashed: a sigmoid would tie the top of the ranking.
-`unit` says who is judged, single samples or whole subjects (`seepage.metrics.Subjects`).
+`unit` says what is scored, single samples or whole subjects (`seepage.metrics.Subjects`).
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _steps(s: Float64Array, y: BoolArray) -> tuple[Int64Array, Int64Array, Float
     if n_in in (0, len(y)):
         raise InputError(
             f"member: expected members and non-members, got {n_in} of {len(y)} True; "
-            "a target needs both to be judged"
+            "a target needs both to be scored"
         )
     order = np.argsort(s)[::-1]
     ranked = s[order]
@@ -317,7 +317,7 @@ def balanced_accuracy(
     if y.all() or not y.any():
         raise InputError(
             f"member: expected members and non-members, got {int(y.sum())} of {len(y)} True; "
-            "a target needs both to be judged"
+            "a target needs both to be scored"
         )
     said = s >= threshold
     return float(0.5 * (said[y].mean() + (~said[~y]).mean()))

@@ -1,6 +1,6 @@
-"""Who is judged: single samples, or subjects to whom several samples belong.
+"""What is scored: single samples, or subjects to whom several samples belong.
 
-A unit turns scores and membership (..., N) into those of what it judges, (..., G). It is an option
+A unit turns scores and membership (..., N) into those of the unit, (..., G). It is an option
 of every statistic; `Samples()` changes nothing and costs nothing.
 """
 
@@ -27,7 +27,7 @@ class Unit(ABC):
 
     @abstractmethod
     def scores(self, scores: ArrayLike) -> AnyArray:
-        """Scores (..., N) -> (..., G), one for each that is judged."""
+        """Scores (..., N) -> (..., G), one for each unit."""
 
     @abstractmethod
     def member(self, member: ArrayLike) -> AnyArray:
@@ -41,7 +41,7 @@ class Unit(ABC):
 @final
 @dataclass(frozen=True)
 class Samples(Unit):
-    """Every sample is judged by itself.
+    """Every sample is scored by itself.
 
     >>> Samples().scores([1.0, 2.0]).tolist()
     [1.0, 2.0]
@@ -58,13 +58,13 @@ class Samples(Unit):
 
 
 EACH = Samples()
-"""What every statistic counts unless told."""
+"""What every statistic counts by default."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Subjects(Unit):
-    """Subjects are judged by the sum of their samples' scores; a subject is IN when they all are.
+    """Subjects are scored by the sum of their samples' scores; a subject is IN when they all are.
 
         score(g) = Σ score(x) over the samples x of g
 

@@ -17,7 +17,7 @@ class Verdict:
 
     claim: its id, such as "D3"; outcome; says: the claim in words; where: the pool, fleet or series
     it was tested on; why: the deciding figures in one line; published: the figure of the source;
-    figures: rows of (what, figure with interval, null or remark); by_attack: the same claim judged
+    figures: rows of (what, figure with interval, null or remark); by_attack: the same claim tested
     by other attacks, by their names.
     """
 

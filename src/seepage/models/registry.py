@@ -71,10 +71,10 @@ def _factory(name: str) -> Factory:
 def build(name: str, in_shape: tuple[int, ...], classes: int, **options: Any) -> Network:
     """A freshly initialised network: name, shape of one input, number of classes, its options.
 
-    Beside the names in `MODELS`, "wrn-<depth>-<k>" is understood for every depth of 6n + 4, and
+    Besides the names in `MODELS`, "wrn-<depth>-<k>" is understood for every depth of 6n + 4, and
     "resnet18-w<width>" for ResNet-18 with so many channels in its first stage instead of 64.
-    Weights are drawn from torch's global generator during this call and nowhere else; whoever
-    wants a reproducible network forks and seeds it around the call. Raises InputError for an
+    Weights are drawn from torch's global generator during this call and nowhere else; for a
+    reproducible network fork and seed it around the call. Raises InputError for an
     unknown name or option, or for images that the network cannot take.
 
     >>> build("mlp", (64,), 10, hidden=(32,)).head

@@ -76,9 +76,7 @@ class _Residual(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.inner = nn.Sequential(
-            *_conv(width, width), nn.ReLU(), *_conv(width, width), nn.ReLU()
-        )  # fmt: skip
+        self.inner = nn.Sequential(*_conv(width, width), nn.ReLU(), *_conv(width, width), nn.ReLU())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = self.inner(x)

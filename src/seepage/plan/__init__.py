@@ -1,4 +1,4 @@
-"""Who trains on what: the membership matrix is the only truth about who is a member.
+"""Who trains on what: the membership matrix alone says who is a member.
 
 A balanced plan is built of *complementary tuples* of runs: the k runs of a tuple train on the k
 parts of one random partition of the pool, so that every sample is IN exactly one of them. Pairs

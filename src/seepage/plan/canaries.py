@@ -1,4 +1,4 @@
-"""Samples planted to be found, at random positions of a plan."""
+"""Canaries: samples planted at random positions of a plan."""
 
 from __future__ import annotations
 

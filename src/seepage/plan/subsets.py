@@ -30,7 +30,7 @@ Groups = Iterable[Any]
 
 @dataclass(frozen=True)
 class Canaries:
-    """Samples planted to be found: the worst case that an honest audit looks at.
+    """Planted samples: the most exposed case, which an honest audit includes.
 
     `index` (C,) are positions in the pool; `kind` (C,) says what was done to each: "mislabelled"
     (label replaced by `label`), "blank" (input set to zero) or "duplicated" (input and label
@@ -133,7 +133,7 @@ def group_codes(groups: Groups, n: int | None = None) -> tuple[Int64Array, list[
         if value is None or value == "" or value != value:
             raise InputError(
                 f"groups: expected a name for every sample, got {value!r} at row {i}; give samples "
-                "that belong to nobody a name of their own"
+                "without a subject a name of their own"
             )
         codes[i] = number.setdefault(value, len(number))
     return codes, [str(value) for value in number]
@@ -270,7 +270,7 @@ def fixed_target(
     if row.ndim != 1 or row.all() or not row.any():
         raise InputError(
             "member: expected a list with members and non-members, got "
-            f"{int(row.sum())} of {row.size} True; a target needs both to be judged"
+            f"{int(row.sum())} of {row.size} True; a target needs both to be scored"
         )
     if groups is not None:
         codes, names = group_codes(groups, row.size)

@@ -183,9 +183,10 @@ def partitions(member: BoolArray) -> Int64Array:
     runs of a complementary tuple, and what is left of a tuple of which some runs failed. A run of
     a pair whose other run failed, like a run that was drawn alone, is a partition by itself.
 
-    What is left of a k-tuple, k ≥ 3, still tells: who is IN one of its runs is OUT of the others.
-    Runs in no tuple are taken for such a rest when they share no sample where chance would have
-    them share 8 or more (or, in a plan with complete k-tuples, k ≥ 3, when they share none).
+    What is left of a k-tuple, k ≥ 3, still reveals membership: who is IN one of its runs is OUT of
+    the others. Runs in no tuple are taken for such a rest when they share no sample where chance
+    would have them share 8 or more (or, in a plan with complete k-tuples, k ≥ 3, when they share
+    none).
 
     >>> from seepage.plan import subsets
     >>> member = subsets(60, models=6, parts=3).member

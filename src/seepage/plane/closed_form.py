@@ -178,8 +178,8 @@ def _at_least_zero(
 class ClosedForm(RateRule):
     """Rates of the likelihood-ratio decision under each sample's fitted laws, cross-fitted.
 
-    The attack's laws are fitted on one half of the pairs and judged by laws fitted on the other;
-    both directions, and `splits` ways to halve up to 8 groups of pairs, are averaged. law:
+    The attack's laws are fitted on one half of the pairs and evaluated under laws fitted on the
+    other; both directions, and `splits` ways to halve up to 8 groups of pairs, are averaged. law:
     `Gaussian()` or `StudentTLaw()`. shrinkage: of variances over samples, on both halves. signal:
     the recorded signal, views averaged. jackknife: also compute the rates without each group of
     pairs, for intervals of population metrics (9 times the work); needs 6 pairs or more.

@@ -127,7 +127,7 @@ def find_clusters(
     points: `paths.points(t)`; for the null, the same of `paths.null[k]`. method: `KMeans(3)` by
     default. by_epsilon: cluster ε_i instead of (FPR, TPR), the "iso-privacy-loss" clusters; fixed
     bands are `ByEpsilon(cuts)`. *Reconstruction*: arXiv 2507.23291 measures cluster structure; its
-    algorithm and indices were not at hand. k-means splits binomial noise into k clusters as well:
+    algorithm and indices were not available. k-means splits binomial noise into k clusters as well:
     compare the indices with those of the null before claiming that there are clusters.
     """
     from sklearn import metrics

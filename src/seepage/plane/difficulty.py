@@ -2,7 +2,7 @@
 
 Difficulty from the attack's own runs would share their noise with the vulnerability it is
 compared to: `split_models` holds out whole pairs of runs. The measure behind arXiv 2507.23291's
-correlation was not at hand; these are the usual ones, each under its own name.
+correlation was not available; these are the usual ones, each under its own name.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Dynamics of the paths: speed, centre of mass, transitions, spatial entropy.
 
 Pure functions of rates over checkpoints. arXiv 2507.23291 names these quantities; its formulas were
-not at hand, so each is a *reconstruction* whose choices its docstring states. Counting noise
+not available, so each is a *reconstruction* whose choices its docstring states. Counting noise
 changes all of them: compare each with the same value under permuted membership.
 """
 
@@ -132,7 +132,7 @@ def to_last(states: IntArray, regions: int) -> tuple[FloatArray, FloatArray]:
     """Probability of moving into the last region per interval, with either denominator.
 
     (#{¬last → last} / #{¬last}, the same count / N), each (T−1,); 0 when all are already there.
-    *Reconstruction*: the denominator of the published percentages was not at hand, so both.
+    *Reconstruction*: the denominator of the published percentages was not available, so both.
     """
     counts = transition_counts(states, regions)
     return arrivals(counts)
@@ -151,7 +151,7 @@ def entropy(states: IntArray, regions: int, base: float = 2.0) -> FloatArray:
 
     p_g is the share of samples in cell g; ΔH = H(t_T) − H(t_0). Binomial noise alone spreads points
     over cells, so H depends on the number of models: keep it equal across conditions and compare
-    with the null. *Reconstruction*: grid and base of the paper were not at hand.
+    with the null. *Reconstruction*: grid and base of the paper were not available.
     """
     counts = np.stack([np.bincount(row, minlength=regions) for row in np.asarray(states)])
     return entropy_of(counts, base)

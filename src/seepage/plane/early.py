@@ -151,7 +151,7 @@ def early_determination(
     vulnerable: `HighRegion()` by default, or `TopShare(0.05)`. known: shares whose earliest
     checkpoint is reported. bootstrap: over pairs of runs; needs stored decisions, else intervals
     are NaN. *Reconstruction*: arXiv 2507.23291 reports that about 70 % are known early; the
-    definition of its set was not at hand.
+    definition of its set was not available.
     """
     vulnerable = HighRegion() if vulnerable is None else vulnerable
     bootstrap = Bootstrap() if bootstrap is None else bootstrap

@@ -42,7 +42,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Judgement:
-    """How well a proxy agrees with the full attack, over the samples it was judged on.
+    """How well a proxy agrees with the full attack, over the samples it was evaluated on.
 
     correlation: Spearman's ρ with the final risk. precision: share of the k samples it ranked
     highest that are among the k of highest final risk (ties at either border in part). auc: as a
@@ -236,7 +236,7 @@ def evaluate_monitors(
     *,
     share: float = 0.05,
 ) -> dict[str, MonitorEvaluation]:
-    """Give each of the runs `models` a Monitor of its own and judge it at every checkpoint.
+    """Give each of the runs `models` a Monitor of its own and evaluate it at every checkpoint.
 
     models: rows that the attack behind `final_risk` did not use, whole pairs, as `split_models`
     sets aside. final_risk (N,): such as the final advantage. share: of a run's members that count

@@ -64,7 +64,7 @@ class Trajectories(RateSeries):
     one entry per draw. description: the attack, the rule and the way of computing rates, as text.
 
     All population metrics here are *reconstructions*: arXiv 2507.23291 names them, but its formulas
-    were not at hand. Each method states its choices.
+    were not available. Each method states its choices.
     """
 
     null: tuple[Trajectories, ...] = ()

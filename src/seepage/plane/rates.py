@@ -1,9 +1,9 @@
 """False-positive and true-positive rate of every sample: how often targets call it a member.
 
-All targets of a plan judge every sample: about half of them were trained on it, half were not. The
-share of "member" decisions among the former is the sample's true-positive rate, among the latter
-its false-positive rate. *Reconstruction*: the rates follow code that the authors of arXiv
-2507.23291 published two years before the paper; the paper's own formulas were not at hand.
+Every sample is scored under all targets of a plan: about half of them were trained on it, half were
+not. The share of "member" decisions among the former is the sample's true-positive rate, among the
+latter its false-positive rate. *Reconstruction*: the rates follow code that the authors of arXiv
+2507.23291 published two years before the paper; the paper's own formulas were not available.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def epsilon(fpr: FloatArray, tpr: FloatArray, n_out: ArrayLike, n_in: ArrayLike)
     a = 1/(2 n_in) and a' = 1/(2 n_out) are continuity corrections of half a target: the raw ratio
     is infinite whenever no target erred. They bound |ε| by log(2n + 1), so values at different
     numbers of models are not comparable. Lines of equal ε pass through the origin.
-    *Reconstruction* (arXiv 2507.23291 was not at hand; the authors' older code divides by
+    *Reconstruction* (arXiv 2507.23291 was not available; the authors' older code divides by
     FPR + 1e-10).
 
     >>> round(float(epsilon(np.array(0.0), np.array(1.0), 32, 32)), 3)

@@ -56,7 +56,8 @@ def _cuts(cuts: tuple[float, ...]) -> tuple[str, ...]:
 class ByAdvantage(Regions):
     """Regions by advantage A = TPR − FPR: low < 0.2 ≤ medium < 0.5 ≤ high.
 
-    A *reconstruction*: arXiv 2507.23291 cuts the plane into regions whose borders were not at hand.
+    A *reconstruction*: arXiv 2507.23291 cuts the plane into regions whose borders were not
+    available.
 
     >>> ByAdvantage().assign(np.array([0.5, 0.2]), np.array([0.5, 0.7]), 10, 10).tolist()
     [0, 2]

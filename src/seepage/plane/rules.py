@@ -47,7 +47,7 @@ class Rule(ABC):
 class NaturalThreshold(Rule):
     """The attack's own rule: score ≥ `attack.threshold`, for likelihood ratios Λ ≥ 0.
 
-    What the authors' older code counts; the threshold of arXiv 2507.23291 itself was not at hand.
+    What the authors' older code counts; the threshold of arXiv 2507.23291 itself was not available.
     Raises InputError for an attack without a natural threshold.
     """
 

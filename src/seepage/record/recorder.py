@@ -1,14 +1,14 @@
-"""The Recorder: looks at a model at checkpoints, writes what it saw, changes nothing.
+"""The Recorder: evaluates a model at checkpoints, writes its signals, changes nothing.
 
 The loop that it watches, with its five events::
 
-    recorder.start(model, members, steps_per_epoch)      # start; checkpoint 0 if asked for
+    recorder.start(model, members, steps_per_epoch)      # start; checkpoint 0 if requested
     for epoch in range(epochs):
         for batch in batches:
             ...                                          # forward, backward, optimiser step
             recorder.step_end()                          # checkpoints at fractions of epochs
         recorder.epoch_end()                             # checkpoints at whole epochs
-    recorder.finish()                                    # every asked-for checkpoint was seen
+    recorder.finish()                                    # every requested checkpoint was seen
 
 and, where the loop keeps its own clock, `recorder.checkpoint(epoch)` at any moment.
 """
@@ -111,7 +111,7 @@ def observing(model: nn.Module) -> Iterator[None]:
 
 
 class Recorder:
-    """Evaluates all N samples at every checkpoint and hands the signals to a sink.
+    """Evaluates all N samples at every checkpoint and passes the signals to a sink.
 
     Eval mode, no random transform, float64 signal arithmetic on the logits; batches have one
     fixed size (the last is padded and cut), so that a sample's value does not depend on how many
@@ -119,7 +119,7 @@ class Recorder:
     replaces the members' normalisation for users whose loop has its own: it gets raw inputs
     (B, ...) as the dataset holds them. `signals` are names or functions of logits and labels, see
     `seepage.signals.named`. `outputs` maps logits to what an attacker sees (a
-    defence's fifth hook). `seconds` is the time spent looking.
+    defence's fifth hook). `seconds` is the time spent on evaluation.
 
     Raises Diverged when outputs are not finite.
     """
@@ -185,7 +185,7 @@ class Recorder:
         self.step = round(self.epoch * steps_per_epoch)
 
     def step_end(self) -> None:
-        """One optimiser step is done; looks when a fraction of an epoch was asked for."""
+        """One optimiser step is done; evaluates when a fraction of an epoch was requested."""
         self.step += 1
         if self._steps_per_epoch and self._next < len(self.checkpoints):
             wanted = self.checkpoints[self._next]
@@ -199,17 +199,17 @@ class Recorder:
         self._look(self.epoch)
 
     def checkpoint(self, epoch: float) -> None:
-        """Look now, if `epoch` was asked for: for loops that keep their own clock."""
+        """Evaluate now, if `epoch` was requested: for loops that keep their own clock."""
         self.epoch = epoch
         self._look(epoch)
 
     def finish(self) -> None:
-        """Training is over. Raises InputError when an asked-for checkpoint never came."""
+        """Training is over. Raises InputError when a requested checkpoint never came."""
         if self._next < len(self.checkpoints):
             missing = self.checkpoints[self._next]
             raise InputError(
                 f"checkpoints: expected the loop to reach epoch {missing:g}, it ended at "
-                f"{self.epoch:g}; call epoch_end after every epoch or ask for fewer"
+                f"{self.epoch:g}; call epoch_end after every epoch or request fewer"
             )
 
     def _look(self, epoch: float) -> None:
@@ -233,11 +233,13 @@ class Recorder:
         scale, shift = raw if self.preprocess is not None or self.scale is None else self.scale
         moved = self.pool.image and (v.flip or v.dy or v.dx)
         x = self.pool.batch(
-            rows, scale, shift,
+            rows,
+            scale,
+            shift,
             dy=np.full(n, v.dy, np.int64) if moved else None,
             dx=np.full(n, v.dx, np.int64) if moved else None,
             flip=np.full(n, v.flip, np.bool_) if moved else None,
-        )  # fmt: skip
+        )
         return self.preprocess(x) if self.preprocess is not None else x
 
     def observe(self, t: int = 0) -> dict[str, AnyArray]:
@@ -258,7 +260,7 @@ class Recorder:
                         if told.shape != labels.shape:
                             raise InputError(
                                 f"signals: expected {name} to return {tuple(labels.shape)}, one "
-                                f"number per sample, got {tuple(told.shape)}; mend it"
+                                f"number per sample, got {tuple(told.shape)}; fix it"
                             )
                         found[name][rows, view] = told.float().cpu().numpy()
                     if self.logits and view == 0:

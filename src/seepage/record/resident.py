@@ -1,4 +1,4 @@
-"""The pool, whole in memory on the device that trains, handed out as normalised batches."""
+"""The pool, whole in memory on the device that trains, as normalised batches."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Watching:
             recorder.epoch_end()                                # monitor.scores() is up to date here
 
     member (N,) bool: on what this run trains; checkpoints: the Recorder's. The Recorder must record
-    "loss" and "correct" (it does unless told otherwise); `curvature` names the signal to show besides,
+    "loss" and "correct" (it does by default); `curvature` names the signal to show besides,
     where it was wanted at that checkpoint. Of several views the first, the identity, is shown.
     """
 

@@ -140,9 +140,17 @@ def _frame(
         x, y = place(np.array(value), np.array(value))
         draw.text((float(x), top + side + 5), f"{value:g}", fill=SOFT, font=font, anchor="mt")
         draw.text((left - 6, float(y)), f"{value:g}", fill=SOFT, font=font, anchor="rm")
-    draw.text((left + side / 2, height - 6), "false-positive rate of a sample", fill=SOFT, font=font, anchor="mb")  # fmt: skip
+    draw.text(
+        (left + side / 2, height - 6),
+        "false-positive rate of a sample",
+        fill=SOFT,
+        font=font,
+        anchor="mb",
+    )
     draw.text((left, top - 9), "true-positive rate of a sample", fill=SOFT, font=font, anchor="ls")
     if epoch is not None:
         text = "before training" if epoch == 0 else f"epoch {epoch:g}"
-        draw.text((left + side, top - 9), text, fill=INK, font=ImageFont.load_default(17), anchor="rs")  # fmt: skip
+        draw.text(
+            (left + side, top - 9), text, fill=INK, font=ImageFont.load_default(17), anchor="rs"
+        )
     return image

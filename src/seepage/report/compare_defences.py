@@ -53,15 +53,15 @@ def _groups(p: PoolResults) -> list[tuple[str, Callable[[Row], bool]]]:
     """Groups of rows that are drawn together; all in one chart would be too many."""
     bases = {r["label"] for r in p.roles if r["kind"] == "everywhere"} | {p.undefended.label}
 
-    def guards(row: Row) -> bool:
+    def protects(row: Row) -> bool:
         return bool(row.defense["name"] == PPTP.name)
 
     found: list[tuple[str, Callable[[Row], bool]]] = [
-        ("Known defences, applied to the whole network", lambda r: not guards(r))
+        ("Known defences, applied to the whole network", lambda r: not protects(r))
     ]
-    if any(guards(r) for r in p.rows):
+    if any(protects(r) for r in p.rows):
         title = "PPTP (a reconstruction), its controls, and its bases applied to the whole network"
-        found.append((title, lambda r: guards(r) or r.label in bases))
+        found.append((title, lambda r: protects(r) or r.label in bases))
     return found
 
 
@@ -107,7 +107,7 @@ def _values(p: PoolResults) -> dict[str, Any]:
 
 
 def write_defend_report(pools: Sequence[PoolResults], path: Path) -> Path:
-    """Write the page, and beside it every figure as JSON and Parquet.
+    """Write the page, and next to it every figure as JSON and Parquet.
 
     Raises InputError for a name that does not end in .html or a place that cannot be written.
     """
@@ -212,9 +212,9 @@ def markdown(pools: Sequence[PoolResults], source: str) -> str:
             agree = ", ".join(
                 f"{k} {'–' if v is None else format(v, '.2f')}" for k, v in f["agreement"].items()
             )
-            out += ["", f"Agreement of the ways (Spearman of D): {agree}. Guarded: bold."]
+            out += ["", f"Agreement of the methods (Spearman of D): {agree}. Protected: bold."]
             if f["why"]:
-                out += ["", f"None was guarded: {f['why']}"]
+                out += ["", f"None was protected: {f['why']}"]
         if p.judged:
             out += ["", "### Statements about PPTP (a reconstruction)", ""]
             said = [

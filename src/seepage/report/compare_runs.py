@@ -42,7 +42,8 @@ def write_comparison(
     runs: at least two findings from `seepage.findings.collect`. populations: by the same names, the
     dynamics to compare instead of the findings' own, such as those that
     `seepage.plane.compare_paths` brought to equal numbers of models. What makes the comparison
-    unfair is said on top of the page; nothing is refused. The numbers are written beside it as JSON.
+    unfair is stated at the top of the page; nothing is refused. The numbers are written next to it
+    as JSON.
 
     Raises InputError for fewer than two runs, a name that does not end in .html, or a place that
     cannot be written.
@@ -137,9 +138,11 @@ def _over_runs(
         chart.band(epochs, below, above, css, name)
         chart.line(epochs, value, f"{css} d{k // 8 % 4}", name)
         chart.dots(
-            epochs, value, css,
+            epochs,
+            value,
+            css,
             [f"{name}, {epoch(t)}: {number(a)}" for t, a in zip(epochs, value, strict=True)],
-        )  # fmt: skip
+        )
     return chart.render()
 
 
@@ -166,5 +169,10 @@ def _accuracy_and_risk(runs: Mapping[str, Findings]) -> Markup | None:
     for k, name in enumerate(held):
         css = f"s{k % 8}"
         chart.line(np.array([x[k], x[k]]), np.array([lows[k], highs[k]]), css, name)
-        chart.dots(x[k : k + 1], y[k : k + 1], css, [f"{name}: accuracy {number(x[k])}, AUC {number(y[k])}"])  # fmt: skip
+        chart.dots(
+            x[k : k + 1],
+            y[k : k + 1],
+            css,
+            [f"{name}: accuracy {number(x[k])}, AUC {number(y[k])}"],
+        )
     return chart.render()

@@ -35,7 +35,7 @@ def figure_of(e: Estimate, digits: int = 3) -> str:
 
 
 def _epsilon(row: Row) -> str:
-    """What the accountant said; a dash for defences without one."""
+    """What the accountant gave; a dash for defences without one."""
     f = row.facts
     if "epsilon_holds" not in f:
         return "–"
@@ -102,7 +102,7 @@ def columns_of(p: PoolResults) -> list[Column]:
     out += [
         ("ECE", lambda _, r: number(r.estimate("ece").mean)),
         ("accuracy, FGSM", lambda _, r: number(r.estimate("fgsm").mean)),
-        # Fleets shared machines, so seconds do not compare; they are in the files beside the page.
+        # Fleets shared machines, so seconds do not compare; they are in the files next to the page.
         ("cost", lambda _, r: _times(r.estimate("passes" if r.has("passes") else "cost"))),
         ("ε of the accountant", lambda _, r: _epsilon(r)),
         ("ε at least", lambda _, r: number(r.facts.get("epsilon_low", float("nan")), 2)),
@@ -177,7 +177,7 @@ def missing(p: PoolResults, pools: Sequence[PoolResults]) -> list[str]:
 
 
 def beside_private(p: PoolResults) -> str | None:
-    """Every row beside the DP-SGD of highest accuracy, in one sentence; None without DP-SGD."""
+    """Every row compared with the DP-SGD of highest accuracy, in one sentence; None without DP-SGD."""
     found = defences.beside_private(p)
     if found is None:
         return None
@@ -186,14 +186,14 @@ def beside_private(p: PoolResults) -> str | None:
         for words, rows in (
             ("better in accuracy or AUC and worse in neither:", found.better),
             ("better in one and worse in the other:", found.mixed),
-            ("not told apart:", found.equal),
+            ("no difference shown:", found.equal),
         )
         if rows
     ]
     if found.worse:
         said.append(f"worse in accuracy or AUC and better in neither: {len(found.worse)} more")
     label = found.reference.label
-    return f"Beside `{label}`, the DP-SGD of highest accuracy: {'; '.join(said)}."
+    return f"Compared with `{label}`, the DP-SGD of highest accuracy: {'; '.join(said)}."
 
 
 def why(p: PoolResults) -> list[str]:
@@ -210,7 +210,7 @@ def _signed(e: Estimate) -> str:
 
 
 def _located(p: PoolResults) -> Iterator[str]:
-    """Whether utility and risk lie apart, and how much of either the guarded regions carry."""
+    """Whether utility and risk are in different regions, and how much of either the protected regions carry."""
     for f in p.regions:
         told = []
         for c in defences.carried(f):
@@ -222,7 +222,7 @@ def _located(p: PoolResults) -> Iterator[str]:
             part = ""
             if c.shares is not None:
                 part = (
-                    f"; the guarded {', '.join(f['chosen'])} carries {c.shares[0]:.0%} of the risk "
+                    f"; the protected {', '.join(f['chosen'])} carries {c.shares[0]:.0%} of the risk "
                     f"that lies in single regions and {c.shares[1]:.0%} of the utility"
                 )
             rank = "–" if c.separation is None else f"{c.separation:.1f}"
@@ -266,7 +266,7 @@ _REASON = {
 
 
 def _shorter(p: PoolResults) -> Iterator[str]:
-    """Fleets that differ from another in length alone, and parts of PPTP beside them."""
+    """Fleets that differ from another in length alone, compared with parts of PPTP."""
     whole = p.undefended.setting["epochs"]
     for s in defences.shorter(p):
         same = ""

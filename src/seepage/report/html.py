@@ -399,13 +399,13 @@ def write_report(
     progress: Callable[[str, int, int], object] | None = None,
     **options: Any,
 ) -> Path:
-    """Write the report of a run: one HTML file, and its numbers as Parquet and JSON beside it.
+    """Write the report of a run: one HTML file, and its numbers as Parquet and JSON next to it.
 
-    path: `report.html`; beside it come `report.json`, `report.samples.parquet` (a row per sample)
+    path: `report.html`; next to it come `report.json`, `report.samples.parquet` (a row per sample)
     and `report.paths.parquet` (a row per checkpoint and sample). Each file is written whole or not
     at all, the HTML last. attacks, data, progress and further `options` as in
-    `seepage.findings.collect`. records: whether pictures and rows of samples go into the file; it is
-    then as confidential as the data. findings: those of `collect`, if they were computed before.
+    `seepage.findings.collect`. records: whether pictures and rows of samples go into the file; it
+    is then as confidential as the data. findings: those of `collect`, if they were computed before.
 
     Raises InputError when the place cannot be written or no attack can be run.
     """

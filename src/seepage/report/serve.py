@@ -29,8 +29,8 @@ LIVE = ("utility", "attacks", "risk")
 class Follower:
     """Reads the run folder again and again and keeps the newest page; safe to ask from any thread.
 
-    path: a run folder. attacks: what is run on the complete runs so far; LOSS and LiRA unless told,
-    so that a look costs seconds and not minutes.
+    path: a run folder. attacks: what is run on the complete runs so far; by default LOSS and LiRA,
+    so that an update costs seconds and not minutes.
     """
 
     def __init__(self, path: str, attacks: tuple[Attack, ...] = (LOSS(), LiRA())) -> None:
@@ -46,7 +46,7 @@ class Follower:
     def look(self) -> None:
         """Look once: recompute when runs have ended since the last time.
 
-        Raises InputError when the folder is no run folder at the first look.
+        Raises InputError when the folder is no run folder at the first update.
         """
         run = open_run(self.path)
         state = (tuple(run.models.tolist()), tuple(sorted(run.failed)))
@@ -70,7 +70,7 @@ class Follower:
         with self._lock:
             held, findings = self._pages.get(path), self.findings
         if held is None and path == "/report.html" and findings is not None:
-            # Large, so only made when somebody asks; without records, which stay on disk.
+            # Large, so only made on request; without records, which stay on disk.
             held = render(findings, None)
             with self._lock:
                 self._pages[path] = held
@@ -192,7 +192,7 @@ def serve(
             try:
                 follower.look()
             except SeepageError:
-                # The folder is being written; the last good page stays until the next look.
+                # The folder is being written; the last good page stays until the next update.
                 continue
     finally:
         server.shutdown()

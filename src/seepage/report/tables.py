@@ -87,7 +87,7 @@ def paths_table(f: Findings) -> pa.Table:
 
 
 def write_tables(f: Findings, path: Path) -> tuple[Path, Path, Path]:
-    """Write the three files beside `path`, each whole or not at all."""
+    """Write the three files next to `path`, each whole or not at all."""
     targets = beside(path)
     writers: tuple[Callable[[Path], object], ...] = (
         lambda p: p.write_text(json.dumps(f.summary(), indent=1, allow_nan=False) + "\n"),

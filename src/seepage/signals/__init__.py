@@ -30,7 +30,8 @@ def _others(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, t
 
 
 def phi(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Logit-scaled confidence φ = log p_y − log(1 − p_y), in log-odds: (B, K), (B,) -> (B,) float64.
+    """Logit-scaled confidence φ = log p_y − log(1 − p_y), in log-odds: (B, K), (B,) -> (B,)
+    float64.
 
     Computed as z_y − logsumexp_{j≠y} z_j, which stays exact where p_y rounds to 1 (a float32
     softmax saturates at a gap of about 16.6). Source: Carlini et al. 2022, arXiv 2112.03570.

@@ -52,7 +52,7 @@ class Lock:
     ...         Lock(storage).__enter__()
     Traceback (most recent call last):
         ...
-    seepage.errors.Locked: ...: expected no other owner, got process ... on ..., still alive; ...
+    seepage.errors.Locked: ...: expected no other owner, got process ... on ..., still running; ...
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Lock:
     def _refuse(self, owner: Owner) -> Locked:
         return Locked(
             f"{self.storage.where}: expected no other owner, got process {owner.get('pid')} on "
-            f"{owner.get('host')}, still alive; wait for it or stop it"
+            f"{owner.get('host')}, still running; wait for it or stop it"
         )
 
     def __enter__(self) -> Lock:

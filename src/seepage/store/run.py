@@ -111,7 +111,7 @@ class Run:
 
     @cached_property
     def groups(self) -> NDArray[np.str_] | None:
-        """Whose sample each is, (N,), or None where samples stand for themselves."""
+        """Whose sample each is, (N,), or None where every sample is a subject."""
         if self.manifest["data"].get("subjects") is None:
             return None
         found = self.storage.get_json("data/groups.json")

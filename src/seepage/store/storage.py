@@ -1,4 +1,4 @@
-"""Where a run folder lies: a local folder or object storage, one interface for both.
+"""Where a run folder is stored: a local folder or object storage, one interface for both.
 
 Everything goes through Zarr's own stores. On a local disk a key is written to a temporary file,
 synced, renamed over the old one and the folder synced, so that after a crash or power loss every
@@ -63,7 +63,7 @@ def _put_durably(path: Path, value: Buffer) -> None:
         if isinstance(e, OSError):
             raise StorageFailed(
                 f"{path}: expected to be written, got {os.strerror(e.errno or 0)}; make room or "
-                "mend the disk and start again, finished checkpoints are kept"
+                "repair the disk and start again, finished checkpoints are kept"
             ) from None
         raise
 
@@ -176,7 +176,7 @@ class Storage:
             return sorted(k for k in sync(collect()) if not k.endswith(".partial"))
 
     def sweep(self, older: float) -> int:
-        """Remove what killed writers left half written at least `older` seconds ago; how many.
+        """Remove what killed writers left half-written at least `older` seconds ago; how many.
 
         For the owner of the folder alone: another writer's file of that age would be taken away.
         Object stores have nothing to sweep, a key appears there when it is whole.
@@ -193,7 +193,7 @@ class Storage:
         return found
 
     def put_json(self, key: str, value: Any) -> None:
-        """JSON beside the SHA-256 of its text, so that a changed byte is noticed."""
+        """JSON with the SHA-256 of its text, so that a changed byte is noticed."""
         text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False)
         envelope = {"sha256": hashlib.sha256(text.encode()).hexdigest(), "content": value}
         self.put(key, json.dumps(envelope, sort_keys=True, indent=1).encode())

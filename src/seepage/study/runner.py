@@ -46,20 +46,20 @@ Found = TypeVar("Found", contravariant=True)
 
 
 class Progress(Protocol):
-    """Who is told how work goes on: a terminal, a log."""
+    """Receives the progress of work: a terminal, a log."""
 
     def say(self, line: str) -> None:
         """One line, once something is known."""
 
     def status(self, text: str) -> contextlib.AbstractContextManager[Any]:
-        """What goes on as long as the context lasts."""
+        """What is in progress as long as the context lasts."""
 
     def watcher(self) -> Watcher:
-        """Who is told how the next fleet goes on."""
+        """Receives the progress of the next fleet."""
 
 
 class Quiet:
-    """Progress that nobody is told of."""
+    """Progress that is not shown."""
 
     def say(self, line: str) -> None:
         """Nothing."""
@@ -74,7 +74,7 @@ class Quiet:
 
 
 class _Lines(Quiet):
-    """Lines that another process tells on."""
+    """Lines that another process prints."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -83,11 +83,12 @@ class _Lines(Quiet):
         self.lines.append(line)
 
 
-# ---- any tasks, one by one or side by side ---------------------------------------------------------
+# ---- any tasks, one by one or side by side
+# ---------------------------------------------------------
 
 
 class Queue(Protocol[T, Found]):
-    """Tasks as they become possible; it is told how each of them ended."""
+    """Tasks as they become possible; it receives how each of them ended."""
 
     def next(self) -> T | None:
         """The most urgent task that can be begun now; None where all wait for others or ended."""
@@ -96,7 +97,7 @@ class Queue(Protocol[T, Found]):
         """A task is done."""
 
     def failed(self, task: T, error: Exception) -> None:
-        """A task raised: raise to end everything, return to let the others go on."""
+        """A task raised: raise to end everything, return to let the others continue."""
 
 
 def work_through(
@@ -180,7 +181,8 @@ def _variables(environment: Mapping[str, str]) -> Iterator[None]:
                 os.environ[k] = v
 
 
-# ---- tasks of a study ------------------------------------------------------------------------------
+# ---- tasks of a study
+# ------------------------------------------------------------------------------
 
 
 def key_of(inputs: Mapping[str, Any]) -> str:
@@ -212,12 +214,12 @@ class Task:
     """One piece of a study with one result. All its parts must be picklable.
 
     name: also of the result. work(before, save, progress): what was found, None where nothing can
-    be; `before` is the stored result of the same inputs ({} if none), `save` keeps what was found so
-    far. result: its file, None for a task that only makes others possible. key: digest of the
-    inputs, or what tells it once the tasks before have ended; None where it cannot be known here, and
-    then a stored result is taken as it is. older: whether a stored result from before keys were as
-    they are is of these inputs. complete: whether a stored result is all that can be found. after:
-    tasks that must have ended before.
+    be; `before` is the stored result of the same inputs ({} if none), `save` keeps what was found
+    so far. result: its file, None for a task that only makes others possible. key: digest of the
+    inputs, or what tells it once the tasks before have ended; None where it cannot be known here,
+    and then a stored result is taken as it is. older: whether a stored result from before keys were
+    as they are is of these inputs. complete: whether a stored result is all that can be found.
+    after: tasks that must have ended before.
     """
 
     name: str
@@ -305,7 +307,7 @@ def matching(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
 
 
 class _Listed:
-    """A list of tasks as a queue; what fails is named at once, and the others go on."""
+    """A list of tasks as a queue; what fails is named at once, and the others continue."""
 
     def __init__(self, tasks: Sequence[Task], progress: Progress) -> None:
         self.waiting = list(tasks)

@@ -1,11 +1,11 @@
-"""Claims C1 to C8 on input loss curvature, judged from stored results by rules fixed beforehand.
+"""Claims C1 to C8 on input loss curvature, tested on stored results by rules fixed beforehand.
 
 The rules. An order between two attacks is judged by the difference of a figure paired within
 targets, with its 95 % interval over pairs of runs: *holds* when the whole interval lies on the
 claimed side of 0, *does not hold* when wholly on the other, else *undecided*. "Strongest" is the
-highest mean of the figure among the attacks named, chosen after the fact. What needs a unit that was
-not run is *not run*. The opponents are the other seven attacks of the released table in their
-released form, and, beside them, LiRA on the true label.
+highest mean of the figure among the attacks named, chosen after the fact. What needs a unit that
+was not run is *not run*. The opponents are the other seven attacks of the released table in their
+released form, and, in addition, LiRA on the true label.
 
 - C1, per table: log curvature of non-members above members. Rank-sum test per target at 5 % after
   Bonferroni, one-sided: rejecting for all targets holds, for none does not hold.
@@ -23,10 +23,10 @@ released form, and, beside them, LiRA on the true label.
   (all sizes there, each having a pool of its own).
 - C6, least curved first: Spearman of size and AUC of NLL at least 0.9 holds, below 0.5 does not.
 - C7, three parts, per attack. Grows: Spearman over budgets (then "inf", then "none") at least 0.9,
-  and AUC without privacy above that at the smallest budget: holds; the latter reversed, or
-  Spearman at most 0: does not hold. Tends to chance: the interval at the smallest budget has 0.5
-  in it: holds; its lower end above 0.52: does not. Saturates as 1 − e^(−ε): the gain from the
-  budget at or next above 4 to the largest finite one at most 0.01 (its interval) holds, more than that does not.
+  and AUC without privacy above that at the smallest budget: holds; the latter reversed, or Spearman
+  at most 0: does not hold. Tends to chance: the interval at the smallest budget has 0.5 in it:
+  holds; its lower end above 0.52: does not. Saturates as 1 − e^(−ε): the gain from the budget at or
+  next above 4 to the largest finite one at most 0.01 (its interval) holds, more than that does not.
 - C8, per table: LiRA above Curv LR, both as released; and LiRA on the true label above both forms.
 - Ours, per table: curvature joined with confidence above LiRA on the true label, and above Curv LR
   alone.

@@ -1,4 +1,4 @@
-"""Units on memorisation: which labels were replaced, told by curvature averaged over training."""
+"""Units on memorisation: which labels were replaced, detected by curvature averaged over training."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def mislabel_unit(
         wrong = (noisy.labels != clean.labels).numpy()
         plan = plan_of(np.ones((1, len(clean)), dtype=np.bool_), given.seed + seed)
         with warnings.catch_warnings():
-            # Of finite-difference traces on kinks; the score is read, whose ranking survives.
+            # Of finite-difference traces across ReLU boundaries; the score is read, whose ranking
+            # survives.
             warnings.simplefilter("ignore", CurvatureWarning)
             run = runs.train(
                 f"mislabel-{name}-{100 * rate:g}-{seed}", noisy, plan, given, checkpoints=times,

@@ -26,8 +26,8 @@ def curvature_page(
 ) -> str:
     """Markdown: verdicts first, then a section for each part of the study.
 
-    results: by name of the unit; names: all units of the study; file: its file, for the command that
-    writes this again.
+    results: by name of the unit; names: all units of the study; file: its file, for the command
+    that writes this again.
     """
     judged = judge(results, study)
     missing = [n for n in names if n not in results]
@@ -36,7 +36,7 @@ def curvature_page(
         "",
         f"Written by `seepage study {file} --only page` from the stored results of "
         f"{len(results)} of {len(results) + len(missing)} units; do not edit. The claims are those of arXiv 2407.02747, "
-        "known from its released code and notebooks; the body of the paper was not at hand. A "
+        "known from its released code and notebooks; the body of the paper was not available. A "
         "verdict says what happened on these pools and networks, and nothing of ResNet-18 on all "
         "of CIFAR or of ImageNet. The rules were fixed before anything was measured: see "
         "`seepage.study.curvature.claims`. Intervals are 95 % over pairs of runs.",
@@ -129,7 +129,7 @@ def _smooth(found: Mapping[str, float] | None) -> str:
         " Were the loss smooth, the zeroth-order score would be 0.64 to 0.80 of h‖H‖_F. Here the "
         f"median is {found['right']:.2g} times that norm where the label is predicted and "
         f"{found['wrong']:.2g} times where it is not, and the ratio has rank correlation "
-        f"{found['loss']:.2f} with the label's loss: steps cross kinks of the network, whose jumps "
+        f"{found['loss']:.2f} with the label's loss: steps cross points where the network is not differentiable, whose jumps "
         "depend on the label, as the exact norm does not."
     )
 
@@ -210,7 +210,7 @@ def _estimators(r: Mapping[str, Any]) -> list[str]:
         f"## Estimators: {r['table']}",
         "",
         f"{r['models']} models, {r['samples']} samples, one view, on {r['device']} "
-        f"({r['threads']} threads, {r['batch']} samples at a time), other work going on beside it: "
+        f"({r['threads']} threads, {r['batch']} samples at a time), with other work at the same time: "
         "read seconds as orders of magnitude. Quality: rank correlation with the exact norm in "
         "float64 within a model, and AUC of the corrected Curv LR on that score.",
         "",

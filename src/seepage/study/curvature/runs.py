@@ -48,7 +48,7 @@ def plan_of(member: BoolArray, seed: int) -> SubsetPlan:
 
 @dataclass(frozen=True)
 class StudyRuns:
-    """What a study trains and measures, and who is told how training goes on."""
+    """What a study trains and measures, and what receives the progress of training."""
 
     settings: CurvatureSettings
     watch: Callable[[], Watcher] = field(default=Silent)
@@ -127,7 +127,7 @@ class StudyRuns:
 
         Views are the identity and, for images, the mirrored image. Confidence of the label and of
         the largest probability, loss, modified entropy, whether right, and the estimators'. What
-        was measured on a model is kept beside the run and read again when the question is the same.
+        was measured on a model is kept with the run and read again when the settings are the same.
         """
         rows = np.arange(len(data)) if rows is None else rows
         ask = self.estimators() if estimators is None else dict(estimators)

@@ -94,8 +94,8 @@ class MatchedSettings(Trained):
 class PrivateSettings(Trained):
     """[private]: fleets under DP-SGD, shadows trained exactly as the targets are.
 
-    epsilons: finite budgets; beside them "inf" (clipped, no noise) and "none" (plain steps of the
-    same batches). scored: samples that are judged.
+    epsilons: finite budgets; in addition "inf" (clipped, no noise) and "none" (plain steps of the
+    same batches). scored: samples that are attacked.
     """
 
     models: int = Field(16, ge=6, multiple_of=2)

@@ -91,7 +91,7 @@ def _targets(runs: StudyRuns, asked: SizeSettings, order: str) -> tuple[Run, Dat
 
 
 def size_unit(runs: StudyRuns, asked: SizeSettings, order: str, size: int) -> dict[str, Any]:
-    """Targets trained on `size` samples, judged with the table's shadows, as the protocol has it.
+    """Targets trained on `size` samples, attacked with the table's shadows, as the protocol has it.
 
     Shadows are those of half the pool for every size of the target (C.6 #8 of the notes: the
     mismatch is part of the protocol); `matched_unit` trains shadows of the same size.

@@ -29,7 +29,7 @@ Find = Callable[[StudyRuns], dict[str, Any]]
 
 
 class CurvatureStudy(Study):
-    """Units that each train what they need and judge it; claims C1 to C8."""
+    """Units that each train what they need and evaluate it; claims C1 to C8."""
 
     kind = "curvature"
     parts = ("page",)

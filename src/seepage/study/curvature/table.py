@@ -121,10 +121,10 @@ def against_smooth(
     """How far the zeroth-order score is from what it would be were the loss smooth, (R, N) each.
 
     score / (h‖H‖_F), given h‖H‖_F as `exact`, lies between 2/π and √(2/π) for a smooth loss. Steps
-    across kinks of a piecewise-linear network add jumps of the slope, which depend on the label
-    as H does not. "right" and "wrong": the median ratio where the label is the largest logit and
-    elsewhere, mean over models that have both (None if none has); "loss": its rank correlation
-    with the loss.
+    across the ReLU boundaries of a piecewise-linear network add jumps of the slope, which depend on
+    the label as H does not. "right" and "wrong": the median ratio where the label is the largest
+    logit and elsewhere, mean over models that have both (None if none has); "loss": its rank
+    correlation with the loss.
 
     >>> found = against_smooth(np.array([[1.4, 8, 9]]), np.array([[2.0, 2, 2]]),
     ...                        np.array([[0.1, 2, 3]]), np.array([[True, False, False]]))
@@ -163,7 +163,7 @@ def estimators_unit(runs: StudyRuns, asked: EstimatorSettings, name: str) -> dic
     seconds = dict.fromkeys(kinds, 0.0)
     truth = []
     with warnings.catch_warnings():
-        # Of traces on kinks; only norms are compared.
+        # Of traces across ReLU boundaries; only norms are compared.
         warnings.simplefilter("ignore", CurvatureWarning)
         for k in range(models):
             built = rebuild(run, k, data=data)

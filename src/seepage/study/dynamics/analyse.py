@@ -1,4 +1,4 @@
-"""Everything a dynamics study asks of one fleet, as plain numbers small enough to keep in git."""
+"""Everything that a dynamics study measures of one fleet, as plain numbers small enough to keep in git."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def _halves(run: Run, judge: Judge, seed: int) -> dict[str, Any] | None:
 
 
 def _clusters(paths: Trajectories, seed: int) -> dict[str, Any]:
-    """Cluster indices at the end, beside those of permuted membership."""
+    """Cluster indices at the end, with those of permuted membership."""
     out: dict[str, Any] = {}
     methods = {
         "k-means 3": plane.KMeans(3),

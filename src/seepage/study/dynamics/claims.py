@@ -4,9 +4,9 @@ The claims are known from the paper's abstract and a secondary summary; its form
 hand, so every metric is a *reconstruction* (see `seepage.plane`) and only directions and ratios are
 judged. Rules, fixed before anything was measured:
 
-A difference of two fleets is *larger* when the 95 % interval of its difference lies above 0, *smaller*
-when it lies below, else *open*; the interval joins both fleets' half-widths, and the null bands' where
-the null is taken off, as if independent (conservative for fleets that share a plan).
+A difference of two fleets is *larger* when the 95 % interval of its difference lies above 0,
+*smaller* when it lies below, else *open*; the interval joins both fleets' half-widths, and the null
+bands' where the null is taken off, as if independent (conservative for fleets that share a plan).
 
 B1 displacement: net displacement, less its null, is larger at every step of the order of datasets
    -> holds; smaller at any step -> does not hold; else undecided. Shown beside it and not judged:
@@ -16,29 +16,30 @@ B2 encoding speed: the same for the squared speed that two disjoint halves of a 
    (`seepage.plane.split_half`), mean over samples and over training time, less its null.
 B3 heterogeneity: the same for the change of spatial entropy, less its null.
 B4 architecture: speed (as in B2) and net displacement of the richest architecture are both larger
-   than those of the poorest -> holds; either smaller -> does not hold; else undecided. The published
-   ratio of more than 3 is shown and not part of the verdict.
-B5 SAM, two-sided: the peak probability of moving into the high region is smaller under SAM -> holds;
-   larger -> does not hold; else undecided.
+   than those of the poorest -> holds; either smaller -> does not hold; else undecided. The
+   published ratio of more than 3 is shown and not part of the verdict.
+B5 SAM, two-sided: the peak probability of moving into the high region is smaller under SAM ->
+   holds; larger -> does not hold; else undecided.
 B6 difficulty: in a fleet, a measure counts when the interval of its Spearman's rho with the final
    advantage lies above 0 and above the interval's end under permuted membership. Two or more
    measures in every fleet -> holds; fewer than two can still count in some fleet (the others lie
    below 0 or inside the null) -> does not hold; else undecided.
 B7 early: at the last checkpoint in the first half of training, one half of the fleet tells of the
-   finally highest 5 % of another half: the part known of what can be told (`Agreement.known`) has its
-   interval above 0.7, and the recall its interval above the null band, in every fleet -> holds; known
-   below 0.7 or the recall inside the null band in some fleet -> does not hold; else undecided. Half of
-   training is our choice: the published epoch (about 150) is of an unknown total.
+   finally highest 5 % of another half: the part known of what can be told (`SplitHalf.known`) has
+   its interval above 0.7, and the recall its interval above the null band, in every fleet -> holds;
+   known below 0.7 or the recall inside the null band in some fleet -> does not hold; else
+   undecided. Half of training is our choice: the published epoch (about 150) is of an unknown
+   total.
 B8 other attacks: B1 to B7 under each other attack. No claim has the opposite verdict, and all that
    the main attack decides are decided alike -> holds; an opposite verdict -> does not hold; else
    undecided.
 
 The rules of B2, B4's speed and B7 were changed once, before the fleets that they now judge were
-trained. At first B2 and B4 took the speed freed of each target's own counting noise, and B7 the recall
-within one fleet. Earlier fleets (other members, other seeds) showed that neither can tell leakage from
-its absence: under permuted membership that speed was as high as without (0.10 against 0.09 to 0.10 per
-epoch) and that recall reached 0.42 to 0.88, because targets share references and checkpoints share
-models. What the first rules say is shown beside, as `first rule`.
+trained. At first B2 and B4 took the speed freed of each target's own counting noise, and B7 the
+recall within one fleet. Earlier fleets (other members, other seeds) showed that neither can tell
+leakage from its absence: under permuted membership that speed was as high as without (0.10 against
+0.09 to 0.10 per epoch) and that recall reached 0.42 to 0.88, because targets share references and
+checkpoints share models. What the first rules say is shown as well, as `first rule`.
 """
 
 from __future__ import annotations
@@ -91,8 +92,8 @@ class Span:
 def claims(results: Results, factors: Factors, attacks: Sequence[str]) -> list[Verdict]:
     """Claims B1 to B8 from analysed fleets: name -> what `analyse` returned.
 
-    attacks: the main one first, then those that B8 checks it with. Fleets that are not there yet make
-    their claims undecided.
+    attacks: the main one first, then those that B8 checks it with. Fleets that are not there yet
+    make their claims undecided.
     """
     main, *others = attacks
     first = _direct(results, factors, main)

@@ -24,17 +24,18 @@ def dynamics_page(
 ) -> str:
     """Markdown: claims with figures and verdicts, fleets, curves, cost, what is missing.
 
-    results: fleet -> what `analyse` returned; judged: of `claims`; rates: of `models_needed`; fleets:
-    all that the study names; study: the file's name, for the command that writes this again.
+    results: fleet -> what `analyse` returned; judged: of `claims`; rates: of `models_needed`;
+    fleets: all that the study names; study: the file's name, for the command that writes this
+    again.
     """
     parts = [
         "# The dynamics of membership privacy, measured\n",
         f"Written by `seepage study {study} --only page` from the stored results; do not edit. The "
         "claims are those of arXiv 2507.23291 as its abstract and a secondary summary give them; its "
-        "formulas were not at hand, so all metrics are reconstructions and only directions and ratios "
+        "formulas were not available, so all metrics are reconstructions and only directions and ratios "
         "are judged. The rules were fixed before these fleets were trained; those of B2, B4 and B7 "
         "had been changed once before, when earlier fleets showed that they could not tell leakage "
-        "from its absence, and what the first rules say stands beside: see `seepage.study.dynamics.claims`. "
+        "from its absence, and what the first rules say is shown as well: see `seepage.study.dynamics.claims`. "
         "Intervals are 95 % over pairs of models on this pool and recipe, one training seed plan per "
         "fleet; null is the same under permuted membership.\n",
         _verdicts(judged),

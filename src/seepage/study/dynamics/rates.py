@@ -38,23 +38,24 @@ def models_needed(
     """Share of samples whose rates from few models lie within ± tolerance of the reference.
 
     The last checkpoint's pairs are split: `reference` models on one side, disjoint blocks of each
-    size on the other. Every way computes (FPR, TPR) of each sample from a block; it covers a sample's
-    rate when |rate − truth| <= tolerance. Two truths, since the attack itself gets better with more
-    references:
+    size on the other. Every way computes (FPR, TPR) of each sample from a block; it covers a
+    sample's rate when |rate − truth| <= tolerance. Two truths, since the attack itself gets better
+    with more references:
 
     - "same size": decisions of the attack with as many models as the block, counted over disjoint
       blocks of that size within the reference part; what counting estimates without bias.
     - "all": decisions of the attack with all of the reference part.
 
-    Truths are counts over `reference`/2 targets a side themselves: with standard error s_ref, a perfect
-    way of computing rates covers `ceiling` only (normal approximation, mean over samples).
-    Beside the two rates their difference, the advantage, is judged, and all again over the tenth of
-    samples whose true advantage is highest. `needed` is the smallest size from which coverage stays at
-    `coverage`, None if none of the sizes has it.
+    Truths are counts over `reference`/2 targets a side themselves: with standard error s_ref, a
+    perfect way of computing rates covers `ceiling` only (normal approximation, mean over samples).
+    With the two rates their difference, the advantage, is evaluated, and all again over the tenth
+    of samples whose true advantage is highest. `needed` is the smallest size from which coverage
+    stays at `coverage`, None if none of the sizes has it.
 
-    Targets of one fleet share references, so errors of the fitted laws do not average out over targets:
-    for a sample that leaks nothing the two laws are one, and which side of it the rule calls "member"
-    is chance. Its FPR and TPR then move together, far beyond binomial noise. Raises InputError when there are too few models.
+    Targets of one fleet share references, so errors of the fitted laws do not average out over
+    targets: for a sample that leaks nothing the two laws are one, and which side of it the rule
+    calls "member" is chance. Its FPR and TPR then move together, far beyond binomial noise. Raises
+    InputError when there are too few models.
     """
     began = time.perf_counter()
     number = tuples(run.member)

@@ -86,8 +86,16 @@ class DynamicsStudy(Study):
             limit = f", {c.data.limit} samples" if c.data.limit else ""
             optimiser = c.recipe.optimizer
             done = "yes" if task.stored() is not None else "no"
-            rows.append([task.name, f"{c.data.name}{limit}", c.model.name, optimiser,
-                         f"{ended} of {c.plan.models}", done])  # fmt: skip
+            rows.append(
+                [
+                    task.name,
+                    f"{c.data.name}{limit}",
+                    c.model.name,
+                    optimiser,
+                    f"{ended} of {c.plan.models}",
+                    done,
+                ]
+            )
         return ["fleet", "data", "model", "optimiser", "runs done", "analysed"], rows
 
     def markdown(self, results: Mapping[str, Any], file: str) -> str:
@@ -155,7 +163,7 @@ def _judges(run: Run) -> list[str]:
 
 
 def _complete(settings: DynamicsSettings, name: str, stored: Result) -> bool:
-    """Whether every judge has spoken that can."""
+    """Whether every attack that can has been run."""
     run = _opened(settings, name)
     return run is None or settings.kind == "rates" or {*_judges(run)} <= {*stored["attacks"]}
 
@@ -167,7 +175,7 @@ def _analyse(
     save: Callable[[Result], None],
     progress: Progress,
 ) -> Result | None:
-    """Kept after every judge, the main one first: what is cut short keeps what it found."""
+    """Kept after every attack, the main one first: what is cut short keeps what it found."""
     config = settings.audit(name)
     run = _opened(settings, name)
     ended = len(_ended(run))

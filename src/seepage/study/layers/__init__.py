@@ -1,1 +1,1 @@
-"""The study of layers: units trained, probed and attacked, and the claims A1 to A7 judged."""
+"""The study of layers: units trained, probed and attacked, and the claims A1 to A7 tested."""

@@ -1,15 +1,15 @@
 """From measured units to verdicts on the claims A1 to A7 of arXiv 2412.00696.
 
 The claims are known from the paper's abstract and secondary summaries; no formula, set-up or figure
-was at hand. Every definition here is a *reconstruction* with a name of its own, and only directions
-are judged. Rules, fixed before anything was measured:
+was available. Every definition here is a *reconstruction* with a name of its own, and only
+directions are judged. Rules, fixed before anything was measured:
 
-Hidden layers are all that are probed but the last, the logits. A *cell* is an architecture on a data
-set at one label noise; a claim is judged on the units that are there. Where a claim is judged by
-several definitions, the headline is that of the default: k95 of the flattened outputs for DoF, the
-rank at a tolerance of 1 % of the largest singular value (by a central patch of the input) for the
-Jacobian, `mcr` for the change, and for the attack `audit-mlp`: a small perceptron on the layer's
-outputs that knows half of the target's members, the strongest observer of outputs here.
+Hidden layers are all that are probed but the last, the logits. A *cell* is an architecture on a
+data set at one label noise; a claim is judged on the units that are there. Where a claim is judged
+by several definitions, the headline is that of the default: k95 of the flattened outputs for DoF,
+the rank at a tolerance of 1 % of the largest singular value (by a central patch of the input) for
+the Jacobian, `mcr` for the change, and for the attack `audit-mlp`: a small perceptron on the
+layer's outputs that knows half of the target's members, the strongest observer of outputs here.
 
 A1 falls, then rises: a layer does when the least value of its series lies at neither end, at least
    5 % below the first, and the last at least 5 % above the least (`seepage.layers.phases`). A unit
@@ -20,16 +20,16 @@ A3 consistency: in each arm of label noise, an architecture is consistent when a
    show A1 and A2, on at least two data sets. At least two architectures -> holds in that arm; none
    -> does not hold; one -> undecided. Both arms agree -> that; else undecided.
 Memorisation: the rise is log(last / least), mean over hidden layers. A definition *rises more where
-   labels are noisy* when the mean difference of units that differ in the noise alone is above 0 with
-   p < 0.05 by exchanging the arms within pairs; and the pattern *appears without label noise* when
-   more than half of the cells without noise show it. Training on a small pool memorises clean labels
-   too: the gap between accuracy on members and on others stands beside.
+   labels are noisy* when the mean difference of units that differ in the noise alone is above 0
+   with p < 0.05 by exchanging the arms within pairs; and the pattern *appears without label noise*
+   when more than half of the cells without noise show it. Training on a small pool memorises clean
+   labels too: the gap between accuracy on members and on others is shown with it.
 Fresh samples: a control is the same training on samples that do not come again. The pattern comes
-   *from memorising* when at most a third of the cells of controls show it, and two thirds or more of
-   the same cells trained on their members without label noise do -> holds; two thirds or more of the
-   controls show it -> does not hold; else undecided. Beside it the rise of the target less that of
-   its control, p by exchanging the two within pairs. This rule was added when the other arms had been
-   seen, and before a control was trained.
+   *from memorising* when at most a third of the cells of controls show it, and two thirds or more
+   of the same cells trained on their members without label noise do -> holds; two thirds or more of
+   the controls show it -> does not hold; else undecided. Beside it the rise of the target less that
+   of its control, p by exchanging the two within pairs. This rule was added when the other arms had
+   been seen, and before a control was trained.
 A4 higher MCR, more vulnerable: Spearman's ρ over layers of the change with the AUC of the attack,
    pooled over units; p by permuting layers, one order for all units of an architecture. ρ > 0 with
    p < 0.05 -> holds; ρ < 0 with p < 0.05 -> does not hold; else undecided. No correction for the

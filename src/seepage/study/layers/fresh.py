@@ -59,8 +59,9 @@ class Stream:
 def measure_fresh(unit: Unit, config: LayersConfig) -> dict[str, Any]:
     """Indicators and accuracy of a control over training, as plain numbers.
 
-    `accuracy` as in `measure`, "members" being those of the first epoch, seen once. `visits`: epochs
-    in which the most used samples came; `revisited`: the network's accuracy on them at the end.
+    `accuracy` as in `measure`, "members" being those of the first epoch, seen once. `visits`:
+    epochs in which the most used samples came; `revisited`: the network's accuracy on them at the
+    end.
     """
     began = time.perf_counter()
     device = chosen_device(config.device)

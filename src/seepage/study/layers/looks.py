@@ -1,4 +1,4 @@
-"""What is seen of a network at the checkpoints of its training."""
+"""What is measured of a network at the checkpoints of its training."""
 
 from __future__ import annotations
 

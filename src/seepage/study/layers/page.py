@@ -41,8 +41,8 @@ _CONTROLLED = ("k95", "erank", "jac_participation")
 def layers_page(found: Found, units: Sequence[str], study: str) -> str:
     """Markdown: verdicts, units, figures of every claim, what ranks layers, curves, cost.
 
-    found: unit name -> what `measure` returned, not controls alone; units: all that the study names;
-    study: the file's name, for the command that writes this again.
+    found: unit name -> what `measure` returned, not controls alone; units: all that the study
+    names; study: the file's name, for the command that writes this again.
     """
     controls = {k: r for k, r in found.items() if r["unit"].get("fresh")}
     found = {k: r for k, r in found.items() if k not in controls}
@@ -53,7 +53,7 @@ def layers_page(found: Found, units: Sequence[str], study: str) -> str:
         "# Where membership leaks: layers, measured\n",
         f"Written by `seepage study {study} --only page` from the stored results; do not edit. The "
         "claims are those of Huang, Huang and Meng, arXiv 2412.00696, as its abstract and secondary "
-        "summaries give them; no formula, set-up or figure of the paper was at hand, so **every "
+        "summaries give them; no formula, set-up or figure of the paper was available, so **every "
         "definition here is a reconstruction** and only directions are judged. The rules were fixed "
         "before anything was measured, but for the one on fresh samples, which was written before a "
         "control was trained: see `seepage.study.layers.claims`.\n",
@@ -83,7 +83,7 @@ def _verdicts(judged: Sequence[Verdict]) -> str:
         for v in judged
         if v.by_attack
     ]
-    text = "## Verdicts\n\nThe verdict is that of the default definition, named beforehand; beside it, how the "
+    text = "## Verdicts\n\nThe verdict is that of the default definition, named beforehand; with it, how the "
     text += "other definitions and tolerances come out.\n\n"
     text += table(["claim", "what it says", "here", "by definition"], rows)
     return (
@@ -143,7 +143,7 @@ def _ranking(found: Found, ranks: Sequence[tuple[str, dict[str, Rho]]]) -> str:
     text += table(["", "indicator", MAIN, "hidden alone", "beyond depth", *ATTACKS[1:]], rows)
     return (
         text
-        + "\nWithin one architecture, the best three beside depth and width:\n\n"
+        + "\nWithin one architecture, the best three, with depth and width:\n\n"
         + _within(found)
         + _without(found)
     )
@@ -207,11 +207,11 @@ def _units(found: Found) -> str:
         )  # fmt: skip
     head = ["architecture", "data", "label noise", "units", "accuracy of members", "on wrong labels",
             "of others", "on true labels", "gap", f"AUC of the best layer, {MAIN}", "gradient-norm",
-            "layers told apart"]  # fmt: skip
+            "layers distinguished"]  # fmt: skip
     return (
         "## Units at the end of training\n\nAccuracy is on the labels trained with, wrong ones "
         "included, unless it says true. The gap of members to others is what there is to leak. "
-        "*Layers told apart*: units in which the AUC spreads over layers by more than twice the "
+        "*Layers distinguished*: units in which the AUC spreads over layers by more than twice the "
         "noise of a layer's place (over seeds, and at least the standard error of a guess); elsewhere an "
         "agreement with the attack means little."
         "\n\n" + table(head, rows)
@@ -229,10 +229,10 @@ def _told_apart(found: Found) -> str:
             [a, f"{np.median([s for s, _ in split]):.4f}", f"{np.median([n for _, n in split]):.4f}",
              f"{told} of {len(split)}", f"{sum(above)} of {sum(layers)}"]
         )  # fmt: skip
-    head = ["attack", "spread of AUC over layers", "noise of a layer's place", "told apart in",
+    head = ["attack", "spread of AUC over layers", "noise of a layer's place", "distinguished in",
             "layers above chance"]  # fmt: skip
     return (
-        "## Does an attack tell layers apart?\n\n"
+        "## Does an attack distinguish layers?\n\n"
         "Medians over units. A layer is above chance when its AUC exceeds a half by two standard errors "
         "of a guess. Layers at chance have no order: an agreement over them is an agreement with noise, "
         "and ρ is the smaller for it. An attack whose spread is small beside what it finds leaks "
@@ -285,7 +285,7 @@ def _when(found: Found) -> str:
             "rise done at a gap below 0.05"]  # fmt: skip
     return (
         "These pools memorise clean labels too, so the arm without noise is not one without "
-        "memorisation. When the rise comes tells more (described, not judged): the mean log k95 of "
+        "memorisation. When the rise comes is more informative (described, not tested): the mean log k95 of "
         "hidden layers, the gap of members' accuracy to others' at its least value after the start, and "
         "how much of the rise is done at the last checkpoint before the gap reaches 0.05.\n\n"
         + table(head, rows)
@@ -346,7 +346,7 @@ def _cost(found: Found) -> str:
              f"{np.median([attack_seconds(r) for r in own]):.2f}",
              median("outputs", "audit-logistic"), median("gradients", "gradient-norm")]
         )  # fmt: skip
-    dear = sum(
+    costlier = sum(
         look_seconds(r) > r["seconds"]["outputs"] + r["seconds"]["audit-logistic"]
         for r in found.values()
     )
@@ -356,7 +356,7 @@ def _cost(found: Found) -> str:
         "## Cost\n\nMedian wall-clock seconds, one look at all layers against the attacks, in "
         "processes that ran side by side; only figures of one row compare.\n\n"
         + table(head, rows)
-        + f"\nIn {dear} of {len(found)} units one look costs more than the logistic audit, the cheapest "
+        + f"\nIn {costlier} of {len(found)} units one look costs more than the logistic audit, the cheapest "
         "attack that ranks layers: against an auditor who knows members, indicators save nothing.\n"
     )
 

@@ -52,9 +52,9 @@ def layer_agreement(
     architecture have the same layers, and what a layer shows in one it tends to show in all: they
     are not so many independent witnesses. So a permutation shuffles the layers of an architecture
     *once for all its units*, and p = (1 + #{|ρ*| ≥ |ρ|}) / (1 + draws) asks whether the agreement
-    is more than a chance order of layers would give. (`seepage.layers.rank_agreement` shuffles within
-    every model and is the right one for a single architecture's question of noise.) ranked: False
-    takes the values as they are, which are then ranks or what is left of them.
+    is more than a chance order of layers would give. (`seepage.layers.rank_agreement` shuffles
+    within every model and is the right one for a single architecture's question of noise.) ranked:
+    False takes the values as they are, which are then ranks or what is left of them.
 
     >>> a = np.arange(6.0)[None].repeat(5, axis=0)
     >>> r = layer_agreement({"net": (a, a)})

@@ -1,4 +1,4 @@
-"""Which units a study of layers has, and how each is trained and looked at."""
+"""Which units a study of layers has, and how each is trained and measured."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class LayersConfig(BaseModel):
     results: where one small JSON per unit goes; page: the Markdown written from them. members: of
     the target, and as many each of its non-members, the shadow's members and non-members, all
     disjoint. controls: architectures that are also trained on fresh samples. checkpoints: epochs,
-    fractions allowed, 0 first. recipe, with overrides by architecture in `recipes`. samples: members
-    in the probe set. images, probes: of the Jacobian's
-    sketch; patch, patch_images: side of the patch by which it is differentiated exactly.
-    gradients: samples a side whose gradient norms are attacked; fit, judge: samples of the linear
-    reconstruction. device: "auto" takes a GPU where there is one; workers: units side by side.
+    fractions allowed, 0 first. recipe, with overrides by architecture in `recipes`. samples:
+    members in the probe set. images, probes: of the Jacobian's sketch; patch, patch_images: side of
+    the patch by which it is differentiated exactly. gradients: samples a side whose gradient norms
+    are attacked; fit, judge: samples of the linear reconstruction. device: "auto" takes a GPU where
+    there is one; workers: units side by side.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

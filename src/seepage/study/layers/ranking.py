@@ -1,4 +1,4 @@
-"""Which indicator ranks layers as an attack does, beside their depth and width."""
+"""Which indicator ranks layers as an attack does, compared with their depth and width."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class LayersStudy(Study):
         """Raises InputError when there is nothing but controls."""
         if all(r["unit"].get("fresh") for r in results.values()):
             raise InputError(
-                f"{self.results}: expected results of a unit beside controls, found none; train first"
+                f"{self.results}: expected results of a unit besides controls, found none; train first"
             )
         return layers_page(results, self.names, file)
 

@@ -1,4 +1,4 @@
-"""How one network of the study is trained, and looked at while it is."""
+"""How one network of the study is trained, and measured during training."""
 
 from __future__ import annotations
 

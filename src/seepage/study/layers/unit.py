@@ -46,8 +46,8 @@ def measure(unit: Unit, config: LayersConfig) -> dict[str, Any]:
 
     The pool has four disjoint parts of `members` samples: members and non-members of the target,
     and of the shadow, which the attacker trains alike. Label noise falls on all of them, so that
-    members and non-members differ in nothing but training. The probe set are members of the target. A
-    control (`Unit.fresh`) has no shadow and no attacks.
+    members and non-members differ in nothing but training. The probe set are members of the target.
+    A control (`Unit.fresh`) has no shadow and no attacks.
     """
     if unit.fresh:
         return measure_fresh(unit, config)
