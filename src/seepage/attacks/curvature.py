@@ -12,9 +12,9 @@ import numpy as np
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks.base import Attack, Source
 from seepage.attacks.lira import LiRA
-from seepage.attacks.moments import Moments, in_and_out
 from seepage.attacks.references import AttackR, Calibrated
 from seepage.attacks.tails import Empirical, Tail
+from seepage.attacks.targets import Moments, in_and_out
 from seepage.attacks.variance import StudentT, Variance
 from seepage.errors import InputError
 

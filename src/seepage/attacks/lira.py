@@ -12,8 +12,8 @@ from scipy import special
 
 from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack
-from seepage.attacks.exclusion import dropped, kernel_ready
 from seepage.attacks.kernels.densities import ONE_SIDED, ONLINE, TWO_SIDED, normal_all, student_all
+from seepage.attacks.targets import dropped, kernel_ready
 from seepage.attacks.variance import (
     Centre,
     Group,

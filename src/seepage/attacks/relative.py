@@ -12,11 +12,9 @@ from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks.base import Attack
-from seepage.attacks.exclusion import dropped, kernel_ready
-from seepage.attacks.kernels.ranks import rank_against
-from seepage.attacks.kernels.ratios import log_ratio_all
+from seepage.attacks.kernels.samplewise import log_ratio_all, rank_against
 from seepage.attacks.population import Population, chosen
-from seepage.attacks.rows import each_row
+from seepage.attacks.targets import dropped, each_row, kernel_ready
 from seepage.errors import InputError
 
 __all__ = ["BASE", "RMIA", "BASEOffline", "RMIAOffline"]

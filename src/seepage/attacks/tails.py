@@ -12,7 +12,7 @@ from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array
 from seepage.attacks.kernels.lanes import FLOOR
-from seepage.attacks.kernels.ranks import merged_cdf
+from seepage.attacks.kernels.samplewise import merged_cdf
 from seepage.errors import InputError
 
 __all__ = ["Empirical", "Gaussian", "Logistic", "Tail"]
