@@ -14,7 +14,7 @@ import torch
 import seepage
 from seepage import attacks, plane, scoring
 from seepage.curvature import curvature
-from seepage.curvature.registry import estimator
+from seepage.curvature.estimate import estimator
 from seepage.errors import InputError
 from seepage.fleet.imported import import_arrays
 from seepage.fleet.rebuild import rebuild
