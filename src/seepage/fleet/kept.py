@@ -34,7 +34,7 @@ from seepage.metrics import Estimate, auc_interval
 from seepage.plan import partitions
 from seepage.plane import prediction_depth
 from seepage.store import Run
-from seepage.store.plain import plain
+from seepage.store.files import plain
 from seepage.store.run import analysis_key
 from seepage.store.storage import Storage
 

@@ -13,8 +13,8 @@ from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.data import reload
 from seepage.errors import CorruptStore, InputError, nearest
 from seepage.store import arrays
+from seepage.store.arrays import unpack
 from seepage.store.storage import Storage
-from seepage.store.tensors import unpack
 
 if TYPE_CHECKING:
     import torch
