@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from seepage.cli.app import app
-from seepage.cli.arguments import ConfigFile, Overrides
+from seepage.cli.app import ConfigFile, Overrides, app
 from seepage.cli.console import console, errors
 from seepage.config.function import as_function
 from seepage.config.prepare import Prepared, prepare
@@ -21,7 +20,7 @@ def doctor(config: ConfigFile = None, override: Overrides = None) -> None:
     Example: `seepage doctor fashion.toml`
     """
     from seepage.config.audit import read_config
-    from seepage.fleet.diagnose import diagnose
+    from seepage.fleet.machine import diagnose
 
     wanted = prepare(read_config(config, override or ()))
     table = Table(title="doctor", show_header=False)
