@@ -38,7 +38,7 @@ from seepage.plane import (
     trajectories,
 )
 
-__all__ = ["ReportSource", "accuracy_of", "blind_of", "collect", "utility_of"]
+__all__ = ["ReportSource", "collect"]
 
 
 def _correct(run: ReportSource, t: int) -> Float64Array:
@@ -47,7 +47,7 @@ def _correct(run: ReportSource, t: int) -> Float64Array:
     return values[..., 0] if values.ndim == 3 else values
 
 
-def accuracy_of(run: ReportSource) -> tuple[Float64Array, Float64Array]:
+def _accuracy_of(run: ReportSource) -> tuple[Float64Array, Float64Array]:
     """Each sample's accuracy at the end, as a member and as a non-member: (N,), (N,)."""
     if "correct" not in run.signals:
         nothing = np.full(run.member.shape[1], np.nan)
@@ -55,7 +55,7 @@ def accuracy_of(run: ReportSource) -> tuple[Float64Array, Float64Array]:
     return sides(_correct(run, len(run.checkpoints) - 1), run.member)
 
 
-def utility_of(run: ReportSource, say: Progress) -> Utility | None:
+def _utility_of(run: ReportSource, say: Progress) -> Utility | None:
     """Accuracy at every checkpoint; None where it was not recorded."""
     if "correct" not in run.signals:
         return None
@@ -72,7 +72,7 @@ def utility_of(run: ReportSource, say: Progress) -> Utility | None:
     return Utility(*np.array(rows).T)
 
 
-def blind_of(data: Dataset | None, member: BoolArray, labels: Int64Array) -> Blind:
+def _blind_of(data: Dataset | None, member: BoolArray, labels: Int64Array) -> Blind:
     """The blind baseline, or the reason why it could not be run."""
     if data is None:
         return Blind(None, "the data could not be found again from its source")
@@ -186,12 +186,12 @@ def collect(
     counted, null_high = _paths(paths)
     found = tested(run, level, permutations, seed, say)
     exposure = exposure_of(run, counted, null_high, scores[attack.name], level, found)
-    accuracy_in, accuracy_out = accuracy_of(run)
+    accuracy_in, accuracy_out = _accuracy_of(run)
     member = run.member
     mean_in, mean_out = sides(scores[attack.name], member)
     n = int(np.median(paths.n_in))
     low, high = clopper_pearson([n // 2], n)
-    utility = utility_of(run, say)
+    utility = _utility_of(run, say)
     say("blind baseline", 0, 1)
     name = str(run.manifest.get("data", {}).get("name", "data"))
     return Findings(
@@ -207,7 +207,7 @@ def collect(
         labels=run.labels,
         classes=tuple(run.classes),
         utility=utility,
-        blind=blind_of(data, member, run.labels) if blind else Blind(None, "it was left out"),
+        blind=_blind_of(data, member, run.labels) if blind else Blind(None, "it was left out"),
         attacks=tuple(f for _, f in findings),
         skipped=skipped,
         risk=_risk(rates, permutations, member),

@@ -24,7 +24,6 @@ __all__ = [
     "choose_device",
     "choose_precision",
     "diagnose",
-    "gather_rate",
     "hardware",
     "matrix_peak",
     "step_seconds",
@@ -162,7 +161,7 @@ def matrix_peak(precision: str, device: str = "cpu", size: int = 2048, repeats: 
     return 2 * size**3 / best / 1e9
 
 
-def gather_rate(data: Dataset, batch: int, crop: int, flip: bool) -> float:
+def _gather_rate(data: Dataset, batch: int, crop: int, flip: bool) -> float:
     """Samples per second of cutting normalised batches from the resident pool."""
     pool = Resident.of(data)
     rng = np.random.default_rng(0)
@@ -202,7 +201,7 @@ def diagnose(data: Dataset, model: Model, recipe: Recipe) -> list[tuple[str, str
     seconds = {p: step_seconds(ref, data.shape, classes, recipe, p, device) for p in peaks}
     for p, s in seconds.items():
         rows.append((f"training {ref.name}, {p}, {device}", f"{recipe.batch / s:,.0f} samples/s"))
-    rate = gather_rate(data, recipe.batch, recipe.crop, recipe.flip)
+    rate = _gather_rate(data, recipe.batch, recipe.crop, recipe.flip)
     rows.append(("cutting batches", f"{rate:,.0f} samples/s"))
     fastest = "bf16" if seconds["bf16"] < 0.9 * seconds["fp32"] else "fp32"
     chosen = recipe.precision if recipe.precision != "auto" else f"{fastest} (measured)"

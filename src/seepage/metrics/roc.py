@@ -28,7 +28,6 @@ __all__ = [
     "average_roc",
     "balanced_accuracy",
     "operating_points",
-    "pair_auc",
     "pooled_points",
     "roc",
     "row_auc",
@@ -37,7 +36,7 @@ __all__ = [
 
 
 @njit(parallel=True, cache=True)
-def pair_auc(scores: Float64Array, member: BoolArray, out: Float64Array) -> None:
+def _pair_auc(scores: Float64Array, member: BoolArray, out: Float64Array) -> None:
     """Mann-Whitney over models, sample by sample: (R, N), (R, N) -> out (N,).
 
     Counting the IN × OUT pairs beats a sort up to a few hundred models, and ties need no care.
@@ -331,7 +330,7 @@ def row_auc(scores: ArrayLike, member: ArrayLike, *, unit: Unit = EACH) -> Float
     """
     s, y = _pair(scores, member, 2, unit)
     out = np.empty(s.shape[1])
-    pair_auc(np.ascontiguousarray(s), np.ascontiguousarray(y), out)
+    _pair_auc(np.ascontiguousarray(s), np.ascontiguousarray(y), out)
     return out
 
 

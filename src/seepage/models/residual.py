@@ -46,8 +46,27 @@ class _Basic(nn.Module):
         return y
 
 
+class _Staged(Network):
+    """A stem, stages, a pool, then the head."""
+
+    stem: nn.Sequential
+    stages: nn.ModuleList
+    pool: nn.Sequential
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for stage in self.stages:
+            x = stage(x)
+        y: torch.Tensor = self.pool(x)
+        return y
+
+    def body(self) -> Mapping[str, nn.Module]:
+        stages = {f"stage{i}": stage for i, stage in enumerate(self.stages, start=1)}
+        return {"stem": self.stem, **stages}
+
+
 @final
-class ResNet18(Network):
+class ResNet18(_Staged):
     """3×3 stem without pooling, four stages of two basic blocks (1-2-4-8 × width), head."""
 
     def __init__(self, channels: int, classes: int, width: int) -> None:
@@ -60,17 +79,6 @@ class ResNet18(Network):
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head = nn.Linear(8 * width, classes)
         _initialise(self)
-
-    def features(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.stem(x)
-        for stage in self.stages:
-            x = stage(x)
-        y: torch.Tensor = self.pool(x)
-        return y
-
-    def body(self) -> Mapping[str, nn.Module]:
-        stages = {f"stage{i}": stage for i, stage in enumerate(self.stages, start=1)}
-        return {"stem": self.stem, **stages}
 
 
 class _Residual(nn.Module):
@@ -88,7 +96,7 @@ class _Residual(nn.Module):
 
 
 @final
-class ResNet9(Network):
+class ResNet9(_Staged):
     """Four convolutions, two of them followed by a residual pair; max over pixels; head."""
 
     def __init__(self, channels: int, classes: int) -> None:
@@ -108,17 +116,6 @@ class ResNet9(Network):
         self.pool = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
         self.head = nn.Linear(512, classes)
         _initialise(self)
-
-    def features(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.stem(x)
-        for stage in self.stages:
-            x = stage(x)
-        y: torch.Tensor = self.pool(x)
-        return y
-
-    def body(self) -> Mapping[str, nn.Module]:
-        stages = {f"stage{i}": stage for i, stage in enumerate(self.stages, start=1)}
-        return {"stem": self.stem, **stages}
 
 
 def resnet18(in_shape: tuple[int, ...], classes: int, *, width: int = 64) -> ResNet18:

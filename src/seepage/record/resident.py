@@ -14,11 +14,11 @@ from seepage.array_types import AnyArray, BoolArray, Int64Array
 from seepage.data import Dataset
 from seepage.errors import InputError
 
-__all__ = ["Resident", "View", "gather_images", "parse_views"]
+__all__ = ["Resident", "View", "parse_views"]
 
 
 @numba.njit(cache=True, nogil=True)
-def gather_images(
+def _gather_images(
     pixels: AnyArray,
     rows: Int64Array,
     dy: Int64Array,
@@ -159,7 +159,7 @@ class Resident:
             return torch.from_numpy(self.pixels[rows] * scale + shift)
         n = len(rows)
         out = np.empty((n, *self.pixels.shape[1:]), dtype=np.float32)
-        gather_images(
+        _gather_images(
             self.pixels,
             rows,
             np.zeros(n, np.int64) if dy is None else np.ascontiguousarray(dy),

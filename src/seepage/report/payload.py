@@ -22,7 +22,7 @@ from seepage.array_types import AnyArray, Float64Array, Int64Array
 from seepage.data import Dataset
 from seepage.findings import Findings, plain
 
-__all__ = ["Block", "Exhibit", "blocks", "exhibits", "pixels", "png_uri"]
+__all__ = ["Block", "Exhibit", "blocks", "exhibits", "pixels"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def pixels(data: Dataset, rows: Int64Array) -> NDArray[np.uint8]:
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1) if x.shape[1] == 3 else x[:, 0])
 
 
-def png_uri(picture: NDArray[np.uint8]) -> str:
+def _png_uri(picture: NDArray[np.uint8]) -> str:
     """A uint8 image (H, W) or (H, W, 3) as a PNG data URI."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
@@ -60,7 +60,7 @@ def exhibits(data: Dataset, rows: Int64Array, *, cells: int = 8) -> list[Exhibit
     A one-hot column counts only where it is on. Distance is in standard deviations of the pool.
     """
     if data.kind == "image":
-        return [Exhibit(png_uri(p)) for p in pixels(data, rows)]
+        return [Exhibit(_png_uri(p)) for p in pixels(data, rows)]
     x = data.inputs.numpy().astype(np.float64)
     names = data.columns or tuple(f"column {k}" for k in range(x.shape[1]))
     mean, spread = x.mean(axis=0), x.std(axis=0)

@@ -10,7 +10,7 @@ from numba import njit, prange
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.kernels.lanes import FLOOR, LANES, by_set, load, logs, without
 
-__all__ = ["ONE_SIDED", "ONLINE", "TWO_SIDED", "median_centres", "normal_all", "student_all"]
+__all__ = ["ONE_SIDED", "ONLINE", "TWO_SIDED", "normal_all", "student_all"]
 
 Index = Int64Array
 
@@ -32,7 +32,7 @@ def _median_without(order: Float64Array, n: int, ranks: Index, many: int) -> flo
 
 
 @njit(cache=True, error_model="numpy")
-def median_centres(x: Float64Array, k: Float64Array, drop: Index, out: Float64Array) -> None:
+def _median_centres(x: Float64Array, k: Float64Array, drop: Index, out: Float64Array) -> None:
     """Medians for every set left out, by `lanes.load`'s block: out (2, E, L), 1 = IN."""
     models, lanes = x.shape[0] - 1, x.shape[1]
     rank = np.empty(models, np.int64)
@@ -131,7 +131,7 @@ def normal_all(
         for a in range(views):
             load(signal, member, a, first, width, x, k, d, m)
             if median:
-                median_centres(x, k, drop, centre)
+                _median_centres(x, k, drop, centre)
             for e in range(sets):
                 without(x, k, d, m, 0, drop[e], outside)
                 if side == ONLINE:
