@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from seepage.cli.app import AttackName, AttackNames, Factory, RunFolder, app
+from seepage.cli.app import app
+from seepage.cli.arguments import AttackName, AttackNames, Factory, RunFolder
 from seepage.cli.console import console, errors
 from seepage.errors import CheckFailed, InputError
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from seepage.cli.app import AttackNames, ConfigFile, Out, Overrides, RunFolder, Shard, app
+from seepage.cli.app import app
+from seepage.cli.arguments import AttackNames, ConfigFile, Out, Overrides, RunFolder, Shard
 from seepage.cli.console import FleetBar, console, errors
 from seepage.config.audit import read_config
 from seepage.config.prepare import chosen_attacks, prepare

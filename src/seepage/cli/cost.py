@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from seepage.cli.app import ConfigFile, Overrides, app
+from seepage.cli.app import app
+from seepage.cli.arguments import ConfigFile, Overrides
 from seepage.cli.console import console, errors
 from seepage.config.function import as_function
 from seepage.config.prepare import Prepared, prepare

@@ -14,7 +14,8 @@ import typer
 from rich.table import Table
 from typer.core import TyperGroup
 
-from seepage.cli.app import Factory, app
+from seepage.cli.app import app
+from seepage.cli.arguments import Factory
 from seepage.cli.console import console, errors
 from seepage.errors import InputError
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from seepage.cli.app import AttackName, RunFolder, app
+from seepage.cli.app import app
+from seepage.cli.arguments import AttackName, RunFolder
 from seepage.cli.console import console, errors
 from seepage.errors import InputError
 

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from seepage.array_types import Float64Array, Int64Array
-from seepage.cli.app import AttackName, RunFolder
+from seepage.cli.arguments import AttackName, RunFolder
 from seepage.cli.console import console, errors
 from seepage.cli.dynamics import Fpr, dynamics, judged_paths
 from seepage.errors import InputError

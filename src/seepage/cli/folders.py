@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from seepage.cli.app import ConfigFile, Out, Overrides, RunFolder, app
+from seepage.cli.app import app
+from seepage.cli.arguments import ConfigFile, Out, Overrides, RunFolder
 from seepage.cli.audit import merged
 from seepage.cli.console import FleetBar, console, errors
 

@@ -9,7 +9,8 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from seepage.cli.app import Factory, app
+from seepage.cli.app import app
+from seepage.cli.arguments import Factory
 from seepage.cli.console import console, errors
 from seepage.errors import InputError
 
