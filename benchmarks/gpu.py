@@ -15,8 +15,7 @@ import numpy as np
 import seepage
 from benchmarks.training import flops
 from seepage.fleet import graphs
-from seepage.fleet.choose import hardware
-from seepage.fleet.diagnose import matrix_peak
+from seepage.fleet.machine import hardware, matrix_peak
 
 
 def rate(

@@ -28,9 +28,8 @@ import seepage
 from benchmarks.training import flops
 from seepage.config.model import as_model
 from seepage.fleet import Silent, graphs
-from seepage.fleet.choose import hardware
-from seepage.fleet.diagnose import matrix_peak
 from seepage.fleet.loop import Job
+from seepage.fleet.machine import hardware, matrix_peak
 from seepage.fleet.spec import FleetSpec, PoolFile
 from seepage.plan import SubsetPlan, leave_out
 from seepage.record import Recorder, Resident

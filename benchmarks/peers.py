@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.scoring import make, measure
 from seepage import attacks
-from seepage.fleet.choose import hardware
+from seepage.fleet.machine import hardware
 
 HERE = Path(__file__).resolve().parent
 TORCH = "torch==2.13.0"

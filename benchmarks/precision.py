@@ -19,7 +19,7 @@ import numpy as np
 import scipy.stats
 
 import seepage
-from seepage.fleet.choose import hardware
+from seepage.fleet.machine import hardware
 from seepage.metrics import operating_points, over_targets
 
 

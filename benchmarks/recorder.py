@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import seepage
-from seepage.fleet.choose import hardware
+from seepage.fleet.machine import hardware
 from seepage.models import build
 from seepage.record import Memory, Recorder, Resident
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import seepage
-from seepage.fleet.choose import hardware
+from seepage.fleet.machine import hardware
 
 
 def make(folder: Path, samples: int, models: int, checkpoints: int) -> None:

@@ -22,8 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 import seepage
-from seepage.fleet.choose import hardware
-from seepage.fleet.diagnose import matrix_peak
+from seepage.fleet.machine import hardware, matrix_peak
 from seepage.models import build
 
 CASES: dict[str, dict[str, Any]] = {

@@ -14,7 +14,7 @@ import torch
 import seepage
 from seepage import attacks, plane, scoring
 from seepage.curvature import curvature
-from seepage.curvature.registry import estimator
+from seepage.curvature.estimate import estimator
 from seepage.errors import InputError
 from seepage.fleet.imported import import_arrays
 from seepage.fleet.rebuild import rebuild
@@ -50,7 +50,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "import seepage.scoring, seepage; f = seepage.score",
         "import seepage; f = seepage.score; import seepage.scoring",
         "from seepage.scoring import score; from seepage import score as f; assert f is score",
-        "import seepage.cli.commands, seepage.scoring; import seepage; f = seepage.score",
+        "import seepage.cli, seepage.scoring; import seepage; f = seepage.score",
     ],
 )
 def test_the_name_is_the_function_whatever_was_imported_first(code: str) -> None:

@@ -175,7 +175,7 @@ _MEASURED: WeakKeyDictionary[Run, dict[tuple[str, int, Any], FloatArray]] = Weak
 
 def _estimators() -> dict[str, Estimator]:
     """The estimator, with its default options, that gives each signal; the exact one first."""
-    from seepage.curvature.registry import ESTIMATORS, estimator
+    from seepage.curvature.estimate import ESTIMATORS, estimator
 
     found: dict[str, Estimator] = {}
     for kind in ESTIMATORS:

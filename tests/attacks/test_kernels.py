@@ -8,7 +8,7 @@ import pytest
 from oracles import leaking_signals
 from seepage import attacks
 from seepage.attacks.kernels.lanes import LANES, logs
-from seepage.attacks.rows import each_row
+from seepage.attacks.targets import each_row
 from seepage.plan import half_split
 
 ATTACKS = [

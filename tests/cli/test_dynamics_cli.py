@@ -10,13 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 import seepage
-from seepage.cli import app, commands  # noqa: F401
+from seepage.cli import app
 from seepage.errors import InputError
 from seepage.fleet.imported import import_arrays
 from seepage.plan import half_split
 from seepage.store import open_run
+from seepage.study import read_study
 from seepage.study.dynamics.study import DynamicsStudy
-from seepage.study.reading import read_study
 
 STUDY = """
 kind = "dynamics"

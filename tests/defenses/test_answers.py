@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seepage.defenses import HAMP, MemGuard
+from seepage.defenses.adversary import evade, fit_detector
 from seepage.defenses.hamp import hamp_confidence, reorder
-from seepage.defenses.memguard import evade, fit_detector
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seepage.defenses.adversary import attacker_network, inference_gain
-from seepage.defenses.ccl import CCEL, CCQL, ccel_loss, ccql_loss
 from seepage.defenses.crl import relaxed_centre_loss, relaxed_cross_entropy, shrink
 from seepage.defenses.distillation import left_out, lowest_entropy
+from seepage.defenses.losses import (
+    CCEL,
+    CCQL,
+    ConfidencePenalty,
+    RelaxLoss,
+    ccel_loss,
+    ccql_loss,
+    entropy,
+    flattened_targets,
+    relax_loss,
+    smooth_labels,
+)
 from seepage.defenses.mmd import class_mmd, mixup, mmd_squared
-from seepage.defenses.relaxloss import RelaxLoss, flattened_targets, relax_loss
-from seepage.defenses.smoothing import ConfidencePenalty, entropy, smooth_labels
 
 
 def logits_labels(seed=0, n=6, k=4, scale=2.0):

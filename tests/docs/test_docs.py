@@ -17,8 +17,7 @@ from typing import Any
 import pytest
 import typer
 
-from seepage.cli import commands as _registered  # noqa: F401 - registers every command on `app`
-from seepage.cli.app import app
+from seepage.cli import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(

@@ -10,7 +10,7 @@ import pytest
 
 from seepage.comparison.results import PoolResults, Row, controls_of, rank_rows
 from seepage.findings.defences import worst_classes
-from seepage.report.defence_figures import _labels
+from seepage.report.compare_defences import _labels
 from seepage.report.defence_words import beside_private, machines, missing, other_machines, why
 
 AUC = "lira/adaptive/pool/auc"

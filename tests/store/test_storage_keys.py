@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seepage.errors import CorruptStore, InputError, StorageFailed
+from seepage.store.arrays import pack, unpack
 from seepage.store.storage import Storage
-from seepage.store.tensors import pack, unpack
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)

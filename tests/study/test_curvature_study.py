@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from seepage.cli import app, commands  # noqa: F401
+from seepage.cli import app
 from seepage.errors import InputError
 from seepage.metrics import auc
 from seepage.plan import half_split
+from seepage.study import read_study
 from seepage.study.curvature.claims import FAILS, HOLDS, NOT_RUN, OPEN, judge
 from seepage.study.curvature.page import curvature_page
 from seepage.study.curvature.private import noise_for
 from seepage.study.curvature.scoring import ATTACKS, difference, equal_error, rows_of
 from seepage.study.curvature.settings import CurvatureSettings, TableSettings
 from seepage.study.curvature.study import CurvatureStudy
-from seepage.study.reading import read_study
 
 STUDIES = Path(__file__).parents[2] / "studies"
 

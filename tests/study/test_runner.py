@@ -12,7 +12,7 @@ import pytest
 from seepage.errors import InputError, SeepageError
 from seepage.store.lock import Lock
 from seepage.store.storage import Storage
-from seepage.study.reading import read_study
+from seepage.study import read_study
 from seepage.study.runner import (
     Progress,
     Quiet,

@@ -60,7 +60,7 @@ def inputs(
     """
     missing = unrecorded(attack, source)
     if missing:
-        raise InputError(f"{attack.name}: {_why(missing, attack, source)}")
+        raise InputError(f"{attack.name}: {_why(missing, source)}")
     return signals_at(source, dict.fromkeys((*attack.requires, *also)), t)
 
 
@@ -74,7 +74,7 @@ def lacks(attack: Attack, source: SignalSource) -> str | None:
     except InputError as error:
         return str(error)
     missing = unrecorded(attack, source)
-    return _why(missing, attack, source) if missing else _few(attack, source.member)
+    return _why(missing, source) if missing else _few(attack, source.member)
 
 
 def unrecorded(attack: Attack, source: SignalSource) -> tuple[str, ...]:
@@ -158,7 +158,7 @@ def _derivable(name: str, attack: Attack, source: Source) -> bool:
     return bool(held and labelled and (one or attack.first_view))
 
 
-def _why(missing: Collection[str], attack: Attack, source: SignalSource) -> str:
+def _why(missing: Collection[str], source: SignalSource) -> str:
     text = f"needs {', '.join(missing)}, which was not recorded; "
     curved = [name for name in missing if name.startswith("curvature_")]
     known = [name for name in missing if name in FromLogits]

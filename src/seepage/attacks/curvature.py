@@ -12,9 +12,10 @@ import numpy as np
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks.base import Attack, Source
 from seepage.attacks.lira import LiRA
-from seepage.attacks.moments import Moments, in_and_out
 from seepage.attacks.references import AttackR, Calibrated
 from seepage.attacks.tails import Empirical, Tail
+from seepage.attacks.targets import Moments, in_and_out
+from seepage.attacks.thresholds import LOSS
 from seepage.attacks.variance import StudentT, Variance
 from seepage.errors import InputError
 
@@ -92,9 +93,37 @@ class _Curvature(Attack, ABC):
         return np.asarray(np.log(c + TINY))
 
 
+@dataclass(frozen=True, eq=False)
+class _RuleOfLoss(_Curvature, ABC):
+    """A rule for losses, given log curvature instead."""
+
+    @property
+    @abstractmethod
+    def rule(self) -> Attack:
+        """The attack on losses."""
+
+    @property
+    def by_sample(self) -> bool:
+        return self.rule.by_sample
+
+    def run(
+        self,
+        target: Mapping[str, FloatArray],
+        references: Mapping[str, FloatArray],
+        member: BoolArray,
+    ) -> FloatArray:
+        loss = {"loss": self.log(references)}
+        return self.rule.run({"loss": self.log(target)}, loss, member)
+
+    def run_all(
+        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
+    ) -> FloatArray:
+        return self.rule.run_all({"loss": self.log(signals)}, member, use)
+
+
 @final
 @dataclass(frozen=True, eq=False)
-class CurvatureThreshold(_Curvature):
+class CurvatureThreshold(_RuleOfLoss):
     """score(x) = −log(curvature + 1e-22) of view 0; higher = more likely a member.
 
     Members tend to lie where the loss is flat. Needs no references. Applies the rule of Yeom et
@@ -111,26 +140,13 @@ class CurvatureThreshold(_Curvature):
     first_view: ClassVar[bool] = True
 
     @property
-    def by_sample(self) -> bool:
-        return True
-
-    def run(
-        self,
-        target: Mapping[str, FloatArray],
-        references: Mapping[str, FloatArray],
-        member: BoolArray,
-    ) -> FloatArray:
-        return -self.log(target)[..., 0]
-
-    def run_all(
-        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
-    ) -> FloatArray:
-        return -self.log(signals)[..., 0]
+    def rule(self) -> Attack:
+        return LOSS()
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class CurvatureCalibrated(_Curvature):
+class CurvatureCalibrated(_RuleOfLoss):
     """score(x) = mean over views of (μ_out − s), s = log curvature; higher = member.
 
     How much flatter the loss is than around models that did not see the sample. IN entries of the
@@ -149,26 +165,13 @@ class CurvatureCalibrated(_Curvature):
     min_out: ClassVar[int] = 1
 
     @property
-    def by_sample(self) -> bool:
-        return True
-
-    def run(
-        self,
-        target: Mapping[str, FloatArray],
-        references: Mapping[str, FloatArray],
-        member: BoolArray,
-    ) -> FloatArray:
-        return Calibrated().run({"loss": self.log(target)}, {"loss": self.log(references)}, member)
-
-    def run_all(
-        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
-    ) -> FloatArray:
-        return Calibrated().run_all({"loss": self.log(signals)}, member, use)
+    def rule(self) -> Attack:
+        return Calibrated()
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class CurvatureAttackR(_Curvature):
+class CurvatureAttackR(_RuleOfLoss):
     """Where the log curvature stands among those of OUT references: score = −log F̂ₓ(s).
 
     As `AttackR`, on view 0; "score ≥ −log α" has FPR α sample by sample. IN entries of the
@@ -191,22 +194,8 @@ class CurvatureAttackR(_Curvature):
     min_out: ClassVar[int] = 2
 
     @property
-    def by_sample(self) -> bool:
-        return True
-
-    def run(
-        self,
-        target: Mapping[str, FloatArray],
-        references: Mapping[str, FloatArray],
-        member: BoolArray,
-    ) -> FloatArray:
-        attack = AttackR(self.tail)
-        return attack.run({"loss": self.log(target)}, {"loss": self.log(references)}, member)
-
-    def run_all(
-        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
-    ) -> FloatArray:
-        return AttackR(self.tail).run_all({"loss": self.log(signals)}, member, use)
+    def rule(self) -> Attack:
+        return AttackR(self.tail)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks.curvature import RESOLUTION, MomentAttack
-from seepage.attacks.moments import Moments, in_and_out
+from seepage.attacks.targets import Moments, in_and_out
 from seepage.attacks.variance import TINY, PerSample, Pooled
 from seepage.errors import InputError
 

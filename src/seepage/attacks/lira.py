@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, final
@@ -10,13 +10,14 @@ from typing import ClassVar, final
 import numpy as np
 from scipy import special
 
-from seepage.array_types import BoolArray, FloatArray
+from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks.base import Attack
-from seepage.attacks.exclusion import dropped, kernel_ready
 from seepage.attacks.kernels.densities import ONE_SIDED, ONLINE, TWO_SIDED, normal_all, student_all
+from seepage.attacks.targets import dropped, kernel_ready
 from seepage.attacks.variance import (
     Centre,
     Group,
+    Law,
     Mean,
     Median,
     PerSample,
@@ -129,9 +130,30 @@ class LiRA(_Likelihood):
         return np.asarray((inside.log_density(x) - outside.log_density(x)).mean(axis=1))
 
 
+@dataclass(frozen=True, eq=False)
+class _Offline(_Likelihood, ABC):
+    """What both offline forms share: the law of OUT references alone."""
+
+    min_out: ClassVar[int] = 2
+
+    @abstractmethod
+    def against(self, law: Law, x: Float64Array) -> Float64Array:
+        """What φ (N, A) says under the law of OUT: (N, A), higher = more likely a member."""
+
+    def run(
+        self,
+        target: Mapping[str, FloatArray],
+        references: Mapping[str, FloatArray],
+        member: BoolArray,
+    ) -> FloatArray:
+        outside = Group.of(references["phi"], ~member)
+        (law,) = fit_laws([outside], self.centre, self.variance)
+        return np.asarray(self.against(law, target["phi"].astype(np.float64)).mean(axis=1))
+
+
 @final
 @dataclass(frozen=True, eq=False)
-class LiRAOfflineOneSided(_Likelihood):
+class LiRAOfflineOneSided(_Offline):
     """Offline LiRA as the paper states it: how far φ lies *above* the OUT law.
 
     score(x) = mean over views of (φ − μ_out) / σ_out. Φ(score) is the paper's P[Z ≤ φ]; the
@@ -153,24 +175,15 @@ class LiRAOfflineOneSided(_Likelihood):
     name: ClassVar[str] = "lira-offline-one-sided"
     title: ClassVar[str] = "LiRA offline, one-sided"
     reference: ClassVar[str] = "Carlini et al., arXiv 2112.03570"
-    min_out: ClassVar[int] = 2
     side: ClassVar[int] = ONE_SIDED
 
-    def run(
-        self,
-        target: Mapping[str, FloatArray],
-        references: Mapping[str, FloatArray],
-        member: BoolArray,
-    ) -> FloatArray:
-        x = target["phi"].astype(np.float64)
-        outside = Group.of(references["phi"], ~member)
-        (law,) = fit_laws([outside], self.centre, self.variance)
-        return np.asarray(law.deviate(x).mean(axis=1))
+    def against(self, law: Law, x: Float64Array) -> Float64Array:
+        return law.deviate(x)
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class LiRAOfflineTwoSided(_Likelihood):
+class LiRAOfflineTwoSided(_Offline):
     """Offline LiRA as the released script computes it: how *unlikely* φ is under OUT.
 
     score(x) = mean over views of −log p(φ | OUT), in nats. Besides surprise it rewards a wide OUT
@@ -188,16 +201,7 @@ class LiRAOfflineTwoSided(_Likelihood):
     name: ClassVar[str] = "lira-offline-two-sided"
     title: ClassVar[str] = "LiRA offline, two-sided"
     reference: ClassVar[str] = "Carlini et al., arXiv 2112.03570"
-    min_out: ClassVar[int] = 2
     side: ClassVar[int] = TWO_SIDED
 
-    def run(
-        self,
-        target: Mapping[str, FloatArray],
-        references: Mapping[str, FloatArray],
-        member: BoolArray,
-    ) -> FloatArray:
-        x = target["phi"].astype(np.float64)
-        outside = Group.of(references["phi"], ~member)
-        (law,) = fit_laws([outside], self.centre, self.variance)
-        return np.asarray(-law.log_density(x).mean(axis=1))
+    def against(self, law: Law, x: Float64Array) -> Float64Array:
+        return -law.log_density(x)

@@ -10,10 +10,10 @@ import numpy as np
 
 from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack
-from seepage.attacks.exclusion import dropped, kernel_ready
 from seepage.attacks.kernels.densities import ONE_SIDED, normal_all
-from seepage.attacks.kernels.ranks import empirical_all
+from seepage.attacks.kernels.samplewise import empirical_all
 from seepage.attacks.tails import Empirical, Tail
+from seepage.attacks.targets import dropped, kernel_ready
 
 __all__ = ["AttackR", "Calibrated"]
 

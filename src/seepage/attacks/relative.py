@@ -12,11 +12,9 @@ from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks.base import Attack
-from seepage.attacks.exclusion import dropped, kernel_ready
-from seepage.attacks.kernels.ranks import rank_against
-from seepage.attacks.kernels.ratios import log_ratio_all
+from seepage.attacks.kernels.samplewise import log_ratio_all, rank_against
 from seepage.attacks.population import Population, chosen
-from seepage.attacks.rows import each_row
+from seepage.attacks.targets import dropped, each_row, kernel_ready
 from seepage.errors import InputError
 
 __all__ = ["BASE", "RMIA", "BASEOffline", "RMIAOffline"]
@@ -46,7 +44,7 @@ class _Ratio(Attack, ABC):
     def log_reference(self, loss: FloatArray, member: BoolArray) -> Float64Array:
         """log p(x) from the references: (R, N, A), (R, N) -> (N, A)."""
 
-    def log_ratio(
+    def run(
         self,
         target: Mapping[str, FloatArray],
         references: Mapping[str, FloatArray],
@@ -56,7 +54,7 @@ class _Ratio(Attack, ABC):
         denominator = self.log_reference(references["loss"], member)
         return np.asarray(-(target["loss"].astype(np.float64) + denominator).mean(axis=1))
 
-    def log_ratios(
+    def run_all(
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
     ) -> Float64Array:
         """The ratio's log for every target, (R, N)."""
@@ -90,8 +88,8 @@ class _Pairwise(_Ratio, ABC):
         target: Mapping[str, FloatArray],
         references: Mapping[str, FloatArray],
         member: BoolArray,
-    ) -> FloatArray:
-        ratios = self.log_ratio(target, references, member)
+    ) -> Float64Array:
+        ratios = super().run(target, references, member)
         others = ratios[chosen(self.population, len(ratios))]
         slack = np.log(self.gamma)
         at_or_below = np.searchsorted(np.sort(others), ratios - slack, side="right")
@@ -99,8 +97,8 @@ class _Pairwise(_Ratio, ABC):
 
     def run_all(
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
-    ) -> FloatArray:
-        ratios = self.log_ratios(signals, member, use)
+    ) -> Float64Array:
+        ratios = super().run_all(signals, member, use)
         each_row(lambda r: self._compare(ratios[r]), len(ratios))
         return ratios
 
@@ -206,19 +204,6 @@ class BASE(_Ratio):
     def log_reference(self, loss: FloatArray, member: BoolArray) -> Float64Array:
         return _log_mean(loss, np.ones_like(member))
 
-    def run(
-        self,
-        target: Mapping[str, FloatArray],
-        references: Mapping[str, FloatArray],
-        member: BoolArray,
-    ) -> FloatArray:
-        return self.log_ratio(target, references, member)
-
-    def run_all(
-        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
-    ) -> FloatArray:
-        return self.log_ratios(signals, member, use)
-
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -248,16 +233,3 @@ class BASEOffline(_Ratio):
 
     def log_reference(self, loss: FloatArray, member: BoolArray) -> Float64Array:
         return self.w * _log_mean(loss, ~member)
-
-    def run(
-        self,
-        target: Mapping[str, FloatArray],
-        references: Mapping[str, FloatArray],
-        member: BoolArray,
-    ) -> FloatArray:
-        return self.log_ratio(target, references, member)
-
-    def run_all(
-        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
-    ) -> FloatArray:
-        return self.log_ratios(signals, member, use)

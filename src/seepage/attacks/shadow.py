@@ -10,7 +10,7 @@ import numpy as np
 
 from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack
-from seepage.attacks.rows import each_row
+from seepage.attacks.targets import each_row
 from seepage.errors import InputError
 
 __all__ = ["ShadowClassifier"]

@@ -5,6 +5,7 @@ All return log F̂ in nats, never F̂: the tail is where members are, and 1 − 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array
 from seepage.attacks.kernels.lanes import FLOOR
-from seepage.attacks.kernels.ranks import merged_cdf
+from seepage.attacks.kernels.samplewise import merged_cdf
 from seepage.errors import InputError
 
 __all__ = ["Empirical", "Gaussian", "Logistic", "Tail"]
@@ -61,9 +62,8 @@ class Empirical:
         return np.log(np.maximum(cdf, SMALLEST))
 
 
-@dataclass(frozen=True)
-class Gaussian:
-    """Normal tail: F̂ = Φ((x − mean)/s), s with n − 1."""
+class _Fitted(ABC):
+    """A law with the sample's mean and standard deviation."""
 
     def log_cdf(self, x: Float64Array, sample: Float64Array) -> Float64Array:
         """log F̂(x) from one common sample: (N,), (Z,) -> (N,)."""
@@ -76,24 +76,24 @@ class Gaussian:
         return self.of_deviate(_deviate(x, *_rows(references, mask)))
 
     @staticmethod
+    @abstractmethod
+    def of_deviate(z: Float64Array) -> Float64Array:
+        """log F̂ at z standard deviations from the mean."""
+
+
+@dataclass(frozen=True)
+class Gaussian(_Fitted):
+    """Normal tail: F̂ = Φ((x − mean)/s), s with n − 1."""
+
+    @staticmethod
     def of_deviate(z: Float64Array) -> Float64Array:
         """log Φ(z), exact in the tail."""
         return np.asarray(special.log_ndtr(z))
 
 
 @dataclass(frozen=True)
-class Logistic:
+class Logistic(_Fitted):
     """Logistic tail with the references' mean and standard deviation: heavier than the normal."""
-
-    def log_cdf(self, x: Float64Array, sample: Float64Array) -> Float64Array:
-        """log F̂(x) from one common sample: (N,), (Z,) -> (N,)."""
-        return self.of_deviate(_deviate(x, sample.mean(), sample.var(ddof=1)))
-
-    def log_cdf_rows(
-        self, x: Float64Array, references: Float64Array, mask: BoolArray
-    ) -> Float64Array:
-        """log F̂ᵢ(xᵢ) from each sample's own references: (N,), (R, N), (R, N) -> (N,)."""
-        return self.of_deviate(_deviate(x, *_rows(references, mask)))
 
     @staticmethod
     def of_deviate(z: Float64Array) -> Float64Array:

@@ -11,8 +11,8 @@ import numpy as np
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks.base import Attack
 from seepage.attacks.population import Population, chosen
-from seepage.attacks.rows import each_row
 from seepage.attacks.tails import Empirical, Tail
+from seepage.attacks.targets import each_row
 
 __all__ = ["LOSS", "AttackP", "ModifiedEntropy"]
 

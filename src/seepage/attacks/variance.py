@@ -14,7 +14,6 @@ import numpy as np
 from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
-from seepage.attacks.exclusion import kernel_ready
 from seepage.attacks.kernels.lanes import FLOOR
 from seepage.attacks.kernels.spreads import (
     CHUNKS,
@@ -24,6 +23,7 @@ from seepage.attacks.kernels.spreads import (
     SQUARES,
     group_totals,
 )
+from seepage.attacks.targets import kernel_ready
 from seepage.errors import InputError
 
 __all__ = [

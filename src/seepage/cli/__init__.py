@@ -11,10 +11,24 @@ from typing import Any, NoReturn
 import typer
 from rich.markup import escape
 
-from seepage.cli import commands  # noqa: F401 - registers every command on `app`
 from seepage.cli.app import app
 from seepage.cli.console import errors
 from seepage.errors import SeepageError
+
+# Importing a module registers its commands, in the order of `seepage --help`.
+# isort: off
+from seepage.cli import audit as audit
+from seepage.cli import attack as attack
+from seepage.cli import dynamics as dynamics
+from seepage.cli import early as early
+from seepage.cli import curvature as curvature
+from seepage.cli import layers as layers
+from seepage.cli import defend as defend
+from seepage.cli import study as study
+from seepage.cli import cost as cost
+from seepage.cli import folders as folders
+from seepage.cli import config as config
+# isort: on
 
 __all__ = ["app", "main"]
 

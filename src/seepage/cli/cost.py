@@ -21,7 +21,7 @@ def doctor(config: ConfigFile = None, override: Overrides = None) -> None:
     Example: `seepage doctor fashion.toml`
     """
     from seepage.config.audit import read_config
-    from seepage.fleet.diagnose import diagnose
+    from seepage.fleet.machine import diagnose
 
     wanted = prepare(read_config(config, override or ()))
     table = Table(title="doctor", show_header=False)

@@ -82,7 +82,7 @@ def show(
 
         seepage curvature runs/digits --estimator zeroth-order --option n=20 --models 4
     """
-    from seepage.curvature.registry import estimator as named
+    from seepage.curvature.estimate import estimator as named
     from seepage.fleet.kept import kept_curvature
     from seepage.store import open_run
 

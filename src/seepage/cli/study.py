@@ -61,7 +61,7 @@ def study(
 
         seepage study studies/curvature.toml --fleet 'mislabel-*' --set fleet.workers=2
     """
-    from seepage.study.reading import read_study
+    from seepage.study import read_study
     from seepage.study.runner import matching, run_tasks, write_page
 
     places = {

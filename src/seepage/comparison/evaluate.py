@@ -18,7 +18,7 @@ from scipy import special, stats
 from seepage.array_types import AnyArray, BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks import Attack, LiRA, reference_rows
 from seepage.attacks.binding import bind, inputs
-from seepage.comparison.lower_bound import epsilon_of_runs
+from seepage.epsilon.one_run import epsilon_of_runs
 from seepage.errors import InputError
 from seepage.metrics import Estimate, operating_points, pooled_points, row_auc
 from seepage.plan import tuples

@@ -12,7 +12,6 @@ import numpy as np
 
 from seepage.array_types import Float64Array
 from seepage.comparison.evaluate import UNBOUNDED, over_pairs
-from seepage.comparison.lower_bound import joint_epsilon
 from seepage.comparison.verdicts import (
     Plane,
     d1_peaks_apart,
@@ -22,6 +21,7 @@ from seepage.comparison.verdicts import (
     d5_stable,
     front,
 )
+from seepage.epsilon.one_run import joint_epsilon
 from seepage.errors import InputError
 from seepage.metrics import Estimate
 from seepage.metrics.verdict import Verdict

@@ -132,7 +132,7 @@ class Record(Part):
 
     def _curvature(self, times: Sequence[float]) -> ExtraSignal:
         from seepage.curvature import CurvatureSignal
-        from seepage.curvature.registry import estimator
+        from seepage.curvature.estimate import estimator
 
         assert self.curvature is not None
         wanted = self.curvature_checkpoints

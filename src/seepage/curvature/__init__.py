@@ -2,12 +2,16 @@
 
 from seepage.curvature import theory
 from seepage.curvature.base import Curvature, CurvatureWarning
+from seepage.curvature.derivatives import (
+    AllClasses,
+    ExactGaussNewton,
+    Hutchinson,
+    LogitProbes,
+    TopK,
+)
 from seepage.curvature.differences import FiniteDifference, Independent, Shared, ZerothOrder
 from seepage.curvature.estimate import curvature
-from seepage.curvature.gauss_newton import AllClasses, ExactGaussNewton, LogitProbes, TopK
-from seepage.curvature.hutchinson import Hutchinson
-from seepage.curvature.running_mean import RunningMean, running_mean
-from seepage.curvature.signal import CurvatureSignal
+from seepage.curvature.signal import CurvatureSignal, RunningMean, running_mean
 from seepage.curvature.smoothness import piecewise_linear
 
 __all__ = [

@@ -8,10 +8,9 @@ from typing import ClassVar
 
 import torch
 
-from seepage.curvature.base import BlackBox, Rows, WhiteBox
-from seepage.curvature.hutchinson import mean_and_error, root_and_error
+from seepage.curvature.base import BlackBox, Rows, SampleStreams, WhiteBox
+from seepage.curvature.derivatives import mean_and_error, root_and_error
 from seepage.curvature.measured_model import MeasuredModel, Network
-from seepage.curvature.random_directions import SampleStreams
 from seepage.errors import InputError
 
 __all__ = ["Directions", "FiniteDifference", "Independent", "Shared", "ZerothOrder"]

@@ -1,9 +1,9 @@
-"""Curvature by any estimator: checks the model, chooses the batch size, measures every sample."""
+"""Curvature by any estimator: finds it by name, checks the model, measures every sample."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,17 +13,81 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from seepage.array_types import Float64Array, FloatArray
-from seepage.curvature.base import BlackBox, Curvature, CurvatureWarning, Estimator, Rows, WhiteBox
-from seepage.curvature.gauss_newton import ExactGaussNewton
+from seepage.curvature.base import (
+    BlackBox,
+    Curvature,
+    CurvatureWarning,
+    Estimator,
+    Generator,
+    Rows,
+    SampleStreams,
+    WhiteBox,
+    stream_key,
+)
+from seepage.curvature.derivatives import (
+    AllClasses,
+    ExactGaussNewton,
+    Hutchinson,
+    LogitProbes,
+    TopK,
+)
+from seepage.curvature.differences import FiniteDifference, ZerothOrder
 from seepage.curvature.measured_model import MeasuredModel, Network, Probabilities, network
-from seepage.curvature.random_directions import Generator, SampleStreams, stream_key
 from seepage.curvature.smoothness import curved_module, non_differentiable
-from seepage.errors import InputError
+from seepage.errors import InputError, nearest
 
-__all__ = ["curvature"]
+__all__ = ["ESTIMATORS", "curvature", "estimator"]
+
+
+def _exact(top: int | None = None, probes: int | None = None) -> Estimator:
+    if top is not None and probes is not None:
+        raise InputError("exact: expected top or probes, got both; choose one")
+    if top is not None:
+        return ExactGaussNewton(TopK(top))
+    return ExactGaussNewton(AllClasses() if probes is None else LogitProbes(probes))
+
+
+# name -> (what makes it, option -> type)
+ESTIMATORS: Mapping[str, tuple[Callable[..., Estimator], Mapping[str, type]]] = {
+    "exact": (_exact, {"top": int, "probes": int}),
+    "hutchinson": (Hutchinson, {"n": int}),
+    "finite-difference": (FiniteDifference, {"h": float, "n": int, "squared": bool}),
+    "zeroth-order": (ZerothOrder, {"h": float, "n": int}),
+}
+
+
+def estimator(name: str, options: Mapping[str, Any] | None = None) -> Estimator:
+    """The estimator of that name: "exact", "hutchinson", "finite-difference" or "zeroth-order".
+
+    options: `top` or `probes` (exact), `n` (the others), `h` (differences), `squared` (finite
+    differences). Raises InputError for what it does not know.
+
+    >>> estimator("zeroth-order", {"n": 5}).passes
+    21
+    """
+    if name not in ESTIMATORS:
+        raise InputError(
+            f"estimator: expected a known name, got {name!r}; {nearest(name, ESTIMATORS)}"
+        )
+    make, known = ESTIMATORS[name]
+    given: dict[str, Any] = {}
+    for option, value in (options or {}).items():
+        if option not in known:
+            raise InputError(f"{option}: unknown option of {name!r}; {nearest(option, known)}")
+        kind = known[option]
+        fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
+        if not fits or (kind is not bool and isinstance(value, bool)):
+            raise InputError(f"{option}: expected {kind.__name__}, got {value!r}")
+        given[option] = kind(value)
+    return make(**given)
+
 
 _FIELDS = ("trace", "frobenius", "trace_error", "frobenius_error", "score")
+
+
 _LARGEST_BATCH = 256
+
+
 _CHECKED_FOR_TIES = 32
 
 

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seepage.array_types import AnyArray, Int64Array
-from seepage.data.files import read_all, reading
 from seepage.data.pickled import unpickle_arrays
-from seepage.data.raw import Part, Raw, check_labels
+from seepage.data.reading import Part, Raw, check_labels, read_all, reading
 from seepage.errors import InputError
 
 __all__ = ["read_cifar"]

@@ -9,8 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from seepage.array_types import AnyArray
-from seepage.data.files import reading
-from seepage.data.raw import Part, Raw
+from seepage.data.reading import Part, Raw, reading
 from seepage.errors import InputError
 
 __all__ = ["read_folder"]

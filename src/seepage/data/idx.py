@@ -7,8 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from seepage.array_types import AnyArray
-from seepage.data.files import first_existing, open_plain_or_gz, reading
-from seepage.data.raw import Part, Raw, check_labels, row_ids
+from seepage.data.reading import (
+    Part,
+    Raw,
+    check_labels,
+    first_existing,
+    open_plain_or_gz,
+    reading,
+    row_ids,
+)
 from seepage.errors import InputError
 
 __all__ = ["IDX_CLASSES", "read_idx", "read_mnist"]

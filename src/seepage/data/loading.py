@@ -14,13 +14,12 @@ import torch
 from seepage.array_types import AnyArray
 from seepage.data.cifar import read_cifar
 from seepage.data.dataset import Dataset
-from seepage.data.files import data_root
 from seepage.data.folder import read_folder
 from seepage.data.idx import read_mnist
 from seepage.data.npz import read_npz
 from seepage.data.official import Progress
 from seepage.data.official import download as fetch_official
-from seepage.data.raw import PARTS, Part, Raw, row_ids
+from seepage.data.reading import PARTS, Part, Raw, data_root, row_ids
 from seepage.data.table import CSV_SUFFIXES, PARQUET_SUFFIXES, TableOptions, read_table
 from seepage.data.transform import apply_canaries, pool, relabel, subset
 from seepage.errors import InputError, SeepageError, nearest

@@ -11,8 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seepage.array_types import AnyArray
 from seepage.data.dataset import Dataset, Kind
-from seepage.data.files import one_line, reading
-from seepage.data.raw import Part, Raw, name_labels, row_ids
+from seepage.data.reading import Part, Raw, name_labels, one_line, reading, row_ids
 from seepage.errors import InputError
 from seepage.plan import Groups, group_codes
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from seepage.data.files import one_line
+from seepage.data.reading import one_line
 from seepage.errors import InputError
 
 __all__ = ["OFFICIAL", "OfficialFile", "Progress", "download", "fetch"]

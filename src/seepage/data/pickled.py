@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from seepage.data.files import one_line
+from seepage.data.reading import one_line
 from seepage.errors import InputError
 
 __all__ = ["unpickle_arrays"]

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
-from seepage.data.files import one_line, read_all, reading
-from seepage.data.raw import Part, Raw, row_ids
+from seepage.data.reading import Part, Raw, one_line, read_all, reading, row_ids
 from seepage.errors import InputError, nearest
 
 __all__ = ["CSV_SUFFIXES", "PARQUET_SUFFIXES", "TableOptions", "read_table"]

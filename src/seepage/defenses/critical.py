@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seepage.defenses.around import Around
 from seepage.defenses.base import Context, Defense, Fit, Undefended, check_number
+from seepage.defenses.composed import Around
+from seepage.defenses.losses import RelaxLoss
 from seepage.defenses.networks import Samples, cross_entropy, snapshot
 from seepage.defenses.regional import check_base
-from seepage.defenses.relaxloss import RelaxLoss
 from seepage.errors import InputError
 
 __all__ = ["CWRF", "FrozenWeights", "top_fraction", "vulnerability"]

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from seepage.defenses.base import Context, Defense, check_number
+from seepage.defenses.losses import flattened_targets
 from seepage.defenses.networks import head_of
-from seepage.defenses.relaxloss import flattened_targets
 
 __all__ = ["CRL", "relaxed_centre_loss", "relaxed_cross_entropy", "shrink"]
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from seepage.defenses.base import Context, Defense, Fit, Undefended, check_number
+from seepage.defenses.losses import entropy
 from seepage.defenses.networks import eval_logits
-from seepage.defenses.smoothing import entropy
 from seepage.errors import InputError
 
 __all__ = ["DMP", "SELENA", "Distil", "left_out", "lowest_entropy"]

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from scipy.optimize import brentq
 
 from seepage.defenses.base import Context, Defense, check_number
+from seepage.defenses.losses import entropy
 from seepage.defenses.networks import cross_entropy
-from seepage.defenses.smoothing import entropy
 
 __all__ = ["HAMP", "hamp_confidence", "reorder"]
 

@@ -17,10 +17,10 @@ from torch import nn
 
 from seepage.defenses.base import Context, Defense, Fit, Undefended, check_number
 from seepage.defenses.localise import by_rewinding, risky_regions
+from seepage.defenses.losses import RelaxLoss
 from seepage.defenses.networks import snapshot
 from seepage.defenses.regional import Alternating, OnlyRegions, Routed, check_base
 from seepage.defenses.regions import complement, random_regions, region_parameters, rewind
-from seepage.defenses.relaxloss import RelaxLoss
 from seepage.errors import InputError
 
 __all__ = ["PPTP", "VARIANTS", "GradientRouted", "InTurns", "TwoPhase", "Variant", "controls"]

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from seepage.defenses.around import Around
 from seepage.defenses.base import Context, Defense
+from seepage.defenses.composed import Around
 from seepage.defenses.networks import cross_entropy
 from seepage.defenses.regions import freeze_statistics, region_parameters
 from seepage.errors import InputError

@@ -9,7 +9,7 @@ trials only, which scores pooled over leave-one-out targets are not: see `multi_
 
 from __future__ import annotations
 
-from seepage.epsilon.multi_run import Bound, gdp, multi_run
+from seepage.epsilon.multi_run import Bonferroni, Bound, Explicit, Split, Threshold, gdp, multi_run
 from seepage.epsilon.one_run import (
     BothEnds,
     GuessStrategy,
@@ -18,7 +18,6 @@ from seepage.epsilon.one_run import (
     one_run,
     one_run_from_scores,
 )
-from seepage.epsilon.thresholds import Bonferroni, Explicit, Split, Threshold
 from seepage.epsilon.trade_off import dp_region, gdp_delta, gdp_epsilon
 
 __all__ = [

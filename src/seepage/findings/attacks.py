@@ -82,7 +82,7 @@ def _finding(
             )
         )
     curve = roc(scores.ravel(), member.ravel())
-    kept = _thin(curve.fpr, curve.tpr)
+    kept = _thin(curve.fpr)
     return AttackFinding(
         name=attack.name,
         title=attack.title,
@@ -96,7 +96,7 @@ def _finding(
     )
 
 
-def _thin(fpr: Float64Array, tpr: Float64Array, points: int = 160) -> Int64Array:
+def _thin(fpr: Float64Array, points: int = 160) -> Int64Array:
     """Indices of about `points` steps, even on a logarithmic FPR axis; both ends kept."""
     positive = fpr[fpr > 0]
     grid = np.concatenate([[0.0], np.geomspace(positive.min(), 1.0, points)])

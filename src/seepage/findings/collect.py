@@ -9,17 +9,22 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from seepage.array_types import BoolArray, Float64Array, FloatArray
+from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks import Attack
 from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.findings.attacks import FPRS, at_last_checkpoint, main_attack, rule_words
-from seepage.findings.baselines import accuracy_of, blind_of, utility_of
 from seepage.findings.probes import curvature_finding, layer_finding
-from seepage.findings.result import Blind, EarlyRecall, Findings, Paths, Risk
+from seepage.findings.result import Blind, EarlyRecall, Findings, Paths, Risk, Utility
 from seepage.findings.samples import exposure_of, groups_of, high, tested
 from seepage.findings.source import Progress, ReportSource, sides
-from seepage.metrics import clopper_pearson, operating_points, over_targets, pooled_points
+from seepage.metrics import (
+    blind_baseline,
+    clopper_pearson,
+    operating_points,
+    over_targets,
+    pooled_points,
+)
 from seepage.plane import (
     Bootstrap,
     Counting,
@@ -34,6 +39,54 @@ from seepage.plane import (
 )
 
 __all__ = ["ReportSource", "collect"]
+
+
+def _correct(run: ReportSource, t: int) -> Float64Array:
+    values = np.asarray(run.signal_at("correct", t), dtype=np.float64)
+    # The first view is the identity: what the model answers in use.
+    return values[..., 0] if values.ndim == 3 else values
+
+
+def _accuracy_of(run: ReportSource) -> tuple[Float64Array, Float64Array]:
+    """Each sample's accuracy at the end, as a member and as a non-member: (N,), (N,)."""
+    if "correct" not in run.signals:
+        nothing = np.full(run.member.shape[1], np.nan)
+        return nothing, nothing
+    return sides(_correct(run, len(run.checkpoints) - 1), run.member)
+
+
+def _utility_of(run: ReportSource, say: Progress) -> Utility | None:
+    """Accuracy at every checkpoint; None where it was not recorded."""
+    if "correct" not in run.signals:
+        return None
+    member = run.member
+    rows = []
+    for t in range(len(run.checkpoints)):
+        say("utility", t, len(run.checkpoints))
+        right = _correct(run, t)
+        row: list[float] = []
+        for side in (member, ~member):
+            e = over_targets((right * side).sum(axis=1) / side.sum(axis=1), member)
+            row += [e.mean, e.low, e.high]
+        rows.append(row)
+    return Utility(*np.array(rows).T)
+
+
+def _blind_of(data: Dataset | None, member: BoolArray, labels: Int64Array) -> Blind:
+    """The blind baseline, or the reason why it could not be run."""
+    if data is None:
+        return Blind(None, "the data could not be found again from its source")
+    rows = np.arange(len(data))
+    note = ""
+    if len(rows) > 10_000:
+        # A linear classifier has long converged; the whole pool would only cost memory.
+        rows = np.sort(np.random.default_rng(0).choice(len(rows), 10_000, replace=False))
+        note = "It was run on 10,000 samples drawn from the pool."
+    try:
+        found = blind_baseline(data.inputs.numpy()[rows], member[:, rows], labels[rows], runs=4)
+    except InputError as error:
+        return Blind(None, str(error))
+    return Blind(found.estimate, note)
 
 
 @dataclass
@@ -134,12 +187,12 @@ def collect(
     counted, null_high = _paths(paths)
     found = tested(run, level, permutations, seed, say)
     exposure = exposure_of(run, counted, null_high, scores[attack.name], level, found)
-    accuracy_in, accuracy_out = accuracy_of(run)
+    accuracy_in, accuracy_out = _accuracy_of(run)
     member = run.member
     mean_in, mean_out = sides(scores[attack.name], member)
     n = int(np.median(paths.n_in))
     low, high = clopper_pearson([n // 2], n)
-    utility = utility_of(run, say)
+    utility = _utility_of(run, say)
     say("blind baseline", 0, 1)
     name = str(run.manifest.get("data", {}).get("name", "data"))
     return Findings(
@@ -155,7 +208,7 @@ def collect(
         labels=run.labels,
         classes=tuple(run.classes),
         utility=utility,
-        blind=blind_of(data, member, run.labels) if blind else Blind(None, "it was left out"),
+        blind=_blind_of(data, member, run.labels) if blind else Blind(None, "it was left out"),
         attacks=tuple(f for _, f in findings),
         skipped=skipped,
         risk=_risk(rates, permutations, member),

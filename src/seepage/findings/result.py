@@ -13,7 +13,7 @@ from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.findings.probes import CurvatureFinding, LayerFinding
 from seepage.metrics import Estimate, clopper_pearson
 from seepage.plane import Population
-from seepage.store.plain import plain
+from seepage.store.files import plain
 
 __all__ = [
     "AtFpr",

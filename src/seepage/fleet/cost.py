@@ -23,7 +23,7 @@ from seepage.defenses import Defense
 from seepage.errors import InputError
 from seepage.fleet import graphs, stacked
 from seepage.fleet.backends import choose_backend
-from seepage.fleet.choose import choose_device
+from seepage.fleet.machine import choose_device
 from seepage.fleet.start import Silent, train
 from seepage.metrics.intervals import clopper_pearson
 from seepage.plan import SubsetPlan, half_split

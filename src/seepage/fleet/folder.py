@@ -12,7 +12,7 @@ import torch
 from seepage.config.model import Model
 from seepage.config.record import Record
 from seepage.data import Dataset
-from seepage.fleet.choose import hardware, versions
+from seepage.fleet.machine import hardware, versions
 from seepage.plan import SubsetPlan
 from seepage.record import ExtraSignal, Memory, Recorder, Resident, observing
 from seepage.store import arrays

@@ -14,7 +14,7 @@ from scipy import stats
 from seepage.array_types import Float64Array, Int64Array
 from seepage.curvature import Curvature, curvature
 from seepage.curvature.base import Estimator
-from seepage.curvature.registry import estimator as named
+from seepage.curvature.estimate import estimator as named
 from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.fleet.rebuild import Factory, Rebuilt, rebuild
@@ -34,7 +34,7 @@ from seepage.metrics import Estimate, auc_interval
 from seepage.plan import partitions
 from seepage.plane import prediction_depth
 from seepage.store import Run
-from seepage.store.plain import plain
+from seepage.store.files import plain
 from seepage.store.run import analysis_key
 from seepage.store.storage import Storage
 

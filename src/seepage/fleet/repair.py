@@ -12,10 +12,10 @@ from zarr.storage import MemoryStore
 
 from seepage.errors import CorruptStore, InputError
 from seepage.store import arrays
+from seepage.store.arrays import unpack
 from seepage.store.lock import Lock
 from seepage.store.run import record_key
 from seepage.store.storage import Storage
-from seepage.store.tensors import unpack
 
 __all__ = ["find_damage", "forget"]
 

@@ -18,8 +18,8 @@ from torch.utils.hooks import RemovableHandle
 
 from seepage.errors import CorruptStore
 from seepage.fleet.sink import StoreSink
+from seepage.store.arrays import pack, unpack
 from seepage.store.storage import Storage
-from seepage.store.tensors import pack, unpack
 
 __all__ = ["SavedRun", "SavedState", "Unfit", "Unsaveable", "flatten", "restore"]
 

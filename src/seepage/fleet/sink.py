@@ -10,9 +10,9 @@ from torch import nn
 
 from seepage.array_types import AnyArray, BoolArray
 from seepage.store import arrays
+from seepage.store.arrays import pack
 from seepage.store.run import record_key, weights_key
 from seepage.store.storage import Storage
-from seepage.store.tensors import pack
 
 __all__ = ["StoreSink"]
 

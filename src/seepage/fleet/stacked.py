@@ -22,7 +22,7 @@ from seepage.fleet.engine import epoch_seed, seed_streams
 from seepage.fleet.feed import Feed
 from seepage.fleet.loop import Job, Progress, init_model
 from seepage.fleet.spec import FleetSpec
-from seepage.models.mlp import MLP
+from seepage.models.plain import MLP
 from seepage.record import Diverged, Resident
 
 __all__ = ["GROUP", "Stack", "can_stack", "train_stack"]

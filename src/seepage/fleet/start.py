@@ -27,10 +27,10 @@ from seepage.data import Dataset
 from seepage.defenses import Defense
 from seepage.errors import InputError, StorageFailed, nearest
 from seepage.fleet.backends import choose_backend, group
-from seepage.fleet.choose import choose_device, choose_precision, hardware
 from seepage.fleet.folder import create, ensure, signal_shapes
 from seepage.fleet.identity import differing, package_digest, run_key
 from seepage.fleet.local import Watcher, run_inline, run_local
+from seepage.fleet.machine import choose_device, choose_precision, hardware
 from seepage.fleet.spec import FleetSpec, PoolFile, TrainFunction
 from seepage.plan import SubsetPlan
 from seepage.record import Resident, parse_views

@@ -1,12 +1,9 @@
 """Small reference networks; users bring their own as any `() -> nn.Module`."""
 
 from seepage.models.base import Network
-from seepage.models.cnn import cnn
-from seepage.models.mlp import mlp
+from seepage.models.plain import cnn, mlp, vgg11
 from seepage.models.registry import MODELS, build, known
-from seepage.models.resnet import resnet9, resnet18
-from seepage.models.vgg import vgg11
-from seepage.models.wrn import wrn
+from seepage.models.residual import resnet9, resnet18, wrn
 
 __all__ = [
     "MODELS",

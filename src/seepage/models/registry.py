@@ -10,11 +10,8 @@ from typing import Any
 
 from seepage.errors import InputError, nearest
 from seepage.models.base import Network
-from seepage.models.cnn import cnn
-from seepage.models.mlp import mlp
-from seepage.models.resnet import resnet9, resnet18
-from seepage.models.vgg import vgg11
-from seepage.models.wrn import wrn
+from seepage.models.plain import cnn, mlp, vgg11
+from seepage.models.residual import resnet9, resnet18, wrn
 
 __all__ = ["MODELS", "build", "known"]
 

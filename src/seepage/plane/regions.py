@@ -51,9 +51,37 @@ def _cuts(cuts: tuple[float, ...]) -> tuple[str, ...]:
     return tuple(f"level {k}" for k in range(len(cuts) + 1))
 
 
+@dataclass(frozen=True)
+class _ByCuts(Regions):
+    """Regions by one figure of a point and ascending cuts of it."""
+
+    cuts: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        _cuts(self.cuts)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """low, medium, high for two cuts."""
+        return _cuts(self.cuts)
+
+    @abstractmethod
+    def figure(
+        self, fpr: FloatArray, tpr: FloatArray, n_out: ArrayLike, n_in: ArrayLike
+    ) -> FloatArray:
+        """What is cut, shape of `fpr`."""
+
+    def assign(
+        self, fpr: FloatArray, tpr: FloatArray, n_out: ArrayLike, n_in: ArrayLike
+    ) -> NDArray[np.intp]:
+        """Region index of every point, shape of `fpr`."""
+        figure = self.figure(fpr, tpr, n_out, n_in)
+        return np.searchsorted(np.asarray(self.cuts) - _TIE, figure, side="right").astype(np.intp)
+
+
 @final
 @dataclass(frozen=True)
-class ByAdvantage(Regions):
+class ByAdvantage(_ByCuts):
     """Regions by advantage A = TPR − FPR: low < 0.2 ≤ medium < 0.5 ≤ high.
 
     A *reconstruction*: arXiv 2507.23291 cuts the plane into regions whose borders were not
@@ -65,26 +93,15 @@ class ByAdvantage(Regions):
 
     cuts: tuple[float, ...] = (0.2, 0.5)
 
-    def __post_init__(self) -> None:
-        _cuts(self.cuts)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """low, medium, high for two cuts."""
-        return _cuts(self.cuts)
-
-    def assign(
+    def figure(
         self, fpr: FloatArray, tpr: FloatArray, n_out: ArrayLike, n_in: ArrayLike
-    ) -> NDArray[np.intp]:
-        """Region index of every point, shape of `fpr`."""
-        return np.searchsorted(
-            np.asarray(self.cuts) - _TIE, advantage(fpr, tpr), side="right"
-        ).astype(np.intp)
+    ) -> FloatArray:
+        return advantage(fpr, tpr)
 
 
 @final
 @dataclass(frozen=True)
-class ByEpsilon(Regions):
+class ByEpsilon(_ByCuts):
     """Regions by privacy loss in nats: ε < 0.5 ≤ ε < 1.5 ≤ ε; iso-privacy-loss bands.
 
     two_sided: use max{log TPR/FPR, log (1−FPR)/(1−TPR)} instead of the first term alone. The
@@ -95,20 +112,10 @@ class ByEpsilon(Regions):
     cuts: tuple[float, ...] = (0.5, 1.5)
     two_sided: bool = False
 
-    def __post_init__(self) -> None:
-        _cuts(self.cuts)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """low, medium, high for two cuts."""
-        return _cuts(self.cuts)
-
-    def assign(
+    def figure(
         self, fpr: FloatArray, tpr: FloatArray, n_out: ArrayLike, n_in: ArrayLike
-    ) -> NDArray[np.intp]:
-        """Region index of every point, shape of `fpr`."""
-        loss = (epsilon_two_sided if self.two_sided else epsilon)(fpr, tpr, n_out, n_in)
-        return np.searchsorted(np.asarray(self.cuts) - _TIE, loss, side="right").astype(np.intp)
+    ) -> FloatArray:
+        return (epsilon_two_sided if self.two_sided else epsilon)(fpr, tpr, n_out, n_in)
 
 
 @final

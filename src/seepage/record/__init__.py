@@ -7,10 +7,11 @@ from seepage.record.recorder import (
     Memory,
     Recorder,
     Sink,
+    checkpoints,
+    log_spaced,
     observing,
 )
 from seepage.record.resident import Resident, View, parse_views
-from seepage.record.schedule import checkpoints, log_spaced
 from seepage.record.watching import Watching
 
 __all__ = [

@@ -94,17 +94,22 @@ def roc(f: Findings) -> Markup:
     return chart.render()
 
 
+def _auc_axis(*drawn: FloatArray) -> Axis:
+    """An axis on which all that is drawn and chance find room."""
+    finite = np.concatenate([*drawn, [0.5]])
+    finite = finite[np.isfinite(finite)]
+    pad = 0.08 * max(float(np.ptp(finite)), 0.02)
+    low, high = max(0.0, float(finite.min()) - pad), min(1.0, float(finite.max()) + pad)
+    return Axis(low, high, "AUC (0.5 = chance)", linear_ticks(low, high, "{:.3g}"))
+
+
 def risk(f: Findings) -> Markup:
     """AUC of the main attack at each checkpoint over its range under permuted membership."""
     r = f.risk
     axis, at = epochs_axis(f.checkpoints)
-    finite = np.concatenate([r.auc, r.low, r.high, r.null_low, r.null_high, [0.5]])
-    finite = finite[np.isfinite(finite)]
-    pad = 0.08 * max(float(np.ptp(finite)), 0.02)
-    low, high = max(0.0, float(finite.min()) - pad), min(1.0, float(finite.max()) + pad)
     chart = Chart(
         axis,
-        Axis(low, high, "AUC (0.5 = chance)", linear_ticks(low, high, "{:.3g}")),
+        _auc_axis(r.auc, r.low, r.high, r.null_low, r.null_high),
         "AUC of the main attack at each checkpoint",
         height=360,
     )
@@ -231,13 +236,9 @@ def curvature(c: CurvatureFinding) -> Markup:
 def curvature_auc(c: CurvatureFinding) -> Markup:
     """AUC of low curvature over training: members have lower curvature than non-members."""
     axis, at = epochs_axis(c.epochs)
-    finite = np.concatenate([c.auc, c.low, c.high, [0.5]])
-    finite = finite[np.isfinite(finite)]
-    pad = 0.08 * max(float(np.ptp(finite)), 0.02)
-    low, high = max(0.0, float(finite.min()) - pad), min(1.0, float(finite.max()) + pad)
     chart = Chart(
         axis,
-        Axis(low, high, "AUC (0.5 = chance)", linear_ticks(low, high, "{:.3g}")),
+        _auc_axis(c.auc, c.low, c.high),
         "AUC of low curvature at each checkpoint",
         width=430,
         height=300,

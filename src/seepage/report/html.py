@@ -26,8 +26,7 @@ from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.findings import Findings, ReportSource, collect
 from seepage.report import figures, words
-from seepage.report.payload import blocks
-from seepage.report.pictures import Exhibit, exhibits
+from seepage.report.payload import Exhibit, blocks, exhibits
 from seepage.report.tables import beside, write_tables
 from seepage.store.files import replacing
 

@@ -1,16 +1,20 @@
-"""The arrays of a run folder: one per signal, one chunk per run and checkpoint.
+"""What a run folder holds in bytes that notice a change: arrays in chunks, tensors in files.
 
-A worker that reaches a checkpoint writes one chunk per signal; nobody else writes it, so no two
-processes ever share a chunk. Each chunk carries a CRC-32C that every read checks, and the run's
-record holds its SHA-256.
+Arrays are one per signal, one chunk per run and checkpoint. A worker that reaches a checkpoint
+writes one chunk per signal; nobody else writes it, so no two processes ever share a chunk. Each
+chunk carries a CRC-32C that every read checks, and the run's record holds its SHA-256. Tensors,
+weights and training states, are safetensors with the SHA-256 of the whole file.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 import numpy as np
+import safetensors.torch
+import torch
 import zarr
 from zarr.codecs import Crc32cCodec
 from zarr.core.buffer import default_buffer_prototype
@@ -21,7 +25,59 @@ from seepage.array_types import AnyArray, Int64Array
 from seepage.errors import CorruptStore, SeepageError
 from seepage.store.storage import Storage
 
-__all__ = ["chunk_digest", "chunk_key", "describe", "open_array", "read", "read_whole", "write"]
+__all__ = [
+    "chunk_digest",
+    "chunk_key",
+    "describe",
+    "open_array",
+    "pack",
+    "read",
+    "read_whole",
+    "unpack",
+    "write",
+]
+
+_ZEROS = "0" * 64
+
+
+def _metadata(raw: bytes) -> dict[str, Any]:
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    found: dict[str, Any] = json.loads(header["__metadata__"]["seepage"])
+    return found
+
+
+def pack(tensors: dict[str, torch.Tensor], facts: dict[str, Any] | None = None) -> bytes:
+    """A safetensors file of host copies, with JSON `facts` and the SHA-256 of the whole file.
+
+    The digest is taken with zeros in its own place, so every byte of the file is covered.
+    """
+    plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    # One field only: safetensors writes several in an order that changes from process to process.
+    metadata = json.dumps({"sha256": _ZEROS, "facts": facts or {}})
+    raw = safetensors.torch.save(plain, metadata={"seepage": metadata})
+    return raw.replace(_ZEROS.encode(), hashlib.sha256(raw).hexdigest().encode(), 1)
+
+
+def unpack(raw: bytes, where: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """What `pack` was given; CorruptStore, naming `where`, when a byte changed.
+
+    >>> raw = pack({"w": torch.ones(2)}, {"epoch": 3})
+    >>> unpack(raw, "here")[1]
+    {'epoch': 3}
+    """
+    try:
+        metadata = _metadata(raw)
+        digest = metadata["sha256"]
+        blank = raw.replace(digest.encode(), _ZEROS.encode(), 1)
+        if hashlib.sha256(blank).hexdigest() != digest:
+            raise ValueError
+        return safetensors.torch.load(raw), metadata["facts"]
+    except Exception:
+        raise CorruptStore(
+            f"{where}: its bytes are not those that were written; "
+            "run `seepage repair` on this folder"
+        ) from None
+
 
 # What Zarr and its codecs raise on bytes that are not a chunk.
 _UNREADABLE = (ValueError, OSError, RuntimeError, TypeError)

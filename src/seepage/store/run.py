@@ -13,8 +13,8 @@ from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.data import reload
 from seepage.errors import CorruptStore, InputError, nearest
 from seepage.store import arrays
+from seepage.store.arrays import unpack
 from seepage.store.storage import Storage
-from seepage.store.tensors import unpack
 
 if TYPE_CHECKING:
     import torch
@@ -101,24 +101,21 @@ class Run:
     @cached_property
     def ids(self) -> NDArray[np.str_]:
         """Ids of the pool, (N,)."""
-        found = self.storage.get_json("data/ids.json")
-        if found is None:
-            raise CorruptStore(
-                f"{self.path}/data/ids.json: expected the ids of the samples, found none; "
-                "run `seepage repair` on this folder"
-            )
-        return np.array(found, dtype=np.str_)
+        return self._texts("ids")
 
     @cached_property
     def groups(self) -> NDArray[np.str_] | None:
         """Whose sample each is, (N,), or None where every sample is a subject."""
         if self.manifest["data"].get("subjects") is None:
             return None
-        found = self.storage.get_json("data/groups.json")
+        return self._texts("groups", "subjects")
+
+    def _texts(self, name: str, what: str = "") -> NDArray[np.str_]:
+        found = self.storage.get_json(f"data/{name}.json")
         if found is None:
             raise CorruptStore(
-                f"{self.path}/data/groups.json: expected the subjects of the samples, found none; "
-                "run `seepage repair` on this folder"
+                f"{self.path}/data/{name}.json: expected the {what or name} of the samples, found "
+                "none; run `seepage repair` on this folder"
             )
         return np.array(found, dtype=np.str_)
 

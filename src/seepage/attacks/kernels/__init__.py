@@ -9,5 +9,5 @@ nearly all the variance), the sum is done again without it. No fastmath: NaN and
 matter. Blocks of samples are fixed, so that results do not depend on the number of threads.
 
 `lanes` holds a block of samples side by side, so that one instruction does several; `densities`
-and `spreads` build on it. `ratios` and `ranks` go sample by sample.
+and `spreads` build on it. `samplewise` goes sample by sample.
 """

@@ -9,12 +9,66 @@ from numba import njit, prange
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.kernels.lanes import FLOOR, LANES, by_set, load, logs, without
-from seepage.attacks.kernels.medians import median_centres
 
 __all__ = ["ONE_SIDED", "ONLINE", "TWO_SIDED", "normal_all", "student_all"]
 
-Signal = FloatArray
 Index = Int64Array
+
+
+@njit(cache=True, error_model="numpy")
+def _median_without(order: Float64Array, n: int, ranks: Index, many: int) -> float:
+    """Median of a sorted group without the first `many` of the ascending ranks."""
+    left = n - many
+    if left == 0:
+        return 0.0
+    total = 0.0
+    for half in range(2):
+        at = (left - 1 + half) // 2
+        for i in range(many):
+            if at >= ranks[i]:
+                at += 1
+        total += order[at]
+    return total / 2
+
+
+@njit(cache=True, error_model="numpy")
+def _median_centres(x: Float64Array, k: Float64Array, drop: Index, out: Float64Array) -> None:
+    """Medians for every set left out, by `lanes.load`'s block: out (2, E, L), 1 = IN."""
+    models, lanes = x.shape[0] - 1, x.shape[1]
+    rank = np.empty(models, np.int64)
+    group = np.empty(models, np.int64)
+    sorted_ = np.empty((2, models))
+    count = np.empty(2, np.int64)
+    gone = np.empty((2, drop.shape[1]), np.int64)
+    many = np.empty(2, np.int64)
+    for j in range(lanes):
+        count[:] = 0
+        order = np.argsort(x[:models, j])
+        for i in range(models):
+            r = order[i]
+            g = 1 if k[r, j] > 0 else 0
+            sorted_[g, count[g]] = x[r, j]
+            rank[r] = count[g]
+            group[r] = g
+            count[g] += 1
+        for e in range(drop.shape[0]):
+            many[0] = many[1] = 0
+            for i in range(drop.shape[1]):
+                r = drop[e, i]
+                if r < 0:
+                    continue
+                g = group[r]
+                at = many[g]
+                while at > 0 and gone[g, at - 1] > rank[r]:
+                    gone[g, at] = gone[g, at - 1]
+                    at -= 1
+                gone[g, at] = rank[r]
+                many[g] += 1
+            for g in range(2):
+                out[g, e, j] = _median_without(sorted_[g], count[g], gone[g], many[g])
+
+
+Signal = FloatArray
 
 ONLINE, ONE_SIDED, TWO_SIDED = 0, 1, 2
 
@@ -77,7 +131,7 @@ def normal_all(
         for a in range(views):
             load(signal, member, a, first, width, x, k, d, m)
             if median:
-                median_centres(x, k, drop, centre)
+                _median_centres(x, k, drop, centre)
             for e in range(sets):
                 without(x, k, d, m, 0, drop[e], outside)
                 if side == ONLINE:

@@ -19,8 +19,8 @@ from seepage.curvature import Curvature, ExactGaussNewton, ZerothOrder, curvatur
 from seepage.curvature.base import Estimator
 from seepage.data import Dataset, load
 from seepage.errors import InputError
-from seepage.fleet.choose import choose_device
 from seepage.fleet.local import Watcher
+from seepage.fleet.machine import choose_device
 from seepage.fleet.rebuild import rebuild
 from seepage.fleet.start import Silent, train
 from seepage.plan import SubsetPlan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seepage.comparison.lower_bound import epsilon_of_runs, joint_epsilon
+from seepage.epsilon.one_run import epsilon_of_runs, joint_epsilon
 from seepage.errors import InputError
 
 

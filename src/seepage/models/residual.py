@@ -1,16 +1,18 @@
-"""ResNet-18 for small images, and the nine-layer one that trains fast."""
+"""Residual networks: ResNet-9, ResNet-18 and wide ones."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import final
 
 import torch
 from torch import nn
 
+from seepage.errors import InputError
 from seepage.models.base import Network, check_classes, check_count, check_image
 
-__all__ = ["ResNet9", "ResNet18", "resnet9", "resnet18"]
+__all__ = ["ResNet9", "ResNet18", "WideResNet", "resnet9", "resnet18", "wrn"]
 
 
 def _conv(inputs: int, outputs: int, *, stride: int = 1, size: int = 3) -> nn.Sequential:
@@ -44,8 +46,27 @@ class _Basic(nn.Module):
         return y
 
 
+class _Staged(Network):
+    """A stem, stages, a pool, then the head."""
+
+    stem: nn.Sequential
+    stages: nn.ModuleList
+    pool: nn.Sequential
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for stage in self.stages:
+            x = stage(x)
+        y: torch.Tensor = self.pool(x)
+        return y
+
+    def body(self) -> Mapping[str, nn.Module]:
+        stages = {f"stage{i}": stage for i, stage in enumerate(self.stages, start=1)}
+        return {"stem": self.stem, **stages}
+
+
 @final
-class ResNet18(Network):
+class ResNet18(_Staged):
     """3×3 stem without pooling, four stages of two basic blocks (1-2-4-8 × width), head."""
 
     def __init__(self, channels: int, classes: int, width: int) -> None:
@@ -58,17 +79,6 @@ class ResNet18(Network):
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head = nn.Linear(8 * width, classes)
         _initialise(self)
-
-    def features(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.stem(x)
-        for stage in self.stages:
-            x = stage(x)
-        y: torch.Tensor = self.pool(x)
-        return y
-
-    def body(self) -> Mapping[str, nn.Module]:
-        stages = {f"stage{i}": stage for i, stage in enumerate(self.stages, start=1)}
-        return {"stem": self.stem, **stages}
 
 
 class _Residual(nn.Module):
@@ -84,7 +94,7 @@ class _Residual(nn.Module):
 
 
 @final
-class ResNet9(Network):
+class ResNet9(_Staged):
     """Four convolutions, two of them followed by a residual pair; max over pixels; head."""
 
     def __init__(self, channels: int, classes: int) -> None:
@@ -104,17 +114,6 @@ class ResNet9(Network):
         self.pool = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
         self.head = nn.Linear(512, classes)
         _initialise(self)
-
-    def features(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.stem(x)
-        for stage in self.stages:
-            x = stage(x)
-        y: torch.Tensor = self.pool(x)
-        return y
-
-    def body(self) -> Mapping[str, nn.Module]:
-        stages = {f"stage{i}": stage for i, stage in enumerate(self.stages, start=1)}
-        return {"stem": self.stem, **stages}
 
 
 def resnet18(in_shape: tuple[int, ...], classes: int, *, width: int = 64) -> ResNet18:
@@ -137,3 +136,83 @@ def resnet9(in_shape: tuple[int, ...], classes: int) -> ResNet9:
     """
     channels, _, _ = check_image(in_shape, "resnet9", side=8)
     return ResNet9(channels, check_classes(classes))
+
+
+class _Block(nn.Module):
+    """Two 3×3 convolutions, BatchNorm and ReLU before each.
+
+    Where the shape changes, the shortcut is a 1×1 convolution of the activated input, as in the
+    published network; elsewhere it is the untouched input.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.relu1 = nn.ReLU()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.relu2 = nn.ReLU()
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        same = inputs == outputs and stride == 1
+        self.shortcut = None if same else nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a = self.relu1(self.norm1(x))
+        skip = x if self.shortcut is None else self.shortcut(a)
+        y: torch.Tensor = self.conv2(self.relu2(self.norm2(self.conv1(a))))
+        return y + skip
+
+
+@final
+class WideResNet(Network):
+    """Stem, three stages of (depth − 4)/6 blocks, BatchNorm + ReLU, mean over pixels, head."""
+
+    def __init__(self, channels: int, classes: int, depth: int, k: int) -> None:
+        super().__init__()
+        n = (depth - 4) // 6
+        widths = (16, 16 * k, 32 * k, 64 * k)
+        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                *(
+                    _Block(a if j == 0 else b, b, 2 if j == 0 and i > 0 else 1)
+                    for j in range(n)
+                )
+            )
+            for i, (a, b) in enumerate(itertools.pairwise(widths))
+        )  # fmt: skip
+        self.last = nn.Sequential(
+            nn.BatchNorm2d(widths[-1]), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
+        self.head = nn.Linear(widths[-1], classes)
+        for m in self.modules():
+            if isinstance(m, nn.Conv2d):
+                nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for stage in self.stages:
+            x = stage(x)
+        y: torch.Tensor = self.last(x)
+        return y
+
+    def body(self) -> Mapping[str, nn.Module]:
+        stages = {f"stage{i}": stage for i, stage in enumerate(self.stages, start=1)}
+        return {"stem": self.stem, **stages, "last": self.last}
+
+
+def wrn(in_shape: tuple[int, ...], classes: int, *, depth: int = 16, k: int = 2) -> WideResNet:
+    """Wide residual network WRN-depth-k (Zagoruyko & Komodakis, arXiv 1605.07146), no dropout.
+
+    depth: 6n + 4 for n blocks in each of three stages; k: widening factor.
+
+    >>> sum(p.numel() for p in wrn((3, 32, 32), 10, depth=16, k=2).parameters())
+    691674
+    """
+    check_count("depth", depth, 10)
+    check_count("k", k, 1)
+    if (depth - 4) % 6:
+        near = round((depth - 4) / 6) * 6 + 4
+        raise InputError(f"depth: expected 6n + 4 (10, 16, 22, 28, ...), got {depth}; try {near}")
+    channels, _, _ = check_image(in_shape, f"WRN-{depth}-{k}", side=4)
+    return WideResNet(channels, check_classes(classes), depth, k)
