@@ -474,6 +474,16 @@ def test_a_defence_is_known_by_its_own_rules(tmp_path: Path) -> None:
     assert after[1] != before[1]
 
 
+def test_a_class_may_move_to_another_file() -> None:
+    def written_in(module: str) -> type:
+        namespace: dict[str, Any] = {"__name__": module}
+        exec("class Rule:\n    def act(self, x):\n        return x + 1\n", namespace)
+        found: type = namespace["Rule"]
+        return found
+
+    assert follow(written_in("one_file")).digest == follow(written_in("another")).digest
+
+
 def test_the_key_names_what_was_trained(tmp_path: Path) -> None:
     run = fleet(tmp_path / "run", defense=defenses.make("label-smoothing"))
     key = run.manifest["key"]

@@ -192,7 +192,7 @@ def _evade(logits: torch.Tensor, detector: nn.Module, steps: int) -> torch.Tenso
 
 @dataclass(eq=False)
 class _Fitted:
-    """The detector for one state of the model; a run that was interrupted fits it anew."""
+    """The detector for one state of the model; a run that was interrupted fits it again."""
 
     seen: tuple[int, int, float] | None = None
     detector: nn.Module | None = None
@@ -209,7 +209,7 @@ class MemGuard(Defense):
     """Answers with a noisy posterior that confuses a membership detector, with a probability.
 
     The defender trains its own detector on sorted logits of members against the reference set,
-    anew whenever the model has moved on. For each answer p the nearest posterior p' that flips the
+    again whenever the model has changed. For each answer p the nearest posterior p' that flips the
     detector is found (`evade`); p' is told with probability min(1, budget/‖p' − p‖₁), else p.
     The predicted class never changes. budget: expected L1 distortion, at most 2.
     Fails: label-only attacks are untouched, attackers who train on noisy answers adapt, and the

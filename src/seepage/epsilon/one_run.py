@@ -187,7 +187,7 @@ def epsilon_of_runs(
     scores (R, M) of R targets, higher = more likely a member, each scored without itself and the
     other of its pair; member (R, M) bool. Each run is audited in one run (Steinke et al., arXiv 2305.08846) by
     guessing an eighth, a quarter, half and all of its M samples from both ends, corrected for that
-    choice. Assumes a fair coin per sample and run, which a half-split of many samples is close to.
+    choice. Assumes that every sample is IN a run with probability ½, which a half-split of many samples is close to.
     It refutes smaller ε; a 0 shows nothing.
     """
     s, y = np.asarray(scores, np.float64), np.asarray(member)

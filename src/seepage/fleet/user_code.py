@@ -545,8 +545,12 @@ class _Walk:
         self.code(code, scope, name)
 
     def klass(self, c: type) -> None:
-        self.feed("class", c.__module__, c.__qualname__)
-        if c in self.classes or self.library(c.__module__):
+        if self.library(c.__module__):
+            self.feed("class", c.__module__, c.__qualname__)
+            return
+        # In which file it stands is not what it does.
+        self.feed("class", c.__qualname__)
+        if c in self.classes:
             return
         self.classes.add(c)
         for base in (*c.__bases__, type(c)):

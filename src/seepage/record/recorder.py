@@ -46,7 +46,7 @@ __all__ = [
 def log_spaced(epochs: int, count: int = 8) -> tuple[float, ...]:
     """Initialisation, the first epochs densely, the last epoch always.
 
-    Membership is encoded fastest early, so equal ratios of epochs tell more than equal steps.
+    Membership is encoded fastest early, so equal ratios of epochs show more than equal steps.
 
     >>> log_spaced(40, 8)
     (0.0, 1.0, 2.0, 3.0, 6.0, 12.0, 22.0, 40.0)

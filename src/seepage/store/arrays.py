@@ -1,7 +1,7 @@
 """What a run folder holds in bytes that notice a change: arrays in chunks, tensors in files.
 
 Arrays are one per signal, one chunk per run and checkpoint. A worker that reaches a checkpoint
-writes one chunk per signal; nobody else writes it, so no two processes ever share a chunk. Each
+writes one chunk per signal; no other process writes it, so no two processes ever share a chunk. Each
 chunk carries a CRC-32C that every read checks, and the run's record holds its SHA-256. Tensors,
 weights and training states, are safetensors with the SHA-256 of the whole file.
 """
@@ -115,7 +115,7 @@ def open_array(storage: Storage, name: str, description: str | None = None) -> z
             raise ValueError
         mode = "r+" if storage.write else "r"
         array = zarr.open_array(store=storage.store, path=name, mode=mode, zarr_format=3)
-        # Zarr leaves chunks of zeros away unless told so; a run with an absent chunk is no run.
+        # Zarr omits chunks of zeros by default; a run with an absent chunk is no run.
         return array.with_config({"write_empty_chunks": True})
     except SeepageError:
         raise
