@@ -187,9 +187,9 @@ def test_bad_options_of_an_estimator(given: list[str], message: str) -> None:
 
 def test_curvature_at_chosen_checkpoints_only() -> None:
     given = ['record.curvature="finite-difference"', "record.curvature_options.h=0.01"]
-    (extra,) = prepare(
-        read_config(None, [*SMALL, *given, "record.curvature_checkpoints=[2]"])
-    ).extra
+    config = read_config(None, [*SMALL, *given, "record.curvature_checkpoints=[2]"])
+    prepare(config)
+    (extra,) = config.record.measured(config.record.times(config.recipe.epochs))
     assert extra.names == ("curvature_fd",)
     assert [extra.wanted(c) for c in (0.0, 1.0, 2.0)] == [False, False, True]
 
