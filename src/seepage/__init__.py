@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from seepage.store import Run
     from seepage.store import open_run as open
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "Dataset",
