@@ -9,8 +9,10 @@ Three ways to name a thing, tried in this order:
    "seepage.defenses", "seepage.models", "seepage.functions", "seepage.readers" or
    "seepage.signals". Entry points are loaded only when they are named.
 
-Names come from the user: from an argument, or from a configuration that the user passes. What a run
-folder or a data file says is never given to this module.
+Names come from the user: from an argument, or from a configuration that the user passes. A name
+that a data file holds is never given to this module; of those in a run folder one is, the factory
+of a fleet whose kept networks a command rebuilds (`seepage.fleet.rebuild`), where the user does not
+pass it: open such folders only from people whose code you would run.
 """
 
 from __future__ import annotations
