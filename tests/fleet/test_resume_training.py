@@ -115,6 +115,7 @@ def defended(name: str) -> dict[str, Any]:
     if defense.has("reference"):
         given["reference"] = table(24, seed=5)
     if defense.has("clips"):
+        pytest.importorskip("opacus", reason="the opacus extra is not installed")
         given["model"] = lambda: network(False)
     return given
 
