@@ -474,6 +474,41 @@ def test_a_defence_is_known_by_its_own_rules(tmp_path: Path) -> None:
     assert after[1] != before[1]
 
 
+def test_what_is_imported_inside_counts_alike_before_and_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inner_of_test.py").write_text(
+        "import wave\nRATE = 2\n\ndef go(x):\n    return x\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def train(members: np.ndarray, seed: int, recorder: Recorder) -> Any:
+        import colorsys
+
+        import inner_of_test  # type: ignore[import-not-found]
+
+        return inner_of_test.go(colorsys)
+
+    before = follow(train).digest
+    importlib.import_module("inner_of_test")
+    importlib.import_module("colorsys")
+    assert follow(train).digest == before
+    (tmp_path / "inner_of_test.py").write_text(
+        "import wave\nRATE = 3\n\ndef go(x):\n    return x\n"
+    )
+    assert follow(train).digest != before
+
+
+def test_a_constant_of_a_module_that_is_passed_on_counts() -> None:
+    def train(members: np.ndarray, seed: int, recorder: Recorder) -> Any:
+        return {"settings": operations}
+
+    operations.rate = 1  # type: ignore[attr-defined]
+    before = follow(train).digest
+    operations.rate = 2  # type: ignore[attr-defined]
+    assert follow(train).digest != before
+
+
 def test_a_class_may_move_to_another_file() -> None:
     def written_in(module: str) -> type:
         namespace: dict[str, Any] = {"__name__": module}

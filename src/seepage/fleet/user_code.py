@@ -30,6 +30,7 @@ import re
 import sys
 import sysconfig
 import types
+import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Any
@@ -263,6 +264,8 @@ class _Walk:
             self.cannot(where, "the state of a random generator changes with use")
         elif isinstance(x, nn.Module):
             self.network(x, where)
+        elif kind in weakref.ProxyTypes:
+            self.cannot(where, "a weak reference stands for another object")
         elif x is os.environ:
             self.cannot(where, "the environment is known only when it runs")
         elif isinstance(x, types.BuiltinFunctionType | np.ufunc) or kind.__name__ in (
@@ -506,29 +509,36 @@ class _Walk:
         parts = name.split(".")
         parents = [".".join(parts[:k]) for k in range(1, len(parts))]
         for full in (*parents, name, *(f"{name}.{part}" for part in inner)):
-            held = sys.modules.get(full)
-            if held is not None:
-                self.value(held, where)
-                continue
-            try:
-                spec = importlib.util.find_spec(full)
-            except (ImportError, ValueError, AttributeError):
-                continue
-            if spec is not None and spec.origin and spec.origin.endswith(".py"):
-                path = os.path.realpath(spec.origin)
-                if not _installed(path):
-                    self.file(full, path)
+            self.by_import(full)
+
+    def by_import(self, full: str) -> None:
+        """A module that code imports when it runs: the same whether it was imported already."""
+        held = sys.modules.get(full)
+        try:
+            spec = importlib.util.find_spec(full) if held is None else held.__spec__
+        except (ImportError, ValueError, AttributeError):
+            spec = None
+        if held is None and spec is None:
+            return  # a name that the module holds, or nothing
+        self.feed("module", full)
+        origin = getattr(held, "__file__", None) or getattr(spec, "origin", None)
+        if self.library(full) if held is not None else _known_by_name(full, origin, self.package):
+            return
+        if origin is not None and str(origin).endswith(".py"):
+            self.file(full, os.path.realpath(str(origin)))
+        elif held is not None and spec is None:
+            self.cannot(full, "a module without a Python file")
 
     def module(self, m: types.ModuleType) -> None:
-        """A module of the user's project as a whole; any other by its name."""
-        self.feed("module", m.__name__)
+        """A module that code holds: of the user's project as a whole, with its plain constants."""
+        self.by_import(m.__name__)
         if self.library(m.__name__):
             return
-        file = getattr(m, "__file__", None)
-        if file is None or not str(file).endswith(".py"):
-            self.cannot(m.__name__, "a module without a Python file")
-            return
-        self.file(m.__name__, str(file))
+        for name in sorted(vars(m)):
+            held = vars(m)[name]
+            if not name.startswith("__") and isinstance(held, (*_PLAIN, tuple, frozenset)):
+                self.feed(name)
+                self.value(held, f"{m.__name__}.{name}")
 
     def file(self, name: str, path: str) -> None:
         if path in self.files:
@@ -597,6 +607,15 @@ def _generated(held: Any) -> bool:
     """Whether a method of a dataclass was written by `dataclass`, not by hand."""
     inner = getattr(held, "__wrapped__", held)
     return isinstance(inner, types.FunctionType) and inner.__code__.co_filename == "<string>"
+
+
+def _known_by_name(full: str, origin: str | None, package: bool) -> bool:
+    """Whether a module that is not imported yet is built in, installed, or of this package."""
+    if full.partition(".")[0] == "seepage":
+        return not package
+    return (
+        origin is None or origin in ("built-in", "frozen") or _installed(os.path.realpath(origin))
+    )
 
 
 def _installed(path: str) -> bool:
