@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import seepage
 from seepage.errors import CorruptStore, InputError, StorageFailed
 from seepage.store.arrays import pack, unpack
 from seepage.store.storage import Storage
@@ -124,3 +126,17 @@ def test_tensors_notice_every_changed_byte() -> None:
             unpack(raw[:i] + bytes([raw[i] ^ 16]) + raw[i + 1 :], "weights/0")
     with pytest.raises(CorruptStore, match="its bytes are not"):
         unpack(b"", "weights/0")
+
+
+@pytest.mark.parametrize(
+    "name", ["r", "c", "t", "s", "0", "ct", "loss", "phi", "records", "signals"]
+)
+def test_a_folder_may_have_any_name(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    shutil.copytree(trained, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    run = seepage.open(name)
+    assert len(run.models) == 4
+    assert run.verify() == []
+    assert Storage(name).keys("records/") == [f"records/{r:05d}.json" for r in range(4)]

@@ -111,7 +111,8 @@ class Storage:
                     f"{self.where}: expected a run folder, found none; "
                     "train one with `seepage audit` or check the path"
                 )
-            return DurableStore(self.local, read_only=not write)
+            # Absolute: Zarr takes a relative root out of keys wherever its text occurs in them.
+            return DurableStore(self.local.absolute(), read_only=not write)
         try:
             import fsspec
 
