@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from seepage.metrics.blind import BlindBaseline, blind_baseline
-from seepage.metrics.exposure import benjamini_hochberg, cut_off, evidence, smallest
+from seepage.metrics.exposure import (
+    at_most_false,
+    benjamini_hochberg,
+    cut_off,
+    evidence,
+    smallest,
+)
 from seepage.metrics.intervals import Estimate, auc_interval, clopper_pearson, over_targets
 from seepage.metrics.roc import (
     AveragedRoc,
@@ -31,6 +37,7 @@ __all__ = [
     "Subjects",
     "TprAtFpr",
     "Unit",
+    "at_most_false",
     "auc",
     "auc_interval",
     "average_roc",
