@@ -11,6 +11,14 @@ from seepage.metrics.exposure import (
     smallest,
 )
 from seepage.metrics.intervals import Estimate, auc_interval, clopper_pearson, over_targets
+from seepage.metrics.naming import (
+    Named,
+    NamedOverTargets,
+    conformal_p,
+    fewest_named,
+    name_members,
+    name_over_targets,
+)
 from seepage.metrics.roc import (
     AveragedRoc,
     OperatingPoints,
@@ -31,6 +39,8 @@ __all__ = [
     "AveragedRoc",
     "BlindBaseline",
     "Estimate",
+    "Named",
+    "NamedOverTargets",
     "OperatingPoints",
     "Roc",
     "Samples",
@@ -45,8 +55,12 @@ __all__ = [
     "benjamini_hochberg",
     "blind_baseline",
     "clopper_pearson",
+    "conformal_p",
     "cut_off",
     "evidence",
+    "fewest_named",
+    "name_members",
+    "name_over_targets",
     "operating_points",
     "over_targets",
     "pooled_points",
