@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from seepage.metrics.auc_intervals import SampleAuc, auc_interval, sample_auc
 from seepage.metrics.blind import BlindBaseline, blind_baseline
 from seepage.metrics.exposure import benjamini_hochberg, cut_off, evidence, smallest
-from seepage.metrics.intervals import Estimate, auc_interval, clopper_pearson, over_targets
+from seepage.metrics.intervals import Estimate, clopper_pearson, over_targets
+from seepage.metrics.rectangle import JointRates, joint_rates
 from seepage.metrics.roc import (
     AveragedRoc,
     OperatingPoints,
@@ -25,8 +27,10 @@ __all__ = [
     "AveragedRoc",
     "BlindBaseline",
     "Estimate",
+    "JointRates",
     "OperatingPoints",
     "Roc",
+    "SampleAuc",
     "Samples",
     "Subjects",
     "TprAtFpr",
@@ -40,11 +44,13 @@ __all__ = [
     "clopper_pearson",
     "cut_off",
     "evidence",
+    "joint_rates",
     "operating_points",
     "over_targets",
     "pooled_points",
     "roc",
     "row_auc",
+    "sample_auc",
     "smallest",
     "tpr_at_fpr",
     "unit_of",
