@@ -36,22 +36,6 @@ def test_clopper_pearson_without_trials_says_nothing():
         metrics.clopper_pearson(1, 2, level=95)
 
 
-def test_delong_covers_half_on_null_data():
-    rng = np.random.default_rng(0)
-    y = np.arange(120) < 50
-    hits = [metrics.auc_interval(rng.normal(size=120), y).covers(0.5) for _ in range(400)]
-    assert 0.92 <= np.mean(hits) <= 0.98
-
-
-def test_delong_mean_is_the_auc():
-    rng = np.random.default_rng(1)
-    s, y = rng.integers(0, 5, 40).astype(float), rng.random(40) < 0.4
-    e = metrics.auc_interval(s, y)
-    assert e.mean == pytest.approx(metrics.auc(s, y), abs=1e-15)
-    with pytest.raises(InputError, match="member: expected at least 2 members"):
-        metrics.auc_interval([1.0, 2.0], [True, False])
-
-
 def test_over_targets_counts_pairs_not_runs():
     """Values that agree within a pair: as many draws as pairs, so the width is that of G, not R."""
     member = half_split(20, models=8, seed=0).member

@@ -1,4 +1,4 @@
-"""Intervals: for a binomial rate, for an AUC, and over targets that share their data."""
+"""Intervals: for a binomial rate, and over targets that share their data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from seepage.array_types import BoolArray, Float64Array
 from seepage.errors import InputError
 from seepage.plan import partitions
 
-__all__ = ["Estimate", "auc_interval", "clopper_pearson", "over_targets"]
+__all__ = ["Estimate", "clopper_pearson", "over_targets"]
 
 
 @dataclass(frozen=True)
@@ -61,37 +61,6 @@ def clopper_pearson(
     low[some] = special.betaincinv(k[some], n[some] - k[some] + 1, tail)
     high[rest] = special.betaincinv(k[rest] + 1, n[rest] - k[rest], 1 - tail)
     return low, high
-
-
-def auc_interval(
-    scores: ArrayLike, member: ArrayLike, level: float = 0.95, *, shared: bool = False
-) -> Estimate:
-    """AUC of one target with DeLong's interval.
-
-    Var(AUC) = S₁/n₁ + S₀/n₀, where S₁ (S₀) is the sample variance over members (non-members) of
-    their placement: the fraction of the other side that they beat, ties half. scores, member
-    (N,). Assumes independent samples and at least 2 of each side; the normal approximation is
-    poor when the AUC is at 0 or 1 (the interval then shrinks to a point). `shared` widens it by √2,
-    for scores of a classifier cross-fitted on the same samples (see `over_targets`). Source:
-    DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988).
-
-    >>> auc_interval([1.0, 2.0, 3.0, 4.0], [False, True, False, True]).mean
-    0.75
-    """
-    s = np.asarray(scores, np.float64)
-    y = np.asarray(member, np.bool_)
-    x1, x0 = np.sort(s[y]), np.sort(s[~y])
-    if len(x1) < 2 or len(x0) < 2:
-        raise InputError(
-            f"member: expected at least 2 members and 2 non-members, got {len(x1)} and {len(x0)}; "
-            "use more samples"
-        )
-    place1 = (np.searchsorted(x0, x1, "left") + np.searchsorted(x0, x1, "right")) / (2 * len(x0))
-    place0 = (np.searchsorted(x1, x0, "left") + np.searchsorted(x1, x0, "right")) / (2 * len(x1))
-    mean = float(place1.mean())
-    spread = np.sqrt(place1.var(ddof=1) / len(x1) + place0.var(ddof=1) / len(x0))
-    half = float(stats.norm.ppf((1 + level) / 2) * spread) * (2**0.5 if shared else 1.0)
-    return Estimate(mean, max(0.0, mean - half), min(1.0, mean + half), level, len(s))
 
 
 def over_targets(

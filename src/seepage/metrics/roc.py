@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError
 from seepage.metrics.intervals import clopper_pearson, over_targets
-from seepage.metrics.unit import EACH, Unit
+from seepage.metrics.unit import EACH, Unit, judged
 
 __all__ = [
     "AveragedRoc",
@@ -136,23 +136,6 @@ class AveragedRoc:
     high: Float64Array
 
 
-def _pair(
-    scores: ArrayLike, member: ArrayLike, axes: int, unit: Unit = EACH
-) -> tuple[Float64Array, BoolArray]:
-    s, y = np.asarray(scores, np.float64), np.asarray(member)
-    if s.ndim != axes or y.shape != s.shape or y.dtype != np.bool_:
-        shape = "(samples,)" if axes == 1 else "(models, samples)"
-        raise InputError(
-            f"scores, member: expected floats and bools of one shape {shape}, "
-            f"got {s.shape} and {y.dtype} of shape {y.shape}; pass a truth value per score"
-        )
-    if np.isnan(s).any():
-        raise InputError(
-            f"scores: expected numbers, got {int(np.isnan(s).sum())} NaN; leave those runs out"
-        )
-    return np.asarray(unit.scores(s), np.float64), unit.member(y)
-
-
 def _steps(s: Float64Array, y: BoolArray) -> tuple[Int64Array, Int64Array, Float64Array]:
     """Counts (tp, fp) at or above each distinct score, descending, after the point (0, 0)."""
     n_in = int(y.sum())
@@ -194,7 +177,7 @@ def auc(scores: ArrayLike, member: ArrayLike, *, unit: Unit = EACH) -> float:
     >>> auc([0.1, 0.4, 0.4, 0.9], np.array([False, False, True, True]))
     0.875
     """
-    tp, fp, _ = _steps(*_pair(scores, member, 1, unit))
+    tp, fp, _ = _steps(*judged(scores, member, 1, unit))
     return _area(tp, fp)
 
 
@@ -207,7 +190,7 @@ def roc(scores: ArrayLike, member: ArrayLike, *, unit: Unit = EACH) -> Roc:
     >>> r.fpr.tolist(), r.tpr.tolist()
     ([0.0, 0.0, 0.5, 1.0], [0.0, 0.5, 1.0, 1.0])
     """
-    tp, fp, thresholds = _steps(*_pair(scores, member, 1, unit))
+    tp, fp, thresholds = _steps(*judged(scores, member, 1, unit))
     return Roc(fp / fp[-1], tp / tp[-1], thresholds)
 
 
@@ -235,7 +218,7 @@ def tpr_at_fpr(scores: ArrayLike, member: ArrayLike, fpr: float, *, unit: Unit =
     >>> tpr_at_fpr([0.1, 0.2, 0.3, 0.9], np.array([False, True, False, True]), 0.1).resolved
     False
     """
-    s, y = _pair(scores, member, 1, unit)
+    s, y = judged(scores, member, 1, unit)
     p = operating_points(s[None], y[None], [fpr])
     return TprAtFpr(
         tpr=float(p.tpr[0, 0]),
@@ -267,7 +250,7 @@ def operating_points(
     >>> p.auc.tolist(), p.tpr.tolist()
     ([1.0, 0.0], [[1.0], [0.0]])
     """
-    s, y = _pair(scores, member, 2, unit)
+    s, y = judged(scores, member, 2, unit)
     nominal = np.asarray(fprs, np.float64)
     if nominal.ndim != 1 or not ((nominal >= 0) & (nominal <= 1)).all():
         raise InputError(f"fprs: expected rates between 0 and 1, got {fprs}; 0.001 is 0.1 %")
@@ -320,7 +303,7 @@ def pooled_points(
     reason `null` is what noise reads if all scores are exchangeable; with shared references it
     reads a little less.
     """
-    s, y = _pair(scores, member, 2, unit)
+    s, y = judged(scores, member, 2, unit)
     return operating_points(s.reshape(1, -1), y.reshape(1, -1), fprs)
 
 
@@ -341,7 +324,7 @@ def average_roc(
     >>> a.tpr.tolist()
     [1.0, 1.0]
     """
-    s, y = _pair(scores, member, 2, unit)
+    s, y = judged(scores, member, 2, unit)
     if grid is None:
         smallest = 1.0 / (1 + max(1, int((~y).sum(axis=1).min())))
         grid = np.geomspace(smallest, 1.0, max(2, int(np.ceil(-25 * np.log10(smallest))) + 1))
@@ -372,7 +355,7 @@ def row_auc(scores: ArrayLike, member: ArrayLike, *, unit: Unit = EACH) -> Float
     >>> row_auc([[0.9, 0.1], [0.2, 0.3]], np.array([[True, True], [False, False]])).tolist()
     [1.0, 0.0]
     """
-    s, y = _pair(scores, member, 2, unit)
+    s, y = judged(scores, member, 2, unit)
     out = np.empty(s.shape[1])
     _pair_auc(np.ascontiguousarray(s), np.ascontiguousarray(y), out)
     return out
@@ -389,7 +372,7 @@ def balanced_accuracy(
     >>> balanced_accuracy([0.1, 0.9], np.array([False, True]), threshold=0.5)
     1.0
     """
-    s, y = _pair(scores, member, 1)
+    s, y = judged(scores, member, 1)
     if threshold is None:
         tp, fp, _ = _steps(s, y)
         return float((0.5 * (1 + tp / tp[-1] - fp / fp[-1])).max())
