@@ -90,3 +90,11 @@ def test_over_targets_weighs_lone_runs_by_one():
     e = metrics.over_targets([0.2, 0.4, 0.9], member)
     assert e.groups == 2
     assert e.mean == pytest.approx(0.5)
+
+
+def test_over_targets_of_an_unresolved_rate_is_unknown():
+    member = half_split(20, models=8, seed=0).member
+    for values in (np.full(8, np.nan), np.r_[np.nan, np.full(7, 0.5)]):
+        e = metrics.over_targets(values, member)
+        assert np.isnan([e.mean, e.low, e.high]).all()
+        assert not e.covers(0.5)

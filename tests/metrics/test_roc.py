@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from seepage import metrics
+from seepage.attacks import LiRA, PerSample
 from seepage.errors import InputError
 from seepage.plan import half_split
 
@@ -49,24 +52,69 @@ def test_auc_laws(pairs):
 
 @LAW
 @given(TIED, st.floats(0, 1))
-def test_tpr_at_fpr_is_the_last_step_at_or_below(pairs, nominal):
+def test_tpr_at_fpr_lies_above_the_jth_largest_non_member(pairs, nominal):
     s, y = split(pairs)
     p = metrics.tpr_at_fpr(s, y, nominal)
-    curve = metrics.roc(s, y)
-    allowed = curve.fpr <= nominal + 1e-12
-    assert p.fpr == curve.fpr[allowed].max()
-    assert p.tpr == curve.tpr[allowed].max()
+    n = int((~y).sum())
+    j = int(np.floor(nominal * (n + 1) + 1e-9))
+    if j == 0:
+        assert not p.resolved
+        assert np.isnan([p.tpr, p.fpr, p.threshold, p.low, p.high, p.null]).all()
+        return
+    bar = np.sort(s[~y])[::-1][j - 1] if j <= n else -np.inf
+    assert p.tpr == (s[y] > bar).mean()
+    assert p.fpr == (s[~y] > bar).mean() <= (j - 1) / n
+    assert p.null == j / (n + 1) <= nominal + 1e-9
     # The reported threshold really gives the reported rates.
     assert (s[y] >= p.threshold).mean() == p.tpr
     assert (s[~y] >= p.threshold).mean() == p.fpr
     assert p.low <= p.tpr <= p.high
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_noise_reads_the_null_on_average(tied):
+    """Every relabelling of one set of scores, so that the mean is exact: ties make it smaller."""
+    s = np.array([0.0, 1, 2, 3, 4, 5, 5, 5, 6] if tied else range(9), float)
+    for nominal in (0.2, 0.4, 0.6, 1.0):
+        read, null = [], set()
+        for out in combinations(range(9), 5):
+            y = ~np.isin(np.arange(9), out)
+            p = metrics.tpr_at_fpr(s, y, nominal)
+            read.append(p.tpr)
+            null.add(p.null)
+        assert len(null) == 1
+        if not tied:
+            assert np.mean(read) == pytest.approx(null.pop(), abs=1e-12)
+        else:
+            assert np.mean(read) <= null.pop() + 1e-12
+
+
+@pytest.mark.parametrize("nominal", [0.01, 0.05])
+def test_leave_one_out_noise_reads_the_null(nominal):
+    """LiRA with pairs: what the former rule, ⌊α n⌋ of n, read as (k + 1)/(n + 1)."""
+    rng = np.random.default_rng(0)
+    read = []
+    for _ in range(60):
+        member = half_split(250, models=16, seed=int(rng.integers(1 << 30))).member
+        points = metrics.operating_points(
+            LiRA().leave_one_out(rng.normal(size=member.shape), member), member, [nominal]
+        )
+        read.append(points.tpr[:, 0].mean())
+    null = float(points.null[0, 0])
+    assert null == np.floor(nominal * 126) / 126
+    error = np.std(read, ddof=1) / np.sqrt(60)
+    assert abs(np.mean(read) - null) < 3 * error
+    # It can tell the two rules apart.
+    assert np.floor(nominal * 125 + 1) / 126 - null > 3 * error
+
+
 def test_nominal_rates_are_not_lost_to_rounding():
-    y = np.repeat([True, False], 300)
-    s = np.concatenate([np.full(300, -1.0), np.arange(300.0)])
-    assert metrics.tpr_at_fpr(s, y, 0.01).fpr == 3 / 300
-    assert metrics.tpr_at_fpr(s, y, 0.29).fpr == 87 / 300
+    # 299 others: j = α · 300, of which j − 1 pass. (With ⌊α n⌋ of n it was j of 300.)
+    y = np.repeat([True, False], [300, 299])
+    s = np.concatenate([np.full(300, -1.0), np.arange(299.0)])
+    for nominal, j in ((0.01, 3), (0.29, 87)):
+        p = metrics.tpr_at_fpr(s, y, nominal)
+        assert (p.fpr, p.null) == ((j - 1) / 299, j / 300)
 
 
 def test_large_scores_do_not_tie():
@@ -97,13 +145,16 @@ def test_operating_points_are_those_of_each_target():
     member = half_split(60, models=4, seed=0).member
     s = np.round(rng.normal(size=member.shape) + member, 1)
     points = metrics.operating_points(s, member, [0.1, 0.02])
+    # 30 non-members resolve 1/31 and no less.
+    assert points.resolved.tolist() == [[True, False]] * 4
     for r in range(4):
         assert points.auc[r] == metrics.auc(s[r], member[r])
         for f, nominal in enumerate([0.1, 0.02]):
             p = metrics.tpr_at_fpr(s[r], member[r], nominal)
             got = (points.tpr[r, f], points.fpr[r, f], points.threshold[r, f])
-            assert got == (p.tpr, p.fpr, p.threshold)
-            assert (points.low[r, f], points.high[r, f]) == (p.low, p.high)
+            np.testing.assert_array_equal(got, (p.tpr, p.fpr, p.threshold))
+            got = (points.low[r, f], points.high[r, f], points.null[r, f])
+            np.testing.assert_array_equal(got, (p.low, p.high, p.null))
     pooled = metrics.pooled_points(s, member, [0.1])
     assert pooled.auc[0] == metrics.auc(s.ravel(), member.ravel())
 
@@ -112,7 +163,9 @@ def test_average_roc_averages_down_the_columns():
     member = half_split(50, models=6, seed=1).member
     s = np.random.default_rng(1).normal(size=member.shape) + member
     a = metrics.average_roc(s, member)
-    assert a.fpr[0] == pytest.approx(1 / 25)
+    # The smallest rate that 25 non-members resolve.
+    assert a.fpr[0] == pytest.approx(1 / 26)
+    assert np.isfinite(a.tpr).all()
     assert a.fpr[-1] == 1
     assert a.tpr[-1] == 1
     assert (np.diff(a.tpr) >= 0).all()
@@ -129,6 +182,20 @@ def test_row_auc_is_per_sample_and_nan_without_both():
     np.testing.assert_allclose(got, want, atol=1e-15)
     member[:, 3] = True
     assert np.isnan(metrics.row_auc(s, member)[3])
+
+
+def test_row_auc_of_a_leave_one_out_is_biased_and_that_of_the_signal_is_not():
+    """The fault that its docstring warns of: on noise, scores of one sample contradict each other."""
+    rng = np.random.default_rng(0)
+    for models in (8, 64):
+        member = half_split(2000, models=models, seed=0).member
+        signal = rng.normal(size=member.shape)
+        scores = LiRA(variance=PerSample()).leave_one_out(signal, member)
+        assert metrics.row_auc(scores, member).mean() < 0.46
+        plain = metrics.row_auc(signal, member)
+        sd = np.sqrt((models + 1) / (3 * models**2))
+        assert abs(plain.mean() - 0.5) < 3 * sd / np.sqrt(2000)
+        assert plain.std() == pytest.approx(sd, rel=0.06)
 
 
 def test_balanced_accuracy():

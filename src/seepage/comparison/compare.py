@@ -273,7 +273,7 @@ def _figures(row: Row, options: Options) -> dict[str, Any]:
         "auc": of("auc", "adaptive"),
         "tpr": {fpr: of(figure, "adaptive") for fpr, figure in tpr.items()},
         "realised_fpr": {
-            fpr: row.realised[figure_key(options.main, "pool", figure)]
+            fpr: row.realised.get(figure_key(options.main, "pool", figure), float("nan"))
             for fpr, figure in tpr.items()
         },
         "static_auc": of("auc", "static"),

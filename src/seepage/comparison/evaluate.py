@@ -62,7 +62,7 @@ def over_pairs(
     if v.ndim != 1 or not v.size:
         raise InputError(f"values: expected one per pair of runs, got shape {v.shape}")
     mean, groups = float(v.mean()), len(v)
-    if groups < 2:
+    if groups < 2 or np.isnan(mean):
         return Estimate(mean, float("nan"), float("nan"), level, groups)
     spread = float(v.std(ddof=1)) / np.sqrt(groups) * (np.sqrt(2) if shared else 1.0)
     half = float(stats.t.ppf((1 + level) / 2, groups - 1) * spread)
@@ -147,10 +147,10 @@ class Risk:
 def risk(scores: Float64Array, member: BoolArray, fprs: Sequence[float]) -> Risk | None:
     """AUC and TPR at low FPR of every target; None where a target lacks members or non-members.
 
-    The threshold at each nominal FPR is one for all targets, the last step of the pooled ROC at or
-    below it: with R·N/2 non-members pooled, rates far below 1/N can be told. The TPRs of the
-    targets at it average to the pooled TPR and give it an interval over pairs. scores, member (R,
-    N).
+    The threshold at each nominal FPR is one for all targets, that of `seepage.metrics.pooled_points`:
+    with R·N/2 non-members pooled, rates far below 1/N can be told; one that cannot is NaN. The TPRs
+    of the targets at it average to the pooled TPR and give it an interval over pairs. scores,
+    member (R, N).
     """
     inside = member.sum(axis=1)
     if member.shape[1] == 0 or (inside == 0).any() or (inside == member.shape[1]).any():
@@ -158,6 +158,7 @@ def risk(scores: Float64Array, member: BoolArray, fprs: Sequence[float]) -> Risk
     pooled = pooled_points(scores, member, fprs)
     said = scores[:, None, :] >= pooled.threshold[0][None, :, None]
     tpr = (said & member[:, None, :]).sum(axis=2) / inside[:, None]
+    tpr = np.where(pooled.resolved[0], tpr, np.nan)
     return Risk(operating_points(scores, member, ()).auc, tpr, pooled.fpr[0])
 
 
@@ -253,6 +254,9 @@ def evaluate(
                     continue
                 values[f"{key}/auc"] = judged.auc
                 for k, fpr in enumerate(fprs):
+                    # A rate that so few non-members cannot resolve is no figure.
+                    if np.isnan(judged.fpr[k]):
+                        continue
                     values[f"{key}/tpr@{fpr:g}"] = judged.tpr[:, k]
                     realised[f"{key}/tpr@{fpr:g}"] = float(judged.fpr[k])
     assert main is not None

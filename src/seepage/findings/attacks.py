@@ -59,7 +59,6 @@ def _finding(
 ) -> AttackFinding:
     each = operating_points(scores, member, FPRS)
     pool = pooled_points(scores, member, FPRS)
-    negatives = int((~member).sum(axis=1).min())
     per_target, pooled = [], []
     for k, fpr in enumerate(FPRS):
         per_target.append(
@@ -67,18 +66,19 @@ def _finding(
                 fpr,
                 over_targets(each.tpr[:, k], member),
                 float(each.fpr[:, k].mean()),
-                fpr * negatives >= 1,
+                bool(each.resolved[:, k].all()),
             )
         )
         # Given the pooled threshold, targets differ; their spread over pairs is the interval.
         said = scores >= pool.threshold[0, k]
         rates = (said & member).sum(axis=1) / member.sum(axis=1)
+        rates = np.where(pool.resolved[0, k], rates, np.nan)
         pooled.append(
             AtFpr(
                 fpr,
                 over_targets(rates, member),
                 float(pool.fpr[0, k]),
-                fpr * int(pool.n_out[0]) >= 1,
+                bool(pool.resolved[0, k]),
             )
         )
     curve = roc(scores.ravel(), member.ravel())

@@ -49,8 +49,7 @@ class AtFpr:
     """True-positive rate at one demanded false-positive rate.
 
     `realised` is the false-positive rate that the threshold really has. `resolved` is False when
-    there are too few non-members for this rate to be more than zero false positives; the value is
-    then the true-positive rate at zero false positives.
+    there are too few non-members for this rate (n < 1/fpr − 1); `tpr` and `realised` are then NaN.
     """
 
     fpr: float

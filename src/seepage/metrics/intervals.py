@@ -129,7 +129,7 @@ def over_targets(
     weight = np.bincount(number).astype(np.float64)
     per_tuple = np.bincount(number, weights=v) / weight
     mean, groups = float(v.mean()), len(weight)
-    if groups < 2:
+    if groups < 2 or np.isnan(mean):
         return Estimate(mean, float("nan"), float("nan"), level, groups)
     # Each tuple weighs as many runs as it has, so that mean and interval have one centre.
     weight /= weight.sum()

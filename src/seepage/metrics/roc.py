@@ -84,11 +84,13 @@ class Roc:
 
 @dataclass(frozen=True)
 class TprAtFpr:
-    """TPR at the largest realisable FPR that is at or below the nominal one.
+    """TPR at a threshold whose expected FPR is at or below the nominal one.
 
-    Ties and few non-members make the realised `fpr` smaller than `nominal`: it says what the
-    figure means. low, high: Clopper-Pearson interval of the TPR, 95 %, at the given threshold
-    (the threshold was chosen on the same non-members, so it does not cover that choice).
+    fpr: the share of these non-members that passed. null: the FPR to expect of a further
+    non-member, which is also the TPR that noise reads (exact without ties, else an upper bound).
+    low, high: Clopper-Pearson interval of the TPR, 95 %, at the given threshold; it does not count
+    that the threshold is drawn with the non-members (`seepage.metrics.joint_rates` does).
+    resolved: False where there are too few non-members for this rate; the figures are then NaN.
     """
 
     tpr: float
@@ -99,11 +101,17 @@ class TprAtFpr:
     high: float
     n_in: int
     n_out: int
+    null: float
+    resolved: bool
 
 
 @dataclass(frozen=True, eq=False)
 class OperatingPoints:
-    """Of every target r and nominal FPR f: auc (R,), the other rates (R, F); nominal (F,)."""
+    """Of every target r and nominal FPR f: auc (R,), the other rates (R, F); nominal (F,).
+
+    null (R, F) and resolved (R, F): as in `TprAtFpr`. Where a rate is not resolved, tpr, fpr,
+    threshold, low, high and null are NaN.
+    """
 
     auc: Float64Array
     tpr: Float64Array
@@ -114,6 +122,8 @@ class OperatingPoints:
     nominal: Float64Array
     n_in: Int64Array
     n_out: Int64Array
+    null: Float64Array
+    resolved: BoolArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,11 +179,10 @@ def _area(tp: Int64Array, fp: Int64Array) -> float:
     return float(np.dot(np.diff(fp), tp[1:] + tp[:-1])) / (2 * float(tp[-1]) * float(fp[-1]))
 
 
-def _at(fp: Int64Array, fprs: Float64Array) -> Int64Array:
-    """Index of the last point whose FPR is at or below each nominal one."""
+def _allowed(fprs: Float64Array, n_out: int) -> Int64Array:
+    """j = ⌊α (n + 1)⌋ of every nominal FPR α: the threshold lies above the j-th largest non-member."""
     # The slack is far below one sample; it undoes the rounding of, say, 0.01 · 300 = 2.99…
-    allowed = np.floor(fprs * fp[-1] + 1e-9)
-    return np.asarray(np.searchsorted(fp, allowed, side="right") - 1, dtype=np.int64)
+    return np.floor(fprs * (n_out + 1) + 1e-9).astype(np.int64)
 
 
 def auc(scores: ArrayLike, member: ArrayLike, *, unit: Unit = EACH) -> float:
@@ -203,14 +212,28 @@ def roc(scores: ArrayLike, member: ArrayLike, *, unit: Unit = EACH) -> Roc:
 
 
 def tpr_at_fpr(scores: ArrayLike, member: ArrayLike, fpr: float, *, unit: Unit = EACH) -> TprAtFpr:
-    """TPR at a false-positive rate, with the realised rate, threshold and 95 % interval.
+    """TPR at a false-positive rate, with the realised rate, threshold, null and 95 % interval.
 
-    The point is the last step of the ROC at or below `fpr`; nothing is interpolated, because a
-    threshold between two steps does not exist. (Peers differ here: strictly below, interpolated.)
+    Of n non-members the threshold lies just above the j-th largest, j = ⌊α (n + 1)⌋, so that at
+    most j − 1 of them pass. If members and non-members are exchangeable (no leakage), a member
+    exceeds that non-member with probability j/(n + 1) ≤ α: this is the FPR to expect of a further
+    non-member and what noise reads as its TPR on average, the `null`; ties only make it smaller.
+    Nothing is interpolated, because a threshold between two steps does not exist.
 
-    >>> p = tpr_at_fpr([0.1, 0.2, 0.3, 0.9], np.array([False, True, False, True]), 0.1)
-    >>> p.tpr, p.fpr, p.threshold
-    (0.5, 0.0, 0.9)
+    With j = 0, that is n < 1/α − 1, the rate cannot be resolved: the figures are NaN and `resolved`
+    is False. (The TPR at no false positive, put in its place, would read noise as 1/(n + 1)
+    whatever α was asked for.)
+
+    Peers let ⌊α n⌋ of n pass (scikit-learn's ROC read at the last step at or below α, ML Privacy
+    Meter, the script of LiRA with strictly below) or interpolate between steps: noise then reads
+    up to (αn + 1)/(n + 1), 1.1 % for 1 % at 900 and .2 % for .1 % at 1,000 non-members. Their
+    figure at α is ours at the same number of false positives, (⌊α n⌋ + 1)/(n + 1).
+
+    >>> p = tpr_at_fpr([0.1, 0.2, 0.3, 0.9], np.array([False, True, False, True]), 0.4)
+    >>> p.tpr, p.fpr, p.threshold, round(p.null, 3)
+    (0.5, 0.0, 0.9, 0.333)
+    >>> tpr_at_fpr([0.1, 0.2, 0.3, 0.9], np.array([False, True, False, True]), 0.1).resolved
+    False
     """
     s, y = _pair(scores, member, 1, unit)
     p = operating_points(s[None], y[None], [fpr])
@@ -223,6 +246,8 @@ def tpr_at_fpr(scores: ArrayLike, member: ArrayLike, fpr: float, *, unit: Unit =
         high=float(p.high[0, 0]),
         n_in=int(p.n_in[0]),
         n_out=int(p.n_out[0]),
+        null=float(p.null[0, 0]),
+        resolved=bool(p.resolved[0, 0]),
     )
 
 
@@ -235,7 +260,8 @@ def operating_points(
 ) -> OperatingPoints:
     """AUC and TPR at every nominal FPR, of every target, from one sort per target.
 
-    scores, member (R, N): row r is target r. Average the columns with `over_targets`.
+    scores, member (R, N): row r is target r. The threshold of each rate is that of `tpr_at_fpr`;
+    what cannot be resolved is NaN. Average the columns with `over_targets`.
 
     >>> p = operating_points([[0.1, 0.9], [0.8, 0.2]], np.array([[0, 1], [0, 1]], bool), [0.5])
     >>> p.auc.tolist(), p.tpr.tolist()
@@ -249,24 +275,33 @@ def operating_points(
     area = np.empty(models)
     tps, fps = np.empty((models, points), np.int64), np.empty((models, points), np.int64)
     threshold = np.empty((models, points))
+    beyond = np.empty((models, points), np.int64)
     n_in = y.sum(axis=1).astype(np.int64)
     n_out = y.shape[1] - n_in
     for r in range(models):
         tp, fp, thresholds = _steps(s[r], y[r])
         area[r] = _area(tp, fp)
-        at = _at(fp, nominal)
+        beyond[r] = _allowed(nominal, int(n_out[r]))
+        at = np.searchsorted(fp, np.maximum(beyond[r] - 1, 0), side="right") - 1
         tps[r], fps[r], threshold[r] = tp[at], fp[at], thresholds[at]
     low, high = clopper_pearson(tps, n_in[:, None])
+    resolved = beyond > 0
+
+    def known(values: Float64Array) -> Float64Array:
+        return np.where(resolved, values, np.nan)
+
     return OperatingPoints(
-        area,
-        tps / n_in[:, None],
-        fps / n_out[:, None],
-        threshold,
-        low,
-        high,
-        nominal,
-        n_in,
-        n_out,
+        auc=area,
+        tpr=known(tps / n_in[:, None]),
+        fpr=known(fps / n_out[:, None]),
+        threshold=known(threshold),
+        low=known(low),
+        high=known(high),
+        nominal=nominal,
+        n_in=n_in,
+        n_out=n_out,
+        null=known(beyond / (n_out[:, None] + 1)),
+        resolved=resolved,
     )
 
 
@@ -281,7 +316,9 @@ def pooled_points(
 
     One global threshold asks more of an attack than one per target: scores must be comparable
     between targets. Its Clopper-Pearson intervals count R·N independent trials, which they are
-    not (each sample occurs R times): read them as a lower bound of the uncertainty.
+    not (each sample occurs R times): read them as a lower bound of the uncertainty. For the same
+    reason `null` is what noise reads if all scores are exchangeable; with shared references it
+    reads a little less.
     """
     s, y = _pair(scores, member, 2, unit)
     return operating_points(s.reshape(1, -1), y.reshape(1, -1), fprs)
@@ -296,8 +333,9 @@ def average_roc(
 ) -> AveragedRoc:
     """Vertical average of the targets' ROCs on a log-spaced grid of FPRs, for plotting.
 
-    At each grid value the TPR of every target is taken at or below it, then averaged; the band is
-    that of `over_targets`. Default grid: 1/n_out to 1, 25 points a decade.
+    At each grid value the TPR of every target is that of `tpr_at_fpr`, then averaged; the band is
+    that of `over_targets`. Default grid: 1/(n_out + 1), the smallest rate that every target
+    resolves, to 1, 25 points a decade.
 
     >>> a = average_roc([[0.1, 0.9, 0.5]], np.array([[False, True, False]]), [0.5, 1.0])
     >>> a.tpr.tolist()
@@ -305,7 +343,7 @@ def average_roc(
     """
     s, y = _pair(scores, member, 2, unit)
     if grid is None:
-        smallest = 1.0 / max(1, int((~y).sum(axis=1).min()))
+        smallest = 1.0 / (1 + max(1, int((~y).sum(axis=1).min())))
         grid = np.geomspace(smallest, 1.0, max(2, int(np.ceil(-25 * np.log10(smallest))) + 1))
     points = operating_points(s, y, np.asarray(grid, np.float64))
     estimates = [over_targets(points.tpr[:, g], y) for g in range(points.tpr.shape[1])]
@@ -322,8 +360,14 @@ def row_auc(scores: ArrayLike, member: ArrayLike, *, unit: Unit = EACH) -> Float
 
     For sample i: the probability that a model trained on i scores i higher than one that was not,
     ties half, over all pairs of models. NaN where a sample is IN all or no models. With R models
-    its resolution is 4/R² and under no leakage its spread about 0.5 is √((R+1)/(3R²)): 0.07
-    at R = 64.
+    its resolution is 4/R² and, of scores that are independent between models and without leakage,
+    its spread about 0.5 is √((R+1)/(3R²)): 0.073 at R = 64.
+
+    Do not feed it scores of a leave-one-out: those of one sample share references. Where IN lies
+    above OUT by chance, its members lie high, and each of them is judged by references that lack
+    its own share of that chance. On noise leave-one-out LiRA reads .44 to .46 on average from 8 to
+    128 models, with a spread of .12 to .13 at 64. Feed it signals: `seepage.metrics.sample_auc`
+    does, and adds the interval.
 
     >>> row_auc([[0.9, 0.1], [0.2, 0.3]], np.array([[True, True], [False, False]])).tolist()
     [1.0, 0.0]

@@ -96,7 +96,7 @@ class _Fleet:
     r: Mapping[str, Any]
 
     def of(self, key: str, figure: str = "auc") -> Float64Array:
-        return np.array(self.r["attacks"][key][figure])
+        return np.array(self.r["attacks"][key][figure], np.float64)
 
     def gap(self, a: str, b: str, figure: str = "auc") -> tuple[float, float, float]:
         return paired(self.of(a, figure), self.of(b, figure), np.array(self.r["twin"]))

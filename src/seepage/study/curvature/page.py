@@ -114,12 +114,17 @@ def _table(name: str, r: Mapping[str, Any]) -> list[str]:
             ("attack", "AUC", "95 % interval", "balanced", "TPR at 1 %", "TPR at 0.1 %"),
             [
                 (ATTACKS[k].title, f"{v['mean']:.4f}", f"{v['low']:.4f} to {v['high']:.4f}",
-                 f"{np.mean(v['balanced']):.4f}", f"{100 * np.mean(v['tpr at 0.01']):.2f} %",
-                 f"{100 * np.mean(v['tpr at 0.001']):.2f} %")
+                 f"{np.mean(v['balanced']):.4f}", _rate(v["tpr at 0.01"]), _rate(v["tpr at 0.001"]))
                 for k, v in rows
             ],
         ),
     ]  # fmt: skip
+
+
+def _rate(values: Sequence[float | None]) -> str:
+    """Mean over targets in per cent; a dash where the rate could not be resolved."""
+    mean = float(np.mean(np.asarray(values, np.float64)))
+    return f"{100 * mean:.2f} %" if np.isfinite(mean) else "–"
 
 
 def _smooth(found: Mapping[str, float] | None) -> str:

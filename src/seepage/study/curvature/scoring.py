@@ -213,5 +213,6 @@ def twin_list(member: BoolArray) -> list[int]:
     return [int(v) for v in out]
 
 
-def _rounded(values: Float64Array) -> list[float]:
-    return [float(f"{v:.6g}") for v in values]
+def _rounded(values: Float64Array) -> list[float | None]:
+    """Six significant digits; None for a rate that so few non-members cannot resolve."""
+    return [float(f"{v:.6g}") if np.isfinite(v) else None for v in values]

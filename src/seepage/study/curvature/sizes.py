@@ -16,6 +16,7 @@ from seepage.metrics import auc, tpr_at_fpr
 from seepage.plan import half_split
 from seepage.record import Memory, Recorder, Resident
 from seepage.store import Run
+from seepage.store.files import plain
 from seepage.study.curvature.runs import Signals, StudyRuns, plan_of
 from seepage.study.curvature.scoring import difference, equal_error, placed, rows_of, twin_list
 from seepage.study.curvature.settings import MatchedSettings, SizeSettings
@@ -165,7 +166,7 @@ def _judged(scores: dict[str, Any], member: BoolArray) -> dict[str, Any]:
         key: {
             "auc": auc(s, member),
             "balanced": equal_error(s, member),
-            "tpr at 0.01": tpr_at_fpr(s, member, 0.01).tpr,
+            "tpr at 0.01": plain(tpr_at_fpr(s, member, 0.01).tpr),
         }
         for key, s in scores.items()
     }
