@@ -25,6 +25,7 @@ ALL = {
     "curvature": [],
     "layers": [],
     "report": [],
+    "traces": [],
 }
 
 

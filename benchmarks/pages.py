@@ -1,4 +1,6 @@
-"""Writes docs/performance.md and docs/examples/fashion-mnist.md from stored results alone.
+"""Writes docs/performance.md, docs/examples/fashion-mnist.md and a table of docs/dynamics.md.
+
+From stored results alone:
 
 python -m benchmarks.pages                              # from what is stored
 python -m benchmarks.pages --audit runs/fashion-mnist   # stores that audit's figures first
@@ -11,6 +13,7 @@ import argparse
 from benchmarks.example_page import EXAMPLE, example, store_example
 from benchmarks.gpu_page import gpu, gpu_fleet
 from benchmarks.stored import ROOT, machine, stored, table
+from benchmarks.traces import written
 
 
 def training() -> str:
@@ -223,6 +226,8 @@ def main() -> None:
     (ROOT / "docs" / "performance.md").write_text(performance())
     if EXAMPLE.exists():
         (ROOT / "docs" / "examples" / "fashion-mnist.md").write_text(example())
+    page = ROOT / "docs" / "dynamics.md"
+    page.write_text(written(page.read_text(), stored("*traces.json")[-1]))
 
 
 if __name__ == "__main__":

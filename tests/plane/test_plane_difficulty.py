@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 from sklearn.neighbors import KNeighborsClassifier
 
 from seepage.errors import InputError
 from seepage.plan import half_split, partitions
 from seepage.plane import (
+    by_epoch,
     epoch_learned,
     forgetting_events,
     learning_difficulty,
@@ -23,6 +24,7 @@ from seepage.plane import (
     spearman,
     split_models,
 )
+from seepage.record import log_spaced
 
 EPOCHS = np.array([0.0, 1.0, 3.0, 10.0])
 
@@ -49,7 +51,70 @@ def test_loss_traces_by_hand():
     # Trapezoids: (3·1 + 1.5·2 + 1·7) / 10 and (1 + 2 + 4.5·7) / 10.
     np.testing.assert_allclose(mean_loss(loss, EPOCHS), [1.3, 3.45])
     np.testing.assert_allclose(mean_loss(loss[:1], EPOCHS[:1]), loss[0])
-    np.testing.assert_allclose(loss_iqr(loss), [2.5 - 1.0, 2.75 - 1.0])
+    # At epochs 1 to 10: 2, 1.5 and eight times 1; 1, 1, 1, and 2 to 8 by ones.
+    np.testing.assert_allclose(loss_iqr(loss, EPOCHS), [1.0 - 1.0, 5.75 - 1.25])
+    np.testing.assert_array_equal(loss_iqr(loss[:1], EPOCHS[:1]), [0.0, 0.0])
+
+
+def test_lt_iqr_of_every_epoch_is_the_published_one_and_leaves_the_initialisation_out():
+    loss = np.random.default_rng(0).exponential(1, (3, 21, 50))
+    published = np.subtract(*np.quantile(loss[:, 1:], [0.75, 0.25], axis=1))
+    np.testing.assert_allclose(loss_iqr(loss, np.arange(21.0)), published)
+    np.testing.assert_allclose(loss_iqr(loss[:, 1:], np.arange(1.0, 21.0)), published)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10**6), count=st.integers(2, 7), finer=st.booleans())
+def test_traces_by_epoch_equal_numpy_s_interpolation(seed, count, finer):
+    rng = np.random.default_rng(seed)
+    times = np.sort(rng.choice(40, count, replace=False)) / (4 if finer else 1)
+    trace = rng.normal(size=(2, count, 3)).astype(np.float32)
+    values, epochs = by_epoch(trace, times)
+    assert len(epochs) > 1
+    assert (epochs[0], epochs[-1]) >= (times[0], epochs[0])
+    assert np.ptp(np.diff(epochs)) < 1e-12
+    for r in range(2):
+        for i in range(3):
+            np.testing.assert_allclose(
+                values[r, :, i], np.interp(epochs, times, trace[r, :, i]), atol=1e-6
+            )
+    if len(epochs) != 33:
+        np.testing.assert_array_equal(epochs, np.arange(np.ceil(times[0]), times[-1] + 1e-9))
+
+
+def test_lt_iqr_keeps_its_order_on_log_spaced_checkpoints():
+    """Losses that fall at a time of their own, as those of hard samples; noise at every epoch."""
+    rng = np.random.default_rng(0)
+    every = np.arange(41.0)
+    turn, height = rng.lognormal(1.5, 1.0, 2000), rng.exponential(1, 2000)
+    loss = 0.05 + height * special.expit((turn - every[:, None]) / turn)
+    loss *= rng.lognormal(0, 0.1, loss.shape)
+    full = loss_iqr(loss, every)
+    for count, least, alike_most in ((8, 0.95, 0.6), (5, 0.9, 0.4)):
+        times = np.array(log_spaced(40, count))
+        some = loss[times.astype(int)]
+        alike = np.subtract(*np.quantile(some, [0.75, 0.25], axis=0))
+        assert stats.spearmanr(loss_iqr(some, times), full).statistic > least
+        assert stats.spearmanr(alike, full).statistic < alike_most
+
+
+@pytest.mark.slow
+def test_lt_iqr_of_digits_keeps_its_order_on_8_log_spaced_checkpoints():
+    from benchmarks.traces import ALIKE, measure
+
+    found = measure(models=8, epochs=40, points=(8,))["kept"]
+    assert min(found["LT-IQR"]["8"]) > 0.95
+    assert found[ALIKE]["8"][0] < 0.95
+
+
+def test_the_docs_show_what_the_benchmark_stored():
+    from benchmarks.stored import ROOT, stored
+    from benchmarks.traces import written
+
+    page = (ROOT / "docs" / "dynamics.md").read_text()
+    name, result = stored("*traces.json")[-1]
+    assert written(page, (name, result)) == page
+    assert min(result["kept"]["LT-IQR"]["8"]) > 0.95
 
 
 class Fleet:
@@ -77,7 +142,7 @@ def test_difficulty_averages_over_the_right_runs():
             d.mean_loss[i], np.mean([mean_loss(loss[r], EPOCHS)[i] for r in inside])
         )
         np.testing.assert_allclose(
-            d.loss_iqr[i], np.mean([loss_iqr(loss[r])[i] for r in inside]), rtol=1e-6
+            d.loss_iqr[i], np.mean([loss_iqr(loss[r], EPOCHS)[i] for r in inside]), rtol=1e-6
         )
         np.testing.assert_allclose(
             d.epoch_learned[i], np.mean([epoch_learned(correct[r], EPOCHS)[i] for r in inside])

@@ -88,7 +88,7 @@ def brute_metrics(
         "displacement_path": np.array(sum(np.linalg.norm(b - a) for a, b in itertools.pairwise(c))),
         "speed": steps.mean(1) / spans,
         "signed_speed": np.diff((tpr - fpr).mean(1)) / spans,
-        "mean_speed": np.array((steps / spans[:, None]).mean()),
+        "mean_speed": np.array(steps.mean(axis=1).sum() / spans.sum()),
         "shares": np.stack([np.bincount(r, minlength=len(regions)) / r.size for r in area]),
         "transitions": np.stack(
             [

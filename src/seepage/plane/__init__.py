@@ -8,6 +8,7 @@ from seepage.plane.clusters import HDBSCAN, KMeans, find_clusters
 from seepage.plane.compare import Comparison, compare_paths, equal_models, one_factor
 from seepage.plane.difficulty import (
     Difficulty,
+    by_epoch,
     consistency,
     epoch_learned,
     forgetting_events,
@@ -79,6 +80,7 @@ __all__ = [
     "Trajectories",
     "Vulnerable",
     "advantage",
+    "by_epoch",
     "compare_paths",
     "consistency",
     "early_determination",

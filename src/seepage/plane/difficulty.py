@@ -3,6 +3,12 @@
 Difficulty from the attack's own runs would share their noise with the vulnerability it is
 compared to: `split_models` holds out whole pairs of runs. The measure behind arXiv 2507.23291's
 correlation was not available; these are the usual ones, each under its own name.
+
+Checkpoints are usually log-spaced, so a statistic that treats them alike counts the first epochs
+several times. Statistics of losses are therefore about training time: the losses are interpolated
+between checkpoints (`by_epoch`, `mean_loss`). Right and wrong cannot be interpolated:
+`epoch_learned` and `forgetting_events` have the resolution of the checkpoints, and figures of
+different checkpoints are not comparable. What either loses is measured in docs/dynamics.md.
 """
 
 from __future__ import annotations
@@ -21,6 +27,7 @@ from seepage.plane.paths import SignalSource
 __all__ = [
     "Correlation",
     "Difficulty",
+    "by_epoch",
     "consistency",
     "epoch_learned",
     "forgetting_events",
@@ -63,7 +70,8 @@ def epoch_learned(correct: FloatArray, checkpoints: FloatArray) -> FloatArray:
     """The epoch from which a sample stays correctly classified to the end: (..., T, N) -> (..., N).
 
     Wrong at the end: one epoch after the last checkpoint. Correct throughout: the first checkpoint.
-    Its resolution is that of the checkpoints.
+    Its resolution is that of the checkpoints: the sample was learned after the checkpoint before
+    and by this one, and a lapse between two checkpoints is not seen.
 
     >>> correct = np.array([[0, 1, 0], [1, 0, 1], [1, 1, 0]])
     >>> epoch_learned(correct, np.array([0.0, 5.0, 10.0])).tolist()
@@ -91,15 +99,56 @@ def mean_loss(loss: FloatArray, checkpoints: FloatArray) -> FloatArray:
     return np.asarray(np.trapezoid(trace, epochs, axis=-2) / (epochs[-1] - epochs[0]))
 
 
-def loss_iqr(loss: FloatArray) -> FloatArray:
-    """Loss-trace interquartile range, LT-IQR = q₇₅ − q₂₅ of the losses over checkpoints.
+def by_epoch(
+    values: FloatArray, checkpoints: FloatArray, *, initial: bool = True
+) -> tuple[FloatArray, FloatArray]:
+    """A trace at evenly spaced times: (..., T, N), (T,) epochs -> (..., G, N) float64, (G,).
 
-    (..., T, N) nats -> (..., N). Reported to predict LiRA's most vulnerable samples from one run
-    (arXiv 2411.05743); there the trace has one loss per epoch, here one per checkpoint.
+    The times are the whole epochs from the first to the last checkpoint, values linear between
+    checkpoints; checkpoints at every epoch come back as they are. initial: whether epoch 0, the
+    initialisation, is one of them. A trace with fewer than two such epochs is read at 32 even
+    steps from its first to its last checkpoint, and one of a single checkpoint stays as it is.
+
+    >>> values, epochs = by_epoch(np.array([[4.0], [2.0], [0.0]]), np.array([0.0, 1.0, 3.0]))
+    >>> values[:, 0].tolist(), epochs.tolist()
+    ([4.0, 2.0, 1.0, 0.0], [0.0, 1.0, 2.0, 3.0])
+    """
+    trace = np.asarray(values)
+    times = np.asarray(checkpoints, dtype=np.float64)
+    _fits(trace, times)
+    if len(times) == 1:
+        return trace.astype(np.float64), times
+    grid = np.arange(np.ceil(times[0]), np.floor(times[-1]) + 1)
+    grid = grid[grid > 0] if not initial else grid
+    if len(grid) < 2:
+        grid = np.linspace(times[0], times[-1], 33)
+    after = np.clip(np.searchsorted(times, grid), 1, len(times) - 1)
+    part = ((grid - times[after - 1]) / (times[after] - times[after - 1]))[:, None]
+    before = np.asarray(trace[..., after - 1, :], dtype=np.float64)
+    return before + part * (trace[..., after, :] - before), grid
+
+
+def loss_iqr(loss: FloatArray, checkpoints: FloatArray) -> FloatArray:
+    """Loss-trace interquartile range, LT-IQR = q₇₅ − q₂₅ of the losses over training time.
+
+    (..., T, N) nats, (T,) epochs -> (..., N). Reported to predict LiRA's most vulnerable samples
+    from one run (arXiv 2411.05743), where the trace has one loss for each epoch of training. Here
+    too, whatever the checkpoints: losses are interpolated to whole epochs (`by_epoch`). Epoch 0 is
+    not one of them, since the published trace starts after training has; checkpoints at every
+    epoch give the published figure. One checkpoint: 0.
+
+    >>> loss_iqr(np.array([[9.0], [4.0], [0.0]]), np.array([0.0, 1.0, 5.0])).tolist()
+    [2.0]
     """
     trace = np.asarray(loss)
-    low, high = np.quantile(trace, [0.25, 0.75], axis=-2)
-    return np.asarray(high - low, dtype=np.float64)
+    _fits(trace, np.asarray(checkpoints))
+    out = np.empty((*trace.shape[:-2], trace.shape[-1]))
+    # Run by run: an epoch-long trace of all of them may be many times what was recorded.
+    for k in np.ndindex(trace.shape[:-2]):
+        values, _ = by_epoch(trace[k], checkpoints, initial=False)
+        low, high = np.quantile(values, [0.25, 0.75], axis=0)
+        out[k] = high - low
+    return out
 
 
 def forgetting_events(correct: FloatArray) -> FloatArray:
@@ -107,7 +156,8 @@ def forgetting_events(correct: FloatArray) -> FloatArray:
 
     A sample that was never right counts T, above any other. Source: Toneva et al., arXiv
     1812.05159, which counts at every presentation and calls never-learned ones infinitely
-    forgotten.
+    forgotten. Here events between checkpoints are not seen: the count is a lower bound that rises
+    with the number of checkpoints, and log-spaced ones hardly see the later epochs.
 
     >>> forgetting_events(np.array([[1, 0], [0, 0], [1, 0]])).tolist()
     [1.0, 3.0]
@@ -265,7 +315,7 @@ def learning_difficulty(run: SignalSource, models: ArrayLike) -> Difficulty:
     return Difficulty(
         epoch_learned=_masked_mean(epoch_learned(correct, epochs), member),
         mean_loss=_masked_mean(mean_loss(loss, epochs), member),
-        loss_iqr=_masked_mean(loss_iqr(loss), member),
+        loss_iqr=_masked_mean(loss_iqr(loss, epochs), member),
         forgetting=_masked_mean(forgetting_events(correct), member),
         consistency=consistency(correct[:, -1], member),
         models=rows.astype(np.int64),

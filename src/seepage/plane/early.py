@@ -102,6 +102,7 @@ class TopShare(Vulnerable):
 class KnownFrom:
     """The earliest checkpoint (an epoch) at which a share of the final set is known.
 
+    Its resolution is that of the checkpoints: the share was reached after the one before.
     low, high: where the upper and the lower end of recall's interval reach the share; NaN without.
     """
 
@@ -118,6 +119,7 @@ class EarlyDetermination:
     recall_now |V_t ∩ V_T| / |V_T|; recall_ever |∪_{s≤t} V_s ∩ V_T| / |V_T|; precision
     |V_t ∩ V_T| / |V_t|; jaccard |V_t ∩ V_T| / |V_t ∪ V_T|; chance |V_t| / N is the recall of as
     many samples drawn at random, chance_ever |∪ V_s| / N of `recall_ever`. NaN over empty sets.
+    The union is over checkpoints: it, and recall_ever with it, grows with their number.
 
     Recall exceeds chance without any leakage, because neighbouring checkpoints share models and so
     share noise: read it against the same curve under permuted membership. final (N,) bool is V_T.

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.errors import InputError
 from seepage.metrics import auc, over_targets
-from seepage.plane.difficulty import Correlation, spearman
+from seepage.plane.difficulty import Correlation, by_epoch, loss_iqr, mean_loss, spearman
 from seepage.plane.paths import SignalSource
 
 __all__ = ["Judgement", "Monitor", "MonitorEvaluation", "Snapshot", "evaluate_monitors"]
@@ -137,22 +137,24 @@ class Monitor:
     def scores(self) -> dict[str, FloatArray]:
         """Proxies so far by name, (N,) each, high = presumed vulnerable.
 
-        lt_iqr: interquartile range of the loss over the updates (0 with one). slope: fall of the
-        loss per e-fold of (1 + epoch), least squares; *our own choice*. loss: the mean of all
-        losses so far. curvature: the latest, if any was given.
+        lt_iqr: interquartile range of the loss (`loss_iqr`; 0 with one update). slope: fall of the
+        loss per e-fold of (1 + epoch), least squares; *our own choice*. loss: the mean loss so far
+        (`mean_loss`). All three are over training time so far, with losses interpolated between
+        updates, so that they do not depend on how the updates are spaced. curvature: the latest,
+        if any was given.
         """
         if not self._loss:
             raise InputError("monitor: expected at least one update, got none; call update first")
-        trace = np.stack(self._loss)
-        low, high = np.quantile(trace, [0.25, 0.75], axis=0)
-        time = np.log1p(np.asarray(self._epochs))
+        trace, epochs = np.stack(self._loss), np.asarray(self._epochs)
+        even, times = by_epoch(trace, epochs)
+        time = np.log1p(times)
         time -= time.mean()
         spread = float((time**2).sum())
-        slope = -(time[:, None] * trace).sum(axis=0) / spread if spread > 0 else 0.0 * trace[0]
+        slope = -(time @ even) / spread if spread > 0 else 0.0 * even[0]
         named = {
-            "lt_iqr": np.asarray(high - low, dtype=np.float64),
+            "lt_iqr": loss_iqr(trace, epochs),
             "slope": np.asarray(slope, dtype=np.float64),
-            "loss": trace.mean(axis=0, dtype=np.float64),
+            "loss": mean_loss(trace, epochs),
         }
         if self._curvature is not None:
             named["curvature"] = self._curvature.copy()

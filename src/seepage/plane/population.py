@@ -40,11 +40,15 @@ class Population:
     centre (T, 2) mean FPR and TPR; advantage (T,) mean TPR − FPR; displacement (T,) of the centre
     since the first checkpoint, displacement_net () its last, displacement_path () along its path;
     speed (T−1,) mean ‖Δv‖ per epoch; signed_speed (T−1,); rms_speed (T−1,) root mean squared speed
-    free of counting noise, NaN for closed-form rates; mean_speed () over samples and intervals;
-    shares (T, S) of samples per region; transitions (T−1, S, S); to_high, to_high_of_all (T−1,)
+    free of counting noise, NaN for closed-form rates; mean_speed () the speed over samples and
+    training time; shares (T, S) of samples per region; transitions (T−1, S, S); to_high, to_high_of_all (T−1,)
     probability of moving into the last region over the samples not yet there and over all;
     peak_to_high () the largest `to_high`; entropy (T,) in bits; entropy_change () = H(t_T) −
     H(t_0).
+
+    What is counted between checkpoints depends on how far these are apart: moves into a region and
+    their peak are per interval, not per epoch, and paths (displacement_path, speed) are longer the
+    more checkpoints there are. Compare runs with the same checkpoints.
 
     All are *reconstructions* (arXiv 2507.23291): see `seepage.plane.dynamics` for the formulas.
     """
@@ -334,7 +338,7 @@ def _metrics(sums: _Sums, samples: int, spans: FloatArray, unbiased: bool) -> di
         "speed": speed,
         "signed_speed": np.diff(gap, axis=1) / spans,
         "squared_speed": squared if unbiased else np.full_like(squared, np.nan),
-        "mean_speed": speed.mean(axis=-1) if len(spans) else nothing,
+        "mean_speed": speed @ spans / spans.sum() if len(spans) else nothing,
         "shares": of["moves"].sum(axis=-2) / samples,
         "transitions": dynamics.rows_to_one(moves),
         "to_high": to_high,

@@ -256,10 +256,8 @@ def _proxies(run: Run, apart: Int64Array, paths: Trajectories) -> dict[str, Any]
 
     steps = range(1, len(run.checkpoints))
     scores = {
-        "LT-IQR": [over_members(plane.loss_iqr(loss[:, : t + 1])) for t in steps],
-        "mean loss": [
-            over_members(plane.mean_loss(loss[:, : t + 1], run.checkpoints[: t + 1])) for t in steps
-        ],
+        name: [over_members(f(loss[:, : t + 1], run.checkpoints[: t + 1])) for t in steps]
+        for name, f in (("LT-IQR", plane.loss_iqr), ("mean loss", plane.mean_loss))
     }
     out: dict[str, Any] = {"checkpoints": run.checkpoints[1:].tolist()}
     for name, values in scores.items():

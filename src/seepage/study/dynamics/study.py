@@ -21,8 +21,11 @@ from seepage.study.runner import Progress, Result, Study, Task, key_of
 
 __all__ = ["DynamicsStudy"]
 
-ANALYSIS = 1
-"""Raised when `analyse` or `models_needed` gives other figures for the same fleet and options."""
+ANALYSIS = 2
+"""Raised when `analyse` or `models_needed` gives other figures for the same fleet and options.
+
+2: LT-IQR is about training time, no longer about checkpoints as if evenly spaced.
+"""
 
 
 class DynamicsStudy(Study):
