@@ -35,6 +35,7 @@ from seepage.metrics.roc import (
     row_auc,
     tpr_at_fpr,
 )
+from seepage.metrics.strongest import Strongest, strongest
 from seepage.metrics.unit import Samples, Subjects, Unit, unit_of
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "Roc",
     "SampleAuc",
     "Samples",
+    "Strongest",
     "Subjects",
     "TprAtFpr",
     "Unit",
@@ -73,6 +75,7 @@ __all__ = [
     "row_auc",
     "sample_auc",
     "smallest",
+    "strongest",
     "tpr_at_fpr",
     "unit_of",
 ]
