@@ -464,10 +464,10 @@ def test_a_configuration_names_the_kind_of_plan() -> None:
     fresh = ['data.name="digits"', "data.limit=80", "plan.models=40", 'plan.kind="fresh_draws"']
     plan = prepare(read_config(None, [*fresh, "plan.members=20"])).plan
     assert plan.digest == fresh_draws(80, members=20, models=40).digest
-    with pytest.raises(InputError, match=r"raise plan\.models or plan\.members"):
+    with pytest.raises(InputError, match="raise plan"):
         prepare(read_config(None, [*fresh, "plan.members=4"]))
     for wrong in (fresh, [*small, "plan.members=20"]):
-        with pytest.raises(InputError, match=r'plan\.members: expected with kind = "fresh_draws"'):
+        with pytest.raises(InputError, match=r"plan.members: expected with kind"):
             prepare(read_config(None, wrong))
 
 
