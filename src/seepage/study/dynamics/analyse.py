@@ -118,20 +118,32 @@ def _rounded(values: Any) -> Any:
 
 
 def _roc(run: Run, attack: Attack, at: Iterable[int]) -> dict[str, Any]:
-    """AUC and TPR at 1 % and 0.1 % FPR at checkpoints `at`, with intervals over targets."""
-    rows: dict[str, list[list[float]]] = {"auc": [], "tpr at 0.01": [], "tpr at 0.001": []}
+    """AUC and TPR at 1 % and 0.1 % FPR at checkpoints `at`, with intervals over targets.
+
+    null and fpr stand beside each TPR: what noise reads, and the realised rate, means over targets.
+    """
+    fprs = (0.01, 0.001)
+    rows: dict[str, dict[str, list[float]]] = {}
+
+    def add(name: str, **values: float) -> None:
+        for key, value in values.items():
+            rows.setdefault(name, {}).setdefault(key, []).append(value)
+
+    n_out = 0
     for t in at:
-        scores = score(run, attack, t)
-        points = operating_points(scores, run.member, (0.01, 0.001))
-        for name, values in zip(
-            rows, (points.auc, points.tpr[:, 0], points.tpr[:, 1]), strict=True
-        ):
-            e = over_targets(values, run.member)
-            rows[name].append([e.mean, e.low, e.high])
-    return {
-        name: {"value": _rounded(v[0]), "low": _rounded(v[1]), "high": _rounded(v[2])}
-        for name, v in ((n, np.array(r).T) for n, r in rows.items())
-    }
+        points = operating_points(score(run, attack, t), run.member, fprs)
+        n_out = int(points.n_out.min())
+        e = over_targets(points.auc, run.member)
+        add("auc", value=e.mean, low=e.low, high=e.high)
+        for k, fpr in enumerate(fprs):
+            e = over_targets(points.tpr[:, k], run.member)
+            null, realised = points.null[:, k].mean(), points.fpr[:, k].mean()
+            add(f"tpr at {fpr:g}", value=e.mean, low=e.low, high=e.high, null=null, fpr=realised)
+    return {"non-members": n_out} | {name: _each(v) for name, v in rows.items()}
+
+
+def _each(columns: Mapping[str, list[float]]) -> dict[str, Any]:
+    return {key: _rounded(values) for key, values in columns.items()}
 
 
 def _early(early: plane.EarlyDetermination) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from seepage.metrics.verdict import Verdict
+from seepage.study.dynamics.claims import CHANGES, TIMED_TRACES, by_second_rule
 from seepage.study.markdown import table as _table
 
 __all__ = ["dynamics_page"]
@@ -33,12 +34,14 @@ def dynamics_page(
         f"Written by `seepage study {study} --only page` from the stored results; do not edit. The "
         "claims are those of arXiv 2507.23291 as its abstract and a secondary summary give them; its "
         "formulas were not available, so all metrics are reconstructions and only directions and ratios "
-        "are judged. The rules were fixed before these fleets were trained; those of B2, B4 and B7 "
-        "had been changed once before, when earlier fleets showed that they could not tell leakage "
-        "from its absence, and what the first rules say is shown as well: see `seepage.study.dynamics.claims`. "
-        "Intervals are 95 % over pairs of models on this pool and recipe, one training seed plan per "
-        "fleet; null is the same under permuted membership.\n",
+        "are judged. Intervals are 95 % over pairs of models on this pool and recipe, one training seed "
+        "plan per fleet; those of rank correlations are over samples and leave out that samples share "
+        "models. Null is the same under permuted membership. A claim holds when all its parts have "
+        "intervals wholly on its side and fails when one part's lies wholly on the other; a true claim "
+        "of k parts fails by chance in up to 2.5 k % of studies. What is neither is undecided, which "
+        "says nothing for or against it. Rules: `seepage.study.dynamics.claims`.\n",
         _verdicts(judged),
+        _changes(),
         _fleets(results),
         _missing(results, fleets),
         _precision(results),
@@ -72,10 +75,16 @@ def _verdicts(judged: Sequence[Verdict]) -> str:
     rows = []
     for v in judged:
         others = (v.by_attack[a].outcome if a in v.by_attack else "" for a in attacks)
-        rows.append([v.claim, v.says, f"**{v.outcome}**", *others])
-    return "## Verdicts\n\n" + _table(
-        ["claim", "what it says", "at this scale (LiRA)", *(f"by {a}" for a in attacks)], rows
-    )
+        what = [f"**{v.outcome}**", by_second_rule(v), v.why or "nothing measured"]
+        rows.append([v.claim, v.says, *what, *others])
+    head = ["claim", "what it says", "at this scale (LiRA)", "by the rule before the last change",
+            "decided by"]  # fmt: skip
+    return "## Verdicts\n\n" + _table([*head, *(f"by {a}" for a in attacks)], rows)
+
+
+def _changes() -> str:
+    rows = "\n".join(f"- **{when}.** {what}" for when, what in CHANGES)
+    return f"## Which rule was changed after which look\n\n{rows}\n"
 
 
 def _fleets(results: Results) -> str:
@@ -94,13 +103,34 @@ def _fleets(results: Results) -> str:
                 _number(accuracy[0]),
                 _number(accuracy[1]),
                 _of(roc["auc"], -1),
-                _of(roc["tpr at 0.01"], -1),
+                *(_rate(r, roc, alpha) for alpha in (0.01, 0.001)),
                 _number(population["shares"]["value"][-1][-1], 4),
             ]
         )
     head = ["fleet", "models", "samples", "checkpoints", "epochs", "accuracy of members", "of others",
-            "AUC", "TPR at 1 % FPR", "share in high"]  # fmt: skip
-    return "## Fleets at the last checkpoint\n\n" + _table(head, rows)
+            "AUC (null 0.5)", "TPR at 1 % FPR", "TPR at 0.1 % FPR", "share in high"]  # fmt: skip
+    return (
+        "## Fleets at the last checkpoint\n\n"
+        + _table(head, rows)
+        + "\nTPR: mean over targets, each at a threshold of its own, with interval; null: what scores "
+        "without leakage read on average. Results stored before the threshold was moved let ⌊α n⌋ of a "
+        "target's n non-members pass, so that noise reads (⌊α n⌋ + 1)/(n + 1), and did not keep the "
+        "realised FPR; theirs is ⌊α n⌋/n where scores are not tied.\n"
+    )
+
+
+def _rate(r: Mapping[str, Any], roc: Mapping[str, Any], alpha: float) -> str:
+    """TPR at an FPR with interval, null and realised FPR, or that it cannot be resolved."""
+    e = roc[f"tpr at {alpha:g}"]
+    # Half of the samples are non-members of a target in every plan of these studies but imports.
+    n = int(roc.get("non-members", r["samples"] // 2))
+    if alpha * (n + 1) < 1:
+        return f"cannot be resolved with {n} non-members"
+    if "null" in e:
+        null, realised = e["null"][-1], f", FPR {e['fpr'][-1]:.3g}"
+    else:
+        null, realised = (np.floor(alpha * n + 1e-9) + 1) / (n + 1), ""
+    return f"{_of(e, -1)}, null {null:.3g}{realised}"
 
 
 def _missing(results: Results, fleets: Sequence[str]) -> str:
@@ -125,7 +155,8 @@ def _precision(results: Results) -> str:
 
 
 def _claim(v: Verdict) -> str:
-    text = f"## {v.claim}: {v.says}\n\n**{v.outcome}**. Published: {v.published}.\n\n"
+    decided = f" Decided by: {v.why}." if v.why else ""
+    text = f"## {v.claim}: {v.says}\n\n**{v.outcome}**.{decided} Published: {v.published}.\n\n"
     head = ["", "measured", "", *(f"by {a}" for a in v.by_attack)]
     found = [{row[0]: row[1] for row in other.figures} for other in v.by_attack.values()]
     rows = [[*f, *(figures.get(f[0], "") for figures in found)] for f in v.figures]
@@ -210,11 +241,13 @@ def _proxies(results: Results) -> str:
         if found is None:
             continue
         for proxy in ("LT-IQR", "mean loss"):
-            half = len(found["checkpoints"]) // 2
+            epochs = np.asarray(found["checkpoints"])
+            half = int(np.flatnonzero(epochs <= epochs[-1] / 2)[-1])
+            old = proxy == "LT-IQR" and r.get("analysis", 1) < TIMED_TRACES
             rows.append(
                 [
                     name,
-                    proxy,
+                    f"{proxy}, checkpoints as if even" if old else proxy,
                     f"{_number(found[proxy]['recall'][half])} (epoch {found['checkpoints'][half]:g})",
                     _number(found[proxy]["recall"][-1]),
                     _number(found[proxy]["auc"][-1]),
@@ -222,11 +255,28 @@ def _proxies(results: Results) -> str:
                 ]
             )
     return (
-        "## Foretelling the final top 5 % without the attack\n\nFrom the runs set aside.\n\n"
+        "## Foretelling the final top 5 % without the attack\n\nFrom the runs set aside; half-way is the "
+        "last checkpoint in the first half of training."
+        + _untimed(results)
+        + "\n\n"
         + _table(
             ["fleet", "from", "recall half-way", "recall at the end", "AUC at the end", "chance"],
             rows,
         )
+    )
+
+
+def _untimed(results: Results) -> str:
+    old = [name for name, r in results.items() if r.get("analysis", 1) < TIMED_TRACES]
+    if not old:
+        return ""
+    which = "All fleets" if len(old) == len(results) else ", ".join(old)
+    return (
+        f" {which}: LT-IQR was judged by the rule before it was about training time, the quartiles of "
+        "the losses at unevenly spaced checkpoints as if these were even; their recorded losses are not "
+        "at hand. Such figures, here and under B6, say little of LT-IQR as published: see the table "
+        "in [dynamics](../dynamics.md#learning-difficulty) for what that rule loses. Mean loss is not "
+        "affected."
     )
 
 
