@@ -323,6 +323,6 @@ def naming(f: Findings) -> str:
         "reach that rate at all."
     )
     if n.count > 0:
-        share = f" {percent(n.false.mean)} of the names were false"
+        share = f" Their mean false share was {percent(n.false.mean)}"
         text += f"{share} ({interval_percent(n.false)})." if interval(n.false) else f"{share}."
     return text

@@ -292,7 +292,7 @@
         const tr = row([
           String(+M.checkpoints[k].toPrecision(4)),
           `${D.tp[k * N + i]}/${D.nIn[i]}`, `${D.fp[k * N + i]}/${D.nOut[i]}`,
-          `${D.nullTp[k * N + i]}/${D.nIn[i]}`, `${D.nullFp[k * N + i]}/${D.nOut[i]}`,
+          `${D.nullTp[k * N + i]}/${D.nIn[i]}, ${D.nullFp[k * N + i]}/${D.nOut[i]}`,
         ]);
         if (k === t) tr.className = "now";
         path.append(tr);
