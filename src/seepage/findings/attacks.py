@@ -12,7 +12,14 @@ from seepage.attacks.binding import ReadOnce
 from seepage.errors import InputError
 from seepage.findings.result import AtFpr, AttackFinding
 from seepage.findings.source import Progress, ReportSource
-from seepage.metrics import operating_points, over_targets, pooled_points, roc, row_auc
+from seepage.metrics import (
+    operating_points,
+    over_targets,
+    pooled_by_target,
+    pooled_points,
+    roc,
+    row_auc,
+)
 from seepage.plan import permute_membership
 from seepage.plane import GlobalFPR, Rule
 from seepage.scoring import applicable, score
@@ -59,6 +66,7 @@ def _finding(
 ) -> AttackFinding:
     each = operating_points(scores, member, FPRS)
     pool = pooled_points(scores, member, FPRS)
+    added = pooled_by_target(scores, member, FPRS)
     per_target, pooled = [], []
     for k, fpr in enumerate(FPRS):
         per_target.append(
@@ -69,14 +77,10 @@ def _finding(
                 bool(each.resolved[:, k].all()),
             )
         )
-        # Given the pooled threshold, targets differ; their spread over pairs is the interval.
-        said = scores >= pool.threshold[0, k]
-        rates = (said & member).sum(axis=1) / member.sum(axis=1)
-        rates = np.where(pool.resolved[0, k], rates, np.nan)
         pooled.append(
             AtFpr(
                 fpr,
-                over_targets(rates, member),
+                over_targets(added[:, k], member),
                 float(pool.fpr[0, k]),
                 bool(pool.resolved[0, k]),
             )

@@ -66,7 +66,8 @@ def _utility_of(run: ReportSource, say: Progress) -> Utility | None:
         right = _correct(run, t)
         row: list[float] = []
         for side in (member, ~member):
-            e = over_targets((right * side).sum(axis=1) / side.sum(axis=1), member)
+            # No run is a reference of another's accuracy.
+            e = over_targets((right * side).sum(axis=1) / side.sum(axis=1), member, shared=False)
             row += [e.mean, e.low, e.high]
         rows.append(row)
     return Utility(*np.array(rows).T)
