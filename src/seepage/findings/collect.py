@@ -79,7 +79,8 @@ def _utility_of(run: ReportSource, target: int | None, say: Progress) -> Utility
                 low, high = clopper_pearson(hits, n)
                 row += [float(hits / n), float(low), float(high)]
                 continue
-            e = over_targets((right * side).sum(axis=1) / side.sum(axis=1), member)
+            # No run is a reference of another's accuracy.
+            e = over_targets((right * side).sum(axis=1) / side.sum(axis=1), member, shared=False)
             row += [e.mean, e.low, e.high]
         rows.append(row)
     return Utility(*np.array(rows).T)

@@ -27,6 +27,7 @@ from seepage.metrics import (
     joint_rates,
     operating_points,
     over_targets,
+    pooled_by_target,
     pooled_points,
     roc,
 )
@@ -183,23 +184,18 @@ class Judging:
             return self.rates(scores, fprs)
         s, y, unit, _ = self._kept(scores)
         pool = pooled_points(s, y, fprs, unit=unit)
-        counted, member = unit.scores(s), unit.member(y)
-        out = []
-        for k, fpr in enumerate(fprs):
-            resolved = bool(pool.resolved[0, k])
-            # Given the pooled threshold, targets differ; their spread over tuples is the interval.
-            hits = ((counted >= pool.threshold[0, k]) & member).sum(axis=1) / member.sum(axis=1)
-            out.append(
-                AtFpr(
-                    fpr=fpr,
-                    tpr=over_targets(hits if resolved else np.full(len(y), np.nan), self.member),
-                    realised=float(pool.fpr[0, k]),
-                    null=float(pool.null[0, k]),
-                    resolved=resolved,
-                    negatives=int(pool.n_out[0]),
-                )
+        added = pooled_by_target(s, y, fprs, unit=unit)
+        return tuple(
+            AtFpr(
+                fpr=fpr,
+                tpr=over_targets(added[:, k], self.member),
+                realised=float(pool.fpr[0, k]),
+                null=float(pool.null[0, k]),
+                resolved=bool(pool.resolved[0, k]),
+                negatives=int(pool.n_out[0]),
             )
-        return tuple(out)
+            for k, fpr in enumerate(fprs)
+        )
 
     def curve(self, scores: Float64Array) -> Roc:
         """Every operating point, all targets under one threshold, or those of the single target."""

@@ -28,6 +28,7 @@ __all__ = [
     "average_roc",
     "balanced_accuracy",
     "operating_points",
+    "pooled_by_target",
     "pooled_points",
     "roc",
     "row_auc",
@@ -299,12 +300,61 @@ def pooled_points(
 
     One global threshold asks more of an attack than one per target: scores must be comparable
     between targets. Its Clopper-Pearson intervals count R·N independent trials, which they are
-    not (each sample occurs R times): read them as a lower bound of the uncertainty. For the same
+    not (each sample occurs R times): read them as a lower bound of the uncertainty, and take the
+    interval from `pooled_by_target`. For the same
     reason `null` is what noise reads if all scores are exchangeable; with shared references it
     reads a little less.
     """
     s, y = judged(scores, member, 2, unit)
     return operating_points(s.reshape(1, -1), y.reshape(1, -1), fprs)
+
+
+def pooled_by_target(
+    scores: ArrayLike,
+    member: ArrayLike,
+    fprs: Sequence[float] | Float64Array = (0.01, 0.001, 0.0001),
+    *,
+    unit: Unit = EACH,
+) -> Float64Array:
+    """What every target adds to the pooled TPR, (R, F): their mean is that TPR, exactly.
+
+        value_r = TPR_r − λ (FPR_r − mean FPR)
+
+    with the rates of target r at the threshold of `pooled_points` (each times R n_r/Σ n_r where
+    targets differ in size) and λ the slope of the pooled ROC there, the secant from half to twice
+    the false positives. `over_targets` of the values is the interval of the pooled TPR: the
+    threshold is drawn as well, and a target that raises it lowers the TPR of all. (The spread of
+    TPR_r alone, which takes the threshold as given, is too small by up to a factor of 2.7: its
+    interval at 95 % covered .75 to .93 with 8 models.) A linear approximation for many false
+    positives; single values may lie outside [0, 1]. NaN where the rate is not resolved.
+
+    >>> s = np.array([[0.1, 0.9, 0.4, 0.8], [0.7, 0.2, 0.6, 0.3]])
+    >>> m = np.array([[False, True, False, True], [True, False, True, False]])
+    >>> pooled_by_target(s, m, [0.5]).ravel().tolist()
+    [1.0, 1.0]
+    """
+    s, y = judged(scores, member, 2, unit)
+    points = operating_points(s.reshape(1, -1), y.reshape(1, -1), fprs)
+    inside, outside = np.sort(s[y]), np.sort(s[~y])[::-1]
+    n_in, n_out = len(inside), len(outside)
+
+    def true_positives(rank: int) -> int:
+        """Members above the non-member of that rank, 1 the largest."""
+        if not 0 < rank <= n_out:
+            return 0 if rank < 1 else n_in
+        return n_in - int(np.searchsorted(inside, outside[rank - 1], "right"))
+
+    values = np.full((len(s), len(points.nominal)), np.nan)
+    for f in np.flatnonzero(points.resolved[0]):
+        j = int(_allowed(points.nominal[f : f + 1], n_out)[0])
+        first, last = j // 2, min(2 * j, n_out)
+        rise = (true_positives(last) - true_positives(first)) / n_in
+        slope = rise / ((last - first) / n_out) if last > first else 0.0
+        said = s >= points.threshold[0, f]
+        tpr = len(s) * (said & y).sum(axis=1) / n_in
+        fpr = len(s) * (said & ~y).sum(axis=1) / n_out
+        values[:, f] = tpr - slope * (fpr - fpr.mean())
+    return values
 
 
 def average_roc(
