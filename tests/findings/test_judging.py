@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ def test_a_fixed_target_is_judged_alone() -> None:
     assert f.paths.n_in.max() == f.paths.n_out.max() == 8
     text = render(f, run.data())
     assert "This model leaks" in text
+    assert "members of this model can be named by LiRA" in text
     assert "shadows" in text
 
 
@@ -132,3 +134,13 @@ def test_an_interval_that_is_missing_leaves_no_strongest_interval() -> None:
     best = strongest({"a": (missing, missing)})
     assert best.attack == "a"
     assert np.isnan(best.estimate.high)
+
+
+def test_a_rate_that_few_non_members_cannot_resolve_has_no_number() -> None:
+    run = one_model(2.0, samples=40)
+    f = collect(run, attacks=[LiRA()], permutations=1)
+    assert f.negatives == 20
+    assert f.strongest_at_low_fpr is None
+    text = render(f, run.data())
+    assert text.count("cannot be resolved with 20 non-members") >= 4
+    assert "nan" not in re.sub(r"<script.*?</script>", "", text, flags=re.S).lower().split()

@@ -132,6 +132,16 @@ def _when(f: Findings) -> Answer:
 def _who(f: Findings) -> Answer:
     e = f.exposure
     exposed = int(e.exposed.sum())
+    if f.target is not None and f.naming is not None:
+        n = f.naming
+        words = (
+            f"members of this model can be named by {f.main_attack.title} when an expected "
+            f"{percent(n.q)} of the names may be false; calibrated on {n.calibration:,} of its "
+            f"non-members, at least {n.fewest:,} have to be named to reach that rate. By the shadows, "
+            f"{exposed:,} samples are exposed by this recipe."
+        )
+        tone = "risky" if n.count else "calm" if not f.leaks else ""
+        return Answer("Who?", f"{thousands(n.count)} of {n.members:,}", words, tone)
     if exposed == 0:
         words = "of the samples is shown to be exposed"
         if e.least * f.samples > e.level:
