@@ -270,7 +270,7 @@ def accuracy(r: Mapping[str, Any]) -> float:
     return float(r["accuracy"][1])
 
 
-def _spread(values: Sequence[float]) -> float:
+def _spread(values: Sequence[float] | Float64Array) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
