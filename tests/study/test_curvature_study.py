@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
 from seepage.cli import app
@@ -266,6 +267,24 @@ def test_least_curved_first_rises_or_does_not(slope: int, judged: int, expected:
     found = [v for v in judge(results, study()) if v.claim == "C6"]
     assert [v.outcome for v in found] == [expected] * 2
     assert "over 4 sizes (exact p 0.083)" in found[0].why
+
+
+def test_an_order_of_sizes_in_noise_is_not_decided() -> None:
+    rng = np.random.default_rng(7)
+    fleet = table("lira")
+    old, new = [], []
+    for _ in range(60):
+        # Targets of one AUC at every size, each with the error of 200 members and 200 others.
+        aucs = 0.9 + 0.015 * rng.normal(size=5)
+        results = {
+            f"size-lowest-m{m}": size(float(a), 0.0, 0.5, judged=200, targets=1)
+            for m, a in zip((100, 200, 400, 800), aucs, strict=False)
+        }
+        new += of(judge(results | {"table-cifar10": fleet}, study()), "C6")
+        rho = spearmanr(range(4), aucs[:4])[0]
+        old.append(rho >= 0.9 or rho < 0.5)
+    assert np.mean(old) > 0.7
+    assert np.mean([o != OPEN for o in new]) <= 0.05
 
 
 def test_a_size_at_the_ceiling_is_not_counted() -> None:

@@ -292,8 +292,8 @@ def half_width(r: Mapping[str, Any], key: str, table: Mapping[str, Any] | None =
     z = float(norm.ppf(0.975))
     if "targets" not in r:
         e = r["attacks"][key]
-        sampled = z * _bound(e["mean"], int(r["samples"]) // 2)
-        return math.hypot(sampled, (e["high"] - e["low"]) / 2)
+        own = z * _bound(e["mean"], int(r["samples"]) // 2)
+        return math.hypot(own, (e["high"] - e["low"]) / 2)
     targets = r["targets"]
     aucs = [float(t["attacks"][key]["auc"]) for t in targets]
     each = [_bound(a, min(t["members"], t["others"])) for a, t in zip(aucs, targets, strict=True)]

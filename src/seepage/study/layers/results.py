@@ -7,10 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm
 
 from seepage.array_types import BoolArray, Float64Array
 
-__all__ = ["Found", "above_chance", "distinguishes", "resolved", "series_of", "success"]
+__all__ = [
+    "Found",
+    "above_chance",
+    "best_of_guesses",
+    "distinguishes",
+    "resolved",
+    "series_of",
+    "success",
+]
 
 Found = Mapping[str, Mapping[str, Any]]
 """Unit name -> what was measured."""
@@ -62,3 +71,14 @@ def _guess(result: Mapping[str, Any], attack: str) -> float:
 def above_chance(result: Mapping[str, Any], attack: str) -> BoolArray:
     """Layers whose AUC, the mean over seeds, stands two standard errors of a guess above a half."""
     return np.asarray(success(result, attack) > 0.5 + 2 * _guess(result, attack))
+
+
+def best_of_guesses(result: Mapping[str, Any], attack: str) -> tuple[float, float]:
+    """What the largest AUC over layers reads without a leak: its median, and its 95 % quantile.
+
+    Φ⁻¹(q^{1/L}) standard errors of a guess above a half, over the L layers that the attack reads;
+    layers are taken as independent, and a mean over seeds as one guess. Both only raise it.
+    """
+    layers = int(np.isfinite(success(result, attack)).sum())
+    median, high = (float(norm.ppf(q ** (1 / layers))) for q in (0.5, 0.95))
+    return 0.5 + median * _guess(result, attack), 0.5 + high * _guess(result, attack)
