@@ -14,13 +14,16 @@ from seepage.errors import InputError
 from seepage.plan import (
     Canaries,
     SubsetPlan,
+    distance_factor,
     fixed_target,
+    fresh_draws,
     group_codes,
     half_split,
     leave_out,
     partitions,
     permute_membership,
     plant_canaries,
+    pool_share,
     subsets,
     tuples,
 )
@@ -458,3 +461,72 @@ def test_a_configuration_names_the_kind_of_plan() -> None:
     few = [*small, 'plan.kind="subsets"', "plan.parts=6"]
     with pytest.raises(InputError, match="12 models leave 1 and 5; use at least 18 models"):
         prepare(read_config(None, few))
+    fresh = ['data.name="digits"', "data.limit=80", "plan.models=40", 'plan.kind="fresh_draws"']
+    plan = prepare(read_config(None, [*fresh, "plan.members=20"])).plan
+    assert plan.digest == fresh_draws(80, members=20, models=40).digest
+    with pytest.raises(InputError, match="raise plan"):
+        prepare(read_config(None, [*fresh, "plan.members=4"]))
+    for wrong in (fresh, [*small, "plan.members=20"]):
+        with pytest.raises(InputError, match=r"plan.members: expected with kind"):
+            prepare(read_config(None, wrong))
+
+
+@laws
+@given(st.integers(3, 60), st.integers(2, 12), st.data(), seeds)
+def test_fresh_draws_take_so_many_each_time(
+    n: int, models: int, data: st.DataObject, seed: int
+) -> None:
+    members = data.draw(st.integers(1, n - 1))
+    plan = fresh_draws(n, members=members, models=models, seed=seed)
+    assert (plan.member.sum(axis=1) == members).all()
+    assert pool_share(plan.member) == pytest.approx(members / n)
+    assert len(set(plan.seeds.tolist())) == models
+    more = fresh_draws(n, members=members, models=models + 3, seed=seed)
+    assert (more.member[:models] == plan.member).all()
+    assert (more.seeds[:models] == plan.seeds).all()
+
+
+def test_fresh_draws_are_independent_and_alike_for_all_samples() -> None:
+    member = fresh_draws(400, members=40, models=2000, seed=1).member
+    rate = member.mean(axis=0)
+    assert abs(rate - 0.1).max() < 5 * np.sqrt(0.09 / 2000)
+    # Two runs share n (members/n)² samples on average, whether neighbours or not.
+    shared = (member[::2] & member[1::2]).sum(axis=1)
+    assert shared.mean() == pytest.approx(4.0, abs=4 * shared.std() / np.sqrt(1000))
+    assert (tuples(member[:64]) < 0).all()
+    assert len(set(partitions(member[:64]).tolist())) == 64
+
+
+@laws
+@given(st.lists(st.integers(0, 6), min_size=4, max_size=40), st.integers(2, 6), seeds)
+def test_fresh_draws_take_whole_groups(groups: list[int], models: int, seed: int) -> None:
+    codes, names = group_codes(groups)
+    if len(names) < 2:
+        return
+    members = max(1, len(groups) // 3)
+    plan = fresh_draws(len(groups), members=members, models=models, seed=seed, groups=groups)
+    sizes = np.bincount(codes)
+    for row in plan.member:
+        inside = np.bincount(codes, weights=row)
+        assert ((inside == 0) | (inside == sizes)).all()
+        assert 0 < row.sum() < len(groups)
+        assert abs(row.sum() - members) <= sizes.max()
+
+
+def test_fresh_draws_refuse_what_is_no_part_of_the_pool() -> None:
+    for members in (0, 10):
+        with pytest.raises(InputError, match="members: expected 1 to 9"):
+            fresh_draws(10, members=members, models=4)
+    with pytest.raises(InputError, match="models: expected at least 2"):
+        fresh_draws(10, members=3, models=1)
+
+
+def test_pool_share_and_factor() -> None:
+    for k in (2, 4, 10):
+        share = pool_share(subsets(40, models=k, parts=k).member)
+        assert share == pytest.approx(1 / k)
+        assert distance_factor(share) == pytest.approx(1 / np.sqrt(1 - 1 / k))
+    with pytest.raises(InputError, match="share: expected"):
+        distance_factor(1.0)
+    with pytest.raises(InputError, match="member: expected bool"):
+        pool_share([True, False])

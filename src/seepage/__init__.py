@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from seepage.data import Dataset, load
     from seepage.errors import InputError, SeepageError
     from seepage.fleet import train
-    from seepage.plan import SubsetPlan, fixed_target, half_split, leave_out, subsets
+    from seepage.plan import (
+        SubsetPlan,
+        fixed_target,
+        fresh_draws,
+        half_split,
+        leave_out,
+        subsets,
+    )
     from seepage.report import write_report
     from seepage.scoring import score
     from seepage.store import Run
@@ -45,6 +52,7 @@ __all__ = [
     "defenses",
     "epsilon",
     "fixed_target",
+    "fresh_draws",
     "half_split",
     "layers",
     "leave_out",
@@ -74,6 +82,7 @@ _WHERE = {
     "train": "seepage.fleet",
     "SubsetPlan": "seepage.plan",
     "fixed_target": "seepage.plan",
+    "fresh_draws": "seepage.plan",
     "half_split": "seepage.plan",
     "leave_out": "seepage.plan",
     "subsets": "seepage.plan",

@@ -143,6 +143,15 @@ def test_show_asks_for_a_rate_where_there_is_no_threshold(leaking: Path):
     assert "AUC" in call("dynamics", "show", leaking, "-a", "loss", "--fpr", "0.1").output
 
 
+def test_show_holds_a_rate_for_each_sample(leaking: Path):
+    for own in ((), ("--own-fpr",)):
+        said = " ".join(call("dynamics", "show", leaking, "--fpr", 0.2, *own).stdout.split())
+        assert "it differs between samples: sd" in said
+        assert "(counting alone" in said
+    with pytest.raises(InputError, match="--own-fpr: expected with a rate"):
+        call("dynamics", "show", leaking, "--own-fpr")
+
+
 def test_show_refuses_a_null_without_spread(leaking: Path):
     with pytest.raises(InputError, match=r"--draws: expected at least 2, got 1"):
         call("dynamics", "show", leaking, "--draws", "1")

@@ -203,7 +203,12 @@ def test_the_page_of_the_repository_follows_from_its_results(
     monkeypatch.chdir(ROOT)
     config = ComparisonConfig.from_toml(Path("studies/defences.toml"))
     pools = [
-        read_pool(Path(config.results) / name, config.attacks[0], config.fprs)
+        read_pool(
+            Path(config.results) / name,
+            config.attacks[0],
+            config.fprs,
+            canaries=config.planted(name),
+        )
         for name in config.pools
     ]
     assert config.page is not None

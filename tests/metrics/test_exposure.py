@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from seepage.metrics.exposure import benjamini_hochberg, cut_off, evidence, smallest
+from seepage.errors import InputError
+from seepage.metrics.exposure import (
+    at_most_false,
+    benjamini_hochberg,
+    cut_off,
+    evidence,
+    smallest,
+)
 from seepage.plan import half_split, permute_membership, subsets
 
 
@@ -148,3 +155,60 @@ def test_benjamini_hochberg_is_the_step_up_rule(values: list[float], level: floa
     assert set(np.flatnonzero(q <= level).tolist()) == expected
     assert ((q >= p) & (q <= 1)).all()
     assert set(np.flatnonzero(p <= cut_off(p, level)).tolist()) == expected
+
+
+def _by_closed_testing(p: np.ndarray, named: np.ndarray, level: float) -> int:
+    """The largest part of the set that lies in an accepted set, over all sets: brute force."""
+    most = 0
+    for size in range(1, len(p) + 1):
+        for rows in itertools.combinations(range(len(p)), size):
+            ranked = np.sort(p[list(rows)])
+            if (ranked * size > level * np.arange(1, size + 1)).all():
+                most = max(most, int(named[list(rows)].sum()))
+    return most
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.sampled_from([0.001, 0.004, 0.01, 0.02, 0.05, 0.2, 0.9]), min_size=1, max_size=7),
+    st.integers(0, 2**7 - 1),
+    st.sampled_from([0.05, 0.2]),
+)
+def test_at_most_false_is_closed_testing(values: list[float], mask: int, level: float) -> None:
+    # Moved off the lattice, so that no p lies on a multiple of the level.
+    p = np.array(values) * (1 + 1e-6 * np.arange(len(values)))
+    named = np.array([bool(mask >> i & 1) for i in range(len(p))])
+    assert at_most_false(p, named, level) == _by_closed_testing(p, named, level)
+
+
+def test_at_most_false_of_nothing_and_of_all() -> None:
+    p = np.full(50, 1e-6)
+    assert at_most_false(p, np.zeros(50, bool)) == 0
+    assert at_most_false(p, np.ones(50, bool)) == 0
+    assert at_most_false(np.ones(50), np.ones(50, bool)) == 50
+    with pytest.raises(InputError, match="p, named: expected numbers and bools"):
+        at_most_false(p, np.ones(49, bool))
+    with pytest.raises(InputError, match=r"p: expected numbers in \[0, 1\]"):
+        at_most_false(p + 1, np.ones(50, bool))
+    with pytest.raises(InputError, match="level: expected"):
+        at_most_false(p, np.ones(50, bool), 5)
+
+
+def test_the_expected_share_is_controlled_and_the_bound_holds_in_single_fleets() -> None:
+    """Under model effects more than 5 % of the names are false in many fleets, as on average it is 5 %."""
+    rng = np.random.default_rng(0)
+    shares, kept = [], []
+    for fleet in range(200):
+        member = half_split(400, models=32, seed=fleet).member
+        effect = np.where(np.arange(400) < 60, 2.0, 0.0)
+        signal = effect * member + rng.normal(size=(32, 400)) + rng.normal(size=(32, 1))
+        p = evidence(signal, member)
+        named = p <= cut_off(p, 0.05)
+        false = int((named & (effect == 0)).sum())
+        shares.append(false / max(int(named.sum()), 1))
+        kept.append(false <= at_most_false(p, named))
+    share = np.array(shares)
+    assert share.mean() <= 0.05 + 2 * share.std(ddof=1) / np.sqrt(len(share))
+    assert (share > 0.05).mean() > 0.1
+    # 99 % upper end of the coverage by Clopper-Pearson is not below 0.95.
+    assert stats.beta.ppf(0.995, sum(kept) + 1, len(kept) - sum(kept)) >= 0.95 or all(kept)

@@ -127,7 +127,10 @@ def _report(config: ComparisonConfig, file: Path) -> None:
     there = [name for name in config.pools if (results / name).is_dir()]
     if not there:
         raise InputError(f"{results}: expected results of a pool, found none; train first")
-    pools = [read_pool(results / name, config.attacks[0], config.fprs) for name in there]
+    pools = [
+        read_pool(results / n, config.attacks[0], config.fprs, canaries=config.planted(n))
+        for n in there
+    ]
     for p in pools:
         console.print(_table(p))
         for j in p.judged:

@@ -28,6 +28,10 @@ Fpr = Annotated[
     float | None,
     typer.Option(help="Decide at this false-positive rate, for attacks without a threshold."),
 ]
+Own = Annotated[
+    bool,
+    typer.Option("--own-fpr", help="Hold --fpr for each sample by its own scores as a non-member."),
+]
 Draws = Annotated[int, typer.Option(help="Permuted memberships behind the null; 2 or more.")]
 
 
@@ -44,14 +48,18 @@ def judged_paths(
     draws: int,
     models: Any = None,
     rates: str = "counting",
+    own: bool = False,
 ) -> Trajectories:
-    """Trajectories under the named attack: its own threshold, or a global false-positive rate."""
+    """Trajectories under the named attack: its own threshold, or a rate, pooled or of each sample."""
     from seepage import attacks, plane, scoring
 
     if draws < 2:
         raise InputError(f"--draws: expected at least 2, got {draws}")
     judge = attacks.get(attack)
-    rule = plane.NaturalThreshold() if fpr is None else plane.GlobalFPR(fpr)
+    if own and fpr is None:
+        raise InputError("--own-fpr: expected with a rate to hold; add --fpr 0.1")
+    pooled = plane.NaturalThreshold() if fpr is None else plane.GlobalFPR(fpr)
+    rule: plane.Rule = plane.OwnFPR(fpr) if own and fpr is not None else pooled
     if fpr is None and judge.threshold is None:
         raise InputError(
             f"--fpr: expected a rate, since {judge.name} has no threshold of its own; try --fpr 0.1"
@@ -83,6 +91,7 @@ def show(
     run: RunFolder,
     attack: AttackName = "lira",
     fpr: Fpr = None,
+    own: Own = False,
     draws: Draws = 2,
     rates: Rates = "counting",
     regions: Annotated[
@@ -97,11 +106,13 @@ def show(
         seepage dynamics show runs/digits
 
         seepage dynamics show runs/digits --rates gaussian --regions epsilon
+
+        seepage dynamics show runs/digits --fpr 0.1 --own-fpr
     """
     from seepage import plane
     from seepage.store import open_run
 
-    paths = judged_paths(open_run(run), attack, fpr, draws, rates=rates)
+    paths = judged_paths(open_run(run), attack, fpr, draws, rates=rates, own=own)
     population = paths.population(
         plane.ByEpsilon() if regions == "epsilon" else plane.ByAdvantage()
     )
@@ -119,6 +130,8 @@ def show(
         )
     console.print(table)
     console.print(clusters(paths))
+    if rates == "counting":
+        console.print(f"At the end: {plane.fpr_spread(paths.fpr[-1], paths.n_out)}.")
     console.print("All metrics are reconstructions; null: the same under permuted membership.")
 
 

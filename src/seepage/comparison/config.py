@@ -126,6 +126,10 @@ class ComparisonConfig(Part):
             config.candidates(pool)
         return config
 
+    def planted(self, pool: str) -> int:
+        """How many mislabelled canaries every fleet of a pool has."""
+        return self.audit(pool, self.seeds[0]).plan.canaries.mislabelled
+
     def audit(self, pool: str, seed: int, out: str = "") -> AuditConfig:
         """The configuration of the fleets of one pool and seed."""
         content = merge(self.base, self.pools.get(pool, {}))

@@ -190,7 +190,8 @@ class Evaluation:
     paths: "epoch", "auc", "fpr", "tpr" and, with canaries, "canaries" (mean advantage), each (T,).
     samples: "separation" (per-sample AUC over models), "fpr", "tpr", "canary", each (N,). facts:
     what belongs to the fleet as a whole, "pairs", the first plan row of each of the G pairs, and
-    "epsilon_low", `epsilon_of_runs` of the main attack on the canaries (without them, on the pool).
+    "epsilon_low", `epsilon_of_runs` of the main attack on the canaries (without them, on the pool),
+    and "epsilon_samples", how many those are.
     """
 
     values: dict[str, list[float]]
@@ -304,6 +305,7 @@ def evaluate(
         | {
             "pairs": rows[_in_pairs(member)[:, 0]].tolist(),
             "epsilon_low": epsilon_of_runs(main[:, exposed], member[:, exposed]).tolist(),
+            "epsilon_samples": int(exposed.sum()),
         },
     )
 

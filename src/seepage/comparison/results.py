@@ -21,7 +21,7 @@ from seepage.comparison.verdicts import (
     d5_stable,
     front,
 )
-from seepage.epsilon.one_run import joint_epsilon
+from seepage.epsilon.one_run import ceiling_of_runs, joint_epsilon
 from seepage.errors import InputError
 from seepage.metrics import Estimate
 from seepage.metrics.verdict import Verdict
@@ -81,18 +81,21 @@ def figure_key(main: str, where: str, figure: str, kind: str = "adaptive") -> st
     return f"{main}/{kind}/{where}/{figure}"
 
 
-def read_rows(results: Path, *, seed: int | None = None) -> list[Row]:
-    """Rows of one pool's results, undefended first; fleets that failed are left out."""
+def read_rows(results: Path, *, seed: int | None = None, canaries: int = 0) -> list[Row]:
+    """Rows of one pool's results, undefended first; fleets that failed are left out.
+
+    canaries: how many were planted, for results that do not say it.
+    """
     grouped: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(results.glob("*-s*.json")):
         content = json.loads(path.read_text())
         if "values" in content and (seed is None or content["seed"] == seed):
             grouped.setdefault(content["label"], []).append(content)
-    rows = [_join(sorted(each, key=lambda c: int(c["seed"]))) for each in grouped.values()]
+    rows = [_join(sorted(v, key=lambda c: int(c["seed"])), canaries) for v in grouped.values()]
     return sorted(rows, key=lambda r: (r.label != UNDEFENDED, r.label))
 
 
-def _join(each: list[dict[str, Any]]) -> Row:
+def _join(each: list[dict[str, Any]], canaries: int) -> Row:
     values: dict[str, dict[tuple[int, int], float]] = {}
     classes: dict[str, dict[tuple[int, int], list[float | None]]] = {}
     for c in each:
@@ -114,6 +117,10 @@ def _join(each: list[dict[str, Any]]) -> Row:
     }
     if all("epsilon_low" in f for f in told):
         facts["epsilon_low"] = joint_epsilon([e for f in told for e in f["epsilon_low"]])
+        samples = int(told[0].get("epsilon_samples", canaries))
+        facts["epsilon_ceiling"] = (
+            ceiling_of_runs(facts["epsilon_low"], samples) if samples else None
+        )
     if all("epsilon_holds" in f for f in told):
         spent = [f["epsilon"] for f in told]
         facts["epsilon"] = None if any(e is None for e in spent) else max(spent)
@@ -210,13 +217,13 @@ class PoolResults:
         return self.rows[0]
 
 
-def read_pool(results: Path, main: str, fprs: Sequence[float]) -> PoolResults:
+def read_pool(results: Path, main: str, fprs: Sequence[float], *, canaries: int = 0) -> PoolResults:
     """Results of one pool and what they say about D1 to D5.
 
-    Results under `elsewhere/` are of fleets that were trained again on another machine. Raises
+    canaries: as of `read_rows`. Results under `elsewhere/` are of fleets that were trained again on another machine. Raises
     InputError when the undefended fleet was not evaluated.
     """
-    rows = read_rows(results)
+    rows = read_rows(results, canaries=canaries)
     if not rows or rows[0].label != UNDEFENDED:
         raise InputError(
             f"{results}: expected results of the undefended fleet, found none; "
@@ -238,7 +245,7 @@ def read_pool(results: Path, main: str, fprs: Sequence[float]) -> PoolResults:
         regions=located,
         judged=judged + _fourth(judged),
         roles=roles,
-        elsewhere=read_rows(results / "elsewhere"),
+        elsewhere=read_rows(results / "elsewhere", canaries=canaries),
     )
 
 

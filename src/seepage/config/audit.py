@@ -60,14 +60,18 @@ class CanaryConfig(Part):
 class PlanConfig(Part):
     """[plan]: who trains on what."""
 
-    kind: Literal["half_split", "subsets", "leave_out"] = Field(
+    kind: Literal["half_split", "subsets", "fresh_draws", "leave_out"] = Field(
         "half_split",
         description="Pairs of complementary halves, complementary tuples of `parts` runs that train "
-        "on a part each, or runs that leave out a part each.",
+        "on a part each, runs that each draw `members` samples of the pool anew, or runs that leave "
+        "out a part each.",
     )
     models: int = Field(32, ge=2, le=100_000, description="Number of runs.")
     parts: int | None = Field(
         None, ge=2, description="Parts into which a tuple of 'subsets' splits the pool; 4 if unset."
+    )
+    members: int | None = Field(
+        None, ge=1, description="Samples that each run of 'fresh_draws' trains on; required there."
     )
     seed: int = Field(0, ge=0, description="Seed of the splits and of every run.")
     canaries: CanaryConfig = Field(

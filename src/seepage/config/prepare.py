@@ -18,7 +18,15 @@ from seepage.config.recipe import Recipe
 from seepage.data import Dataset, apply_canaries, load, relabel
 from seepage.errors import InputError
 from seepage.models import known
-from seepage.plan import SubsetPlan, group_codes, half_split, leave_out, plant_canaries, subsets
+from seepage.plan import (
+    SubsetPlan,
+    fresh_draws,
+    group_codes,
+    half_split,
+    leave_out,
+    plant_canaries,
+    subsets,
+)
 
 if TYPE_CHECKING:
     from seepage.defenses import Defense
@@ -72,7 +80,16 @@ def prepare(config: AuditConfig) -> Prepared:
     p = config.plan
     if p.parts is not None and p.kind != "subsets":
         raise InputError(f'plan.parts: expected with kind = "subsets" alone, got {p.kind}; drop it')
-    if p.kind == "subsets":
+    if (p.members is None) == (p.kind == "fresh_draws"):
+        raise InputError(
+            'plan.members: expected with kind = "fresh_draws", and with it alone, got '
+            f"{p.members} with {p.kind}"
+        )
+    if p.members is not None:
+        plan = fresh_draws(
+            len(data), members=p.members, models=p.models, seed=p.seed, groups=data.groups
+        )
+    elif p.kind == "subsets":
         plan = subsets(
             len(data), models=p.models, parts=p.parts or 4, seed=p.seed, groups=data.groups
         )
@@ -124,6 +141,13 @@ def check_references(plan: SubsetPlan, chosen: tuple[attacks.Attack, ...]) -> No
     n_in, n_out = fewest_references(plan.member)
     for attack in chosen:
         if n_in < attack.min_in or n_out < attack.min_out:
+            if plan.kind == "fresh_draws":
+                raise InputError(
+                    f"plan.members: {attack.name} needs {attack.min_in} IN and {attack.min_out} OUT "
+                    f"references for every sample, {plan.models} draws of "
+                    f"{plan.options['members']} leave {n_in} and {n_out}; raise plan.models or "
+                    "plan.members, or leave this attack out"
+                )
             k = plan.options.get("parts", 2)
             need = k * max(attack.min_in + 1, -(-attack.min_out // (k - 1)) + 1)
             raise InputError(

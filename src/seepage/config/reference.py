@@ -44,6 +44,7 @@ _EXAMPLES: dict[str, str] = {
     "data.missing": '"indicator"',
     "data.size": "32",
     "plan.parts": "4",
+    "plan.members": "1000",
     "model.options": "{ hidden = [128, 64] }",
     "model.version": '"2"',
     "model.files": '["pretrained.safetensors"]',

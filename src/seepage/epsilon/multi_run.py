@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -55,6 +56,16 @@ class Threshold(ABC):
         self, inside: Float64Array, outside: Float64Array, level: float, objective: Objective
     ) -> OperatingPoints:
         """inside, outside: scores of members and of non-members, sorted ascending."""
+
+    def best_case(self, n_in: int, n_out: int, level: float) -> tuple[float, float]:
+        """(tpr_low, fpr_high) if all n_in members and n_out non-members are told apart.
+
+        What the ceiling of a bound is made of; without an override that of one fixed threshold,
+        which no correction can exceed.
+        """
+        tpr_low, _ = clopper_pearson(n_in, n_in, level)
+        _, fpr_high = clopper_pearson(0, n_out, level)
+        return float(tpr_low), float(fpr_high)
 
 
 def _at_or_above(ranked: Float64Array, threshold: Float64Array) -> Int64Array:
@@ -115,9 +126,7 @@ class Bonferroni(Threshold):
     def points(
         self, inside: Float64Array, outside: Float64Array, level: float, objective: Objective
     ) -> OperatingPoints:
-        left = _ranks(len(outside), self.candidates // 2)
-        missed = _ranks(len(inside), self.candidates - self.candidates // 2)
-        each = 1 - (1 - level) / (len(left) + len(missed))
+        left, missed, each = self._tried(len(inside), len(outside), level)
         by_others = np.nextafter(outside[len(outside) - 1 - left], np.inf)
         by_members = inside[missed]
         tp = np.append(_at_or_above(inside, by_others), len(inside) - missed)
@@ -125,6 +134,15 @@ class Bonferroni(Threshold):
         tpr_low, _ = clopper_pearson(tp, len(inside), each)
         _, fpr_high = clopper_pearson(fp, len(outside), each)
         return OperatingPoints(tpr_low, fpr_high, np.append(by_others, by_members))
+
+    def best_case(self, n_in: int, n_out: int, level: float) -> tuple[float, float]:
+        return super().best_case(n_in, n_out, self._tried(n_in, n_out, level)[2])
+
+    def _tried(self, n_in: int, n_out: int, level: float) -> tuple[Int64Array, Int64Array, float]:
+        """Non-members left, members missed, and the level of each threshold."""
+        left = _ranks(n_out, self.candidates // 2)
+        missed = _ranks(n_in, self.candidates - self.candidates // 2)
+        return left, missed, 1 - (1 - level) / (len(left) + len(missed))
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,13 +184,19 @@ class Split(Threshold):
         best = int(np.argmax(objective(tried.tpr_low, tried.fpr_high)))
         return _at(test_in, test_out, tried.threshold[best : best + 1], level)
 
+    def best_case(self, n_in: int, n_out: int, level: float) -> tuple[float, float]:
+        held = [n - round(self.fraction * n) for n in (n_in, n_out)]
+        return super().best_case(held[0], held[1], level)
+
 
 @dataclass(frozen=True)
 class Bound:
     """With probability at least `level`, the mechanism's ε at `delta` is not below `epsilon`.
 
     tpr_low, fpr_high, threshold: the operating point that gave it. method: how. mu: the lower
-    bound on μ, of `gdp` only.
+    bound on μ, of `gdp` only. trials: members and non-members scored. ceiling: the largest ε that so
+    many trials can give at this level, when all are told apart; a bound there (`at_ceiling`) says
+    how many trials there were and not how large the leak is.
     """
 
     epsilon: float
@@ -182,7 +206,20 @@ class Bound:
     fpr_high: float
     threshold: float
     method: str
+    trials: int
+    ceiling: float
     mu: float | None = None
+
+    @property
+    def at_ceiling(self) -> bool:
+        """Whether no result could have given more."""
+        return self.ceiling > 0 and self.epsilon >= self.ceiling * (1 - 1e-6)
+
+    def __str__(self) -> str:
+        most = f"{self.trials} trials can show"
+        if self.at_ceiling:
+            return f"ε at least {self.epsilon:.2f} (the most that {most})"
+        return f"ε at least {self.epsilon:.2f} ({most} at most {self.ceiling:.2f})"
 
 
 def check_level(level: float, delta: float) -> None:
@@ -214,13 +251,23 @@ def scored(scores: ArrayLike, member: ArrayLike) -> tuple[Float64Array, BoolArra
     return s, y
 
 
+class _Best(NamedTuple):
+    """The largest value, the largest possible one, (tpr_low, fpr_high, threshold), how, trials."""
+
+    value: float
+    ceiling: float
+    at: tuple[float, float, float]
+    method: str
+    trials: int
+
+
 def _best(
     scores: ArrayLike,
     member: ArrayLike,
     level: float,
     threshold: Threshold | None,
     objective: Objective,
-) -> tuple[float, float, float, float, str]:
+) -> _Best:
     s, y = scored(scores, member)
     n_in = int(y.sum())
     if n_in in (0, len(y)):
@@ -232,12 +279,13 @@ def _best(
     points = strategy.points(np.sort(s[y]), np.sort(s[~y]), level, objective)
     value = objective(points.tpr_low, points.fpr_high)
     i = int(np.argmax(value))
-    return (
+    tpr, fpr = (np.array([v]) for v in strategy.best_case(n_in, len(y) - n_in, level))
+    return _Best(
         max(0.0, float(value[i])),
-        float(points.tpr_low[i]),
-        float(points.fpr_high[i]),
-        float(points.threshold[i]),
+        max(0.0, float(objective(tpr, fpr)[0])),
+        (float(points.tpr_low[i]), float(points.fpr_high[i]), float(points.threshold[i])),
         type(strategy).__name__,
+        len(y),
     )
 
 
@@ -278,7 +326,7 @@ def multi_run(
       references then reveals the target's membership (`seepage.attacks` warns of such plans).
 
     It is far below the truth for few trials: without a false positive in n non-members FPR⁺ is
-    about 3.7/n, so that ε stays below log(n/3.7). Raises InputError for shapes, non-finite scores,
+    about 3.7/n, so that ε stays below log(n/3.7); the result's `ceiling` is the exact limit. Raises InputError for shapes, non-finite scores,
     one-sided membership, level or delta out of range. Source: Jagielski, Ullman and Oprea, arXiv
     2006.07709; the corrections of the choice are ours.
 
@@ -294,8 +342,8 @@ def multi_run(
         here, there = _log_ratio(tpr - delta, fpr), _log_ratio(1 - fpr - delta, 1 - tpr)
         return np.asarray(np.maximum(here, there))
 
-    epsilon, tpr_low, fpr_high, at, method = _best(scores, member, level, threshold, objective)
-    return Bound(epsilon, level, delta, tpr_low, fpr_high, at, method)
+    best = _best(scores, member, level, threshold, objective)
+    return Bound(best.value, level, delta, *best.at, best.method, best.trials, best.ceiling)
 
 
 def gdp(
@@ -328,5 +376,6 @@ def gdp(
     def objective(tpr: Float64Array, fpr: Float64Array) -> Float64Array:
         return np.asarray(special.ndtri(tpr) - special.ndtri(fpr), np.float64)
 
-    mu, tpr_low, fpr_high, at, method = _best(scores, member, level, threshold, objective)
-    return Bound(gdp_epsilon(mu, delta), level, delta, tpr_low, fpr_high, at, method, mu)
+    best = _best(scores, member, level, threshold, objective)
+    epsilon, ceiling = (gdp_epsilon(mu, delta) for mu in (best.value, best.ceiling))
+    return Bound(epsilon, level, delta, *best.at, best.method, best.trials, ceiling, mu=best.value)

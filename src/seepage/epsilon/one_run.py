@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
-from seepage.array_types import Float64Array
+from seepage.array_types import BoolArray, Float64Array
 from seepage.epsilon.multi_run import check_level, scored
 from seepage.errors import InputError
+from seepage.plan import tuples
 
 __all__ = [
     "BothEnds",
     "GuessStrategy",
     "HighestOnly",
     "OneRunBound",
+    "ceiling_of_runs",
     "epsilon_of_runs",
     "joint_epsilon",
     "one_run",
@@ -30,7 +32,14 @@ __all__ = [
 class OneRunBound:
     """With probability at least `level`, ε at `delta` is not below `epsilon`.
 
-    correct of guesses guesses among canaries were right.
+    correct of guesses guesses among canaries were right. ceiling: the largest value that so
+    many guesses can give at this level, all of them right; a bound there (`at_ceiling`) says how
+    many guesses were counted and not how large the leak is.
+
+    >>> print(one_run(80, 80, 80)), print(one_run(70, 80, 80))
+    ε at least 3.27 (the most that 80 guesses can show)
+    ε at least 1.37 (80 guesses can show at most 3.27)
+    (None, None)
     """
 
     epsilon: float
@@ -39,6 +48,18 @@ class OneRunBound:
     correct: int
     guesses: int
     canaries: int
+    ceiling: float
+
+    @property
+    def at_ceiling(self) -> bool:
+        """Whether so many guesses could not have given more: all were right."""
+        return _is_ceiling(self.epsilon, self.ceiling)
+
+    def __str__(self) -> str:
+        most = f"{self.guesses} guesses can show"
+        if self.at_ceiling:
+            return f"ε at least {self.epsilon:.2f} (the most that {most})"
+        return f"ε at least {self.epsilon:.2f} ({most} at most {self.ceiling:.2f})"
 
 
 class GuessStrategy(ABC):
@@ -89,9 +110,10 @@ def one_run(
     Assumes that each canary was included by its own fair coin flip, independently, all in *one*
     run, and that the guesses were made without knowledge of those flips. Plans that put exactly
     half of the samples in a run (`seepage.half_split`) are close to that for many canaries, but the
-    theorem assumes coin flips (and not tuples of more than two runs, `seepage.subsets`, which put a
-    sample in with probability 1/k). r must be fixed beforehand; for a choice among several use
-    `one_run_from_scores`. With r guesses it cannot exceed logit((1 − level)^(1/r)), and is vacuous
+    theorem assumes coin flips. Tuples of more than two runs (`seepage.subsets`, `fresh_draws`) put
+    a sample in with another probability: it does not hold there, and `one_run_from_scores` refuses
+    them. r must be fixed beforehand; for a choice among several use `one_run_from_scores`. With r
+    guesses it cannot exceed logit((1 − level)^(1/r)), the `ceiling` of the result, and is vacuous
     once 2mδ nears 1. Source: Steinke, Nasr and Jagielski, arXiv 2305.08846.
 
     >>> [round(one_run(m, m, m).epsilon, 4) for m in (10, 100, 1000)]
@@ -105,14 +127,23 @@ def one_run(
             f"correct, guesses, canaries: expected 0 <= correct <= guesses <= canaries and a "
             f"guess, got {correct}, {guesses}, {canaries}; count abstentions as no guess"
         )
-    epsilon = 0.0
-    if correct:
-        q = special.betaincinv(correct, guesses - correct + 1, 1 - level)
-        epsilon = max(0.0, float(special.logit(q)))
+    epsilon = _refuted(correct, guesses, canaries, delta, 1 - level)
+    ceiling = epsilon
+    if correct < guesses:
+        ceiling = _refuted(guesses, guesses, canaries, delta, 1 - level)
+    return OneRunBound(epsilon, level, delta, correct, guesses, canaries, ceiling)
+
+
+def _refuted(correct: int, guesses: int, canaries: int, delta: float, size: float) -> float:
+    """The bound itself; size: 1 − level."""
+    if not correct:
+        return 0.0
+    q = special.betaincinv(correct, guesses - correct + 1, size)
+    epsilon = max(0.0, float(special.logit(q)))
     if delta > 0 and epsilon > 0:
         # At this epsilon the binomial tail alone uses up the level: the crossing is below.
-        epsilon = _first_crossing(epsilon, correct, guesses, canaries, delta, 1 - level)
-    return OneRunBound(epsilon, level, delta, correct, guesses, canaries)
+        epsilon = _first_crossing(epsilon, correct, guesses, canaries, delta, size)
+    return epsilon
 
 
 def _first_crossing(
@@ -147,7 +178,9 @@ def one_run_from_scores(
     guesses: how many, fixed before the scores were seen. Several counts are each tested at level
     1 − (1 − level)/K and the largest bound is returned, under the level asked for. strategy:
     `BothEnds()` (default) or `HighestOnly()`. Ties at a cut are guessed *wrong* first, so that the
-    order of the array, which may reveal members, cannot help. Assumptions as in `one_run`.
+    order of the array, which may reveal members, cannot help. The result's `ceiling` is that of
+    the count that gave the bound; larger counts could show more. Assumptions as in `one_run`;
+    membership that fair coin flips give in less than one of 10⁵ runs is refused.
 
     >>> member = np.arange(200) % 2 == 0
     >>> one_run_from_scores(np.where(member, 1.0, -1.0), member, (20, 100)).guesses
@@ -155,6 +188,7 @@ def one_run_from_scores(
     """
     check_level(level, delta)
     s, y = scored(scores, member)
+    _fair(y)
     counts = [guesses] if isinstance(guesses, (int, np.integer)) else list(guesses)
     if not counts or not all(1 <= r <= len(s) for r in counts):
         raise InputError(
@@ -170,7 +204,18 @@ def one_run_from_scores(
         right = int((~ranked[:low]).sum()) + int(ranked[len(ranked) - high :].sum())
         bounds.append(one_run(right, int(r), len(s), delta=delta, level=each))
     best = max(bounds, key=lambda b: b.epsilon)
-    return OneRunBound(best.epsilon, level, delta, best.correct, best.guesses, best.canaries)
+    return replace(best, level=level)
+
+
+def _fair(member: BoolArray) -> None:
+    """Refuse membership that was hardly drawn by fair coin flips."""
+    inside = int(member.sum())
+    if stats.binomtest(inside, len(member)).pvalue < 1e-5:
+        raise InputError(
+            f"member: expected about half of the canaries IN, as by fair coin flips, got {inside} of "
+            f"{len(member)}; the bound does not hold for tuples of k > 2 runs or fresh draws, use "
+            "seepage.half_split"
+        )
 
 
 LEVEL = 0.95
@@ -196,7 +241,13 @@ def epsilon_of_runs(
             f"scores, member: expected (runs, samples) floats and bools of one shape, got "
             f"{s.shape} and {y.dtype} of shape {y.shape}; pass all targets of a fleet"
         )
-    counts = sorted({max(1, round(share * s.shape[1])) for share in SHARES})
+    if np.bincount(tuples(y) + 1)[1:].max(initial=0) > 2:
+        raise InputError(
+            "member: expected pairs of runs or independent coin flips, got tuples of more than two "
+            "runs, in which a sample is IN with probability 1/k and the bound does not hold; use "
+            "seepage.half_split"
+        )
+    counts = _counts(s.shape[1])
     each = 1 - (1 - level) / 2
     return np.array(
         [
@@ -204,6 +255,33 @@ def epsilon_of_runs(
             for a, b in zip(s, y, strict=True)
         ]
     )
+
+
+def _counts(samples: int) -> list[int]:
+    return sorted({max(1, round(share * samples)) for share in SHARES})
+
+
+def ceiling_of_runs(
+    epsilon: float, samples: int, *, delta: float = 1e-5, level: float = LEVEL
+) -> int | None:
+    """The number of guesses, all of them right, that gives exactly this bound; None: some were wrong.
+
+    epsilon: of `epsilon_of_runs`, or of `joint_epsilon` over them, with so many samples a run. A
+    bound at such a ceiling tells how many guesses were counted, not how large the leak is.
+
+    >>> ceiling_of_runs(2.7121554944723094, 160), ceiling_of_runs(2.7, 160)
+    (80, None)
+    """
+    counts = _counts(samples)
+    size = (1 - level) / 2 / len(counts)
+    for r in counts:
+        if _is_ceiling(epsilon, _refuted(r, r, samples, delta, size)):
+            return r
+    return None
+
+
+def _is_ceiling(epsilon: float, ceiling: float) -> bool:
+    return bool(ceiling > 0 and abs(epsilon - ceiling) <= 1e-6 * ceiling)
 
 
 def joint_epsilon(bounds: Sequence[float] | Float64Array) -> float:

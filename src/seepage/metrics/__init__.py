@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from seepage.metrics.blind import BlindBaseline, blind_baseline
-from seepage.metrics.exposure import benjamini_hochberg, cut_off, evidence, smallest
+from seepage.metrics.exposure import (
+    at_most_false,
+    benjamini_hochberg,
+    cut_off,
+    evidence,
+    smallest,
+)
 from seepage.metrics.intervals import Estimate, auc_interval, clopper_pearson, over_targets
+from seepage.metrics.naming import (
+    Named,
+    NamedOverTargets,
+    conformal_p,
+    fewest_named,
+    name_members,
+    name_over_targets,
+)
 from seepage.metrics.roc import (
     AveragedRoc,
     OperatingPoints,
@@ -25,12 +39,15 @@ __all__ = [
     "AveragedRoc",
     "BlindBaseline",
     "Estimate",
+    "Named",
+    "NamedOverTargets",
     "OperatingPoints",
     "Roc",
     "Samples",
     "Subjects",
     "TprAtFpr",
     "Unit",
+    "at_most_false",
     "auc",
     "auc_interval",
     "average_roc",
@@ -38,8 +55,12 @@ __all__ = [
     "benjamini_hochberg",
     "blind_baseline",
     "clopper_pearson",
+    "conformal_p",
     "cut_off",
     "evidence",
+    "fewest_named",
+    "name_members",
+    "name_over_targets",
     "operating_points",
     "over_targets",
     "pooled_points",

@@ -1,9 +1,20 @@
-"""Per-sample evidence: an exact test for every sample, with false discoveries controlled.
+"""Per-sample evidence: an exact test for every sample, and how many of the names may be false.
+
+The question is whether training on a record raises its signal, over the runs of a fleet; which
+records of *one* model an attacker can name is another (`seepage.metrics.naming`).
 
 The test reads the signal itself and not the attack's decisions: decisions about one sample share
 references, which makes them dependent. And it compares within tuples of runs, because that is what
 the plan drew at random: in every complementary tuple it was drawn which run was trained on the
 sample.
+
+Two statements about the names, which must not be confused. `benjamini_hochberg` controls the
+*expected* share of false names: an average over fleets, of which any single one may have more
+(`docs/naming.md` says in how many that is so). `at_most_false` bounds the number of false names in
+*this* fleet, and holds in 95 % of fleets whatever set is named.
+
+A small p is not a large leak: at a fixed small effect p falls with the number of runs, so the count
+of names grows with it. Read every name beside its effect size, such as the AUC of its signal.
 """
 
 from __future__ import annotations
@@ -14,10 +25,11 @@ import numpy as np
 from scipy import stats
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
+from seepage.errors import InputError
 from seepage.metrics.unit import EACH, Unit
 from seepage.plan import tuples
 
-__all__ = ["benjamini_hochberg", "cut_off", "evidence", "smallest"]
+__all__ = ["at_most_false", "benjamini_hochberg", "cut_off", "evidence", "smallest"]
 
 
 # Beyond so many pairs or models the normal approximation is indistinguishably close.
@@ -119,10 +131,12 @@ def smallest(member: BoolArray) -> float:
 
 
 def benjamini_hochberg(p: Float64Array) -> Float64Array:
-    """Adjusted p-values (N,): of the samples with q <= level, at most `level` are false on average.
+    """Adjusted p-values (N,): naming the samples with q <= level controls the *expected* false share.
 
-    q_(i) = min over j >= i of p_(j) N / j (Benjamini and Hochberg 1995). Exact for independent or
-    positively dependent tests.
+    q_(i) = min over j >= i of p_(j) N / j (Benjamini and Hochberg 1995). The share of false names
+    (0 where none is named) is at most `level` on average over fleets, for independent or positively
+    dependent tests. In a single fleet it may be larger, and is in up to about half of them;
+    `at_most_false` bounds it there.
 
     >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03])).round(3).tolist()
     [0.03, 0.04, 0.04]
@@ -137,10 +151,77 @@ def benjamini_hochberg(p: Float64Array) -> Float64Array:
 
 
 def cut_off(p: Float64Array, level: float) -> float:
-    """Largest p that Benjamini-Hochberg still accepts at `level`; −1 when none is.
+    """Largest p that Benjamini-Hochberg still accepts at `level`, the expected false share; −1: none.
 
     >>> cut_off(np.array([0.01, 0.5]), 0.05)
     0.01
     """
     ok = p[benjamini_hochberg(p) <= level]
     return float(ok.max()) if ok.size else -1.0
+
+
+def at_most_false(p: Float64Array, named: BoolArray, level: float = 0.05) -> int:
+    """Upper bound on the number of false names among `named`, for this fleet and any set of names.
+
+    With probability at least 1 − level the bound holds for *all* sets at once, so the set may have
+    been chosen after looking: by Benjamini-Hochberg, by class, by hand. A name is false when
+    training on the sample does not change the law of its signal.
+
+        |S| − max over u = 1..|S| of (1 − u + #{i in S: h pᵢ ≤ u level}), and at most |S|,
+
+    where h is the size of the largest set of samples that Simes' test at `level` accepts: closed
+    testing with Simes' local tests. p (N,) of *all* samples that were tested, as of `evidence`;
+    named (N,) bool. O(N log N).
+
+    Assumes Simes' inequality for the samples without effect: independent or positively dependent
+    p-values. `evidence` gives such, however models differ and whatever references or batches share:
+    given the signals, its p-values depend on the plan's own draws alone, and these are independent
+    between samples (between groups, where a plan keeps groups together), but for the equal sizes of
+    the parts, which vanish as 1/N. `benchmarks/discoveries.py` measures the coverage under model
+    effects. Not for p-values computed otherwise from attack scores, which share references.
+
+    Raises InputError for shapes, p outside [0, 1] or a level outside (0, 1). Source: Goeman and
+    Solari, Statistical Science 26 (2011); the shortcut: Goeman, Meijer, Krebs and Solari, Biometrika
+    106 (2019), after Hommel (1988).
+
+    >>> p = np.array([0.0001, 0.0002, 0.01, 0.04, 0.6])
+    >>> [at_most_false(p, p <= cut) for cut in (0.001, 0.01, 0.04, 1.0)]
+    [0, 0, 1, 2]
+    """
+    p, named = np.asarray(p, dtype=np.float64), np.asarray(named)
+    if p.ndim != 1 or named.shape != p.shape or named.dtype != np.bool_:
+        raise InputError(
+            f"p, named: expected numbers and bools of one shape (N,), got {p.shape} and "
+            f"{named.dtype} of shape {named.shape}; pass all tested samples"
+        )
+    if not ((p >= 0) & (p <= 1)).all():
+        raise InputError("p: expected numbers in [0, 1], got others; pass those of evidence")
+    if not 0 < level < 1:
+        raise InputError(f"level: expected a number between 0 and 1, got {level}; use 0.05")
+    chosen = p[named]
+    if not chosen.size:
+        return 0
+    h = _largest_accepted(np.sort(p), level)
+    # u: the smallest u with h p <= u level; then how many of the set have at most each.
+    need = np.ceil(np.round(h * chosen / level, 9)).astype(np.int64)
+    size = chosen.size
+    counts = np.bincount(np.clip(need, 1, size + 1), minlength=size + 2)
+    reached = np.cumsum(counts[1 : size + 1])
+    true = int((1 - np.arange(1, size + 1) + reached).max())
+    return size - max(true, 0)
+
+
+def _largest_accepted(ranked: Float64Array, level: float) -> int:
+    """Size of the largest set that Simes' test accepts; ranked p ascending.
+
+    Of all sets of i samples the i largest p are the hardest to reject; if these are accepted, so
+    are those of every smaller i, so that a binary search finds the largest.
+    """
+    low, high = 0, len(ranked)
+    while low < high:
+        i = (low + high + 1) // 2
+        if (i * ranked[len(ranked) - i :] > level * np.arange(1, i + 1)).all():
+            low = i
+        else:
+            high = i - 1
+    return low

@@ -11,12 +11,14 @@ Where several samples belong to one subject, `groups` keeps them together: the p
 by whole groups.
 """
 
+from seepage.plan.adversary import distance_factor, pool_share
 from seepage.plan.canaries import plant_canaries
 from seepage.plan.subsets import (
     Canaries,
     Groups,
     SubsetPlan,
     fixed_target,
+    fresh_draws,
     group_codes,
     half_split,
     leave_out,
@@ -28,13 +30,16 @@ __all__ = [
     "Canaries",
     "Groups",
     "SubsetPlan",
+    "distance_factor",
     "fixed_target",
+    "fresh_draws",
     "group_codes",
     "half_split",
     "leave_out",
     "partitions",
     "permute_membership",
     "plant_canaries",
+    "pool_share",
     "subsets",
     "tuples",
 ]

@@ -1,4 +1,4 @@
-"""Plans: complementary halves and tuples, a fixed target, parts left out; by sample or by group."""
+"""Plans: complementary halves and tuples, fresh draws, a fixed target, parts left out; by sample or group."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ __all__ = [
     "Groups",
     "SubsetPlan",
     "fixed_target",
+    "fresh_draws",
     "group_codes",
     "half_split",
     "leave_out",
@@ -249,6 +250,52 @@ def half_split(n: int, *, models: int, seed: int = 0, groups: Groups | None = No
     plan = subsets(n, models=models, parts=2, seed=seed, groups=groups)
     options = {name: v for name, v in plan.options.items() if name != "parts"}
     return replace(plan, kind="half_split", options=options)
+
+
+def fresh_draws(
+    n: int, *, members: int, models: int, seed: int = 0, groups: Groups | None = None
+) -> SubsetPlan:
+    """Independent draws: every run trains on `members` random samples of a larger pool.
+
+    For a pool much larger than what a model is trained on: the smaller members/n, the less knowing
+    the pool helps (`distance_factor`). n: samples in the pool; members: of each run, 1 to n − 1;
+    models: number of runs, any of at least 2. groups (N,): whole groups are drawn, in random order,
+    up to where the number of samples comes nearest to `members`, at least one.
+
+    A sample is IN about R · members / n runs, and how many differs by chance: check with
+    `seepage.attacks.base.fewest_references` that an online attack has enough. Runs are in no
+    complementary tuple, on purpose: the other runs are drawn without regard to the target, so that
+    within one target the number of a sample's IN references says nothing of its membership.
+    *Over* targets it does for one sample: those in which it is IN have one IN reference less. Where
+    the shares are to be exactly equal, use `subsets(parts=n // members)`, whose number of runs is a
+    multiple of `parts`.
+
+    >>> plan = fresh_draws(100, members=10, models=20)
+    >>> plan.member.sum(axis=1).tolist() == [10] * 20, plan.member.shape
+    (True, (20, 100))
+    """
+    if models < 2:
+        raise InputError(f"models: expected at least 2, got {models}; others are its references")
+    if not 1 <= members < n:
+        raise InputError(
+            f"members: expected 1 to {n - 1} of the {n} samples, got {members}; a run trains on a "
+            "part of the pool"
+        )
+    codes = _codes(groups, n, 2, "sides")
+    draw, runs = np.random.SeedSequence(seed).spawn(2)
+    rng = np.random.default_rng(draw)
+    member = np.zeros((models, n), dtype=np.bool_)
+    sizes = None if codes is None else np.bincount(codes)
+    for row in member:
+        if codes is None or sizes is None:
+            row[rng.permutation(n)[:members]] = True
+            continue
+        order = rng.permutation(len(sizes))
+        total = np.cumsum(sizes[order])
+        nearest = int(np.abs(total - members).argmin()) + 1
+        row[np.isin(codes, order[: min(nearest, len(sizes) - 1)])] = True
+    options = _counted({"models": models, "members": members}, codes)
+    return SubsetPlan(member, _seeds(runs, models), "fresh_draws", seed, options)
 
 
 def fixed_target(

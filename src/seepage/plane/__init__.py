@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from seepage.plane.calibration import FprSpread, fpr_spread
 from seepage.plane.closed_form import ClosedForm, Gaussian, StudentTLaw
 from seepage.plane.clusters import HDBSCAN, KMeans, find_clusters
 from seepage.plane.compare import Comparison, compare_paths, equal_models, one_factor
@@ -40,7 +41,7 @@ from seepage.plane.rates import (
 )
 from seepage.plane.regions import ByAdvantage, ByEpsilon, Grid, Regions
 from seepage.plane.resampling import Bootstrap, Estimate
-from seepage.plane.rules import GlobalFPR, NaturalThreshold, Rule
+from seepage.plane.rules import GlobalFPR, NaturalThreshold, OwnFPR, Rule
 from seepage.plane.shrinkage import EmpiricalBayes, NoShrinkage, SharedRatio
 from seepage.plane.split_half import split_half
 
@@ -56,6 +57,7 @@ __all__ = [
     "EarlyDetermination",
     "EmpiricalBayes",
     "Estimate",
+    "FprSpread",
     "Gaussian",
     "GlobalFPR",
     "Grid",
@@ -64,6 +66,7 @@ __all__ = [
     "Monitor",
     "NaturalThreshold",
     "NoShrinkage",
+    "OwnFPR",
     "Permuted",
     "Points",
     "Population",
@@ -89,6 +92,7 @@ __all__ = [
     "evaluate_predictor",
     "find_clusters",
     "forgetting_events",
+    "fpr_spread",
     "learning_difficulty",
     "loss_iqr",
     "mean_loss",

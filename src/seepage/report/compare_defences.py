@@ -294,7 +294,8 @@ def markdown(pools: Sequence[PoolResults], source: str) -> str:
         "the undefended pair and counts samples passed through networks (a backward pass counts as two), "
         "which does not depend on the load of the machine; per-sample gradients cost more than that. "
         "*ε at least* is a lower bound at 95 % from the main attack's guesses of the canaries, one run at "
-        "a time, the lower median over runs (δ = 1e-5): it can show leakage, not its absence. Rows marked "
+        "a time, the lower median over runs (δ = 1e-5): it can show leakage, not its absence, and where all "
+        "guesses were right it is the most that so many can show, not the size of the leak. Rows marked "
         "† are reconstructions. Defences trained at more seeds than the first were selected by their "
         "figures at the first, which favours them slightly; their means include other plans, changes "
         "against another row only the pairs of runs that both have.",

@@ -43,6 +43,13 @@ def _epsilon(row: Row) -> str:
     return f"{value} (δ {f['delta']:g})" + ("" if f["epsilon_holds"] else " not a guarantee")
 
 
+def _epsilon_low(row: Row) -> str:
+    """The lower bound, marked where so many guesses could not have shown more."""
+    value = number(row.facts.get("epsilon_low", float("nan")), 2)
+    guesses = row.facts.get("epsilon_ceiling")
+    return value if guesses is None else f"{value} (the most that {guesses} guesses can show)"
+
+
 def _times(e: Estimate, digits: int = 2) -> str:
     """A ratio.
 
@@ -105,7 +112,7 @@ def columns_of(p: PoolResults) -> list[Column]:
         # Fleets shared machines, so seconds do not compare; they are in the files next to the page.
         ("cost", lambda _, r: _times(r.estimate("passes" if r.has("passes") else "cost"))),
         ("ε of the accountant", lambda _, r: _epsilon(r)),
-        ("ε at least", lambda _, r: number(r.facts.get("epsilon_low", float("nan")), 2)),
+        ("ε at least", lambda _, r: _epsilon_low(r)),
         ("seeds", lambda _, r: str(len(r.seeds))),
     ]
     return [(name, cell) for name, cell in out if any(cell(p, r) != "–" for r in p.rows)]
