@@ -19,6 +19,7 @@ __all__ = [
     "attacker_network",
     "evade",
     "fit_detector",
+    "helps",
     "inference_gain",
 ]
 
@@ -104,22 +105,22 @@ class AdversarialRegularisation(Defense):
 
 
 # Weights and steps of the released code: |h|, arg-max kept, L1 distance (raised tenfold while
-# a solution is found), unit-length gradient steps.
+# a solution is found), unit-length gradient steps, a verdict so open that no noise is sought.
 _ARGMAX_WEIGHT = 10.0
-
-
 _L1_WEIGHTS = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
-
-
 _STEP = 0.1
+_OPEN = 1e-5
+_WIDTHS = (256, 128, 64)
 
 
 def fit_detector(
     inside: torch.Tensor, outside: torch.Tensor, generator: torch.Generator, steps: int
 ) -> nn.Module:
-    """An attacker on sorted logits (n, K), full-batch Adam; members `inside` are the positives.
+    """A detector of members from sorted posteriors (n, K): full-batch Adam, both sides weigh alike.
 
-    Returns a module (B, K) -> (B, 1), positive where it says "member". Both sets weigh the same.
+    inside, outside: posteriors of members and of others, in any order of classes. Returns a module
+    (B, K) -> (B, 1), posteriors sorted ascending to logits of "member". Layers of the released
+    code: 256, 128, 64.
     """
     # Answers are often computed where autograd is off; the detector must learn all the same.
     with torch.inference_mode(False), torch.enable_grad():
@@ -132,8 +133,8 @@ def _fit(
     x = torch.cat([inside, outside]).sort(dim=1).values
     y = torch.cat([torch.ones(len(inside)), torch.zeros(len(outside))]).to(x.device)
     weight = torch.where(y == 1, 0.5 / max(len(inside), 1), 0.5 / max(len(outside), 1))
-    h = attacker_network(x.shape[1], generator).to(x.device)
-    optimizer = torch.optim.Adam(h.parameters(), lr=1e-2)
+    h = _detector_network(x.shape[1], generator).to(x.device)
+    optimizer = torch.optim.Adam(h.parameters(), lr=1e-3)
     for _ in range(steps):
         optimizer.zero_grad(set_to_none=True)
         per = F.binary_cross_entropy_with_logits(h(x)[:, 0], y, reduction="none")
@@ -142,52 +143,92 @@ def _fit(
     return h.requires_grad_(False)
 
 
-def evade(logits: torch.Tensor, detector: nn.Module, steps: int = 50) -> torch.Tensor:
+def _detector_network(inputs: int, generator: torch.Generator) -> nn.Sequential:
+    """Weights uniform after Glorot, biases 0, as in the released code."""
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    parts: list[nn.Module] = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for width in _WIDTHS:
+            parts += [nn.Linear(inputs, width), nn.ReLU()]
+            inputs = width
+        network = nn.Sequential(*parts, nn.Linear(inputs, 1))
+        for part in network:
+            if isinstance(part, nn.Linear):
+                nn.init.xavier_uniform_(part.weight)
+                nn.init.zeros_(part.bias)
+    return network
+
+
+def _openness(detector: nn.Module, posterior: torch.Tensor) -> torch.Tensor:
+    """|g − ½| of posteriors (B, K) in any order of classes: 0 where the detector cannot tell."""
+    verdict: torch.Tensor = detector(posterior.sort(dim=1).values)[:, 0]
+    return (verdict.sigmoid() - 0.5).abs()
+
+
+def helps(logits: torch.Tensor, moved: torch.Tensor, detector: nn.Module) -> torch.Tensor:
+    """Whether the detector is less sure of the moved logits than of the others: (B,) bool.
+
+    The rule of the released code: noise that leaves the detector as sure as before, or surer, as by
+    a step that went too far, is not told.
+    """
+    before, after = (_openness(detector, z.softmax(1)) for z in (logits, moved))
+    return after < before
+
+
+def evade(logits: torch.Tensor, detector: nn.Module, steps: int = 300) -> torch.Tensor:
     """Logits (B, K) moved until the detector's verdict flips, nearest in L1 of the posterior.
 
-    Descends |h(sorted z)| + 10·[arg-max lost]₊ + c·‖softmax(z) − p‖₁ by unit-length steps and
-    stops for a row when its verdict has flipped under the same arg-max; c grows tenfold while
-    that succeeds, and the last success stands. Rows without any success come back unchanged.
+    Descends |h(softmax(z))| + 10·[arg-max lost]₊ + c·‖softmax(z) − p‖₁ over logits z sorted at the
+    start, by at most `steps` steps of length 0.1 for each c, and stops for a row when its verdict
+    has flipped under the same arg-max; c grows tenfold from 0.1 to 10⁵ while that succeeds, and
+    the last success stands. Rows without any success, and those whose verdict is open already
+    (|g − ½| ≤ 10⁻⁵), come back unchanged. As in the released code the order of the start is kept
+    during the search; where classes changed places, the detector, which sorts, may not be turned:
+    see `helps`.
     """
     with torch.inference_mode(False), torch.enable_grad():
         return _evade(logits.detach().clone(), detector, steps)
 
 
 def _evade(logits: torch.Tensor, detector: nn.Module, steps: int) -> torch.Tensor:
-    def verdict_of(z: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = detector(z.sort(dim=1).values)[:, 0]
-        return out
-
-    best = logits.clone()
-    # Rows whose verdict is already open need no noise.
-    rows = torch.nonzero(verdict_of(logits).abs() > 1e-5)[:, 0]
+    order = logits.argsort(dim=1, stable=True)
+    back = order.argsort(dim=1)
+    origin = logits.gather(1, order)
+    target = origin.softmax(1)
+    start = detector(target)[:, 0]
+    predicted = logits.argmax(1)
+    winner = back.gather(1, predicted[:, None])
+    best = origin.clone()
+    rows = torch.nonzero((start.sigmoid() - 0.5).abs() > _OPEN)[:, 0]
     for c in _L1_WEIGHTS:
-        if not len(rows):
-            break
-        origin = logits[rows]
-        p, winner = origin.softmax(1), origin.argmax(1, keepdim=True)
-        start = verdict_of(origin)
-        z, done = origin.clone(), torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+        found = []
+        # Rows that still search, and where they are.
+        live, z = rows, origin[rows]
         for _ in range(steps):
-            at = z.requires_grad_()
-            verdict = verdict_of(at)
-            kept = at.gather(1, winner)[:, 0]
-            rival = at.scatter(1, winner, -torch.inf).amax(1)
+            if not len(live):
+                break
+            at = z.detach().requires_grad_()
+            p = at.softmax(1)
+            kept = at.gather(1, winner[live])[:, 0]
+            rival = at.scatter(1, winner[live], -torch.inf).amax(1)
             cost = (
-                verdict.abs()
+                detector(p)[:, 0].abs()
                 + _ARGMAX_WEIGHT * F.relu(rival - kept)
-                + c * (at.softmax(1) - p).abs().sum(1)
+                + c * (p - target[live]).abs().sum(1)
             )
             (gradient,) = torch.autograd.grad(cost.sum(), at)
-            move = _STEP * F.normalize(gradient, dim=1)
-            z = torch.where(done[:, None], at, at - move).detach()
-            flipped = verdict_of(z) * start <= 0
-            done = done | (flipped & (z.argmax(1) == winner[:, 0]))
-            if bool(done.all()):
-                break
-        best[rows[done]] = z[done]
-        rows = rows[done]
-    return best
+            z = (at - _STEP * F.normalize(gradient, dim=1)).detach()
+            flipped = detector(z.softmax(1))[:, 0] * start[live] <= 0
+            same = z.gather(1, back[live]).argmax(1) == predicted[live]
+            done = flipped & same
+            best[live[done]] = z[done]
+            found.append(live[done])
+            live, z = live[~done], z[~done]
+        rows = torch.cat(found) if found else rows[:0]
+        if not len(rows):
+            break
+    return best.gather(1, back)
 
 
 @dataclass(eq=False)
@@ -208,14 +249,19 @@ class _Fitted:
 class MemGuard(Defense):
     """Answers with a noisy posterior that confuses a membership detector, with a probability.
 
-    The defender trains its own detector on sorted logits of members against the reference set,
-    again whenever the model has changed. For each answer p the nearest posterior p' that flips the
-    detector is found (`evade`); p' is told with probability min(1, budget/‖p' − p‖₁), else p.
-    The predicted class never changes. budget: expected L1 distortion, at most 2.
+    The defender trains its own detector g on sorted posteriors of members against the reference
+    set, again whenever the model has changed. For each answer p the nearest posterior p' that flips
+    the detector is found (`evade`); p' is told with probability min(1, budget/‖p' − p‖₁), else p;
+    never where it leaves g as sure as before (`helps`). The predicted class never changes. budget:
+    expected L1 distortion, at most 2; the released code tries 0 to 1.
     Fails: label-only attacks are untouched, attackers who train on noisy answers adapt, and the
     drawn answer differs between queries. Training is not touched.
-    Differs from the released code: the detector is fitted in process by a few hundred full-batch
-    steps, rows are treated as a batch.
+    Follows the code of the authors (github.com/jinyuan-jia/MemGuard): layers of the detector,
+    weights, steps and stops of the search, the rule that adds no noise when it does not help.
+    Differs from it: the detector is fitted in process by full-batch Adam, one step for each of its
+    400 epochs of SGD, sides weighed alike whatever their sizes; its loop of 300 steps ends after
+    299; a zero gradient, there a division by zero, ends the search of its row without noise; rows
+    are treated as a batch; the coin is thrown at every answer, there once for each sample.
     Source: Jia et al., CCS 2019, arXiv 1909.10594.
     """
 
@@ -225,8 +271,8 @@ class MemGuard(Defense):
     traits: ClassVar[frozenset[str]] = frozenset({"reference"})
 
     budget: float = 1.0
-    detector_steps: int = 200
-    search_steps: int = 50
+    detector_steps: int = 400
+    search_steps: int = 300
 
     def validate(self) -> None:
         check_number("budget", self.budget, 0, 2)
@@ -248,7 +294,10 @@ class MemGuard(Defense):
             # A stream of its own: asking for answers must not change training.
             generator = torch.Generator().manual_seed(0)
             context.state.detector = fit_detector(
-                inside, outside, generator, int(self.detector_steps)
+                inside.float().softmax(1),
+                outside.float().softmax(1),
+                generator,
+                int(self.detector_steps),
             )
             context.state.seen = seen
         found: nn.Module = context.state.detector
@@ -258,8 +307,9 @@ class MemGuard(Defense):
         if self.budget == 0 or not len(logits):
             return logits
         plain = logits.float()
-        moved = evade(plain, self.detector(context).to(plain.device), int(self.search_steps))
+        detector = self.detector(context).to(plain.device)
+        moved = evade(plain, detector, int(self.search_steps))
         distance = (moved.softmax(1) - plain.softmax(1)).abs().sum(1)
         coin = torch.rand(len(plain), generator=context.observer).to(plain.device)
-        told = coin * distance <= self.budget
+        told = (coin * distance <= self.budget) & helps(plain, moved, detector)
         return torch.where(told[:, None], moved, plain)
