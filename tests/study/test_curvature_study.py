@@ -299,7 +299,7 @@ def test_error_of_an_auc_is_no_less_than_that_of_samples_and_of_targets() -> Non
     fleet = table("lira")
     spread = float(np.std(fleet["attacks"]["nll"]["auc"], ddof=1))
     assert half_width(one, "nll", fleet) == pytest.approx(
-        1.96 * math.hypot(math.sqrt(0.09 / 100), spread), rel=1e-3
+        math.hypot(1.96 * math.sqrt(0.09 / 100), 3.182 * spread), rel=1e-3
     )
     # The bound over samples holds for laws that DeLong's normal ones are not: few far members.
     member = np.arange(200) < 100

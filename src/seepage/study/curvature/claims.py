@@ -40,7 +40,8 @@ in their released form, and, in addition, LiRA on the true label.
 Errors of one target's figures: of a difference, DeLong's over samples; of an AUC, whose scores are
 not stored, the largest that is possible, √(A (1 − A) / min(members, others)) (Van Dantzig, 1951).
 Between targets: the deviation over the unit's own, or over those of the table with the same network
-where that is more, so that a size with one target has one too. Half-widths are added in quadrature.
+where that is more, so that a size with one target has one too; with t for the number of pairs that it
+was taken over. Half-widths are added in quadrature.
 An AUC at 0.995 or more is at its ceiling and is not counted in C4 to C6. Spearman's ρ over sizes is
 shown with its exact p by permuting sizes: with 4 sizes it cannot be less than .083.
 """
@@ -55,6 +56,7 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import norm, spearmanr
+from scipy.stats import t as student
 
 from seepage.array_types import Float64Array
 from seepage.metrics.verdict import Outcome, Verdict, above, combined, within
@@ -274,13 +276,26 @@ def _spread(values: Sequence[float] | Float64Array) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
-def _between(own: Sequence[float], table: Mapping[str, Any] | None, a: str, b: str = "") -> float:
-    """Deviation between targets of an AUC, or of a difference of two; NaN where none is known."""
-    known = [_spread(own)] if len(own) > 1 else []
+def _between(
+    own: Sequence[float],
+    table: Mapping[str, Any] | None,
+    a: str,
+    b: str = "",
+    level: float = 0.95,
+) -> float:
+    """Half-width, by the deviation between targets, of a mean AUC or of a difference of two.
+
+    t · s / √targets: with s of the table's targets or of the unit's own, whichever is more, and t for
+    the pairs of the table, or for the unit's own targets alone. NaN where no deviation is known.
+    """
+    known, pairs = _spread(own), len(own)
     if table is not None:
         fleet = _Fleet(table)
-        known.append(_spread(fleet.of(a) - fleet.of(b) if b else fleet.of(a)))
-    return max(known, default=math.nan)
+        lent = fleet.of(a) - fleet.of(b) if b else fleet.of(a)
+        known, pairs = max(known, _spread(lent)), len(lent) // 2
+    if pairs < 2:
+        return math.nan
+    return float(student.ppf((1 + level) / 2, pairs - 1)) * known / math.sqrt(len(own))
 
 
 def half_width(r: Mapping[str, Any], key: str, table: Mapping[str, Any] | None = None) -> float:
@@ -298,8 +313,7 @@ def half_width(r: Mapping[str, Any], key: str, table: Mapping[str, Any] | None =
     aucs = [float(t["attacks"][key]["auc"]) for t in targets]
     each = [_bound(a, min(t["members"], t["others"])) for a, t in zip(aucs, targets, strict=True)]
     # Targets of a size are judged on the same pool: their errors over samples are not averaged out.
-    between = _between(aucs, table, key) / math.sqrt(len(aucs))
-    return z * math.hypot(max(each), between)
+    return math.hypot(z * max(each), _between(aucs, table, key))
 
 
 def _bound(auc: float, fewest: int) -> float:
@@ -353,14 +367,15 @@ def _crossing(
     series = [(m, r) for m, r in series if max(mean_auc(r, form), mean_auc(r, other)) < CEILING]
     if len(series) < 2:
         return _verdict("C4", where, says, f"{len(series)} sizes", NOT_RUN)
-    z = float(norm.ppf(1 - 0.025 / len(series)))
+    level = 1 - 0.05 / len(series)
+    z = float(norm.ppf((1 + level) / 2))
     told: list[Outcome] = []
     words = []
     for m, r in series:
         gaps = np.array([t["differences"][f"{form} - {other}"] for t in r["targets"]])
         error = math.sqrt((gaps[:, 1] ** 2).sum()) / len(gaps)
-        between = _between(gaps[:, 0].tolist(), table, form, other) / math.sqrt(len(gaps))
-        mean, half = float(gaps[:, 0].mean()), z * math.hypot(error, between)
+        between = _between(gaps[:, 0].tolist(), table, form, other, level)
+        mean, half = float(gaps[:, 0].mean()), math.hypot(z * error, between)
         # At the largest size no difference that matters is none at all; on the way it is neither.
         matters = MATTERS if m == series[-1][0] else 0.0
         told.append(above(mean - half, mean + half, matters=matters))
