@@ -25,6 +25,7 @@ from seepage.config.prepare import set_apart
 from seepage.defenses import RelaxLoss
 from seepage.errors import InputError
 from seepage.fleet.spec import FleetSpec
+from seepage.metrics import row_auc
 
 BASE = """
 [base]
@@ -153,6 +154,30 @@ def test_accuracy_agrees_with_the_stored_signals(place: Path) -> None:
     per_run = [right[r, ~run.member[r] & ~planted].mean() for r in range(6)]
     expected = [(per_run[r] + per_run[r + 1]) / 2 for r in (0, 2, 4)]
     assert found["values"]["accuracy_out"] == pytest.approx(expected)
+
+
+def test_the_auc_of_a_sample_is_of_its_signal(place: Path) -> None:
+    name = "label-smoothing-smoothing-0.5-s0"
+    run = seepage.open(place / "runs" / "digits" / name)
+    stored = pq.read_table(place / "runs" / "digits" / f"{name}.samples.parquet")
+    expected = row_auc(run.signal_at("phi", -1), run.member)
+    np.testing.assert_array_equal(stored["separation"].to_numpy(), expected)
+
+
+def test_every_tpr_has_its_null_and_the_non_members_it_rests_on(place: Path) -> None:
+    """6 models of 300 samples: 900 non-members pooled, of which 30 canaries have 90."""
+    found = results(place)["none-s0.json"]
+    assert found["non_members"] == {"pool": 900, "canaries": 90}
+    assert found["null"]["lira/adaptive/pool/tpr@0.01"] == pytest.approx(9 / 901)
+    row = read_rows(place / "results" / "digits")[0]
+    assert not row.before
+    assert row.null["lira/adaptive/pool/tpr@0.05"] == pytest.approx(45 / 901)
+    # 91 · 0.01 < 1.
+    assert "lira/adaptive/canaries/tpr@0.01" not in row.values
+    page = (place / "defences.md").read_text()
+    assert "(null 0.01, FPR" in page
+    assert "cannot be resolved with 90 non-members" in page
+    assert "version 0.1" not in page
 
 
 def test_the_reference_set_is_in_no_pool(place: Path) -> None:

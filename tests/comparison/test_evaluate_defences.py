@@ -31,7 +31,7 @@ from seepage.comparison.verdicts import (
 )
 from seepage.data import Dataset
 from seepage.errors import InputError
-from seepage.metrics import over_targets, pooled_points
+from seepage.metrics import over_targets, pooled_points, row_auc
 from seepage.metrics.verdict import Verdict
 from seepage.plan import half_split
 
@@ -86,6 +86,27 @@ def test_tprs_of_the_targets_average_to_the_pooled_one():
     np.testing.assert_allclose(found.tpr.mean(axis=0), pooled.tpr[0])
     np.testing.assert_array_equal(found.fpr, pooled.fpr[0])
     assert (found.fpr <= [0.05, 0.01]).all()
+
+
+def test_what_a_rate_reads_without_leakage_stands_beside_it():
+    """3 of 240 pooled non-members at 1 %: j = 2 of 241 expected; 24 fleets of noise read that."""
+    read = []
+    for seed in range(24):
+        signals, member = fleet(models=8, samples=60, shift=0.0, seed=seed)
+        found = risk(signals["phi"].astype(float), member, (0.01, 0.001))
+        assert found.non_members == 240
+        assert found.null[0] == pytest.approx(2 / 241)
+        assert np.isnan(found.null[1])
+        read.append(found.tpr[:, 0].mean())
+    assert abs(np.mean(read) - 2 / 241) < 4 * np.std(read) / 24**0.5
+
+
+def test_scores_of_a_leave_one_out_are_no_signal_of_a_sample():
+    """Of noise the AUC per sample is ½ from the signal, and less from scores that share references."""
+    signals, member = fleet(models=16, samples=4000, shift=0.0)
+    scores = LiRA().leave_one_out(signals, member)
+    assert row_auc(scores, member).mean() < 0.47
+    assert abs(row_auc(signals["phi"], member).mean() - 0.5) < 0.01
 
 
 def test_a_target_without_members_cannot_be_judged():

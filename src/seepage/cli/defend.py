@@ -121,6 +121,7 @@ def _status(pool: PoolComparison) -> Table:
 def _report(config: ComparisonConfig, file: Path) -> None:
     from seepage.comparison.results import read_pool
     from seepage.report.compare_defences import markdown, write_defend_report
+    from seepage.report.defence_cards import with_measured
     from seepage.store.files import write_text
 
     results = Path(config.results)
@@ -151,6 +152,10 @@ def _report(config: ComparisonConfig, file: Path) -> None:
         path = Path(config.page)
         write_text(path, markdown(pools, file.as_posix()) + "\n")
         console.print(f"page: {path}", markup=False)
+    if config.cards is not None:
+        path = Path(config.cards)
+        write_text(path, with_measured(path.read_text(encoding="utf-8"), pools))
+        console.print(f"cards: {path}", markup=False)
 
 
 def _table(p: PoolResults) -> Table:

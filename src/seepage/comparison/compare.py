@@ -42,7 +42,7 @@ class ComparedDefense:
 
     accuracy: of non-members. auc, tpr: of the main attack whose shadow models have the defence
     (adaptive); tpr by nominal FPR, at one threshold for all targets, realised_fpr what that
-    threshold gave. static_auc, static_tpr: of the same attack with undefended shadow models. cost:
+    threshold gave and null what a TPR there reads without leakage. static_auc, static_tpr: of the same attack with undefended shadow models. cost:
     training seconds over those of the undefended runs. on_front: whether none of the compared has
     both more accuracy and less AUC.
     """
@@ -52,6 +52,7 @@ class ComparedDefense:
     auc: Estimate
     tpr: Mapping[float, Estimate]
     realised_fpr: Mapping[float, float]
+    null: Mapping[float, float]
     static_auc: Estimate
     static_tpr: Mapping[float, Estimate]
     cost: Estimate
@@ -274,6 +275,10 @@ def _figures(row: Row, options: Options) -> dict[str, Any]:
         "tpr": {fpr: of(figure, "adaptive") for fpr, figure in tpr.items()},
         "realised_fpr": {
             fpr: row.realised.get(figure_key(options.main, "pool", figure), float("nan"))
+            for fpr, figure in tpr.items()
+        },
+        "null": {
+            fpr: row.null.get(figure_key(options.main, "pool", figure), float("nan"))
             for fpr, figure in tpr.items()
         },
         "static_auc": of("auc", "static"),

@@ -75,7 +75,8 @@ class ComparisonConfig(Part):
     """A comparison of defences.
 
     runs: where run folders go; results: one small JSON per fleet; report: the HTML page, tables
-    beside it; page: a Markdown page of the same. base: a configuration as `seepage audit` takes it;
+    beside it; page: a Markdown page of the same; cards: a Markdown page in whose cards, between
+    marks, stands what was measured of each defence. base: a configuration as `seepage audit` takes it;
     pools: overrides of it by name. seeds: of the plan. top: every defence is trained at the first
     seed, the best so many at the others too; None trains all at all. again: how the labels begin of
     those that are trained with the other seeds, instead of the best, without waiting for the rest.
@@ -87,6 +88,7 @@ class ComparisonConfig(Part):
     results: str = "runs/defences/results"
     report: str = "defences.html"
     page: str | None = None
+    cards: str | None = None
     base: dict[str, Any] = Field(default_factory=dict)
     pools: dict[str, dict[str, Any]] = Field(default_factory=dict)
     defences: list[DefenceConfig] = Field(default_factory=list)

@@ -146,11 +146,16 @@ def non_adaptive(
 
 @dataclass(frozen=True, eq=False)
 class Risk:
-    """Per target: auc (R,), tpr (R, F) at one threshold for all targets; realised fpr (F,)."""
+    """Per target: auc (R,), tpr (R, F) at one threshold for all targets; realised fpr (F,).
+
+    null (F,): what scores without leakage read as TPR there; non_members: pooled, of all targets.
+    """
 
     auc: Float64Array
     tpr: Float64Array
     fpr: Float64Array
+    null: Float64Array
+    non_members: int
 
 
 def risk(scores: Float64Array, member: BoolArray, fprs: Sequence[float]) -> Risk | None:
@@ -166,7 +171,8 @@ def risk(scores: Float64Array, member: BoolArray, fprs: Sequence[float]) -> Risk
         return None
     pooled = pooled_points(scores, member, fprs)
     tpr = pooled_by_target(scores, member, fprs)
-    return Risk(operating_points(scores, member, ()).auc, tpr, pooled.fpr[0])
+    auc = operating_points(scores, member, ()).auc
+    return Risk(auc, tpr, pooled.fpr[0], pooled.null[0], int(pooled.n_out[0]))
 
 
 def calibration_error(logits: ArrayLike, labels: ArrayLike, bins: int = 15) -> float:
@@ -192,10 +198,13 @@ class Evaluation:
 
     values: metric -> (G,). Metrics: "accuracy_in", "accuracy_out", "ece" (non-members, planted
     canaries left out), "cost" (training seconds over those of the undefended pair), and
-    "<attack>/<adaptive|static>/<pool|canaries>/<auc|tpr@FPR>". realised: the FPR behind each TPR.
+    "<attack>/<adaptive|static>/<pool|canaries>/<auc|tpr@FPR>". realised: the FPR behind each TPR;
+    null: what it reads without leakage; non_members: "pool" and "canaries" -> non-members over all
+    targets, which say what FPR can be told.
     by_class: "accuracy_out" and "auc" of the main attack, (G, K), NaN where a class is too small.
     paths: "epoch", "auc", "fpr", "tpr" and, with canaries, "canaries" (mean advantage), each (T,).
-    samples: "separation" (per-sample AUC over models), "fpr", "tpr", "canary", each (N,). facts:
+    samples: "separation" (per-sample AUC over models, of the signal phi: scores of a leave-one-out
+    share references, and read less than ½ without leakage), "fpr", "tpr", "canary", each (N,). facts:
     what belongs to the fleet as a whole, "pairs", the first plan row of each of the G pairs, and
     "epsilon_low", `epsilon_of_runs` of the main attack on the canaries (without them, on the pool),
     and "epsilon_samples", how many those are.
@@ -203,6 +212,8 @@ class Evaluation:
 
     values: dict[str, list[float]]
     realised: dict[str, float]
+    null: dict[str, float]
+    non_members: dict[str, int]
     by_class: dict[str, list[list[float | None]]]
     paths: dict[str, list[float]]
     samples: dict[str, AnyArray] = field(default_factory=dict)
@@ -239,6 +250,8 @@ def evaluate(
     canary = canaries(run)
     values: dict[str, Float64Array] = {}
     realised: dict[str, float] = {}
+    null: dict[str, float] = {}
+    non_members: dict[str, int] = {}
     attacks = [bind(attack, run) for attack in attacks]
     here: dict[str, FloatArray] = {}
     there: dict[str, FloatArray] = {}
@@ -261,12 +274,14 @@ def evaluate(
                 if judged is None:
                     continue
                 values[f"{key}/auc"] = judged.auc
+                non_members[where] = judged.non_members
                 for k, fpr in enumerate(fprs):
                     # A rate that so few non-members cannot resolve is no figure.
                     if np.isnan(judged.fpr[k]):
                         continue
                     values[f"{key}/tpr@{fpr:g}"] = judged.tpr[:, k]
                     realised[f"{key}/tpr@{fpr:g}"] = float(judged.fpr[k])
+                    null[f"{key}/tpr@{fpr:g}"] = float(judged.null[k])
     assert main is not None
     plain = ~canary
     inside, outside = member & plain, ~member & plain
@@ -300,10 +315,12 @@ def evaluate(
     return Evaluation(
         values={k: v.tolist() for k, v in paired.items()},
         realised=realised,
+        null=null,
+        non_members=non_members,
         by_class=_by_class(main, correct, member, outside, run.labels, plain, len(run.classes)),
         paths={k: np.asarray(v, np.float64).tolist() for k, v in paths.items()},
         samples={
-            "separation": row_auc(main, member),
+            "separation": row_auc(_phi(run)[at], member),
             "fpr": path.fpr[-1],
             "tpr": path.tpr[-1],
             "canary": canary,
@@ -315,6 +332,12 @@ def evaluate(
             "epsilon_samples": int(exposed.sum()),
         },
     )
+
+
+def _phi(run: Run) -> Float64Array:
+    """LiRA's signal at the end of training, (R, N), higher for members."""
+    attack = bind(LiRA(), run)
+    return np.asarray(_view0(inputs(attack, run, -1)["phi"]), np.float64)
 
 
 def canaries(run: Run) -> BoolArray:

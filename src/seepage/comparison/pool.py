@@ -38,7 +38,7 @@ from seepage.study.runner import Progress, Quiet, key_of
 
 __all__ = ["Options", "PoolComparison", "Setting", "from_config"]
 
-FORMAT = 4
+FORMAT = 5
 """Raised when an evaluation says something else of the same fleets."""
 
 
@@ -298,6 +298,8 @@ class PoolComparison:
             "hardware": run.manifest["hardware"],
             "values": found.values,
             "realised": found.realised,
+            "null": found.null,
+            "non_members": found.non_members,
             "by_class": found.by_class,
             "paths": found.paths,
             "facts": found.facts,

@@ -42,7 +42,12 @@ UNDEFENDED = "none"
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One defence on one pool, its seeds joined: metric -> {(seed, pair): value}."""
+    """One defence on one pool, its seeds joined: metric -> {(seed, pair): value}.
+
+    realised, null: of every TPR, the FPR that its threshold gave and what it reads without leakage.
+    non_members: "pool" and "canaries" -> non-members pooled over the targets of a fleet. before:
+    whether it was stored by version 0.1, whose thresholds let ⌊α n⌋ of n non-members pass.
+    """
 
     label: str
     defense: dict[str, Any]
@@ -54,6 +59,9 @@ class Row:
     paths: dict[str, Float64Array]
     facts: dict[str, Any]
     setting: dict[str, Any] = field(default_factory=dict)
+    null: dict[str, float] = field(default_factory=dict)
+    non_members: dict[str, int] = field(default_factory=dict)
+    before: bool = False
 
     def has(self, metric: str) -> bool:
         """Whether it was measured."""
@@ -127,16 +135,17 @@ def _join(each: list[dict[str, Any]], canaries: int) -> Row:
         facts["delta"] = told[0]["delta"]
         facts["epsilon_holds"] = all(f["epsilon_holds"] for f in told)
     first = each[0]
+    non_members = first.get("non_members") or _pooled(first, canaries)
     return Row(
         label=first["label"],
         defense=first["defense"],
         reconstruction=bool(first["reconstruction"]),
         seeds=tuple(int(c["seed"]) for c in each),
         values=values,
-        realised={
-            k: float(np.mean([c["realised"][k] for c in each if k in c["realised"]]))
-            for k in {k for c in each for k in c["realised"]}
-        },
+        realised=_means([c["realised"] for c in each]),
+        null=_means([c.get("null") or _null_before(c, _pooled(c, canaries)) for c in each]),
+        non_members=non_members,
+        before=any("null" not in c for c in each),
         classes=classes,
         paths={
             k: np.mean([c["paths"][k] for c in each], axis=0)
@@ -146,6 +155,28 @@ def _join(each: list[dict[str, Any]], canaries: int) -> Row:
         facts=facts,
         setting={k: first[k] for k in ("pool", "data", "model", "epochs", "hardware")},
     )
+
+
+def _means(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of every figure over the seeds that have it."""
+    return {k: float(np.mean([c[k] for c in each if k in c])) for k in {k for c in each for k in c}}
+
+
+def _pooled(content: Mapping[str, Any], canaries: int) -> dict[str, int]:
+    """Non-members over all targets of a fleet, half of the samples of each; for older results."""
+    models, samples = content["facts"]["models"], content["data"]["samples"]
+    return {"pool": models * (samples // 2), "canaries": models * (canaries // 2)}
+
+
+def _null_before(content: Mapping[str, Any], pooled: Mapping[str, int]) -> dict[str, float]:
+    """What noise read by the threshold of version 0.1: (⌊α n⌋ + 1)/(n + 1) of n non-members."""
+    found = {}
+    for key in content["realised"]:
+        where, figure = key.split("/")[-2:]
+        n = pooled.get(where, 0)
+        if n:
+            found[key] = (np.floor(float(figure.removeprefix("tpr@")) * n + 1e-9) + 1) / (n + 1)
+    return found
 
 
 def machine_of(hardware: Mapping[str, Any]) -> str:

@@ -69,7 +69,7 @@ def figure_lines(pools: Sequence[PoolResults]) -> Iterator[dict[str, Any]]:
                 yield {
                     "pool": p.pool, "defence": row.label, "metric": metric,
                     "mean": e.mean, "low": e.low, "high": e.high, "pairs": e.groups,
-                    "realised_fpr": row.realised.get(metric),
+                    "realised_fpr": row.realised.get(metric), "null": row.null.get(metric),
                     "change": d.mean, "change_low": d.low, "change_high": d.high,
                 }  # fmt: skip
 

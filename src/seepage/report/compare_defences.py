@@ -31,6 +31,7 @@ from seepage.report.defence_words import (
     missing,
     other_machines,
     region_tables,
+    rules_before,
     why,
 )
 from seepage.report.figures import epochs_axis
@@ -178,7 +179,10 @@ _SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("pool", "defence", "metric")]
     + [(name, pa.float64()) for name in ("mean", "low", "high")]
     + [("pairs", pa.int64())]
-    + [(name, pa.float64()) for name in ("realised_fpr", "change", "change_low", "change_high")]
+    + [
+        (name, pa.float64())
+        for name in ("realised_fpr", "null", "change", "change_low", "change_high")
+    ]
 )
 
 
@@ -282,6 +286,20 @@ def _lines(head: Sequence[object], body: Sequence[Sequence[object]]) -> list[str
     ]
 
 
+def _stored_before(pools: Sequence[PoolResults]) -> str:
+    """What results of version 0.1 were judged by, where there are any."""
+    if not any(r.before for p in pools for r in p.rows):
+        return ""
+    which = "All" if all(r.before for p in pools for r in p.rows) else "Some"
+    return (
+        f" {which} results here were stored by version 0.1: its thresholds let ⌊α n⌋ of the n pooled "
+        "non-members pass, so that noise reads (⌊α n⌋ + 1)/(n + 1), which is the null given; newer ones "
+        "read ⌊α (n + 1)⌋/(n + 1). The per-sample AUC in the tables of samples beside their runs was of "
+        "leave-one-out scores, which read less than 0.5 without leakage; it is of the signal now. No "
+        "figure on this page is made of it."
+    )
+
+
 def markdown(pools: Sequence[PoolResults], source: str) -> str:
     """The comparison as Markdown, from stored results alone; source: the configuration's path."""
     out = [
@@ -298,7 +316,8 @@ def markdown(pools: Sequence[PoolResults], source: str) -> str:
         "guesses were right it is the most that so many can show, not the size of the leak. Rows marked "
         "† are reconstructions. Defences trained at more seeds than the first were selected by their "
         "figures at the first, which favours them slightly; their means include other plans, changes "
-        "against another row only the pairs of runs that both have.",
+        "against another row only the pairs of runs that both have. Without leakage an AUC reads 0.5 and "
+        "a TPR its *null*, given beside it with the FPR that was realised." + _stored_before(pools),
         "",
     ]
     for p in pools:
@@ -318,9 +337,10 @@ def markdown(pools: Sequence[PoolResults], source: str) -> str:
         ]
         body = []
         for k, r in enumerate(p.rows):
-            name = r.label + (" †" if r.reconstruction else "")
+            name = r.label + (" †" if r.reconstruction else "") + (" ‡" if rules_before(r) else "")
             body.append([f"**{name}**" if edge[k] else name, *(c(p, r) for _, c in columns)])
         out += _lines(["defence", *(name for name, _ in columns)], body)
+        out += [f"\n‡ `{r.label}`{rules_before(r)}." for r in p.rows if rules_before(r)]
         private = beside_private(p)
         out += ["", *([private, ""] if private else []), "Classes that lose most:", ""]
         told = []

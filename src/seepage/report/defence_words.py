@@ -15,7 +15,7 @@ from seepage.report.words import number
 
 __all__ = [
     "beside_private", "columns_of", "figure_of", "machines", "missing", "other_machines",
-    "region_tables", "terminal_columns", "why",
+    "region_tables", "rules_before", "terminal_columns", "why",
 ]  # fmt: skip
 
 Column = tuple[str, Callable[[PoolResults, Row], str]]
@@ -71,6 +71,17 @@ def _short(e: Estimate, digits: int = 3) -> str:
     return f"{e.mean:.{digits}f}{half}"
 
 
+def _rate(p: PoolResults, row: Row, metric: str, digits: int) -> str:
+    """A TPR with its interval, what it reads without leakage and the FPR that was realised."""
+    n = row.non_members.get(metric.split("/")[-2], 0)
+    if n > 0 and p.fprs[-1] * (n + 1) < 1:
+        return f"cannot be resolved with {n:,} non-members"
+    shown = figure_of(row.estimate(metric), digits)
+    known = ((name, of.get(metric)) for name, of in (("null", row.null), ("FPR", row.realised)))
+    beside = ", ".join(f"{name} {value:.2g}" for name, value in known if value is not None)
+    return f"{shown} ({beside})" if beside and shown != "–" else shown
+
+
 def terminal_columns(p: PoolResults) -> list[Column]:
     """What fits a terminal; the page holds the rest."""
     low = p.fprs[-1]
@@ -78,13 +89,18 @@ def terminal_columns(p: PoolResults) -> list[Column]:
         ("accuracy", lambda _, r: _short(r.estimate("accuracy_out"))),
         ("AUC", lambda q, r: _short(r.estimate(auc_key(q)))),
         (
-            f"TPR at {100 * low:g} %",
+            f"TPR at {100 * low:g} %{_null_of(p)}",
             lambda q, r: _short(r.estimate(tpr_key(q)), 4),
         ),
         ("canaries", lambda q, r: _short(r.estimate(canary_key(q)))),
         ("cost", lambda _, r: _times(r.estimate("passes" if r.has("passes") else "cost"), 1)),
     ]
     return [(name, cell) for name, cell in out if any(cell(p, r) != "–" for r in p.rows)]
+
+
+def _null_of(p: PoolResults) -> str:
+    null = p.undefended.null.get(tpr_key(p))
+    return "" if null is None else f" (null {null:.2g})"
 
 
 def columns_of(p: PoolResults) -> list[Column]:
@@ -96,10 +112,8 @@ def columns_of(p: PoolResults) -> list[Column]:
         ("accuracy, non-members", lambda _, r: figure_of(r.estimate("accuracy_out"))),
         ("members", lambda _, r: number(r.estimate("accuracy_in").mean)),
         (f"AUC ({p.main})", lambda q, r: figure_of(r.estimate(auc_key(q)))),
-        (f"TPR at {shown} FPR",
-         lambda q, r: figure_of(r.estimate(tpr_key(q)), 4)),
-        (f"canaries: TPR at {shown} FPR",
-         lambda q, r: figure_of(r.estimate(canary_key(q)))),
+        (f"TPR at {shown} FPR", lambda q, r: _rate(q, r, tpr_key(q), 4)),
+        (f"canaries: TPR at {shown} FPR", lambda q, r: _rate(q, r, canary_key(q), 3)),
         ("canaries: AUC", lambda q, r: figure_of(r.estimate(canary_key(q, "auc")))),
         ("non-adaptive AUC",
          lambda q, r: number(r.estimate(auc_key(q, kind="static")).mean)),
@@ -206,6 +220,16 @@ def beside_private(p: PoolResults) -> str | None:
 def why(p: PoolResults) -> list[str]:
     """What region tables, bases and shorter trainings say about PPTP, in sentences."""
     return [*_located(p), *_bases(p), *_parts(p), *_shorter(p)]
+
+
+def rules_before(row: Row) -> str:
+    """What is said of a row whose defence has other rules since it was trained."""
+    if row.before and row.defense["name"] == "memguard":
+        return (
+            "; trained before MemGuard was as released: 50 search steps, a detector of logits, noise "
+            "told also where it did not help"
+        )
+    return ""
 
 
 def _change(c: defences.Change) -> str:
