@@ -163,6 +163,13 @@ def _area(tp: Int64Array, fp: Int64Array) -> float:
     return float(np.dot(np.diff(fp), tp[1:] + tp[:-1])) / (2 * float(tp[-1]) * float(fp[-1]))
 
 
+def _rates(fprs: Sequence[float] | Float64Array) -> Float64Array:
+    nominal = np.asarray(fprs, np.float64)
+    if nominal.ndim != 1 or not ((nominal >= 0) & (nominal <= 1)).all():
+        raise InputError(f"fprs: expected rates between 0 and 1, got {fprs}; 0.001 is 0.1 %")
+    return nominal
+
+
 def _allowed(fprs: Float64Array, n_out: int) -> Int64Array:
     """j = ⌊α (n + 1)⌋ of every nominal FPR α: the threshold lies above the j-th largest non-member."""
     # The slack is far below one sample; it undoes the rounding of, say, 0.01 · 300 = 2.99…
@@ -252,9 +259,7 @@ def operating_points(
     ([1.0, 0.0], [[1.0], [0.0]])
     """
     s, y = judged(scores, member, 2, unit)
-    nominal = np.asarray(fprs, np.float64)
-    if nominal.ndim != 1 or not ((nominal >= 0) & (nominal <= 1)).all():
-        raise InputError(f"fprs: expected rates between 0 and 1, got {fprs}; 0.001 is 0.1 %")
+    nominal = _rates(fprs)
     models, points = len(s), len(nominal)
     area = np.empty(models)
     tps, fps = np.empty((models, points), np.int64), np.empty((models, points), np.int64)
@@ -334,23 +339,29 @@ def pooled_by_target(
     [1.0, 1.0]
     """
     s, y = judged(scores, member, 2, unit)
-    points = operating_points(s.reshape(1, -1), y.reshape(1, -1), fprs)
-    inside, outside = np.sort(s[y]), np.sort(s[~y])[::-1]
+    nominal = _rates(fprs)
+    inside, outside = s[y], s[~y]
     n_in, n_out = len(inside), len(outside)
+    if not n_in or not n_out:
+        raise InputError("member: expected members and non-members, got one side; train on halves")
+
+    ranks = _allowed(nominal, n_out).tolist()
+    # Only the largest are ever looked at.
+    kept = min(n_out, max(1, 2 * max(ranks, default=0)))
+    outside = np.sort(np.partition(outside, n_out - kept)[n_out - kept :])[::-1]
 
     def true_positives(rank: int) -> int:
         """Members above the non-member of that rank, 1 the largest."""
-        if not 0 < rank <= n_out:
-            return 0 if rank < 1 else n_in
-        return n_in - int(np.searchsorted(inside, outside[rank - 1], "right"))
+        return int((inside > outside[rank - 1]).sum()) if rank else 0
 
-    values = np.full((len(s), len(points.nominal)), np.nan)
-    for f in np.flatnonzero(points.resolved[0]):
-        j = int(_allowed(points.nominal[f : f + 1], n_out)[0])
+    values = np.full((len(s), len(nominal)), np.nan)
+    for f, j in enumerate(ranks):
+        if j == 0:
+            continue
         first, last = j // 2, min(2 * j, n_out)
         rise = (true_positives(last) - true_positives(first)) / n_in
         slope = rise / ((last - first) / n_out) if last > first else 0.0
-        said = s >= points.threshold[0, f]
+        said = s > outside[j - 1] if j <= n_out else np.ones_like(y)
         tpr = len(s) * (said & y).sum(axis=1) / n_in
         fpr = len(s) * (said & ~y).sum(axis=1) / n_out
         values[:, f] = tpr - slope * (fpr - fpr.mean())
