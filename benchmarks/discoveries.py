@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,8 +43,8 @@ LEAKING = (0.0, 0.1, 0.5)
 # To be named in one model a record must leak by more than to be found over a fleet.
 STRENGTH = {"tested": 0.4, "named": 1.2}
 LEVEL = 0.05
-# One attack on one fleet costs more than a test per sample does: fewer fleets.
-FEWER = 20
+# An attack on every target of a fleet costs more than a test per sample does, and so do many models.
+FEWER, LARGE = 40, 64
 
 
 def plans(models: tuple[int, ...]) -> Iterator[tuple[int, int]]:
@@ -201,11 +200,12 @@ def study(
 ) -> dict[str, Any]:
     """Everything the page says."""
     size: dict[str, Any] = {"samples": samples, "seed": seed}
-    few = max(2, fleets // FEWER)
     out: dict[str, Any] = {"q": LEVEL, "samples": samples, "seed": seed, "tested": [], "named": []}
     for r, parts in plans(models):
+        many = fleets if r < LARGE else fleets // 2
+        few = max(2, many // FEWER)
         for leaking in LEAKING:
-            out["tested"].append(tested(r, parts, leaking, fleets=fleets, **size))
+            out["tested"].append(tested(r, parts, leaking, fleets=many, **size))
             for attack in (LiRA(), RMIA()):
                 for q in (LEVEL, 4 * LEVEL):
                     # One estimate of the share, on the same fleets, where some leak.
@@ -276,6 +276,8 @@ def page(result: dict[str, Any]) -> str:
     tenth = [r for r in leak if r["leaking"] == min(x["leaking"] for x in leak)]
     grows = f"{tenth[0]['mean_named']:.0f} names with {tenth[0]['models']} models and "
     grows += f"{tenth[-1]['mean_named']:.0f} with {tenth[-1]['models']}"
+    pairs = tenth[0]["models"] // 2
+    grows += f" ({pairs} pairs give no p below 1/{2**pairs})"
     return f"""# Names, and how many are false
 
 Written by `python -m benchmarks.discoveries` from `benchmarks/results/discoveries.json`: simulated
@@ -407,10 +409,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
     if not given.page:
-        start = time.perf_counter()
-        result = study(fleets=given.fleets)
-        result["seconds"] = round(time.perf_counter() - start)
-        given.out.write_text(json.dumps(result, indent=1) + "\n")
+        given.out.write_text(json.dumps(study(fleets=given.fleets), indent=1) + "\n")
     result = json.loads(given.out.read_text())
     if given.out == OUT:
         PAGE.write_text(page(result))
