@@ -244,6 +244,7 @@ def page(result: dict[str, Any]) -> str:
         )
         for r in result["tested"]
     ]
+    ends = {f(r["models"] for r in result["named"]) for f in (min, max)}
     second = [
         (
             r["attack"],
@@ -258,6 +259,7 @@ def page(result: dict[str, Any]) -> str:
             "holds" if r["holds"] else "**does not hold**",
         )
         for r in result["named"]
+        if r["models"] in ends
     ]
     third = [
         (
@@ -356,7 +358,10 @@ the number of IN references is the membership are refused.
 With m candidates and n calibration records no fewer than ⌈m/(q(n + 1))⌉ names can be made at all: the
 number in brackets. *None named* then says that the calibration set is small, or that few records leak
 strongly, and not that none does. `estimate_share` divides q by Storey's estimate of the share of
-non-members among the candidates, and names more.
+non-members among the candidates, and names more. Of the {
+        len(result["named"])
+    } rows measured, those with the fewest
+and the most models are shown; {sum(r["holds"] for r in result["named"])} hold.
 
 {
         table(
@@ -382,7 +387,11 @@ A false-positive rate that holds on average over samples need not hold for each.
 `seepage.plane` takes one threshold for all samples, `OwnFPR` one for each, from its own scores under models
 that were not trained on it; `fpr_spread` says by how much the rate differs between samples, beside what
 counting over so few models does by itself (in brackets). `seepage dynamics show RUN --fpr 0.01 --own-fpr`
-uses it. {2 * max(r["models"] for r in result["tested"])} models:
+uses it. Where an attack has calibrated by sample already (LiRA), rates under one threshold differ hardly
+more than counting gives, and thresholds of each sample's own cost power: its scores are far from normal,
+and differ between samples by more than place and scale. {
+        2 * max(r["models"] for r in result["tested"])
+    } models:
 
 {
         table(
