@@ -127,7 +127,7 @@ on membership redrawn by lot.
 ## Who
 
 {e["count"][-1] if isinstance(e["count"], list) else e["count"]} of {r["samples"]:,} samples can be named as
-exposed with at most {e["level"]:.0%} of the names false; {e["null_count_per_checkpoint"][-1]:.0f} would pass
+exposed, of the names at most {e["level"]:.0%} false on average over such fleets; {e["null_count_per_checkpoint"][-1]:.0f} would pass
 under permuted membership. The ten most exposed:
 
 {top}

@@ -1,0 +1,72 @@
+"""Pages of simulated figures: what is stored is what they say, and a small run of each holds."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from benchmarks import adversary, discoveries
+
+
+@pytest.mark.parametrize("study", [discoveries, adversary], ids=lambda m: m.__name__)
+def test_the_page_follows_from_the_stored_result(study: object) -> None:
+    result = json.loads(study.OUT.read_text())  # type: ignore[attr-defined]
+    assert study.page(result) == study.PAGE.read_text()  # type: ignore[attr-defined]
+    assert result["holds"]
+
+
+def test_names_hold_in_a_few_small_fleets() -> None:
+    size = {"samples": 600, "seed": 1}
+    found = discoveries.tested(16, 2, 0.5, fleets=20, **size)
+    assert found["holds"]
+    assert found["mean_named"] > 5
+    assert found["mean_bound"] >= found["mean_false"]
+    named = discoveries.named(
+        discoveries.LiRA(), 16, 2, 0.5, q=0.2, estimate_share=True, fleets=3, **size
+    )
+    assert named["holds"]
+    assert named["mean_named"] > named["fewest"] > 1
+
+
+@pytest.mark.parametrize("tau", [0.0, 1.0])
+@pytest.mark.parametrize(("plan", "parts"), [("subsets", 2), ("subsets", 4), ("fresh_draws", 4)])
+def test_oracles_with_known_laws_meet_their_closed_forms(plan: str, parts: int, tau: float) -> None:
+    for name in ("class mean", "Gaussian"):
+        found = adversary.from_pool(
+            adversary.Oracle(name, tau),
+            plan,
+            parts=parts,
+            models=64,
+            pools=6,
+            n=100,
+            audited=50,
+            seed=3,
+        )
+        # Six pools: their spread tells the standard error to a third.
+        assert abs(found["gap"]) <= 5 * found["standard_error"]
+        # Noise of training makes less of it than the factor says.
+        assert found["ratio"] < found["factor"] * (1.03 if tau == 0 else 0.98)
+        assert found["auc_lira"] < found["auc_fleet"]
+
+
+def test_halves_overstate_what_is_drawn_anew() -> None:
+    oracle = adversary.Oracle("class mean")
+    anew = adversary.drawn_anew(oracle, models=32, pools=6, n=100, audited=400, seed=4)
+    half = adversary.from_pool(
+        oracle, "half_split", parts=2, models=32, pools=6, n=100, audited=200, seed=4
+    )
+    for found in (anew, half):
+        assert abs(found["gap"]) <= 5 * found["standard_error"]
+    # Φ(d') where Φ(d'/√2) is right.
+    distance = np.sqrt(2) * _quantile(anew["auc_closed"])
+    assert half["auc_known"] == pytest.approx(_cdf(distance), abs=0.01)
+    assert half["auc_known"] > anew["auc_known"] + 0.04
+
+
+def _quantile(p: float) -> float:
+    return float(adversary.special.ndtri(p))
+
+
+def _cdf(x: float) -> float:
+    return float(adversary.special.ndtr(x))
