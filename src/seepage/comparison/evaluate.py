@@ -25,7 +25,7 @@ from seepage.metrics import (
     operating_points,
     pooled_by_target,
     pooled_points,
-    row_auc,
+    sample_auc,
 )
 from seepage.metrics.intervals import around, reach
 from seepage.plan import tuples
@@ -195,8 +195,9 @@ class Evaluation:
     "<attack>/<adaptive|static>/<pool|canaries>/<auc|tpr@FPR>". realised: the FPR behind each TPR.
     by_class: "accuracy_out" and "auc" of the main attack, (G, K), NaN where a class is too small.
     paths: "epoch", "auc", "fpr", "tpr" and, with canaries, "canaries" (mean advantage), each (T,).
-    samples: "separation" (per-sample AUC over models), "fpr", "tpr", "canary", each (N,). facts:
-    what belongs to the fleet as a whole, "pairs", the first plan row of each of the G pairs, and
+    samples: "separation" (AUC of each sample's φ, else −loss, over models; NaN without either),
+    "fpr", "tpr", "canary", each (N,). facts: what belongs to the fleet as a whole, "pairs", the
+    first plan row of each of the G pairs, and
     "epsilon_low", `epsilon_of_runs` of the main attack on the canaries (without them, on the pool).
     """
 
@@ -302,7 +303,7 @@ def evaluate(
         by_class=_by_class(main, correct, member, outside, run.labels, plain, len(run.classes)),
         paths={k: np.asarray(v, np.float64).tolist() for k, v in paths.items()},
         samples={
-            "separation": row_auc(main, member),
+            "separation": _separation(here, member),
             "fpr": path.fpr[-1],
             "tpr": path.tpr[-1],
             "canary": canary,
@@ -329,6 +330,15 @@ def canaries(run: Run) -> BoolArray:
 
 def _view0(a: FloatArray) -> FloatArray:
     return a if a.ndim == 2 else a[..., 0]
+
+
+def _separation(signals: Mapping[str, FloatArray], member: BoolArray) -> Float64Array:
+    """Of the signal itself: scores of a leave-one-out share references within a sample."""
+    if "phi" in signals:
+        return sample_auc(signals["phi"], member).auc
+    if "loss" in signals:
+        return sample_auc(-signals["loss"], member).auc
+    return np.full(member.shape[1], np.nan)
 
 
 def _seconds(run: Run, rows: Int64Array) -> Float64Array:
