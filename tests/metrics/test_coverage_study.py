@@ -25,7 +25,7 @@ def test_a_case_in_small(study: Any, only: str, tmp_path: Path, capsys: Any) -> 
     out = tmp_path / "coverage.json"
     study.main(["--quick", "--only", only, "--workers", "1", "--out", str(out)])
     stored = json.loads(out.read_text())
-    assert len(stored["rows"]) >= 5
+    assert len(stored["cases"][only]["rows"]) >= 5
     assert f"== {only}" in capsys.readouterr().out
     assert "Every printed interval holds." in study.page(stored)
 
@@ -58,5 +58,7 @@ def test_the_page_is_made_of_the_stored_result_and_every_printed_interval_holds(
     assert study.PAGE.read_text() == study.page(stored)
     assert study.failures(stored) == []
     assert stored["fleets"] == 2000
-    models = {r["models"] for r in stored["rows"] if r["figure"].startswith("AUC of a fleet")}
+    assert list(stored["cases"]) == [case.name for case in study.CASES]
+    rows = study.rows_of(stored)
+    models = {r["models"] for r in rows if r["figure"].startswith("AUC of a fleet")}
     assert models == {8, 16, 32, 64}
