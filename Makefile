@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test slow browser parity gpu check thorough bench clean
+.PHONY: demo test slow browser parity gpu check thorough bench coverage clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -53,6 +53,10 @@ thorough: slow parity
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
+
+# Do the intervals cover? A quarter of an hour on 2 cores; fails where one that is printed does not.
+coverage: $(VENV)/.test
+	$(BIN)/python -m benchmarks.coverage
 
 clean:
 	rm -rf $(VENV) runs

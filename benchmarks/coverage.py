@@ -2,6 +2,8 @@
 
 python -m benchmarks.coverage            # all cases; writes benchmarks/results/coverage.json
 python -m benchmarks.coverage --quick    # a few fleets each; writes nothing unless told where
+python -m benchmarks.coverage --only "one target" --keep   # again, the other stored cases stay
+python -m benchmarks.coverage --missing  # those that are not stored: goes on after an interruption
 python -m benchmarks.coverage --page     # docs/coverage.md from what is stored, nothing simulated
 
 Exit status 1 where a printed interval fails: the upper end of its coverage's 99 % interval lies
@@ -27,6 +29,9 @@ from benchmarks.stored import RESULTS, ROOT, table
 
 __all__ = ["main", "page", "run"]
 
+Stored = dict[str, Any]
+"""What is written: sizes, and of every case its rows and seconds of processor time."""
+
 STORED = RESULTS / "coverage.json"
 PAGE = ROOT / "docs" / "coverage.md"
 
@@ -37,30 +42,46 @@ def one(case: Case, size: Size) -> tuple[list[Row], float]:
     return case.rows(size), time.process_time() - began
 
 
-def run(cases: Sequence[Case], size: Size, workers: int) -> dict[str, Any]:
-    """All rows, in the order of the cases; what was simulated beside them."""
-    began = time.perf_counter()
-    done: dict[str, tuple[list[Row], float]] = {}
+def run(
+    cases: Sequence[Case],
+    size: Size,
+    workers: int,
+    out: Path | None = None,
+    kept: Stored | None = None,
+) -> Stored:
+    """Rows by the name of the case, and what was simulated; written to `out` after every case.
+
+    kept: a stored result of the same size whose other cases stay.
+    """
+    same = kept is not None and all(kept[k] == getattr(size, k) for k in ("fleets", "pools"))
+    done: dict[str, Any] = dict(kept["cases"]) if kept is not None and same else {}
+
+    def result() -> Stored:
+        ordered = {c.name: done[c.name] for c in CASES if c.name in done}
+        return {"fleets": size.fleets, "pools": size.pools, "cases": {**ordered, **done}}
+
+    def keep(case: Case, rows: list[Row], seconds: float) -> None:
+        report(case, rows, seconds)
+        done[case.name] = {"seconds": round(seconds), "rows": [asdict(r) for r in rows]}
+        if out is not None:
+            out.write_text(json.dumps(result(), indent=1) + "\n", encoding="utf-8")
+
     if workers < 2:
         for case in cases:
-            done[case.name] = one(case, size)
-            report(case, *done[case.name])
-    else:
-        # One thread each: the cases are what runs at the same time.
-        os.environ |= {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            waiting = {pool.submit(one, case, size): case for case in cases}
-            for future in as_completed(waiting):
-                case = waiting[future]
-                done[case.name] = future.result()
-                report(case, *done[case.name])
-    return {
-        "fleets": size.fleets,
-        "pools": size.pools,
-        "seconds": round(time.perf_counter() - began),
-        "processor_seconds": {c.name: round(done[c.name][1], 1) for c in cases},
-        "rows": [asdict(r) for c in cases for r in done[c.name][0]],
-    }
+            keep(case, *one(case, size))
+        return result()
+    # One thread each: the cases are what runs at the same time.
+    os.environ |= {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        waiting = {pool.submit(one, case, size): case for case in cases}
+        for future in as_completed(waiting):
+            keep(waiting[future], *future.result())
+    return result()
+
+
+def rows_of(stored: Stored) -> list[dict[str, Any]]:
+    """All rows of a stored result."""
+    return [r for case in stored["cases"].values() for r in case["rows"]]
 
 
 def report(case: Case, rows: Iterable[Row], seconds: float) -> None:
@@ -72,11 +93,11 @@ def report(case: Case, rows: Iterable[Row], seconds: float) -> None:
         print(f"{r.figure:75s} {r.measured:.4f}  width {r.width:.4f}{beside}{verdict}", flush=True)
 
 
-def failures(result: dict[str, Any]) -> list[str]:
+def failures(result: Stored) -> list[str]:
     """Printed intervals that do not hold."""
     return [
         f"{r['figure']}, {r['law']}, R = {r['models']}: {r['measured']:.4f}"
-        for r in result["rows"]
+        for r in rows_of(result)
         if r["printed"] and not r["holds"]
     ]
 
@@ -85,11 +106,12 @@ def _number(value: float) -> str:
     return f"{value:.4f}" if value < 10 else f"{value:.2f}"
 
 
-def page(result: dict[str, Any]) -> str:
+def page(result: Stored) -> str:
     """The page, from a stored result alone."""
     by_figure: dict[tuple[str, str, bool], list[dict[str, Any]]] = {}
-    null = [r for r in result["rows"] if r["figure"].startswith("null AUC")]
-    for r in result["rows"]:
+    every = rows_of(result)
+    null = [r for r in every if r["figure"].startswith("null AUC")]
+    for r in every:
         if r not in null:
             by_figure.setdefault((r["figure"], r["law"], r["printed"]), []).append(r)
     parts: dict[bool, list[tuple[object, ...]]] = {True: [], False: []}
@@ -169,23 +191,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--page", action="store_true", help="only write the page from what is stored"
     )
     parser.add_argument("--only", default="", help="cases whose name contains this")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--keep", action="store_true", help="store; other stored cases stay")
     parser.add_argument(
-        "--out", type=Path, help=f"the stored result; {STORED.relative_to(ROOT)} by default"
+        "--missing", action="store_true", help="--keep, and only what is not stored"
     )
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--out", type=Path, help="the stored result; that of the page by default")
     a = parser.parse_args(arguments)
-    whole = not a.quick and not a.only
-    out = a.out or (STORED if whole or a.page else None)
+    keeps = a.keep or a.missing
+    out = a.out or (STORED if keeps or a.page or not (a.quick or a.only) else None)
+    kept = json.loads(out.read_text()) if out and out.exists() and (keeps or a.page) else None
     if a.page:
-        PAGE.write_text(page(json.loads(out.read_text())), encoding="utf-8")
+        PAGE.write_text(page(kept), encoding="utf-8")
         return
     chosen = [c for c in CASES if a.only in c.name]
-    if not chosen:
+    if a.missing and kept is not None:
+        chosen = [c for c in chosen if c.name not in kept["cases"]]
+    elif not chosen:
         sys.exit(f"--only: expected a part of a case's name, got {a.only!r}")
-    result = run(chosen, Size.small() if a.quick else Size(), a.workers)
-    if out is not None:
-        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    if whole and out == STORED:
+    result = run(chosen, Size.small() if a.quick else Size(), a.workers, out, kept)
+    if out == STORED:
         PAGE.write_text(page(result), encoding="utf-8")
     failed = failures(result)
     if failed:

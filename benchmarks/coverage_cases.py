@@ -160,7 +160,9 @@ def fleets(models: int, law: str, size: Size) -> list[Row]:
     """AUC and TPR of a fleet by three attacks; per-sample AUC, TPR and FPR."""
     rng = np.random.default_rng([models, *law.encode()])
     given = FLEET_LAWS[law]
-    samples, looked_at = (2000, 100) if not size.quick else (1000, 20)
+    # 0.1 % of one target needs 999 non-members; the cases that cost most go without.
+    many = models < 32 or (models == 64 and law == "leak")
+    samples, looked_at = (2000 if many else 1000, 100) if not size.quick else (1000, 20)
     tallies: dict[tuple[str, bool, str], Tally] = {}
     per_pool = size.fleets // size.pools
 
@@ -199,7 +201,7 @@ def fleets(models: int, law: str, size: Size) -> list[Row]:
                 for f, fpr in enumerate(FPRS):
                     words = f"{100 * fpr:g} % FPR, {name}"
                     if resolved[f]:
-                        few = null[f] * (samples / 2 + 1) < 9.5
+                        few = null[f] * (samples / 2 + 1) < 4.5
                         one = over_targets(each.tpr[:, f], member)
                         tally(
                             f"TPR at {words}, per target, mean over targets", not few,
