@@ -10,7 +10,7 @@ import pytest
 from seepage.attacks import LOSS, AttackP, LiRA, ModifiedEntropy
 from seepage.errors import InputError
 from seepage.findings import collect
-from seepage.metrics import Estimate, auc, tpr_at_fpr
+from seepage.metrics import Estimate, auc, row_auc, tpr_at_fpr
 from seepage.plan import fixed_target, half_split, leave_out
 from seepage.plane import Bootstrap, Permuted, early_determination, points, trajectories
 from seepage.report import render
@@ -146,7 +146,8 @@ def test_two_models_are_too_few(make_run: Any) -> None:
 
 
 def test_without_any_interval_no_verdict_is_given(findings: Any) -> None:
-    nothing = replace(findings.main_attack, auc=Estimate(0.9, np.nan, np.nan, 0.95, 1))
+    missing = Estimate(0.9, np.nan, np.nan, 0.95, 1)
+    nothing = replace(findings.main_attack, auc=missing, auc_wide=missing)
     f = replace(findings, attacks=(nothing,))
     assert not f.judged
     assert not f.leaks
@@ -187,11 +188,19 @@ def test_samples_without_both_rates_are_not_high(make_run: Any) -> None:
     assert f.exposure.high_count[-1] == (f.paths.advantage()[-1] >= 0.5).sum()
 
 
-def test_intervals_of_every_rate(findings: Any) -> None:
-    p = findings.paths
-    table, last = p.interval_table(), p.intervals()
-    assert set(table) == set(p.n_in.tolist()) | set(p.n_out.tolist())
-    for i in (0, 7, 199):
-        low, high = table[int(p.n_in[i])]
-        assert last["tpr_low"][i] == low[p.tp[-1, i]]
-        assert last["tpr_high"][i] == high[p.tp[-1, i]]
+def test_the_effect_of_every_sample_is_that_of_its_signal(run: Any, findings: Any) -> None:
+    e = findings.exposure
+    np.testing.assert_array_equal(e.auc, row_auc(run.signal_at("phi", 5), run.member))
+    assert ((e.auc_low <= e.auc) & (e.auc <= e.auc_high)).all()
+    planted = run.hardness == 1
+    assert e.auc[planted].mean() > 0.9
+    assert abs(e.auc[~planted].mean() - 0.5) < 0.1
+    assert 0 <= e.at_most_false < e.exposed.sum()
+
+
+def test_what_one_model_gives_away_is_another_question(run: Any, findings: Any) -> None:
+    n = findings.naming
+    assert (n.members, n.calibration) == (100, 50)
+    assert n.fewest == 59  # ⌈150 / (0.05 · 51)⌉
+    assert n.count < n.members
+    assert "can name" in render(findings, None)

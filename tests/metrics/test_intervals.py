@@ -7,7 +7,9 @@ import pytest
 from scipy.stats import binom, binomtest, t
 
 from seepage import metrics
+from seepage.attacks import LiRA
 from seepage.errors import InputError
+from seepage.metrics.intervals import around
 from seepage.plan import half_split
 
 
@@ -36,22 +38,6 @@ def test_clopper_pearson_without_trials_says_nothing():
         metrics.clopper_pearson(1, 2, level=95)
 
 
-def test_delong_covers_half_on_null_data():
-    rng = np.random.default_rng(0)
-    y = np.arange(120) < 50
-    hits = [metrics.auc_interval(rng.normal(size=120), y).covers(0.5) for _ in range(400)]
-    assert 0.92 <= np.mean(hits) <= 0.98
-
-
-def test_delong_mean_is_the_auc():
-    rng = np.random.default_rng(1)
-    s, y = rng.integers(0, 5, 40).astype(float), rng.random(40) < 0.4
-    e = metrics.auc_interval(s, y)
-    assert e.mean == pytest.approx(metrics.auc(s, y), abs=1e-15)
-    with pytest.raises(InputError, match="member: expected at least 2 members"):
-        metrics.auc_interval([1.0, 2.0], [True, False])
-
-
 def test_over_targets_counts_pairs_not_runs():
     """Values that agree within a pair: as many draws as pairs, so the width is that of G, not R."""
     member = half_split(20, models=8, seed=0).member
@@ -60,8 +46,40 @@ def test_over_targets_counts_pairs_not_runs():
     half = t.ppf(0.975, 3) * pairs.std(ddof=1) / 2
     assert e.groups == 4
     assert (e.mean, e.high - e.mean) == pytest.approx((pairs.mean(), half))
+    # Of targets that are each other's references s² sees G − 2 of the G − 1 parts, twice.
     wider = metrics.over_targets(np.repeat(pairs, 2), member)
-    assert wider.high - wider.mean == pytest.approx(half * np.sqrt(2))
+    half = t.ppf(0.975, 2) * np.sqrt(2 * 3 / 2) * pairs.std(ddof=1) / 2
+    assert wider.high - wider.mean == pytest.approx(half)
+
+
+@pytest.mark.parametrize("models", [8, 16])
+def test_over_targets_covers_where_targets_are_references(models):
+    """LiRA with pairs on noise and model effects; √2 with t of G − 1 covered .89 to .93 at 8."""
+    rng = np.random.default_rng(models)
+    hits = []
+    for _ in range(300):
+        member = half_split(100, models=models, seed=int(rng.integers(1 << 30))).member
+        phi = rng.standard_t(5, size=member.shape) + rng.normal(0, 0.5, (models, 1))
+        scores = LiRA().leave_one_out(phi, member)
+        hits.append(metrics.over_targets(metrics.operating_points(scores, member, ()).auc, member))
+    assert np.mean([e.covers(0.5) for e in hits]) >= 0.93
+
+
+def test_over_targets_of_rates_near_zero_is_not_certain():
+    member = half_split(400, models=8, seed=0).member
+    nothing = metrics.over_targets(np.zeros(8), member)
+    # 1,600 members, of which half count.
+    assert nothing.low == 0
+    assert nothing.high == pytest.approx(float(metrics.clopper_pearson(0, 800)[1]))
+    few = metrics.over_targets(np.tile([0.005, 0.005], 4), member)
+    assert few.low < 0.005 < 0.01 < few.high
+
+
+def test_an_interval_reaches_further_towards_the_middle():
+    low, high = around(0.01, 0.008)
+    assert (low, high) == (0.002, pytest.approx(1 / (1 + 99 * np.exp(-0.008 / 0.0099))))
+    assert around(0.99, 0.008) == pytest.approx((1 - high, 0.998))
+    assert around(0.0, 0.1) == (0.0, 0.1)
 
 
 def test_over_targets_covers_at_its_level():
@@ -73,6 +91,12 @@ def test_over_targets_covers_at_its_level():
         values = shared + rng.normal(0, 0.01, 12)
         hits.append(metrics.over_targets(values, member, shared=False).covers(0.6))
     assert 0.92 <= np.mean(hits) <= 0.98
+
+
+def test_over_targets_of_two_pairs_has_none_if_they_share_references():
+    member = half_split(20, models=4, seed=0).member
+    assert np.isnan(metrics.over_targets(np.full(4, 0.5), member).low)
+    assert np.isfinite(metrics.over_targets(np.full(4, 0.5), member, shared=False).low)
 
 
 def test_over_targets_of_one_pair_has_no_interval():

@@ -159,6 +159,25 @@ def test_operating_points_are_those_of_each_target():
     assert pooled.auc[0] == metrics.auc(s.ravel(), member.ravel())
 
 
+def test_what_targets_add_averages_to_the_pooled_rate_and_its_interval_covers():
+    """The spread of the targets' rates at a threshold taken as given covers far less."""
+    rng = np.random.default_rng(4)
+    truth = norm.sf(norm.isf(0.02) - 1)
+    hits, given = [], []
+    for _ in range(300):
+        member = half_split(300, models=8, seed=int(rng.integers(1 << 30))).member
+        s = rng.normal(size=member.shape) + member
+        pool = metrics.pooled_points(s, member, [0.02, 1e-6])
+        added = metrics.pooled_by_target(s, member, [0.02, 1e-6])
+        assert added[:, 0].mean() == pytest.approx(pool.tpr[0, 0], abs=1e-12)
+        assert np.isnan(added[:, 1]).all()
+        hits.append(metrics.over_targets(added[:, 0], member, shared=False).covers(truth))
+        rates = ((s >= pool.threshold[0, 0]) & member).sum(axis=1) / member.sum(axis=1)
+        given.append(metrics.over_targets(rates, member, shared=False).covers(truth))
+    assert np.mean(hits) >= 0.93
+    assert np.mean(given) < 0.9
+
+
 def test_average_roc_averages_down_the_columns():
     member = half_split(50, models=6, seed=1).member
     s = np.random.default_rng(1).normal(size=member.shape) + member

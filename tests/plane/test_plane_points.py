@@ -16,10 +16,14 @@ from seepage.attacks.base import Attack
 from seepage.errors import InputError
 from seepage.plan import half_split, partitions
 from seepage.plane import (
+    ByAdvantage,
+    ByEpsilon,
     GlobalFPR,
     Grid,
+    HighRegion,
     NaturalThreshold,
     Permuted,
+    dynamics,
     epsilon,
     epsilon_two_sided,
     points,
@@ -279,3 +283,22 @@ def test_grid_edges_are_off_the_lattice_of_counts(m, g, k):
     expected = min(k * g // m, g - 1)
     got = Grid(g).assign(np.array(k / m), np.array(0.0), m, 1)
     assert int(got) == expected * g
+
+
+def test_a_sample_without_a_rate_is_in_no_region() -> None:
+    nan = np.nan
+    fpr, tpr = (
+        np.array([[0.0, nan, 0.2], [0.0, nan, nan]]),
+        np.array([[1.0, 1.0, nan], [0.1, 1, 1]]),
+    )
+    n_out, n_in = np.array([4, 0, 4]), np.array([4, 4, 0])
+    for regions in (ByAdvantage(), ByEpsilon(), ByEpsilon(two_sided=True), Grid(4)):
+        states = regions.assign(fpr, tpr, n_out, n_in)
+        assert (states == -1).tolist() == [[False, True, True]] * 2
+        # Not high, not in any transition, in no cell.
+        moves = dynamics.transition_counts(states, len(regions))
+        assert moves.sum() == 1
+        assert moves[0, states[0, 0], states[1, 0]] == 1
+        assert dynamics.entropy(states, len(regions)).tolist()[0] == 0.0
+    assert not HighRegion().select(fpr, tpr, n_out, n_in)[0, 1:].any()
+    assert np.isnan(dynamics.entropy(np.array([[-1, -1]]), 4)).all()

@@ -62,17 +62,28 @@ def test_the_files_keep_their_fields(run: Any, findings: Any, tmp_path: Path) ->
     write_report(run, tmp_path / "r.html", findings=findings)
     summary = json.loads((tmp_path / "r.json").read_text())
     assert list(summary) == [
-        "format", "title", "dataset", "run", "models", "samples", "checkpoints", "main_attack",
-        "decision_rule", "leaks", "utility", "blind_baseline", "attacks", "skipped_attacks",
+        "format", "title", "dataset", "run", "models", "samples", "judged",
+        "non_members_per_target", "checkpoints", "main_attack", "decision_rule", "leaks", "utility",
+        "blind_baseline", "attacks", "strongest", "references", "pool_share", "naming",
+        "false_positive_rates_of_samples", "skipped_attacks",
         "risk_over_training", "dynamics", "early_determination", "exposed", "groups",
-        "half_width_of_a_samples_rate", "curvature", "layers", "failed_runs", "provenance",
+        "half_width_of_a_samples_auc", "curvature", "layers", "failed_runs", "provenance",
     ]  # fmt: skip
-    assert summary["format"] == "seepage.report/1"
+    assert summary["format"] == "seepage.report/2"
     assert list(summary["attacks"][0]) == [
-        "name", "title", "auc", "null_auc", "per_target", "pooled", "roc_fpr", "roc_tpr",
+        "name", "title", "auc", "auc_wide", "null_auc", "per_target", "pooled", "roc_fpr", "roc_tpr",
     ]  # fmt: skip
     assert list(summary["attacks"][0]["auc"]) == ["mean", "low", "high", "level", "groups"]
-    assert list(summary["attacks"][0]["pooled"][0]) == ["fpr", "tpr", "realised", "resolved"]
+    assert list(summary["attacks"][0]["pooled"][0]) == [
+        "fpr",
+        "tpr",
+        "realised",
+        "null",
+        "resolved",
+        "negatives",
+        "realised_low",
+        "realised_high",
+    ]
     assert list(summary["risk_over_training"]) == [
         "auc", "low", "high", "null", "null_low", "null_high", "fpr", "tpr", "null_tpr",
         "permutations",
@@ -81,13 +92,12 @@ def test_the_files_keep_their_fields(run: Any, findings: Any, tmp_path: Path) ->
     assert list(summary["exposed"]) == [
         "level", "count", "count_per_checkpoint", "null_count_per_checkpoint",
         "high_count_per_checkpoint", "null_high_count_per_checkpoint", "smallest_p_possible",
-        "most_exposed",
+        "false_at_most_95", "most_exposed",
     ]  # fmt: skip
     assert pq.read_table(tmp_path / "r.samples.parquet").column_names == [
-        "row", "id", "label", "class", "n_in", "n_out", "tp", "fp", "tpr", "tpr_low", "tpr_high",
-        "fpr", "fpr_low", "fpr_high", "advantage", "p", "q", "exposed", "rank", "exposed_since",
-        "accuracy_in", "accuracy_out", "score_in", "score_out", "separation_loss",
-        "separation_lira", "separation_rmia",
+        "row", "id", "label", "class", "n_in", "n_out", "tp", "fp", "tpr", "fpr", "advantage", "p", "q", "exposed", "rank", "exposed_since",
+        "accuracy_in", "accuracy_out", "score_in", "score_out", "auc", "auc_low",
+        "auc_high",
     ]  # fmt: skip
     assert pq.read_table(tmp_path / "r.paths.parquet").column_names == [
         "checkpoint", "row", "id", "tp", "fp", "n_in", "n_out", "null_tp", "null_fp",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import special
@@ -19,8 +20,12 @@ from seepage.attacks.kernels.spreads import (
     CHUNKS,
     MEANS,
     MOMENTS,
+    OFFSET,
     SPREADS,
     SQUARES,
+    STILL,
+    WIDTH,
+    extremes,
     group_totals,
 )
 from seepage.attacks.targets import kernel_ready
@@ -93,10 +98,18 @@ class StudentT:
     2α degrees of freedom, centre (κ₀ m₀ + n x̄)/κ and squared scale β (κ + 1)/(α κ).
 
     A *reconstruction* of BaVarIA (arXiv 2603.11799), of which the predictive law was known and
-    the choice of prior was not. Ours is empirical Bayes over samples, without the target: α₀ and
-    β₀ fit the mean and variance of log s², ψ′(α₀) = var(log s²) − ψ′((n−1)/2) (Smyth,
-    doi 10.2202/1544-6115.1027); moments of s² itself would follow the few widest samples and blur
-    the narrow ones, which are the exposed ones. `alpha` fixes α₀ instead.
+    the choice of prior was not. Ours is empirical Bayes over samples, without the target: under
+    the prior s² is distributed as s₀² F(n − 1, 2α₀) with s₀² = β₀/α₀, and α₀ and s₀² are those
+    whose interquartile range and trimean (q₁ + 2q₂ + q₃)/4 of log s² are the observed ones. Moments of log s², as Smyth has
+    them (doi 10.2202/1544-6115.1027), agree on clean data, but a few samples that hardly vary
+    take them over; moments of s² itself would follow the few widest samples and blur the narrow
+    ones, which are the exposed ones. `alpha` fixes α₀ instead.
+
+    Samples that know nothing of the law of spreads have no weight in the prior: those whose
+    references do not vary (by more than 2⁻²⁰ of their mean), and those of which a quarter or more
+    of the references, two at least, equal the largest or the smallest value that any reference of
+    any sample has, as where a signal is capped or floored. Those that vary by next to nothing for
+    other reasons move the quartiles by no more than their number.
 
     Centres are not shrunk: `kappa` κ₀ = 0. None estimates it as mean s² / variance of the true
     means, with m₀ the mean of means. That helps a little with 2 references and costs a third of
@@ -215,7 +228,7 @@ def fit_laws(groups: Sequence[Group], centre: Centre, variance: Variance) -> lis
             case Global():
                 laws.append(Normal(middle, np.maximum(_raw(g), TINY)))
             case StudentT():
-                m0, kappa0, alpha0, beta0 = np.moveaxis(prior(_totals(g), variance), -1, 0)
+                m0, kappa0, alpha0, beta0 = np.moveaxis(prior(Totals.of(g), variance), -1, 0)
                 kappa, alpha = kappa0 + g.n, alpha0 + g.n / 2
                 shrunk = kappa0 * g.n / (2 * kappa) * (mean - m0) ** 2
                 beta = beta0 + g.squares / 2 + shrunk
@@ -228,15 +241,71 @@ def _raw(g: Group) -> Float64Array:
     return np.array([g.x[..., a][g.mask].var() for a in range(g.x.shape[2])])
 
 
-def _totals(g: Group) -> Float64Array:
-    """What `group_totals` sums, for one target: (A, MOMENTS), means unshifted."""
-    n, several = g.n, g.n[:, 0] >= 2
-    s2 = g.squares / np.maximum(n - 1, 1)
-    expected, variance = np.moveaxis(chance(len(g.mask))[n[:, 0].astype(np.int64)], -1, 0)
-    e = np.log(np.maximum(s2, (FLOOR * g.mean) ** 2 + 1e-60)) - expected[:, None]
-    each = [np.ones_like(s2), g.squares, n - 1, g.mean, g.mean**2, s2, 1 / n, e, e**2]
-    each.append(variance[:, None])
-    return np.stack([np.broadcast_to(x, s2.shape)[several].sum(axis=0) for x in each], axis=-1)
+@dataclass(frozen=True, eq=False)
+class Totals:
+    """What a prior is fitted to: sums (..., MOMENTS), and counts of log s² less its expectation.
+
+    cells (..., B): samples in each cell of `WIDTH`, beginning with `lowest` (...), of the logarithm
+    less unit (...): that of the squared range of all values, so that nothing depends on the scale
+    of the signal. See `group_totals`.
+    """
+
+    sums: Float64Array
+    cells: Int64Array
+    lowest: Int64Array
+    unit: Float64Array
+
+    @classmethod
+    def of(cls, g: Group) -> Totals:
+        """Of one target's group: (A, ...), means unshifted."""
+        n = g.n
+        s2 = g.squares / np.maximum(n - 1, 1)
+        expected, variance = np.moveaxis(chance(len(g.mask))[n[:, 0].astype(np.int64)], -1, 0)
+        least = (STILL * g.mean) ** 2 + 1e-60
+        telling = (n >= 2) & (s2 > least)
+        caps = np.stack(
+            [
+                np.where(g.mask[..., None], g.x, -np.inf).max(axis=(0, 1)),
+                np.where(g.mask[..., None], g.x, np.inf).min(axis=(0, 1)),
+            ],
+            axis=-1,
+        )
+        for values in caps.T:
+            held = ((g.x == values) & g.mask[..., None]).sum(axis=0)
+            telling &= held < np.maximum(2, 0.25 * n)
+        unit = _unit(caps)
+        at = np.log(np.maximum(s2, least)) - (expected[:, None] + (unit + OFFSET))
+        at = at * (1 / WIDTH)
+        at = np.where(telling, np.floor(at), 0).astype(np.int64)
+        lowest = at.min(axis=0)
+        cells = np.zeros((s2.shape[1], int((at - lowest).max()) + 1), dtype=np.int64)
+        for a, count in enumerate(cells):
+            count += np.bincount((at - lowest)[telling[:, a], a], minlength=len(count))
+        each = [np.ones_like(s2), g.squares, n - 1, g.mean, g.mean**2, s2, 1 / n]
+        sums = [np.where(telling, x, 0.0).sum(axis=0) for x in (*each, variance[:, None])]
+        return cls(np.stack(sums, axis=-1), cells, lowest, unit)
+
+
+def _unit(caps: Float64Array) -> Float64Array:
+    """log of the squared range, 0 of none, from (..., 2) largest and smallest: (...)."""
+    span = caps[..., 0] - caps[..., 1]
+    varies = (span > 0) & (span < np.inf)
+    return np.asarray(2 * np.log(np.where(varies, span, 1.0)))
+
+
+def _quartiles(cells: Int64Array, lowest: Int64Array) -> Float64Array:
+    """Quartiles from counts in cells (..., B), evenly spread within each: (..., 3); 0 of none."""
+    below = np.cumsum(cells, axis=-1)
+    total = below[..., -1:]
+    found = []
+    for share in _SHARES:
+        wanted = share * total
+        at = (below >= wanted).argmax(axis=-1)[..., None]
+        here = np.take_along_axis(cells, at, axis=-1)
+        part = wanted - (np.take_along_axis(below, at, axis=-1) - here)
+        found.append((at + part / np.maximum(here, 1))[..., 0] + lowest)
+    quartiles = OFFSET + WIDTH * np.stack(found, axis=-1)
+    return np.where(total > 0, quartiles, 0.0)
 
 
 def chance(models: int) -> Float64Array:
@@ -245,19 +314,67 @@ def chance(models: int) -> Float64Array:
     return np.stack([special.digamma(half) - np.log(half), special.polygamma(1, half)], axis=-1)
 
 
-def prior(totals: Float64Array, rule: StudentT) -> Float64Array:
-    """(..., MOMENTS) -> (..., 4): m₀, κ₀, α₀, β₀."""
-    groups, _, _, means, means2, s2, inverse, e, e2, sampling = np.moveaxis(totals, -1, 0)
-    centre, within = means / groups, np.maximum(s2 / groups, TINY)
-    between = means2 / groups - centre**2 - within * inverse / groups
+# Where α₀ is looked for: from a prior that says next to nothing to one spread for all.
+_ALPHAS = np.geomspace(0.02, 1e4, 241)
+# The middle of a law from its quartiles: Tukey's trimean.
+_SHARES = (0.25, 0.5, 0.75)
+_TRIMEAN = np.array([0.25, 0.5, 0.25])
+# Spreads so small that one sample in a thousand has them are left out, and the fit is repeated.
+_HARDLY, _ROUNDS = 1e-3, 4
+
+
+def prior(totals: Totals, rule: StudentT) -> Float64Array:
+    """(...) -> (..., 4): m₀, κ₀, α₀, β₀."""
+    groups, _, _, means, means2, s2, inverse, sampling = np.moveaxis(totals.sums, -1, 0)
+    count = np.maximum(groups, 1)
+    centre, within = means / count, np.maximum(s2 / count, TINY)
+    between = means2 / count - centre**2 - within * inverse / count
     kappa = within / np.maximum(between, 1e-6 * within)
-    level = e / groups
-    alpha = _inverse_trigamma(e2 / groups - level**2 - sampling / groups)
     if rule.kappa is not None:
         kappa = np.full_like(kappa, rule.kappa)
-    if rule.alpha is not None:
-        alpha = np.full_like(alpha, rule.alpha)
-    return np.stack([centre, kappa, alpha, np.exp(level + special.digamma(alpha))], axis=-1)
+    # Where numbers of references differ, the law of log s² is that of the mean sampling noise.
+    half = np.round(_inverse_trigamma(np.where(groups > 0, sampling / count, 1.0)), 11)
+    cells = totals.cells
+    edges = OFFSET + WIDTH * (totals.lowest[..., None] + np.arange(1, cells.shape[-1] + 1))
+    for _ in range(_ROUNDS):
+        alpha, level, least = _fitted(_quartiles(cells, totals.lowest), half, rule.alpha)
+        cells = np.where(edges <= least[..., None], 0, totals.cells)
+    level = np.where(groups > 0, level + totals.unit, np.log(TINY))
+    return np.stack([centre, kappa, alpha, alpha * np.exp(level)], axis=-1)
+
+
+def _fitted(
+    quartiles: Float64Array, half: Float64Array, fixed: float | None
+) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """α₀, log s₀² and what hardly any log s² lies below, from quartiles (..., 3): (...) each."""
+    width, middle = quartiles[..., 2] - quartiles[..., 0], quartiles @ _TRIMEAN
+    alpha, level, least = np.empty_like(width), np.empty_like(width), np.empty_like(width)
+    for h in np.unique(half).tolist():
+        at = half == h
+        if fixed is None:
+            alpha[at] = np.exp(np.interp(-width[at], _narrower(h), np.log(_ALPHAS)))
+        else:
+            alpha[at] = fixed
+        expected = special.digamma(h) - np.log(h)
+        level[at] = middle[at] + expected - _TRIMEAN @ _law(h, alpha[at], _SHARES)
+        least[at] = level[at] - expected + _law(h, alpha[at], (_HARDLY,))[0]
+    return alpha, level, least
+
+
+@lru_cache(maxsize=1024)
+def _narrower(half: float) -> Float64Array:
+    """Minus the interquartile range of the law at each of `_ALPHAS`, which ascends."""
+    low, _, high = _law(half, _ALPHAS, _SHARES)
+    return np.asarray(low - high)
+
+
+def _law(half: float, alpha: Float64Array, shares: Sequence[float]) -> Float64Array:
+    """Quantiles of log F(2 half, 2α), the law of log s²/s₀² under the prior: (shares, alphas)."""
+    p = np.asarray(shares)[:, None]
+    own = np.log(special.gammaincinv(half, p) / half)
+    ratio = np.log(special.fdtri(2 * half, 2 * np.minimum(alpha, 1e6), p))
+    # Beyond, the spread is one for all and s² a χ².
+    return np.asarray(np.where(alpha > 1e6, own, ratio))
 
 
 def _inverse_trigamma(value: Float64Array) -> Float64Array:
@@ -273,16 +390,73 @@ def _inverse_trigamma(value: Float64Array) -> Float64Array:
     return np.asarray(x)
 
 
+# Cells of log s² that are kept: 16 units of it, and more where that is too little.
+_CELLS, _MOST = 256, 1 << 15
+
+
 def all_totals(
     signal: FloatArray, member: BoolArray, drop: Int64Array, level: int
-) -> tuple[Float64Array, Float64Array]:
-    """Totals of every set left out (E, A, 2, MOMENTS) and the shift (A,) of their means."""
-    shift = np.zeros(signal.shape[2])
+) -> tuple[Totals, Float64Array]:
+    """Totals of every set left out, (E, A, 2, ...), and the shift (A,) of their means."""
+    signal = kernel_ready(signal)
+    models, _, views = signal.shape
+    shift = np.zeros(views)
     if level == MEANS:
         shift = signal.mean(axis=(0, 1), dtype=np.float64)
-    out = np.zeros((CHUNKS, signal.shape[2], 2, MOMENTS, len(drop)))
-    group_totals(kernel_ready(signal), member, drop, shift, chance(len(member)), level, out)
-    return np.moveaxis(out.sum(axis=0), -1, 0), shift
+    caps = np.zeros((len(drop), views, 2, 2))
+    capped = np.zeros(caps.shape, dtype=np.bool_)
+    unit, middle = np.zeros(caps.shape[:-1]), np.zeros((views, 2))
+    number = 1
+    if level != SQUARES:
+        caps, capped = _caps(signal, member, drop)
+        unit, middle = _unit(caps), _middle(signal, member)
+        number = _CELLS
+    table = chance(models)
+    while True:
+        sums = np.zeros((CHUNKS, views, 2, MOMENTS, len(drop)))
+        cells = np.zeros((CHUNKS, views, 2, len(drop), number), dtype=np.int32)
+        lowest = np.floor((middle - unit - OFFSET) / WIDTH).astype(np.int64) - number // 2
+        group_totals(
+            signal, member, drop, shift, table, level, caps, capped, unit, lowest, sums, cells
+        )
+        counts = np.moveaxis(cells.sum(axis=0, dtype=np.int64), 2, 0)
+        at = (_quartiles(counts, lowest) - OFFSET) / WIDTH - lowest[..., None]
+        inside = ((at >= 1) & (at <= number - 1)) | ~counts.any(axis=-1, keepdims=True)
+        if level == SQUARES or number >= _MOST or inside.all():
+            break
+        number *= 8
+    return Totals(np.moveaxis(sums.sum(axis=0), -1, 0), counts, lowest, unit), shift
+
+
+def _caps(
+    signal: FloatArray, member: BoolArray, drop: Int64Array
+) -> tuple[Float64Array, BoolArray]:
+    """Largest and smallest value of the models that each set leaves, and which two share: (E, A, 2, 2)."""
+    models, _, views = signal.shape
+    value = np.empty((models, views, 2, 2))
+    extremes(signal, member, value)
+    kept = np.ones((len(drop), models + 1), dtype=np.bool_)
+    np.put_along_axis(kept, drop, False, axis=1)  # −1, none, is the last column
+    left = kept[:, :models, None, None]
+    high = np.where(left, value[..., 0], -np.inf).max(axis=1)
+    low = np.where(left, value[..., 1], np.inf).min(axis=1)
+    caps = np.stack([high, low], axis=-1)
+    return caps, ((value == caps[:, None]) & left[..., None]).sum(axis=1) >= 2
+
+
+def _middle(signal: FloatArray, member: BoolArray) -> Float64Array:
+    """About where log s² lies, from some samples and all models: (A, 2)."""
+    some = slice(None, None, max(1, signal.shape[1] // 256))
+    found = np.zeros((signal.shape[2], 2))
+    for g, mask in enumerate((~member[:, some], member[:, some])):
+        several = mask.sum(axis=0) >= 2
+        group = Group.of(signal[:, some][:, several], mask[:, several])
+        if several.any():
+            s2 = group.squares / (group.n - 1)
+            telling = s2 > (STILL * group.mean) ** 2 + 1e-60
+            for a in np.flatnonzero(telling.any(axis=0)):
+                found[a, g] = np.log(np.median(s2[telling[:, a], a]))
+    return found
 
 
 def all_variances(
@@ -295,7 +469,7 @@ def all_variances(
     if isinstance(rule, Pooled):
         totals, _ = all_totals(signal, member, drop, SQUARES)
         # A group that an offline attack does not read may be empty; its variance is not used.
-        return np.maximum(totals[..., 1] / np.maximum(totals[..., 2], 1), TINY)
+        return np.maximum(totals.sums[..., 1] / np.maximum(totals.sums[..., 2], 1), TINY)
     models, _, views = signal.shape
     out = np.empty((len(drop), views, 2))
     for g in (0, 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,6 @@ from rich.table import Table
 
 from seepage.cli.app import app
 from seepage.cli.arguments import (
-    AttackName,
     AttackNames,
     Factory,
     RunFolder,
@@ -22,8 +22,10 @@ from seepage.cli.console import console, errors
 from seepage.errors import CheckFailed, InputError
 
 if TYPE_CHECKING:
+    from seepage.array_types import Float64Array
     from seepage.attacks import Attack
-    from seepage.metrics import Unit
+    from seepage.findings.result import AtFpr
+    from seepage.metrics import Estimate, Unit
     from seepage.store import Run
 
 
@@ -62,36 +64,58 @@ def attack(
 
 
 def attack_table(run: Run, chosen: Sequence[Attack], factory: str | None, unit: Unit) -> Table:
-    """One row per attack: AUC and TPR at low FPR, mean over targets with 95 % intervals."""
-    from seepage.metrics import operating_points, over_targets, pooled_points
+    """One row per attack: AUC and TPR at low FPR with 95 % intervals, what noise reads beside."""
+    from seepage.findings.judging import Judging
     from seepage.scoring import score
 
-    table = Table(title=f"{run.path}: {len(run.models)} models, last checkpoint{about(unit)}")
+    judging = Judging.of(run, unit)
+    who = (
+        f"{len(run.models)} models, each the target once"
+        if judging.target is None
+        else f"the fixed target alone, {len(run.models) - 1} shadows"
+    )
+    table = Table(title=f"{run.path}: {who}, last checkpoint{about(unit)}")
     table.add_column("attack")
-    for column in ("AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR", "realised FPR", "pooled 0.1 %"):
+    for column in ("AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR", "TPR at 0.1 %, pooled"):
         table.add_column(column, justify="right")
     with errors.status("scoring"):
         for a in chosen:
             scores = score(run, a, model=factory)
-            points = operating_points(scores, run.member, (0.01, 0.001), unit=unit)
-            auc = over_targets(points.auc, run.member)
-            one, tenth = (over_targets(points.tpr[:, k], run.member) for k in (0, 1))
-            pooled = pooled_points(scores, run.member, (0.001,), unit=unit)
-            table.add_row(
-                a.name,
-                f"{auc.mean:.4f} [{auc.low:.4f}, {auc.high:.4f}]",
-                f"{one.mean:.4f} ± {(one.high - one.low) / 2:.4f}",
-                f"{tenth.mean:.4f} ± {(tenth.high - tenth.low) / 2:.4f}",
-                f"{points.fpr[:, 1].mean():.5f}",
-                f"{float(pooled.tpr.ravel()[0]):.4f}",
-            )
+            (auc,) = judging.auc(scores)
+            one, tenth = judging.rates(scores, (0.01, 0.001))
+            (pooled,) = judging.pooled(scores, (0.001,))
+            table.add_row(a.name, interval(auc), *(rate(r) for r in (one, tenth, pooled)))
     return table
+
+
+def interval(e: Estimate) -> str:
+    """A figure with its interval, or without where there is none."""
+    if not math.isfinite(e.low):
+        return f"{e.mean:.4f} (no interval)"
+    return f"{e.mean:.4f} [{e.low:.4f}, {e.high:.4f}]".replace("[", "\\[")
+
+
+def rate(r: AtFpr) -> str:
+    """A true-positive rate with its interval, its null and the false-positive rate that was reached."""
+    if not r.resolved:
+        return f"cannot be resolved with\n{r.negatives:,} non-members"
+    reached = f"FPR {r.realised:.5f}"
+    if math.isfinite(r.realised_low):
+        reached += f" \\[{r.realised_low:.5f}, {r.realised_high:.5f}]"
+    return f"{interval(r.tpr)}\nnoise {r.null:.5f}, {reached}"
 
 
 @app.command()
 def check(
     run: RunFolder,
-    attack: AttackName = "lira",
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--attack",
+            "-a",
+            help="Judge by this attack too: a name, or 'package.module:Name'. Repeatable.",
+        ),
+    ] = None,
     max_auc: Annotated[float | None, typer.Option(help="Upper end of AUC's interval.")] = None,
     max_tpr: Annotated[
         float | None, typer.Option(help="Upper end of the TPR's interval at --fpr.")
@@ -102,13 +126,17 @@ def check(
 ) -> None:
     """Gate a pipeline: exit status 1 when the measured risk may exceed the limits.
 
-    The *upper* end of the 95 % interval is compared, so too few models fail rather than pass.
+    Every attack that the recorded signals allow is run, and the strongest one is judged, the one
+    that the report names too; attacks passed by name are judged and printed beside it. The *upper*
+    end of the 95 % interval is compared, so that too few models fail rather than pass, and the
+    largest upper end of all attacks, so that choosing among them hides nothing. Of a run with a
+    fixed target that target is judged. A rate that so few non-members cannot resolve fails.
 
     Example: `seepage check runs/digits --max-auc 0.6 --max-tpr 0.01`
     """
-    from seepage import attacks
-    from seepage.metrics import operating_points, over_targets
-    from seepage.scoring import score
+    from seepage.config.prepare import chosen_attacks
+    from seepage.findings.judging import Judging
+    from seepage.metrics import strongest
     from seepage.store import open_run
 
     if max_auc is None and max_tpr is None:
@@ -117,25 +145,74 @@ def check(
         if value is not None and not 0 <= value <= 1:
             raise InputError(f"{name}: expected a value in 0..1, got {value}")
     opened = open_run(run)
-    judge = attacks.get(attack)
+    named = list(chosen_attacks(attack, attack[0])) if attack else []
     who = judged_unit(opened, unit)
+    judging = Judging.of(opened, who)
     with errors.status("scoring"):
-        scores = score(opened, judge, model=factory)
-    points = operating_points(scores, opened.member, (fpr,), unit=who)
+        scores, skipped = _every(opened, named, factory)
+    wide = 1 - 0.05 / len(scores)
     failed = []
-    for name, values, limit in (
-        ("AUC", points.auc, max_auc),
-        (f"TPR at {fpr:g} FPR", points.tpr[:, 0], max_tpr),
-    ):
+    for name, limit in ((_AUC, max_auc), (f"TPR at {fpr:g} FPR", max_tpr)):
         if limit is None:
             continue
-        found = over_targets(values, opened.member)
-        held = found.high <= limit
-        console.print(
-            f"{judge.name}{about(who)}: {name} {found.mean:.4f} [{found.low:.4f}, {found.high:.4f}], "
-            f"limit {limit:g}: {'holds' if held else 'does not hold'}"
-        )
-        if not held:
-            failed.append(name)
+        found: dict[str, tuple[Estimate, Estimate]] = {}
+        words = {}
+        for a, values in scores.items():
+            if name == _AUC:
+                near, far = judging.auc(values, 0.95, wide)
+                found[a] = near, far
+                words[a] = interval(found[a][0])
+                continue
+            (at,), (wider,) = (judging.rates(values, [fpr], level) for level in (0.95, wide))
+            found[a] = at.tpr, wider.tpr
+            words[a] = rate(at).replace("\n", " ")
+        best = strongest(found)
+        for a in dict.fromkeys([best.attack, *(x.name for x in named)]):
+            chosen = a == best.attack
+            e = best.estimate if chosen else found[a][0]
+            shown = interval(e) if math.isfinite(e.mean) else words[a]
+            if chosen and name != _AUC and math.isfinite(e.mean):
+                shown += words[a].removeprefix(interval(found[a][0]))
+            # Every attack's own upper end lies below that of the strongest.
+            held = e.high <= limit
+            of = f", strongest of {best.compared}" if chosen else ""
+            console.print(
+                f"{a}{about(who)}{of}: {name} {shown}, limit {limit:g}: "
+                f"{'holds' if held else 'does not hold'}"
+            )
+            if not held and name not in failed:
+                failed.append(name)
+    if judging.target is not None:
+        console.print(f"judged: the fixed target, run 0, by {len(opened.models) - 1} shadows")
+    if skipped:
+        console.print(f"not run: {', '.join(sorted(skipped))}")
     if failed:
         raise CheckFailed(f"{run}: {' and '.join(failed)} may exceed the limit")
+
+
+_AUC = "AUC"
+
+
+def _every(
+    run: Run, named: Sequence[Attack], factory: str | None
+) -> tuple[dict[str, Float64Array], dict[str, str]]:
+    """Scores (R, N) of every attack that applies and of all that are named; why others do not."""
+    from seepage.attacks import ATTACKS
+    from seepage.attacks.binding import ReadOnce
+    from seepage.scoring import applicable, score
+
+    asked = {a.name for a in named}
+    chosen, skipped = applicable(run, [c() for n, c in ATTACKS.items() if n not in asked])
+    scores = {a.name: score(run, a, model=factory) for a in named}
+    source = ReadOnce(run)
+    for a in chosen:
+        try:
+            scores[a.name] = score(source, a)
+        except InputError as error:
+            skipped[a.name] = str(error)
+    if not scores:
+        first, why = next(iter(skipped.items()))
+        raise InputError(
+            f"{run.path}: expected a run that some attack can be run on, got one where {first} {why}"
+        )
+    return scores, skipped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from rich.table import Table
 
 from seepage.cli.app import app
@@ -97,8 +98,13 @@ def print_cost(audit: Prepared) -> None:
     if extra:
         names = ", ".join(name for e in extra for name in e.names)
         console.print(f"Not counted above, and possibly slow: {names}.")
-    width = interval_width(work.models)
-    console.print(
-        f"A sample's rates rest on {work.models // 2} targets of each kind: its 95 % interval "
-        f"will be up to {width:.2f} wide."
-    )
+    inside = audit.plan.member.sum(axis=0)
+    few = np.minimum(inside, audit.plan.models - inside)
+    if few.max() > 0:
+        i = int(np.argsort(few)[len(few) // 2])
+        n_in, n_out = int(inside[i]), int(audit.plan.models - inside[i])
+        console.print(
+            f"A sample is judged by {n_in} runs trained on it and {n_out} others: the 95 % interval "
+            f"of how far training raises its signal (AUC) will be up to "
+            f"{interval_width(max(n_in, 1), max(n_out, 1)):.2f} wide."
+        )

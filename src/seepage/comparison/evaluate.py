@@ -13,14 +13,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special, stats
+from scipy import special
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks import Attack, LiRA, reference_rows
 from seepage.attacks.binding import bind, inputs
 from seepage.epsilon.one_run import epsilon_of_runs
 from seepage.errors import InputError
-from seepage.metrics import Estimate, operating_points, pooled_points, row_auc
+from seepage.metrics import (
+    Estimate,
+    operating_points,
+    pooled_by_target,
+    pooled_points,
+    row_auc,
+)
+from seepage.metrics.intervals import around, reach
 from seepage.plan import tuples
 from seepage.plane import Permuted, trajectories
 from seepage.store import Run
@@ -49,10 +56,10 @@ def over_pairs(
 ) -> Estimate:
     """Mean over pairs of runs with its interval; (G,) one value per complementary pair.
 
-    mean ± t_{G−1} · c · s/√G, clipped to `bounds`; c = √2 if `shared` (scores of a leave-one-out,
-    whose targets are each other's references), else 1: as `seepage.metrics.over_targets`, which
-    says why, but for values that are means of pairs already, and for differences. Pairs of several
-    seeds may be joined. NaN limits for one pair.
+    mean ± t_{G−1} · s/√G, clipped to `bounds`; wider if `shared` (scores of a leave-one-out, whose
+    targets are each other's references): as `seepage.metrics.over_targets`, which says why, but for
+    values that are means of pairs already, and for differences. Pairs of several seeds may be
+    joined. NaN limits for one pair, for two if `shared`.
 
     >>> e = over_pairs([-0.1, 0.1], bounds=(-1, 1))
     >>> e.mean, e.groups, e.low < -0.5
@@ -62,10 +69,12 @@ def over_pairs(
     if v.ndim != 1 or not v.size:
         raise InputError(f"values: expected one per pair of runs, got shape {v.shape}")
     mean, groups = float(v.mean()), len(v)
-    if groups < 2 or np.isnan(mean):
+    half = reach(groups, level, shared=shared)
+    if np.isnan(half) or np.isnan(mean):
         return Estimate(mean, float("nan"), float("nan"), level, groups)
-    spread = float(v.std(ddof=1)) / np.sqrt(groups) * (np.sqrt(2) if shared else 1.0)
-    half = float(stats.t.ppf((1 + level) / 2, groups - 1) * spread)
+    half *= float(v.std(ddof=1) / np.sqrt(groups))
+    if bounds == (0.0, 1.0):
+        return Estimate(mean, *around(mean, half), level, groups)
     low, high = bounds
     return Estimate(mean, max(low, mean - half), min(high, mean + half), level, groups)
 
@@ -153,17 +162,15 @@ def risk(scores: Float64Array, member: BoolArray, fprs: Sequence[float]) -> Risk
     """AUC and TPR at low FPR of every target; None where a target lacks members or non-members.
 
     The threshold at each nominal FPR is one for all targets, that of `seepage.metrics.pooled_points`:
-    with R·N/2 non-members pooled, rates far below 1/N can be told; one that cannot is NaN. The TPRs
-    of the targets at it average to the pooled TPR and give it an interval over pairs. scores,
-    member (R, N).
+    with R·N/2 non-members pooled, rates far below 1/N can be told; one that cannot is NaN. tpr is
+    what each target adds (`pooled_by_target`): it averages to the pooled TPR and gives it an
+    interval over pairs. scores, member (R, N).
     """
     inside = member.sum(axis=1)
     if member.shape[1] == 0 or (inside == 0).any() or (inside == member.shape[1]).any():
         return None
     pooled = pooled_points(scores, member, fprs)
-    said = scores[:, None, :] >= pooled.threshold[0][None, :, None]
-    tpr = (said & member[:, None, :]).sum(axis=2) / inside[:, None]
-    tpr = np.where(pooled.resolved[0], tpr, np.nan)
+    tpr = pooled_by_target(scores, member, fprs)
     auc = operating_points(scores, member, ()).auc
     return Risk(auc, tpr, pooled.fpr[0], pooled.null[0], int(pooled.n_out[0]))
 

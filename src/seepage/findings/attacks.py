@@ -6,14 +6,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from seepage.array_types import BoolArray, Float64Array, Int64Array
+from seepage.array_types import Float64Array, Int64Array
 from seepage.attacks import ATTACKS, Attack
 from seepage.attacks.binding import ReadOnce
 from seepage.errors import InputError
-from seepage.findings.result import AtFpr, AttackFinding
+from seepage.findings.judging import Judging
+from seepage.findings.result import AttackFinding
 from seepage.findings.source import Progress, ReportSource
-from seepage.metrics import operating_points, over_targets, pooled_points, roc, row_auc
-from seepage.plan import permute_membership
 from seepage.plane import GlobalFPR, Rule
 from seepage.scoring import applicable, score
 
@@ -25,74 +24,53 @@ MAIN = ("lira", "rmia")
 
 
 def at_last_checkpoint(
-    run: ReportSource, attacks: Iterable[Attack] | None, seed: int, say: Progress
+    run: ReportSource, attacks: Iterable[Attack] | None, judging: Judging, seed: int, say: Progress
 ) -> tuple[list[tuple[Attack, AttackFinding]], dict[str, str], dict[str, Float64Array]]:
-    """Every attack at the last checkpoint; those that cannot be run, and why; their scores."""
+    """Every attack at the last checkpoint; those that cannot be run, and why; their scores (R, N)."""
     wanted = [cls() for cls in ATTACKS.values()] if attacks is None else list(attacks)
     chosen, skipped = applicable(run, wanted)
-    member = run.member
     source = ReadOnce(run)
-    null = permute_membership(member, np.random.default_rng(seed))
-    found: list[tuple[Attack, AttackFinding]] = []
+    redrawn = judging.redrawn(np.random.default_rng(seed))
     scores: dict[str, Float64Array] = {}
+    null: dict[str, float] = {}
+    run_here: list[Attack] = []
     for done, attack in enumerate(chosen):
         say("attacks", done, len(chosen))
         try:
-            real = score(source, attack)
+            scores[attack.name] = score(source, attack)
         except InputError as error:
             # An attack that lacks what it needs in this run is left out and named.
             skipped[attack.name] = str(error)
             continue
-        scores[attack.name] = real
-        chance = operating_points(score(source, attack, member=null), null, [FPRS[0]])
-        found.append((attack, _finding(attack, real, member, float(chance.auc.mean()))))
-    if not found:
+        run_here.append(attack)
+        (chance,) = redrawn.auc(score(source, attack, member=redrawn.member))
+        null[attack.name] = chance.mean
+    if not run_here:
         reasons = "; ".join(f"{k}: {v}" for k, v in skipped.items())
         raise InputError(
             f"attacks: expected at least one that this run has the signals for, got none ({reasons})"
         )
+    wide = 1 - 0.05 / len(run_here)
+    found = [(a, _finding(a, scores[a.name], judging, null[a.name], wide)) for a in run_here]
     return found, skipped, scores
 
 
 def _finding(
-    attack: Attack, scores: Float64Array, member: BoolArray, null_auc: float
+    attack: Attack, scores: Float64Array, judging: Judging, null_auc: float, wide: float
 ) -> AttackFinding:
-    each = operating_points(scores, member, FPRS)
-    pool = pooled_points(scores, member, FPRS)
-    per_target, pooled = [], []
-    for k, fpr in enumerate(FPRS):
-        per_target.append(
-            AtFpr(
-                fpr,
-                over_targets(each.tpr[:, k], member),
-                float(each.fpr[:, k].mean()),
-                bool(each.resolved[:, k].all()),
-            )
-        )
-        # Given the pooled threshold, targets differ; their spread over pairs is the interval.
-        said = scores >= pool.threshold[0, k]
-        rates = (said & member).sum(axis=1) / member.sum(axis=1)
-        rates = np.where(pool.resolved[0, k], rates, np.nan)
-        pooled.append(
-            AtFpr(
-                fpr,
-                over_targets(rates, member),
-                float(pool.fpr[0, k]),
-                bool(pool.resolved[0, k]),
-            )
-        )
-    curve = roc(scores.ravel(), member.ravel())
+    auc, auc_wide = judging.auc(scores, 0.95, wide)
+    curve = judging.curve(scores)
     kept = _thin(curve.fpr)
     return AttackFinding(
         name=attack.name,
         title=attack.title,
-        auc=over_targets(each.auc, member),
+        auc=auc,
+        auc_wide=auc_wide,
         null_auc=null_auc,
-        per_target=tuple(per_target),
-        pooled=tuple(pooled),
+        per_target=judging.rates(scores, FPRS),
+        pooled=judging.pooled(scores, FPRS),
         roc_fpr=curve.fpr[kept],
         roc_tpr=curve.tpr[kept],
-        separation=row_auc(scores, member),
     )
 
 

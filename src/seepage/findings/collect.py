@@ -14,17 +14,23 @@ from seepage.attacks import Attack
 from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.findings.attacks import FPRS, at_last_checkpoint, main_attack, rule_words
+from seepage.findings.judging import Judging
 from seepage.findings.probes import curvature_finding, layer_finding
-from seepage.findings.result import Blind, EarlyRecall, Findings, Paths, Risk, Utility
-from seepage.findings.samples import exposure_of, groups_of, high, tested
-from seepage.findings.source import Progress, ReportSource, sides
-from seepage.metrics import (
-    blind_baseline,
-    clopper_pearson,
-    operating_points,
-    over_targets,
-    pooled_points,
+from seepage.findings.result import (
+    AtFpr,
+    Blind,
+    EarlyRecall,
+    Findings,
+    Naming,
+    Paths,
+    Risk,
+    Utility,
 )
+from seepage.findings.samples import exposure_of, groups_of, high, tested
+from seepage.findings.source import Progress, ReportSource, Shadows, sides
+from seepage.metrics import Estimate, blind_baseline, clopper_pearson, over_targets
+from seepage.metrics.naming import name_members, name_over_targets
+from seepage.plan import distance_factor, pool_share
 from seepage.plane import (
     Bootstrap,
     Counting,
@@ -35,8 +41,10 @@ from seepage.plane import (
     Rule,
     Trajectories,
     early_determination,
+    fpr_spread,
     trajectories,
 )
+from seepage.scoring import score
 
 __all__ = ["ReportSource", "collect"]
 
@@ -55,8 +63,8 @@ def _accuracy_of(run: ReportSource) -> tuple[Float64Array, Float64Array]:
     return sides(_correct(run, len(run.checkpoints) - 1), run.member)
 
 
-def _utility_of(run: ReportSource, say: Progress) -> Utility | None:
-    """Accuracy at every checkpoint; None where it was not recorded."""
+def _utility_of(run: ReportSource, target: int | None, say: Progress) -> Utility | None:
+    """Accuracy at every checkpoint, of all models or of the target; None where not recorded."""
     if "correct" not in run.signals:
         return None
     member = run.member
@@ -66,7 +74,13 @@ def _utility_of(run: ReportSource, say: Progress) -> Utility | None:
         right = _correct(run, t)
         row: list[float] = []
         for side in (member, ~member):
-            e = over_targets((right * side).sum(axis=1) / side.sum(axis=1), member)
+            if target is not None:
+                hits, n = (right * side)[target].sum(), side[target].sum()
+                low, high = clopper_pearson(hits, n)
+                row += [float(hits / n), float(low), float(high)]
+                continue
+            # No run is a reference of another's accuracy.
+            e = over_targets((right * side).sum(axis=1) / side.sum(axis=1), member, shared=False)
             row += [e.mean, e.low, e.high]
         rows.append(row)
     return Utility(*np.array(rows).T)
@@ -93,8 +107,14 @@ def _blind_of(data: Dataset | None, member: BoolArray, labels: Int64Array) -> Bl
 class _Curves:
     """Figures of the main attack per checkpoint, under one membership matrix."""
 
-    auc: list[Float64Array] = field(default_factory=list)
-    tpr: list[float] = field(default_factory=list)
+    auc: list[Estimate] = field(default_factory=list)
+    tpr: list[AtFpr] = field(default_factory=list)
+
+    def add(self, judging: Judging, scores: FloatArray, fpr: float) -> None:
+        """One checkpoint's scores (R, N)."""
+        held = np.asarray(scores, dtype=np.float64)
+        self.auc += judging.auc(held)
+        self.tpr += judging.pooled(held, [fpr])
 
 
 @final
@@ -105,6 +125,7 @@ class _CountingWithCurves(RateRule):
     curves: one entry per membership matrix, the true one first.
     """
 
+    judging: Judging
     fpr: float
     curves: list[_Curves] = field(default_factory=list)
 
@@ -115,24 +136,44 @@ class _CountingWithCurves(RateRule):
         curves = _Curves()
         self.curves.append(curves)
         inner = Counting().start(member, checkpoints, rule, attack, keep)
-        return _Track(inner, member, self.fpr, curves)
+        return _Track(inner, replace(self.judging, member=member), self.fpr, curves)
 
 
 @dataclass
 class _Track:
     inner: Any
-    member: BoolArray
+    judging: Judging
     fpr: float
     curves: _Curves
 
     def add(self, t: int, signals: Mapping[str, FloatArray], scores: FloatArray) -> None:
-        self.curves.auc.append(operating_points(scores, self.member, [self.fpr]).auc)
-        self.curves.tpr.append(float(pooled_points(scores, self.member, [self.fpr]).tpr[0, 0]))
+        self.curves.add(self.judging, scores, self.fpr)
         self.inner.add(t, signals, scores)
 
     def finish(self) -> dict[str, Any]:
         fields: dict[str, Any] = self.inner.finish()
         return fields
+
+
+def _of_target(
+    run: ReportSource,
+    attack: Attack,
+    judging: Judging,
+    fpr: float,
+    permutations: int,
+    seed: int,
+    say: Progress,
+) -> list[_Curves]:
+    """The curves of a fixed target, the true membership first; its shadows are references only."""
+    drawn = [judging.redrawn(rng) for rng in np.random.default_rng(seed).spawn(permutations)]
+    curves = [_Curves() for _ in range(permutations + 1)]
+    for t in range(len(run.checkpoints)):
+        say("risk over training", t, len(run.checkpoints))
+        # Scores of a target do not read its own members, so that redrawing those changes none.
+        scores = score(run, attack, t)
+        for held, of in zip(curves, [judging, *drawn], strict=True):
+            held.add(of, scores, fpr)
+    return curves
 
 
 def collect(
@@ -164,35 +205,42 @@ def collect(
             f"permutations: expected at least 1, got {permutations}; without one there is no "
             "null to compare with"
         )
-    if len(run.member) < 4:
+    judging = Judging.of(run)
+    fleet = run if judging.target is None else Shadows(run, judging.target)
+    if len(fleet.member) < 4:
         # One pair leaves no references and no spread between pairs.
+        what = "usable runs" if judging.target is None else "usable shadows"
         raise InputError(
-            f"models: expected at least 4 usable runs, got {len(run.member)}; train more models"
+            f"models: expected at least 4 {what}, got {len(fleet.member)}; train more models"
         )
     say: Progress = progress if progress is not None else lambda what, done, total: None
     if data is None and blind:
         data = run.data()
-    findings, skipped, scores = at_last_checkpoint(run, attacks, seed, say)
+    findings, skipped, scores = at_last_checkpoint(run, attacks, judging, seed, say)
     attack = main_attack(findings, main)
     rule: Rule = NaturalThreshold() if attack.threshold is not None else GlobalFPR(0.1)
-    rates = _CountingWithCurves(FPRS[1])
+    rates = _CountingWithCurves(judging, FPRS[1])
     paths = trajectories(
-        run,
+        fleet,
         attack=attack,
         rule=rule,
-        rates=rates,
+        rates=rates if judging.target is None else Counting(),
         null=Permuted(draws=permutations, seed=seed),
         progress=lambda done, total: say("risk over training", done, total),
     )
+    curves = rates.curves
+    own = scores[attack.name]
+    if judging.target is not None:
+        curves = _of_target(run, attack, judging, FPRS[1], permutations, seed, say)
+        own = score(fleet, attack)
     counted, null_high = _paths(paths)
-    found = tested(run, level, permutations, seed, say)
-    exposure = exposure_of(run, counted, null_high, scores[attack.name], level, found)
-    accuracy_in, accuracy_out = _accuracy_of(run)
+    found = tested(fleet, level, permutations, seed, say)
+    exposure = exposure_of(fleet, counted, null_high, own, level, found)
+    accuracy_in, accuracy_out = _accuracy_of(fleet)
     member = run.member
-    mean_in, mean_out = sides(scores[attack.name], member)
-    n = int(np.median(paths.n_in))
-    low, high = clopper_pearson([n // 2], n)
-    utility = _utility_of(run, say)
+    mean_in, mean_out = sides(own, fleet.member)
+    split = member if judging.target is None else member[judging.target][None]
+    utility = _utility_of(run, judging.target, say)
     say("blind baseline", 0, 1)
     name = str(run.manifest.get("data", {}).get("name", "data"))
     return Findings(
@@ -201,6 +249,9 @@ def collect(
         path=run.path,
         models=len(member),
         samples=member.shape[1],
+        target=judging.target,
+        negatives=judging.negatives,
+        subjects=judging.groups is not None,
         checkpoints=np.asarray(run.checkpoints, dtype=np.float64),
         main=attack.name,
         rule=rule_words(rule, attack),
@@ -208,27 +259,63 @@ def collect(
         labels=run.labels,
         classes=tuple(run.classes),
         utility=utility,
-        blind=_blind_of(data, member, run.labels) if blind else Blind(None, "it was left out"),
+        blind=_blind_of(data, split, run.labels) if blind else Blind(None, "it was left out"),
         attacks=tuple(f for _, f in findings),
         skipped=skipped,
-        risk=_risk(rates, permutations, member),
+        left_out=left_out(member),
+        pool_share=pool_share(fleet.member),
+        distance_factor=distance_factor(pool_share(fleet.member)),
+        naming=_naming(scores[attack.name], judging, level, seed),
+        sample_fpr=fpr_spread(paths.fpr[-1], paths.n_out),
+        risk=_risk(curves, FPRS[1], permutations),
         paths=counted,
         population=paths.population(bootstrap=Bootstrap(replicates=100, seed=seed))
         if len(run.checkpoints) > 1
         else None,
         early=_early(paths),
         exposure=exposure,
-        groups=groups_of(run, counted, exposure, accuracy_in, accuracy_out),
+        groups=groups_of(fleet, counted, exposure, accuracy_in, accuracy_out),
         accuracy_in=accuracy_in,
         accuracy_out=accuracy_out,
         score_in=mean_in,
         score_out=mean_out,
-        half_width=float(high[0] - low[0]) / 2,
+        half_width=float(np.nanmedian(exposure.auc_high - exposure.auc_low)) / 2,
         failed=dict(run.failed),
         provenance=dict(run.manifest),
         curvature=curvature_finding(run),
         layers=layer_finding(run),
     )
+
+
+def left_out(member: BoolArray) -> str:
+    from seepage.plan import tuples
+
+    return "tuples" if (tuples(member) >= 0).all() else "independent"
+
+
+def _naming(scores: Float64Array, judging: Judging, q: float, seed: int) -> Naming | None:
+    """What the main attack can name of one model; None where its score may read the plan."""
+    rng = np.random.default_rng(seed)
+    row, unit = judging.target, judging.unit
+    if row is None:
+        try:
+            found = name_over_targets(scores, judging.member, rng, q=q, unit=unit)
+        except InputError:
+            return None
+        return Naming(
+            q, found.mean_count, found.members, found.calibration, found.fewest, found.false
+        )
+    one = np.asarray(unit.scores(scores[row]), np.float64)
+    member = np.asarray(unit.member(judging.member[row]))
+    others = rng.permutation(np.flatnonzero(~member))
+    calibration, rest = np.split(others, [(len(others) + 1) // 2])
+    if not rest.size:
+        return None
+    tested = np.concatenate([np.flatnonzero(member), rest])
+    named = name_members(one[tested], one[calibration], q=q, member=member[tested])
+    nan = float("nan")
+    false = Estimate(float(named.false_share or 0.0), nan, nan, 0.95, len(tested))
+    return Naming(q, named.count, int(member.sum()), len(calibration), named.fewest, false)
 
 
 def _paths(t: Trajectories) -> tuple[Paths, Float64Array]:
@@ -263,19 +350,18 @@ def _early(paths: Trajectories) -> EarlyRecall | None:
     return EarlyRecall(recall.value, found.precision.value, found.chance.value, recall.null)
 
 
-def _risk(rates: _CountingWithCurves, permutations: int, member: BoolArray) -> Risk:
-    real, *nulls = rates.curves
-    each = [over_targets(a, member) for a in real.auc]
-    null = np.array([[a.mean() for a in c.auc] for c in nulls])
+def _risk(curves: list[_Curves], fpr: float, permutations: int) -> Risk:
+    real, *nulls = curves
+    null = np.array([[e.mean for e in c.auc] for c in nulls])
     return Risk(
-        auc=np.array([e.mean for e in each]),
-        low=np.array([e.low for e in each]),
-        high=np.array([e.high for e in each]),
+        auc=np.array([e.mean for e in real.auc]),
+        low=np.array([e.low for e in real.auc]),
+        high=np.array([e.high for e in real.auc]),
         null=null.mean(axis=0),
         null_low=null.min(axis=0),
         null_high=null.max(axis=0),
-        fpr=rates.fpr,
-        tpr=np.array(real.tpr),
-        null_tpr=np.mean([c.tpr for c in nulls], axis=0),
+        fpr=fpr,
+        tpr=tuple(real.tpr),
+        null_tpr=np.mean([[r.tpr.mean for r in c.tpr] for c in nulls], axis=0),
         permutations=permutations,
     )

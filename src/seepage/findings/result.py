@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.findings.probes import CurvatureFinding, LayerFinding
-from seepage.metrics import Estimate, clopper_pearson
-from seepage.plane import Population
+from seepage.metrics import Estimate, Strongest, strongest
+from seepage.plane import FprSpread, Population
 from seepage.store.files import plain
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Exposure",
     "Findings",
     "Group",
+    "Naming",
     "Paths",
     "Risk",
     "Utility",
@@ -48,35 +49,42 @@ class Utility:
 class AtFpr:
     """True-positive rate at one demanded false-positive rate.
 
-    `realised` is the false-positive rate that the threshold really has. `resolved` is False when
-    there are too few non-members for this rate (n < 1/fpr − 1); `tpr` and `realised` are then NaN.
+    realised: the share of these non-members that passes the threshold; realised_low and
+    realised_high, of a single target: the other two sides of the rectangle that holds both rates
+    jointly. null: the rate at which new non-members pass it, and what the TPR would be without any
+    leak. resolved: False where `negatives` non-members are too few for this rate (fewer than
+    1/fpr − 1); every figure is then NaN.
     """
 
     fpr: float
     tpr: Estimate
     realised: float
+    null: float
     resolved: bool
+    negatives: int
+    realised_low: float = float("nan")
+    realised_high: float = float("nan")
 
 
 @dataclass(frozen=True, eq=False)
 class AttackFinding:
     """One attack at the last checkpoint.
 
-    auc: mean over targets. per_target: TPR at low FPR within each target, mean over targets.
-    pooled: the scores of all targets under one threshold. null_auc: under permuted membership.
-    roc_fpr, roc_tpr: the pooled curve, thinned. separation (N,): for each sample the probability
-    that a run trained on it scores above one that was not (ties count half).
+    auc: mean over targets, or of the fixed target. auc_wide: the same with the interval that the
+    choice of the strongest attack needs. per_target: TPR at low FPR with a threshold for each
+    target. pooled: the scores of all targets under one threshold; of a fixed target the same as
+    per_target. null_auc: under permuted membership. roc_fpr, roc_tpr: the pooled curve, thinned.
     """
 
     name: str
     title: str
     auc: Estimate
+    auc_wide: Estimate
     null_auc: float
     per_target: tuple[AtFpr, ...]
     pooled: tuple[AtFpr, ...]
     roc_fpr: Float64Array
     roc_tpr: Float64Array
-    separation: Float64Array
 
 
 @dataclass(frozen=True)
@@ -92,8 +100,8 @@ class Risk:
     """The main attack at every checkpoint, all (T,): AUC, its interval, its null range.
 
     null, null_low, null_high: mean, smallest and largest AUC over `permutations` redraws of
-    membership. tpr: pooled true-positive rate at `fpr`; null_tpr: its mean under permuted
-    membership.
+    membership. tpr: pooled true-positive rate at `fpr` and what belongs to it, one for each
+    checkpoint; null_tpr: its mean under permuted membership.
     """
 
     auc: Float64Array
@@ -103,7 +111,7 @@ class Risk:
     null_low: Float64Array
     null_high: Float64Array
     fpr: float
-    tpr: Float64Array
+    tpr: tuple[AtFpr, ...]
     null_tpr: Float64Array
     permutations: int
 
@@ -134,21 +142,27 @@ class Paths:
         fpr, tpr = self.rates(null)
         return tpr - fpr
 
-    def intervals(self) -> dict[str, Float64Array]:
-        """Exact 95 % intervals of the rates at the last checkpoint, by name, each (N,)."""
-        tpr_low, tpr_high = clopper_pearson(self.tp[-1], self.n_in)
-        fpr_low, fpr_high = clopper_pearson(self.fp[-1], self.n_out)
-        return {"tpr_low": tpr_low, "tpr_high": tpr_high, "fpr_low": fpr_low, "fpr_high": fpr_high}
 
-    def interval_table(self) -> dict[int, tuple[Float64Array, Float64Array]]:
-        """The 95 % limits of every rate k/n that can occur: n -> low, high, each (n + 1,)."""
-        sizes = np.unique(np.concatenate([self.n_in, self.n_out])).tolist()
-        return {n: clopper_pearson(np.arange(n + 1), n) for n in sizes}
+@dataclass(frozen=True)
+class Naming:
+    """Which records of one model an attacker can name, at an expected false share of q.
+
+    count: names of the main attack, mean over targets or of the fixed target; members: members
+    among the candidates. fewest: the smallest number that can be named at all. false: false share,
+    mean over targets; of a fixed target the share of its names, without an interval.
+    """
+
+    q: float
+    count: float
+    members: int
+    calibration: int
+    fewest: int
+    false: Estimate
 
 
 @dataclass(frozen=True, eq=False)
 class Exposure:
-    """Which samples are named as exposed, with the share of false discoveries controlled.
+    """Which samples are named as exposed, with the expected share of false names controlled.
 
     p (N,): exact test at the last checkpoint, see `seepage.metrics.exposure.evidence`; q (N,):
     after Benjamini-Hochberg; exposed (N,) = q <= level; order (N,): exposed ones first, by
@@ -170,6 +184,10 @@ class Exposure:
     high_count: Int64Array
     null_high_count: Float64Array
     least: float
+    at_most_false: int
+    auc: Float64Array
+    auc_low: Float64Array
+    auc_high: Float64Array
 
 
 @dataclass(frozen=True)
@@ -202,13 +220,25 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """Everything that the report of one run says. Axes: checkpoints T, samples N."""
+    """Everything that the report of one run says. Axes: checkpoints T, samples N.
+
+    target: the row of the fixed target, which attacks and risk over training are then about; paths,
+    dynamics, exposure and groups are those of its shadows. None: every model is a target. models:
+    the runs there are, the target among them; negatives: non-members that a target is judged on;
+    subjects: whether groups of samples belong together. left_out: how a target's references were
+    chosen (`seepage.attacks.left_out`); pool_share: share of the pool that a model trains on; distance_factor:
+    what that means for an attacker who does not know the pool (`seepage.plan.distance_factor`).
+    sample_fpr: how the false-positive rates of samples differ under the one threshold.
+    """
 
     title: str
     dataset: str
     path: str
     models: int
     samples: int
+    target: int | None
+    negatives: int
+    subjects: bool
     checkpoints: Float64Array
     main: str
     rule: str
@@ -219,6 +249,11 @@ class Findings:
     blind: Blind
     attacks: tuple[AttackFinding, ...]
     skipped: Mapping[str, str]
+    left_out: str
+    pool_share: float
+    distance_factor: float
+    naming: Naming | None
+    sample_fpr: FprSpread
     risk: Risk
     paths: Paths
     population: Population | None
@@ -242,16 +277,24 @@ class Findings:
 
     @property
     def strongest(self) -> AttackFinding:
-        """The attack with the largest AUC, by the lower end of its interval."""
-        return max(self.attacks, key=lambda a: a.auc.mean if np.isnan(a.auc.low) else a.auc.low)
+        """The attack with the largest AUC; the gate judges by the same."""
+        name = self.strongest_auc.attack
+        return next(a for a in self.attacks if a.name == name)
 
     @property
-    def strongest_at_low_fpr(self) -> tuple[AttackFinding, AtFpr]:
+    def strongest_auc(self) -> Strongest:
+        """The largest AUC of all attacks, with an interval that pays for the choice."""
+        return strongest({a.name: (a.auc, a.auc_wide) for a in self.attacks})
+
+    @property
+    def strongest_at_low_fpr(self) -> tuple[AttackFinding, AtFpr] | None:
         """The attack with the largest pooled TPR at 0.1 % FPR, by the lower end of its interval.
 
-        At 1 % FPR where 0.1 % would be less than one false positive.
+        At 1 % FPR where 0.1 % cannot be resolved; None where that cannot either.
         """
         k = 1 if self.main_attack.pooled[1].resolved else 0
+        if not self.main_attack.pooled[k].resolved:
+            return None
         best = max(self.attacks, key=lambda a: np.nan_to_num(a.pooled[k].tpr.low))
         return best, best.pooled[k]
 
@@ -282,16 +325,13 @@ class Findings:
         """Whether leakage was measured.
 
         Either the main attack's AUC interval lies above chance and its AUC above the null range, or
-        some other attack's AUC exceeds chance by twice its interval: the strongest of many attacks
-        is chosen after the fact and has to clear more.
+        the interval of the strongest attack, which pays for the choice, lies above chance.
         """
         main = (
             self.main_attack.auc.low > 0.5 and self.main_attack.auc.mean > self.risk.null_high[-1]
         )
-        other = any(
-            a.auc.mean - 0.5 > 2 * (a.auc.mean - a.auc.low) and a.auc.mean > a.null_auc
-            for a in self.attacks
-        )
+        best = self.strongest
+        other = self.strongest_auc.estimate.low > 0.5 and best.auc.mean > best.null_auc
         return bool(main or other)
 
     @property
@@ -320,22 +360,26 @@ class Findings:
         """What goes into the JSON file: everything but the per-sample arrays."""
         e = self.exposure
         return {
-            "format": "seepage.report/1",
+            "format": "seepage.report/2",
             "title": self.title,
             "dataset": self.dataset,
             "run": self.path,
             "models": self.models,
             "samples": self.samples,
+            "judged": "every model" if self.target is None else "the fixed target, run 0",
+            "non_members_per_target": self.negatives,
             "checkpoints": plain(self.checkpoints),
             "main_attack": self.main,
             "decision_rule": self.rule,
             "leaks": self.leaks,
             "utility": plain(self.utility),
             "blind_baseline": plain(self.blind),
-            "attacks": [
-                {k: v for k, v in plain(a).items() if k not in ("separation",)}
-                for a in self.attacks
-            ],
+            "attacks": [plain(a) for a in self.attacks],
+            "strongest": plain(self.strongest_auc),
+            "references": self.left_out,
+            "pool_share": self.pool_share,
+            "naming": plain(self.naming),
+            "false_positive_rates_of_samples": plain(self.sample_fpr),
             "skipped_attacks": dict(self.skipped),
             "risk_over_training": plain(self.risk),
             "dynamics": None
@@ -350,10 +394,11 @@ class Findings:
                 "high_count_per_checkpoint": plain(e.high_count),
                 "null_high_count_per_checkpoint": plain(e.null_high_count),
                 "smallest_p_possible": plain(e.least),
+                "false_at_most_95": e.at_most_false,
                 "most_exposed": [str(self.ids[i]) for i in e.order[:50]],
             },
             "groups": [plain(g) for g in self.groups],
-            "half_width_of_a_samples_rate": plain(self.half_width),
+            "half_width_of_a_samples_auc": plain(self.half_width),
             "curvature": None if self.curvature is None else plain(self.curvature.summary()),
             "layers": None if self.layers is None else plain(self.layers.summary()),
             "failed_runs": {str(k): v for k, v in self.failed.items()},

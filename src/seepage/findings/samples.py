@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.findings.result import Exposure, Group, Paths
 from seepage.findings.source import Progress, ReportSource, sides
-from seepage.metrics.exposure import benjamini_hochberg, cut_off, evidence, smallest
+from seepage.metrics import SampleAuc, sample_auc
+from seepage.metrics.exposure import at_most_false, benjamini_hochberg, cut_off, evidence, smallest
 from seepage.plane import ByAdvantage, Permuted
 
 __all__ = ["exposure_of", "groups_of", "high", "tested"]
@@ -26,14 +29,21 @@ def high(fpr: FloatArray, tpr: FloatArray) -> BoolArray:
     return np.asarray(highest & np.isfinite(tpr - fpr))
 
 
-def tested(
-    run: ReportSource, level: float, permutations: int, seed: int, say: Progress
-) -> tuple[Float64Array, Float64Array, Float64Array, Int64Array]:
-    """The test of every sample at every checkpoint.
-
-    (T, N) p-values, (T,) cut-offs, (T,) mean number that pass them under permuted membership,
-    and (N,) the first checkpoint from which the final cut-off is passed throughout, or −1.
+class Tested(NamedTuple):
+    """p (T, N); cuts (T,), the largest p that is named; false (T,), how many pass it under permuted
+    membership, mean; since (N,), the first checkpoint from which the final cut is passed at every
+    later one too, or −1; effect, the AUC of every sample's signal at the last checkpoint.
     """
+
+    p: Float64Array
+    cuts: Float64Array
+    false: Float64Array
+    since: Int64Array
+    effect: SampleAuc
+
+
+def tested(run: ReportSource, level: float, permutations: int, seed: int, say: Progress) -> Tested:
+    """The test of every sample at every checkpoint, and the size of the effect at the last."""
     name, sign = ("phi", 1.0) if "phi" in run.signals else ("loss", -1.0)
     nulls = list(Permuted(draws=permutations, seed=seed).members(run.member))
     times = len(run.checkpoints)
@@ -47,7 +57,8 @@ def tested(
         cuts[t] = cut_off(p[t], level)
         false[t] = np.mean([(evidence(signal, m) <= cuts[t]).sum() for m in nulls])
     stays = np.logical_and.accumulate((p <= cuts[-1])[::-1])[::-1]
-    return p, cuts, false, np.where(p[-1] <= cuts[-1], stays.argmax(axis=0), -1)
+    since = np.where(p[-1] <= cuts[-1], stays.argmax(axis=0), -1)
+    return Tested(p, cuts, false, since, sample_auc(signal, run.member))
 
 
 def exposure_of(
@@ -56,9 +67,9 @@ def exposure_of(
     null_high: Float64Array,
     scores: Float64Array,
     level: float,
-    tested: tuple[Float64Array, Float64Array, Float64Array, Int64Array],
+    tested: Tested,
 ) -> Exposure:
-    p, cuts, false, since = tested
+    p, cuts, false, since, effect = tested
     fpr, tpr = paths.rates()
     gain = np.nan_to_num(tpr[-1] - fpr[-1], nan=-1.0)
     exposed = p[-1] <= cuts[-1]
@@ -78,6 +89,10 @@ def exposure_of(
         high_count=high(fpr, tpr).sum(axis=1),
         null_high_count=null_high,
         least=smallest(run.member),
+        at_most_false=at_most_false(p[-1], exposed),
+        auc=effect.auc,
+        auc_low=effect.low,
+        auc_high=effect.high,
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.data import Dataset
 
-__all__ = ["Progress", "ReportSource", "sides"]
+__all__ = ["Progress", "ReportSource", "Shadows", "sides"]
 
 Progress = Callable[[str, int, int], object]
 
@@ -54,3 +54,29 @@ def sides(values: Float64Array, member: BoolArray) -> tuple[Float64Array, Float6
             np.where(member, values, 0.0).sum(axis=0) / n_in,
             np.where(member, 0.0, values).sum(axis=0) / n_out,
         )
+
+
+class Shadows:
+    """A run without its fixed target: what its shadows say of the recipe, sample by sample."""
+
+    def __init__(self, run: ReportSource, target: int) -> None:
+        self._run = run
+        self._rows = np.delete(np.arange(len(run.member)), target)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._run, name)
+
+    @property
+    def member(self) -> BoolArray:
+        """Membership of the shadows, (R − 1, N) bool."""
+        return self._run.member[self._rows]
+
+    @property
+    def models(self) -> Int64Array:
+        """Plan rows of the shadows."""
+        models = np.asarray(getattr(self._run, "models", np.arange(len(self._run.member))))
+        return models[self._rows].astype(np.int64)
+
+    def signal_at(self, name: str, t: int, /) -> NDArray[np.float32]:
+        """One checkpoint of a signal, (R − 1, N[, A])."""
+        return self._run.signal_at(name, t)[self._rows]

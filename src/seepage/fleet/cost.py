@@ -25,7 +25,7 @@ from seepage.fleet import graphs, stacked
 from seepage.fleet.backends import choose_backend
 from seepage.fleet.machine import choose_device
 from seepage.fleet.start import Silent, train
-from seepage.metrics.intervals import clopper_pearson
+from seepage.metrics import sample_auc
 from seepage.plan import SubsetPlan, half_split
 
 __all__ = ["Cost", "Rates", "Workload", "estimate", "interval_width", "measure", "workload"]
@@ -140,17 +140,21 @@ def estimate(work: Workload, rates: Rates, workers: int = 1) -> Cost:
     return Cost(seconds, disk, memory)
 
 
-def interval_width(models: int, level: float = 0.95) -> float:
-    """Width of a sample's Clopper-Pearson interval at a rate of ½ with R/2 targets of each kind.
+def interval_width(inside: int, outside: int, level: float = 0.95) -> float:
+    """Width of the interval of one sample's AUC (`seepage.metrics.sample_auc`) near ½.
 
-    A sample is a member of half of the targets, so its true-positive rate rests on R/2 trials.
+    inside, outside: how many runs train on the sample, and how many do not, at least one each.
 
-    >>> [round(interval_width(r), 2) for r in (8, 32, 128)]
-    [0.86, 0.51, 0.26]
+    >>> [round(interval_width(n, n), 2) for n in (4, 16, 64)]
+    [0.85, 0.41, 0.2]
     """
-    n = models // 2
-    low, high = clopper_pearson(n // 2, n, level)
-    return float(high - low)
+    models = inside + outside
+    # The members spread evenly over the ranks of the signal: about as often above as below others.
+    at = ((np.arange(inside) + 0.5) * models / inside).astype(np.int64)
+    member = np.zeros((models, 1), dtype=np.bool_)
+    member[at] = True
+    found = sample_auc(np.arange(models, dtype=np.float64)[:, None], member, level)
+    return float(found.high[0] - found.low[0])
 
 
 def workload(

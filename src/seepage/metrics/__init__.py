@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from seepage.metrics.auc_intervals import SampleAuc, auc_interval, sample_auc
 from seepage.metrics.blind import BlindBaseline, blind_baseline
 from seepage.metrics.exposure import (
     at_most_false,
@@ -10,7 +11,7 @@ from seepage.metrics.exposure import (
     evidence,
     smallest,
 )
-from seepage.metrics.intervals import Estimate, auc_interval, clopper_pearson, over_targets
+from seepage.metrics.intervals import Estimate, clopper_pearson, over_targets
 from seepage.metrics.naming import (
     Named,
     NamedOverTargets,
@@ -19,6 +20,7 @@ from seepage.metrics.naming import (
     name_members,
     name_over_targets,
 )
+from seepage.metrics.rectangle import JointRates, joint_rates
 from seepage.metrics.roc import (
     AveragedRoc,
     OperatingPoints,
@@ -28,22 +30,27 @@ from seepage.metrics.roc import (
     average_roc,
     balanced_accuracy,
     operating_points,
+    pooled_by_target,
     pooled_points,
     roc,
     row_auc,
     tpr_at_fpr,
 )
+from seepage.metrics.strongest import Strongest, strongest
 from seepage.metrics.unit import Samples, Subjects, Unit, unit_of
 
 __all__ = [
     "AveragedRoc",
     "BlindBaseline",
     "Estimate",
+    "JointRates",
     "Named",
     "NamedOverTargets",
     "OperatingPoints",
     "Roc",
+    "SampleAuc",
     "Samples",
+    "Strongest",
     "Subjects",
     "TprAtFpr",
     "Unit",
@@ -59,14 +66,18 @@ __all__ = [
     "cut_off",
     "evidence",
     "fewest_named",
+    "joint_rates",
     "name_members",
     "name_over_targets",
     "operating_points",
     "over_targets",
+    "pooled_by_target",
     "pooled_points",
     "roc",
     "row_auc",
+    "sample_auc",
     "smallest",
+    "strongest",
     "tpr_at_fpr",
     "unit_of",
 ]

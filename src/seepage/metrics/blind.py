@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 
 from seepage.array_types import Float64Array, Int64Array
 from seepage.errors import InputError
-from seepage.metrics.intervals import Estimate, auc_interval, over_targets
+from seepage.metrics.auc_intervals import auc_interval
+from seepage.metrics.intervals import Estimate, over_targets
 from seepage.metrics.roc import auc
 from seepage.metrics.unit import EACH, Subjects, Unit
 from seepage.plan import partitions

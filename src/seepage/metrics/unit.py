@@ -14,11 +14,11 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from seepage.array_types import AnyArray, Int64Array
+from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError
 from seepage.plan import Groups, group_codes
 
-__all__ = ["EACH", "Samples", "Subjects", "Unit", "unit_of"]
+__all__ = ["EACH", "Samples", "Subjects", "Unit", "judged", "unit_of"]
 
 
 @dataclass(frozen=True)
@@ -130,3 +130,27 @@ class Subjects(Unit):
 def unit_of(groups: Groups | None) -> Unit:
     """Subjects where there are groups, else samples: `unit_of(data.groups)`."""
     return Samples() if groups is None else Subjects(groups)
+
+
+def judged(
+    scores: ArrayLike, member: ArrayLike, axes: int, unit: Unit = EACH
+) -> tuple[Float64Array, BoolArray]:
+    """Scores in float64 and membership of the units; axes: 1 for one target (N,), 2 for (R, N).
+
+    Raises InputError when they have other shapes or types, or a score is NaN.
+
+    >>> judged([1, 2, 3], np.array([True, False, True]), 1, Subjects([7, 8, 7]))
+    (array([4., 2.]), array([ True, False]))
+    """
+    s, y = np.asarray(scores, np.float64), np.asarray(member)
+    if s.ndim != axes or y.shape != s.shape or y.dtype != np.bool_:
+        shape = "(samples,)" if axes == 1 else "(models, samples)"
+        raise InputError(
+            f"scores, member: expected floats and bools of one shape {shape}, "
+            f"got {s.shape} and {y.dtype} of shape {y.shape}; pass a truth value per score"
+        )
+    if np.isnan(s).any():
+        raise InputError(
+            f"scores: expected numbers, got {int(np.isnan(s).sum())} NaN; leave those runs out"
+        )
+    return np.asarray(unit.scores(s), np.float64), unit.member(y)

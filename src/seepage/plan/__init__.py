@@ -24,7 +24,7 @@ from seepage.plan.subsets import (
     leave_out,
     subsets,
 )
-from seepage.plan.tuples import partitions, permute_membership, tuples
+from seepage.plan.tuples import judged, partitions, permute_membership, tuples
 
 __all__ = [
     "Canaries",
@@ -35,6 +35,7 @@ __all__ = [
     "fresh_draws",
     "group_codes",
     "half_split",
+    "judged",
     "leave_out",
     "partitions",
     "permute_membership",

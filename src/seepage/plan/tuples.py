@@ -10,13 +10,26 @@ from numpy.typing import NDArray
 from seepage.array_types import BoolArray, Int64Array
 from seepage.plan.subsets import Groups, group_codes
 
-__all__ = ["partitions", "permute_membership", "tuples"]
+__all__ = ["judged", "partitions", "permute_membership", "tuples"]
 
 _HEADS = (16, 160)
 # Rows that the search among scattered runs may look at: for one start, and for each run there is.
 _FOR_START, _FOR_RUN = 256, 10
 # Two independent runs that should share so many samples share none in one of e⁸ = 3,000 cases.
 _TELLING = 8.0
+
+
+def judged(member: BoolArray) -> BoolArray:
+    """Which samples figures are about: IN some run and OUT some other, (R, N) bool -> (N,) bool.
+
+    A sample that no run trained on, or every run, was not assigned at random: it may serve as
+    population, but as a member or non-member it would tell of how it was chosen.
+
+    >>> judged(np.array([[1, 0, 1], [0, 0, 1]], dtype=bool)).tolist()
+    [True, False, False]
+    """
+    member = np.asarray(member, dtype=np.bool_)
+    return np.asarray(member.any(axis=0) & ~member.all(axis=0))
 
 
 def _words(member: BoolArray) -> NDArray[np.uint64]:

@@ -104,12 +104,16 @@ def squared_step(step: FloatArray, turns: IntArray, trials: IntArray) -> FloatAr
 
 
 def transition_counts(states: IntArray, regions: int) -> Int64Array:
-    """How many samples went from region a to region b: (T, N) -> (T−1, S, S) int64."""
+    """How many samples went from region a to region b: (T, N) -> (T−1, S, S) int64.
+
+    A sample that is in no region (−1) at either end of an interval is not counted in it.
+    """
     states = np.asarray(states)
     counts = np.zeros((len(states) - 1, regions, regions), dtype=np.int64)
     for k, out in enumerate(counts):
+        known = (states[k] >= 0) & (states[k + 1] >= 0)
         moves = states[k].astype(np.int64) * regions + states[k + 1]
-        out[:] = np.bincount(moves, minlength=regions * regions).reshape(regions, regions)
+        out[:] = np.bincount(moves[known], minlength=regions * regions).reshape(regions, regions)
     return counts
 
 
@@ -149,17 +153,18 @@ def arrivals(counts: IntArray | FloatArray) -> tuple[FloatArray, FloatArray]:
 def entropy(states: IntArray, regions: int, base: float = 2.0) -> FloatArray:
     """Spatial entropy H(t) = −Σ_g p_g log p_g over regions, (T, N) -> (T,), bits by default.
 
-    p_g is the share of samples in cell g; ΔH = H(t_T) − H(t_0). Binomial noise alone spreads points
+    p_g is the share of samples in cell g, of those in any (not −1); NaN where none is; ΔH = H(t_T) − H(t_0). Binomial noise alone spreads points
     over cells, so H depends on the number of models: keep it equal across conditions and compare
     with the null. *Reconstruction*: grid and base of the paper were not available.
     """
-    counts = np.stack([np.bincount(row, minlength=regions) for row in np.asarray(states)])
+    counts = np.stack([np.bincount(row[row >= 0], minlength=regions) for row in np.asarray(states)])
     return entropy_of(counts, base)
 
 
 def entropy_of(counts: IntArray | FloatArray, base: float = 2.0) -> FloatArray:
     """Entropy of shares from counts (..., cells) -> (...)."""
-    p = counts / counts.sum(axis=-1, keepdims=True)
+    total = counts.sum(axis=-1, keepdims=True)
+    p = counts / np.where(total > 0, total, np.nan)
     terms = p * np.log(np.where(p > 0, p, 1.0))
     return np.asarray(np.abs(terms.sum(axis=-1))) * _from_nats(base)
 

@@ -272,7 +272,12 @@ def _sums_of(
         hits_in, hits_out, turns_in, turns_out = (np.where(lost, a[:1], a) for a in counts)
         # In float64: a cut may fall on a rate, and rounding must not decide.
         x, y = np.divide(hits_out, n_out, dtype=float), np.divide(hits_in, n_in, dtype=float)
-        region, cell = (r.assign(x, y, n_out, n_in).astype(np.uint16) for r in (regions, grid))
+        found = [r.assign(x, y, n_out, n_in) for r in (regions, grid)]
+        if any((f < 0).any() for f in found):
+            raise InputError(
+                "rates: expected both rates of every sample, got NaN; train more models, in pairs"
+            )
+        region, cell = (f.astype(np.uint16) for f in found)
         accumulate(
             hits_in,
             hits_out,

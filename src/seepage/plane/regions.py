@@ -10,7 +10,7 @@ from typing import final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seepage.array_types import FloatArray
+from seepage.array_types import BoolArray, FloatArray
 from seepage.errors import InputError
 from seepage.plane.rates import advantage, epsilon, epsilon_two_sided
 
@@ -24,7 +24,10 @@ _TIE = 1e-9
 
 @dataclass(frozen=True)
 class Regions(ABC):
-    """A partition of the unit square into S regions, in ascending order of risk where ordered."""
+    """A partition of the unit square into S regions, in ascending order of risk where ordered.
+
+    A point with an unknown rate (NaN: no target of that kind) lies in none; its index is −1.
+    """
 
     @property
     @abstractmethod
@@ -35,10 +38,14 @@ class Regions(ABC):
     def assign(
         self, fpr: FloatArray, tpr: FloatArray, n_out: ArrayLike, n_in: ArrayLike
     ) -> NDArray[np.intp]:
-        """Region index of every point, shape of `fpr`."""
+        """Region index of every point, shape of `fpr`; −1 where a rate is NaN."""
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+def _known(fpr: FloatArray, tpr: FloatArray) -> BoolArray:
+    return np.asarray(np.isfinite(fpr) & np.isfinite(tpr))
 
 
 def _cuts(cuts: tuple[float, ...]) -> tuple[str, ...]:
@@ -74,9 +81,12 @@ class _ByCuts(Regions):
     def assign(
         self, fpr: FloatArray, tpr: FloatArray, n_out: ArrayLike, n_in: ArrayLike
     ) -> NDArray[np.intp]:
-        """Region index of every point, shape of `fpr`."""
-        figure = self.figure(fpr, tpr, n_out, n_in)
-        return np.searchsorted(np.asarray(self.cuts) - _TIE, figure, side="right").astype(np.intp)
+        """Region index of every point, shape of `fpr`; −1 where a rate is NaN."""
+        known = _known(fpr, tpr)
+        x, y = (np.where(known, np.asarray(rate, np.float64), 0.0) for rate in (fpr, tpr))
+        figure = self.figure(x, y, np.where(known, n_out, 1), np.where(known, n_in, 1))
+        at = np.searchsorted(np.asarray(self.cuts) - _TIE, figure, side="right")
+        return np.where(known, at, -1).astype(np.intp)
 
 
 @final
@@ -87,8 +97,8 @@ class ByAdvantage(_ByCuts):
     A *reconstruction*: arXiv 2507.23291 cuts the plane into regions whose borders were not
     available.
 
-    >>> ByAdvantage().assign(np.array([0.5, 0.2]), np.array([0.5, 0.7]), 10, 10).tolist()
-    [0, 2]
+    >>> ByAdvantage().assign(np.array([0.5, 0.2, np.nan]), np.array([0.5, 0.7, 1.0]), 10, 10).tolist()
+    [0, 2, -1]
     """
 
     cuts: tuple[float, ...] = (0.2, 0.5)
@@ -148,8 +158,11 @@ class Grid(Regions):
     def assign(
         self, fpr: FloatArray, tpr: FloatArray, n_out: ArrayLike, n_in: ArrayLike
     ) -> NDArray[np.intp]:
-        """Cell index of every point, shape of `fpr`."""
-        return self._side(fpr, n_out) * self.n + self._side(tpr, n_in)
+        """Cell index of every point, shape of `fpr`; −1 where a rate is NaN."""
+        known = _known(fpr, tpr)
+        x, y = (np.where(known, np.asarray(rate, np.float64), 0.0) for rate in (fpr, tpr))
+        cell = self._side(x, n_out) * self.n + self._side(y, n_in)
+        return np.where(known, cell, -1).astype(np.intp)
 
     def _side(self, rate: FloatArray, trials: ArrayLike) -> NDArray[np.intp]:
         off = 0.5 / np.maximum(np.asarray(trials, dtype=np.float64), 1)

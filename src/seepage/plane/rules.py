@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 import numpy as np
 from scipy import stats
@@ -124,22 +124,27 @@ class OwnFPR(Rule):
     tuple that were not trained on i, n of them with mean m and standard deviation s (divisor n − 1).
     The decision is "member" where
 
-        score > m + s √(1 + 1/n) t,   t the upper `fpr` quantile of Student's t with n − 1 degrees,
+        z = (score − m) / (s √(1 + 1/n)) > c.
 
-    which for a normal score has the rate `fpr` exactly, with m and s as estimates. Under one
-    threshold for all samples (`GlobalFPR`) the rate is met only on average: mildly so for scores
-    that an attack has calibrated by sample, such as LiRA's, severely for others, such as a loss.
+    law: where c comes from.
 
-    empirical: no normal law; "member" where the score's rank among them is small enough, (1 +
-    #{calibration >= score}) / (n + 1) <= fpr. No rate below 1/(n + 1) can be asked for.
+    - "scaled": one c for all samples, the smallest that at most a share `fpr` of the z of non-members
+      outside r's tuple exceeds. The mean rate is `fpr` whatever the law of the scores; each sample
+      has it as far as their laws differ by place and scale alone.
+    - "normal": the upper `fpr` quantile of Student's t with n − 1 degrees. The rate of a sample with
+      normal scores is `fpr` exactly, with m and s as estimates; heavier tails have a higher one.
+    - "ranks": no law; "member" where (1 + #{calibration >= score}) / (n + 1) <= fpr. No rate below
+      1/(n + 1) can be asked for. Rates counted on the same runs are then equal by construction.
 
-    The normal law is the mild assumption of the paper; scores with heavier tails have another rate
-    than asked for (`fpr_spread` shows it; thresholds come from the scores that are then counted, so
-    that rates differ a little less between samples than those of independent counts). Needs 2 OUT targets outside each tuple for every sample.
-    Raises InputError for fewer, for scores that are not finite and for a rate that is too low for
-    `empirical`. *Reconstruction* of the calibration in arXiv 2605.25819 (Jälkö, Pradhan, Räisä and
-    Honkela), of which the abstract was at hand; it maps scores by a normal law, the t quantile is
-    ours.
+    Under one threshold for all samples (`GlobalFPR`) the rate is met only on average: mildly so for
+    scores that an attack has calibrated by sample, such as LiRA's, severely for others, such as a
+    loss. Thresholds come from the scores that are then counted, so that rates differ a little less
+    between samples (`fpr_spread`) than those of independent counts.
+
+    Needs 2 OUT targets outside each tuple for every sample. Raises InputError for fewer, for scores
+    that are not finite (with "ranks" they may be infinite) and for a rate that is too low.
+    *Reconstruction* of the calibration in arXiv 2605.25819 (Jälkö, Pradhan, Räisä and Honkela), of
+    which the abstract was at hand: each score is mapped by a normal law of its sample's own.
 
     >>> rng = np.random.default_rng(0)
     >>> scores = rng.normal(size=(64, 500)) * np.geomspace(0.1, 10, 500)
@@ -150,14 +155,16 @@ class OwnFPR(Rule):
     """
 
     fpr: float = 0.1
-    empirical: bool = False
+    law: Literal["scaled", "normal", "ranks"] = "scaled"
 
     def __post_init__(self) -> None:
         if not 0 < self.fpr < 1:
             raise InputError(f"fpr: expected between 0 and 1, got {self.fpr}; 0.1 is usual")
+        if self.law not in ("scaled", "normal", "ranks"):
+            raise InputError(f"law: expected 'scaled', 'normal' or 'ranks', got {self.law!r}")
 
     def cut(self, scores: FloatArray, member: BoolArray, attack: Attack | None) -> FloatArray:
-        """One threshold per target and sample, equal within a tuple, (R, N)."""
+        """One threshold per target and sample, (R, N)."""
         s = np.asarray(scores, dtype=np.float64)
         part = partitions(member)
         kinds = int(part.max()) + 1
@@ -168,18 +175,25 @@ class OwnFPR(Rule):
                 f"models: expected 2 targets without each sample outside every tuple, got "
                 f"{int(n.min())}; train more models"
             )
-        cuts = (
-            self._ranks(s, member, part, n) if self.empirical else self._normal(s, member, part, n)
-        )
-        return cuts[part]
+        if self.law == "ranks":
+            return self._ranks(s, member, part, n)[part]
+        mean, spread = self._moments(s, member, part, n)
+        if self.law == "normal":
+            return np.asarray((mean + spread * stats.t.ppf(1 - self.fpr, n - 1))[part])
+        gap, scale = s - mean[part], spread[part]
+        z = np.where(gap > 0, np.inf, -np.inf)
+        np.divide(gap, scale, out=z, where=scale > 0)
+        c = GlobalFPR(self.fpr).cut(z, member, attack)[:, None]
+        return np.asarray(mean[part] + np.multiply(c, scale, out=np.zeros_like(z), where=scale > 0))
 
-    def _normal(
+    def _moments(
         self, s: Float64Array, member: BoolArray, part: Int64Array, n: Int64Array
-    ) -> Float64Array:
+    ) -> tuple[Float64Array, Float64Array]:
+        """Mean, and spread of a further score about it, without each tuple: (U, N) twice."""
         if not np.isfinite(s).all():
             raise InputError(
                 f"scores: expected finite numbers, got {int((~np.isfinite(s)).sum())} others; use "
-                "OwnFPR(fpr, empirical=True)"
+                'OwnFPR(fpr, law="ranks")'
             )
         # Relative to one of the sample's OUT scores, so that a constant stays exact.
         first = np.take_along_axis(s, member.argmin(axis=0)[None], axis=0)
@@ -191,8 +205,7 @@ class OwnFPR(Rule):
         variance = np.maximum(square - n * mean**2, 0.0) / (n - 1)
         # What cancellation leaves of a constant is no spread.
         variance[variance < 1e-24 * square] = 0.0
-        quantile = stats.t.ppf(1 - self.fpr, n - 1)
-        return np.asarray(first + mean + np.sqrt(variance * (1 + 1 / n)) * quantile)
+        return np.asarray(first + mean), np.sqrt(variance * (1 + 1 / n))
 
     def _ranks(
         self, s: Float64Array, member: BoolArray, part: Int64Array, n: Int64Array

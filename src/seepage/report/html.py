@@ -125,7 +125,7 @@ def _blind(f: Findings, data: Dataset | None) -> Values:
 
 
 def _attacks(f: Findings, data: Dataset | None) -> Values:
-    return {"chart": figures.roc(f)}
+    return {"chart": figures.roc(f), "left_out": words.left_out(f)}
 
 
 def _risk(f: Findings, data: Dataset | None) -> Values:
@@ -227,6 +227,7 @@ def _exposed(f: Findings, data: Dataset | None) -> Values:
                 "n_in": int(p.n_in[i]),
                 "n_out": int(p.n_out[i]),
                 "q": f"{e.q[i]:.2g}",
+                "auc": words.interval_of(e.auc[i], e.auc_low[i], e.auc_high[i]),
                 "exposed": bool(e.exposed[i]),
                 "since": words.epoch(f.checkpoints[e.since[i]]) if e.since[i] >= 0 else "",
             }
@@ -237,11 +238,12 @@ def _exposed(f: Findings, data: Dataset | None) -> Values:
         middle = int(np.median(e.since[e.exposed]))
         text += f" Half of the exposed ones have been so since {words.epoch(f.checkpoints[middle])} or earlier."
     else:
-        text = f"No sample is shown to be exposed at a false-discovery rate of {words.percent(e.level)}. The {len(cards)} with the largest advantage are listed so that you can look for a pattern; each may be chance."
+        text = f"No sample is shown to be exposed at an expected share of {words.percent(e.level)} false names. The {len(cards)} with the largest advantage are listed so that you can look for a pattern; each may be chance."
     groups = sorted(f.groups, key=lambda g: -np.nan_to_num(g.advantage))
     return {
         "cards": cards,
         "words": text,
+        "naming": words.naming(f),
         "groups": groups[:CLASSES_SHOWN],
         "more": max(0, len(groups) - CLASSES_SHOWN),
         "top": max([g.advantage for g in groups if np.isfinite(g.advantage)] + [0.01]),
@@ -325,6 +327,9 @@ def _evidence(f: Findings, data: Dataset | None) -> Values:
         "words": text,
         "n_in": f.judged_in,
         "n_out": f.judged_out,
+        "left_out": words.left_out(f),
+        "adversary": words.adversary(f),
+        "calibration": words.calibration(f),
         "provenance": [r for r in rows if r[0].startswith(FIRST)],
         "rest": [r for r in rows if not r[0].startswith(FIRST)],
     }

@@ -118,13 +118,6 @@ def _short(values: Float64Array) -> NDArray[np.float32]:
     return np.where(np.isnan(values), np.nan, rounded).astype(np.float32)
 
 
-def _intervals(findings: Findings) -> dict[str, list[list[float]]]:
-    return {
-        str(n): np.stack(limits, axis=1).round(3).tolist()
-        for n, limits in findings.paths.interval_table().items()
-    }
-
-
 def blocks(findings: Findings, data: Dataset | None) -> list[Block]:
     """All arrays that the page's script reads."""
     f, p, e = findings, findings.paths, findings.exposure
@@ -137,9 +130,7 @@ def blocks(findings: Findings, data: Dataset | None) -> list[Block]:
         "classes": f.classes,
         "ids": f.ids,
         "main": f.main_attack.title,
-        "attacks": [a.title for a in f.attacks],
         "level": e.level,
-        "intervals": _intervals(f),
         "high": e.high_count,
         "nullHigh": np.rint(e.null_high_count).astype(np.int64),
         "kind": None if data is None else data.kind,
@@ -160,7 +151,7 @@ def blocks(findings: Findings, data: Dataset | None) -> list[Block]:
         _array("accOut", _share(f.accuracy_out)),
         _array("scoreIn", _short(f.score_in)),
         _array("scoreOut", _short(f.score_out)),
-        _array("separation", _share(np.stack([a.separation for a in f.attacks]))),
+        _array("auc", _share(np.stack([e.auc, e.auc_low, e.auc_high]))),
     ]
     if data is not None and data.kind == "image":
         one = pixels(data, e.order[:1]).size

@@ -29,10 +29,12 @@ def beside(path: Path) -> tuple[Path, Path, Path]:
 
 
 def samples_table(f: Findings) -> pa.Table:
-    """One row per sample at the last checkpoint: counts, rates, 95 % intervals, evidence."""
+    """One row per sample at the last checkpoint: counts, rates, evidence, and the effect.
+
+    auc: of the sample's own signal across models, with its 95 % interval.
+    """
     p, e = f.paths, f.exposure
     fpr, tpr = p.rates()
-    limits = p.intervals()
     rank = np.empty(f.samples, dtype=np.int64)
     rank[e.order] = np.arange(1, f.samples + 1)
     columns = {
@@ -45,11 +47,7 @@ def samples_table(f: Findings) -> pa.Table:
         "tp": p.tp[-1],
         "fp": p.fp[-1],
         "tpr": tpr[-1],
-        "tpr_low": limits["tpr_low"],
-        "tpr_high": limits["tpr_high"],
         "fpr": fpr[-1],
-        "fpr_low": limits["fpr_low"],
-        "fpr_high": limits["fpr_high"],
         "advantage": tpr[-1] - fpr[-1],
         "p": e.p,
         "q": e.q,
@@ -60,7 +58,9 @@ def samples_table(f: Findings) -> pa.Table:
         "accuracy_out": f.accuracy_out,
         "score_in": f.score_in,
         "score_out": f.score_out,
-        **{f"separation_{a.name}": a.separation for a in f.attacks},
+        "auc": e.auc,
+        "auc_low": e.auc_low,
+        "auc_high": e.auc_high,
     }
     return pa.table({k: pa.array(v) for k, v in columns.items()})
 

@@ -96,13 +96,21 @@ def interval_percent(e: Estimate) -> str:
 
 
 def _how_much(f: Findings) -> Answer:
-    best, at = f.strongest_at_low_fpr
-    times = at.tpr.mean / at.realised if at.realised > 0 else float("nan")
-    words = f"of members are identified by {best.title} while {percent(at.realised)} of non-members are wrongly called members"  # fmt: skip
-    if np.isfinite(times):
+    found = f.strongest_at_low_fpr
+    tone = "risky" if f.leaks else "calm"
+    if found is None:
+        words = (
+            f"A rate at 1 % false positives cannot be resolved with {f.negatives:,} non-members; "
+            "see the AUC above."
+        )
+        return Answer("How much?", "–", words, tone)
+    best, at = found
+    words = f"of members are identified by {best.title} while {percent(at.null)} of non-members would wrongly be called members; without any leak {percent(at.null)} of members would be, too"  # fmt: skip
+    times = at.tpr.mean / at.null
+    if times >= 1.95:
         words += f": {times:.1f} times" if times < 9.95 else f": {times:.0f} times"
         words += " as many as by guessing"
-    return Answer("How much?", percent(at.tpr.mean), words + ".", "risky" if f.leaks else "calm")
+    return Answer("How much?", percent(at.tpr.mean), words + ".", tone)
 
 
 def _when(f: Findings) -> Answer:
@@ -124,6 +132,16 @@ def _when(f: Findings) -> Answer:
 def _who(f: Findings) -> Answer:
     e = f.exposure
     exposed = int(e.exposed.sum())
+    if f.target is not None and f.naming is not None:
+        n = f.naming
+        words = (
+            f"members of this model can be named by {f.main_attack.title} when an expected "
+            f"{percent(n.q)} of the names may be false; calibrated on {n.calibration:,} of its "
+            f"non-members, at least {n.fewest:,} have to be named to reach that rate. By the shadows, "
+            f"{exposed:,} samples are exposed by this recipe."
+        )
+        tone = "risky" if n.count else "calm" if not f.leaks else ""
+        return Answer("Who?", f"{thousands(n.count)} of {n.members:,}", words, tone)
     if exposed == 0:
         words = "of the samples is shown to be exposed"
         if e.least * f.samples > e.level:
@@ -132,8 +150,9 @@ def _who(f: Findings) -> Answer:
             )
         return Answer("Who?", "none", words + ".", "calm" if not f.leaks else "")
     words = (
-        f"samples are exposed, with a false-discovery rate of at most {percent(e.level)}; under "
-        f"permuted membership {thousands(e.null_count[-1])} would be."
+        f"samples are exposed. Of such lists a share of {percent(e.level)} is expected to be wrong "
+        f"at most; of this one, with 95 % confidence, no more than {e.at_most_false:,} names are. "
+        f"Under permuted membership {thousands(e.null_count[-1])} would be named."
     )
     top = f.most_exposed_class
     if top is not None:
@@ -144,8 +163,9 @@ def _who(f: Findings) -> Answer:
 def _how_sure(f: Findings) -> Answer:
     blind = f.blind.auc
     words = (
-        f"were audited. Each sample was a member in {f.judged_in} of them, so its own rate is known to "
-        f"±{f.half_width:.2f} only, with these models as references. "
+        f"were {'audited' if f.target is None else 'trained: the one that is judged and its shadows'}. "
+        f"Each sample was a member in {f.judged_in} of them, so how far training on it raises its "
+        f"own signal (AUC) is known to ±{f.half_width:.2f} only. "
     )
     words += (
         f"An attack that never sees a model reaches AUC {blind.mean:.3f}."
@@ -162,21 +182,33 @@ def first_screen(f: Findings) -> FirstScreen:
         headline = "Too few models to say whether this training leaks."
     elif f.leaks:
         headline = (
-            "This training leaks. Shown a member and a non-member, an attacker picks the member "
+            f"{'This training' if f.target is None else 'This model'} leaks. Shown a member and a non-member, an attacker picks the member "
             f"{100 * best.auc.mean:.0f} times in 100."
         )
     else:
         headline = "No leakage was measured beyond what permuted membership shows."
+    chosen = f.strongest_auc
     summary = f"{best.title} reaches an AUC of {number(best.auc.mean)} at the end of training"
-    if interval(best.auc):
-        summary += f" (95 % interval {interval(best.auc)})"
+    if interval(chosen.estimate):
+        summary += f" (95 % interval {interval(chosen.estimate)}"
+        summary += (
+            f", which pays for its choice among {chosen.compared} attacks)"
+            if chosen.compared > 1
+            else ")"
+        )
     summary += f"; chance is 0.5, and the same attack under permuted membership (redrawn at random after training) {number(best.null_auc)}."  # fmt: skip
     if best.name != main.name:
         summary += f" {main.title}, which this report follows over training and sample by sample, reaches {number(main.auc.mean)}."  # fmt: skip
     if f.utility is not None:
+        who = "models classify" if f.target is None else "model classifies"
         summary += (
-            f" The models classify {percent(f.utility.member[-1])} of members and "
+            f" The {who} {percent(f.utility.member[-1])} of members and "
             f"{percent(f.utility.other[-1])} of non-members correctly."
+        )
+    if f.target is not None:
+        summary += (
+            f" Judged is one model, run 0, whose members are known; {f.models - 1} shadows of the "
+            "same recipe serve as references, and the plane and the list of exposed samples are theirs."
         )
     if f.judged and not f.leaks:
         summary += " That is no proof of privacy: a stronger attack or more models may find some."
@@ -229,3 +261,78 @@ def provenance(manifest: Any, prefix: str = "") -> list[tuple[str, str]]:
             text = str(value)
             rows.append((name, text if len(text) <= 160 else text[:157] + "…"))
     return rows
+
+
+def interval_of(mean: float, low: float, high: float) -> str:
+    """A figure with its interval.
+
+    >>> interval_of(0.5, 0.25, 0.75), interval_of(0.5, float("nan"), float("nan"))
+    ('0.50 (0.25 – 0.75)', '0.50')
+    """
+    shown = number(mean, 2)
+    return f"{shown} ({number(low, 2)} – {number(high, 2)})" if np.isfinite(low) else shown
+
+
+_LEFT_OUT = {
+    "tuples": "Neither the target nor the other runs of its pair or tuple were among its references.",
+    "matched": "The plan has no complementary runs. For every sample each run trained on it was matched at random with one that was not, and the two were left out of the references together, so that the number of references tells nothing about membership.",
+    "independent": "Membership was drawn for each run by itself, so the target alone was left out of its references.",
+    "balanced": "The plan has no complementary runs. Each target was left out of its references together with a random run of the other side, sample by sample, so that the number of references tells nothing about membership.",
+    "unbalanced": "The plan has no complementary runs, and the number of a sample's references tells something about its membership: read every figure beside the one under permuted membership.",
+}  # fmt: skip
+
+
+def left_out(f: Findings) -> str:
+    """Which runs a target's references leave out, in one sentence for each kind of plan."""
+    return _LEFT_OUT[f.left_out]
+
+
+def adversary(f: Findings) -> str:
+    """Whom the figures are about: an attacker who knows the pool; and by how much that matters."""
+    text = (
+        f"A model trained on {percent(f.pool_share)} of the pool. The attacker of these figures "
+        "knows the pool, from which the other members were drawn, and sees scores of the model. "
+    )
+    if f.target is not None:
+        return text + (
+            "The members of the target are a fact and not a draw; its shadows were trained on "
+            "random parts of the same pool."
+        )
+    return text + (
+        "Against one who does not know it, with other members drawn anew from a population, the "
+        "figures are too high: the distance between a sample's signals with and without it is "
+        f"overstated by a factor of at most {f.distance_factor:.2f} (arXiv 2605.25819: "
+        "1/√(1 − share), for the variance that comes from the choice of other members only). Larger "
+        "tuples of runs lower it, to 1.15 with 4 parts and 1.05 with 10."
+    )
+
+
+def calibration(f: Findings) -> str:
+    """How much the false-positive rate differs between samples under the report's one threshold."""
+    c = f.sample_fpr
+    return (
+        "One threshold for all samples is not one false-positive rate for all: at the end their own "
+        f"rates have a mean of {percent(c.mean)} and a standard deviation of {percent(c.sd)}, where "
+        f"counting alone gives {percent(c.sd_counting)}; the 99th percentile is {percent(c.top)} "
+        f"({percent(c.top_counting)}), and {percent(c.zero)} of the samples have none "
+        f"({percent(c.zero_counting)})."
+    )
+
+
+def naming(f: Findings) -> str:
+    """What an attacker could name of one model, which is not the list of exposed samples."""
+    n = f.naming
+    if n is None:
+        return ""
+    who = "of each model, on average over targets," if f.target is None else "of the model"
+    what = "subjects" if f.subjects else "records"
+    text = (
+        f"{f.main_attack.title} can name {thousands(n.count)} of {n.members:,} members {who} when "
+        f"an expected {percent(n.q)} of the names may be false; calibrated on {n.calibration:,} "
+        f"other non-members of the same model, at least {n.fewest:,} {what} have to be named to "
+        "reach that rate at all."
+    )
+    if n.count > 0:
+        share = f" Their mean false share was {percent(n.false.mean)}"
+        text += f"{share} ({interval_percent(n.false)})." if interval(n.false) else f"{share}."
+    return text

@@ -245,13 +245,7 @@
         g.fillStyle = t === 0 ? paper : accent; g.strokeStyle = accent; g.lineWidth = 1.5 * scale;
         g.fill(); g.stroke();
       });
-      const t = Math.round(time), [x, y] = place(picked, time), [fp, tp] = counts();
-      const ix = M.intervals[D.nOut[picked]][fp[t * N + picked]], iy = M.intervals[D.nIn[picked]][tp[t * N + picked]];
-      g.strokeStyle = css("--ink"); g.lineWidth = 1.4 * scale;
-      g.beginPath();
-      g.moveTo(X(ix[0]), Y(y)); g.lineTo(X(ix[1]), Y(y));
-      g.moveTo(X(x), Y(iy[0])); g.lineTo(X(x), Y(iy[1]));
-      g.stroke();
+      const [x, y] = place(picked, time);
       g.beginPath(); g.arc(X(x), Y(y), 6.5 * scale, 0, 7);
       g.fillStyle = accent; g.strokeStyle = paper; g.lineWidth = 2 * scale; g.fill(); g.stroke();
     }
@@ -295,21 +289,19 @@
       const path = $("sample-path");
       path.textContent = "";
       for (let k = 0; k < T; k++) {
-        const tp = D.tp[k * N + i], fp = D.fp[k * N + i], a = M.intervals[D.nIn[i]][tp], b = M.intervals[D.nOut[i]][fp];
         const tr = row([
           String(+M.checkpoints[k].toPrecision(4)),
-          `${tp}/${D.nIn[i]}`, `${number(a[0])}–${number(a[1])}`,
-          `${fp}/${D.nOut[i]}`, `${number(b[0])}–${number(b[1])}`,
+          `${D.tp[k * N + i]}/${D.nIn[i]}`, `${D.fp[k * N + i]}/${D.nOut[i]}`,
+          `${D.nullTp[k * N + i]}/${D.nIn[i]}, ${D.nullFp[k * N + i]}/${D.nOut[i]}`,
         ]);
         if (k === t) tr.className = "now";
         path.append(tr);
       }
-      const scores = $("sample-scores");
-      scores.textContent = "";
-      M.attacks.forEach((name, k) => {
-        const v = D.separation[k * N + i];
-        scores.append(row([name, v === 255 ? "–" : (v / 250).toFixed(2)]));
-      });
+      const [mean, low, high] = [0, 1, 2].map((k) => D.auc[k * N + i]);
+      $("sample-effect").textContent = mean === 255
+        ? "How far training on it raises its own signal cannot be told: every run trained on it, or none."
+        : `A run trained on it gives it a higher signal than one that was not with probability ${(mean / 250).toFixed(2)} ` +
+          (low === 255 ? "." : `(95 % interval ${(low / 250).toFixed(2)} to ${(high / 250).toFixed(2)}); 0.50 is chance.`);
       $("sample-means").textContent =
         `Mean score of ${M.main}: ${D.scoreIn[i].toPrecision(3)} as a member, ${D.scoreOut[i].toPrecision(3)} as a non-member. ` +
         (D.accOut[i] === 255 ? "" : `Models not trained on it classify it correctly in ${Math.round(D.accOut[i] / 2.5)} % of the runs.`);

@@ -9,10 +9,17 @@ from typing import Any
 import numpy as np
 
 from seepage.metrics.verdict import Verdict
-from seepage.study.curvature.claims import accuracy, judge, mean_auc
+from seepage.study.curvature.claims import (
+    CHANGED,
+    accuracy,
+    half_width,
+    judge,
+    mean_auc,
+    resolvable,
+)
 from seepage.study.curvature.mislabel import READ
 from seepage.study.curvature.private import budgets
-from seepage.study.curvature.scoring import ATTACKS
+from seepage.study.curvature.scoring import ATTACKS, paired
 from seepage.study.curvature.settings import CurvatureSettings, Trained
 from seepage.study.markdown import table
 
@@ -38,10 +45,16 @@ def curvature_page(
         f"{len(results)} of {len(results) + len(missing)} units; do not edit. The claims are those of arXiv 2407.02747, "
         "known from its released code and notebooks; the body of the paper was not available. A "
         "verdict says what happened on these pools and networks, and nothing of ResNet-18 on all "
-        "of CIFAR or of ImageNet. The rules were fixed before anything was measured: see "
-        "`seepage.study.curvature.claims`. Intervals are 95 % over pairs of runs.",
+        "of CIFAR or of ImageNet. The rules are those of `seepage.study.curvature.claims`: a claim "
+        "holds, or does not, where a whole interval says so, and was judged **by rules changed after "
+        "looking**, as said below. Intervals are 95 % over pairs of runs unless they say otherwise. "
+        "Every verdict with its interval stands at the end.",
         "",
         *_summary(judged),
+        "## What was changed after which look",
+        "",
+        *(f"- {line}" for line in (*study.changes, *CHANGED)),
+        "",
     ]
     if missing:
         parts += [f"Not run: {', '.join(f'`{n}`' for n in missing)}.", ""]
@@ -54,7 +67,7 @@ def curvature_page(
             parts += _estimators(results[f"estimators-{name}"])
     parts += _mislabel(results, study)
     parts += ["## Every verdict", "", *_rows(
-        ("claim", "where", "says", "found", "verdict"),
+        ("claim", "where", "says", "found, with its interval", "verdict"),
         [(v.claim, v.where, v.says, v.why, f"**{v.outcome}**") for v in judged],
     )]  # fmt: skip
     return "\n".join(parts).rstrip() + "\n"
@@ -99,6 +112,9 @@ def _about(given: Mapping[str, Any], limit: bool = True) -> str:
 
 def _table(name: str, r: Mapping[str, Any]) -> list[str]:
     rows = sorted(r["attacks"].items(), key=lambda kv: -kv[1]["mean"])
+    others = int(r["samples"]) // 2
+    rates = [(f, f"tpr at {f:g}") for f in (0.01, 0.001)]
+    shown = [(f, k) for f, k in rates if resolvable(f, others)]
     return [
         f"## Attacks: {name}",
         "",
@@ -111,20 +127,55 @@ def _table(name: str, r: Mapping[str, Any]) -> list[str]:
         f"{r['zero_probes']['curvature_zo32']:.1%} in float32." + _smooth(r.get("against_smooth")),
         "",
         *_rows(
-            ("attack", "AUC", "95 % interval", "balanced", "TPR at 1 %", "TPR at 0.1 %"),
+            ("attack", "AUC", "95 % interval", "balanced", *(f"TPR at {100 * f:g} %" for f, _ in shown)),
             [
-                (ATTACKS[k].title, f"{v['mean']:.4f}", f"{v['low']:.4f} to {v['high']:.4f}",
-                 f"{np.mean(v['balanced']):.4f}", _rate(v["tpr at 0.01"]), _rate(v["tpr at 0.001"]))
-                for k, v in rows
+                ("*noise*", "0.5000", "–", "–",
+                 *(f"{100 * _noise(f, others):.2f} %" for f, _ in shown)),
+                *(
+                    (ATTACKS[k].title, f"{v['mean']:.4f}", f"{v['low']:.4f} to {v['high']:.4f}",
+                     f"{np.mean(v['balanced']):.4f}", *(_rate(v[t], r["twin"]) for _, t in shown))
+                    for k, v in rows
+                ),
             ],
         ),
+        _about_rates(others, [f for f, _ in rates if not resolvable(f, others)]),
+        "",
     ]  # fmt: skip
 
 
-def _rate(values: Sequence[float | None]) -> str:
-    """Mean over targets in per cent; a dash where the rate could not be resolved."""
-    mean = float(np.mean(np.asarray(values, np.float64)))
-    return f"{100 * mean:.2f} %" if np.isfinite(mean) else "–"
+def _passing(fpr: float, others: int) -> int:
+    """Non-members that pass by the rule of the stored results: ⌊fpr · others⌋."""
+    return int(np.floor(fpr * others + 1e-9))
+
+
+def _noise(fpr: float, others: int) -> float:
+    """What noise reads at that rule: a member is above the next non-member in (k + 1) of (n + 1)."""
+    return (_passing(fpr, others) + 1) / (others + 1)
+
+
+def _rate(values: Sequence[float], twin: Sequence[int]) -> str:
+    """Mean rate of targets and its interval over pairs, in percent."""
+    v = np.array(values)
+    mean, low, high = paired(v, np.zeros_like(v), np.array(twin))
+    return f"{100 * mean:.2f} % [{100 * max(low, 0.0):.2f}, {100 * min(high, 1.0):.2f}]"
+
+
+def _about_rates(others: int, gone: Sequence[float]) -> str:
+    said = [
+        f"at most {k} pass at {100 * f:g} % (a realised FPR of {100 * k / others:.2f} %)"
+        for f in (0.01, 0.001)
+        if f not in gone and (k := _passing(f, others))
+    ]
+    text = (
+        f"A target has {others:,} non-members, on average over each pair: {', '.join(said)}, fewer "
+        "where scores are tied; the realised rate of each target was not stored, nor the scores. "
+        "*Noise* is what scores without information read by that rule, (k + 1) / (n + 1) with k of n "
+        "passing. Balanced accuracy is that at equal errors, whose threshold is fitted on the same "
+        "samples: noise reads a little more than 0.5."
+    )
+    for f in gone:
+        text += f" TPR at {100 * f:g} % FPR cannot be resolved with {others:,} non-members."
+    return text
 
 
 def _smooth(found: Mapping[str, float] | None) -> str:
@@ -153,6 +204,7 @@ def _sizes(results: Results, study: CurvatureSettings) -> list[str]:
     ):  # fmt: skip
         part = study.matched if order == "matched" else study.sizes
         sizes = part.sizes if part else ()
+        lent = results.get(f"table-{study.sizes.table}") if study.sizes else None
         there = [(m, results[n]) for m in sizes if (n := f"size-{order}-m{m}") in results]
         if not there:
             continue
@@ -169,14 +221,20 @@ def _sizes(results: Results, study: CurvatureSettings) -> list[str]:
             ("m", "accuracy", *(ATTACKS[k].title.replace("LiRA as released (largest probability, "
              "variance for deviation)", "LiRA as released") for k in shown)),
             [
-                (f"{m:,}", f"{accuracy(r):.3f}", *(f"{mean_auc(r, k):.4f}" for k in shown))
+                (f"{m:,}", f"{accuracy(r):.3f}", *(_cell(r, k, lent) for k in shown))
                 for m, r in there
             ],
         )  # fmt: skip
     if out:
-        out += ["AUC, mean over targets. Accuracy on the test part (on other samples of the pool "
-                "for matched fleets).", ""]  # fmt: skip
+        out += ["AUC, mean over targets, ± half its 95 % interval over samples and targets (see the "
+                "rules: an upper bound over samples, since scores are not stored, and the deviation "
+                "between targets of the table where a size has one). Accuracy on the test part (on "
+                "other samples of the pool for matched fleets).", ""]  # fmt: skip
     return out
+
+
+def _cell(r: Mapping[str, Any], key: str, table: Mapping[str, Any] | None) -> str:
+    return f"{mean_auc(r, key):.4f} ± {half_width(r, key, table):.3f}"
 
 
 def _private(results: Results, study: CurvatureSettings) -> list[str]:
@@ -188,7 +246,8 @@ def _private(results: Results, study: CurvatureSettings) -> list[str]:
     shown = ("lr-published", "nll-published", "lr", "nll", "lira", "loss")
     body = [
         (r["budget"], f"{r['noise']:.3g}", f"{r['accuracy'][0]:.3f}", f"{r['accuracy'][1]:.3f}",
-         *(f"{mean_auc(r, k):.4f}" for k in shown))
+         *(f"{e['mean']:.4f} [{e['low']:.4f}, {e['high']:.4f}]"
+           for e in (r["attacks"][k] for k in shown)))
         for r in there
     ]  # fmt: skip
     first = there[0]
@@ -238,7 +297,8 @@ def _mislabel(results: Results, study: CurvatureSettings) -> list[str]:
             for signal in READ:
                 for when in ("mean", "last"):
                     values = [s[signal][when] for s in r["seeds"]]
-                    cells.append(f"{np.mean(values):.4f} ± {np.std(values):.4f}")
+                    spread = f"{np.std(values, ddof=1):.4f}" if len(values) > 1 else "–"
+                    cells.append(f"{np.mean(values):.4f} ± {spread}")
             fitted = np.mean([s["fitted"] for s in r["seeds"]], axis=0)
             body.append((f"{100 * r['rate']:g} %", f"{fitted[0]:.2f}, {fitted[1]:.2f}", *cells))
         head = [f"{words}, {when}" for words in READ.values() for when in ("mean", "last")]

@@ -184,11 +184,13 @@ def _placements(own: Float64Array, others: Float64Array) -> Float64Array:
     return np.asarray(below / (2 * len(ranked)))
 
 
-def paired(a: Float64Array, b: Float64Array, twin: Int64Array) -> tuple[float, float, float]:
-    """Mean of a − b over targets, and its 95 % interval over pairs of runs.
+def paired(
+    a: Float64Array, b: Float64Array, twin: Int64Array, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Mean of a − b over targets, and its interval over pairs of runs.
 
     Widened by √2 as in `over_targets`, because targets are each other's references. twin: the
-    complementary run of each.
+    complementary run of each. level: 0.95, or nearer 1 where several are judged together.
 
     >>> twin = np.array([1, 0, 3, 2])
     >>> [round(v, 3) for v in paired(np.array([0.6, 0.6, 0.8, 0.8]), np.full(4, 0.5), twin)]
@@ -198,7 +200,7 @@ def paired(a: Float64Array, b: Float64Array, twin: Int64Array) -> tuple[float, f
     d = ((a - b)[lead] + (a - b)[twin[lead]]) / 2
     if len(d) < 2:
         return float(d.mean()), float("-inf"), float("inf")
-    half = float(t.ppf(0.975, len(d) - 1) * d.std(ddof=1) / np.sqrt(len(d)) * np.sqrt(2))
+    half = float(t.ppf((1 + level) / 2, len(d) - 1) * d.std(ddof=1) / np.sqrt(len(d)) * np.sqrt(2))
     return float(d.mean()), float(d.mean()) - half, float(d.mean()) + half
 
 

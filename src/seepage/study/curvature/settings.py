@@ -145,13 +145,15 @@ class CurvatureSettings(Part):
     """The whole study: where things go, and which of its parts there are.
 
     runs: where fleets and what was measured on them go; results: one small JSON per unit; page:
-    the Markdown written from the results. probes, step: of the zeroth-order score.
+    the Markdown written from the results. probes, step: of the zeroth-order score. changes: what was
+    changed of the study after which look, a line each, for the page.
     """
 
     kind: Literal["curvature"] = "curvature"
     runs: str = "runs/curvature"
     results: str = "results/curvature"
     page: str | None = None
+    changes: tuple[str, ...] = ()
     fleet: Fleet = Fleet()
     probes: int = Field(10, ge=2)
     step: float = Field(1e-3, gt=0)

@@ -10,25 +10,30 @@ import numpy as np
 from seepage.metrics.verdict import Verdict
 from seepage.study.layers.claims import (
     ATTACKS,
+    CHANGED,
     MAIN,
-    Found,
     agree,
     attack_seconds,
     claims,
     look_seconds,
-    series_of,
-    success,
 )
 from seepage.study.layers.permute import Rho
 from seepage.study.layers.plan import RANKS
 from seepage.study.layers.ranking import (
     DEFAULTS,
-    above_chance,
     beyond_depth,
     hidden_alone,
     indicators,
     ranking,
+)
+from seepage.study.layers.results import (
+    Found,
+    above_chance,
+    best_of_guesses,
+    distinguishes,
     resolved,
+    series_of,
+    success,
 )
 from seepage.study.markdown import table
 
@@ -38,15 +43,23 @@ _SHOWN = 25
 _CONTROLLED = ("k95", "erank", "jac_participation")
 
 
-def layers_page(found: Found, units: Sequence[str], study: str) -> str:
+def layers_page(
+    found: Found,
+    units: Sequence[str],
+    study: str,
+    *,
+    added: Sequence[str] = (),
+    changes: Sequence[str] = (),
+) -> str:
     """Markdown: verdicts, units, figures of every claim, what ranks layers, curves, cost.
 
     found: unit name -> what `measure` returned, not controls alone; units: all that the study
-    names; study: the file's name, for the command that writes this again.
+    names; study: the file's name, for the command that writes this again; added, changes:
+    architectures that came in after looking, and what else was changed (`LayersConfig`).
     """
     controls = {k: r for k, r in found.items() if r["unit"].get("fresh")}
     found = {k: r for k, r in found.items() if k not in controls}
-    judged = claims(found, controls)
+    judged = claims(found, controls, added)
     later = judged[5:] if controls else judged[4:]
     ranks = ranking(found)
     parts = [
@@ -54,10 +67,10 @@ def layers_page(found: Found, units: Sequence[str], study: str) -> str:
         f"Written by `seepage study {study} --only page` from the stored results; do not edit. The "
         "claims are those of Huang, Huang and Meng, arXiv 2412.00696, as its abstract and secondary "
         "summaries give them; no formula, set-up or figure of the paper was available, so **every "
-        "definition here is a reconstruction** and only directions are judged. The rules were fixed "
-        "before anything was measured, but for the one on fresh samples, which was written before a "
-        "control was trained: see `seepage.study.layers.claims`.\n",
+        "definition here is a reconstruction** and only directions are judged, by the rules of "
+        "`seepage.study.layers.claims`. They were **changed after looking**: see below.\n",
         _verdicts(judged),
+        _history(changes),
         _missing([*found, *controls], units),
         _ranking(found, ranks),
         _units(found),
@@ -77,20 +90,27 @@ def layers_page(found: Found, units: Sequence[str], study: str) -> str:
 
 
 def _verdicts(judged: Sequence[Verdict]) -> str:
-    rows = [[v.claim, v.says, f"**{v.outcome}**", _counted(v)] for v in judged]
+    rows = [[v.claim, v.says, f"**{v.outcome}**", v.why or "–", _counted(v)] for v in judged]
     others = [
         [v.claim, *(v.by_attack[a].outcome if a in v.by_attack else "–" for a in ATTACKS)]
         for v in judged
         if v.by_attack
     ]
-    text = "## Verdicts\n\nThe verdict is that of the default definition, named beforehand; with it, how the "
-    text += "other definitions and tolerances come out.\n\n"
-    text += table(["claim", "what it says", "here", "by definition"], rows)
     return (
-        text
-        + "\nThe default definition against every attack:\n\n"
-        + table(["claim", *ATTACKS], others)
+        "## Verdicts\n\nThe verdict is that of the default definition, named beforehand; with it the "
+        "figures that decided it, and how the other definitions and tolerances come out. Shares of "
+        "cells stand with exact 95 % intervals (for *more than half*); a cell is a network, whatever "
+        "its width, on a data set at one label noise, split where its widths differ. What is not "
+        "decided with its uncertainty is undecided.\n\n"
+        + table(["claim", "what it says", "here", "by these figures", "by definition"], rows)
+        + "\nThe default definition against every attack (undecided too where an attack distinguishes "
+        "layers in no unit):\n\n" + table(["claim", *ATTACKS], others)
     )
+
+
+def _history(changes: Sequence[str]) -> str:
+    lines = "".join(f"- {line}\n" for line in (*changes, *CHANGED))
+    return f"## What was changed after which look\n\n{lines}"
 
 
 def _counted(v: Verdict) -> str:
@@ -132,8 +152,10 @@ def _ranking(found: Found, ranks: Sequence[tuple[str, dict[str, Rho]]]) -> str:
     text = (
         "## Which indicator ranks the layers best\n\n"
         "Spearman's ρ over layers of each indicator with the AUC of an attack on the layer, pooled "
-        "over units after ranking within each; p by permuting layers, one order for all units of an "
-        f"architecture. Sorted by the size of ρ with `{MAIN}`; the first {_SHOWN} of {len(ranks)}. The "
+        "over units after ranking within each; p by permuting layers, one order for all units of a "
+        "network, whatever its width. Units in which the attack distinguishes no layers do not count "
+        "(– where none is left). "
+        f"Sorted by the size of ρ with `{MAIN}`; the first {_SHOWN} of {len(ranks)}. The "
         "best of so many is flattered by the search. **Depth**, the mere place of a layer, is among "
         f"them: {above} indicators agree more with the attack than it does. *Hidden alone* leaves out "
         "the logits, which leak most and are narrow; *beyond depth* is the partial correlation once "
@@ -171,8 +193,9 @@ def _without(found: Found) -> str:
     rows = []
     for a in names:
         rest = {k: r for k, r in found.items() if r["unit"]["architecture"] != a}
-        rows.append([a, str(len(rest)), *(agree(rest, of[n], MAIN).text() for n in DEFAULTS)])
-    head = ["without", "units left", *DEFAULTS]
+        left = sum(distinguishes(r, MAIN) for r in rest.values())
+        rows.append([a, str(left), *(agree(rest, of[n], MAIN).text() for n in DEFAULTS)])
+    head = ["without", "units that count", *DEFAULTS]
     return (
         f"\nLeaving one architecture out, what A4, A5 and A6 are judged by, with `{MAIN}`:\n\n"
         + table(head, rows)
@@ -196,8 +219,7 @@ def _units(found: Found) -> str:
             return f"{np.mean([e[key] for e in last]):.3f}"
 
         gap = np.mean([e["members"] - e["others"] for e in last])
-        split = [resolved(r, MAIN) for r in own]
-        told = sum(spread > 2 * noise for spread, noise in split)
+        told = sum(distinguishes(r, MAIN) for r in own)
         best = [max(success(r, MAIN)) for r in own]
         weights = [np.nanmax(success(r, "gradient-norm")) for r in own]
         rows.append(
@@ -212,31 +234,47 @@ def _units(found: Found) -> str:
         "## Units at the end of training\n\nAccuracy is on the labels trained with, wrong ones "
         "included, unless it says true. The gap of members to others is what there is to leak. "
         "*Layers distinguished*: units in which the AUC spreads over layers by more than twice the "
-        "noise of a layer's place (over seeds, and at least the standard error of a guess); elsewhere an "
-        "agreement with the attack means little."
+        "noise of a layer's place (over seeds, and at least the standard error of a guess); the others "
+        "are at chance or leak everywhere alike, and do not count in A4 to A6. The best of several layers "
+        f"is a maximum, which noise alone raises: {_maxima(found)}."
         "\n\n" + table(head, rows)
     )
+
+
+def _maxima(found: Found) -> str:
+    said = []
+    for attack in (MAIN, "gradient-norm"):
+        noise = [best_of_guesses(r, attack) for r in found.values()]
+        middle, high = (max(v) for v in zip(*noise, strict=True))
+        said.append(
+            f"without a leak that of `{attack}` reads {middle:.3f} as often as not, and more than "
+            f"{high:.3f} in one unit of twenty"
+        )
+    return "; ".join(said)
 
 
 def _told_apart(found: Found) -> str:
     rows = []
     for a in ATTACKS:
         split = [resolved(r, a) for r in found.values()]
-        told = sum(spread > 2 * noise for spread, noise in split)
+        told = sum(distinguishes(r, a) for r in found.values())
         above = [int(above_chance(r, a).sum()) for r in found.values()]
         layers = [len(r["layers"]) for r in found.values()]
         rows.append(
             [a, f"{np.median([s for s, _ in split]):.4f}", f"{np.median([n for _, n in split]):.4f}",
-             f"{told} of {len(split)}", f"{sum(above)} of {sum(layers)}"]
+             f"{told} of {len(split)}", f"{sum(above)} of {sum(layers)}",
+             f"{max(np.nanmax(success(r, a)) for r in found.values()):.3f}"]
         )  # fmt: skip
     head = ["attack", "spread of AUC over layers", "noise of a layer's place", "distinguished in",
-            "layers above chance"]  # fmt: skip
+            "layers above chance", "largest AUC"]  # fmt: skip
     return (
         "## Does an attack distinguish layers?\n\n"
         "Medians over units. A layer is above chance when its AUC exceeds a half by two standard errors "
         "of a guess. Layers at chance have no order: an agreement over them is an agreement with noise, "
         "and ρ is the smaller for it. An attack whose spread is small beside what it finds leaks "
-        "everywhere alike, and ranks nothing.\n\n" + table(head, rows)
+        "everywhere alike, and ranks nothing: its units do not count. The largest AUC of a layer says "
+        "how near an attack comes to the ceiling of 1, where layers would be tied.\n\n"
+        + table(head, rows)
     )
 
 
@@ -269,8 +307,8 @@ def _stuck(found: Found) -> str:
     names = sorted({r["unit"]["architecture"] for r in found.values()})
     return (
         "Hidden layers whose figure **never changes** during training, as where a layer passes every "
-        "direction of the patch from first to last: there a rank has nothing to fall, and that A2 does "
-        "not hold says as much of the measure as of training.\n\n" + table(["", *names], rows)
+        "direction of the patch from first to last: there a rank has nothing to fall, and those layers do "
+        "not count.\n\n" + table(["", *names], rows)
     )
 
 
@@ -305,7 +343,8 @@ def _timing(result: Mapping[str, Any]) -> tuple[float, float, float]:
 
 
 def _claim(v: Verdict) -> str:
-    text = f"## {v.claim}: {v.says}\n\n**{v.outcome}**. Published: {v.published}.\n\n"
+    why = f" ({v.why})" if v.why else ""
+    text = f"## {v.claim}: {v.says}\n\n**{v.outcome}**{why}. Published: {v.published}.\n\n"
     return text + table(["", "", ""], v.figures) if v.figures else text
 
 

@@ -32,11 +32,12 @@ class Rho:
             return 0
         return 1 if self.value * sign > 0 else -1
 
-    def text(self) -> str:
-        """ρ and p, as a table shows them."""
+    def text(self, *, units: bool = False) -> str:
+        """ρ and p, as a table shows them, and of how many units."""
         if not math.isfinite(self.value):
             return "–"
-        return f"{self.value:+.2f} (p {self.p:.2g})"
+        many = f", {self.units} units" if units else ""
+        return f"{self.value:+.2f} (p {self.p:.2g}{many})"
 
 
 def layer_agreement(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,11 +12,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from seepage.config.recipe import Recipe
 
-__all__ = ["DEFINITIONS", "DOF", "RANKS", "LayersConfig", "Unit"]
+__all__ = ["DEFINITIONS", "DOF", "RANKS", "LayersConfig", "Unit", "family"]
 
 DEFINITIONS = ("k95", "k99", "erank", "participation", "ridge_df")
 DOF = (*DEFINITIONS, *(f"pooled_{n}" for n in DEFINITIONS))
 RANKS = ("rank_1e2", "rank_float", "patch_participation", "jac_participation")
+
+
+def family(architecture: str) -> str:
+    """The network without its width: what widths of one network have in common.
+
+    >>> family("resnet18-w16"), family("resnet18"), family("wrn-16-2"), family("cnn-4")
+    ('resnet18', 'resnet18', 'wrn-16', 'cnn-4')
+    """
+    return re.sub(r"(?<=^wrn-)(\d+)-\d+$", r"\1", re.sub(r"-w\d+$", "", architecture))
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,9 @@ class LayersConfig(BaseModel):
     members in the probe set. images, probes: of the Jacobian's sketch; patch, patch_images: side of
     the patch by which it is differentiated exactly. gradients: samples a side whose gradient norms
     are attacked; fit, judge: samples of the linear reconstruction. device: "auto" takes a GPU where
-    there is one; workers: units side by side.
+    there is one; workers: units side by side. added: architectures that came in when results of
+    others had been seen: no claim holds by them alone. changes: what was changed of the study after
+    which look, a line each, for the page.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,6 +75,8 @@ class LayersConfig(BaseModel):
     noise: tuple[float, ...] = Field((0.0, 0.2), min_length=1)
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
     controls: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
     members: int = Field(2000, ge=32)
     checkpoints: tuple[float, ...] = Field((0, 1, 2, 5, 10, 20), min_length=3)
     recipe: dict[str, Any] = Field(default_factory=dict)
@@ -96,9 +110,10 @@ class LayersConfig(BaseModel):
         for name in self.recipes:
             if name not in self.architectures:
                 raise ValueError(f"recipes name an architecture of the study, not {name!r}")
-        for name in self.controls:
-            if name not in self.architectures:
-                raise ValueError(f"controls name an architecture of the study, not {name!r}")
+        for field in ("controls", "added"):
+            for name in getattr(self, field):
+                if name not in self.architectures:
+                    raise ValueError(f"{field} name an architecture of the study, not {name!r}")
         for name in self.architectures:
             self.training(name)
         return self

@@ -9,28 +9,18 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from seepage.array_types import BoolArray, Float64Array
-from seepage.study.layers.claims import (
-    ATTACKS,
-    CHANGES,
-    Found,
-    agree,
-    change,
-    grouped,
-    rank_sum,
-    success,
-)
+from seepage.array_types import Float64Array
+from seepage.study.layers.claims import ATTACKS, CHANGES, agree, change, grouped, rank_sum
 from seepage.study.layers.permute import Rho, layer_agreement
 from seepage.study.layers.plan import DOF, RANKS
+from seepage.study.layers.results import Found
 
 __all__ = [
     "DEFAULTS",
-    "above_chance",
     "beyond_depth",
     "hidden_alone",
     "indicators",
     "ranking",
-    "resolved",
 ]
 
 Indicator = Callable[[Mapping[str, Any]], Float64Array]
@@ -98,26 +88,3 @@ def _left(values: Float64Array, depth: Float64Array) -> Float64Array:
     # A ranking that is depth itself leaves rounding, which is nothing.
     left[np.abs(left) < 1e-9] = 0.0
     return left
-
-
-def resolved(result: Mapping[str, Any], attack: str) -> tuple[float, float]:
-    """Spread of an attack's AUC over layers, and the noise of a layer's place.
-
-    The noise is that over seeds, and at least the standard error of a guess: seeds share samples,
-    and an attack that draws nothing at random has no other noise of its own.
-    """
-    auc = np.array(result["attacks"][attack]["auc"], dtype=np.float64)
-    places = auc - auc.mean(axis=0)
-    seeds = float(np.sqrt(places.var(axis=1, ddof=1).mean() / auc.shape[1]))
-    return float(auc.mean(axis=1).std()), max(seeds, _guess(result, attack))
-
-
-def _guess(result: Mapping[str, Any], attack: str) -> float:
-    """Standard error of a guess's AUC on n members and n others: √((2n + 1) / (12 n²))."""
-    n = result["attacks"][attack]["judged"] / 2
-    return math.sqrt((2 * n + 1) / (12 * n * n))
-
-
-def above_chance(result: Mapping[str, Any], attack: str) -> BoolArray:
-    """Layers whose AUC, the mean over seeds, stands two standard errors of a guess above a half."""
-    return np.asarray(success(result, attack) > 0.5 + 2 * _guess(result, attack))

@@ -77,7 +77,8 @@ class LayersStudy(Study):
             raise InputError(
                 f"{self.results}: expected results of a unit besides controls, found none; train first"
             )
-        return layers_page(results, self.names, file)
+        s = self.settings
+        return layers_page(results, self.names, file, added=s.added, changes=s.changes)
 
 
 def _key(unit: Unit, config: LayersConfig) -> str:

@@ -1,0 +1,125 @@
+"""The gate: the strongest attack that applies, the target of a fixed-target plan, rates unresolved."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import seepage
+from seepage.cli import main
+from seepage.data import npz
+from seepage.findings import collect
+from seepage.metrics import auc
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["seepage", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out.replace("\n", " "), said.err
+
+    return call
+
+
+SAMPLES = 240
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight runs on 160 digits, with the signals that every attack on losses reads."""
+    data = seepage.load("digits", limit=160)
+    out = tmp_path_factory.mktemp("fleet") / "run"
+    seepage.train(
+        data,
+        seepage.half_split(len(data), models=8, seed=0),
+        out=out,
+        recipe=seepage.Recipe(epochs=10, batch=20, precision="fp32"),
+        record=seepage.Record(checkpoints=(10,), keep="none"),
+        execution=seepage.Execution(executor="inline", device="cpu"),
+    )
+    return out
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A target that was trained for long, and shadows that were hardly trained: run 0 leaks alone."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(SAMPLES, 5)).astype(np.float32)
+    y = rng.integers(0, 2, SAMPLES)
+    plan = seepage.fixed_target(np.arange(SAMPLES) < SAMPLES // 2, models=8, seed=0)
+    inputs, labels = torch.from_numpy(x), torch.from_numpy(y)
+
+    def train(members: np.ndarray, seed: int, recorder: seepage.Recorder) -> torch.nn.Module:
+        torch.manual_seed(seed % 2**63)
+        chosen = torch.from_numpy(np.asarray(members))
+        target = members.tolist() == list(range(SAMPLES // 2))
+        net = torch.nn.Sequential(torch.nn.Linear(5, 128), torch.nn.ReLU(), torch.nn.Linear(128, 2))
+        optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+        recorder.start(net)
+        for _ in range(250 if target else 5):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(net(inputs[chosen]), labels[chosen])
+            loss.backward()
+            optimizer.step()
+        recorder.epoch_end()
+        return net
+
+    out = tmp_path_factory.mktemp("gate") / "run"
+    seepage.train(
+        npz.from_arrays(x, y),
+        plan,
+        function=train,
+        recipe=seepage.Recipe(epochs=1),
+        record=seepage.Record(checkpoints=(1,), keep="none"),
+        execution=seepage.Execution(executor="inline", device="cpu"),
+        out=out,
+    )
+    return out
+
+
+def test_a_target_that_leaks_more_than_its_shadows_fails_the_gate(
+    released: Path, command: Command
+) -> None:
+    run = seepage.open(released)
+    scores = seepage.score(run, seepage.attacks.LOSS())
+    own = auc(scores[0], run.member[0])
+    fleet = np.mean([auc(s, m) for s, m in zip(scores, run.member, strict=True)])
+    limit = (own + fleet) / 2
+    assert fleet < limit < own
+    status, out, err = command("check", str(released), "--max-auc", f"{limit:.3f}", "-a", "loss")
+    assert status == 1
+    assert f"loss: AUC {own:.4f}" in out or f"AUC {own:.4f}" in out
+    assert "judged: the fixed target, run 0, by 8 shadows" in out
+    assert "may exceed the limit" in err
+    status, out, _ = command("attack", str(released), "-a", "loss")
+    assert status == 0
+    assert "the fixed target alone, 8 shadows" in out
+    assert f"{own:.4f}" in out
+
+
+@pytest.mark.parametrize("limit", [0.5, 0.65, 0.99])
+def test_the_gate_agrees_with_the_strongest_attack_of_the_report(
+    fleet: Path, command: Command, limit: float
+) -> None:
+    strongest = collect(seepage.open(fleet), permutations=1, blind=False).strongest_auc
+    status, out, _ = command("check", str(fleet), "--max-auc", str(limit), "-a", "lira")
+    assert status == (0 if strongest.estimate.high <= limit else 1)
+    assert f"{strongest.attack}, strongest of {strongest.compared}: AUC" in out
+    assert "lira: AUC" in out or strongest.attack == "lira"
+
+
+def test_a_rate_that_cannot_be_resolved_does_not_pass(fleet: Path, command: Command) -> None:
+    status, out, _ = command("check", str(fleet), "--max-tpr", "0.9", "--fpr", "0.0001")
+    assert status == 1
+    assert "cannot be resolved with" in out
+    assert "non-members, limit 0.9: does not hold" in out
