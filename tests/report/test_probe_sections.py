@@ -73,6 +73,14 @@ def test_curvature_by_hand(probed: Probed) -> None:
     np.testing.assert_allclose(found.last_out[i], 2 * c[~m[:, i], i].mean(), rtol=1e-5)
 
 
+def test_the_mean_is_over_training_time(make_run: Any) -> None:
+    """1, 2 and 3 times the curvature at epochs 1, 2 and 10: (1.5·1 + 2.5·8) / 9 times of it."""
+    run = Probed(make_run(checkpoints=(0.0, 1.0, 2.0, 10.0), samples=60))
+    found = curvature_finding(run)
+    assert found is not None
+    np.testing.assert_allclose(found.mean, 21.5 / 9 * run.curved.mean(axis=0), rtol=1e-5)
+
+
 def test_samples_that_were_not_measured_come_last(make_run: Any) -> None:
     run = Probed(make_run(checkpoints=(0.0, 1.0), samples=60))
     run.curved[:, 5] = np.nan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 from seepage.study.dynamics.claims import claims
 from seepage.study.dynamics.page import dynamics_page
 from seepage.study.dynamics.settings import Factors
+from seepage.study.dynamics.study import DynamicsStudy
 
-STORED = Path(__file__).parents[2] / "docs" / "reproductions" / "results" / "dynamics"
+ROOT = Path(__file__).parents[2]
+STORED = ROOT / "docs" / "reproductions" / "results" / "dynamics"
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +61,13 @@ def test_half_way_is_half_of_training_and_old_lt_iqr_is_called_so(stored):
     assert "| mnist-cnn-2 | LT-IQR | 0.630 (epoch 18) |" in text
     assert "taken as evenly spaced" not in text
     assert "as if even " not in text
+
+
+def test_the_page_of_the_repository_follows_from_its_results(monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    content = tomllib.loads(Path("studies/dynamics.toml").read_text())
+    study = DynamicsStudy.read(content, "studies/dynamics.toml", (), {})
+    assert study.settings.page is not None
+    results = {n: json.loads((STORED / f"{n}.json").read_text()) for n in study.names}
+    written = study.markdown(results, "studies/dynamics.toml")
+    assert written.rstrip("\n") == Path(study.settings.page).read_text().rstrip("\n")

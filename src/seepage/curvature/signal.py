@@ -101,6 +101,7 @@ class RunningMean:
 
     A pure accumulator: `add` returns a new one. Missing values (NaN: a checkpoint at which a
     sample was not measured) are left out, sample by sample. float64, by Welford's recurrence.
+    Every checkpoint counts alike, so that they should be at equal intervals.
     Averaging curvature over training ranks mislabelled and memorised samples better than the
     final model's alone (Garg, Ravikumar & Roy, ICML 2024).
 
@@ -143,6 +144,8 @@ def running_mean(values: FloatArray, axis: int = 0) -> Float64Array:
     """Mean over all checkpoints up to each: the same shape, float64; NaN is left out.
 
     values: (T, N), or with `axis` the checkpoint axis of any array, as (R, T, N) of a stored run.
+    Every checkpoint counts alike: measure at equal intervals, or average over training time by
+    `seepage.plane.difficulty.time_mean`.
 
     >>> running_mean(np.array([[1.0], [3.0], [8.0]])).ravel()
     array([1., 2., 4.])

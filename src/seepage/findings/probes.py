@@ -13,6 +13,7 @@ from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.attacks.curvature import INSTEAD
 from seepage.findings.source import sides
 from seepage.metrics import auc, over_targets
+from seepage.plane.difficulty import time_mean
 
 __all__ = ["CurvatureFinding", "LayerFinding", "curvature_finding", "layer_finding"]
 
@@ -26,8 +27,8 @@ class CurvatureFinding:
 
     epochs; inside, outside: median over samples of a run, geometric mean over runs; auc, low, high:
     AUC of low curvature (members have lower curvature than non-members), mean over targets with
-    its interval. mean (N,): mean over runs and checkpoints, the memorisation score of Garg et al.;
-    order (N,): highest first, samples that were not measured last; measured: how many were.
+    its interval. mean (N,): mean over runs and training time (`time_mean`), the memorisation score of Garg et
+    al., who average over epochs; order (N,): highest first, samples that were not measured last; measured: how many were.
     last_in, last_out (N,): mean over runs with and without the sample at the last checkpoint.
     compared: what `seepage curvature compare` stored, or None.
     """
@@ -120,7 +121,7 @@ def curvature_finding(run: Any) -> CurvatureFinding | None:
     member = np.asarray(run.member)
     rows: list[list[float]] = []
     epochs: list[float] = []
-    total = np.zeros(member.shape[1])
+    traces: list[Float64Array] = []
     last = np.empty(0)
     for t, epoch in enumerate(run.checkpoints):
         values = np.asarray(run.signal_at(name, t), dtype=np.float64)
@@ -135,11 +136,11 @@ def curvature_finding(run: Any) -> CurvatureFinding | None:
         )
         rows.append([float(_side(v, m)), float(_side(v, ~m)), found.mean, found.low, found.high])
         epochs.append(float(epoch))
-        total += values.mean(axis=0)
+        traces.append(values.mean(axis=0))
         last = values
     if not rows:
         return None
-    mean = total / len(rows)
+    mean = np.asarray(time_mean(np.stack(traces), np.array(epochs)), np.float64)
     last_in, last_out = sides(last, member)
     inside, outside, area, low, high = np.array(rows).T
     return CurvatureFinding(

@@ -37,6 +37,7 @@ __all__ = [
     "prediction_depth",
     "spearman",
     "split_models",
+    "time_mean",
 ]
 
 
@@ -87,11 +88,19 @@ def epoch_learned(correct: FloatArray, checkpoints: FloatArray) -> FloatArray:
 
 
 def mean_loss(loss: FloatArray, checkpoints: FloatArray) -> FloatArray:
-    """Mean loss over training time, in nats: (..., T, N) -> (..., N).
+    """Mean loss over training time, in nats: (..., T, N) -> (..., N); `time_mean` of the losses."""
+    return time_mean(loss, checkpoints)
+
+
+def time_mean(values: FloatArray, checkpoints: FloatArray) -> FloatArray:
+    """Mean of a trace over training time: (..., T, N), (T,) epochs -> (..., N).
 
     The trapezoidal mean over epochs, so that log-spaced checkpoints do not weigh the start more.
+
+    >>> time_mean(np.array([[4.0], [2.0], [0.0]]), np.array([0.0, 1.0, 5.0])).tolist()
+    [1.4]
     """
-    trace = np.asarray(loss, dtype=np.float64)
+    trace = np.asarray(values, dtype=np.float64)
     epochs = np.asarray(checkpoints, dtype=np.float64)
     _fits(trace, epochs)
     if len(epochs) == 1:
@@ -294,7 +303,7 @@ def learning_difficulty(run: SignalSource, models: ArrayLike) -> Difficulty:
     """Every measure from the signals "loss" and "correct" of the rows `models` of a run.
 
     models: rows that the attack does not use, whole pairs, as `split_models` sets aside. Memory:
-    two float32 traces of (rows, checkpoints, samples). Signals with views are averaged over them.
+    two float32 traces of (rows, checkpoints, samples), and one of a run at every epoch. Signals with views are averaged over them.
     """
     member = np.asarray(run.member, dtype=np.bool_)
     rows = np.asarray(models)

@@ -294,7 +294,8 @@ def _stored_before(pools: Sequence[PoolResults]) -> str:
     return (
         f" {which} results here were stored by version 0.1: its thresholds let ⌊α n⌋ of the n pooled "
         "non-members pass, so that noise reads (⌊α n⌋ + 1)/(n + 1), which is the null given; newer ones "
-        "read ⌊α (n + 1)⌋/(n + 1). The per-sample AUC in the tables of samples beside their runs was of "
+        "read ⌊α (n + 1)⌋/(n + 1). Their intervals of TPRs take the threshold as given; newer ones include "
+        "that it is drawn with the non-members. The per-sample AUC in the tables of samples beside their runs was of "
         "leave-one-out scores, which read less than 0.5 without leakage; it is of the signal now. No "
         "figure on this page is made of it."
     )
@@ -307,8 +308,8 @@ def markdown(pools: Sequence[PoolResults], source: str) -> str:
         "",
         f"Written by `seepage defend {source}` from its stored results. Intervals are 95 %, over complementary pairs of runs of all seeds. The attacker is "
         "adaptive (shadow models trained with the defence) unless a column says otherwise. "
-        "At a low FPR one threshold serves all targets; that of the canaries rests on few non-members, and "
-        "no interval includes its uncertainty: read canaries by their AUC as well. Cost is relative to "
+        "At a low FPR one threshold serves all targets; that of the canaries rests on few non-members: read "
+        "canaries by their AUC as well. Cost is relative to "
         "the undefended pair and counts samples passed through networks (a backward pass counts as two), "
         "which does not depend on the load of the machine; per-sample gradients cost more than that. "
         "*ε at least* is a lower bound at 95 % from the main attack's guesses of the canaries, one run at "
