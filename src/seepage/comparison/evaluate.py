@@ -20,13 +20,7 @@ from seepage.attacks import Attack, LiRA, reference_rows
 from seepage.attacks.binding import bind, inputs
 from seepage.epsilon.one_run import epsilon_of_runs
 from seepage.errors import InputError
-from seepage.metrics import (
-    Estimate,
-    operating_points,
-    pooled_by_target,
-    pooled_points,
-    sample_auc,
-)
+from seepage.metrics import Estimate, operating_points, pooled_by_target, pooled_points, row_auc
 from seepage.metrics.intervals import around, reach
 from seepage.plan import tuples
 from seepage.plane import Permuted, trajectories
@@ -354,15 +348,6 @@ def canaries(run: Run) -> BoolArray:
 
 def _view0(a: FloatArray) -> FloatArray:
     return a if a.ndim == 2 else a[..., 0]
-
-
-def _separation(signals: Mapping[str, FloatArray], member: BoolArray) -> Float64Array:
-    """Of the signal itself: scores of a leave-one-out share references within a sample."""
-    if "phi" in signals:
-        return sample_auc(signals["phi"], member).auc
-    if "loss" in signals:
-        return sample_auc(-signals["loss"], member).auc
-    return np.full(member.shape[1], np.nan)
 
 
 def _seconds(run: Run, rows: Int64Array) -> Float64Array:
