@@ -63,7 +63,8 @@ def test_rows_say_what_the_stored_signals_say(found: ComparisonResult, out: Path
     assert 0 <= row.tpr[0.1].low <= row.tpr[0.1].mean <= row.tpr[0.1].high <= 1
     assert row.realised_fpr[0.1] <= 0.1
     # Shadow models without a defence are those of the undefended fleet itself.
-    assert found["none"].static_auc.mean == pytest.approx(found["none"].auc.mean)
+    # The prior of spreads is fitted to cells, so that rounding may move a few scores of so few models.
+    assert found["none"].static_auc.mean == pytest.approx(found["none"].auc.mean, abs=1e-3)
     assert row.static_auc.mean != pytest.approx(row.auc.mean)
     assert any(r.on_front for r in found.rows)
     assert found["none"].cost.mean == pytest.approx(1.0)
