@@ -42,7 +42,7 @@ def test_with_many_references_ones_own_spread_catches_up():
 
 def test_student_tends_to_the_normal_rules():
     """A firm prior on the spread and none on the centre is Pooled; weak priors fade with R."""
-    member = half_split(300, models=12, seed=0).member
+    member = half_split(3000, models=12, seed=0).member
     phi = np.random.default_rng(0).normal(size=member.shape) + member
     firm = LiRA(variance=StudentT(alpha=1e9)).leave_one_out(phi, member)
     pooled = LiRA(variance=Pooled()).leave_one_out(phi, member)

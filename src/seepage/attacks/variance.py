@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import special
@@ -19,8 +20,12 @@ from seepage.attacks.kernels.spreads import (
     CHUNKS,
     MEANS,
     MOMENTS,
+    OFFSET,
     SPREADS,
     SQUARES,
+    STILL,
+    WIDTH,
+    extremes,
     group_totals,
 )
 from seepage.attacks.targets import kernel_ready
@@ -69,19 +74,30 @@ class PerSample:
 
 @dataclass(frozen=True)
 class Pooled:
-    """One spread for all samples, after each sample's own centre is taken off, IN and OUT apart.
+    """One spread for all samples, after each sample's own mean is taken off, IN and OUT apart.
 
-    s² = Σᵢ Σᵣ (xᵣᵢ − x̄ᵢ)² / Σᵢ (nᵢ − 1). What TensorFlow Privacy calls fixed variance.
+    s² = Σᵢ Σᵣ (xᵣᵢ − x̄ᵢ)² / Σᵢ (nᵢ − 1), view by view. released=True: as TensorFlow Privacy
+    computes `fix_variance` (`advanced_mia.compute_score_lira`): the deviations are from each
+    sample's centre, the median there unless told otherwise, of all views together, and their
+    variance about their own mean has the divisor n. `LiRA(Median(), Pooled(released=True))` gives
+    its scores with the sign turned. It is computed target by target, which is slow.
     """
+
+    released: bool = False
 
 
 @dataclass(frozen=True)
 class Global:
-    """One spread for all samples, raw: the variance of all values, IN and OUT apart.
+    """One spread for all samples, raw: the variance of all values, IN and OUT apart, view by view.
 
-    It holds the differences *between* samples too and so is far too wide; the released LiRA
-    script's "fixed variance" is of this kind (and took both sides from IN, which we do not).
+    It holds the differences *between* samples too and so is far too wide. released=True: as the
+    released LiRA script computes `fix_variance` (`generate_ours`, `generate_ours_offline`): all
+    views together, and, online, the spread of the IN values for both sides. Where every sample has
+    equally many references, `LiRA(Median(), Global(released=True))` gives the script's scores with
+    the sign turned; it cuts unequal numbers to the smallest, which we do not.
     """
+
+    released: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,10 +109,19 @@ class StudentT:
     2α degrees of freedom, centre (κ₀ m₀ + n x̄)/κ and squared scale β (κ + 1)/(α κ).
 
     A *reconstruction* of BaVarIA (arXiv 2603.11799), of which the predictive law was known and
-    the choice of prior was not. Ours is empirical Bayes over samples, without the target: α₀ and
-    β₀ fit the mean and variance of log s², ψ′(α₀) = var(log s²) − ψ′((n−1)/2) (Smyth,
-    doi 10.2202/1544-6115.1027); moments of s² itself would follow the few widest samples and blur
-    the narrow ones, which are the exposed ones. `alpha` fixes α₀ instead.
+    the choice of prior was not. Ours is empirical Bayes over samples, without the target: under
+    the prior s² is distributed as s₀² F(n − 1, 2α₀) with s₀² = β₀/α₀, and α₀ and s₀² are those
+    whose interquartile range and trimean (q₁ + 2q₂ + q₃)/4 of log s² are the observed ones. Moments of log s², as Smyth has
+    them (doi 10.2202/1544-6115.1027), agree on clean data, but a few samples that hardly vary
+    take them over; moments of s² itself would follow the few widest samples and blur the narrow
+    ones, which are the exposed ones. `alpha` fixes α₀ instead.
+
+    Samples that know nothing of the law of spreads have no weight in the prior: those whose
+    references do not vary (by more than 2⁻²⁰ of their mean), and those of which a quarter or more
+    of the references, two at least, equal the largest or the smallest value that any reference of
+    any sample has, as where a signal is capped or floored. Those that vary by less than one sample
+    in a thousand would under the fitted law, or by less than e⁻⁸ times the median, are taken for
+    such too, and the fit is repeated without them.
 
     Centres are not shrunk: `kappa` κ₀ = 0. None estimates it as mean s² / variance of the true
     means, with m₀ the mean of means. That helps a little with 2 references and costs a third of
@@ -202,20 +227,24 @@ def fit_laws(groups: Sequence[Group], centre: Centre, variance: Variance) -> lis
     means = [g.mean for g in groups]
     least = (FLOOR * np.max(np.abs(means), axis=0)) ** 2 + 1e-60
     laws: list[Law] = []
-    for g, mean in zip(groups, means, strict=True):
+    raw = _raw(groups, variance) if isinstance(variance, Global) else []
+    for i, (g, mean) in enumerate(zip(groups, means, strict=True)):
         middle = g.median if isinstance(centre, Median) else mean
         match variance:
             case PerSample(ddof):
                 own = g.squares / np.maximum(g.n - ddof, 1)
                 laws.append(Normal(middle, np.maximum(own, least)))
+            case Pooled(released=True):
+                off = np.broadcast_to(g.x - middle, g.x.shape)[g.mask]
+                laws.append(Normal(middle, np.full_like(middle, max(off.var(), TINY))))
             case Pooled():
                 several = g.n[:, 0] >= 2
                 pooled = g.squares[several].sum(axis=0) / (g.n[several] - 1).sum()
                 laws.append(Normal(middle, np.maximum(pooled, TINY)))
             case Global():
-                laws.append(Normal(middle, np.maximum(_raw(g), TINY)))
+                laws.append(Normal(middle, np.maximum(raw[i], TINY)))
             case StudentT():
-                m0, kappa0, alpha0, beta0 = np.moveaxis(prior(_totals(g), variance), -1, 0)
+                m0, kappa0, alpha0, beta0 = np.moveaxis(prior(Totals.of(g), variance), -1, 0)
                 kappa, alpha = kappa0 + g.n, alpha0 + g.n / 2
                 shrunk = kappa0 * g.n / (2 * kappa) * (mean - m0) ** 2
                 beta = beta0 + g.squares / 2 + shrunk
@@ -224,19 +253,79 @@ def fit_laws(groups: Sequence[Group], centre: Centre, variance: Variance) -> lis
     return laws
 
 
-def _raw(g: Group) -> Float64Array:
-    return np.array([g.x[..., a][g.mask].var() for a in range(g.x.shape[2])])
+def _raw(groups: Sequence[Group], rule: Global) -> list[Float64Array]:
+    """The variance of all values of each group, (A,)."""
+    if not rule.released:
+        return [np.array([g.x[..., a][g.mask].var() for a in range(g.x.shape[2])]) for g in groups]
+    views = groups[-1].x.shape[2]
+    return [np.full(views, groups[-1].x[groups[-1].mask].var())] * len(groups)
 
 
-def _totals(g: Group) -> Float64Array:
-    """What `group_totals` sums, for one target: (A, MOMENTS), means unshifted."""
-    n, several = g.n, g.n[:, 0] >= 2
-    s2 = g.squares / np.maximum(n - 1, 1)
-    expected, variance = np.moveaxis(chance(len(g.mask))[n[:, 0].astype(np.int64)], -1, 0)
-    e = np.log(np.maximum(s2, (FLOOR * g.mean) ** 2 + 1e-60)) - expected[:, None]
-    each = [np.ones_like(s2), g.squares, n - 1, g.mean, g.mean**2, s2, 1 / n, e, e**2]
-    each.append(variance[:, None])
-    return np.stack([np.broadcast_to(x, s2.shape)[several].sum(axis=0) for x in each], axis=-1)
+@dataclass(frozen=True, eq=False)
+class Totals:
+    """What a prior is fitted to: sums (..., MOMENTS), and counts of log s² less its expectation.
+
+    cells (..., B): samples in each cell of `WIDTH`, beginning with `lowest` (...), of the logarithm
+    less unit (...): that of the squared range of all values, so that nothing depends on the scale
+    of the signal. See `group_totals`.
+    """
+
+    sums: Float64Array
+    cells: Int64Array
+    lowest: Int64Array
+    unit: Float64Array
+
+    @classmethod
+    def of(cls, g: Group) -> Totals:
+        """Of one target's group: (A, ...), means unshifted."""
+        n = g.n
+        s2 = g.squares / np.maximum(n - 1, 1)
+        expected, variance = np.moveaxis(chance(len(g.mask))[n[:, 0].astype(np.int64)], -1, 0)
+        least = (STILL * g.mean) ** 2 + 1e-60
+        telling = (n >= 2) & (s2 > least)
+        caps = np.stack(
+            [
+                np.where(g.mask[..., None], g.x, -np.inf).max(axis=(0, 1)),
+                np.where(g.mask[..., None], g.x, np.inf).min(axis=(0, 1)),
+            ],
+            axis=-1,
+        )
+        for values in caps.T:
+            held = ((g.x == values) & g.mask[..., None]).sum(axis=0)
+            telling &= held < np.maximum(2, 0.25 * n)
+        unit = _unit(caps)
+        at = np.log(np.maximum(s2, least)) - (expected[:, None] + (unit + OFFSET))
+        at = at * (1 / WIDTH)
+        at = np.where(telling, np.floor(at), 0).astype(np.int64)
+        lowest = at.min(axis=0)
+        cells = np.zeros((s2.shape[1], int((at - lowest).max()) + 1), dtype=np.int64)
+        for a, count in enumerate(cells):
+            count += np.bincount((at - lowest)[telling[:, a], a], minlength=len(count))
+        each = [np.ones_like(s2), g.squares, n - 1, g.mean, g.mean**2, s2, 1 / n]
+        sums = [np.where(telling, x, 0.0).sum(axis=0) for x in (*each, variance[:, None])]
+        return cls(np.stack(sums, axis=-1), cells, lowest, unit)
+
+
+def _unit(caps: Float64Array) -> Float64Array:
+    """log of the squared range, 0 of none, from (..., 2) largest and smallest: (...)."""
+    span = caps[..., 0] - caps[..., 1]
+    varies = (span > 0) & (span < np.inf)
+    return np.asarray(2 * np.log(np.where(varies, span, 1.0)))
+
+
+def _quartiles(cells: Int64Array, lowest: Int64Array) -> Float64Array:
+    """Quartiles from counts in cells (..., B), evenly spread within each: (..., 3); 0 of none."""
+    below = np.cumsum(cells, axis=-1)
+    total = below[..., -1:]
+    found = []
+    for share in _SHARES:
+        wanted = share * total
+        at = (below >= wanted).argmax(axis=-1)[..., None]
+        here = np.take_along_axis(cells, at, axis=-1)
+        part = wanted - (np.take_along_axis(below, at, axis=-1) - here)
+        found.append((at + part / np.maximum(here, 1))[..., 0] + lowest)
+    quartiles = OFFSET + WIDTH * np.stack(found, axis=-1)
+    return np.where(total > 0, quartiles, 0.0)
 
 
 def chance(models: int) -> Float64Array:
@@ -245,19 +334,75 @@ def chance(models: int) -> Float64Array:
     return np.stack([special.digamma(half) - np.log(half), special.polygamma(1, half)], axis=-1)
 
 
-def prior(totals: Float64Array, rule: StudentT) -> Float64Array:
-    """(..., MOMENTS) -> (..., 4): m₀, κ₀, α₀, β₀."""
-    groups, _, _, means, means2, s2, inverse, e, e2, sampling = np.moveaxis(totals, -1, 0)
-    centre, within = means / groups, np.maximum(s2 / groups, TINY)
-    between = means2 / groups - centre**2 - within * inverse / groups
+# Where α₀ is looked for: from a prior that says next to nothing to one spread for all.
+_ALPHAS = np.geomspace(0.02, 1e4, 241)
+# The middle of a law from its quartiles: Tukey's trimean.
+_SHARES = (0.25, 0.5, 0.75)
+_TRIMEAN = np.array([0.25, 0.5, 0.25])
+# Spreads so small that one sample in a thousand has them are left out, and the fit is repeated.
+# So are those whose log s² is so far below the median.
+_HARDLY, _DEEP, _ROUNDS = 1e-3, 16.0, 3
+
+
+def prior(totals: Totals, rule: StudentT) -> Float64Array:
+    """(...) -> (..., 4): m₀, κ₀, α₀, β₀."""
+    groups, _, _, means, means2, s2, inverse, sampling = np.moveaxis(totals.sums, -1, 0)
+    count = np.maximum(groups, 1)
+    centre, within = means / count, np.maximum(s2 / count, TINY)
+    between = means2 / count - centre**2 - within * inverse / count
     kappa = within / np.maximum(between, 1e-6 * within)
-    level = e / groups
-    alpha = _inverse_trigamma(e2 / groups - level**2 - sampling / groups)
     if rule.kappa is not None:
         kappa = np.full_like(kappa, rule.kappa)
-    if rule.alpha is not None:
-        alpha = np.full_like(alpha, rule.alpha)
-    return np.stack([centre, kappa, alpha, np.exp(level + special.digamma(alpha))], axis=-1)
+    # Where numbers of references differ, the law of log s² is that of the mean sampling noise.
+    half = np.round(_inverse_trigamma(np.where(groups > 0, sampling / count, 1.0)), 11)
+    cells = totals.cells
+    edges = OFFSET + WIDTH * (totals.lowest[..., None] + np.arange(1, cells.shape[-1] + 1))
+    for _ in range(_ROUNDS):
+        quartiles = _quartiles(cells, totals.lowest)
+        alpha, level, least = _fitted(quartiles, half, rule.alpha)
+        least = np.maximum(least, quartiles[..., 1] - _DEEP)
+        cells = np.where(edges <= least[..., None], 0, totals.cells)
+    level = np.where(groups > 0, level + totals.unit, np.log(TINY))
+    return np.stack([centre, kappa, alpha, alpha * np.exp(level)], axis=-1)
+
+
+def _fitted(
+    quartiles: Float64Array, half: Float64Array, fixed: float | None
+) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """α₀, log s₀² and what hardly any log s² lies below, from quartiles (..., 3): (...) each."""
+    width, middle = quartiles[..., 2] - quartiles[..., 0], quartiles @ _TRIMEAN
+    alpha, level, least = np.empty_like(width), np.empty_like(width), np.empty_like(width)
+    for h in np.unique(half).tolist():
+        at = half == h
+        expected = special.digamma(h) - np.log(h)
+        if fixed is None:
+            narrower, middles, lows = _table(h)
+            where = np.interp(-width[at], narrower, np.log(_ALPHAS))
+            alpha[at] = np.exp(where)
+            own, low = (np.interp(where, np.log(_ALPHAS), x) for x in (middles, lows))
+        else:
+            alpha[at] = fixed
+            found = _law(h, alpha[at], (*_SHARES, _HARDLY))
+            own, low = _TRIMEAN @ found[:3], found[3]
+        level[at] = middle[at] + expected - own
+        least[at] = level[at] - expected + low
+    return alpha, level, least
+
+
+@lru_cache(maxsize=1024)
+def _table(half: float) -> Float64Array:
+    """Of the law at each of `_ALPHAS`: minus its interquartile range, trimean, low quantile: (3, ·)."""
+    found = _law(half, _ALPHAS, (*_SHARES, _HARDLY))
+    return np.stack([found[0] - found[2], _TRIMEAN @ found[:3], found[3]])
+
+
+def _law(half: float, alpha: Float64Array, shares: Sequence[float]) -> Float64Array:
+    """Quantiles of log F(2 half, 2α), the law of log s²/s₀² under the prior: (shares, alphas)."""
+    p = np.asarray(shares)[:, None]
+    own = np.log(special.gammaincinv(half, p) / half)
+    ratio = np.log(special.fdtri(2 * half, 2 * np.minimum(alpha, 1e6), p))
+    # Beyond, the spread is one for all and s² a χ².
+    return np.asarray(np.where(alpha > 1e6, own, ratio))
 
 
 def _inverse_trigamma(value: Float64Array) -> Float64Array:
@@ -273,16 +418,76 @@ def _inverse_trigamma(value: Float64Array) -> Float64Array:
     return np.asarray(x)
 
 
+# Cells of log s² that are kept, three quarters of them below the middle: as far as samples count,
+# and more where that is too little.
+_CELLS, _MOST = 432, 1 << 15
+
+
 def all_totals(
     signal: FloatArray, member: BoolArray, drop: Int64Array, level: int
-) -> tuple[Float64Array, Float64Array]:
-    """Totals of every set left out (E, A, 2, MOMENTS) and the shift (A,) of their means."""
-    shift = np.zeros(signal.shape[2])
+) -> tuple[Totals, Float64Array]:
+    """Totals of every set left out, (E, A, 2, ...), and the shift (A,) of their means."""
+    signal = kernel_ready(signal)
+    models, _, views = signal.shape
+    shift = np.zeros(views)
     if level == MEANS:
         shift = signal.mean(axis=(0, 1), dtype=np.float64)
-    out = np.zeros((CHUNKS, signal.shape[2], 2, MOMENTS, len(drop)))
-    group_totals(kernel_ready(signal), member, drop, shift, chance(len(member)), level, out)
-    return np.moveaxis(out.sum(axis=0), -1, 0), shift
+    caps = np.zeros((len(drop), views, 2, 2))
+    capped = np.zeros(caps.shape, dtype=np.bool_)
+    unit, middle = np.zeros(caps.shape[:-1]), np.zeros((views, 2))
+    number = 1
+    if level != SQUARES:
+        caps, capped = _caps(signal, member, drop)
+        unit, middle = _unit(caps), _middle(signal, member)
+        number = _CELLS
+    table = chance(models)
+    while True:
+        sums = np.zeros((CHUNKS, views, 2, MOMENTS, len(drop)))
+        cells = np.zeros((CHUNKS, views, 2, len(drop), number), dtype=np.int32)
+        lowest = np.floor((middle - unit - OFFSET) / WIDTH).astype(np.int64) - 3 * number // 4
+        group_totals(
+            signal, member, drop, shift, table, level, caps, capped, unit, lowest, sums, cells
+        )
+        counts = np.moveaxis(cells.sum(axis=0, dtype=np.int64), 2, 0)
+        at = (_quartiles(counts, lowest) - OFFSET) / WIDTH - lowest[..., None]
+        # The first cell is cut as a whole, and no quartile of what is left lies in the last one.
+        inside = (at[..., 1] - _DEEP / WIDTH >= 1) & (16 * counts[..., -1] <= counts.sum(axis=-1))
+        inside |= ~counts.any(axis=-1)
+        if level == SQUARES or number >= _MOST or inside.all():
+            break
+        number *= 8
+    return Totals(np.moveaxis(sums.sum(axis=0), -1, 0), counts, lowest, unit), shift
+
+
+def _caps(
+    signal: FloatArray, member: BoolArray, drop: Int64Array
+) -> tuple[Float64Array, BoolArray]:
+    """Largest and smallest value of the models that each set leaves, and which two share: (E, A, 2, 2)."""
+    models, _, views = signal.shape
+    value = np.empty((models, views, 2, 2))
+    extremes(signal, member, value)
+    kept = np.ones((len(drop), models + 1), dtype=np.bool_)
+    np.put_along_axis(kept, drop, False, axis=1)  # −1, none, is the last column
+    left = kept[:, :models, None, None]
+    high = np.where(left, value[..., 0], -np.inf).max(axis=1)
+    low = np.where(left, value[..., 1], np.inf).min(axis=1)
+    caps = np.stack([high, low], axis=-1)
+    return caps, ((value == caps[:, None]) & left[..., None]).sum(axis=1) >= 2
+
+
+def _middle(signal: FloatArray, member: BoolArray) -> Float64Array:
+    """About where log s² lies, from some samples and all models: (A, 2)."""
+    some = slice(None, None, max(1, signal.shape[1] // 100))
+    found = np.zeros((signal.shape[2], 2))
+    for g, mask in enumerate((~member[:, some], member[:, some])):
+        several = mask.sum(axis=0) >= 2
+        group = Group.of(signal[:, some][:, several], mask[:, several])
+        if several.any():
+            s2 = group.squares / (group.n - 1)
+            telling = s2 > (STILL * group.mean) ** 2 + 1e-60
+            for a in np.flatnonzero(telling.any(axis=0)):
+                found[a, g] = np.log(np.median(s2[telling[:, a], a]))
+    return found
 
 
 def all_variances(
@@ -290,12 +495,13 @@ def all_variances(
     member: BoolArray,
     drop: Int64Array,
     rule: Pooled | Global,
+    online: bool,
 ) -> Float64Array:
     """The common variances without each set left out: (E, A, 2), OUT and IN."""
     if isinstance(rule, Pooled):
         totals, _ = all_totals(signal, member, drop, SQUARES)
         # A group that an offline attack does not read may be empty; its variance is not used.
-        return np.maximum(totals[..., 1] / np.maximum(totals[..., 2], 1), TINY)
+        return np.maximum(totals.sums[..., 1] / np.maximum(totals.sums[..., 2], 1), TINY)
     models, _, views = signal.shape
     out = np.empty((len(drop), views, 2))
     for g in (0, 1):
@@ -311,5 +517,9 @@ def all_variances(
             total = max(float(n[u].sum()), 1.0)
             centre = (n[u] * mean[u]).sum(axis=0) / total
             spread = squares[u].sum(axis=0) + (n[u] * (mean[u] - centre) ** 2).sum(axis=0)
-            out[e, :, g] = np.maximum(spread / total, TINY)
-    return out
+            out[e, :, g] = spread / total
+            if rule.released:
+                out[e, :, g] = out[e, :, g].mean() + centre.var()
+    if rule.released and online:
+        out[..., 0] = out[..., 1]
+    return np.maximum(out, TINY)
