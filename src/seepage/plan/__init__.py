@@ -22,7 +22,7 @@ from seepage.plan.subsets import (
     leave_out,
     subsets,
 )
-from seepage.plan.tuples import partitions, permute_membership, tuples
+from seepage.plan.tuples import judged, partitions, permute_membership, tuples
 
 __all__ = [
     "Canaries",
@@ -31,6 +31,7 @@ __all__ = [
     "fixed_target",
     "group_codes",
     "half_split",
+    "judged",
     "leave_out",
     "partitions",
     "permute_membership",

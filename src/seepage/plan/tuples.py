@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from seepage.array_types import BoolArray, Int64Array
 from seepage.plan.subsets import Groups, group_codes
 
-__all__ = ["partitions", "permute_membership", "tuples"]
+__all__ = ["judged", "partitions", "permute_membership", "tuples"]
 
 _HEADS = (16, 160)
 # Rows that the search among scattered runs may look at: for one start, and for each run there is.
@@ -188,12 +188,20 @@ def partitions(member: BoolArray) -> Int64Array:
     would have them share 8 or more (or, in a plan with complete k-tuples, k ≥ 3, when they share
     none).
 
+    Samples that are IN no run, or in all, are not looked at.
+
     >>> from seepage.plan import subsets
     >>> member = subsets(60, models=6, parts=3).member
     >>> partitions(member).tolist(), partitions(member[1:]).tolist()
     ([0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 1])
     """
     member = np.asarray(member, dtype=np.bool_)
+    keep = judged(member)
+    if keep.any() and not keep.all():
+        size = member[:, keep].sum(axis=1)
+        # A run with all of them, beside one with none, is no partition that was drawn.
+        if ((size > 0) & (size < keep.sum())).all():
+            member = member[:, keep]
     models, samples = member.shape
     number = tuples(member)
     first = np.arange(models)
@@ -221,6 +229,19 @@ def partitions(member: BoolArray) -> Int64Array:
             held[at] += sizes[r]
             first[r] = begin[at]
     return np.unique(first, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def judged(member: BoolArray) -> BoolArray:
+    """The samples that an attack is judged on: IN some run and OUT of some run, (R, N) -> (N,).
+
+    A sample that no run trained on may be in a population, and one that all trained on in none of
+    the figures: neither can tell members from non-members, and neither needs references.
+
+    >>> judged(np.array([[1, 0, 0], [1, 1, 0]], dtype=bool)).tolist()
+    [False, True, False]
+    """
+    member = np.asarray(member, dtype=np.bool_)
+    return np.asarray(member.any(axis=0) & ~member.all(axis=0))
 
 
 def permute_membership(
