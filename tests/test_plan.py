@@ -310,8 +310,8 @@ def test_permuted_membership_of_pairs_is_uniform() -> None:
 
 
 def test_permuted_membership_without_tuples_keeps_the_counts_and_is_uniform() -> None:
-    # Columns 110 and 100 have 3 places each, 9 outcomes; 111 keeps rows from being complements.
-    member = np.array([[1, 1, 1], [1, 0, 1], [0, 0, 1]], dtype=bool)
+    # Columns 110, 100 and 010 have 3 places each, 27 outcomes; no rows are complements.
+    member = np.array([[1, 1, 0], [1, 0, 1], [0, 0, 0]], dtype=bool)
     assert (tuples(member) == -1).all()
     rng = np.random.default_rng(0)
     counts = Counter(permute_membership(member, rng).tobytes() for _ in range(4500))
@@ -320,11 +320,11 @@ def test_permuted_membership_without_tuples_keeps_the_counts_and_is_uniform() ->
         for rows in product(
             [[True, True, False], [True, False, True], [False, True, True]],
             [[True, False, False], [False, True, False], [False, False, True]],
-            [[True, True, True]],
+            [[True, False, False], [False, True, False], [False, False, True]],
         )
     }
     assert set(counts) == places
-    assert all(abs(c - 500) < 5 * 21.1 for c in counts.values())
+    assert all(abs(c - 4500 / 27) < 5 * 12.7 for c in counts.values())
 
 
 def test_permuted_membership_of_tuples_is_uniform() -> None:

@@ -258,7 +258,9 @@ def test_what_is_left_of_a_tuple_is_left_out_together():
 def test_too_few_tuples_are_refused_with_their_number():
     signals, member = fleet(models=8, parts=4)
     with pytest.raises(
-        InputError, match=r"at least 2 IN.* got 1 and 3; .* the 4 runs of its tuple"
+        InputError,
+        match=r"at least 2 IN.* got 1 and 3; of the R = 8 runs in complementary tuples of k = 4 each "
+        r"target is scored without the 4 runs.*leaves R/k − 1 IN.*at least R = 12 runs",
     ):
         attacks.LiRA().leave_one_out(signals["phi"], member)
 

@@ -104,8 +104,8 @@ def test_what_is_missing_is_said(attack: attacks.Attack, signals: Any, says: str
 def test_too_few_models_are_counted() -> None:
     source = Held(models=4, phi=0)
     assert lacks(attacks.LiRA(), source) == (
-        "needs 2 IN and 2 OUT references for every sample, the 4 models leave 1 and 1; "
-        "train at least 6 models of half_split"
+        "needs at least 2 IN and 2 OUT references for every sample, got 1 and 1 from 4 models; "
+        "train more models, at least 6 of half_split"
     )
     assert lacks(attacks.LiRA(), Held(models=6, phi=0)) is None
     assert lacks(attacks.RMIA(), Held(models=4, loss=0)) is None

@@ -61,7 +61,7 @@ def test_without_leakage_halves_agree_on_nothing_where_one_fleet_moves_and_remem
     within = early_determination(paths, vulnerable=TopShare(0.05))
     found = split_half(still, attack=LiRA(), splits=2)
     assert np.sqrt(paths.squared_speed().mean()) > 0.08
-    assert within.recall_now.value[2] > 3 * within.chance.value[2]
+    assert within.recall_now.value[2] > 2.5 * within.chance.value[2]
     e = found.mean_squared_speed
     assert e.low < 0 < e.high
     assert abs(e.value) < 0.1 * paths.squared_speed().mean()

@@ -41,6 +41,8 @@ from seepage.attacks.binding import bind as bind
 from seepage.attacks.curvature import AsPublished as AsPublished
 from seepage.attacks.curvature import Corrected as Corrected
 from seepage.attacks.joint import Wishart as Wishart
+from seepage.attacks.leaving import Way as Way
+from seepage.attacks.leaving import how_left_out as how_left_out
 from seepage.attacks.population import Untrained as Untrained
 from seepage.attacks.tails import Empirical as Empirical
 from seepage.attacks.tails import Gaussian as Gaussian

@@ -10,9 +10,11 @@ from typing import Any, ClassVar, Literal, Protocol, final
 
 import numpy as np
 
-from seepage.array_types import BoolArray, FloatArray, IntArray
+from seepage.array_types import BoolArray, FloatArray, Int64Array, IntArray
+from seepage.attacks.leaving import Matched, Way, way_of
 from seepage.errors import InputError, SeepageError
-from seepage.plan import partitions, tuples
+from seepage.metrics import operating_points
+from seepage.plan import judged, partitions
 
 __all__ = [
     "Access",
@@ -24,6 +26,7 @@ __all__ = [
     "Source",
     "fewest_references",
     "reference_rows",
+    "too_few",
 ]
 
 Signals = FloatArray | Mapping[str, FloatArray]
@@ -31,8 +34,12 @@ Access = Literal["label", "scores", "weights"]
 """What an attacker must see of a model: the label it answers, its scores or loss, its weights."""
 
 
+# Samples that are looked at to say what an attack reads on noise.
+_ON_NOISE = 2000
+
+
 class BalanceWarning(UserWarning):
-    """The plan lets the number of IN references reveal who is a member."""
+    """The plan lets the references reveal who is a member, and no way to leave them out mends it."""
 
 
 class AttackError(SeepageError, RuntimeError):
@@ -82,23 +89,42 @@ def reference_rows(member: BoolArray) -> BoolArray:
 
 
 def fewest_references(member: BoolArray) -> tuple[int, int]:
-    """The least IN and OUT references that any sample has for any target: (R, N) bool.
+    """The least IN and OUT references that any judged sample has for any target: (R, N) bool.
 
-    Targets of one tuple leave out the same runs: each tuple is counted once, and memory grows with
-    R · N alone.
+    Judged are the samples that are IN some run and OUT of some run (`seepage.plan.judged`); all,
+    where none is. Targets of one tuple leave out the same runs: each tuple is counted once, and
+    memory grows with R · N alone.
 
     >>> fewest_references(np.array([[1, 0], [0, 1], [1, 0], [0, 1]], dtype=bool))
     (1, 1)
     """
-    total = member.sum(axis=0, dtype=np.int32)
-    n_in = n_out = len(member)
     partition = partitions(member)
+    return _fewest(member, partition, way_of(member, partition))
+
+
+def _fewest(member: BoolArray, partition: Int64Array, way: Way) -> tuple[int, int]:
+    keep = judged(member)
+    if keep.any() and not keep.all():
+        member = member[:, keep]
+    total = member.sum(axis=0, dtype=np.int32)
+    if way == "matched":
+        return int(total.min()) - 1, len(member) - int(total.max()) - 1
+    n_in = n_out = len(member)
     order = np.argsort(partition, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(partition[order])) + 1):
         inside = total - member[rows].sum(axis=0, dtype=np.int32)
         n_in = min(n_in, int(inside.min()))
         n_out = min(n_out, int(len(member) - len(rows) - inside.max()))
     return n_in, n_out
+
+
+def too_few(attack: Attack, member: BoolArray) -> str | None:
+    """What the attack needs of a plan (R, N) and does not get, with the numbers; None when it does."""
+    if not (attack.min_in or attack.min_out):
+        return None
+    partition = partitions(member)
+    found = _fewest(member, partition, way_of(member, partition))
+    return attack._lack(*found, len(member), int(np.bincount(partition, minlength=1).max()))
 
 
 @dataclass(frozen=True)
@@ -114,7 +140,9 @@ class Attack(ABC):
     the target. requires: the signals it reads, the first one when a plain array is passed.
     first_view: it reads the first view of them alone. min_in, min_out: references it needs of each
     kind for every sample. threshold: the score at or above which the attack's own decision rule
-    says "member", or None when it has no natural one.
+    says "member", or None when it has no natural one. aligns: of other samples, a score reads only
+    what all have in common, such as a prior, so that runs may be realigned sample by sample and
+    samples left away.
     """
 
     name: ClassVar[str]
@@ -127,6 +155,7 @@ class Attack(ABC):
     min_in: ClassVar[int] = 0
     min_out: ClassVar[int] = 0
     threshold: ClassVar[float | None] = None
+    aligns: ClassVar[bool] = False
 
     @abstractmethod
     def run(
@@ -160,13 +189,32 @@ class Attack(ABC):
             out[r] = self.run(target, references, member[use[r]])
         return out
 
+    def run_matched(
+        self, signals: Mapping[str, FloatArray], member: BoolArray, matched: Matched
+    ) -> FloatArray:
+        """Scores of every target where references are matched sample by sample: -> (R, N).
+
+        For samples that are all judged. Realigned runs are scored by `run_all` where the attack
+        `aligns`; else `run` is called target by target.
+        """
+        if self.aligns:
+            return matched.scores(self.run_all, signals)
+        out = np.empty(member.shape, dtype=np.float64)
+        for r in range(len(member)):
+            which, inside = matched.references(r)
+            target = {k: v[r] for k, v in signals.items()}
+            chosen = {k: np.take_along_axis(v, which[..., None], 0) for k, v in signals.items()}
+            out[r] = self.run(target, chosen, inside)
+        return out
+
     @final
     def score(self, target: Signals, references: Signals, member: BoolArray) -> FloatArray:
         """Score of every sample for one target; higher = more likely a member.
 
         target (N[, A]), references (R, N[, A]), member (R, N) bool, or mappings name -> array of
-        these shapes -> (N,) float64. Raises InputError on shapes, non-finite values or too few
-        references.
+        these shapes -> (N,) float64. A sample that all references, or none, were trained on has
+        the score that `leave_one_out` gives such a sample. Raises InputError on shapes, non-finite
+        values or too few references.
         """
         ref = self._gather(references, "references", axes=2)
         tgt = self._gather(target, "target", axes=1)
@@ -177,34 +225,118 @@ class Attack(ABC):
                     f"target[{key}]: expected shape {ref[key].shape[1:]} as the references have, "
                     f"got {tgt[key].shape}"
                 )
-        inside = member.sum(axis=0)
-        self._enough(int(inside.min()), int(len(member) - inside.max()), 1)
+        keep = judged(member)
+        inside = member[:, keep if keep.any() else slice(None)].sum(axis=0)
+        self._enough(int(inside.min()), int(len(member) - inside.max()), len(member), 1)
         self._finite(tgt, np.ones((1, member.shape[1]), dtype=np.bool_), "target")
         self._finite(ref, self._read(member), "references")
-        return self._called(member.shape[1:], self.run, tgt, ref, member)
+        lacking = self._lacking(member)
+        if not lacking.any():
+            return self._called(member.shape[1:], self.run, tgt, ref, member)
+        if not self.aligns:
+            return self._called(member.shape[1:], self.run, tgt, ref, member, lacking=lacking)
+        out = np.zeros(member.shape[1])
+        near, far = ({k: v[..., ~lacking, :] for k, v in s.items()} for s in (tgt, ref))
+        rest = member[:, ~lacking]
+        out[~lacking] = self._called(rest.shape[1:], self.run, near, far, rest)
+        return out
 
     @final
     def leave_one_out(self, signal: Signals, member: BoolArray) -> FloatArray:
-        """Every model once the target, without its tuple: (R, N[, A]), (R, N) -> (R, N)."""
+        """Every model once the target, without what reveals its members: (R, N[, A]), (R, N) -> (R, N).
+
+        What is left out beside the target itself follows from the plan, and `how_left_out` tells
+        which of four ways it is. Under complementary tuples it is the target's whole tuple, or
+        what is left of it. Under independent draws it is nothing: the other runs know nothing of
+        the target's members. Where samples are IN equally often, or nearly so, without tuples, it
+        is one random run of the other side, drawn sample by sample with a fixed seed, and where
+        numbers differ as many more as make them equal for all samples (`Matched`): signals that
+        know nothing of membership then read AUC ½, which leaving out the target alone does not
+        give. Where counts differ by so much that this would cost more than half of the references,
+        the target alone is left out, and a `BalanceWarning` says what AUC noise reads.
+
+        Samples that are IN no run, or in all, need no references. Where the attack has none of a
+        kind it needs, their score is 0; RMIA and BASE average those that there are.
+        """
         signals = self._gather(signal, "signal", axes=2)
         member = self._member(member, signals)
-        use = reference_rows(member)
-        if self.min_in or self.min_out:
-            together = int((~use).sum(axis=1).max())
-            self._enough(*fewest_references(member), together)
+        partition = partitions(member)
+        use = np.asarray(partition[:, None] != partition[None, :])
         # Every entry is read when its model is the target, whatever its membership.
-        self._finite(signals, np.ones(member.shape, dtype=np.bool_), "signal")
-        counts = member.sum(axis=0)
-        leaks = len(member) > 1 and (tuples(member) < 0).all() and (counts == counts[0]).all()
-        if (self.min_in or self.min_out) and leaks:
-            warnings.warn(
-                "member: every sample is IN equally often but runs have no complementary runs, "
-                "so the count of IN references reveals who is a member; "
-                "use seepage.half_split or seepage.subsets",
-                BalanceWarning,
-                stacklevel=2,
-            )
-        return self._called(member.shape, self.run_all, signals, member, use)
+        everything = np.ones(member.shape, dtype=np.bool_)
+        if not (self.min_in or self.min_out):
+            self._finite(signals, everything, "signal")
+            return self._called(member.shape, self.run_all, signals, member, use)
+        way = way_of(member, partition)
+        together = int(np.bincount(partition, minlength=1).max())
+        self._enough(*_fewest(member, partition, way), len(member), together)
+        self._finite(signals, everything, "signal")
+        if way == "unbalanced":
+            self._warn(signals, member, use)
+        if way == "matched":
+            return self._matched(signals, member)
+        return self._apart(signals, member, use)
+
+    def _apart(
+        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
+    ) -> FloatArray:
+        """`run_all`, without the samples that have no references where the attack can do so."""
+        lacking = self._lacking(member)
+        if not (self.aligns and lacking.any()):
+            return self._called(
+                member.shape, self.run_all, signals, member, use, lacking=lacking
+            )  # fmt: skip
+        out = np.zeros(member.shape)
+        rest = {k: v[:, ~lacking] for k, v in signals.items()}
+        shape = (len(member), int((~lacking).sum()))
+        out[:, ~lacking] = self._called(shape, self.run_all, rest, member[:, ~lacking], use)
+        return out
+
+    def _matched(self, signals: Mapping[str, FloatArray], member: BoolArray) -> FloatArray:
+        keep = judged(member)
+        if keep.all():
+            return self._called(
+                member.shape, self.run_matched, signals, member, Matched.of(member)
+            )  # fmt: skip
+        out = self._apart(signals, member, ~np.eye(len(member), dtype=np.bool_))
+        known = member[:, keep]
+        rest = {k: v[:, keep] for k, v in signals.items()}
+        out[:, keep] = self._called(
+            known.shape, self.run_matched, rest, known, Matched.of(known)
+        )  # fmt: skip
+        return out
+
+    def _lacking(self, member: BoolArray) -> BoolArray:
+        """The samples without references of a kind that the attack needs: (N,)."""
+        none_out = member.all(axis=0) & (self.min_out > 0)
+        return np.asarray(none_out | (~member.any(axis=0) & (self.min_in > 0)))
+
+    def _warn(
+        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
+    ) -> None:  # fmt: skip
+        """Say what the attack reads on noise: the signals, shuffled over runs sample by sample."""
+        rng = np.random.default_rng(0)
+        keep = np.flatnonzero(judged(member))
+        inside = member[:, keep].sum(axis=0)
+        columns = np.arange(member.shape[1])
+        if self.aligns:
+            columns = np.sort(rng.permutation(keep)[:_ON_NOISE])
+        order = rng.permuted(np.tile(np.arange(len(member))[:, None], len(columns)), axis=0)
+        noise = {
+            k: np.take_along_axis(v[:, columns], order[..., None], 0) for k, v in signals.items()
+        }
+        part = member[:, columns]
+        auc = float(np.nanmean(operating_points(self._apart(noise, part, use), part).auc))
+        middle = int(np.median(inside)), len(member) - int(np.median(inside))
+        warnings.warn(
+            f"member: samples are IN {inside.min()} to {inside.max()} of the {len(member)} runs, "
+            "neither by complementary tuples nor by independent draws, so what references there "
+            f"are tells who is a member: on pure noise {self.name} reads an AUC of {auc:.3f} here; "
+            f"leave away the samples that are IN fewer than {middle[0] // 2} runs or OUT of fewer "
+            f"than {middle[1] // 2}, or judge by the difference from that figure",
+            BalanceWarning,
+            stacklevel=3,
+        )
 
     @property
     def reads_in(self) -> bool:
@@ -247,19 +379,28 @@ class Attack(ABC):
             )
         return member
 
-    def _enough(self, n_in: int, n_out: int, together: int) -> None:
+    def _enough(self, n_in: int, n_out: int, models: int, together: int) -> None:
         """Refuse too few references; together: runs that each target is judged without."""
-        if n_in < self.min_in or n_out < self.min_out:
-            raise InputError(
-                f"models: {self.name} needs at least {self.min_in} IN and {self.min_out} OUT "
-                f"references for every sample, got {n_in} and {n_out}; "
-                + (
-                    f"each target is scored without the {together} runs of its tuple: train "
-                    "more tuples"
-                    if together > 2
-                    else "train more models"
-                )
+        lack = self._lack(n_in, n_out, models, together)
+        if lack is not None:
+            raise InputError(f"models: {self.name} {lack}")
+
+    def _lack(self, n_in: int, n_out: int, models: int, together: int) -> str | None:
+        if n_in >= self.min_in and n_out >= self.min_out:
+            return None
+        text = (
+            f"needs at least {self.min_in} IN and {self.min_out} OUT references for every sample, "
+            f"got {n_in} and {n_out}"
+        )
+        k = max(together, 2)
+        need = k * (1 + max(self.min_in, -(-self.min_out // (k - 1))))
+        if together > 2:
+            return (
+                f"{text}; of the R = {models} runs in complementary tuples of k = {k} each target "
+                f"is scored without the {k} runs of its tuple, which leaves R/k − 1 IN: train more "
+                f"tuples, at least R = {need} runs in all"
             )
+        return f"{text} from {models} models; train more models, at least {need} of half_split"
 
     def _finite(self, signals: Mapping[str, FloatArray], read: BoolArray, what: str) -> None:
         for key, a in signals.items():
@@ -274,19 +415,27 @@ class Attack(ABC):
                 )
 
     def _called(
-        self, shape: tuple[int, ...], run: Callable[..., FloatArray], *given: Any
+        self,
+        shape: tuple[int, ...],
+        run: Callable[..., FloatArray],
+        *given: Any,
+        lacking: BoolArray | None = None,
     ) -> FloatArray:
-        """Scores of `run`, checked; an attack from outside gets arrays that it cannot change."""
+        """Scores of `run`, checked; an attack from outside gets arrays that it cannot change.
+
+        lacking (N,): samples without references, whose score is 0 where `run` gives no number.
+        """
         if type(self).__module__.partition(".")[0] == "seepage":
-            return self._checked(np.asarray(run(*given)), shape)
+            return self._checked(_filled(run(*given), lacking), shape)
         try:
-            scores = run(*(_read_only(g) for g in given))
+            with np.errstate(all=None if lacking is None else "ignore"):
+                scores = _filled(run(*(_read_only(g) for g in given)), lacking)
         except SeepageError:
             raise
         except Exception as e:
             text = " ".join(str(e).split())[:200]
             raise AttackError(f"{self.name}: its run raised {type(e).__name__}: {text}") from e
-        return self._checked(np.asarray(scores), shape)
+        return self._checked(scores, shape)
 
     def _checked(self, scores: FloatArray, shape: tuple[int, ...]) -> FloatArray:
         if scores.shape != shape:
@@ -308,8 +457,18 @@ class Attack(ABC):
         return scores
 
 
+def _filled(given: Any, lacking: BoolArray | None) -> FloatArray:
+    """Scores with 0 for what is no number at the samples (N,) that lack references."""
+    scores: FloatArray = np.asarray(given)
+    if lacking is None or not lacking.any() or scores.shape[-1:] != lacking.shape:
+        return scores
+    return np.asarray(np.where(np.isnan(scores) & lacking, 0.0, scores))
+
+
 def _read_only(given: Any) -> Any:
     """Views that cannot be written to, of arrays and of mappings of them."""
+    if isinstance(given, Matched):
+        return given
     if isinstance(given, Mapping):
         return {name: _read_only(a) for name, a in given.items()}
     view = given.view()

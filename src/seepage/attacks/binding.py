@@ -13,7 +13,7 @@ from seepage.attacks.base import (
     Attack,
     SignalSource,
     Source,
-    fewest_references,
+    too_few,
 )
 from seepage.attacks.population import Untrained
 from seepage.errors import InputError
@@ -74,7 +74,7 @@ def lacks(attack: Attack, source: SignalSource) -> str | None:
     except InputError as error:
         return str(error)
     missing = unrecorded(attack, source)
-    return _why(missing, source) if missing else _few(attack, source.member)
+    return _why(missing, source) if missing else too_few(attack, source.member)
 
 
 def unrecorded(attack: Attack, source: SignalSource) -> tuple[str, ...]:
@@ -180,19 +180,6 @@ _ESTIMATORS = {
     "curvature_frobenius": "exact",
     "curvature_trace": "exact",
 }
-
-
-def _few(attack: Attack, member: BoolArray) -> str | None:
-    if not (attack.min_in or attack.min_out):
-        return None
-    n_in, n_out = fewest_references(member)
-    if n_in >= attack.min_in and n_out >= attack.min_out:
-        return None
-    need = 2 * max(attack.min_in, attack.min_out) + 2
-    return (
-        f"needs {attack.min_in} IN and {attack.min_out} OUT references for every sample, the "
-        f"{len(member)} models leave {n_in} and {n_out}; train at least {need} models of half_split"
-    )
 
 
 def _derived(logits: FloatArray, labels: IntArray, name: str) -> FloatArray:

@@ -64,6 +64,7 @@ class _Curvature(Attack, ABC):
     signal: str = "curvature_zo"
 
     requires: ClassVar[tuple[str, ...]] = ("curvature_zo",)
+    aligns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         # What the contract keeps on the class is the instance's own, since the signal is an option.

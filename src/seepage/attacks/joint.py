@@ -146,6 +146,14 @@ class CurvatureAndConfidence(MomentAttack):
     requires: ClassVar[tuple[str, ...]] = ("phi", "curvature_zo")
     threshold: ClassVar[float | None] = 0.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.covariance == Pooled(released=True):
+            raise InputError(
+                "covariance: expected Pooled(), got Pooled(released=True), which is of one signal; "
+                "choose Pooled()"
+            )
+
     def features(self, signals: Mapping[str, FloatArray]) -> Float64Array:
         return np.stack([np.asarray(signals["phi"], dtype=np.float64), self.log(signals)], axis=-1)
 

@@ -21,6 +21,7 @@ from seepage.attacks.variance import (
     Mean,
     Median,
     PerSample,
+    Pooled,
     StudentT,
     Variance,
     all_totals,
@@ -41,6 +42,7 @@ class _Likelihood(Attack, ABC):
     variance: Variance = field(default_factory=StudentT)
 
     requires: ClassVar[tuple[str, ...]] = ("phi",)
+    aligns: ClassVar[bool] = True
     side: ClassVar[int]
 
     @property
@@ -57,6 +59,8 @@ class _Likelihood(Attack, ABC):
     def run_all(
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
     ) -> FloatArray:
+        if self.variance == Pooled(released=True):
+            return super().run_all(signals, member, use)
         drop = dropped(use)
         signal = kernel_ready(signals["phi"])
         member = np.ascontiguousarray(member)
@@ -74,7 +78,8 @@ class _Likelihood(Attack, ABC):
         if isinstance(self.variance, PerSample):
             ddof = self.variance.ddof
         else:
-            common = all_variances(signal, member, drop.sets, self.variance)
+            online = self.side == ONLINE
+            common = all_variances(signal, member, drop.sets, self.variance, online)
         median = isinstance(self.centre, Median)
         normal_all(signal, member, drop.sets, drop.which, common, ddof, median, self.side, out)
         return out
@@ -101,7 +106,9 @@ class LiRA(_Likelihood):
 
     Source: Carlini et al., arXiv 2112.03570. Differs from the released script, which returns
     *low* for members; takes the median (`centre=Median()`); cuts every sample to the smallest
-    count of references; and, with fixed variance, gives OUT the spread of IN.
+    count of references; and, with fixed variance, gives OUT the spread of IN, all views together
+    (`Global(released=True)`). Where every sample has equally many references, Median() with
+    PerSample() or with Global(released=True) gives the script's scores, the sign turned.
 
     >>> references = np.array([[5.0], [5.5], [6.0], [1.0], [1.5], [2.0]])
     >>> member = np.array([[True], [True], [True], [False], [False], [False]])
@@ -158,7 +165,9 @@ class LiRAOfflineOneSided(_Offline):
 
     score(x) = mean over views of (φ − μ_out) / σ_out. Φ(score) is the paper's P[Z ≤ φ]; the
     deviate is returned, because Φ is 1 in float64 from 8.3 on and would tie the very samples that
-    matter. Ranks are the same. With StudentT the deviate is in units of the t scale, whose
+    matter. With one view both rank samples alike; with several the mean of deviates and the mean
+    of Φ may rank them differently, since one large deviate outweighs several small ones only in
+    the former. With StudentT the deviate is in units of the t scale, whose
     degrees of freedom depend on the number of OUT references: compare samples only under plans
     with equal counts, such as `half_split`.
 

@@ -44,6 +44,7 @@ class AttackR(Attack):
     requires: ClassVar[tuple[str, ...]] = ("loss",)
     first_view: ClassVar[bool] = True
     min_out: ClassVar[int] = 2
+    aligns: ClassVar[bool] = True
 
     @property
     def by_sample(self) -> bool:
@@ -96,6 +97,7 @@ class Calibrated(Attack):
     reference: ClassVar[str] = "Watson et al., arXiv 2111.08440"
     requires: ClassVar[tuple[str, ...]] = ("loss",)
     min_out: ClassVar[int] = 1
+    aligns: ClassVar[bool] = True
 
     @property
     def by_sample(self) -> bool:

@@ -13,9 +13,11 @@ from scipy import special
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks.base import Attack
 from seepage.attacks.kernels.samplewise import log_ratio_all, rank_against
+from seepage.attacks.leaving import Matched
 from seepage.attacks.population import Population, chosen
 from seepage.attacks.targets import dropped, each_row, kernel_ready
 from seepage.errors import InputError
+from seepage.plan import judged
 
 __all__ = ["BASE", "RMIA", "BASEOffline", "RMIAOffline"]
 
@@ -24,9 +26,13 @@ HALVES, MIXED, ALL, TEMPERED = 0, 1, 2, 3
 
 
 def _log_mean(loss: FloatArray, mask: BoolArray) -> Float64Array:
-    """log of the mean of exp(−loss) over the models that `mask` keeps: (R, N, A) -> (N, A)."""
+    """log of the mean of exp(−loss) over the models that `mask` keeps: (R, N, A) -> (N, A).
+
+    −∞ where it keeps none.
+    """
     kept = np.where(mask[..., None], -loss.astype(np.float64), -np.inf)
-    return np.asarray(special.logsumexp(kept, axis=0) - np.log(mask.sum(axis=0))[:, None])
+    count = np.maximum(mask.sum(axis=0), 1)
+    return np.asarray(special.logsumexp(kept, axis=0) - np.log(count)[:, None])
 
 
 class _Ratio(Attack, ABC):
@@ -52,7 +58,8 @@ class _Ratio(Attack, ABC):
     ) -> Float64Array:
         """The ratio's log for one target, (N,)."""
         denominator = self.log_reference(references["loss"], member)
-        return np.asarray(-(target["loss"].astype(np.float64) + denominator).mean(axis=1))
+        ratio = np.asarray(-(target["loss"].astype(np.float64) + denominator).mean(axis=1))
+        return np.where(self._lacking(member), 0.0, ratio) if self.mode != HALVES else ratio
 
     def run_all(
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
@@ -102,6 +109,15 @@ class _Pairwise(_Ratio, ABC):
         each_row(lambda r: self._compare(ratios[r]), len(ratios))
         return ratios
 
+    def _matched(self, signals: Mapping[str, FloatArray], member: BoolArray) -> Float64Array:
+        # Ratios are made with each sample's own references, and compared within the real target.
+        keep = judged(member)
+        ratios = super().run_all(signals, member, ~np.eye(len(member), dtype=np.bool_))
+        known = {k: v[:, keep] for k, v in signals.items()}
+        ratios[:, keep] = Matched.of(member[:, keep]).scores(super().run_all, known)
+        each_row(lambda r: self._compare(ratios[r]), len(ratios))
+        return ratios
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -138,7 +154,9 @@ class RMIA(_Pairwise):
 
     def log_reference(self, loss: FloatArray, member: BoolArray) -> Float64Array:
         both = np.logaddexp(_log_mean(loss, member), _log_mean(loss, ~member))
-        return np.asarray(both - np.log(2.0))
+        # A sample that is judged by nobody may have references of one kind alone.
+        kinds = 1.0 + (member.any(axis=0) & ~member.all(axis=0))
+        return np.asarray(both - np.log(kinds)[:, None])
 
 
 @final
@@ -199,6 +217,7 @@ class BASE(_Ratio):
     min_in: ClassVar[int] = 1
     min_out: ClassVar[int] = 1
     threshold: ClassVar[float | None] = 0.0
+    aligns: ClassVar[bool] = True
     mode: ClassVar[int] = ALL
 
     def log_reference(self, loss: FloatArray, member: BoolArray) -> Float64Array:
@@ -225,6 +244,7 @@ class BASEOffline(_Ratio):
     title: ClassVar[str] = "BASE offline"
     reference: ClassVar[str] = "Lassila et al., arXiv 2505.24089"
     min_out: ClassVar[int] = 1
+    aligns: ClassVar[bool] = True
     mode: ClassVar[int] = TEMPERED
 
     @property

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack
+from seepage.attacks.leaving import Matched
 from seepage.attacks.targets import each_row
 from seepage.errors import InputError
 
@@ -96,6 +98,34 @@ class ShadowClassifier(Attack):
         each_row(ask, len(member))
         return out
 
+    def run_matched(
+        self, signals: Mapping[str, FloatArray], member: BoolArray, matched: Matched
+    ) -> FloatArray:
+        answers = [signals[k] for k in self.requires]
+        x, codes = _cells(answers, member.shape)
+        out = np.empty(member.shape)
+
+        def count(cells: NDArray[np.int32], inside: BoolArray) -> FloatArray:
+            kinds = (cells[~inside], cells[inside])
+            return np.stack([np.bincount(k, minlength=len(x)) for k in kinds]).astype(np.float64)
+
+        everyone = count(codes, member)
+        columns = np.arange(member.shape[1])
+
+        def one(r: int) -> None:
+            partner = matched.partner(r)
+            if partner is None:
+                which, inside = matched.references(r)
+                counts = count(np.take_along_axis(codes, which, axis=0), inside)
+            else:
+                counts = everyone - count(codes[r], member[r])
+                counts -= count(codes[partner, columns], member[partner, columns])
+            weights = _logistic(x, counts, self.ridge)
+            out[r] = _odds([_flat(v[r]) for v in answers], weights)
+
+        each_row(one, len(member))
+        return out
+
 
 def _flat(values: FloatArray) -> FloatArray:
     """Mean over views, in float64: (..., A) -> (...)."""
@@ -130,9 +160,24 @@ def _odds(answers: Sequence[FloatArray], weights: FloatArray) -> FloatArray:
 
 def _counted(answers: Sequence[FloatArray], member: BoolArray) -> tuple[FloatArray, FloatArray]:
     """(features of the occupied cells (C, F), answers in them (R, 2, C): OUT, IN)."""
+    x, codes = _cells(answers, member.shape)
+    counts = np.empty((len(member), 2, len(x)))
+
+    def count(r: int) -> None:
+        for g, mask in enumerate((~member[r], member[r])):
+            counts[r, g] = np.bincount(codes[r, mask], minlength=len(x))
+
+    each_row(count, len(member))
+    return x, counts
+
+
+def _cells(
+    answers: Sequence[FloatArray], shape: tuple[int, int]
+) -> tuple[FloatArray, NDArray[np.int32]]:
+    """(features of the occupied cells (C, F), the cell of each answer (R, N))."""
     depth = round((_LOG_HIGH - _LOG_LOW) / _LOG_STEP) + 1
     every = (round(2 * _PHI / _PHI_STEP) + 1) * depth * 2
-    codes = np.empty(member.shape, dtype=np.int32)
+    codes = np.empty(shape, dtype=np.int32)
     taken = np.zeros(every, dtype=np.bool_)
 
     def code(r: int) -> None:
@@ -142,19 +187,14 @@ def _counted(answers: Sequence[FloatArray], member: BoolArray) -> tuple[FloatArr
         codes[r] = (a * depth + b) * 2 + (correct > 0.5)
         taken[codes[r]] = True  # several threads may write, all the same
 
-    each_row(code, len(member))
+    each_row(code, len(codes))
     cells = np.flatnonzero(taken)
-    counts = np.empty((len(member), 2, len(cells)))
-
-    def count(r: int) -> None:
-        for g, mask in enumerate((~member[r], member[r])):
-            counts[r, g] = np.bincount(codes[r, mask], minlength=every)[cells]
-
-    each_row(count, len(member))
+    place = np.zeros(every, dtype=np.int32)
+    place[cells] = np.arange(len(cells))
     rest, right = np.divmod(cells, 2)
     a, b = np.divmod(rest, depth)
     x = _features(a * _PHI_STEP - _PHI, right.astype(np.float64), np.exp(b * _LOG_STEP + _LOG_LOW))
-    return x, counts
+    return x, place[codes]
 
 
 def _logistic(x: FloatArray, counts: FloatArray, ridge: float) -> FloatArray:

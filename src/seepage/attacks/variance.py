@@ -74,19 +74,30 @@ class PerSample:
 
 @dataclass(frozen=True)
 class Pooled:
-    """One spread for all samples, after each sample's own centre is taken off, IN and OUT apart.
+    """One spread for all samples, after each sample's own mean is taken off, IN and OUT apart.
 
-    s² = Σᵢ Σᵣ (xᵣᵢ − x̄ᵢ)² / Σᵢ (nᵢ − 1). What TensorFlow Privacy calls fixed variance.
+    s² = Σᵢ Σᵣ (xᵣᵢ − x̄ᵢ)² / Σᵢ (nᵢ − 1), view by view. released=True: as TensorFlow Privacy
+    computes `fix_variance` (`advanced_mia.compute_score_lira`): the deviations are from each
+    sample's centre, the median there unless told otherwise, of all views together, and their
+    variance about their own mean has the divisor n. `LiRA(Median(), Pooled(released=True))` gives
+    its scores with the sign turned. It is computed target by target, which is slow.
     """
+
+    released: bool = False
 
 
 @dataclass(frozen=True)
 class Global:
-    """One spread for all samples, raw: the variance of all values, IN and OUT apart.
+    """One spread for all samples, raw: the variance of all values, IN and OUT apart, view by view.
 
-    It holds the differences *between* samples too and so is far too wide; the released LiRA
-    script's "fixed variance" is of this kind (and took both sides from IN, which we do not).
+    It holds the differences *between* samples too and so is far too wide. released=True: as the
+    released LiRA script computes `fix_variance` (`generate_ours`, `generate_ours_offline`): all
+    views together, and, online, the spread of the IN values for both sides. Where every sample has
+    equally many references, `LiRA(Median(), Global(released=True))` gives the script's scores with
+    the sign turned; it cuts unequal numbers to the smallest, which we do not.
     """
+
+    released: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,8 +119,9 @@ class StudentT:
     Samples that know nothing of the law of spreads have no weight in the prior: those whose
     references do not vary (by more than 2⁻²⁰ of their mean), and those of which a quarter or more
     of the references, two at least, equal the largest or the smallest value that any reference of
-    any sample has, as where a signal is capped or floored. Those that vary by next to nothing for
-    other reasons move the quartiles by no more than their number.
+    any sample has, as where a signal is capped or floored. Those that vary by less than one sample
+    in a thousand would under the fitted law, or by less than e⁻⁸ times the median, are taken for
+    such too, and the fit is repeated without them.
 
     Centres are not shrunk: `kappa` κ₀ = 0. None estimates it as mean s² / variance of the true
     means, with m₀ the mean of means. That helps a little with 2 references and costs a third of
@@ -215,18 +227,22 @@ def fit_laws(groups: Sequence[Group], centre: Centre, variance: Variance) -> lis
     means = [g.mean for g in groups]
     least = (FLOOR * np.max(np.abs(means), axis=0)) ** 2 + 1e-60
     laws: list[Law] = []
-    for g, mean in zip(groups, means, strict=True):
+    raw = _raw(groups, variance) if isinstance(variance, Global) else []
+    for i, (g, mean) in enumerate(zip(groups, means, strict=True)):
         middle = g.median if isinstance(centre, Median) else mean
         match variance:
             case PerSample(ddof):
                 own = g.squares / np.maximum(g.n - ddof, 1)
                 laws.append(Normal(middle, np.maximum(own, least)))
+            case Pooled(released=True):
+                off = np.broadcast_to(g.x - middle, g.x.shape)[g.mask]
+                laws.append(Normal(middle, np.full_like(middle, max(off.var(), TINY))))
             case Pooled():
                 several = g.n[:, 0] >= 2
                 pooled = g.squares[several].sum(axis=0) / (g.n[several] - 1).sum()
                 laws.append(Normal(middle, np.maximum(pooled, TINY)))
             case Global():
-                laws.append(Normal(middle, np.maximum(_raw(g), TINY)))
+                laws.append(Normal(middle, np.maximum(raw[i], TINY)))
             case StudentT():
                 m0, kappa0, alpha0, beta0 = np.moveaxis(prior(Totals.of(g), variance), -1, 0)
                 kappa, alpha = kappa0 + g.n, alpha0 + g.n / 2
@@ -237,8 +253,12 @@ def fit_laws(groups: Sequence[Group], centre: Centre, variance: Variance) -> lis
     return laws
 
 
-def _raw(g: Group) -> Float64Array:
-    return np.array([g.x[..., a][g.mask].var() for a in range(g.x.shape[2])])
+def _raw(groups: Sequence[Group], rule: Global) -> list[Float64Array]:
+    """The variance of all values of each group, (A,)."""
+    if not rule.released:
+        return [np.array([g.x[..., a][g.mask].var() for a in range(g.x.shape[2])]) for g in groups]
+    views = groups[-1].x.shape[2]
+    return [np.full(views, groups[-1].x[groups[-1].mask].var())] * len(groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -320,7 +340,8 @@ _ALPHAS = np.geomspace(0.02, 1e4, 241)
 _SHARES = (0.25, 0.5, 0.75)
 _TRIMEAN = np.array([0.25, 0.5, 0.25])
 # Spreads so small that one sample in a thousand has them are left out, and the fit is repeated.
-_HARDLY, _ROUNDS = 1e-3, 4
+# So are those whose log s² is so far below the median.
+_HARDLY, _DEEP, _ROUNDS = 1e-3, 16.0, 3
 
 
 def prior(totals: Totals, rule: StudentT) -> Float64Array:
@@ -337,7 +358,9 @@ def prior(totals: Totals, rule: StudentT) -> Float64Array:
     cells = totals.cells
     edges = OFFSET + WIDTH * (totals.lowest[..., None] + np.arange(1, cells.shape[-1] + 1))
     for _ in range(_ROUNDS):
-        alpha, level, least = _fitted(_quartiles(cells, totals.lowest), half, rule.alpha)
+        quartiles = _quartiles(cells, totals.lowest)
+        alpha, level, least = _fitted(quartiles, half, rule.alpha)
+        least = np.maximum(least, quartiles[..., 1] - _DEEP)
         cells = np.where(edges <= least[..., None], 0, totals.cells)
     level = np.where(groups > 0, level + totals.unit, np.log(TINY))
     return np.stack([centre, kappa, alpha, alpha * np.exp(level)], axis=-1)
@@ -351,21 +374,26 @@ def _fitted(
     alpha, level, least = np.empty_like(width), np.empty_like(width), np.empty_like(width)
     for h in np.unique(half).tolist():
         at = half == h
+        expected = special.digamma(h) - np.log(h)
         if fixed is None:
-            alpha[at] = np.exp(np.interp(-width[at], _narrower(h), np.log(_ALPHAS)))
+            narrower, middles, lows = _table(h)
+            where = np.interp(-width[at], narrower, np.log(_ALPHAS))
+            alpha[at] = np.exp(where)
+            own, low = (np.interp(where, np.log(_ALPHAS), x) for x in (middles, lows))
         else:
             alpha[at] = fixed
-        expected = special.digamma(h) - np.log(h)
-        level[at] = middle[at] + expected - _TRIMEAN @ _law(h, alpha[at], _SHARES)
-        least[at] = level[at] - expected + _law(h, alpha[at], (_HARDLY,))[0]
+            found = _law(h, alpha[at], (*_SHARES, _HARDLY))
+            own, low = _TRIMEAN @ found[:3], found[3]
+        level[at] = middle[at] + expected - own
+        least[at] = level[at] - expected + low
     return alpha, level, least
 
 
 @lru_cache(maxsize=1024)
-def _narrower(half: float) -> Float64Array:
-    """Minus the interquartile range of the law at each of `_ALPHAS`, which ascends."""
-    low, _, high = _law(half, _ALPHAS, _SHARES)
-    return np.asarray(low - high)
+def _table(half: float) -> Float64Array:
+    """Of the law at each of `_ALPHAS`: minus its interquartile range, trimean, low quantile: (3, ·)."""
+    found = _law(half, _ALPHAS, (*_SHARES, _HARDLY))
+    return np.stack([found[0] - found[2], _TRIMEAN @ found[:3], found[3]])
 
 
 def _law(half: float, alpha: Float64Array, shares: Sequence[float]) -> Float64Array:
@@ -390,8 +418,9 @@ def _inverse_trigamma(value: Float64Array) -> Float64Array:
     return np.asarray(x)
 
 
-# Cells of log s² that are kept: 16 units of it, and more where that is too little.
-_CELLS, _MOST = 256, 1 << 15
+# Cells of log s² that are kept, three quarters of them below the middle: as far as samples count,
+# and more where that is too little.
+_CELLS, _MOST = 432, 1 << 15
 
 
 def all_totals(
@@ -415,13 +444,15 @@ def all_totals(
     while True:
         sums = np.zeros((CHUNKS, views, 2, MOMENTS, len(drop)))
         cells = np.zeros((CHUNKS, views, 2, len(drop), number), dtype=np.int32)
-        lowest = np.floor((middle - unit - OFFSET) / WIDTH).astype(np.int64) - number // 2
+        lowest = np.floor((middle - unit - OFFSET) / WIDTH).astype(np.int64) - 3 * number // 4
         group_totals(
             signal, member, drop, shift, table, level, caps, capped, unit, lowest, sums, cells
         )
         counts = np.moveaxis(cells.sum(axis=0, dtype=np.int64), 2, 0)
         at = (_quartiles(counts, lowest) - OFFSET) / WIDTH - lowest[..., None]
-        inside = ((at >= 1) & (at <= number - 1)) | ~counts.any(axis=-1, keepdims=True)
+        # The first cell is cut as a whole, and no quartile of what is left lies in the last one.
+        inside = (at[..., 1] - _DEEP / WIDTH >= 1) & (16 * counts[..., -1] <= counts.sum(axis=-1))
+        inside |= ~counts.any(axis=-1)
         if level == SQUARES or number >= _MOST or inside.all():
             break
         number *= 8
@@ -446,7 +477,7 @@ def _caps(
 
 def _middle(signal: FloatArray, member: BoolArray) -> Float64Array:
     """About where log s² lies, from some samples and all models: (A, 2)."""
-    some = slice(None, None, max(1, signal.shape[1] // 256))
+    some = slice(None, None, max(1, signal.shape[1] // 100))
     found = np.zeros((signal.shape[2], 2))
     for g, mask in enumerate((~member[:, some], member[:, some])):
         several = mask.sum(axis=0) >= 2
@@ -464,6 +495,7 @@ def all_variances(
     member: BoolArray,
     drop: Int64Array,
     rule: Pooled | Global,
+    online: bool,
 ) -> Float64Array:
     """The common variances without each set left out: (E, A, 2), OUT and IN."""
     if isinstance(rule, Pooled):
@@ -485,5 +517,9 @@ def all_variances(
             total = max(float(n[u].sum()), 1.0)
             centre = (n[u] * mean[u]).sum(axis=0) / total
             spread = squares[u].sum(axis=0) + (n[u] * (mean[u] - centre) ** 2).sum(axis=0)
-            out[e, :, g] = np.maximum(spread / total, TINY)
-    return out
+            out[e, :, g] = spread / total
+            if rule.released:
+                out[e, :, g] = out[e, :, g].mean() + centre.var()
+    if rule.released and online:
+        out[..., 0] = out[..., 1]
+    return np.maximum(out, TINY)

@@ -214,7 +214,7 @@ def _score_targets(
 
 _METADATA = (
     "name", "title", "reference", "reconstruction", "access", "requires", "first_view", "min_in",
-    "min_out", "threshold",
+    "min_out", "threshold", "aligns",
 )  # fmt: skip
 
 

@@ -201,12 +201,20 @@ def partitions(member: BoolArray) -> Int64Array:
     would have them share 8 or more (or, in a plan with complete k-tuples, k ≥ 3, when they share
     none).
 
+    Samples that are IN no run, or in all, are not looked at.
+
     >>> from seepage.plan import subsets
     >>> member = subsets(60, models=6, parts=3).member
     >>> partitions(member).tolist(), partitions(member[1:]).tolist()
     ([0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 1])
     """
     member = np.asarray(member, dtype=np.bool_)
+    keep = judged(member)
+    if keep.any() and not keep.all():
+        size = member[:, keep].sum(axis=1)
+        # A run with all of them, beside one with none, is no partition that was drawn.
+        if ((size > 0) & (size < keep.sum())).all():
+            member = member[:, keep]
     models, samples = member.shape
     number = tuples(member)
     first = np.arange(models)

@@ -200,7 +200,8 @@ def log_ratio_all(
     """log p_target − log p_references of every target, mean over views: out (R, N).
 
     p = exp(−loss). mode 0: references are ½ (mean IN + mean OUT); 1: ½ ((1 + a) mean OUT + 1 − a);
-    2: the mean of all; 3: a times the log-mean OUT.
+    2: the mean of all; 3: a times the log-mean OUT. Where one kind has no references mode 0 takes
+    the other's mean alone; where none has any, the logarithm is 0.
     """
     models, samples, views = loss.shape
     blocks = (samples + BLOCK - 1) // BLOCK
@@ -245,6 +246,7 @@ def log_ratio_all(
                         continue
                     sure = True
                     mean = 0.0
+                    kinds = 0
                     for g in range(2 if mode == 0 else 1):
                         s = total[g]
                         n = count[g]
@@ -252,18 +254,27 @@ def log_ratio_all(
                             if p >= 0 and k[j, p] == g:
                                 s -= e[p]
                                 n -= 1
+                        logs[g] = -np.inf
+                        if n == 0:
+                            continue
+                        kinds += 1
+                        logs[g] = 0.0
                         sure = sure and s > 1e-4 * total[g] and total[g] > 1e-200
                         mean += s / n
+                    if kinds == 0:
+                        continue
                     if sure:
                         denominator = math.log(mean) - top
                     else:
-                        logs[0] = _log_mean(row, has, 0, gone)
+                        for g in range(2 if mode == 0 else 1):
+                            if logs[g] == 0.0:
+                                logs[g] = _log_mean(row, has, g, gone)
                         denominator = logs[0]
                         if mode == 0:
-                            logs[1] = _log_mean(row, has, 1, gone)
                             denominator = np.logaddexp(logs[0], logs[1])
                     if mode == 0:
-                        denominator -= math.log(2.0)
+                        if kinds == 2:
+                            denominator -= math.log(2.0)
                     elif mode == 1:
                         denominator = math.log(0.5 * ((1 + a) * math.exp(denominator) + 1 - a))
                     else:

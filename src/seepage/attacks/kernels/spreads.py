@@ -57,10 +57,9 @@ def extremes(signal: Signal, member: BoolArray, out: Float64Array) -> None:
     """Largest and smallest value of each model, OUT and IN: out (R, A, 2, 2), −∞ and ∞ of none."""
     models, samples, views = signal.shape
     for r in prange(models):
-        high = np.empty((2, LANES))
-        low = np.empty((2, LANES))
-        x = np.empty(LANES)
-        has = np.empty(LANES)
+        high = np.empty((2, LANES), signal.dtype)
+        low = np.empty((2, LANES), signal.dtype)
+        x = np.empty(LANES, signal.dtype)
         for a in range(views):
             high[:] = -np.inf
             low[:] = np.inf
@@ -69,19 +68,16 @@ def extremes(signal: Signal, member: BoolArray, out: Float64Array) -> None:
                 there = member[r, first : first + width]
                 if views == 1:
                     here = signal[r].reshape(samples)[first : first + width]
-                    for j in range(width):
-                        x[j] = here[j]
                 else:
+                    here = x[:width]
                     for j in range(width):
-                        x[j] = signal[r, first + j, a]
-                for j in range(width):
-                    has[j] = 1.0 if there[j] else 0.0
+                        here[j] = signal[r, first + j, a]
                 for g in range(2):
                     up, down = high[g], low[g]
                     for j in range(width):
-                        up[j] = x[j] if has[j] == g and x[j] > up[j] else up[j]
+                        up[j] = here[j] if there[j] == g and here[j] > up[j] else up[j]
                     for j in range(width):
-                        down[j] = x[j] if has[j] == g and x[j] < down[j] else down[j]
+                        down[j] = here[j] if there[j] == g and here[j] < down[j] else down[j]
             for g in range(2):
                 out[r, a, g, 0] = high[g].max()
                 out[r, a, g, 1] = low[g].min()
