@@ -144,3 +144,24 @@ def test_a_rate_that_few_non_members_cannot_resolve_has_no_number() -> None:
     text = render(f, run.data())
     assert text.count("cannot be resolved with 20 non-members") >= 4
     assert "nan" not in re.sub(r"<script.*?</script>", "", text, flags=re.S).lower().split()
+
+
+@pytest.mark.parametrize(
+    ("layout", "words"),
+    [
+        ("tuples", "the other runs of its pair or tuple"),
+        ("exact counts", "together with a random run of the other side"),
+        ("coin flips", "drawn for each run by itself"),
+    ],
+)
+def test_the_report_says_which_references_a_target_does_without(layout: str, words: str) -> None:
+    rng = np.random.default_rng(0)
+    member = half_split(300, models=24).member
+    if layout == "exact counts":
+        member = rng.permuted(np.arange(24)[:, None] + np.zeros((1, 300)), axis=0) < 12
+    elif layout == "coin flips":
+        member = rng.random((24, 300)) < 0.5
+    run = FakeRun(samples=300, member=member, shift=0.0, checkpoints=(16.0,))
+    f = collect(run, attacks=[LiRA()], permutations=1)
+    assert words in render(f, None)
+    assert abs(f.main_attack.auc.mean - 0.5) < 0.03

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
-from seepage.attacks import Attack
+from seepage.attacks import Attack, how_left_out
 from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.findings.attacks import FPRS, at_last_checkpoint, main_attack, rule_words
@@ -262,7 +262,7 @@ def collect(
         blind=_blind_of(data, split, run.labels) if blind else Blind(None, "it was left out"),
         attacks=tuple(f for _, f in findings),
         skipped=skipped,
-        left_out=left_out(member),
+        left_out=how_left_out(fleet.member),
         pool_share=pool_share(fleet.member),
         distance_factor=distance_factor(pool_share(fleet.member)),
         naming=_naming(scores[attack.name], judging, level, seed),
@@ -285,12 +285,6 @@ def collect(
         curvature=curvature_finding(run),
         layers=layer_finding(run),
     )
-
-
-def left_out(member: BoolArray) -> str:
-    from seepage.plan import tuples
-
-    return "tuples" if (tuples(member) >= 0).all() else "independent"
 
 
 def _naming(scores: Float64Array, judging: Judging, q: float, seed: int) -> Naming | None:

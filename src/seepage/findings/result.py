@@ -226,7 +226,7 @@ class Findings:
     dynamics, exposure and groups are those of its shadows. None: every model is a target. models:
     the runs there are, the target among them; negatives: non-members that a target is judged on;
     subjects: whether groups of samples belong together. left_out: how a target's references were
-    chosen (`seepage.attacks.left_out`); pool_share: share of the pool that a model trains on; distance_factor:
+    chosen (`seepage.attacks.how_left_out`); pool_share: share of the pool that a model trains on; distance_factor:
     what that means for an attacker who does not know the pool (`seepage.plan.distance_factor`).
     sample_fpr: how the false-positive rates of samples differ under the one threshold.
     """

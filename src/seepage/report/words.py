@@ -275,10 +275,9 @@ def interval_of(mean: float, low: float, high: float) -> str:
 
 _LEFT_OUT = {
     "tuples": "Neither the target nor the other runs of its pair or tuple were among its references.",
-    "matched": "The plan has no complementary runs. For every sample each run trained on it was matched at random with one that was not, and the two were left out of the references together, so that the number of references tells nothing about membership.",
+    "matched": "The plan has no complementary runs. Sample by sample, each target was left out of its references together with a random run of the other side, and every sample has equally many references of each kind, so that their number tells nothing about membership.",
     "independent": "Membership was drawn for each run by itself, so the target alone was left out of its references.",
-    "balanced": "The plan has no complementary runs. Each target was left out of its references together with a random run of the other side, sample by sample, so that the number of references tells nothing about membership.",
-    "unbalanced": "The plan has no complementary runs, and the number of a sample's references tells something about its membership: read every figure beside the one under permuted membership.",
+    "unbalanced": "The plan has no complementary runs, and samples are trained on so unequally often that the number of a sample's references tells something about its membership: read every figure beside the one under permuted membership.",
 }  # fmt: skip
 
 
