@@ -82,7 +82,7 @@ def _finding(
                 fpr,
                 over_targets(added[:, k], member),
                 float(pool.fpr[0, k]),
-                bool(pool.resolved[0, k]),
+                bool(np.isfinite(added[:, k]).all()),
             )
         )
     curve = roc(scores.ravel(), member.ravel())

@@ -49,7 +49,7 @@ class AtFpr:
     """True-positive rate at one demanded false-positive rate.
 
     `realised` is the false-positive rate that the threshold really has. `resolved` is False when
-    there are too few non-members for this rate (n < 1/fpr − 1); `tpr` and `realised` are then NaN.
+    there are too few non-members for this rate (n < 1/fpr − 1) or scores tie there; `tpr` is then NaN.
     """
 
     fpr: float

@@ -330,7 +330,9 @@ def pooled_by_target(
     threshold is drawn as well, and a target that raises it lowers the TPR of all. (The spread of
     TPR_r alone, which takes the threshold as given, is too small by up to a factor of 2.7: its
     interval at 95 % covered .75 to .93 with 8 models.) A linear approximation for many false
-    positives; single values may lie outside [0, 1]. NaN where the rate is not resolved.
+    positives; single values may lie outside [0, 1]. NaN where the rate is not resolved, and where
+    scores tie so that less than half of the false positives that are allowed is realised: scores of
+    RMIA are multiples of 1/|population|, and no lower rate is there to be found.
 
     >>> s = np.array([[0.1, 0.9, 0.4, 0.8], [0.7, 0.2, 0.6, 0.3]])
     >>> m = np.array([[False, True, False, True], [True, False, True, False]])
@@ -361,6 +363,8 @@ def pooled_by_target(
         rise = (true_positives(last) - true_positives(first)) / n_in
         slope = rise / ((last - first) / n_out) if last > first else 0.0
         said = s > outside[j - 1] if j <= n_out else np.ones_like(y)
+        if 2 * (said & ~y).sum() < j - 1:
+            continue
         tpr = len(s) * (said & y).sum(axis=1) / n_in
         fpr = len(s) * (said & ~y).sum(axis=1) / n_out
         values[:, f] = tpr - slope * (fpr - fpr.mean())
