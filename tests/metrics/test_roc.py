@@ -178,6 +178,17 @@ def test_what_targets_add_averages_to_the_pooled_rate_and_its_interval_covers():
     assert np.mean(given) < 0.9
 
 
+def test_a_pooled_rate_that_ties_hide_is_unknown():
+    """Of 4,000 non-members 1 in 50 has the highest score: 1 % cannot be realised, 5 % can."""
+    rng = np.random.default_rng(5)
+    member = half_split(1000, models=8, seed=1).member
+    s = np.floor(50 * rng.random(member.shape))
+    assert metrics.pooled_points(s, member, [0.01]).fpr[0, 0] == 0
+    added = metrics.pooled_by_target(s, member, [0.01, 0.05])
+    assert np.isnan(added[:, 0]).all()
+    assert added[:, 1].mean() == pytest.approx(metrics.pooled_points(s, member, [0.05]).tpr[0, 0])
+
+
 def test_average_roc_averages_down_the_columns():
     member = half_split(50, models=6, seed=1).member
     s = np.random.default_rng(1).normal(size=member.shape) + member

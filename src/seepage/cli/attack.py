@@ -98,7 +98,7 @@ def interval(e: Estimate) -> str:
 def rate(r: AtFpr) -> str:
     """A true-positive rate with its interval, its null and the false-positive rate that was reached."""
     if not r.resolved:
-        return f"cannot be resolved with\n{r.negatives:,} non-members"
+        return r.unresolved
     reached = f"FPR {r.realised:.5f}"
     if math.isfinite(r.realised_low):
         reached += f" \\[{r.realised_low:.5f}, {r.realised_high:.5f}]"

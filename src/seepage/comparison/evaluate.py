@@ -270,8 +270,8 @@ def evaluate(
                 values[f"{key}/auc"] = judged.auc
                 non_members[where] = judged.non_members
                 for k, fpr in enumerate(fprs):
-                    # A rate that so few non-members cannot resolve is no figure.
-                    if np.isnan(judged.fpr[k]):
+                    # A rate that so few non-members, or tied scores, cannot resolve is no figure.
+                    if not np.isfinite(judged.tpr[:, k]).all():
                         continue
                     values[f"{key}/tpr@{fpr:g}"] = judged.tpr[:, k]
                     realised[f"{key}/tpr@{fpr:g}"] = float(judged.fpr[k])

@@ -191,7 +191,7 @@ class Judging:
                 tpr=over_targets(added[:, k], self.member),
                 realised=float(pool.fpr[0, k]),
                 null=float(pool.null[0, k]),
-                resolved=bool(pool.resolved[0, k]),
+                resolved=bool(np.isfinite(added[:, k]).all()),
                 negatives=int(pool.n_out[0]),
             )
             for k, fpr in enumerate(fprs)

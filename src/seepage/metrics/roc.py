@@ -215,10 +215,10 @@ def tpr_at_fpr(scores: ArrayLike, member: ArrayLike, fpr: float, *, unit: Unit =
     is False. (The TPR at no false positive, put in its place, would read noise as 1/(n + 1)
     whatever α was asked for.)
 
-    Peers let ⌊α n⌋ of n pass (scikit-learn's ROC read at the last step at or below α, ML Privacy
-    Meter, the script of LiRA with strictly below) or interpolate between steps: noise then reads
-    up to (αn + 1)/(n + 1), 1.1 % for 1 % at 900 and .2 % for .1 % at 1,000 non-members. Their
-    figure at α is ours at the same number of false positives, (⌊α n⌋ + 1)/(n + 1).
+    Peers let ⌊α n⌋ of n pass (the last step at or below α: Privacy Meter, LeakPro, Amulet; strictly
+    below: the code of the LiRA paper, MICO) or interpolate between steps (SACRO). Noise then reads
+    up to (α n + 1)/(n + 1): 1.1 % for 1 % at 900 and .2 % for .1 % at 1,000 non-members. What they
+    give for α is what is given here for (⌊α n⌋ + 1)/(n + 1), at the same realised FPR.
 
     >>> p = tpr_at_fpr([0.1, 0.2, 0.3, 0.9], np.array([False, True, False, True]), 0.4)
     >>> p.tpr, p.fpr, p.threshold, round(p.null, 3)
@@ -306,9 +306,8 @@ def pooled_points(
     One global threshold asks more of an attack than one per target: scores must be comparable
     between targets. Its Clopper-Pearson intervals count R·N independent trials, which they are
     not (each sample occurs R times): read them as a lower bound of the uncertainty, and take the
-    interval from `pooled_by_target`. For the same
-    reason `null` is what noise reads if all scores are exchangeable; with shared references it
-    reads a little less.
+    interval from `pooled_by_target`. For the same reason `null` is what noise reads if all scores
+    are exchangeable; with shared references it reads a little less.
     """
     s, y = judged(scores, member, 2, unit)
     return operating_points(s.reshape(1, -1), y.reshape(1, -1), fprs)
@@ -331,7 +330,9 @@ def pooled_by_target(
     threshold is drawn as well, and a target that raises it lowers the TPR of all. (The spread of
     TPR_r alone, which takes the threshold as given, is too small by up to a factor of 2.7: its
     interval at 95 % covered .75 to .93 with 8 models.) A linear approximation for many false
-    positives; single values may lie outside [0, 1]. NaN where the rate is not resolved.
+    positives; single values may lie outside [0, 1]. NaN where the rate is not resolved, and where
+    scores tie so that less than half of the false positives that are allowed is realised: scores of
+    RMIA are multiples of 1/|population|, and no lower rate is there to be found.
 
     >>> s = np.array([[0.1, 0.9, 0.4, 0.8], [0.7, 0.2, 0.6, 0.3]])
     >>> m = np.array([[False, True, False, True], [True, False, True, False]])
@@ -362,6 +363,8 @@ def pooled_by_target(
         rise = (true_positives(last) - true_positives(first)) / n_in
         slope = rise / ((last - first) / n_out) if last > first else 0.0
         said = s > outside[j - 1] if j <= n_out else np.ones_like(y)
+        if 2 * (said & ~y).sum() < j - 1:
+            continue
         tpr = len(s) * (said & y).sum(axis=1) / n_in
         fpr = len(s) * (said & ~y).sum(axis=1) / n_out
         values[:, f] = tpr - slope * (fpr - fpr.mean())
