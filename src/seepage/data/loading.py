@@ -19,11 +19,12 @@ from seepage.data.idx import read_mnist
 from seepage.data.npz import read_npz
 from seepage.data.official import Progress
 from seepage.data.official import download as fetch_official
-from seepage.data.reading import PARTS, Part, Raw, data_root, row_ids
+from seepage.data.reading import PARTS, Part, Raw, check_regular, data_root, row_ids
 from seepage.data.table import CSV_SUFFIXES, PARQUET_SUFFIXES, TableOptions, read_table
 from seepage.data.transform import apply_canaries, pool, relabel, subset
 from seepage.errors import InputError, SeepageError, nearest
 from seepage.extensions import names, outside, resolve
+from seepage.local_paths import local_path
 from seepage.plan import Canaries
 
 __all__ = ["NAMES", "load", "reload"]
@@ -108,6 +109,8 @@ def load(
     )
     wanted = PARTS if part == "both" else (part,)
     text = os.fspath(name)
+    if root is not None:
+        local_path(root, "root")
     base = data_root(root)
     given = _given(options)
     if text in _NAMED:
@@ -291,9 +294,10 @@ def _given(options: TableOptions) -> dict[str, Any]:
 
 
 def _find(text: str, root: Path) -> Path:
-    places = [Path(text).expanduser(), root / text]
+    places = [local_path(text, "data").expanduser(), root / text]
     for place in places:
         if place.exists():
+            check_regular(place, "a data file or folder")
             return place
     if os.sep not in text and not Path(text).suffix:
         raise InputError(

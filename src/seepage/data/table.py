@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
-from seepage.data.reading import Part, Raw, one_line, read_all, reading, row_ids
+from seepage.data.reading import MISSING, Part, Raw, one_line, read_all, reading, row_ids
 from seepage.errors import InputError, nearest
 
 __all__ = ["CSV_SUFFIXES", "PARQUET_SUFFIXES", "TableOptions", "read_table"]
 
 CSV_SUFFIXES = (".csv", ".tsv", ".data", ".test", ".txt")
 PARQUET_SUFFIXES = (".parquet", ".pq")
-_MISSING = ("", "?", "na", "n/a", "<na>", "nan", "nat", "null", "none")
 _MISSING_LEVEL = "?"
 _MOST_CLASSES = 1000
 # Numbers as people and spreadsheets write them: 1,5 and 1,000 and 5% and $3 and 1_000.
@@ -334,7 +333,7 @@ def _as_numbers(column: Any) -> tuple[Float64Array, BoolArray] | None:
 
     if not pa.types.is_floating(column.type):
         lower = pc.utf8_lower(column)
-        absent = pc.fill_null(pc.is_in(lower, value_set=pa.array(_MISSING)), True)
+        absent = pc.fill_null(pc.is_in(lower, value_set=pa.array(MISSING)), True)
         try:
             column = pc.if_else(absent, None, column).cast(pa.float64())
         except pa.ArrowInvalid:
@@ -356,7 +355,7 @@ def _labels(
     texts = [str(v) for v in levels]
     as_given = name in options.categorical
     for k, text in enumerate(texts):
-        if text == "" or (not as_given and text.lower() in _MISSING):
+        if text == "" or (not as_given and text.lower() in MISSING):
             remedy = "" if text == "" else f', or pass categorical=["{name}"] if it is a class'
             raise InputError(
                 f"{where}: expected a label in every row, got {repr(text) if text else 'none'} in "
@@ -468,7 +467,7 @@ def _check_no_numbers(where: str, name: str, text: NDArray[np.str_]) -> None:
     held = [
         (int(n), int(row), str(level))
         for level, row, n in zip(levels, first, counts, strict=True)
-        if str(level).lower() not in _MISSING
+        if str(level).lower() not in MISSING
     ]
     odd = [x for x in held if _number(x[2]) is None]
     marked = [x for x in odd if _MARKED.fullmatch(x[2])]
