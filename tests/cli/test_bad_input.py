@@ -265,7 +265,7 @@ def test_both_manifests_lost(seepage: Seepage, copied: Path) -> None:
         (["serve", "x", "--port", "99999"], "port"),
         (["check", "x"], "expected a limit, got none"),
         (["check", "x", "--max-auc", "1.5"], "--max-auc: expected a value in 0..1"),
-        (["import", "absent.npz", "run"], "expected an .npz file, found none"),
+        (["import", "absent.npz", "run"], "expected an .npz file of arrays, found no such file"),
     ],
 )
 def test_arguments(seepage: Seepage, args: list[str], message: str) -> None:

@@ -56,15 +56,16 @@ def serve(
 @app.command("import")
 def import_command(
     arrays: Annotated[Path, typer.Argument(help="An .npz with `member` and signals.")],
-    out: Annotated[Path, typer.Argument(help="The run folder to make.")],
+    out: Annotated[str, typer.Argument(help="The run folder to make, or an s3:// address.")],
 ) -> None:
     """Make a run folder from arrays that another tool recorded.
 
-    The .npz holds `member` (R, N) bool, `checkpoints` (T,) epochs, optionally `labels` (N,) and
-    `ids` (N,), and signals (R, T, N[, A]) such as `phi` and `loss`.
+    The .npz holds `member` (R, N) of 0 and 1 and signals (R, T, N[, A]) such as `phi` and `loss`,
+    optionally `checkpoints` (T,) epochs, `labels` (N,), `classes` (K,) and `ids` (N,). Nothing is
+    written before all of it is checked.
 
     Example: `seepage import signals.npz runs/theirs`
     """
     from seepage.fleet.imported import import_arrays
 
-    console.print(str(import_arrays(arrays, out)))
+    console.print(str(import_arrays(arrays, out)), markup=False, soft_wrap=True)
