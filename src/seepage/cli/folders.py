@@ -29,10 +29,10 @@ def repair(config: ConfigFile = None, out: Out = None, override: Overrides = Non
     wanted = prepare(read_config(config, merged(override, out)))
     damage = find_damage(wanted.config.out)
     if not damage:
-        console.print(f"{wanted.config.out}: every chunk is as it was written")
+        console.print(f"{wanted.config.out}: every chunk is as it was written", markup=False)
         return
     for key in damage:
-        console.print(f"damaged: {key}")
+        console.print(f"damaged: {key}", markup=False)
     digests = forget(wanted.config.out, damage)
     run = train_prepared(wanted, FleetBar())
     same = sum(run.records[r].get("digests") == d for r, d in digests.items())
@@ -50,7 +50,9 @@ def serve(
     """
     from seepage.report.serve import serve as serve_run
 
-    serve_run(run, port=port, announce=lambda url: errors.print(f"watching {run} at {url}"))
+    serve_run(
+        run, port=port, announce=lambda url: errors.print(f"watching {run} at {url}", markup=False)
+    )
 
 
 @app.command("import")

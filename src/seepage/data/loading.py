@@ -29,6 +29,8 @@ from seepage.plan import Canaries
 
 __all__ = ["NAMES", "load", "reload"]
 
+_LARGEST_SIDE = 16_384
+
 PartName = Literal["train", "test", "both"]
 
 _ADULT_COLUMNS = (
@@ -112,6 +114,8 @@ def load(
     if root is not None:
         local_path(root, "root")
     base = data_root(root)
+    if text not in _NAMED:
+        local_path(text, "data")
     given = _given(options)
     if text in _NAMED:
         extra = [*given, *(k for k, v in {"size": size, "test": test}.items() if v is not None)]
@@ -140,6 +144,10 @@ def load(
         size_hw = (size, size) if isinstance(size, int) else size
         if size_hw is not None and (len(size_hw) != 2 or min(size_hw) < 1):
             raise InputError(f"size: expected (height, width) of at least 1, got {size_hw}")
+        if size_hw is not None and max(size_hw) > _LARGEST_SIDE:
+            raise InputError(
+                f"size: expected at most {_LARGEST_SIDE} a side, got {size_hw}; lower it"
+            )
         test_path = _find(os.fspath(test), base) if test is not None else None
         raw = _read_path(path, test_path, size_hw, options, given)
         source = {"name": _portable(path, root)}
