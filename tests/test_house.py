@@ -15,7 +15,7 @@ import seepage
 
 ROOT = Path(seepage.__file__).parent
 FLOORS = [
-    {"array_types", "errors"},
+    {"array_types", "errors", "given_arrays", "local_paths"},
     {"extensions"},
     {"plan", "signals"},
     {"data", "metrics", "models"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -143,6 +144,22 @@ CONFIGURATION = [
     (['record.views=["flip"]'], r"views: expected 'identity' first"),
     (["execution.device="], r"execution.device"),
     (['execution.executor="slurm"'], r"execution.executor"),
+    (["recipe.lr=1e308"], r"recipe.lr: .*less than or equal to 1000000, got 1e\+308"),
+    (["recipe.weight_decay=1e308"], r"recipe.weight_decay: .*less than or equal to"),
+    (["execution.threads=1000000"], r"execution.threads: .*less than or equal to 256, got 1000000"),
+    (["execution.workers=1000000"], r"execution.workers: .*less than or equal to 1024"),
+    (["model.options=" + "[" * 3000], r"--set: expected a value, got brackets too deep in '\[\[\["),
+    (["model.options=" + '{"a":' * 40 + "1" + "}" * 40], r"--set: .* at most 32 deep, got more"),
+    ([f"{'a.' * 3000}b=1"], r"--set: expected table.field=value, got 'a\.a\."),
+    (["model.name=" + "x" * 3000], r"expected a known name or"),
+    (["plan.models=" + "9" * 5000], r"plan.models: "),
+    ([r'data.name="a\u0000b.csv"'], r"data: expected a path, got a zero byte"),
+    (['data.name="' + "x" * 300 + '.csv"'], r"data: expected names of at most 255 bytes"),
+    (
+        ['report="nosuchdir/x.html"'],
+        r"report: expected a file in a folder that exists, got nosuchdir",
+    ),
+    (['report="x.txt"'], r"report: expected a name that ends in .html, got 'x.txt'"),
     (["nonsense"], r"--set: expected table.field=value, got 'nonsense'"),
     (["out.x=1"], r"out"),
 ]
@@ -237,6 +254,90 @@ def test_a_report_where_there_is_no_folder(seepage: Seepage, copied: Path, tmp_p
     assert fingerprint(copied) == before
 
 
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("nosuchdir/x.html", "--report: expected a file in a folder that exists, got nosuchdir/x"),
+        ("x.pdf", "--report: expected a name that ends in .html, got 'x.pdf'"),
+        ("here.html", "--report: expected the name of a file, got the folder here.html"),
+        ("s3://bucket/x.html", "--report: expected a local file or folder, got the address"),
+        ("x" * 250 + ".html", "--report: expected a file name of at most 240 bytes"),
+        ("file/x.html", "--report: expected a file in a folder that exists"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_found_before_training(
+    seepage: Seepage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.html").mkdir()
+    (tmp_path / "file").write_text("here")
+    assert message in refused(seepage, "audit", "-o", tmp_path / "run", "--report", place)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("x" * 300, "run folder: expected names of at most 255 bytes"),
+        (r"a\u0000b", "run folder: expected a path, got a zero byte"),
+    ],
+)
+def test_a_run_folder_that_cannot_be_named(
+    seepage: Seepage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(seepage, "train", "-s", f'out="{out}"')
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_pipe_is_no_data(seepage: Seepage, tmp_path: Path) -> None:
+    for name in ("a.csv", "a.npz", "a.parquet"):
+        os.mkfifo(tmp_path / name)
+        line = refused(
+            seepage, "train", "-s", f'data.name="{tmp_path / name}"', "-s", 'data.label="y"',
+            "-o", tmp_path / "run",
+        )  # fmt: skip
+        assert f"{name}: expected a data file or folder, got a pipe, socket or device" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_names_that_are_no_utf8(seepage: Seepage, tmp_path: Path) -> None:
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.csv")
+    assert "expected a name in UTF-8, got" in refused(seepage, "audit", name)
+    assert "expected a name in UTF-8, got" in refused(seepage, "attack", name)
+    assert "expected a name in UTF-8, got" in refused(seepage, "import", name, tmp_path / "r")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a:b:c", ":warning:", "[/x]", "[red]x", "a\\"])
+def test_names_are_printed_as_they_are(seepage: Seepage, tmp_path: Path, name: str) -> None:
+    """No emoji for `:warning:`, no colour for `[red]`."""
+    for verb in ("attack", "train"):
+        given = ["-s", f"data.name='{tmp_path / name}.csv'"] if verb == "train" else [name]
+        assert name in refused(seepage, verb, *given)
+
+
+def test_an_import_says_where_it_went(
+    seepage: Seepage, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from seepage.plan import half_split
+
+    member = half_split(12, models=8).member
+    np.savez(tmp_path / "a.npz", member=member, phi=member + np.arange(12) / 7)
+    out = tmp_path / "[red]a:b:c"
+    assert seepage("import", tmp_path / "a.npz", out)[0] == 0
+    assert out.is_dir()
+    monkey = sorted(p.name for p in tmp_path.iterdir())
+    assert monkey == ["[red]a:b:c", "a.npz"]
+    assert seepage("attack", out, "-a", "lira")[0] == 0
+    assert "expected a new or empty folder" in refused(seepage, "import", tmp_path / "a.npz", out)
+    (tmp_path / "deep").mkdir()
+    assert "out: expected the name of a file or folder, got ''" in refused(
+        seepage, "import", tmp_path / "a.npz", ""
+    )
+    assert "got the address 's3:/b'" in refused(seepage, "import", tmp_path / "a.npz", "s3:/b")
+
+
 def test_a_locked_folder(seepage: Seepage, copied: Path) -> None:
     from seepage.store.lock import Lock
 
@@ -265,7 +366,7 @@ def test_both_manifests_lost(seepage: Seepage, copied: Path) -> None:
         (["serve", "x", "--port", "99999"], "port"),
         (["check", "x"], "expected a limit, got none"),
         (["check", "x", "--max-auc", "1.5"], "--max-auc: expected a value in 0..1"),
-        (["import", "absent.npz", "run"], "expected an .npz file, found none"),
+        (["import", "absent.npz", "run"], "expected an .npz file of arrays, found no such file"),
     ],
 )
 def test_arguments(seepage: Seepage, args: list[str], message: str) -> None:

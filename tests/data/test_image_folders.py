@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,80 @@ def test_absurdly_large_pictures_are_refused_from_their_header(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
     with pytest.raises(InputError, match="expected an image of ordinary size, got one of over 20"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["webp", "bmp", "gif", "tif", "heic", "png.part", ""])
+def test_pictures_of_other_forms_do_not_vanish(tmp_path: Path, suffix: str) -> None:
+    for name in ("a", "b"):
+        picture(tmp_path / name / "1.png")
+    other = tmp_path / "b" / f"2.{suffix}".rstrip(".")
+    other.write_bytes((tmp_path / "a" / "1.png").read_bytes())
+    with pytest.raises(InputError, match=r"2.*: expected \.png, \.jpg or \.jpeg files, got"):
+        load(tmp_path)
+    other.rename(tmp_path / "b" / ".hidden")
+    (tmp_path / "b" / ".checkpoints").mkdir()
+    picture(tmp_path / "b" / ".checkpoints" / "3.png")
+    (tmp_path / "b" / "Thumbs.db").write_bytes(b"x")
+    assert load(tmp_path).ids.tolist() == ["a/1.png", "b/1.png"]
+
+
+def test_a_picture_under_a_false_name_is_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        picture(tmp_path / name / "1.png")
+    with (tmp_path / "b" / "2.png").open("wb") as f:
+        Image.new("RGB", (5, 6)).save(f, "GIF")
+    with pytest.raises(InputError, match=r"2\.png: expected a PNG or JPEG image, got something"):
+        load(tmp_path)
+
+
+def test_links_and_pipes_do_not_vanish(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        picture(tmp_path / name / "1.png")
+    entry = tmp_path / "b" / "2.png"
+    entry.symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(
+        InputError, match=r"2\.png: expected a file or folder, got a link to nothing"
+    ):
+        load(tmp_path)
+    entry.unlink()
+    entry.symlink_to(tmp_path / "a")
+    with pytest.raises(InputError, match=r"2\.png: expected images .*, got a link to a folder"):
+        load(tmp_path)
+    entry.unlink()
+    os.mkfifo(entry)
+    with pytest.raises(InputError, match=r"2\.png: expected .* got a pipe, socket or device"):
+        load(tmp_path)
+    entry.unlink()
+    entry.symlink_to(tmp_path / "a" / "1.png")
+    assert len(load(tmp_path)) == 3
+
+
+def test_parts_are_no_classes_and_nothing_lies_beside(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        for name in ("x", "y"):
+            picture(tmp_path / "d" / part / name / "1.png")
+    with pytest.raises(InputError, match=r"expected a folder per class, or train and test .* val;"):
+        load(tmp_path / "d")
+    (tmp_path / "d" / "train").rename(tmp_path / "d" / "test")
+    (tmp_path / "d" / "val").rename(tmp_path / "d" / "train")
+    (tmp_path / "d" / "README.md").write_text("notes")
+    assert len(load(tmp_path / "d", part="both")) == 4
+    (tmp_path / "d" / "extra").mkdir()
+    with pytest.raises(InputError, match="extra: expected nothing beside train and test, got a"):
+        load(tmp_path / "d")
+    (tmp_path / "d" / "extra").rmdir()
+    picture(tmp_path / "d" / "train" / "1.png")
+    with pytest.raises(InputError, match="expected images inside of class folders, got one beside"):
+        load(tmp_path / "d")
+
+
+def test_names_that_are_no_utf8_are_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        picture(tmp_path / name / "1.png")
+    try:
+        os.rename(tmp_path / "b" / "1.png", os.fsencode(tmp_path / "b") + b"/\xff.png")
+    except OSError:
+        pytest.skip("this file system holds UTF-8 names alone")
+    with pytest.raises(InputError, match="data: expected a name in UTF-8, got") as raised:
+        load(tmp_path)
+    str(raised.value).encode()

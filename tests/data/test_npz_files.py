@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import os
+import warnings
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +15,7 @@ import pytest
 import torch
 
 from seepage.data import from_arrays, load, reload
+from seepage.data.archive import read_archive
 from seepage.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -123,7 +129,9 @@ def test_bad_arrays_are_refused(tmp_path: Path, arrays: Any, match: str) -> None
 def test_object_arrays_are_never_unpickled(tmp_path: Path) -> None:
     path = tmp_path / "bad.npz"
     np.savez(path, x=np.array([{}, []], dtype=object), y=np.array([0, 1]))
-    with pytest.raises(InputError, match=r"bad\.npz: expected an \.npz file of plain arrays"):
+    with pytest.raises(
+        InputError, match=r"bad\.npz: expected an \.npz file of arrays, got .*'x' holds objects"
+    ):
         load(path)
 
 
@@ -137,7 +145,7 @@ def test_broken_files_are_refused(tmp_path: Path) -> None:
             load(path)
     with single.open("wb") as stream:
         np.save(stream, TABLE)
-    with pytest.raises(InputError, match=r"expected an .npz archive, got a single array"):
+    with pytest.raises(InputError, match=r"expected an .npz file of arrays, got a single array"):
         load(single)
 
 
@@ -158,3 +166,86 @@ def test_from_arrays_copies_and_has_no_source() -> None:
     assert x[0, 0] != 99.0
     assert data.source == {}
     assert reload(data.source) is None
+
+
+def _announcing(path: Path, shape: tuple[int, ...]) -> Path:
+    """An archive whose one array announces `shape` of float64 and holds 16 bytes."""
+    member = io.BytesIO()
+    header = {"descr": "<f8", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(member, header)
+    member.write(bytes(16))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", member.getvalue())
+        archive.writestr("y.npy", member.getvalue())
+    return path
+
+
+@pytest.mark.parametrize("shape", [(2**44,), (2**62, 2**62), (3,), (1,), (2, 0), (-2,)])
+def test_an_array_that_announces_what_is_not_there(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"'x'.* announces shape .*") as raised:
+        read_archive(_announcing(tmp_path / "a.npz", shape))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_member_that_announces_what_is_not_there(tmp_path: Path) -> None:
+    """The directory of an archive is looked at before any array is."""
+    path = save(tmp_path, x=TABLE, y=Y)
+    raw = bytearray(path.read_bytes())
+    at = raw.rindex(b"PK\x01\x02")
+    raw[at + 24 : at + 28] = (2**31 - 1).to_bytes(4, "little")  # its unpacked size
+    path.write_bytes(bytes(raw))
+    with pytest.raises(InputError, match="announces 2147483647 bytes, which are not there"):
+        load(path)
+
+
+def test_arrays_larger_than_memory_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path, x=TABLE, y=Y)
+    free = SimpleNamespace(available=100)
+    monkeypatch.setattr("seepage.data.archive.psutil.virtual_memory", lambda: free)
+    with pytest.raises(InputError, match="for 100 bytes of free memory"):
+        load(path)
+
+
+def test_members_that_are_no_arrays(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    for names, match in ((("x.txt",), "'x.txt' that is no array"), (("x.npy",) * 2, "called 'x'")):
+        whole = io.BytesIO()
+        np.save(whole, TABLE)
+        with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for name in names:
+                archive.writestr(name, whole.getvalue())
+        with pytest.raises(InputError, match=match):
+            load(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match=r"a\.npz: expected .* got a pipe, socket or device"):
+        load(path)
+
+
+@pytest.mark.parametrize("text", ["", "nan", "NA", "None"])
+def test_a_missing_label_is_no_class(tmp_path: Path, text: str) -> None:
+    labels = np.array(["a", "b", "a", "b", "a", text])
+    path = save(tmp_path, x=TABLE, y=labels)
+    with pytest.raises(InputError, match=r"expected a label for every sample, got .* at row 5"):
+        load(path)
+    assert load(save(tmp_path, x=TABLE, y=labels, classes=["a", "b", text])).classes[2] == text
+
+
+@pytest.mark.parametrize(
+    ("labels", "match"),
+    [
+        (np.array([0, 1, 2, 0, 1, 1e300]), r"expected labels 0\.\.K-1, got 1e\+300 at row 5"),
+        (np.array([0, 1, 2, 0, 1, 2**64 - 1], np.uint64), "without gaps, got 18446744073709551615"),
+        (np.array([b"a", b"b", b"a", b"b", b"a", b"\xff"]), "expected text, got bytes"),
+    ],
+)
+def test_labels_that_would_be_read_as_others(tmp_path: Path, labels: Any, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        load(save(tmp_path, x=TABLE, y=labels))
+    with pytest.raises(InputError, match="expected every class once, got 'a' twice"):
+        load(save(tmp_path, x=TABLE, y=Y, classes=["a", "b", "a"]))
+    with pytest.raises(InputError, match="expected text or whole numbers, got float64"):
+        load(save(tmp_path, x=TABLE, y=Y, ids=np.arange(6.0)))

@@ -178,14 +178,14 @@ def test_parquet_types(tmp_path: Path) -> None:
         ("x,y\n1,0\n2,1\n", {"size": 3}, r"size: not an option for a \.csv file"),
         ("x,y\n1,0\n2,0\n", {}, "at least two classes in column 'y', got only '0'"),
         ("x,y\n1,0\n2,\n", {}, "expected a label in every row, got none in column 'y' at row 1"),
-        ("x,y\n1,a\n2,?\n", {}, "expected a label in every row, got none in column 'y' at row 1"),
+        ("x,y\n1,a\n2,?\n", {}, "expected a label in every row, got '\\?' in column 'y' at row 1"),
         ("x,z,y\n1,5,0\n2,5,1\n", {}, r"got only 5 in column 'z'; pass drop=\[\"z\"\]"),
         ("x,z,y\n1,k,0\n2,k,1\n", {}, "got only 'k' in column 'z'"),
         ("x,y\n1,0\ninf,1\n", {}, "expected finite numbers in column 'x', got infinity at row 1"),
         ("x,y\n1700000000,0\n1700000001,1\n", {}, "a spread that 32-bit floats can hold, column"),
         ("x,y\na,0\nb,1\nc,0\n", {"max_levels": 2}, "at most 2 levels in text column 'x', got 3"),
         (
-            "x,y\n" + "".join(f"{i},{i}.5\n" for i in range(1200)),
+            "x,y\n" + "".join(f"{i},{i}\n" for i in range(1200)),
             {},
             "expected at most 1000 classes in column 'y', got 1200; it looks continuous",
         ),
@@ -200,5 +200,123 @@ def test_bad_tables_are_refused(tmp_path: Path, text: str, options: Any, match: 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b"x,y\n\xff\xfe,0\nb,1\n")
-    with pytest.raises(InputError, match=r"t\.csv: expected a table of one width, got .*UTF8"):
+    with pytest.raises(InputError, match=r"t\.csv: expected UTF-8 text, got byte 0xff at"):
         load(path, label="y")
+    path.write_bytes("x,y\n1,0\n2,1\n".encode("utf-16"))
+    with pytest.raises(InputError, match="expected UTF-8 text, got UTF-16"):
+        load(path, label="y")
+
+
+MISSING = ("NA", "NULL", "nan", "NaN", "n/a", "null", "None", "<NA>", "?")
+
+
+@pytest.mark.parametrize("text", MISSING)
+@pytest.mark.parametrize("others", ["01", "ab"])
+def test_a_label_that_is_missing_is_no_class(tmp_path: Path, text: str, others: str) -> None:
+    path = write(tmp_path, f"x,y\n1,{others[0]}\n2,{others[1]}\n3,{text}\n")
+    with pytest.raises(InputError, match=r"expected a label in every row, .* column 'y' at row 2"):
+        load(path, label="y")
+    # A class may really be called that: Namibia, or no illness.
+    data = load(path, label="y", categorical=["y"])
+    assert text in data.classes
+    assert reload(data.source, data.digest) is not None
+
+
+def test_a_missing_label_of_parquet(tmp_path: Path) -> None:
+    for y in ([0.0, 1.0, None], [0.0, 1.0, float("nan")], ["a", "b", None]):
+        pq.write_table(pa.table({"x": [1, 2, 3], "y": y}), tmp_path / "t.parquet")
+        with pytest.raises(InputError, match=r"expected a label in every row, got .* at row 2"):
+            load(tmp_path / "t.parquet", label="y")
+
+
+def test_real_numbers_are_no_classes(tmp_path: Path) -> None:
+    path = write(tmp_path, "x,y\n" + "".join(f"{i},{(i * 37 % 101) / 7}\n" for i in range(200)))
+    with pytest.raises(InputError, match=r"whole numbers or names in column 'y', .*bin a"):
+        load(path, label="y")
+    grades = write(tmp_path, "x,y\n1,1.0\n2,1.3\n3,1.7\n", "g.csv")
+    with pytest.raises(InputError, match=r"got '1\.3' at row 1"):
+        load(grades, label="y")
+    assert load(grades, label="y", categorical=["y"]).classes == ("1.0", "1.3", "1.7")
+    for odd in ("inf", "-Infinity", "1e999", "1e-3"):
+        with pytest.raises(InputError, match=rf"whole numbers .*, got '{odd}' at row 1"):
+            load(write(tmp_path, f"x,y\n1,0\n2,{odd}\n", "o.csv"), label="y")
+
+
+def test_large_whole_numbers_stay_apart(tmp_path: Path) -> None:
+    big = [2**53, 2**53 + 1, 2**53 + 2, 2**70]
+    text = "x,y\n" + "".join(f"{i},{v}\n" for i, v in enumerate(big))
+    assert load(write(tmp_path, text), label="y").classes == tuple(map(str, big))
+    pq.write_table(
+        pa.table({"x": [1, 2, 3], "y": big[:3], "pid": [10**17 + i for i in range(3)]}),
+        tmp_path / "t.parquet",
+    )
+    data = load(tmp_path / "t.parquet", label="y", id_column="pid")
+    assert data.classes == tuple(map(str, big[:3]))
+    assert data.ids.tolist() == [str(10**17 + i) for i in range(3)]
+
+
+def test_a_dot_belongs_to_a_class_unless_all_end_in_one(tmp_path: Path) -> None:
+    mixed = write(tmp_path, "x,y\n1,v1.\n2,v1\n3,v2\n")
+    assert load(mixed, label="y").classes == ("v1", "v1.", "v2")
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        (["1,5", "2,25", "3,0"], "'1,5'"),
+        (["1,000", "2,000", "12,500"], "'1,000'"),
+        (["5%", "6 %", "7%"], "'5%'"),
+        (["1_000", "1", "2"], "'1_000'"),
+        (["$3.50", "$4", "$5"], r"'\$3.50'"),
+        (["3 €", "4 €", "5 €"], "'3 €'"),
+        (["1 000", "2 000", "7"], "'1 000'"),
+        (["(1,000)", "5", "6"], r"'\(1,000\)'"),
+        # Nearly a number: a column of numbers with a mark for missing values that no one knows.
+        (["1.5", "-", "2.5"], "'-'"),
+        (["1", "2", "unknown"], "'unknown'"),
+    ],
+)
+def test_numbers_with_marks_are_no_categories(
+    tmp_path: Path, values: list[str], shown: str
+) -> None:
+    lines = "".join(f'"{v}",{i % 2}\n' for i, v in enumerate(values))
+    path = write(tmp_path, "x,y\n" + lines)
+    with pytest.raises(InputError, match=rf"plain numbers .* column 'x', got .*{shown}, at row"):
+        load(path, label="y")
+    data = load(path, label="y", categorical=["x"])
+    assert sorted(data.columns) == sorted(f"x={v}" for v in values)
+    labels = write(
+        tmp_path, "x,y\n" + "".join(f'{i},"{v}"\n' for i, v in enumerate(values)), "l.csv"
+    )
+    if shown not in ("'-'", "'unknown'"):
+        with pytest.raises(InputError, match=f"whole numbers or names in column 'y', got {shown}"):
+            load(labels, label="y")
+
+
+def test_codes_with_letters_stay_categories(tmp_path: Path) -> None:
+    path = write(tmp_path, "x,z,y\nA1,>50,0\nB2,<=50,1\n7,a,1\n")
+    assert load(path, label="y").columns == ("x=7", "x=A1", "x=B2", "z=<=50", "z=>50", "z=a")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "match"),
+    [
+        ("x,y\r1,0\r2,1\r", {}, "expected lines that end in a line feed, got carriage returns"),
+        ("x,y\n1,0\n2,\0\n", {}, "expected text, got a zero byte at position 10"),
+        (",x,y\n0,1,0\n1,2,1\n", {}, r"got '', which looks like a stored row number; pass drop="),
+        ("Unnamed: 0,x,y\n0,1,0\n1,2,1\n", {}, "got 'Unnamed: 0', which looks like a stored row"),
+        ("x;y\n1;0\n2;1\n", {}, "label: expected a column of the table, got 'y'; pass delimiter"),
+        ("1,1,0\n2,2,1\n", {"columns": ["x", "x", "y"]}, "columns: expected every name once"),
+        ("x,y\n1,0\n2,1\n", {"delimiter": ";;"}, "delimiter: expected one ASCII character"),
+        ("p,x,y\n1,1,0\n2,2,1\n", {"id_column": "p", "drop": ["p"]}, "id_column: expected a col"),
+        ('x,y\r1,"0\r\n2,1', {}, r"t\.csv: expected a first line of column names"),
+    ],
+)
+def test_odd_files_are_refused_in_one_line(
+    tmp_path: Path, text: str, options: Any, match: str
+) -> None:
+    with pytest.raises(InputError, match=match) as raised:
+        load(write(tmp_path, text), **({"label": "y"} | options))
+    assert "\n" not in str(raised.value)
+    if text.startswith(","):
+        assert load(write(tmp_path, text), label="y", drop=[""]).columns == ("x",)

@@ -13,6 +13,7 @@ import numpy as np
 from seepage.array_types import BoolArray, FloatArray, Int64Array, IntArray
 from seepage.attacks.leaving import Matched, Way, way_of
 from seepage.errors import InputError, SeepageError
+from seepage.given_arrays import given_array
 from seepage.metrics import operating_points
 from seepage.plan import judged, partitions
 
@@ -354,9 +355,9 @@ class Attack(ABC):
                     f"{what}: expected the signals {', '.join(self.requires)}, "
                     f"{missing[0]} is missing; record it or choose another attack"
                 )
-            arrays = {k: np.asarray(given[k]) for k in self.requires}
+            arrays = {k: given_array(given[k], f"{what}[{k}]") for k in self.requires}
         elif len(self.requires) == 1:
-            arrays = {self.requires[0]: np.asarray(given)}
+            arrays = {self.requires[0]: given_array(given, what)}
         else:
             raise InputError(
                 f"{what}: {self.name} reads {', '.join(self.requires)}; pass a mapping of arrays"
@@ -370,7 +371,7 @@ class Attack(ABC):
         return arrays
 
     def _member(self, member: BoolArray, signals: Mapping[str, FloatArray]) -> BoolArray:
-        member = np.asarray(member)
+        member = given_array(member, "member")
         shape = next(iter(signals.values())).shape[:2]
         if member.dtype != np.bool_ or member.shape != shape:
             raise InputError(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import warnings
 from typing import Any, NoReturn
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from seepage.cli.app import app
 from seepage.cli.console import errors
@@ -45,6 +46,8 @@ _OUTSIDE = {
     errno.EIO,
     errno.EFBIG,
 }
+# What it says of a path that cannot be one.
+_NAMES = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR}
 
 
 def main() -> None:
@@ -54,6 +57,10 @@ def main() -> None:
     130 interrupted (run the same command again to resume).
     """
     warnings.showwarning = _note
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files need not be UTF-8; to say so must not fail.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = app(standalone_mode=False)
     except SeepageError as e:
@@ -64,6 +71,8 @@ def main() -> None:
             sys.exit(2)
         _end(f"{e.format_message()}; see `seepage --help`", 2)
     except OSError as e:
+        if e.errno in _NAMES:
+            _end(f"{e.filename}: expected a path, got {os.strerror(e.errno or 0)}; correct it", 2)
         if e.errno not in _OUTSIDE:
             raise
         where = f"{e.filename}: " if e.filename else ""
@@ -92,6 +101,6 @@ def _note(
 
 def _end(message: str, status: int) -> NoReturn:
     """One line on standard error, whatever the message holds."""
-    line = escape(" ".join(message.split()))
-    errors.print(f"[bold red]seepage:[/] {line}", soft_wrap=True)
+    line = Text(" ".join(message.split()))
+    errors.print(Text.assemble(("seepage:", "bold red"), " ", line), soft_wrap=True)
     sys.exit(status)

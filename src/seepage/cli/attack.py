@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from seepage.cli.app import app
@@ -74,7 +75,7 @@ def attack_table(run: Run, chosen: Sequence[Attack], factory: str | None, unit: 
         if judging.target is None
         else f"the fixed target alone, {len(run.models) - 1} shadows"
     )
-    table = Table(title=f"{run.path}: {who}, last checkpoint{about(unit)}")
+    table = Table(title=f"{escape(run.path)}: {who}, last checkpoint{about(unit)}")
     table.add_column("attack")
     for column in ("AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR", "TPR at 0.1 %, pooled"):
         table.add_column(column, justify="right")
@@ -84,7 +85,7 @@ def attack_table(run: Run, chosen: Sequence[Attack], factory: str | None, unit: 
             (auc,) = judging.auc(scores)
             one, tenth = judging.rates(scores, (0.01, 0.001))
             (pooled,) = judging.pooled(scores, (0.001,))
-            table.add_row(a.name, interval(auc), *(rate(r) for r in (one, tenth, pooled)))
+            table.add_row(escape(a.name), interval(auc), *(rate(r) for r in (one, tenth, pooled)))
     return table
 
 
@@ -177,7 +178,7 @@ def check(
             held = e.high <= limit
             of = f", strongest of {best.compared}" if chosen else ""
             console.print(
-                f"{a}{about(who)}{of}: {name} {shown}, limit {limit:g}: "
+                f"{escape(a)}{about(who)}{of}: {name} {shown}, limit {limit:g}: "
                 f"{'holds' if held else 'does not hold'}"
             )
             if not held and name not in failed:
@@ -185,7 +186,7 @@ def check(
     if judging.target is not None:
         console.print(f"judged: the fixed target, run 0, by {len(opened.models) - 1} shadows")
     if skipped:
-        console.print(f"not run: {', '.join(sorted(skipped))}")
+        console.print(f"not run: {', '.join(sorted(skipped))}", markup=False)
     if failed:
         raise CheckFailed(f"{run}: {' and '.join(failed)} may exceed the limit")
 

@@ -11,6 +11,7 @@ import typer
 from seepage.cli.app import app
 from seepage.cli.arguments import AttackNames, ConfigFile, Out, Overrides, RunFolder, Shard
 from seepage.cli.console import FleetBar, console, errors
+from seepage.cli.places import place_for
 from seepage.config.audit import read_config
 from seepage.config.prepare import chosen_attacks, prepare
 from seepage.errors import InputError
@@ -55,7 +56,15 @@ def audit(
         seepage audit fashion.toml --dry-run
     """
     began = time.perf_counter()
-    wanted = prepare(read_config(config, merged(override, out)))
+    settings = read_config(config, merged(override, out))
+    asked = report or settings.report
+    if asked is None:
+        folder = Path() if "://" in settings.out else Path(settings.out)
+        place = folder / "report.html"
+    else:
+        option = "--report" if report else "report"
+        place = place_for(asked, option, suffixes=(".html", ".htm"), later=settings.out)
+    wanted = prepare(settings)
     if dry_run:
         from seepage.cli.cost import print_cost
 
@@ -65,12 +74,11 @@ def audit(
     if len(run.models) + len(run.failed) < wanted.plan.models:
         errors.print(
             f"{run.path}: {len(run.models)} of {wanted.plan.models} runs are done; "
-            "the report is written when all are"
+            "the report is written when all are",
+            markup=False,
+            soft_wrap=True,
         )
         return
-    place = Path(report or wanted.config.report or "report.html")
-    if not (report or wanted.config.report) and "://" not in run.path:
-        place = Path(run.path) / "report.html"
     _report(run, place, wanted.attacks)
     errors.print(f"audit took {time.perf_counter() - began:.1f} s")
 
@@ -92,7 +100,7 @@ def train_command(
             f"{run.path}: expected runs that converge, all {len(run.failed)} failed, run {first} "
             f"with: {why}; lower recipe.lr and choose another folder"
         )
-    console.print(str(run))
+    console.print(str(run), markup=False, soft_wrap=True)
 
 
 @app.command("report")
@@ -111,6 +119,7 @@ def report_command(
     """
     from seepage.store import open_run
 
+    place_for(path, "path", suffixes=(".html", ".htm"))
     _report(open_run(run), path, chosen_attacks(name, name[0]) if name else None)
 
 
@@ -119,4 +128,4 @@ def _report(run: Any, path: Path, attacks: Any) -> None:
 
     with errors.status("scoring"):
         written = write_report(run, path, attacks=attacks)
-    console.print(f"report: {written}")
+    console.print(f"report: {written}", markup=False, soft_wrap=True)

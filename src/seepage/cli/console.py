@@ -21,8 +21,10 @@ from rich.progress import (
 __all__ = ["FleetBar", "Terminal", "console", "errors"]
 
 # Into a file or a pipe nothing is cut off: only a terminal has an edge.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-errors = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 160)
+console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 160)
+errors = Console(
+    stderr=True, highlight=False, emoji=False, width=None if sys.stderr.isatty() else 160
+)
 
 
 class FleetBar:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from seepage.cli.app import app
@@ -27,7 +28,7 @@ def doctor(config: ConfigFile = None, override: Overrides = None) -> None:
     wanted = prepare(read_config(config, override or ()))
     table = Table(title="doctor", show_header=False)
     for line in diagnose(wanted.data, wanted.config.model, wanted.config.recipe):
-        table.add_row(*line)
+        table.add_row(*(escape(cell) for cell in line))
     console.print(table)
 
 
@@ -97,7 +98,7 @@ def print_cost(audit: Prepared) -> None:
     extra = c.record.measured(c.record.times(c.recipe.epochs))
     if extra:
         names = ", ".join(name for e in extra for name in e.names)
-        console.print(f"Not counted above, and possibly slow: {names}.")
+        console.print(f"Not counted above, and possibly slow: {names}.", markup=False)
     inside = audit.plan.member.sum(axis=0)
     few = np.minimum(inside, audit.plan.models - inside)
     if few.max() > 0:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
+from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
 from seepage.cli.app import app
 from seepage.cli.arguments import Factory
 from seepage.cli.console import console, errors
+from seepage.cli.places import place_for
 from seepage.errors import InputError
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ def show(
             kept_curvature(opened, r, t, estimator=chosen, model=factory, seed=seed)
             for r in targets
         ]
-    console.print(_sides_table(held, f"{opened.path}: {chosen.estimates}"))
+    console.print(_sides_table(held, escape(f"{opened.path}: {chosen.estimates}")))
     console.print(f"unit: {held[0].found.score_unit}; AUC: a random member's loss is less curved "
                   "than a random non-member's (0.5: no difference)")  # fmt: skip
     console.print(_ends_table(opened, held, top))
@@ -128,7 +130,7 @@ def compare(
             opened, target, samples=samples, directions=n, model=factory, seed=seed
         )
     table = Table(
-        title=f"{opened.path}: run {found.model}, {found.samples} samples, rank correlation of ‖H‖_F"
+        title=f"{escape(opened.path)}: run {found.model}, {found.samples} samples, rank correlation of ‖H‖_F"
     )
     table.add_column("estimator")
     for name in (*found.names, "forward calls", "cost in forward passes"):
@@ -218,9 +220,7 @@ def _place(run: Run, out: Path | None) -> Path:
         if "://" in run.path:
             raise InputError("--out: expected a place for the rows of a run at an address")
         return Path(run.path) / "curvature.parquet"
-    if not out.parent.is_dir():
-        raise InputError(f"--out: expected a file name in a folder that exists, got {out}")
-    return out
+    return place_for(out, "--out")
 
 
 @contextmanager
@@ -256,8 +256,6 @@ def _sides_table(held: list[KeptCurvature], title: str) -> Table:
 
 
 def _ends_table(run: Run, held: list[KeptCurvature], top: int) -> Table:
-    from rich.markup import escape
-
     mean = np.mean([one.found.score for one in held], axis=0)
     inside = np.sum([one.own.member for one in held], axis=0)
     order = np.argsort(-mean, kind="stable")

@@ -13,7 +13,9 @@ from rich.table import Table
 
 from seepage.cli.app import app
 from seepage.cli.console import Terminal, console, errors
+from seepage.cli.places import place_for
 from seepage.errors import InputError, nearest
+from seepage.local_paths import local_path
 
 if TYPE_CHECKING:
     from seepage.comparison.config import ComparisonConfig
@@ -69,6 +71,11 @@ def defend(
     places = {"runs": runs, "results": results, "report": report, "page": page}
     config = ComparisonConfig.from_toml(file, set_ or ())
     config = config.model_copy(update={k: v for k, v in places.items() if v is not None})
+    for option in ("report", "page", "cards"):
+        given = getattr(config, option)
+        if given is not None:
+            place_for(given, option, makes_folders=True)
+    local_path(config.results, "results")
     for name in pool or ():
         if name not in config.pools:
             raise InputError(
@@ -94,7 +101,7 @@ def _status(pool: PoolComparison) -> Table:
     first, options = pool.first, pool.options
     apart = 0 if first.reference is None else len(first.reference)
     table = Table(
-        title=f"{pool.name}: {first.name}, {len(first.data)} samples and {apart} set apart, "
+        title=f"{escape(pool.name)}: {escape(first.name)}, {len(first.data)} samples and {apart} set apart, "
         f"{first.model}, {first.recipe.epochs} epochs, {first.plan.models} models a fleet"
     )
     for column in ("defence", *(f"seed {seed}" for seed in options.seeds)):
@@ -163,7 +170,7 @@ def _table(p: PoolResults) -> Table:
     from seepage.report.defence_words import terminal_columns
 
     table = Table(
-        title=f"{p.pool}: * on the Pareto front of accuracy and AUC",
+        title=f"{escape(p.pool)}: * on the Pareto front of accuracy and AUC",
         box=SIMPLE_HEAD,
         padding=(0, 1),
     )

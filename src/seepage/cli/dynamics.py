@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from seepage.cli.app import app
 from seepage.cli.arguments import AttackName, RunFolder
 from seepage.cli.console import console, errors
+from seepage.cli.places import place_for
 from seepage.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ def judged_paths(
         "gaussian": plane.ClosedForm(),
         "student-t": plane.ClosedForm(law=plane.StudentTLaw()),
     }
-    with errors.status(f"scoring {run.path}"):
+    with errors.status(escape(f"scoring {run.path}")):
         bound, source = scoring.ready(run, judge, None)
         return plane.trajectories(
             source,
@@ -169,7 +171,7 @@ def clusters(paths: Trajectories) -> Table:
 
 def over_training(name: str, p: Population, auc: Any) -> Table:
     """One row per checkpoint."""
-    table = Table(title=f"{name}: {p.models} models, {p.samples} samples")
+    table = Table(title=f"{escape(name)}: {p.models} models, {p.samples} samples")
     for column in (
         "epoch",
         "AUC",
@@ -217,6 +219,8 @@ def compare(
 
     if len(set(runs)) < 2:
         raise InputError(f"runs: expected at least two different ones, got {len(set(runs))}")
+    if page is not None:
+        place_for(page, "--page", suffixes=(".html", ".htm"))
     opened = {name: open_run(name) for name in runs}
     manifests: Mapping[str, Mapping[str, Any]] = {n: r.manifest for n, r in opened.items()}
     # Refused before anything is scored.
@@ -236,27 +240,25 @@ def compare(
                 judge, source = scoring.ready(r, attacks.get(attack), None)
                 findings[n] = collect(source, attacks=[judge], permutations=draws, blind=False)
         where = write_comparison(findings, page, populations=found.populations)
-        console.print(f"page: {where}")
+        console.print(f"page: {where}", markup=False, soft_wrap=True)
 
 
 def side_by_side(found: Comparison) -> Table:
     """One row per metric, one column per run."""
-    factor = found.factor or "nothing that is compared"
+    factor = escape(found.factor) if found.factor else "nothing that is compared"
     table = Table(title=f"differ in {factor}; {found.models} models each")
     table.add_column("metric")
     for name in found.populations:
-        table.add_column(name, justify="right")
+        table.add_column(escape(name), justify="right")
     for field in next(iter(found.values.values()), {}):
         if field.rsplit(".", 1)[-1] != "digest":
-            table.add_row(field, *(_short(v[field]) for v in found.values.values()))
+            table.add_row(escape(field), *(_short(v[field]) for v in found.values.values()))
     for metric, estimates in found.table().items():
         table.add_row(metric.replace("_", " "), *(_figure(e) for e in estimates.values()))
     return table
 
 
 def _short(value: Any) -> str:
-    from rich.markup import escape
-
     text = str(value)
     return escape(text if len(text) <= 40 else text[:37] + "…")
 
@@ -275,8 +277,6 @@ def animate(
     from seepage.report import write_animation
     from seepage.store import open_run
 
-    if path.suffix.lower() != ".gif":
-        raise InputError(f"path: expected a name that ends in .gif, got {path.name!r}")
-    console.print(
-        f"animation: {write_animation(judged_paths(open_run(run), attack, fpr, 2), path)}"
-    )
+    place_for(path, "path", suffixes=(".gif",))
+    written = write_animation(judged_paths(open_run(run), attack, fpr, 2), path)
+    console.print(f"animation: {written}", markup=False, soft_wrap=True)

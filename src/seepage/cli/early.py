@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from seepage.array_types import Float64Array, Int64Array
@@ -185,7 +186,9 @@ def difficulty_command(
         columns[column.stem] = _own(column, opened.ids.tolist())
     if not columns:
         raise InputError("signals: expected loss and correct, or --column; neither is there")
-    table = Table(title=f"{run}: {paths.models} models attacked, {len(apart)} for difficulty")
+    table = Table(
+        title=f"{escape(run)}: {paths.models} models attacked, {len(apart)} for difficulty"
+    )
     for head in ("difficulty", "ρ with final advantage", "under permuted membership", "samples"):
         table.add_column(head, justify="right")
     rng = np.random.default_rng(0)
@@ -194,7 +197,7 @@ def difficulty_command(
             c = plane.spearman(values, paths.advantage[-1], rng)
             n = plane.spearman(values, paths.null[0].advantage[-1], rng)
         except InputError as error:
-            table.add_row(name.replace("_", " "), str(error), "", "")
+            table.add_row(escape(name.replace("_", " ")), escape(str(error)), "", "")
             continue
         table.add_row(
             name.replace("_", " "),

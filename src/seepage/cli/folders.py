@@ -29,10 +29,10 @@ def repair(config: ConfigFile = None, out: Out = None, override: Overrides = Non
     wanted = prepare(read_config(config, merged(override, out)))
     damage = find_damage(wanted.config.out)
     if not damage:
-        console.print(f"{wanted.config.out}: every chunk is as it was written")
+        console.print(f"{wanted.config.out}: every chunk is as it was written", markup=False)
         return
     for key in damage:
-        console.print(f"damaged: {key}")
+        console.print(f"damaged: {key}", markup=False)
     digests = forget(wanted.config.out, damage)
     run = train_prepared(wanted, FleetBar())
     same = sum(run.records[r].get("digests") == d for r, d in digests.items())
@@ -50,21 +50,24 @@ def serve(
     """
     from seepage.report.serve import serve as serve_run
 
-    serve_run(run, port=port, announce=lambda url: errors.print(f"watching {run} at {url}"))
+    serve_run(
+        run, port=port, announce=lambda url: errors.print(f"watching {run} at {url}", markup=False)
+    )
 
 
 @app.command("import")
 def import_command(
     arrays: Annotated[Path, typer.Argument(help="An .npz with `member` and signals.")],
-    out: Annotated[Path, typer.Argument(help="The run folder to make.")],
+    out: Annotated[str, typer.Argument(help="The run folder to make, or an s3:// address.")],
 ) -> None:
     """Make a run folder from arrays that another tool recorded.
 
-    The .npz holds `member` (R, N) bool, `checkpoints` (T,) epochs, optionally `labels` (N,) and
-    `ids` (N,), and signals (R, T, N[, A]) such as `phi` and `loss`.
+    The .npz holds `member` (R, N) of 0 and 1 and signals (R, T, N[, A]) such as `phi` and `loss`,
+    optionally `checkpoints` (T,) epochs, `labels` (N,), `classes` (K,) and `ids` (N,). Nothing is
+    written before all of it is checked.
 
     Example: `seepage import signals.npz runs/theirs`
     """
     from seepage.fleet.imported import import_arrays
 
-    console.print(str(import_arrays(arrays, out)))
+    console.print(str(import_arrays(arrays, out)), markup=False, soft_wrap=True)

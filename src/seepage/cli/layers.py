@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from seepage.cli.app import app
@@ -118,14 +119,14 @@ def _print(table: RiskTable, title: str, top: int, bounds: set[tuple[str, str]])
         for c in ("k95", "erank", "jac_rank_1e2", "jac_participation", "stable_rank")
         if c in table.columns
     ]
-    out = Table(title=title)
+    out = Table(title=escape(title))
     out.add_column("layer")
     for column in ("risk", "AUC of its attack", *shown):
         out.add_column(column, justify="right")
     for row in table.to_rows():
         marks = ["≥" if (row["layer"], c) in bounds else "" for c in shown]
         cells = [f"{mark}{row[c]:.4g}" for mark, c in zip(marks, shown, strict=True)]
-        out.add_row(row["layer"], f"{row['risk']:.3f}", f"{row['mia_auc']:.3f}", *cells)
+        out.add_row(escape(row["layer"]), f"{row['risk']:.3f}", f"{row['mia_auc']:.3f}", *cells)
     console.print(out)
     console.print(f"risk: {table.basis}", markup=False)
     for name, a in table.agreement.items():

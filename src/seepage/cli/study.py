@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from seepage.cli.app import app
 from seepage.cli.console import Terminal, console
+from seepage.cli.places import place_for
 from seepage.errors import InputError
 
 
@@ -72,13 +74,15 @@ def study(
         *others, last = asked.parts
         known = f"{', '.join(others)} or {last}" if others else last
         raise InputError(f"--only: expected {known} for a study of {asked.kind}, got {only!r}")
+    if asked.page is not None:
+        place_for(asked.page, "--page" if page else "page", makes_folders=True)
     names = matching(asked.names, fleet or ())
     progress = Terminal()
     if dry_run:
         columns, rows = asked.listing(names)
         table = Table(*columns, title=f"study: {asked.kind}")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*(escape(cell) for cell in row))
         console.print(table)
         return
     if only != "page":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any, Literal, get_args, get_origin
 
 import pydantic
@@ -10,6 +11,10 @@ from pydantic import BaseModel, ConfigDict
 from seepage.errors import InputError, nearest
 
 __all__ = ["Part", "problem"]
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 120
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 12
 
 
 class Part(BaseModel):
@@ -83,7 +88,7 @@ def problem(e: pydantic.ValidationError, kind: type[BaseModel], prefix: str = ""
         return InputError(f"{prefix}{name}: unknown field; {remedy}")
     message = first["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    return InputError(f"{prefix}{name}: {message}, got {first['input']!r}; correct it")
+    return InputError(f"{prefix}{name}: {message}, got {_SHORT.repr(first['input'])}; correct it")
 
 
 def _table(kind: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:

@@ -19,9 +19,9 @@ class Execution(Part):
     """
 
     workers: int | None = Field(
-        None, ge=1, description="Worker processes; by default one per physical core."
+        None, ge=1, le=1024, description="Worker processes; by default one per physical core."
     )
-    threads: int = Field(1, ge=1, description="Threads of each worker.")
+    threads: int = Field(1, ge=1, le=256, description="Threads of each worker.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where networks train; by default the GPU when there is one."
     )

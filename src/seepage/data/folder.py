@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from seepage.array_types import AnyArray
-from seepage.data.reading import Part, Raw, reading
+from seepage.data.reading import Part, Raw, check_regular, one_line, reading
 from seepage.errors import InputError
+from seepage.local_paths import local_path
 
 __all__ = ["read_folder"]
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
+_DECODERS = ("PNG", "JPEG")
+# What lies beside pictures and is none; any other file might be one that a user counts on.
+_BESIDE = (
+    ".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".ini",
+    ".db", ".html", ".log", ".pdf", ".py", ".sh", ".sha256", ".md5",
+)  # fmt: skip
+_SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 _GREY = {"1", "L", "LA"}
 
@@ -25,10 +35,16 @@ def read_folder(path: Path, size: tuple[int, int] | None) -> Raw:
     Classes are the sub-folders in sorted order, ids the paths inside `path`. Pictures become
     uint8 (N, 1, H, W) when all are grey, else (N, 3, H, W); transparency is dropped. All must have
     one size unless size (H, W) is given, to which they are then resampled (bilinear).
+
+    Nothing that may be a picture is left out silently: files of other forms, links that lead
+    nowhere or to folders, pictures outside of class folders and further parts beside train and
+    test are refused by name. Hidden files and folders and notes (.txt, .json, ...) are skipped.
     """
     split = {p: path / p for p in ("train", "test") if (path / p).is_dir()}
     if set(split) != {"train", "test"}:
         split = {"train": path}
+    else:
+        _check_beside(path, [*split])
     listed = {part: _list(base) for part, base in split.items()}
     classes = tuple(sorted(listed["train"]))
     for part, found in listed.items():
@@ -64,15 +80,13 @@ def read_folder(path: Path, size: tuple[int, int] | None) -> Raw:
 
 def _list(base: Path) -> dict[str, list[Path]]:
     with reading(base, "a folder of class folders"):
-        folders = sorted(d for d in base.iterdir() if d.is_dir() and not d.name.startswith("."))
-        found = {
-            d.name: sorted(
-                f
-                for f in d.rglob("*")
-                if f.suffix.lower() in _SUFFIXES and f.is_file() and not f.name.startswith(".")
+        folders = _check_beside(base, None)
+        if folders and {d.name.lower() for d in folders} <= _SPLITS:
+            raise InputError(
+                f"{base}: expected a folder per class, or train and test with one per class in "
+                f"each, got {', '.join(d.name for d in folders)}; name one of them or rename them"
             )
-            for d in folders
-        }
+        found = {d.name: sorted(_pictures(d)) for d in folders}
     for name, files in found.items():
         if not files:
             raise InputError(
@@ -82,12 +96,74 @@ def _list(base: Path) -> dict[str, list[Path]]:
     return found
 
 
+def _check_beside(base: Path, only: list[str] | None) -> list[Path]:
+    """The folders in `base`, those of `only` where it is given; refuses what else is no note."""
+    folders = []
+    for entry in sorted(base.iterdir()):
+        if _kind(entry) == "folder":
+            if only is not None and entry.name not in only:
+                raise InputError(
+                    f"{entry}: expected nothing beside {' and '.join(only)}, got a further folder, "
+                    "which would not be read; remove or rename it"
+                )
+            folders.append(entry)
+        elif _kind(entry) == "picture":
+            raise InputError(
+                f"{entry}: expected images inside of class folders, got one beside them; move it"
+            )
+    return folders
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    waiting = [folder]
+    while waiting:
+        for entry in waiting.pop().iterdir():
+            kind = _kind(entry)
+            if kind == "picture":
+                yield entry
+            elif kind == "folder":
+                if entry.is_symlink():
+                    raise InputError(
+                        f"{entry}: expected images and folders, got a link to a folder; move it "
+                        "here"
+                    )
+                waiting.append(entry)
+
+
+def _kind(entry: Path) -> Literal["folder", "picture", "skipped"]:
+    """What an entry of a folder is; refused when it could be a picture that cannot be read."""
+    shown = local_path(entry, "data")
+    if entry.name.startswith("."):
+        return "skipped"
+    if not entry.exists():
+        raise InputError(f"{shown}: expected a file or folder, got a link to nothing; remove it")
+    if entry.is_dir():
+        return "folder"
+    suffix = entry.suffix.lower()
+    if suffix in _BESIDE:
+        return "skipped"
+    check_regular(entry, "a PNG or JPEG image")
+    if suffix not in _SUFFIXES:
+        raise InputError(
+            f"{shown}: expected .png, .jpg or .jpeg files, got {suffix or 'no suffix'!r}; convert "
+            "or remove it"
+        )
+    return "picture"
+
+
 def _open(file: Path) -> Image.Image:
     try:
-        return Image.open(file)
+        return Image.open(file, formats=_DECODERS)
     except UnidentifiedImageError as error:
         raise InputError(
             f"{file}: expected a PNG or JPEG image, got something else; remove or replace it"
+        ) from error
+    except (OSError, Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise
+    except Exception as error:  # whatever the decoder says of a damaged header
+        raise InputError(
+            f"{file}: expected a PNG or JPEG image, got a corrupt one ({one_line(error)}); "
+            "replace it"
         ) from error
 
 
@@ -132,7 +208,9 @@ def _pixels(file: Path, grey: bool, shape: tuple[int, int]) -> AnyArray:
             if plain.size != (shape[1], shape[0]):
                 plain = plain.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
             pixels = np.asarray(plain)
-        except (SyntaxError, ValueError) as error:
+        except OSError:
+            raise
+        except Exception as error:
             raise InputError(
                 f"{file}: expected a whole PNG or JPEG image, got a corrupt one; replace it"
             ) from error

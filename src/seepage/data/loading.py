@@ -19,14 +19,17 @@ from seepage.data.idx import read_mnist
 from seepage.data.npz import read_npz
 from seepage.data.official import Progress
 from seepage.data.official import download as fetch_official
-from seepage.data.reading import PARTS, Part, Raw, data_root, row_ids
+from seepage.data.reading import PARTS, Part, Raw, check_regular, data_root, row_ids
 from seepage.data.table import CSV_SUFFIXES, PARQUET_SUFFIXES, TableOptions, read_table
 from seepage.data.transform import apply_canaries, pool, relabel, subset
 from seepage.errors import InputError, SeepageError, nearest
 from seepage.extensions import names, outside, resolve
+from seepage.local_paths import local_path
 from seepage.plan import Canaries
 
 __all__ = ["NAMES", "load", "reload"]
+
+_LARGEST_SIDE = 16_384
 
 PartName = Literal["train", "test", "both"]
 
@@ -108,7 +111,11 @@ def load(
     )
     wanted = PARTS if part == "both" else (part,)
     text = os.fspath(name)
+    if root is not None:
+        local_path(root, "root")
     base = data_root(root)
+    if text not in _NAMED:
+        local_path(text, "data")
     given = _given(options)
     if text in _NAMED:
         extra = [*given, *(k for k, v in {"size": size, "test": test}.items() if v is not None)]
@@ -137,6 +144,10 @@ def load(
         size_hw = (size, size) if isinstance(size, int) else size
         if size_hw is not None and (len(size_hw) != 2 or min(size_hw) < 1):
             raise InputError(f"size: expected (height, width) of at least 1, got {size_hw}")
+        if size_hw is not None and max(size_hw) > _LARGEST_SIDE:
+            raise InputError(
+                f"size: expected at most {_LARGEST_SIDE} a side, got {size_hw}; lower it"
+            )
         test_path = _find(os.fspath(test), base) if test is not None else None
         raw = _read_path(path, test_path, size_hw, options, given)
         source = {"name": _portable(path, root)}
@@ -291,9 +302,10 @@ def _given(options: TableOptions) -> dict[str, Any]:
 
 
 def _find(text: str, root: Path) -> Path:
-    places = [Path(text).expanduser(), root / text]
+    places = [local_path(text, "data").expanduser(), root / text]
     for place in places:
         if place.exists():
+            check_regular(place, "a data file or folder")
             return place
     if os.sep not in text and not Path(text).suffix:
         raise InputError(

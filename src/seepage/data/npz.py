@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from seepage.array_types import AnyArray
+from seepage.data.archive import read_archive
 from seepage.data.dataset import Dataset, Kind
-from seepage.data.reading import Part, Raw, name_labels, one_line, reading, row_ids
+from seepage.data.reading import Part, Raw, as_text, name_labels, row_ids
 from seepage.errors import InputError
+from seepage.given_arrays import given_array
 from seepage.plan import Groups, group_codes
 
 __all__ = ["from_arrays", "read_npz"]
@@ -41,14 +42,20 @@ def from_arrays(
     >>> from_arrays([[0.0, 1.0], [2.0, 5.0]], ["sick", "well"]).classes
     ('sick', 'well')
     """
-    y = np.asarray(labels)
+    y = _flat(name, given_array(labels, f"{name}: labels"))
     named, names = name_labels(name, {"train": y}, classes)
-    x, kind = _as_inputs(name, np.asarray(inputs))
+    x, kind = _as_inputs(name, given_array(inputs, f"{name}: inputs"))
     whose = None
     if groups is not None:
+        if isinstance(groups, np.ndarray):
+            groups = given_array(groups, f"{name}: groups")
         codes, named_groups = group_codes(groups, len(y))
         whose = np.array(named_groups, dtype=np.str_)[codes]
-    at = row_ids("train", len(y)) if ids is None else np.asarray(ids).astype(np.str_)
+    at = (
+        row_ids("train", len(y))
+        if ids is None
+        else as_text(f"{name}: ids", given_array(ids, f"{name}: ids"))
+    )
     return Dataset(
         torch.tensor(x),
         torch.tensor(named["train"]),
@@ -68,22 +75,7 @@ def read_npz(path: Path, drop: tuple[str, ...]) -> Raw:
     Optional arrays: `classes` (K,) text, `ids` (or ids_train, ids_test). Columns of a table are
     called x0, x1, ... and may be dropped. Object arrays are refused: they would be pickles.
     """
-    with reading(path, "an .npz file of arrays"), path.open("rb") as stream:
-        try:
-            archive = np.load(stream, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(
-                    f"{path}: expected an .npz archive, got a single array; "
-                    "save inputs and labels with numpy.savez"
-                )
-            arrays = {key: archive[key] for key in archive.files}
-        except (ValueError, zipfile.BadZipFile) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"{path}: expected an .npz file of plain arrays, got a corrupt file or object "
-                f"arrays ({one_line(error)}); save it again with numpy.savez"
-            ) from error
+    arrays = read_archive(path)
     pairs = {"train": next((p for p in _WHOLE if p[0] in arrays and p[1] in arrays), None)}
     if pairs["train"] is None:
         raise InputError(
@@ -93,7 +85,7 @@ def read_npz(path: Path, drop: tuple[str, ...]) -> Raw:
     if "x_test" in arrays and "y_test" in arrays:
         pairs["test"] = ("x_test", "y_test")
     labels = {p: _flat(path, arrays[k[1]]) for p, k in pairs.items() if k}
-    classes = tuple(str(c) for c in arrays["classes"]) if "classes" in arrays else None
+    classes = class_names(path, arrays["classes"]) if "classes" in arrays else None
     named, names = name_labels(path, labels, classes)
     inputs: dict[str, AnyArray] = {}
     kinds: set[Kind] = set()
@@ -197,7 +189,15 @@ def _ids(
     key = f"ids_{part}" if f"ids_{part}" in arrays else "ids"
     if key not in arrays or (key == "ids" and parts > 1):
         return row_ids(part, n)
-    ids = arrays[key].astype(np.str_)
+    ids = as_text(f"{path}: {key}", arrays[key])
     if ids.shape != (n,):
         raise InputError(f"{path}: expected {n} {key}, got shape {ids.shape}; one id per sample")
     return ids
+
+
+def class_names(where: object, names: AnyArray) -> tuple[str, ...]:
+    if names.ndim != 1:
+        raise InputError(
+            f"{where}: expected classes as names (K,), got shape {names.shape}; save one per class"
+        )
+    return tuple(as_text(f"{where}: classes", names).tolist())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import stat
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -19,10 +20,13 @@ from seepage.data.dataset import Kind
 from seepage.errors import InputError
 
 __all__ = [
+    "MISSING",
     "PARTS",
     "Part",
     "Raw",
+    "as_text",
     "check_labels",
+    "check_regular",
     "data_root",
     "first_existing",
     "name_labels",
@@ -69,8 +73,16 @@ def one_line(error: BaseException, width: int = 160) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
+def check_regular(path: Path, expected: str) -> None:
+    """Refuse what is neither a file nor a folder: opening a pipe waits for ever."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(f"{path}: expected {expected}, got a pipe, socket or device; name a file")
+
+
 def open_plain_or_gz(path: Path) -> gzip.GzipFile:
     """Open for reading, unpacking when the name ends in .gz (the caller closes it)."""
+    check_regular(path, "a file")
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
@@ -114,21 +126,40 @@ class Raw:
     numeric: BoolArray | None = None
 
 
+MISSING = ("", "?", "na", "n/a", "<na>", "nan", "nat", "null", "none")
+"""What tables and other tools write, in any case, where a value is missing."""
+
+
 def row_ids(part: str, n: int) -> NDArray[np.str_]:
     """Ids "train/0" ... of a part whose samples have no names of their own."""
     return np.array([f"{part}/{row}" for row in range(n)], dtype=np.str_)
 
 
+def as_text(where: object, values: Array) -> NDArray[np.str_]:
+    """Bytes, text or whole numbers as text, each its own; refused where that could merge two."""
+    values = np.asarray(values)
+    if values.dtype.kind not in "iuSUO":
+        raise InputError(
+            f"{where}: expected text or whole numbers, got {values.dtype}; convert them"
+        )
+    try:
+        return values.astype(np.str_)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{where}: expected text, got bytes that are no ASCII ({one_line(error)}); decode them"
+        ) from None
+
+
 def check_labels(where: object, labels: Array, classes: int) -> Int64Array:
     """Labels as int64, refused with their file and row when outside 0..K−1."""
-    labels = np.asarray(labels).astype(np.int64)
+    labels = np.asarray(labels)
     bad = np.flatnonzero((labels < 0) | (labels >= classes))
     if bad.size:
         raise InputError(
             f"{where}: expected labels in 0..{classes - 1}, got {labels[bad[0]]} at row {bad[0]}; "
             "check that this is the label file or column of this data set"
         )
-    return labels
+    return labels.astype(np.int64)
 
 
 def name_labels(
@@ -140,17 +171,35 @@ def name_labels(
     names the K classes; text is numbered in sorted order.
     """
     whole = np.concatenate([np.asarray(v) for v in parts.values()])
-    if whole.dtype.kind in "SU":
-        names = classes if classes else tuple(sorted({str(v) for v in whole.astype(np.str_)}))
+    if classes is not None and len(set(classes)) < len(classes):
+        twice = next(c for c in classes if classes.count(c) > 1)
+        raise InputError(
+            f"{where}: expected every class once, got {twice!r} twice; correct the class names"
+        )
+    if whole.dtype.kind == "S":
+        parts = {p: as_text(where, v) for p, v in parts.items()}
+        whole = as_text(where, whole)
+    if whole.dtype.kind == "U":
+        missing = [
+            row
+            for row, v in enumerate(whole.tolist())
+            if v.strip().lower() in MISSING and v not in (classes or ())
+        ]
+        if missing:
+            raise InputError(
+                f"{where}: expected a label for every sample, got {str(whole[missing[0]])!r} at "
+                f"row {missing[0]}; drop such samples, or name it among the classes if it is one"
+            )
+        names = classes if classes else tuple(sorted(set(whole.tolist())))
         at = {name: k for k, name in enumerate(names)}
-        unknown = sorted({str(v) for v in whole.astype(np.str_)} - set(names))
+        unknown = sorted(set(whole.tolist()) - set(names))
         if unknown:
             raise InputError(
                 f"{where}: expected labels among the {len(names)} classes, got {unknown[0]!r}; "
                 "add it to classes or drop its rows"
             )
         return {
-            p: np.array([at[str(x)] for x in np.asarray(v).astype(np.str_)], dtype=np.int64)
+            p: np.array([at[x] for x in np.asarray(v).tolist()], dtype=np.int64)
             for p, v in parts.items()
         }, names
     if whole.dtype.kind == "f":
@@ -160,13 +209,20 @@ def name_labels(
                 f"{where}: expected whole-number labels, got {whole[bad[0]]} at row {bad[0]}; "
                 "seepage audits classifiers, bin a continuous target first"
             )
+        # Above it float64 no longer tells whole numbers apart.
+        large = np.flatnonzero(np.abs(whole) > 2.0**53)
+        if large.size:
+            raise InputError(
+                f"{where}: expected labels 0..K-1, got {whole[large[0]]} at row {large[0]}; "
+                "number the classes from 0"
+            )
     elif whole.dtype.kind not in "iub":
         raise InputError(
             f"{where}: expected labels as integers or text, got {whole.dtype}; convert them"
         )
     if classes is None:
-        present = np.unique(whole.astype(np.int64))
-        if present.size and present[0] >= 0 and present[-1] + 1 != present.size:
+        present = np.unique(whole if whole.dtype.kind == "u" else whole.astype(np.int64))
+        if present.size and present[0] >= 0 and int(present[-1]) + 1 != present.size:
             gap = int(np.flatnonzero(present != np.arange(present.size))[0])
             raise InputError(
                 f"{where}: expected labels 0..K-1 without gaps, got {present[gap]} but no {gap}; "

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,16 +16,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
-from seepage.data.reading import Part, Raw, one_line, read_all, reading, row_ids
+from seepage.data.reading import MISSING, Part, Raw, one_line, read_all, reading, row_ids
 from seepage.errors import InputError, nearest
 
 __all__ = ["CSV_SUFFIXES", "PARQUET_SUFFIXES", "TableOptions", "read_table"]
 
 CSV_SUFFIXES = (".csv", ".tsv", ".data", ".test", ".txt")
 PARQUET_SUFFIXES = (".parquet", ".pq")
-_MISSING_NUMBER = ("", "?", "na", "n/a", "nan", "null", "none")
 _MISSING_LEVEL = "?"
 _MOST_CLASSES = 1000
+# Numbers as people and spreadsheets write them: 1,5 and 1,000 and 5% and $3 and 1_000.
+_MARKED = re.compile(
+    r"[(\-+−]?\s*[$€£¥]?\s*[-+−]?"
+    r"(\d{1,3}([,.'’_\s\u00a0\u202f]\d{3})+([.,]\d+)?|\d+([.,]\d+)?|[.,]\d+)(e[-+]?\d+)?"
+    r"\s*[%‰$€£¥]?\)?",
+    re.IGNORECASE,
+)
+# What pandas and R call a column of row numbers that was saved with the table.
+_INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
+_PLAIN = re.compile(
+    r"[-+]?([0-9]{1,400}\.?[0-9]{0,400}|\.[0-9]{1,400})(e[-+]?[0-9]{1,6})?|[-+]?inf(inity)?",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,11 @@ def read_table(files: Mapping[str, Path], options: TableOptions) -> Raw:
     column is categorical: one column of 0 and 1 per level that occurs in any of the files, named
     "column=level", missing values being a level "?" of their own. Only which levels exist is
     shared between rows; no statistic is.
+
+    A column that could be read either way is refused until `categorical` names it: numbers with
+    marks (1,5 or 1,000 or 5%), and numbers with a few values among them that are none. Labels are
+    compared exactly, as whole numbers of any size or as text; a label that says it is missing, or
+    that is a number with a fraction, is a class only where `categorical` names the label column.
     """
     import pyarrow as pa
 
@@ -90,15 +110,19 @@ def read_table(files: Mapping[str, Path], options: TableOptions) -> Raw:
         if size == 0:
             raise InputError(f"{files[part]}: expected at least one row, got none; check the file")
     where = " and ".join(str(path) for path in files.values())
-    whole = {
-        name: pa.chunked_array(
-            [chunk for t in tables.values() for chunk in _plain(where, name, t.column(name))]
-        )
+    exact = (options.label, options.id_column)
+    columns = {
+        name: [_plain(where, name, t.column(name), name in exact) for t in tables.values()]
         for name in names
         if name not in options.drop
     }
-    labels, classes = _labels(where, options.label, whole.pop(options.label))
-    ids = whole.pop(options.id_column) if options.id_column else None
+    texts = [_text(pa.chunked_array(c, pa.string())) for c in columns.pop(options.label)]
+    labels, classes = _labels(where, options, texts)
+    whole = {
+        name: pa.chunked_array([chunk for part in parts for chunk in part])
+        for name, parts in columns.items()
+    }
+    ids = whole.pop(options.id_column) if options.id_column is not None else None
     encoded = _Encoded()
     for name, column in whole.items():
         _encode(where, name, column, options, encoded)
@@ -128,18 +152,41 @@ def _read(path: Path, options: TableOptions) -> Any:
     import pyarrow.parquet
 
     try:
-        if path.suffix in PARQUET_SUFFIXES:
+        plain = path.with_suffix("") if path.suffix == ".gz" else path
+        if plain.suffix.lower() in PARQUET_SUFFIXES:
             with reading(path, "a Parquet table"):
-                return pyarrow.parquet.read_table(
+                table = pyarrow.parquet.read_table(
                     pa.BufferReader(read_all(path, "a Parquet table"))
                 )
-        content = _without_comments(read_all(path, "a CSV table"), options.comment)
+            found = table.column_names
+            if len(set(found)) != len(found):
+                twice = next(name for name in found if found.count(name) > 1)
+                raise InputError(
+                    f"{path}: expected every column name once, got {twice!r} twice; rename one"
+                )
+            return table
+        content = _without_comments(
+            _checked_text(path, read_all(path, "a CSV table")), options.comment
+        )
         tab = ".tsv" in path.suffixes
-        delimiter = options.delimiter or ("\t" if tab else ",")
+        delimiter = options.delimiter if options.delimiter is not None else "\t" if tab else ","
+        if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '\n\r\0"':
+            raise InputError(
+                f"delimiter: expected one ASCII character, got {delimiter!r}; pass such as ';'"
+            )
         head = content.split(b"\n", 1)[0].decode("utf-8", "replace").strip()
-        header = next(csv.reader([head], delimiter=delimiter, skipinitialspace=True), [])
+        try:
+            header = next(csv.reader([head], delimiter=delimiter, skipinitialspace=True), [])
+        except (csv.Error, TypeError) as error:
+            raise InputError(
+                f"{path}: expected a first line of column names with one delimiter between them, "
+                f"got {one_line(error)} in {head[:60]!r}; repair the line or pass delimiter"
+            ) from None
         names = options.columns or tuple(name.strip() for name in header)
-        if options.columns is None and len(set(names)) != len(names):
+        if options.columns is not None and len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"columns: expected every name once, got {twice!r} twice; rename one")
+        if len(set(names)) != len(names):
             raise InputError(
                 f"{path}: expected a first line of unique column names, got {head[:60]!r}; "
                 "pass columns=[...] for a file without header"
@@ -168,6 +215,30 @@ def _read(path: Path, options: TableOptions) -> Any:
         ) from error
 
 
+def _checked_text(path: Path, content: bytes) -> bytes:
+    """The content, refused where its lines or letters would be read as something else."""
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise InputError(f"{path}: expected UTF-8 text, got UTF-16; save it as UTF-8")
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: expected UTF-8 text, got byte {content[error.start]:#04x} at position "
+            f"{error.start}; save it as UTF-8"
+        ) from None
+    if b"\0" in content:
+        raise InputError(
+            f"{path}: expected text, got a zero byte at position {content.index(0)}; "
+            "save the table as CSV"
+        )
+    if b"\r" in content and b"\n" not in content:
+        raise InputError(
+            f"{path}: expected lines that end in a line feed, got carriage returns alone; save it "
+            "with Unix or Windows line ends"
+        )
+    return content
+
+
 def _without_comments(content: bytes, comment: str) -> bytes:
     """The content after the lines at its beginning that are blank or start with a comment sign."""
     signs = comment.encode()
@@ -183,7 +254,7 @@ def _without_comments(content: bytes, comment: str) -> bytes:
 def _check_names(options: TableOptions, names: list[str]) -> None:
     asked = {
         "label": (options.label,),
-        "id_column": (options.id_column,) if options.id_column else (),
+        "id_column": (options.id_column,) if options.id_column is not None else (),
         "drop": options.drop,
         "categorical": options.categorical,
         "fill": tuple(options.fill) if isinstance(options.fill, Mapping) else (),
@@ -193,8 +264,23 @@ def _check_names(options: TableOptions, names: list[str]) -> None:
             if name not in names:
                 raise InputError(
                     f"{argument}: expected a column of the table, got {name!r}; "
-                    f"{nearest(str(name), names)}"
+                    + (
+                        'pass delimiter=";" if that separates columns'
+                        if len(names) == 1 and ";" in names[0]
+                        else nearest(str(name), names)
+                    )
                 )
+    if options.id_column is not None and options.id_column in options.drop:
+        raise InputError(
+            f"id_column: expected a column that is kept, got {options.id_column!r} that is also "
+            "dropped; leave it out of drop, it is not trained on"
+        )
+    for name in names:
+        if _INDEX.fullmatch(name) and name not in (*options.drop, options.id_column):
+            raise InputError(
+                f"columns: expected a name for every column, got {name!r}, which looks like a "
+                f'stored row number; pass drop=["{name}"] or name the column'
+            )
     if options.label in options.drop or options.label == options.id_column:
         raise InputError(
             f"label: expected a column of its own, got {options.label!r} that is also dropped or "
@@ -202,19 +288,29 @@ def _check_names(options: TableOptions, names: list[str]) -> None:
         )
 
 
-def _plain(where: str, name: str, column: Any) -> list[Any]:
-    """Chunks as float64 or trimmed text, null where nothing was given."""
+def _plain(where: str, name: str, column: Any, exact: bool) -> list[Any]:
+    """Chunks as float64 or trimmed text, null where nothing was given.
+
+    exact: always as text, so that large whole numbers stay what they are.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     kind = column.type
     if pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type
-    if pa.types.is_boolean(kind):
-        column = column.cast(pa.string())
-    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+    numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    if numbers and not exact:
         return list(column.cast(pa.float64(), safe=False).chunks)
-    elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
+    if pa.types.is_float16(kind):
+        column = column.cast(pa.float32())
+    if not (
+        numbers
+        or pa.types.is_boolean(kind)
+        or pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_null(kind)
+    ):
         raise InputError(
             f"{where}: expected numbers, text or booleans in column {name!r}, got {kind}; "
             f'convert it or pass drop=["{name}"]'
@@ -237,7 +333,7 @@ def _as_numbers(column: Any) -> tuple[Float64Array, BoolArray] | None:
 
     if not pa.types.is_floating(column.type):
         lower = pc.utf8_lower(column)
-        absent = pc.fill_null(pc.is_in(lower, value_set=pa.array(_MISSING_NUMBER)), True)
+        absent = pc.fill_null(pc.is_in(lower, value_set=pa.array(MISSING)), True)
         try:
             column = pc.if_else(absent, None, column).cast(pa.float64())
         except pa.ArrowInvalid:
@@ -248,41 +344,89 @@ def _as_numbers(column: Any) -> tuple[Float64Array, BoolArray] | None:
     return values, np.isnan(values)
 
 
-def _labels(where: str, name: str, column: Any) -> tuple[Int64Array, tuple[str, ...]]:
-    numbers = _as_numbers(column)
-    if numbers is not None and not numbers[1].any():
-        values = numbers[0]
-        distinct = np.unique(values)
-        text = [str(int(v)) if v == np.round(v) else repr(float(v)) for v in distinct]
-        at = np.searchsorted(distinct, values)
-    else:
-        # Some files end their labels in a dot ("<=50K."); they mean the same class.
-        raw = _text(column)
-        missing = np.flatnonzero((raw == "") | (raw == _MISSING_LEVEL))
-        if missing.size:
+def _labels(
+    where: str, options: TableOptions, files: list[NDArray[np.str_]]
+) -> tuple[Int64Array, tuple[str, ...]]:
+    """Classes in order and the class of every row, from the labels of all files as text."""
+    name = str(options.label)
+    # Some files end every label in a dot ("<=50K."); where all do, it is no part of the class.
+    raw = np.concatenate([np.char.rstrip(t, ".") if _all_dotted(t) else t for t in files])
+    levels, at = np.unique(raw, return_inverse=True)
+    texts = [str(v) for v in levels]
+    as_given = name in options.categorical
+    for k, text in enumerate(texts):
+        if text == "" or (not as_given and text.lower() in MISSING):
+            remedy = "" if text == "" else f', or pass categorical=["{name}"] if it is a class'
             raise InputError(
-                f"{where}: expected a label in every row, got none in column {name!r} at row "
-                f"{missing[0]}; drop such rows"
+                f"{where}: expected a label in every row, got {repr(text) if text else 'none'} in "
+                f"column {name!r} at row {int((at == k).argmax())}; drop such rows{remedy}"
             )
-        levels, at = np.unique(np.char.rstrip(raw, "."), return_inverse=True)
-        text = [str(v) for v in levels]
-    if len(text) < 2:
+    if not as_given:
+        texts, at = _numbers_as_classes(where, name, texts, at)
+    if len(texts) < 2:
         raise InputError(
-            f"{where}: expected at least two classes in column {name!r}, got only {text[0]!r}; "
+            f"{where}: expected at least two classes in column {name!r}, got only {texts[0]!r}; "
             "choose another label column"
         )
-    if len(text) > _MOST_CLASSES:
+    if len(texts) > _MOST_CLASSES:
         raise InputError(
             f"{where}: expected at most {_MOST_CLASSES} classes in column {name!r}, got "
-            f"{len(text)}; it looks continuous, bin it or choose another label column"
+            f"{len(texts)}; it looks continuous, bin it or choose another label column"
         )
-    return at.astype(np.int64), tuple(text)
+    return at.astype(np.int64), tuple(texts)
+
+
+def _all_dotted(labels: NDArray[np.str_]) -> bool:
+    """Whether every label ends in one dot and is no number such as "1."."""
+    one = np.char.endswith(labels, ".") & ~np.char.endswith(labels, "..")
+    return bool(one.all())
+
+
+def _numbers_as_classes(
+    where: str, name: str, texts: list[str], at: Int64Array
+) -> tuple[list[str], Int64Array]:
+    """Classes that are all whole numbers, in the order of the numbers: 1 and 1.0 are one class."""
+    values = [_number(t) for t in texts]
+    numbers = [v for v in values if v is not None]
+    for k, text in enumerate(texts):
+        row = int((at == k).argmax())
+        if values[k] is None and _MARKED.fullmatch(text):
+            raise InputError(
+                f"{where}: expected labels as whole numbers or names in column {name!r}, got "
+                f"{text!r} at row {row}; write it as a plain number, or pass "
+                f'categorical=["{name}"] if it is a class'
+            )
+    if len(numbers) < len(values):
+        return texts, at
+    for k, (text, v) in enumerate(zip(texts, numbers, strict=True)):
+        if not isinstance(v, Fraction) or v.denominator != 1:
+            raise InputError(
+                f"{where}: expected labels as whole numbers or names in column {name!r}, got "
+                f"{text!r} at row {int((at == k).argmax())}; seepage audits classifiers: bin a "
+                f'continuous target, or pass categorical=["{name}"] if these are classes'
+            )
+    distinct = sorted(set(numbers))
+    place = {v: k for k, v in enumerate(distinct)}
+    return [str(v) for v in distinct], np.array([place[v] for v in numbers], dtype=np.int64)[at]
+
+
+def _number(text: str) -> Fraction | float | None:
+    """Exactly what a text says as a number, infinity where it is beyond all labels, or None."""
+    if not _PLAIN.fullmatch(text):
+        return None
+    mantissa, _, power = text.lower().partition("e")
+    if "inf" in mantissa or abs(int(power or 0)) > 30:
+        return math.inf
+    return Fraction(text)
 
 
 def _encode(where: str, name: str, column: Any, options: TableOptions, encoded: _Encoded) -> None:
     numbers = None if name in options.categorical else _as_numbers(column)
     if numbers is None:
-        _encode_levels(where, name, column, options.max_levels, encoded)
+        text = _text(column)
+        if name not in options.categorical:
+            _check_no_numbers(where, name, text)
+        _encode_levels(where, name, text, options.max_levels, encoded)
         return
     values, absent = numbers
     if absent.any() and options.missing == "refuse":
@@ -317,8 +461,31 @@ def _encode(where: str, name: str, column: Any, options: TableOptions, encoded: 
         encoded.add(name, values, True)
 
 
-def _encode_levels(where: str, name: str, column: Any, most: int, encoded: _Encoded) -> None:
-    text = _text(column)
+def _check_no_numbers(where: str, name: str, text: NDArray[np.str_]) -> None:
+    """Refuse categories that look like numbers: with marks, or with a few others among them."""
+    levels, first, counts = np.unique(text, return_index=True, return_counts=True)
+    held = [
+        (int(n), int(row), str(level))
+        for level, row, n in zip(levels, first, counts, strict=True)
+        if str(level).lower() not in MISSING
+    ]
+    odd = [x for x in held if _number(x[2]) is None]
+    marked = [x for x in odd if _MARKED.fullmatch(x[2])]
+    plain = sum(n for n, _, _ in held) - sum(n for n, _, _ in odd)
+    if not odd or (len(marked) < len(odd) and 2 * plain < sum(n for n, _, _ in held)):
+        return
+    _, row, value = min(marked or odd, key=lambda x: x[1])
+    what = "a number with marks" if marked else "something else"
+    raise InputError(
+        f"{where}: expected plain numbers such as 1234.5 or names in column {name!r}, got {what}, "
+        f"{value!r}, at row {row}; write it as a number, leave it empty where it is missing, or pass "
+        f'categorical=["{name}"]'
+    )
+
+
+def _encode_levels(
+    where: str, name: str, text: NDArray[np.str_], most: int, encoded: _Encoded
+) -> None:
     text = np.where(text == "", _MISSING_LEVEL, text)
     levels, at = np.unique(text, return_inverse=True)
     if len(levels) == 1:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from seepage.config.model import Model
 from seepage.config.record import Record
@@ -23,6 +24,30 @@ __all__ = ["create", "ensure", "expected_arrays", "signal_shapes"]
 
 Shapes = dict[str, tuple[tuple[int, ...], str]]
 Layout = dict[str, tuple[tuple[int, ...], str, tuple[int, ...]]]
+
+
+class Pool(Protocol):
+    """What a run folder says of a pool: a Dataset, or one whose inputs are not known."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def source(self) -> dict[str, Any]: ...
+    @property
+    def labels(self) -> torch.Tensor: ...
+    @property
+    def ids(self) -> NDArray[np.str_]: ...
+    @property
+    def groups(self) -> NDArray[np.str_] | None: ...
+    def __len__(self) -> int: ...
 
 
 def signal_shapes(
@@ -67,7 +92,7 @@ def expected_arrays(manifest: dict[str, Any]) -> Layout:
     return layout
 
 
-def ensure(storage: Storage, manifest: dict[str, Any], data: Dataset, plan: SubsetPlan) -> None:
+def ensure(storage: Storage, manifest: dict[str, Any], data: Pool, plan: SubsetPlan) -> None:
     """Make what a run folder must hold and does not: descriptions, membership, labels, ids.
 
     Raises CorruptStore when what it holds is not what was written.
@@ -93,7 +118,7 @@ def ensure(storage: Storage, manifest: dict[str, Any], data: Dataset, plan: Subs
 
 def create(
     storage: Storage,
-    data: Dataset,
+    data: Pool,
     plan: SubsetPlan,
     key: dict[str, Any],
     chosen: dict[str, Any],

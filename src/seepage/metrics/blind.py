@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from seepage.array_types import Float64Array, Int64Array
 from seepage.errors import InputError
+from seepage.given_arrays import given_array
 from seepage.metrics.auc_intervals import auc_interval
 from seepage.metrics.intervals import Estimate, over_targets
 from seepage.metrics.roc import auc
@@ -70,9 +71,9 @@ def blind_baseline(
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold
 
-    x = np.asarray(features)
+    x = given_array(features, "features")
     x = x.reshape(len(x), -1).astype(np.float64)
-    plan = np.asarray(member)
+    plan = given_array(member, "member")
     plan = plan[None] if plan.ndim == 1 else plan
     if plan.dtype != np.bool_ or plan.ndim != 2 or plan.shape[1] != len(x):
         raise InputError(

@@ -106,7 +106,7 @@ def joint_rates(
     >>> found.fpr.round(4).tolist(), found.tpr.tolist(), found.fpr_high.round(3).tolist()
     ([0.0101, nan], [1.0, nan], [0.04, nan])
     """
-    s, y = judged(scores, np.asarray(member), 1)
+    s, y = judged(scores, member, 1)
     nominal = np.asarray(fprs, np.float64)
     if nominal.ndim != 1 or not ((nominal >= 0) & (nominal <= 1)).all():
         raise InputError(f"fprs: expected rates between 0 and 1, got {fprs}; 0.001 is 0.1 %")

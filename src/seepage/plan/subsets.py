@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Int64Array
 from seepage.errors import InputError
+from seepage.given_arrays import given_array
 
 __all__ = [
     "Canaries",
@@ -62,7 +63,7 @@ class SubsetPlan:
     canaries: Canaries | None = None
 
     def __post_init__(self) -> None:
-        member = np.asarray(self.member)
+        member = given_array(self.member, "member")
         if member.ndim != 2 or member.dtype != np.bool_:
             raise InputError(
                 f"member: expected bool of shape (models, samples), got {member.dtype} "

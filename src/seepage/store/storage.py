@@ -24,6 +24,7 @@ from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore
 
 from seepage.errors import CorruptStore, InputError, SeepageError, StorageFailed
+from seepage.local_paths import local_path
 
 __all__ = ["DurableStore", "Storage"]
 
@@ -88,7 +89,7 @@ class Storage:
 
     def __init__(self, where: str | os.PathLike[str], *, write: bool = False) -> None:
         self.where = os.fspath(where)
-        self.local = Path(self.where) if "://" not in self.where else None
+        self.local = None if "://" in self.where else local_path(self.where, "run folder")
         self.write = write
         self.store: Store = self._open(write)
 
