@@ -9,7 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from seepage.cli.app import app
-from seepage.cli.arguments import AttackNames, ConfigFile, Out, Overrides, RunFolder, Shard
+from seepage.cli.arguments import (
+    AttackNames,
+    ConfigFile,
+    Out,
+    Overrides,
+    RunFolder,
+    Shard,
+    opened_run,
+)
 from seepage.cli.console import FleetBar, console, errors
 from seepage.config.audit import read_config
 from seepage.config.prepare import chosen_attacks, prepare
@@ -109,9 +117,8 @@ def report_command(
 
         seepage report runs/digits report.html -a lira -a mine.attacks:Mine
     """
-    from seepage.store import open_run
 
-    _report(open_run(run), path, chosen_attacks(name, name[0]) if name else None)
+    _report(opened_run(run), path, chosen_attacks(name, name[0]) if name else None)
 
 
 def _report(run: Any, path: Path, attacks: Any) -> None:

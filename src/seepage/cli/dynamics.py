@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from seepage.cli.app import app
-from seepage.cli.arguments import AttackName, RunFolder
+from seepage.cli.arguments import AttackName, RunFolder, opened_run
 from seepage.cli.console import console, errors
 from seepage.errors import InputError
 
@@ -110,9 +110,8 @@ def show(
         seepage dynamics show runs/digits --fpr 0.1 --own-fpr
     """
     from seepage import plane
-    from seepage.store import open_run
 
-    paths = judged_paths(open_run(run), attack, fpr, draws, rates=rates, own=own)
+    paths = judged_paths(opened_run(run), attack, fpr, draws, rates=rates, own=own)
     population = paths.population(
         plane.ByEpsilon() if regions == "epsilon" else plane.ByAdvantage()
     )
@@ -213,11 +212,10 @@ def compare(
         seepage dynamics compare runs/sgd runs/sam --page comparison.html
     """
     from seepage import plane
-    from seepage.store import open_run
 
     if len(set(runs)) < 2:
         raise InputError(f"runs: expected at least two different ones, got {len(set(runs))}")
-    opened = {name: open_run(name) for name in runs}
+    opened = {name: opened_run(name) for name in runs}
     manifests: Mapping[str, Mapping[str, Any]] = {n: r.manifest for n, r in opened.items()}
     # Refused before anything is scored.
     plane.one_factor(list(manifests.values()), allow=allow or ())
@@ -273,10 +271,9 @@ def animate(
     Example: `seepage dynamics animate runs/digits plane.gif`
     """
     from seepage.report import write_animation
-    from seepage.store import open_run
 
     if path.suffix.lower() != ".gif":
         raise InputError(f"path: expected a name that ends in .gif, got {path.name!r}")
     console.print(
-        f"animation: {write_animation(judged_paths(open_run(run), attack, fpr, 2), path)}"
+        f"animation: {write_animation(judged_paths(opened_run(run), attack, fpr, 2), path)}"
     )

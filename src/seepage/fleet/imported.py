@@ -16,6 +16,7 @@ from seepage.fleet.folder import create
 from seepage.fleet.identity import package_digest
 from seepage.fleet.sink import StoreSink
 from seepage.plan import SubsetPlan
+from seepage.store.evidence import stamp
 from seepage.store.run import Run
 from seepage.store.storage import Storage
 
@@ -94,9 +95,12 @@ def import_arrays(source: str | os.PathLike[str], out: str | os.PathLike[str]) -
         "labels": "labels" in arrays_,
     }
     provenance = {"code": package_digest(), "unfollowed": []}
-    create(storage, data, plan, key, {}, times.tolist(), shapes, ["identity"], provenance)
+    manifest = create(
+        storage, data, plan, key, {}, times.tolist(), shapes, ["identity"], provenance
+    )
+    written = stamp(manifest)
     for row in range(r):
-        sink = StoreSink(storage, row, tuple(signals), len(times), "none", member[row])
+        sink = StoreSink(storage, row, tuple(signals), len(times), "none", member[row], written)
         for t in range(len(times)):
             sink.write(t, {k: a[row, t] for k, a in signals.items()})
         sink.done(seconds=0.0, looking=0.0, steps=0, members=int(member[row].sum()))
