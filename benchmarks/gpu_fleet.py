@@ -59,6 +59,7 @@ def spec_of(data: seepage.Dataset, model: str, recipe: seepage.Recipe, backend: 
         defense=None,
         times=(0.0,),
         extra=(),
+        manifest="",
     )
 
 

@@ -30,6 +30,7 @@ def make(folder: Path, samples: int, models: int, checkpoints: int) -> None:
     from seepage.data import from_arrays
     from seepage.fleet.folder import create
     from seepage.fleet.sink import StoreSink
+    from seepage.store.evidence import stamp
     from seepage.store.storage import Storage
 
     rng = np.random.default_rng(0)
@@ -39,10 +40,11 @@ def make(folder: Path, samples: int, models: int, checkpoints: int) -> None:
     storage = Storage(folder, write=True)
     times = [float(t) for t in range(checkpoints)]
     shapes = {"phi": ((samples,), "float32")}
-    create(storage, data, plan, {}, {}, times, shapes, ["identity"], {})
+    manifest = create(storage, data, plan, {}, {}, times, shapes, ["identity"], {})
     noise = rng.normal(size=(8, samples)).astype(np.float32)
     for row in range(models):
-        sink = StoreSink(storage, row, ("phi",), checkpoints, "none", plan.member[row])
+        members = plan.member[row]
+        sink = StoreSink(storage, row, ("phi",), checkpoints, "none", members, stamp(manifest))
         for t in range(checkpoints):
             phi = np.roll(noise[(row + t) % 8], 97 * row + t) + plan.member[row] * (t / checkpoints)
             sink.write(t, {"phi": phi.astype(np.float32)})

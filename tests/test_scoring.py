@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from seepage.errors import InputError
 from seepage.fleet.imported import import_arrays
 from seepage.fleet.rebuild import rebuild
 from seepage.store import Run
-from seepage.store.storage import Storage
+from tiny_fleet import rewrite_manifest
 
 
 @pytest.fixture(scope="module")
@@ -158,13 +159,14 @@ def test_what_is_lacking_is_said_before_it_runs(kept: Path, tmp_path: Path) -> N
 
 def _renamed(kept: Path, folder: Path, **changes: object) -> Run:
     shutil.copytree(kept, folder)
-    storage = Storage(folder, write=True)
-    manifest = storage.get_json("manifest.json")
     model = changes.pop("model", None)
-    if model is not None:
-        manifest["key"]["model"]["name"] = model
-    manifest["key"] |= changes
-    storage.put_json("manifest.json", manifest)
+
+    def change(manifest: dict[str, Any]) -> None:
+        if model is not None:
+            manifest["key"]["model"]["name"] = model
+        manifest["key"] |= changes
+
+    rewrite_manifest(folder, change)
     return seepage.open(folder)
 
 

@@ -15,6 +15,8 @@ import seepage
 from seepage.data import Dataset
 from seepage.plan import SubsetPlan, half_split
 from seepage.store import Run
+from seepage.store.evidence import stamp
+from seepage.store.storage import Storage
 
 RECIPE = {"epochs": 2, "batch": 8, "lr": 0.1, "precision": "fp32"}
 
@@ -62,6 +64,17 @@ def fleet(
 
 
 FACTORY = linear()
+
+
+def rewrite_manifest(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the manifest as a forger would: its copy and every record carry the new digest."""
+    storage = Storage(folder, write=True)
+    manifest = storage.get_json("manifest.json")
+    change(manifest)
+    for key in ("manifest.json", "manifest.copy.json"):
+        storage.put_json(key, manifest)
+    for key in storage.keys("records/"):
+        storage.put_json(key, storage.get_json(key) | {"manifest": stamp(manifest)})
 
 
 def contents(folder: Path, *parts: str) -> dict[str, bytes]:

@@ -10,9 +10,7 @@ Three ways to name a thing, tried in this order:
    "seepage.signals". Entry points are loaded only when they are named.
 
 Names come from the user: from an argument, or from a configuration that the user passes. A name
-that a data file holds is never given to this module; of those in a run folder one is, the factory
-of a fleet whose kept networks a command rebuilds (`seepage.fleet.rebuild`), where the user does not
-pass it: open such folders only from people whose code you would run.
+that a run folder or a data file holds is never given to this module.
 """
 
 from __future__ import annotations
@@ -23,13 +21,14 @@ import importlib.metadata
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, TypeVar, cast
 
 from seepage.errors import InputError, nearest
 
-__all__ = ["GROUPS", "make", "names", "outside", "resolve"]
+__all__ = ["GROUPS", "make", "names", "outside", "resolve", "searched"]
 
 Base = TypeVar("Base")
 
@@ -178,8 +177,42 @@ def names(kind: str, table: Mapping[str, Any]) -> list[str]:
     return [*table, *(n for n in _entry_points(kind) if n not in table)]
 
 
+def searched() -> str:
+    """PYTHONPATH for a process that shall find what this one does, the working directory last."""
+    places, here = _here_last()
+    return os.pathsep.join([*places, *here])
+
+
+def _here_last() -> tuple[list[str], list[str]]:
+    """Where modules are searched, apart from the working directory; and that, if it is searched."""
+    try:
+        here = os.path.realpath(os.getcwd())
+    except FileNotFoundError:
+        return list(sys.path), []  # it was removed
+    places = [p for p in sys.path if os.path.realpath(p or ".") != here]
+    return places, [here] if len(places) < len(sys.path) else []
+
+
 def _entry_points(kind: str) -> dict[str, importlib.metadata.EntryPoint]:
-    return {e.name: e for e in importlib.metadata.entry_points(group=GROUPS[kind])}
+    found: dict[str, importlib.metadata.EntryPoint] = {}
+    with _installed_first():
+        for e in importlib.metadata.entry_points(group=GROUPS[kind]):
+            # The first stays: a folder of metadata that lies here replaces no installed package.
+            found.setdefault(e.name, e)
+    return found
+
+
+@contextmanager
+def _installed_first() -> Iterator[None]:
+    """While this lasts, the working directory is searched last, where Python has it first."""
+    before = list(sys.path)
+    places, here = _here_last()
+    sys.path[:] = [*places, *here]
+    try:
+        yield
+    finally:
+        added = [p for p in sys.path if p not in (*places, *here)]
+        sys.path[:] = [*before, *added]
 
 
 def _imported(called: str, name: str) -> Any:
@@ -191,12 +224,11 @@ def _imported(called: str, name: str) -> Any:
             "name a public object"
         )
     if where.split(".")[0] in sys.stdlib_module_names:
-        raise InputError(
-            f"{called}: expected a module of yours or of an installed package, got {name!r}, "
-            "which lies in the standard library; name your own"
-        )
+        raise _standard(called, name)
     found: Any = _module(called, name, where)
     for part in thing.split("."):
+        if inspect.ismodule(found) and found.__name__.split(".")[0] in sys.stdlib_module_names:
+            raise _standard(called, name)
         try:
             found = getattr(found, part)
         except AttributeError:
@@ -205,17 +237,30 @@ def _imported(called: str, name: str) -> Any:
             raise InputError(
                 f"{called}: expected {part!r} in {where!r}, found none; {remedy}"
             ) from None
+    # A function or class that the module merely imported.
+    home = getattr(found, "__module__", None) or ""
+    of_python = inspect.isroutine(found) or inspect.isclass(found)
+    if of_python and home.split(".")[0] in sys.stdlib_module_names - {"__main__"}:
+        raise _standard(called, name)
     return found
+
+
+def _standard(called: str, name: str) -> InputError:
+    return InputError(
+        f"{called}: expected a module of yours or of an installed package, got {name!r}, "
+        "which lies in the standard library; name your own"
+    )
 
 
 def _module(called: str, name: str, where: str) -> ModuleType:
     here = os.getcwd()
     if not any(os.path.abspath(p or ".") == here for p in sys.path):
-        # Last: what is installed wins. It stays, since worker processes search what we search.
+        # It stays, since worker processes search what we search.
         sys.path.append(here)
     importlib.invalidate_caches()
     try:
-        return importlib.import_module(where)
+        with _installed_first():
+            return importlib.import_module(where)
     except ModuleNotFoundError as e:
         if e.name is not None and (where == e.name or where.startswith(f"{e.name}.")):
             raise InputError(

@@ -25,6 +25,7 @@ __all__ = [
     "UnitName",
     "about",
     "judged_unit",
+    "opened_run",
 ]
 
 ConfigFile = Annotated[
@@ -53,7 +54,11 @@ AttackNames = Annotated[
 ]
 Factory = Annotated[
     str | None,
-    typer.Option("--model", help="Your factory again, 'package.module:factory', if it was one."),
+    typer.Option(
+        "--model",
+        help="Your factory again, 'package.module:factory', if it was one: a name in the folder is "
+        "never imported.",
+    ),
 ]
 UnitName = Annotated[
     Literal["sample", "subject"] | None,
@@ -62,6 +67,24 @@ UnitName = Annotated[
         help="What figures count; by default subjects where the run has groups of samples.",
     ),
 ]
+
+
+def opened_run(path: str) -> Run:
+    """The run, with a note on standard error when it does not hold every planned run."""
+    from seepage.cli.console import errors
+    from seepage.store import open_run
+
+    run = open_run(path)
+    planned = run.manifest["plan"]["models"]
+    if run.missing:
+        some = ", ".join(map(str, run.missing[:8])) + ("…" if len(run.missing) > 8 else "")
+        errors.print(
+            f"note: {path}: {planned - len(run.missing)} of {planned} planned runs are there, "
+            f"{some} missing; figures are of those that are",
+            markup=False,
+            soft_wrap=True,
+        )
+    return run
 
 
 def judged_unit(run: Run, asked: str | None) -> Unit:

@@ -18,6 +18,7 @@ from seepage.cli.arguments import (
     UnitName,
     about,
     judged_unit,
+    opened_run,
 )
 from seepage.cli.console import console, errors
 from seepage.errors import CheckFailed, InputError
@@ -50,9 +51,8 @@ def attack(
     """
     from seepage import scoring
     from seepage.config.prepare import chosen_attacks
-    from seepage.store import open_run
 
-    opened = open_run(run)
+    opened = opened_run(run)
     chosen: Sequence[Attack] = chosen_attacks(name, name[0] if name else "lira")
     if not name:
         chosen, skipped = scoring.applicable(opened, chosen)
@@ -138,14 +138,13 @@ def check(
     from seepage.config.prepare import chosen_attacks
     from seepage.findings.judging import Judging
     from seepage.metrics import strongest
-    from seepage.store import open_run
 
     if max_auc is None and max_tpr is None:
         raise InputError("check: expected a limit, got none; pass --max-auc or --max-tpr")
     for name, value in (("--max-auc", max_auc), ("--max-tpr", max_tpr), ("--fpr", fpr)):
         if value is not None and not 0 <= value <= 1:
             raise InputError(f"{name}: expected a value in 0..1, got {value}")
-    opened = open_run(run)
+    opened = opened_run(run)
     named = list(chosen_attacks(attack, attack[0])) if attack else []
     who = judged_unit(opened, unit)
     judging = Judging.of(opened, who)

@@ -9,7 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from seepage.cli.app import app
-from seepage.cli.arguments import AttackNames, ConfigFile, Out, Overrides, RunFolder, Shard
+from seepage.cli.arguments import (
+    AttackNames,
+    ConfigFile,
+    Out,
+    Overrides,
+    RunFolder,
+    Shard,
+    opened_run,
+)
 from seepage.cli.console import FleetBar, console, errors
 from seepage.cli.places import place_for
 from seepage.config.audit import read_config
@@ -117,10 +125,9 @@ def report_command(
 
         seepage report runs/digits report.html -a lira -a mine.attacks:Mine
     """
-    from seepage.store import open_run
 
     place_for(path, "path", suffixes=(".html", ".htm"))
-    _report(open_run(run), path, chosen_attacks(name, name[0]) if name else None)
+    _report(opened_run(run), path, chosen_attacks(name, name[0]) if name else None)
 
 
 def _report(run: Any, path: Path, attacks: Any) -> None:

@@ -16,7 +16,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from seepage.cli.app import app
-from seepage.cli.arguments import Factory
+from seepage.cli.arguments import Factory, opened_run
 from seepage.cli.console import console, errors
 from seepage.cli.places import place_for
 from seepage.errors import InputError
@@ -86,10 +86,9 @@ def show(
     """
     from seepage.curvature.estimate import estimator as named
     from seepage.fleet.kept import kept_curvature
-    from seepage.store import open_run
 
     chosen = named(estimator, _options(option))
-    opened = open_run(run)
+    opened = opened_run(run)
     place = _place(opened, out)
     t = -1 if epoch is None else _checkpoint(opened, epoch)
     targets = range(min(models, len(opened.models)))
@@ -122,9 +121,8 @@ def compare(
     Example: `seepage curvature compare runs/digits --samples 500`
     """
     from seepage.fleet.kept import compare_estimators, keep_analysis
-    from seepage.store import open_run
 
-    opened = open_run(run)
+    opened = opened_run(run)
     with errors.status("comparing"), _notes() as notes:
         found = compare_estimators(
             opened, target, samples=samples, directions=n, model=factory, seed=seed

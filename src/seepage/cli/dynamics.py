@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from seepage.cli.app import app
-from seepage.cli.arguments import AttackName, RunFolder
+from seepage.cli.arguments import AttackName, RunFolder, opened_run
 from seepage.cli.console import console, errors
 from seepage.cli.places import place_for
 from seepage.errors import InputError
@@ -112,9 +112,8 @@ def show(
         seepage dynamics show runs/digits --fpr 0.1 --own-fpr
     """
     from seepage import plane
-    from seepage.store import open_run
 
-    paths = judged_paths(open_run(run), attack, fpr, draws, rates=rates, own=own)
+    paths = judged_paths(opened_run(run), attack, fpr, draws, rates=rates, own=own)
     population = paths.population(
         plane.ByEpsilon() if regions == "epsilon" else plane.ByAdvantage()
     )
@@ -215,13 +214,12 @@ def compare(
         seepage dynamics compare runs/sgd runs/sam --page comparison.html
     """
     from seepage import plane
-    from seepage.store import open_run
 
     if len(set(runs)) < 2:
         raise InputError(f"runs: expected at least two different ones, got {len(set(runs))}")
     if page is not None:
         place_for(page, "--page", suffixes=(".html", ".htm"))
-    opened = {name: open_run(name) for name in runs}
+    opened = {name: opened_run(name) for name in runs}
     manifests: Mapping[str, Mapping[str, Any]] = {n: r.manifest for n, r in opened.items()}
     # Refused before anything is scored.
     plane.one_factor(list(manifests.values()), allow=allow or ())
@@ -275,8 +273,7 @@ def animate(
     Example: `seepage dynamics animate runs/digits plane.gif`
     """
     from seepage.report import write_animation
-    from seepage.store import open_run
 
     place_for(path, "path", suffixes=(".gif",))
-    written = write_animation(judged_paths(open_run(run), attack, fpr, 2), path)
+    written = write_animation(judged_paths(opened_run(run), attack, fpr, 2), path)
     console.print(f"animation: {written}", markup=False, soft_wrap=True)

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from seepage.array_types import Float64Array, Int64Array
-from seepage.cli.arguments import AttackName, RunFolder
+from seepage.cli.arguments import AttackName, Factory, RunFolder, opened_run
 from seepage.cli.console import console, errors
 from seepage.cli.dynamics import Fpr, dynamics, judged_paths
 from seepage.errors import InputError
@@ -57,9 +57,8 @@ def early_command(
     """
     from seepage import attacks, plane, scoring
     from seepage.plan import tuples
-    from seepage.store import open_run
 
-    opened = open_run(run)
+    opened = opened_run(run)
     vulnerable = plane.HighRegion() if share is None else plane.TopShare(share)
     paths = judged_paths(opened, attack, fpr, 2)
     found = plane.early_determination(paths, vulnerable=vulnerable)
@@ -159,6 +158,7 @@ def difficulty_command(
     depth: Annotated[
         bool, typer.Option(help="Prediction depth too: needs the weights kept at the end.")
     ] = False,
+    factory: Factory = None,
 ) -> None:
     """Print rank correlations of learning difficulty with vulnerability.
 
@@ -172,16 +172,15 @@ def difficulty_command(
     """
     from seepage import plane
     from seepage.fleet.kept import kept_depth
-    from seepage.store import open_run
 
-    opened = open_run(run)
+    opened = opened_run(run)
     paths, apart = _apart(opened, attack, fpr, aside)
     columns: dict[str, Any] = {}
     if {"loss", "correct"} <= set(opened.signals):
         columns |= plane.learning_difficulty(opened, apart).as_dict()
     if depth:
         with errors.status("probing layers"):
-            columns["prediction_depth"] = kept_depth(opened, apart)
+            columns["prediction_depth"] = kept_depth(opened, apart, model=factory)
     if column is not None:
         columns[column.stem] = _own(column, opened.ids.tolist())
     if not columns:

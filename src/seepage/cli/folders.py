@@ -1,9 +1,12 @@
-"""`repair`, `serve`, `import`: run folders repaired, watched, and made from arrays."""
+"""`verify`, `repair`, `serve`, `import`: run folders checked, repaired, watched, made from arrays."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,32 +14,125 @@ from seepage.cli.app import app
 from seepage.cli.arguments import ConfigFile, Out, Overrides, RunFolder
 from seepage.cli.audit import merged
 from seepage.cli.console import FleetBar, console, errors
+from seepage.errors import InputError
+from seepage.store.files import plain
+
+if TYPE_CHECKING:
+    from seepage.store.verify import Verification
+
+
+@app.command("verify")
+def verify_command(
+    run: RunFolder,
+    digest: Annotated[
+        str | None,
+        typer.Option(
+            help="The digest that it must have, as the report or an earlier call printed it."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Recompute every digest of a run folder and name what is missing, changed, swapped or foreign.
+
+    Changes nothing. Exit status 0 when every planned run is there and every file is as it was
+    written, 1 when not, or when the digest is not the one that was passed.
+
+    Examples:
+
+        seepage verify runs/digits
+
+        seepage verify runs/digits --digest 5f0c2a… --json
+    """
+    from seepage.store.verify import verify
+
+    wanted = None if digest is None else digest.strip().lower()
+    if wanted is not None and not re.fullmatch(r"[0-9a-f]{64}", wanted):
+        raise InputError(
+            f"--digest: expected 64 hexadecimal digits, got {digest!r}; copy it whole from the report"
+        )
+    found = verify(run)
+    other = wanted is not None and wanted != found.digest
+    if as_json:
+        content = {**plain(found), "whole": found.whole, "expected": wanted}
+        typer.echo(json.dumps(content, indent=1, sort_keys=True))
+    else:
+        _print_verification(found)
+        if other:
+            _line(f"digest: expected {wanted}, as passed, got {found.digest}")
+    if other or not found.whole:
+        raise typer.Exit(1)
+
+
+def _line(text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def _print_verification(found: Verification) -> None:
+    for damage in found.damage:
+        _line(str(damage))
+    if found.missing:
+        _line(f"missing: {_rows(found.missing)} of {found.planned} planned: no record")
+    for part in found.unchecked:
+        _line(f"unchecked: {part}: this folder was written before its digest was kept")
+    for key in found.unknown:
+        _line(f"unknown: {key}: belongs to no run and is read by no command")
+    failed = f", {_rows(found.failed)} failed" if found.failed else ""
+    _line(
+        f"{found.path}: format {found.format}, {len(found.done)} of {found.planned} planned runs "
+        f"done{failed}; {found.checkpoints} checkpoints × {found.samples} samples; "
+        f"{', '.join(found.signals)}; {found.chunks} chunks and {found.weights} weights compared"
+    )
+    _line(
+        f"written {found.created or 'at an unknown time'} with {_pairs(found.versions)} on "
+        f"{_pairs(found.hardware)}; code {found.code[:12] or 'unknown'}"
+    )
+    if found.whole:
+        state = "whole: every file is as it was written"
+    else:
+        state = f"not whole: {len(found.damage)} files damaged, {len(found.missing)} runs missing"
+    _line(state)
+    _line(f"digest {found.digest}")
+
+
+def _rows(rows: Sequence[int]) -> str:
+    some = ", ".join(map(str, rows[:12])) + ("…" if len(rows) > 12 else "")
+    return f"run{'s' if len(rows) > 1 else ''} {some}"
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    held = [f"{k} {v}" for k, v in values.items() if v not in (None, "", {})]
+    return ", ".join(held) or "unknown"
 
 
 @app.command()
 def repair(config: ConfigFile = None, out: Out = None, override: Overrides = None) -> None:
-    """Find chunks whose bytes changed and train only their runs again.
+    """Find what is damaged, swapped or missing and train only its runs again.
 
-    Takes the configuration of the audit, because runs are repaired by training them.
+    Takes the configuration of the audit, because runs are repaired by training them. Finds what
+    `seepage verify` names.
 
     Example: `seepage repair fashion.toml`
     """
     from seepage.config.audit import read_config
     from seepage.config.prepare import prepare
     from seepage.fleet import train_prepared
-    from seepage.fleet.repair import find_damage, forget
+    from seepage.fleet.repair import forget
+    from seepage.store.verify import verify
 
     wanted = prepare(read_config(config, merged(override, out)))
-    damage = find_damage(wanted.config.out)
-    if not damage:
-        console.print(f"{wanted.config.out}: every chunk is as it was written", markup=False)
+    found = verify(wanted.config.out)
+    if found.whole:
+        _line(f"{wanted.config.out}: every chunk is as it was written")
         return
-    for key in damage:
-        console.print(f"damaged: {key}", markup=False)
-    digests = forget(wanted.config.out, damage)
+    for damage in found.damage:
+        _line(str(damage))
+    if found.missing:
+        _line(f"missing: {_rows(found.missing)} of {found.planned} planned: no record")
+    digests = forget(wanted.config.out, found.damage)
     run = train_prepared(wanted, FleetBar())
-    same = sum(run.records[r].get("digests") == d for r, d in digests.items())
-    console.print(f"repaired {len(digests)} runs, {same} bit-identical to what was lost")
+    same = sum(bool(d) and run.records[r].get("digests") == d for r, d in digests.items())
+    more = f"; trained {len(found.missing)} that were missing" if found.missing else ""
+    _line(f"repaired {len(digests)} runs, {same} bit-identical to what was lost{more}")
 
 
 @app.command()

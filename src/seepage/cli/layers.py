@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from seepage.cli.app import app
-from seepage.cli.arguments import Factory
+from seepage.cli.arguments import Factory, opened_run
 from seepage.cli.console import console, errors
 from seepage.errors import InputError
 
@@ -68,13 +68,12 @@ def layers_command(
     """
     from seepage.fleet.kept import keep_analysis, kept_layers
     from seepage.layers import Logistic, SmallMLP
-    from seepage.store import open_run
 
     if variant not in ("audit", "shadow"):
         raise InputError(f"--variant: expected audit or shadow, got {variant!r}")
     if attacker not in ("logistic", "mlp"):
         raise InputError(f"--attacker: expected logistic or mlp, got {attacker!r}")
-    opened = open_run(run)
+    opened = opened_run(run)
     times = range(len(opened.checkpoints)) if over_training else (-1,)
     with errors.status("probing"):
         found = kept_layers(

@@ -78,8 +78,9 @@ def locate(pool: PoolComparison, base: Candidate, seed: int) -> dict[str, Any]:
     rows = [r for r in both if r % 2 == 0][: p.models]
     with pool.progress.status(f"locating regions with {base.label}"):
         for row in rows:
-            ours = rebuild(plain, plain.models.tolist().index(row), data=setting.data)
-            theirs = rebuild(defended, defended.models.tolist().index(row), data=setting.data)
+            at = [fleet.models.tolist().index(row) for fleet in (plain, defended)]
+            ours = rebuild(plain, at[0], data=setting.data, model=setting.model)
+            theirs = rebuild(defended, at[1], data=setting.data, model=setting.model)
             begun = initial_weights(setting, row)
             members, apart = _sides(ours, skip, reference)
             found["swap"].append(

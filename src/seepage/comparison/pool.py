@@ -276,7 +276,7 @@ class PoolComparison:
             if not some or fleet.weights(some[0]) is None:
                 return {}
             skip = canaries(fleet)
-            kept = (rebuild(fleet, i, data=setting.data) for i in some)
+            kept = (rebuild(fleet, i, data=setting.data, model=setting.model) for i in some)
             return {"fgsm": [of_run(k, skip, fgsm.epsilon, fgsm.samples) for k in kept]}
 
         with self.progress.status(f"scoring {candidate.label}"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -115,9 +116,25 @@ def as_model(model: str | Factory | Model) -> Model:
             f"model.options: expected none for {model.name!r}, a factory takes no arguments; "
             "name a factory that has them set"
         )
-    found = resolve("model", model.name, MODELS, accepts=callable, expected="a function")
+    found = resolve(
+        "model",
+        model.name,
+        MODELS,
+        accepts=_is_factory,
+        expected="a function that takes nothing and returns a torch.nn.Module",
+    )
     kept: Model = model.changed(factory=found)
     return kept
+
+
+def _is_factory(found: Any) -> bool:
+    """Whether it can be called without arguments; what it returns is seen when it is."""
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except (TypeError, ValueError):
+        return False  # no function, or one of a compiled module
+    free = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return all(p.default is not p.empty or p.kind in free for p in parameters)
 
 
 def _called(fn: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 from seepage.config.model import Model
 from seepage.config.record import Record
 from seepage.data import Dataset
+from seepage.errors import CorruptStore
 from seepage.fleet.machine import hardware, versions
 from seepage.plan import SubsetPlan
 from seepage.record import ExtraSignal, Memory, Recorder, Resident, observing
 from seepage.store import arrays
-from seepage.store.run import FORMAT
+from seepage.store.evidence import FORMAT, content_digests, read_array, read_texts
 from seepage.store.storage import Storage
 
 __all__ = ["create", "ensure", "expected_arrays", "signal_shapes"]
@@ -95,7 +97,7 @@ def expected_arrays(manifest: dict[str, Any]) -> Layout:
 def ensure(storage: Storage, manifest: dict[str, Any], data: Pool, plan: SubsetPlan) -> None:
     """Make what a run folder must hold and does not: descriptions, membership, labels, ids.
 
-    Raises CorruptStore when what it holds is not what was written.
+    Raises CorruptStore when what it holds is not what was written, or not this plan and this data.
     """
     static = {
         "plan/member": plan.member,
@@ -109,11 +111,25 @@ def ensure(storage: Storage, manifest: dict[str, Any], data: Pool, plan: SubsetP
         if name in static:
             if not storage.keys(f"{name}/c/"):
                 array[...] = static[name]
-            arrays.read_whole(storage, name, description)
-    if not storage.exists("data/ids.json"):
-        storage.put_json("data/ids.json", data.ids.tolist())
-    if data.groups is not None and not storage.exists("data/groups.json"):
-        storage.put_json("data/groups.json", data.groups.tolist())
+            held = read_array(storage, manifest, name)
+            if not np.array_equal(held, static[name]):
+                raise _other(storage, f"{name}/c" + "/0" * held.ndim)
+    texts = {"ids": data.ids, "groups": data.groups}
+    for name, values in texts.items():
+        if values is None:
+            continue
+        key = f"data/{name}"
+        if not storage.exists(f"{key}.json"):
+            storage.put_json(f"{key}.json", values.tolist())
+        if read_texts(storage, manifest, key) != values.tolist():
+            raise _other(storage, f"{key}.json")
+
+
+def _other(storage: Storage, key: str) -> CorruptStore:
+    return CorruptStore(
+        f"{storage.where}/{key}: expected that of this plan and this data, got another one; "
+        "run `seepage repair` on this folder"
+    )
 
 
 def create(
@@ -131,6 +147,8 @@ def create(
     canaries = plan.canaries
     manifest: dict[str, Any] = {
         "format": FORMAT,
+        # Two folders of the same content, made in the same second, are two.
+        "id": uuid.uuid4().hex,
         "key": key,
         "chosen": chosen,
         "data": {
@@ -153,6 +171,7 @@ def create(
             if canaries is None
             else {"index": canaries.index.tolist(), "kind": list(canaries.kind)},
         },
+        "content": content_digests(plan, data.labels.numpy(), data.ids, data.groups),
         "checkpoints": list(times),
         "signals": {k: {"shape": list(s), "dtype": d} for k, (s, d) in shapes.items()},
         "views": list(views),

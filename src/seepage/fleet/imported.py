@@ -26,6 +26,7 @@ from seepage.fleet.identity import package_digest
 from seepage.fleet.sink import StoreSink
 from seepage.local_paths import local_path
 from seepage.plan import SubsetPlan
+from seepage.store.evidence import stamp
 from seepage.store.lock import Lock
 from seepage.store.run import Run
 from seepage.store.storage import Storage
@@ -321,9 +322,12 @@ def _write(storage: Storage, arrays: _Arrays) -> None:
     key = arrays.key | {"data": arrays.pool.digest, "plan": plan.digest}
     shapes = {k: (a.shape[2:], str(a.dtype)) for k, a in arrays.signals.items()}
     provenance = {"code": package_digest(), "unfollowed": []}
-    create(storage, arrays.pool, plan, key, {}, times, shapes, arrays.views, provenance)
+    manifest = create(storage, arrays.pool, plan, key, {}, times, shapes, arrays.views, provenance)
+    written = stamp(manifest)
     for row in range(len(member)):
-        sink = StoreSink(storage, row, tuple(arrays.signals), len(times), "none", member[row])
+        sink = StoreSink(
+            storage, row, tuple(arrays.signals), len(times), "none", member[row], written
+        )
         for t in range(len(times)):
             sink.write(t, {k: a[row, t] for k, a in arrays.signals.items()})
         sink.done(seconds=0.0, looking=0.0, steps=0, members=int(member[row].sum()))

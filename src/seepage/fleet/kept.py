@@ -34,8 +34,9 @@ from seepage.metrics import Estimate, auc_interval
 from seepage.plan import partitions
 from seepage.plane import prediction_depth
 from seepage.store import Run
+from seepage.store.evidence import stamp
 from seepage.store.files import plain
-from seepage.store.run import analysis_key
+from seepage.store.keys import analysis_key
 from seepage.store.storage import Storage
 
 if TYPE_CHECKING:
@@ -54,8 +55,12 @@ __all__ = [
 
 
 def keep_analysis(run: Run, name: str, content: Mapping[str, Any]) -> None:
-    """Write what was found out about kept networks into the run folder, for the next report."""
-    Storage(run.path, write=True).put_json(analysis_key(name), plain(content))
+    """Write what was found out about kept networks into the run folder, for the next report.
+
+    With the digest of the manifest, so that it is read beside no other folder.
+    """
+    found = {**plain(content), "manifest": stamp(run.manifest)}
+    Storage(run.path, write=True).put_json(analysis_key(name), found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -320,16 +325,17 @@ def _shadow(
     return ShadowTransfer(gather_outputs(own.model, own.inputs, layers), own.member)
 
 
-def kept_depth(run: Run, targets: Int64Array) -> Float64Array:
+def kept_depth(run: Run, targets: Int64Array, *, model: Factory | None = None) -> Float64Array:
     """Mean prediction depth over the kept networks that trained on the sample, NaN without: (N,).
 
-    targets: positions among the usable runs, of whose last weights `rebuild` makes networks.
+    targets: positions among the usable runs, of whose last weights `rebuild` makes networks, from
+    `model` where it is given.
     """
     total = np.zeros(run.member.shape[1])
     count = np.zeros_like(total)
     data = run.data()
     for target in targets.tolist():
-        kept = rebuild(run, target, data=data)
+        kept = rebuild(run, target, data=data, model=model)
         features = list(gather_outputs(kept.model, kept.inputs).values())
         with torch.no_grad():
             final = torch.cat([kept.model(x).argmax(1) for x in torch.split(kept.inputs, 512)])

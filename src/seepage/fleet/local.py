@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 
 from seepage.errors import InputError
+from seepage.extensions import searched
 from seepage.fleet.spec import FleetSpec
 from seepage.fleet.worker import ENVIRONMENT, WorkerContext, explain, serve
 
@@ -98,9 +99,10 @@ def _launch(spec: FleetSpec) -> _Worker:
         env = {**os.environ, **ENVIRONMENT}
         env["OMP_NUM_THREADS"] = env["MKL_NUM_THREADS"] = str(spec.execution.threads)
         # The child must find the user's modules where the parent finds them.
-        env["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
+        env["PYTHONPATH"] = searched()
+        # Not the working directory first: there a file could stand in for an installed package.
         process = subprocess.Popen(
-            [sys.executable, "-c", _ENTRY, str(theirs.fileno())],
+            [sys.executable, "-P", "-c", _ENTRY, str(theirs.fileno())],
             env=env,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,

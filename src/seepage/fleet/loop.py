@@ -54,7 +54,7 @@ def prepare(
         *(("logits",) if spec.record.logits else ()),
         *(n for e in spec.extra for n in e.names),
     )
-    sink = StoreSink(storage, row, names, len(spec.times), spec.record.keep, member)
+    sink = StoreSink(storage, row, names, len(spec.times), spec.record.keep, member, spec.manifest)
     recorder = Recorder(
         pool,
         spec.times,

@@ -11,7 +11,6 @@ import itertools
 import logging
 import os
 import socket
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from seepage.array_types import AnyArray, BoolArray, FloatArray
 from seepage.attacks.base import Attack, Source
 from seepage.attacks.binding import bind
 from seepage.errors import InputError
+from seepage.extensions import searched
 from seepage.fleet.local import RETRIES, FleetError, Watcher
 from seepage.fleet.spec import FleetSpec, PoolFile
 from seepage.fleet.worker import ENVIRONMENT, WorkerContext, explain
@@ -91,7 +91,7 @@ def _environment(spec: FleetSpec) -> dict[str, Any]:
     env = dict(ENVIRONMENT)
     env["OMP_NUM_THREADS"] = env["MKL_NUM_THREADS"] = str(spec.execution.threads)
     # On a cluster started here workers must find the user's modules where this process does.
-    env["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
+    env["PYTHONPATH"] = searched()
     return {"env_vars": env}
 
 

@@ -52,8 +52,8 @@ def rebuild(
     """One kept network of a fleet, ready to be probed.
 
     run: the finished run; target: position among its usable runs; t: checkpoint index. model: the
-    factory again (a callable or "package.module:factory") when the fleet was trained with one that
-    the manifest cannot name. data: the pool again when it was made of arrays in memory; it must
+    factory again (a callable or "package.module:factory") unless the fleet was trained with a
+    reference network: a name that the run folder holds is never imported. data: the pool again when it was made of arrays in memory; it must
     have the digest of the run's.
 
     Raises InputError when there is nothing to rebuild from: imported arrays, weights that were not
@@ -124,21 +124,23 @@ def _pool(run: Run, data: Dataset | None) -> Dataset:
 
 
 def _network(run: Run, model: Factory | None) -> nn.Module:
-    """The architecture, with weights that are not used; streams stay as they are."""
+    """The architecture, with weights that are not used; streams stay as they are.
+
+    Code runs where the user names it, or where it is a reference network's: never because the
+    manifest does.
+    """
     told: dict[str, Any] = run.manifest["key"]["model"]
     name = str(told["name"])
     if model is not None:
         given = as_model(model)
         options = {} if given.factory is not None else dict(told.get("options") or {})
         ref = given if given.options or not options else given.changed(options=options)
-    elif ":" in name:
-        ref = as_model(name)
     elif known(name):
         ref = Model(name=name, options=dict(told.get("options") or {}))
     else:
         raise InputError(
-            f"model: the fleet was trained with {name!r}, which the run folder cannot import; "
-            "pass the factory again as 'package.module:factory'"
+            f"model: the fleet was trained with {name!r}, and a name in a run folder is never "
+            "imported; pass the factory again, --model package.module:factory or model="
         )
     with torch.random.fork_rng(devices=[]):
         shape = tuple(int(v) for v in run.manifest["data"]["shape"])

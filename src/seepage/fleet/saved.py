@@ -251,6 +251,7 @@ class SavedRun:
             tensors, facts = unpack(raw, key)
             if facts.get("format") != FORMAT:
                 raise CorruptStore(f"{key}: expected format {FORMAT}")
+            self._check_own(key, facts)
         except CorruptStore:
             # It may have finished stages as well, which nothing else records.
             for found in self.storage.keys("state/"):
@@ -261,6 +262,15 @@ class SavedRun:
         self.stage = self._written = int(facts["stage"])
         self.current = SavedState(tensors, facts["tree"])
 
+    def _of(self) -> dict[str, Any]:
+        return {"run": self.row, "manifest": self.sink.manifest}
+
+    def _check_own(self, key: str, facts: Mapping[str, Any]) -> None:
+        """A state of another run or folder would be trained on under this one's name."""
+        told = {k: facts[k] for k in ("run", "manifest") if k in facts}
+        if told and told != self._of():
+            raise CorruptStore(f"{key}: expected the state of run {self.row}, got another's")
+
     def finished(self, stage: int) -> SavedState:
         """What a stage left that had finished. Raises Unfit when it cannot be read."""
         key = self._key(stage)
@@ -269,6 +279,7 @@ class SavedRun:
             if raw is None:
                 raise CorruptStore(f"{key}: absent")
             tensors, facts = unpack(raw, key)
+            self._check_own(key, facts)
         except CorruptStore as e:
             raise Unfit(str(e)) from e
         return SavedState(tensors, facts["tree"])
@@ -284,7 +295,7 @@ class SavedRun:
         except Unsaveable:
             self.every = float("inf")
             return
-        self._waiting.append((stage, pack(tensors, {"tree": tree})))
+        self._waiting.append((stage, pack(tensors, {**self._of(), "tree": tree})))
 
     def save(self, stage: int, value: dict[str, Any]) -> None:
         """Write the stage in progress; a state that cannot be written ends the saving instead."""
@@ -299,6 +310,7 @@ class SavedRun:
         self._waiting.clear()
         facts = {
             "format": FORMAT,
+            **self._of(),
             "stage": stage,
             "tree": tree,
             "digests": self.sink.digests,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import nn
 from seepage.array_types import AnyArray, BoolArray
 from seepage.store import arrays
 from seepage.store.arrays import pack
-from seepage.store.run import record_key, weights_key
+from seepage.store.keys import record_key, weights_key
 from seepage.store.storage import Storage
 
 __all__ = ["StoreSink"]
@@ -21,7 +22,8 @@ class StoreSink:
     """One run's way into the store.
 
     A checkpoint counts as written once all its chunks are; the run counts as done once its
-    record, with the digest of every chunk, is there.
+    record, with the digest of every chunk and of kept weights, is there. manifest: the digest of
+    the folder's manifest, which the record carries.
     """
 
     def __init__(
@@ -32,12 +34,15 @@ class StoreSink:
         checkpoints: int,
         keep: str,
         member: BoolArray,
+        manifest: str,
     ) -> None:
         self.storage = storage
         self.row = row
         self.checkpoints = checkpoints
         self.keep_rule = keep
         self.member = member
+        self.manifest = manifest
+        self.weights: dict[str, str] = {}
         self.arrays = {n: arrays.open_array(storage, f"signals/{n}") for n in names}
         self.digests: dict[str, list[str]] = {n: [] for n in names}
         self.accuracy: list[tuple[float, float]] = []
@@ -65,16 +70,30 @@ class StoreSink:
             correct = values["correct"].reshape(len(self.member), -1)[:, 0]
             self.accuracy.append((float(correct[self.member].mean()), _mean(correct[~self.member])))
 
+    def _kept(self, t: int) -> bool:
+        return self.keep_rule == "all" or (self.keep_rule == "final" and t == self.checkpoints - 1)
+
     def keep(self, t: int, model: nn.Module) -> None:
         """Weights of the requested checkpoints, as safetensors."""
-        if self.keep_rule == "all" or (self.keep_rule == "final" and t == self.checkpoints - 1):
-            self.storage.put(weights_key(self.row, t), pack(model.state_dict()))
+        if self._kept(t):
+            raw = pack(model.state_dict())
+            self.storage.put(weights_key(self.row, t), raw)
+            self.weights[str(t)] = hashlib.sha256(raw).hexdigest()
 
     def done(self, **facts: Any) -> dict[str, Any]:
         """Write the record that completes the run."""
+        for t in range(self.checkpoints):
+            # Written before the run was interrupted.
+            if self._kept(t) and str(t) not in self.weights:
+                raw = self.storage.get(weights_key(self.row, t))
+                if raw is not None:
+                    self.weights[str(t)] = hashlib.sha256(raw).hexdigest()
         record = {
             "status": "done",
+            "run": self.row,
+            "manifest": self.manifest,
             "digests": self.digests,
+            "weights": self.weights,
             "accuracy": self.accuracy,
             **facts,
         }
@@ -83,7 +102,7 @@ class StoreSink:
 
     def failed(self, why: str) -> dict[str, Any]:
         """Write the record of a run that cannot be used, with its reason."""
-        record = {"status": "failed", "why": why}
+        record = {"status": "failed", "run": self.row, "manifest": self.manifest, "why": why}
         self.storage.put_json(record_key(self.row), record)
         return record
 

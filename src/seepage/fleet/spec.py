@@ -59,7 +59,7 @@ class FleetSpec:
     The configuration's own objects, with nothing left to choose: `recipe.precision` and the
     device and backend of `execution` are those that the fleet was begun with. times: checkpoints
     in epochs; extra: the signals that need the model; reference: non-members set apart for a
-    defence.
+    defence; manifest: the digest of the folder's manifest, which records carry.
     """
 
     store: str
@@ -73,6 +73,7 @@ class FleetSpec:
     defense: Defense | None
     times: tuple[float, ...]
     extra: tuple[ExtraSignal, ...]
+    manifest: str
 
     @property
     def travels(self) -> bool:

@@ -9,7 +9,7 @@ import tempfile
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ from seepage.fleet.machine import choose_device, choose_precision, hardware
 from seepage.fleet.spec import FleetSpec, PoolFile, TrainFunction
 from seepage.plan import SubsetPlan
 from seepage.record import Resident, parse_views
+from seepage.store.evidence import read_records, stamp
 from seepage.store.lock import Lock, in_turn
-from seepage.store.run import Run, read_records
+from seepage.store.run import Run
 from seepage.store.storage import Storage
 
 __all__ = ["ProvenanceWarning", "Silent", "train", "train_prepared"]
@@ -171,8 +172,11 @@ def train(
                 defense=defense,
                 times=times,
                 extra=extra,
+                manifest=stamp(manifest),
             )
-            _run(spec, storage, plan, shard, watcher)
+            # A record of another run or folder is no run that ended.
+            ended = read_records(storage, manifest)
+            _run(spec, storage, plan, shard, watcher, ended)
     return Run(out)
 
 
@@ -239,8 +243,8 @@ def _run(
     plan: SubsetPlan,
     shard: tuple[int, int] | None,
     watcher: Watcher,
+    ended: Mapping[int, Any],
 ) -> None:
-    ended = read_records(storage)
     # Shards are cut from tasks, not from runs: what is trained together stays together.
     tasks = group(spec, range(plan.models), plan.models)
     mine = tasks if shard is None else tasks[shard[0] - 1 :: shard[1]]

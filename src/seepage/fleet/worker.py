@@ -25,7 +25,7 @@ from seepage.fleet.backends import train_jobs
 from seepage.fleet.loop import Progress, prepare
 from seepage.fleet.spec import FleetSpec
 from seepage.record import Resident
-from seepage.store.arrays import read_whole
+from seepage.store.evidence import read_array
 from seepage.store.storage import Storage
 
 __all__ = ["ENVIRONMENT", "WorkerContext", "explain", "main", "serve"]
@@ -71,8 +71,9 @@ class WorkerContext:
         storage = Storage(spec.store, write=True)
         data = spec.pool.dataset()
         pool = Resident(Resident.layout(data), data.labels.numpy(), spec.execution.device)
-        member = read_whole(storage, "plan/member").astype(np.bool_)
-        return cls(spec, storage, pool, member, read_whole(storage, "plan/seeds"))
+        manifest = storage.get_json("manifest.json")
+        member = read_array(storage, manifest, "plan/member").astype(np.bool_)
+        return cls(spec, storage, pool, member, read_array(storage, manifest, "plan/seeds"))
 
     def train(
         self, rows: Sequence[int], progress: Progress

@@ -134,7 +134,8 @@ def chunk_key(name: str, model: int, t: int, axes: int) -> str:
 def chunk_digest(values: AnyArray) -> str:
     """SHA-256 of the values as little-endian bytes."""
     a = np.ascontiguousarray(values)
-    return hashlib.sha256(a.astype(a.dtype.newbyteorder("<"), copy=False).tobytes()).hexdigest()
+    a = a.astype(a.dtype.newbyteorder("<"), copy=False)
+    return hashlib.sha256(a.reshape(-1).view(np.uint8).data).hexdigest()
 
 
 def write(array: zarr.Array[Any], model: int, t: int, values: AnyArray) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,12 @@ from numpy.typing import NDArray
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.data import reload
 from seepage.errors import CorruptStore, InputError, nearest
-from seepage.store import arrays
-from seepage.store.arrays import unpack
-from seepage.store.storage import Storage
+from seepage.store import arrays, evidence
+from seepage.store.arrays import chunk_digest, unpack
+from seepage.store.evidence import FORMAT
+from seepage.store.keys import analysis_key, weights_key
+from seepage.store.storage import Storage, json_digest
+from seepage.store.verify import verify
 
 if TYPE_CHECKING:
     import torch
@@ -22,9 +26,6 @@ if TYPE_CHECKING:
     from seepage.data import Dataset
 
 __all__ = ["Run", "open_run"]
-
-FORMAT = 2
-"""What is written; 1, of version 0.1.0, is still read: its key held digests of code."""
 
 
 class Run:
@@ -51,7 +52,7 @@ class Run:
         self.checkpoints: Float64Array = np.array(manifest["checkpoints"], dtype=np.float64)
         self.signals: tuple[str, ...] = tuple(manifest["signals"])
         self.classes: tuple[str, ...] = tuple(manifest["data"]["classes"])
-        self.records = read_records(self.storage)
+        self.records = evidence.read_records(self.storage, manifest)
         self.failed: dict[int, str] = {
             r: rec["why"] for r, rec in self.records.items() if rec["status"] == "failed"
         }
@@ -80,8 +81,25 @@ class Run:
             f"× {n} samples; {', '.join(self.signals)})"
         )
 
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Plan rows of which there is no record: runs that were not trained yet, or were lost."""
+        return tuple(r for r in range(self.manifest["plan"]["models"]) if r not in self.records)
+
+    @cached_property
+    def digest(self) -> str:
+        """One SHA-256 over the evidence: manifest, plan, pool, and records with their digests.
+
+        `seepage verify` recomputes it. It changes when a run ends. Raises CorruptStore when plan or
+        pool are not those of the manifest; chunks are compared as they are read.
+        """
+        content: dict[str, str | None] = {n: chunk_digest(self._whole(n)) for n in evidence.ARRAYS}
+        for name in evidence.text_parts(self.manifest):
+            content[name] = json_digest(evidence.read_texts(self.storage, self.manifest, name))
+        return evidence.evidence_digest(self.manifest, content, self.records)
+
     def _whole(self, name: str) -> AnyArray:
-        return arrays.read_whole(self.storage, name, self.manifest["descriptions"][name])
+        return evidence.read_array(self.storage, self.manifest, name)
 
     @cached_property
     def plan_member(self) -> BoolArray:
@@ -108,15 +126,10 @@ class Run:
         """Whose sample each is, (N,), or None where every sample is a subject."""
         if self.manifest["data"].get("subjects") is None:
             return None
-        return self._texts("groups", "subjects")
+        return self._texts("groups")
 
-    def _texts(self, name: str, what: str = "") -> NDArray[np.str_]:
-        found = self.storage.get_json(f"data/{name}.json")
-        if found is None:
-            raise CorruptStore(
-                f"{self.path}/data/{name}.json: expected the {what or name} of the samples, found "
-                "none; run `seepage repair` on this folder"
-            )
+    def _texts(self, name: str) -> NDArray[np.str_]:
+        found = evidence.read_texts(self.storage, self.manifest, f"data/{name}")
         return np.array(found, dtype=np.str_)
 
     def _array(self, name: str) -> Any:
@@ -132,13 +145,26 @@ class Run:
         return self._arrays[name]
 
     def signal_at(self, name: str, t: int) -> NDArray[np.float32]:
-        """One signal at checkpoint index `t`: (R, N[, A]) float32, read from the store."""
+        """One signal at checkpoint index `t`: (R, N[, A]) float32, read from the store.
+
+        Every chunk is compared with the digest in the record of its run; CorruptStore names one
+        that is damaged, another run's, another checkpoint's or another folder's.
+        """
         if not -len(self.checkpoints) <= t < len(self.checkpoints):
             raise InputError(
                 f"t: expected a checkpoint index in 0..{len(self.checkpoints) - 1}, got {t}"
             )
         t %= len(self.checkpoints)
-        values = arrays.read(self.storage, self._array(name), f"signals/{name}", self.models, t)
+        array = self._array(name)
+        values = arrays.read(self.storage, array, f"signals/{name}", self.models, t)
+        for row, found in zip(self.models.tolist(), values, strict=True):
+            if chunk_digest(found) != self.records[row]["digests"][name][t]:
+                key = arrays.chunk_key(f"signals/{name}", row, t, array.ndim)
+                raise CorruptStore(
+                    f"{self.path}/{key}: expected what run {row} wrote at checkpoint {t}, got "
+                    f"{evidence.whose(self.records, chunk_digest(found))}; run `seepage repair` on "
+                    "this folder"
+                )
         return values.astype(np.float32, copy=False)
 
     def signal(self, name: str) -> NDArray[np.float32]:
@@ -152,11 +178,29 @@ class Run:
     def weights(self, row: int, t: int = -1) -> dict[str, torch.Tensor] | None:
         """Weights of usable run `row` at checkpoint index `t`, or None when they were not kept.
 
-        Raises CorruptStore when their bytes changed.
+        Raises CorruptStore when their bytes changed, or are not what this run wrote.
         """
-        key = weights_key(int(self.models[row]), t % len(self.checkpoints))
+        t = t % len(self.checkpoints)
+        model = int(self.models[row])
+        key = weights_key(model, t)
         raw = self.storage.get(key)
-        return None if raw is None else unpack(raw, f"{self.path}/{key}")[0]
+        kept = self.records[model].get("weights")
+        expected = None if kept is None else kept.get(str(t))
+        if raw is None:
+            if expected is None:
+                return None
+            raise CorruptStore(
+                f"{self.path}/{key}: expected the kept weights of run {model}, found none; "
+                "run `seepage repair` on this folder"
+            )
+        found = unpack(raw, f"{self.path}/{key}")[0]
+        if kept is not None and hashlib.sha256(raw).hexdigest() != expected:
+            raise CorruptStore(
+                f"{self.path}/{key}: expected what run {model} wrote at checkpoint {t}, got "
+                f"{evidence.whose(self.records, hashlib.sha256(raw).hexdigest())}; "
+                "run `seepage repair` on this folder"
+            )
+        return found
 
     def keeps_weights(self, row: int, t: int = -1) -> bool:
         """Whether weights of usable run `row` at checkpoint index `t` were kept."""
@@ -164,54 +208,31 @@ class Run:
         return self.storage.exists(key)
 
     def analysis(self, name: str) -> dict[str, Any] | None:
-        """What a later command found out about the kept models ("curvature", "layers"), or None."""
+        """What a later command found out about the kept models ("curvature", "layers"), or None.
+
+        Raises CorruptStore when its bytes changed, or it was found out about another folder.
+        """
         found: dict[str, Any] | None = self.storage.get_json(analysis_key(name))
+        if found is None:
+            return None
+        of = found.pop("manifest", None)
+        if of is not None and of != evidence.stamp(self.manifest):
+            raise CorruptStore(
+                f"{self.path}/{analysis_key(name)}: expected what was found out about this folder, "
+                f"got that of another; remove it or run `seepage {name}` again"
+            )
         return found
 
     def verify(self) -> list[str]:
-        """Keys whose bytes are not those that were written: every chunk against its SHA-256."""
-        bad = []
-        for name in self.signals:
-            array = self._array(name)
-            for r in self.models.tolist():
-                for t, digest in enumerate(self.records[r]["digests"][name]):
-                    try:
-                        held = arrays.chunk_digest(np.asarray(array[r, t])) == digest
-                    except (ValueError, OSError, RuntimeError, TypeError):
-                        held = False
-                    if not held:
-                        bad.append(arrays.chunk_key(f"signals/{name}", r, t, array.ndim))
-        return bad
-
-
-def analysis_key(name: str) -> str:
-    """Key of what was found out about the kept models after training."""
-    return f"analysis/{name}.json"
-
-
-def weights_key(model: int, t: int) -> str:
-    """Key of the kept weights of one run and checkpoint."""
-    return f"weights/{model:05d}/{t:04d}.safetensors"
-
-
-def record_key(model: int) -> str:
-    """Key of the record that makes a run complete."""
-    return f"records/{model:05d}.json"
-
-
-def read_records(storage: Storage) -> dict[int, dict[str, Any]]:
-    """Records of all runs that ended, by plan row."""
-    found = {}
-    for key in storage.keys("records/"):
-        if key.endswith(".json"):
-            found[int(key.removeprefix("records/").removesuffix(".json"))] = storage.get_json(key)
-    return found
+        """Keys that are absent, damaged, or not those that were written; see `seepage.store.verify`."""
+        return [d.key for d in verify(self.path).damage]
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:
     """Open a run folder or address for reading.
 
     Raises InputError when there is none, CorruptStore when a complete run lacks a chunk. Bytes
-    are checked as they are read.
+    are checked as they are read, against the manifest and the records. `Run.missing` names the
+    planned runs that are not there.
     """
     return Run(path)

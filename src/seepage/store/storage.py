@@ -26,7 +26,17 @@ from zarr.storage import FsspecStore, LocalStore
 from seepage.errors import CorruptStore, InputError, SeepageError, StorageFailed
 from seepage.local_paths import local_path
 
-__all__ = ["DurableStore", "Storage"]
+__all__ = ["DurableStore", "Storage", "json_digest"]
+
+
+def json_digest(value: Any) -> str:
+    """SHA-256 of a value as `Storage.put_json` writes it, whatever the order of its keys.
+
+    >>> json_digest({"a": 1, "b": 2}) == json_digest({"b": 2, "a": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -196,25 +206,30 @@ class Storage:
 
     def put_json(self, key: str, value: Any) -> None:
         """JSON with the SHA-256 of its text, so that a changed byte is noticed."""
-        text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False)
-        envelope = {"sha256": hashlib.sha256(text.encode()).hexdigest(), "content": value}
+        envelope = {"sha256": json_digest(value), "content": value}
         self.put(key, json.dumps(envelope, sort_keys=True, indent=1).encode())
 
     def get_json(self, key: str) -> Any:
         """What `put_json` wrote, or None; CorruptStore when its digest does not hold."""
+        return self.get_checked(key)[0]
+
+    def get_checked(self, key: str) -> tuple[Any, str]:
+        """What `put_json` wrote and the digest that it holds; (None, "") when it is absent.
+
+        Raises CorruptStore when the digest does not hold.
+        """
         raw = self.get(key)
         if raw is None:
-            return None
+            return None, ""
         try:
             envelope = json.loads(raw)
-            content = envelope["content"]
-            text = json.dumps(content, sort_keys=True, indent=1)
-            held = hashlib.sha256(text.encode()).hexdigest() == envelope["sha256"]
-        except (ValueError, KeyError, TypeError):
-            held, content = False, None
+            content, digest = envelope["content"], envelope["sha256"]
+            held = json_digest(content) == digest
+        except (ValueError, KeyError, TypeError, RecursionError):
+            held, content, digest = False, None, ""
         if not held:
             raise CorruptStore(
                 f"{self.where}/{key}: its bytes are not those that were written; "
                 "run `seepage repair` on this folder"
             )
-        return content
+        return content, digest

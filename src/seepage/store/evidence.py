@@ -1,0 +1,219 @@
+"""What holds a run folder together: digests of its parts, compared as they are read, and one over all.
+
+The manifest carries a digest of each part of the plan and of what is told of the pool. A record
+carries its own row, the digest of the manifest it was written under and a digest of every chunk and
+weight of its run. So a sound file from elsewhere, another run's, another folder's or an older copy,
+is as visible as a flipped byte. Folders made before these digests were written are checked by what
+they have: the digest of the plan, and those of the chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seepage.array_types import AnyArray, Int64Array
+from seepage.errors import CorruptStore
+from seepage.plan import SubsetPlan
+from seepage.store import arrays
+from seepage.store.arrays import chunk_digest
+from seepage.store.keys import row_of
+from seepage.store.storage import Storage, json_digest
+
+__all__ = [
+    "ARRAYS",
+    "FOREIGN",
+    "FORMAT",
+    "check_record",
+    "content_digests",
+    "evidence_digest",
+    "holders",
+    "read_array",
+    "read_records",
+    "read_texts",
+    "stamp",
+    "text_parts",
+    "unchecked",
+    "whose",
+]
+
+FORMAT = 2
+"""What is written; 1, of version 0.1.0, is still read: its key held digests of code."""
+
+ARRAYS = ("plan/member", "plan/seeds", "data/labels")
+"""Arrays of a single chunk that every run folder has."""
+
+FOREIGN = "what no run of this folder wrote: another folder's, or an older copy"
+
+
+def stamp(manifest: Mapping[str, Any]) -> str:
+    """The digest of a manifest, which every record written under it carries."""
+    return json_digest(dict(manifest))
+
+
+def text_parts(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Which texts a folder holds of its samples: ids, and groups where there are any."""
+    grouped = manifest["data"].get("subjects") is not None
+    return ("data/ids", "data/groups") if grouped else ("data/ids",)
+
+
+def content_digests(
+    plan: SubsetPlan, labels: Int64Array, ids: NDArray[np.str_], groups: NDArray[np.str_] | None
+) -> dict[str, str]:
+    """SHA-256 of every part of plan and pool that a folder holds, for its manifest."""
+    found = {
+        "plan/member": chunk_digest(plan.member),
+        "plan/seeds": chunk_digest(plan.seeds),
+        "data/labels": chunk_digest(labels),
+        "data/ids": json_digest(ids.tolist()),
+    }
+    if groups is not None:
+        found["data/groups"] = json_digest(groups.tolist())
+    return found
+
+
+def unchecked(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Parts that an older folder's manifest has no digest of."""
+    if "content" in manifest:
+        return ()
+    parts = ("data/labels", *text_parts(manifest))
+    return parts if manifest["plan"].get("canaries") is None else (*ARRAYS[:2], *parts)
+
+
+def _mixed(storage: Storage, key: str, expected: str, got: str) -> CorruptStore:
+    return CorruptStore(
+        f"{storage.where}/{key}: expected SHA-256 {expected[:12]}…, as the manifest says, got "
+        f"{got[:12]}…: it is another folder's or an older copy; run `seepage repair` on this folder"
+    )
+
+
+def read_array(storage: Storage, manifest: Mapping[str, Any], name: str) -> AnyArray:
+    """One of `ARRAYS`, compared with the manifest.
+
+    Raises CorruptStore when it is absent, damaged, or not the one that the manifest was made with.
+    """
+    values = arrays.read_whole(storage, name, manifest["descriptions"][name])
+    key = f"{name}/c" + "/0" * values.ndim
+    if "content" in manifest:
+        expected, got = manifest["content"][name], chunk_digest(values)
+    elif name.startswith("plan/") and name not in unchecked(manifest):
+        # One digest covers both; which of the two is wrong it cannot say.
+        other = ARRAYS[1 - ARRAYS.index(name)]
+        rest = arrays.read_whole(storage, other, manifest["descriptions"][other])
+        member, seeds = (values, rest) if name == "plan/member" else (rest, values)
+        expected = manifest["plan"]["digest"]
+        got = SubsetPlan(member.astype(np.bool_), seeds.astype(np.uint64), "", 0).digest
+    else:
+        return values
+    if got != expected:
+        raise _mixed(storage, key, expected, got)
+    return values
+
+
+def read_texts(storage: Storage, manifest: Mapping[str, Any], name: str) -> list[str]:
+    """Ids or groups of the samples, "data/ids" or "data/groups", compared with the manifest.
+
+    Raises CorruptStore as `read_array` does.
+    """
+    key = f"{name}.json"
+    found, got = storage.get_checked(key)
+    if found is None:
+        raise CorruptStore(
+            f"{storage.where}/{key}: expected the {'ids' if name == 'data/ids' else 'subjects'} of "
+            "the samples, found none; run `seepage repair` on this folder"
+        )
+    expected = manifest.get("content", {}).get(name, got)
+    if got != expected:
+        raise _mixed(storage, key, expected, got)
+    return [str(v) for v in found]
+
+
+def check_record(manifest: Mapping[str, Any], row: int, record: Mapping[str, Any]) -> str | None:
+    """Why `record` is not that of plan row `row` of this manifest, or None when it is."""
+    planned = manifest["plan"]["models"]
+    if not 0 <= row < planned:
+        return f"expected one of the {planned} planned runs, got run {row}"
+    strict = "content" in manifest
+    if (strict or "run" in record) and record.get("run") != row:
+        return f"expected the record of run {row}, got that of run {record.get('run')}"
+    if strict or "manifest" in record:
+        wanted, got = stamp(manifest), str(record.get("manifest"))
+        if got != wanted:
+            return (
+                f"expected a record written under this manifest ({wanted[:12]}…), got one of "
+                f"another folder or an older copy ({got[:12]}…)"
+            )
+    if record["status"] == "done":
+        shape = {name: len(digests) for name, digests in record["digests"].items()}
+        if shape != dict.fromkeys(manifest["signals"], len(manifest["checkpoints"])):
+            return "expected the digests of every signal and checkpoint of the manifest, got others"
+    return None
+
+
+def read_records(
+    storage: Storage, manifest: Mapping[str, Any] | None = None
+) -> dict[int, dict[str, Any]]:
+    """Records of all runs that ended, by plan row; with `manifest`, each compared with it.
+
+    Files of other names, such as a synchroniser's copies, are passed over. Raises CorruptStore for
+    a record that is damaged, another run's or another folder's.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    wrong: dict[str, str] = {}
+    for key in storage.keys("records/"):
+        row = row_of(key)
+        record = None if row is None else storage.get_json(key)
+        if row is None or record is None:
+            continue
+        found[row] = record
+        why = None if manifest is None else check_record(manifest, row, record)
+        if why is not None:
+            wrong[key] = why
+    if wrong and manifest is not None:
+        stamps = {r.get("manifest") for r in found.values()}
+        if len(wrong) == len(found) > 1 and stamps.isdisjoint({stamp(manifest), None}):
+            key, why = "manifest.json", "none of the records was written under it"
+        else:
+            key, why = next(iter(wrong.items()))
+        raise CorruptStore(f"{storage.where}/{key}: {why}; run `seepage repair` on this folder")
+    return found
+
+
+def holders(records: Mapping[int, Mapping[str, Any]]) -> dict[str, str]:
+    """Digest -> what it is the digest of, in words, for every chunk and weight of these records."""
+    found: dict[str, str] = {}
+    for row, record in sorted(records.items()):
+        for name, digests in record.get("digests", {}).items():
+            for t, digest in enumerate(digests):
+                found.setdefault(digest, f"{name} of run {row} at checkpoint {t}")
+        for t, digest in record.get("weights", {}).items():
+            found.setdefault(digest, f"weights of run {row} at checkpoint {t}")
+    return found
+
+
+def whose(records: Mapping[int, Mapping[str, Any]], digest: str) -> str:
+    """What of this folder has the digest, in words."""
+    return holders(records).get(digest, FOREIGN)
+
+
+def evidence_digest(
+    manifest: Mapping[str, Any],
+    content: Mapping[str, str | None],
+    records: Mapping[int, Mapping[str, Any]],
+) -> str:
+    """One SHA-256 over a run folder: manifest, plan, labels, ids, groups, and all records.
+
+    content: digests of the parts as they lie there, by the names of `content_digests`, None for one
+    that is lost. Records hold the digests of every chunk and of kept weights, so those are covered;
+    saved states, sessions and analyses are not.
+    """
+    return json_digest(
+        {
+            "manifest": stamp(manifest),
+            "content": dict(content),
+            "records": {f"{row:05d}": json_digest(dict(r)) for row, r in sorted(records.items())},
+        }
+    )

@@ -1,0 +1,41 @@
+"""Where things lie in a run folder, by plan row and checkpoint."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["analysis_key", "record_key", "row_of", "weights_key"]
+
+_ROWS = (
+    re.compile(r"records/(\d{5,})\.json"),
+    re.compile(r"weights/(\d{5,})/\d{4,}\.safetensors"),
+    re.compile(r"signals/[^/]+/c/(\d+)/\d+(?:/0)+"),
+)
+
+
+def record_key(model: int) -> str:
+    """Key of the record that makes a run complete."""
+    return f"records/{model:05d}.json"
+
+
+def weights_key(model: int, t: int) -> str:
+    """Key of the kept weights of one run and checkpoint."""
+    return f"weights/{model:05d}/{t:04d}.safetensors"
+
+
+def analysis_key(name: str) -> str:
+    """Key of what was found out about the kept models after training."""
+    return f"analysis/{name}.json"
+
+
+def row_of(key: str) -> int | None:
+    """Plan row of a record, of kept weights or of a signal's chunk; None for any other key.
+
+    >>> row_of("records/00003.json"), row_of("signals/phi/c/12/0/0"), row_of("plan/member/c/0/0")
+    (3, 12, None)
+    """
+    for pattern in _ROWS:
+        found = pattern.fullmatch(key)
+        if found:
+            return int(found[1])
+    return None
