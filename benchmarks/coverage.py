@@ -145,6 +145,9 @@ def page(result: Stored) -> str:
         if not failed
         else "These printed intervals fail: " + "; ".join(failed) + "."
     )
+    missing = [c.name for c in CASES if c.name not in result["cases"]]
+    if missing:
+        verdict += f" Cases not stored yet (`--missing` runs them): {'; '.join(missing)}."
     rows = [
         (r["figure"].removeprefix("null "), f"{r['measured']:.4f} ± {r['width']:.4f}",
          r["note"].split(";")[0], "yes" if r["printed"] else "no", "holds" if r["holds"] else "**fails**")
