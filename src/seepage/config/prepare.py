@@ -139,6 +139,11 @@ def _data(config: AuditConfig) -> Dataset:
 
 def _defense(config: AuditConfig) -> Any:
     if config.defense.name == "none":
+        if config.defense.options:
+            raise InputError(
+                "defense.options: expected with a defence, got "
+                f"{', '.join(config.defense.options)} and none; set defense.name"
+            )
         return None
     from seepage import defenses
 
