@@ -65,12 +65,12 @@ def audit(
     """
     began = time.perf_counter()
     settings = read_config(config, merged(override, out))
-    asked = report or settings.report
+    asked = settings.report if report is None else report
     if asked is None:
         folder = Path() if "://" in settings.out else Path(settings.out)
         place = folder / "report.html"
     else:
-        option = "--report" if report else "report"
+        option = "report" if report is None else "--report"
         place = place_for(asked, option, suffixes=(".html", ".htm"), later=settings.out)
     wanted = prepare(settings)
     if dry_run:

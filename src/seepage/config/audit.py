@@ -44,6 +44,11 @@ class DataConfig(Part):
     size: int | tuple[int, int] | None = Field(
         None, description="Side or (height, width) to which images of a folder are resized."
     )
+    copies: Literal["keep", "group", "drop"] = Field(
+        "keep",
+        description="What becomes of exact copies: kept, kept together by the plan, or dropped but "
+        "for the first.",
+    )
     label_noise: float = Field(
         0.0, ge=0, le=1, description="Share of the samples whose label is replaced by a random one."
     )

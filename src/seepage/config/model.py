@@ -56,7 +56,15 @@ class Model(Part):
         """A freshly initialised network from torch's current random stream."""
         model = self if self.factory is not None or known(self.name) else as_model(self)
         if model.factory is None:
-            return build(model.name, in_shape, classes, **model.options)
+            try:
+                return build(model.name, in_shape, classes, **model.options)
+            except SeepageError:
+                raise
+            except (RuntimeError, MemoryError, OverflowError) as e:
+                raise InputError(
+                    f"model.options: expected a network that fits into memory, got {model.options} "
+                    f"({' '.join(str(e).split())[:100]}); make it smaller"
+                ) from None
         try:
             made = model.factory()
         except SeepageError:

@@ -15,7 +15,14 @@ from seepage.config.audit import AuditConfig
 from seepage.config.function import as_function
 from seepage.config.model import Model, as_model
 from seepage.config.recipe import Recipe
-from seepage.data import Dataset, apply_canaries, load, relabel
+from seepage.data import (
+    Dataset,
+    apply_canaries,
+    drop_copies,
+    group_copies,
+    load,
+    relabel,
+)
 from seepage.errors import InputError
 from seepage.models import known
 from seepage.plan import (
@@ -121,15 +128,22 @@ def _data(config: AuditConfig) -> Dataset:
     d = config.data
     options = {
         k: v
-        for k, v in d.model_dump(exclude={"name", "label_noise"}).items()
+        for k, v in d.model_dump(exclude={"name", "label_noise", "copies"}).items()
         if v not in (None, []) and k != "seed"
     }
     data = load(d.name, seed=d.seed, **options)
+    if d.copies != "keep":
+        data = group_copies(data) if d.copies == "group" else drop_copies(data)
     return relabel(data, d.label_noise, seed=d.seed) if d.label_noise else data
 
 
 def _defense(config: AuditConfig) -> Any:
     if config.defense.name == "none":
+        if config.defense.options:
+            raise InputError(
+                "defense.options: expected with a defence, got "
+                f"{', '.join(config.defense.options)} and none; set defense.name"
+            )
         return None
     from seepage import defenses
 

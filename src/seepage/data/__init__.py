@@ -1,5 +1,6 @@
 """Datasets: inputs, labels and ids, resident as tensors, and readers for the formats users have."""
 
+from seepage.data.copies import CopiesWarning, count_copies, drop_copies, group_copies
 from seepage.data.dataset import Dataset
 from seepage.data.loading import NAMES, load, reload
 from seepage.data.npz import from_arrays
@@ -9,10 +10,14 @@ from seepage.data.transform import apply_canaries, pool, relabel, subset
 
 __all__ = [
     "NAMES",
+    "CopiesWarning",
     "Dataset",
     "apply_canaries",
+    "count_copies",
     "data_root",
+    "drop_copies",
     "from_arrays",
+    "group_copies",
     "load",
     "pool",
     "relabel",

@@ -13,6 +13,7 @@ import torch
 
 from seepage.array_types import AnyArray
 from seepage.data.cifar import read_cifar
+from seepage.data.copies import drop_copies, group_copies
 from seepage.data.dataset import Dataset
 from seepage.data.folder import read_folder
 from seepage.data.idx import read_mnist
@@ -235,6 +236,8 @@ def _replay(source: Mapping[str, Any]) -> Dataset:
         return data.take(np.asarray(source["take"], dtype=np.int64))
     if "subset" in source:
         return subset(data, int(source["subset"]["n"]), seed=int(source["subset"]["seed"]))
+    if "copies" in source:
+        return {"group": group_copies, "drop": drop_copies}[source["copies"]](data)
     if "relabel" in source:
         noise = source["relabel"]
         return relabel(data, float(noise["fraction"]), seed=int(noise["seed"]))

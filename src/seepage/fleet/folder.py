@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from seepage.config.model import Model
 from seepage.config.record import Record
 from seepage.data import Dataset
+from seepage.data.copies import Copies
 from seepage.errors import CorruptStore
 from seepage.fleet.machine import hardware, versions
 from seepage.plan import SubsetPlan
@@ -142,8 +144,12 @@ def create(
     shapes: Shapes,
     views: Sequence[str],
     provenance: dict[str, Any],
+    copies: Copies | None = None,
 ) -> dict[str, Any]:
-    """Make a new run folder: its arrays, then the manifest, with which it exists."""
+    """Make a new run folder: its arrays, then the manifest, with which it exists.
+
+    copies: the exact copies in the pool, None where its inputs are not known.
+    """
     canaries = plan.canaries
     manifest: dict[str, Any] = {
         "format": FORMAT,
@@ -160,6 +166,7 @@ def create(
             "kind": data.kind,
             "classes": list(data.classes),
             "source": data.source,
+            "copies": None if copies is None else asdict(copies),
         },
         "plan": {
             "kind": plan.kind,

@@ -27,6 +27,7 @@ from seepage.data import Dataset
 from seepage.defenses import Defense, as_config
 from seepage.errors import InputError
 from seepage.fleet.user_code import Followed, follow, python_version
+from seepage.local_paths import local_path
 from seepage.models import known
 from seepage.plan import SubsetPlan
 from seepage.record import ExtraSignal
@@ -109,8 +110,14 @@ def _code(found: Followed, unfollowed: list[str]) -> dict[str, str]:
 def _files(paths: Sequence[str], field: str) -> dict[str, str]:
     found = {}
     for path in paths:
+        at = local_path(path, f"{field}.files")
+        if at.exists() and not at.is_file():
+            raise InputError(
+                f"{field}.files: expected a file, got a folder, pipe or device at {path!r}; correct "
+                "the path"
+            )
         try:
-            found[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            found[path] = hashlib.sha256(at.read_bytes()).hexdigest()
         except OSError as e:
             raise InputError(
                 f"{field}.files: expected a file that can be read at {path!r}, got "

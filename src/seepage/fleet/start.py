@@ -23,7 +23,8 @@ from seepage.config.model import Model, as_model
 from seepage.config.prepare import Prepared, check_defense
 from seepage.config.recipe import Recipe
 from seepage.config.record import Record
-from seepage.data import Dataset
+from seepage.data import CopiesWarning, Dataset, count_copies
+from seepage.data.copies import Copies
 from seepage.defenses import Defense
 from seepage.errors import InputError, StorageFailed, nearest
 from seepage.fleet.backends import choose_backend, group
@@ -125,6 +126,7 @@ def train(
     backend = choose_backend(
         execution.backend, network, recipe, plan, device, plain=own is None and defense is None
     )
+    copies = _noticed(data, plan)
     shapes = {} if _begun(out) else signal_shapes(data, record, extra, network)
     storage = Storage(out, write=True)
     with Lock(storage, shard):
@@ -155,7 +157,16 @@ def train(
                         chosen["layers"] = list(e.layers)  # type: ignore[attr-defined]
                 provenance = {"code": code, "unfollowed": unfollowed}
                 manifest = create(
-                    storage, data, plan, key, chosen, times, shapes, record.views, provenance
+                    storage,
+                    data,
+                    plan,
+                    key,
+                    chosen,
+                    times,
+                    shapes,
+                    record.views,
+                    provenance,
+                    copies,
                 )
         held = {k: manifest["chosen"][k] for k in ("device", "backend", "threads", "compiled")}
         with _shared(data) as pool, _shared(reference) as apart:
@@ -178,6 +189,21 @@ def train(
             ended = read_records(storage, manifest)
             _run(spec, storage, plan, shard, watcher, ended)
     return Run(out)
+
+
+def _noticed(data: Dataset, plan: SubsetPlan) -> Copies:
+    """The exact copies in the pool, said aloud where the plan does not keep them together."""
+    planted = None if plan.canaries is None else plan.canaries.index
+    copies = count_copies(data, plan.member, leave_out=planted)
+    if copies.split:
+        warnings.warn(
+            f"{data.name}: {copies.split} of {len(data)} samples have an exact copy that other runs "
+            "train on, which hides what they leak; keep copies together "
+            '(data.copies = "group", or seepage.data.group_copies) or drop them',
+            CopiesWarning,
+            stacklevel=3,
+        )
+    return copies
 
 
 def _begun(out: str | os.PathLike[str]) -> bool:

@@ -81,7 +81,8 @@ def checkpoints(spec: str | int | Sequence[float], epochs: int) -> tuple[float, 
     if isinstance(spec, int):
         return log_spaced(epochs, spec)
     values = tuple(float(e) for e in spec)
-    if not values or list(values) != sorted(set(values)) or values[0] < 0 or values[-1] > epochs:
+    within = all(0 <= v <= epochs for v in values)  # which NaN is not
+    if not values or not within or list(values) != sorted(set(values)):
         raise InputError(
             f"checkpoints: expected ascending epochs in 0..{epochs}, got {list(values)}"
         )
