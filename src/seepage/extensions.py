@@ -90,7 +90,8 @@ def resolve(
                 f"{nearest(name, known)}"
             )
         try:
-            found = plugged[name].load()
+            with _installed_first():
+                found = plugged[name].load()
         except KeyboardInterrupt:
             raise
         except BaseException as e:

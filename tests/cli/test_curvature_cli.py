@@ -223,6 +223,48 @@ def test_runs_that_hold_no_networks(
             assert err.strip().count("\n") == 0
 
 
+NETWORK = """
+import pathlib
+pathlib.Path({trace!r}).touch()
+from seepage.models import build
+
+def net():
+    return build("mlp", (1, 8, 8), 10, hidden=(8,))
+"""
+
+
+def test_code_runs_where_the_user_names_it_and_never_because_a_folder_does(
+    audited: Path,
+    tmp_path: Path,
+    command: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, trace = tmp_path / "run", tmp_path / "it-ran"
+    shutil.copytree(audited, folder)
+    _rename_model(folder, "trap_factory:net")
+    (tmp_path / "trap_factory.py").write_text(NETWORK.format(trace=str(trace)))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    for verb in (["curvature"], ["curvature", "compare"], ["layers"]):
+        status, _, err = command(*verb, folder)
+        assert status == 2, verb
+        assert "with 'trap_factory:net', and a name in a run folder is never imported" in err
+    command("report", folder, tmp_path / "r.html", "-a", "loss")
+    command("dynamics", "difficulty", folder, "--depth")
+    command("attack", folder)
+    command("check", folder, "--max-auc", "1")
+    command("verify", folder)
+    assert not trace.exists()
+    assert "trap_factory" not in sys.modules
+    for name in ("builtins:eval", "os:getcwd", "trap_shim:getcwd", "trap_shim:needs"):
+        (tmp_path / "trap_shim.py").write_text("from os import getcwd\ndef needs(x): return x\n")
+        status, _, err = command("layers", folder, "--model", name)
+        assert status == 2, name
+        assert ("standard library" in err) or ("takes nothing and returns" in err), err
+    status, _, err = command("curvature", folder, "--model", "trap_factory:net", "--models", "1")
+    assert (status, trace.exists()) == (0, True), err
+
+
 def _rename_model(folder: Path, name: str) -> None:
     """A folder whose fleet was trained with another factory."""
     rewrite_manifest(folder, lambda manifest: manifest["key"]["model"].update(name=name))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from seepage.errors import InputError
-from seepage.extensions import names, resolve
+from seepage.extensions import names, resolve, searched
 
 
 class Base:
@@ -48,6 +49,39 @@ def test_an_installed_module_is_never_replaced_by_one_that_lies_here(here: Path)
         ask("rich:print")
 
 
+def test_what_lies_here_comes_last_even_where_python_has_it_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `python -c`, notebooks and the interactive prompt have it."""
+    here, site = tmp_path / "here", tmp_path / "site"
+    for place, kind in ((here, "hostile"), (site, "installed")):
+        place.mkdir()
+        (place / "plug_twice.py").write_text(f"class Mine: kind = {kind!r}\n")
+        meta = place / f"plug_{kind}-1.0.dist-info"
+        meta.mkdir()
+        (meta / "METADATA").write_text(f"Name: plug-{kind}\nVersion: 1.0\n")
+        points = "[seepage.attacks]\ntwice = plug_twice:Mine\n"
+        (meta / "entry_points.txt").write_text(points)
+    (here / "plug_here.py").write_text("class Mine: pass\n")
+    monkeypatch.chdir(here)
+    path = ["", *(p for p in sys.path if p), str(site)]
+    monkeypatch.setattr(sys, "path", list(path))
+
+    def ask_for(name: str) -> type:
+        found: type = resolve("attack", name, {}, accepts=callable, expected="a class")
+        return found
+
+    assert ask_for("plug_twice:Mine").kind == "installed"  # type: ignore[attr-defined]
+    del sys.modules["plug_twice"]
+    assert names("attack", {}).count("twice") == 1
+    assert importlib.metadata.entry_points(group="seepage.attacks", name="twice")
+    assert ask_for("twice").kind == "installed"  # type: ignore[attr-defined]
+    del sys.modules["plug_twice"]
+    assert ask_for("plug_here:Mine").__name__ == "Mine"
+    assert sys.path == path, "the user's own order stays"
+    assert searched().split(os.pathsep)[-1] == str(here)
+
+
 @pytest.mark.parametrize(
     ("text", "name", "says"),
     [
@@ -59,6 +93,8 @@ def test_an_installed_module_is_never_replaced_by_one_that_lies_here(here: Path)
         ("x = 3", "m_value:x", "got a value of type int"),
         ("class Mine: pass", "m_missing:Mina", "expected 'Mina' in 'm_missing', found none; did"),
         ("class _Mine: pass", "m_private:_Mine", "whose '_Mine' is private"),
+        ("import os", "m_through:os.system", "lies in the standard library"),
+        ("from os import system", "m_borrowed:system", "lies in the standard library"),
         (None, "os:system", "lies in the standard library"),
         (None, "builtins:eval", "lies in the standard library"),
         (None, "orus", "got 'orus'; did you mean 'ours'"),

@@ -17,7 +17,7 @@ from seepage.defenses import DEFENSES, make
 from seepage.defenses.base import Context, Defense
 from seepage.fleet.saved import SavedRun, Unfit, Unsaveable, flatten, restore
 from seepage.plan import half_split
-from seepage.store.run import read_records
+from seepage.store.evidence import read_records
 from seepage.store.storage import Storage
 from tiny_fleet import contents, table
 
@@ -99,11 +99,11 @@ def fleet(out: Path, **options: Any) -> seepage.store.Run:
 
 
 def outcome(out: Path) -> tuple[dict[str, bytes], dict[int, dict[str, Any]]]:
-    """Signals and weights to the bit, and what the records say but for the clock."""
+    """Signals and weights to the bit, and what the records say but for the clock and the folder."""
     records = read_records(Storage(out))
     for record in records.values():
         assert record["status"] == "done"
-        del record["seconds"], record["looking"]
+        del record["seconds"], record["looking"], record["manifest"]
     assert not list(out.glob("state/*"))
     return contents(out, "signals", "weights"), records
 

@@ -7,7 +7,7 @@ import random
 import shutil
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -285,7 +285,7 @@ def test_missing_runs_are_said_by_every_command(
     run = open_run(copied)
     assert run.missing == (3,)
     assert verify(copied).missing == (3,)
-    note = f"note: {copied}: 3 of 4 planned runs are there, 3 missing; figures are of those that"
+    note = f"note: {copied}: 3 of 4 planned runs are there (missing: 3); figures are of those"
     for words in (
         ("attack", copied, "-a", "lira"),
         ("check", copied, "--max-auc", "1"),
@@ -398,36 +398,94 @@ def test_a_format_of_the_future(copied: Path) -> None:
         verify(copied)
 
 
-def test_many_random_damages_are_each_named(copied: Path, other: Path) -> None:
-    """Flips, exchanges, deletions and foreign files at random places, one at a time."""
-    rng = random.Random(4)
-    files = contents(copied)
-    theirs = contents(other)
+def damaged_at_random(run: Path, other: Path, count: int, seed: int) -> Iterator[str]:
+    """Flips, exchanges, deletions, foreign files and older copies, one at a time; the key of each."""
+    rng = random.Random(seed)
+    files, theirs = contents(run), contents(other)
     evidence = [k for k in files if k != "manifest.copy.json"]
-    chunks = [k for k in evidence if k.startswith("signals/phi/c/")]
-    for turn in range(60):
-        kind = ("flip", "exchange", "delete", "foreign")[turn % 4]
-        key = rng.choice(chunks if kind == "exchange" else evidence)
-        second = rng.choice([k for k in chunks if k != key])
+    chunks = [k for k in evidence if k.startswith("signals/") and "/c/" in k]
+    different = [k for k in evidence if theirs[k] != files[k]]
+    older = {k: v for k, v in files.items() if k.startswith("records/") or k == "manifest.json"}
+    for turn in range(count):
+        kind = ("flip", "exchange", "delete", "foreign", "older")[turn % 5]
+        key = rng.choice({"exchange": chunks, "foreign": different, "older": list(older)}.get(kind, evidence))  # fmt: skip
+        second = rng.choice([k for k in chunks if files[k] != files[key]])
         if kind == "flip":
             raw = bytearray(files[key])
             raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
-            (copied / key).write_bytes(raw)
+            (run / key).write_bytes(raw)
         elif kind == "exchange":
-            exchange(copied, key, second)
+            exchange(run, key, second)
         elif kind == "delete":
-            (copied / key).unlink()
-        elif theirs[key] == files[key]:
-            continue
+            (run / key).unlink()
+        elif kind == "foreign":
+            (run / key).write_bytes(theirs[key])
         else:
-            (copied / key).write_bytes(theirs[key])
+            storage = Storage(run, write=True)
+            before = storage.get_json(key)
+            if key == "manifest.json":
+                storage.put_json(key, before | {"created": f"2020-01-01T00:00:{turn % 60:02d}Z"})
+            else:
+                storage.put_json(key, before | {"manifest": f"{turn:064x}"})
+        yield key
+        for k in (key, second):
+            (run / k).write_bytes(files[k])
+
+
+def test_many_random_damages_are_each_named(copied: Path, other: Path) -> None:
+    for key in damaged_at_random(copied, other, 60, seed=4):
         found = verify(copied)
         named = {d.key for d in found.damage} | {f"records/{r:05d}.json" for r in found.missing}
-        assert key in named, (kind, key)
+        assert key in named, key
         assert not found.whole
-        (copied / key).write_bytes(files[key])
-        (copied / second).write_bytes(files[second])
     assert verify(copied).whole
+
+
+@pytest.mark.slow
+def test_five_hundred_damages_and_no_figure_without_a_word(
+    copied: Path, other: Path, command: Command
+) -> None:
+    """`attack` refuses, or notes what is missing, or prints what it prints of the whole folder."""
+    status, figures, _ = command("attack", copied, "-a", "lira")
+    assert status == 0
+    refused = noted = untouched = 0
+    for key in damaged_at_random(copied, other, 500, seed=5):
+        found = verify(copied)
+        named = {d.key for d in found.damage} | {f"records/{r:05d}.json" for r in found.missing}
+        assert key in named
+        assert not found.whole
+        status, out, err = command("attack", copied, "-a", "lira")
+        if status == 2:
+            assert err.count("\n") == 1
+            refused += 1
+        elif "planned runs are there" in err:
+            noted += 1
+        else:
+            # Nothing of what it printed comes from what is damaged.
+            assert (status, out) == (0, figures), key
+            untouched += 1
+    print(f"refused {refused}, noted {noted}, of sound parts alone {untouched}")
+    assert refused > 200
+
+
+def test_runs_whose_manifest_is_lost_are_not_begun_over(copied: Path) -> None:
+    before = contents(copied)
+    (copied / "manifest.json").unlink()
+    with pytest.raises(CorruptStore, match=r"manifest.json: expected that of the runs that lie"):
+        fleet(copied)
+    forget(str(copied), verify(copied).damage)
+    fleet(copied)
+    assert contents(copied) == before
+
+
+def test_what_an_interrupted_beginning_left_is_not_taken_for_the_plan(
+    tmp_path: Path, other: Path
+) -> None:
+    for part in ("plan", "data"):
+        shutil.copytree(other / part, tmp_path / "run" / part)
+    run = fleet(tmp_path / "run")
+    np.testing.assert_array_equal(run.member, half_split(48, models=4, seed=1).member)
+    assert verify(tmp_path / "run").whole
 
 
 def test_a_fleet_is_known_from_another_of_the_same_content(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -26,6 +27,7 @@ __all__ = [
     "about",
     "judged_unit",
     "opened_run",
+    "some",
 ]
 
 ConfigFile = Annotated[
@@ -70,21 +72,29 @@ UnitName = Annotated[
 
 
 def opened_run(path: str) -> Run:
-    """The run, with a note on standard error when it does not hold every planned run."""
+    """The run, its manifest, plan, pool and records compared; a note where planned runs are missing."""
     from seepage.cli.console import errors
     from seepage.store import open_run
 
     run = open_run(path)
-    planned = run.manifest["plan"]["models"]
-    if run.missing:
-        some = ", ".join(map(str, run.missing[:8])) + ("…" if len(run.missing) > 8 else "")
+    # Whatever the command reads of it: raises where plan or pool are not those of the manifest.
+    _ = run.digest
+    gone = {"missing": run.missing, "failed": tuple(sorted(run.failed))}
+    if any(gone.values()):
+        planned = run.manifest["plan"]["models"]
+        told = "; ".join(f"{word}: {some(rows)}" for word, rows in gone.items() if rows)
         errors.print(
-            f"note: {path}: {planned - len(run.missing)} of {planned} planned runs are there, "
-            f"{some} missing; figures are of those that are",
+            f"note: {path}: {len(run.models)} of {planned} planned runs are there ({told}); "
+            "figures are of those",
             markup=False,
             soft_wrap=True,
         )
     return run
+
+
+def some(rows: Sequence[int]) -> str:
+    """The first plan rows of many."""
+    return ", ".join(map(str, rows[:12])) + ("…" if len(rows) > 12 else "")
 
 
 def judged_unit(run: Run, asked: str | None) -> Unit:

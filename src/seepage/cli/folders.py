@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seepage.cli.app import app
-from seepage.cli.arguments import ConfigFile, Out, Overrides, RunFolder
+from seepage.cli.arguments import ConfigFile, Out, Overrides, RunFolder, some
 from seepage.cli.audit import merged
 from seepage.cli.console import FleetBar, console, errors
 from seepage.errors import InputError
@@ -95,8 +95,7 @@ def _print_verification(found: Verification) -> None:
 
 
 def _rows(rows: Sequence[int]) -> str:
-    some = ", ".join(map(str, rows[:12])) + ("…" if len(rows) > 12 else "")
-    return f"run{'s' if len(rows) > 1 else ''} {some}"
+    return f"run{'s' if len(rows) > 1 else ''} {some(rows)}"
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

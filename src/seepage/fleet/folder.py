@@ -191,6 +191,9 @@ def create(
     manifest["descriptions"] = {
         name: arrays.describe(*how) for name, how in expected_arrays(manifest).items()
     }
+    # What an interrupted beginning left, perhaps of another plan.
+    for left in [*storage.keys("plan/"), *storage.keys("data/")]:
+        storage.delete(left)
     ensure(storage, manifest, data, plan)
     # The copy lets `repair` bring back a manifest whose bytes changed.
     storage.put_json("manifest.copy.json", manifest)

@@ -26,7 +26,7 @@ from seepage.config.record import Record
 from seepage.data import CopiesWarning, Dataset, count_copies
 from seepage.data.copies import Copies
 from seepage.defenses import Defense
-from seepage.errors import InputError, StorageFailed, nearest
+from seepage.errors import CorruptStore, InputError, StorageFailed, nearest
 from seepage.fleet.backends import choose_backend, group
 from seepage.fleet.folder import create, ensure, signal_shapes
 from seepage.fleet.identity import differing, package_digest, run_key
@@ -137,6 +137,7 @@ def train(
                 _same(storage, manifest, key, code)
                 ensure(storage, manifest, data, plan)
             else:
+                _check_new(storage)
                 precision, seconds = (
                     ("fp32", {})
                     if own is not None
@@ -204,6 +205,15 @@ def _noticed(data: Dataset, plan: SubsetPlan) -> Copies:
             stacklevel=3,
         )
     return copies
+
+
+def _check_new(storage: Storage) -> None:
+    """Refuse to begin where finished runs lie, whose manifest was lost: they would be strangers."""
+    if storage.keys("records/"):
+        raise CorruptStore(
+            f"{storage.where}/manifest.json: expected that of the runs that lie there, found none; "
+            "run `seepage repair` on this folder or choose another"
+        )
 
 
 def _begun(out: str | os.PathLike[str]) -> bool:
