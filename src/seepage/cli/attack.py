@@ -173,8 +173,8 @@ def check(
             shown = interval(e) if math.isfinite(e.mean) else words[a]
             if chosen and name != _AUC and math.isfinite(e.mean):
                 shown += words[a].removeprefix(interval(found[a][0]))
-            # Every attack's own upper end lies below that of the strongest.
-            held = e.high <= limit
+            # Without an interval nothing is known but that no rate exceeds 1.
+            held = (e.high if math.isfinite(e.high) else 1.0) <= limit
             of = f", strongest of {best.compared}" if chosen else ""
             console.print(
                 f"{escape(a)}{about(who)}{of}: {name} {shown}, limit {limit:g}: "
