@@ -443,9 +443,12 @@ def test_many_random_damages_are_each_named(copied: Path, other: Path) -> None:
 
 @pytest.mark.slow
 def test_five_hundred_damages_and_no_figure_without_a_word(
-    copied: Path, other: Path, command: Command
+    tmp_path: Path, command: Command
 ) -> None:
     """`attack` refuses, or notes what is missing, or prints what it prints of the whole folder."""
+    copied, other = tmp_path / "run", tmp_path / "other"
+    for seed, out in ((1, copied), (2, other)):
+        fleet(out, plan=half_split(48, models=8, seed=seed), checkpoints=[0, 2])
     status, figures, _ = command("attack", copied, "-a", "lira")
     assert status == 0
     refused = noted = untouched = 0
