@@ -163,10 +163,14 @@ def check(
                 found[a] = near, far
                 words[a] = interval(found[a][0])
                 continue
-            (at,), (wider,) = (judging.rates(values, [fpr], level) for level in (0.95, wide))
+            (at,), (wider,) = (judging.pooled(values, [fpr], level) for level in (0.95, wide))
+            if not at.resolved:
+                (at,), (wider,) = (judging.rates(values, [fpr], level) for level in (0.95, wide))
             found[a] = at.tpr, wider.tpr
             words[a] = rate(at).replace("\n", " ")
-        best = strongest(found)
+        told = {a: e for a, e in found.items() if math.isfinite(e[0].mean)}
+        untold = [a for a in found if a not in told]
+        best = strongest(told or found)
         for a in dict.fromkeys([best.attack, *(x.name for x in named)]):
             chosen = a == best.attack
             e = best.estimate if chosen else found[a][0]
@@ -182,6 +186,9 @@ def check(
             )
             if not held and name not in failed:
                 failed.append(name)
+        if told and untold:
+            why = words[untold[0]]
+            console.print(f"without a figure: {', '.join(untold)} ({why})")
     if judging.target is not None:
         console.print(f"judged: the fixed target, run 0, by {len(opened.models) - 1} shadows")
     if skipped:

@@ -36,6 +36,8 @@ from seepage.plan import judged, permute_membership
 
 __all__ = ["Judging", "target_row"]
 
+ENOUGH = 5
+
 
 class Planned(Protocol):
     """A run with its plan: what is needed to know which of its models is judged."""
@@ -141,7 +143,12 @@ class Judging:
     def rates(
         self, scores: Float64Array, fprs: Sequence[float], level: float = 0.95
     ) -> tuple[AtFpr, ...]:
-        """TPR at each FPR, with a threshold for each target: of the target, or mean over targets."""
+        """TPR at each FPR, with a threshold for each target: of the target, or mean over targets.
+
+        A mean over targets whose thresholds rest on fewer than 5 non-members each is not resolved:
+        the TPR at a threshold drawn so roughly lies below the one at its expected FPR, and the
+        interval of the mean misses that (`docs/coverage.md`); the pooled threshold has no such fault.
+        """
         s, y, unit, groups = self._kept(scores)
         if self.target is not None:
             one, own, groups = self._one(s, y, unit, groups)
@@ -166,29 +173,38 @@ class Judging:
                 for k, fpr in enumerate(fprs)
             )
         each = operating_points(s, y, fprs, unit=unit)
-        return tuple(
-            AtFpr(
-                fpr=fpr,
-                tpr=over_targets(each.tpr[:, k], self.member, level),
-                realised=float(each.fpr[:, k].mean()),
-                null=float(each.null[:, k].mean()),
-                resolved=bool(each.resolved[:, k].all()),
-                negatives=int(each.n_out.min()),
+        out = []
+        for k, fpr in enumerate(fprs):
+            # On how many non-members each target's threshold rests.
+            rests = each.null[:, k] * (each.n_out + 1)
+            resolved = bool((rests >= ENOUGH - 1e-6).all())
+            values = each.tpr[:, k] if resolved else np.full(len(rests), np.nan)
+            out.append(
+                AtFpr(
+                    fpr=fpr,
+                    tpr=over_targets(values, self.member, level),
+                    realised=float(each.fpr[:, k].mean()),
+                    null=float(each.null[:, k].mean()),
+                    resolved=resolved,
+                    negatives=int(each.n_out.min()),
+                    least=ENOUGH,
+                )
             )
-            for k, fpr in enumerate(fprs)
-        )
+        return tuple(out)
 
-    def pooled(self, scores: Float64Array, fprs: Sequence[float]) -> tuple[AtFpr, ...]:
+    def pooled(
+        self, scores: Float64Array, fprs: Sequence[float], level: float = 0.95
+    ) -> tuple[AtFpr, ...]:
         """The same with one threshold for all targets; of a single target its own rates."""
         if self.target is not None:
-            return self.rates(scores, fprs)
+            return self.rates(scores, fprs, level)
         s, y, unit, _ = self._kept(scores)
         pool = pooled_points(s, y, fprs, unit=unit)
         added = pooled_by_target(s, y, fprs, unit=unit)
         return tuple(
             AtFpr(
                 fpr=fpr,
-                tpr=over_targets(added[:, k], self.member),
+                tpr=over_targets(added[:, k], self.member, level),
                 realised=float(pool.fpr[0, k]),
                 null=float(pool.null[0, k]),
                 resolved=bool(np.isfinite(added[:, k]).all()),

@@ -53,7 +53,7 @@ class AtFpr:
     realised_high, of a single target: the other two sides of the rectangle that holds both rates
     jointly. null: the rate at which new non-members pass it, and what the TPR would be without any
     leak. resolved: False where `negatives` non-members are too few for this rate (fewer than
-    1/fpr − 1) or scores tie there; `tpr` is then NaN.
+    least/fpr − 1) or scores tie there; `tpr` is then NaN.
     """
 
     fpr: float
@@ -64,13 +64,14 @@ class AtFpr:
     negatives: int
     realised_low: float = float("nan")
     realised_high: float = float("nan")
+    least: int = 1
 
     @property
     def unresolved(self) -> str:
         """Why there is no figure, in words; empty where there is one."""
         if self.resolved:
             return ""
-        if self.fpr * (self.negatives + 1) < 1 - 1e-9:
+        if self.fpr * (self.negatives + 1) < self.least - 1e-9:
             return f"cannot be resolved with {self.negatives:,} non-members"
         return f"cannot be resolved: scores tie at this rate ({self.negatives:,} non-members)"
 

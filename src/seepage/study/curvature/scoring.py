@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import t
 
 from seepage import attacks
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.attacks import Attack
 from seepage.attacks.curvature import AsPublished
 from seepage.metrics import operating_points, over_targets, roc
+from seepage.metrics.intervals import reach
 from seepage.plan import tuples
 
 __all__ = ["ATTACKS", "Entry", "difference", "equal_error", "paired", "placed", "rows_of"]
@@ -189,19 +189,32 @@ def paired(
 ) -> tuple[float, float, float]:
     """Mean of a − b over targets, and its interval over pairs of runs.
 
-    Widened by √2 as in `over_targets`, because targets are each other's references. twin: the
-    complementary run of each. level: 0.95, or nearer 1 where several are judged together.
+    As wide as that of `over_targets`, because targets are each other's references. twin: the
+    complementary run of each. level: 0.95, or nearer 1 where several are judged together. Without
+    an interval, below three pairs, its limits are infinite.
 
-    >>> twin = np.array([1, 0, 3, 2])
-    >>> [round(v, 3) for v in paired(np.array([0.6, 0.6, 0.8, 0.8]), np.full(4, 0.5), twin)]
-    [0.2, -1.597, 1.997]
+    >>> twin = np.array([1, 0, 3, 2, 5, 4])
+    >>> a = np.array([0.6, 0.6, 0.8, 0.8, 0.7, 0.7])
+    >>> [round(v, 3) for v in paired(a, np.full(6, 0.5), twin)]
+    [0.2, -1.267, 1.667]
     """
     lead = np.flatnonzero(twin > np.arange(len(a)))
     d = ((a - b)[lead] + (a - b)[twin[lead]]) / 2
-    if len(d) < 2:
+    if len(d) < 3:
         return float(d.mean()), float("-inf"), float("inf")
-    half = float(t.ppf((1 + level) / 2, len(d) - 1) * d.std(ddof=1) / np.sqrt(len(d)) * np.sqrt(2))
+    half = reach(len(d), level, shared=True) * float(d.std(ddof=1) / np.sqrt(len(d)))
     return float(d.mean()), float(d.mean()) - half, float(d.mean()) + half
+
+
+def mean_auc_interval(entry: Mapping[str, Any], twin: Sequence[int]) -> tuple[float, float, float]:
+    """Mean AUC of a stored attack and its interval, from its values by target, in [0, 1].
+
+    Results stored earlier also hold limits of their own; those are narrower than `over_targets` is
+    today.
+    """
+    each = np.array(entry["auc"], dtype=np.float64)
+    mean, low, high = paired(each, np.zeros_like(each), np.array(twin))
+    return mean, max(low, 0.0), min(high, 1.0)
 
 
 def twin_list(member: BoolArray) -> list[int]:
