@@ -140,7 +140,9 @@ def test_arrays_of_another_tool(tmp_path: Path) -> None:
     np.testing.assert_array_equal(run.signal("loss"), loss.astype(np.float32))
     np.testing.assert_array_equal(run.member, member)
     assert run.checkpoints.tolist() == [1.0, 5.0]
-    with pytest.raises(InputError, match="expected a new or empty folder, got one that holds a run"):
+    with pytest.raises(
+        InputError, match="expected a new or empty folder, got one that holds a run"
+    ):
         import_arrays(source, tmp_path / "run")
 
 
