@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -268,3 +271,33 @@ def test_an_address_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         import_arrays(source, "memory://bucket/run")
     assert everything(tmp_path) == {"theirs.npz"}
     json.dumps(run.manifest)
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments_leave_no_part(tmp_path: Path) -> None:
+    """After a kill there is no run folder or a whole one, and the same command makes it."""
+    member = half_split(200, models=40).member
+    phi = np.random.default_rng(1).normal(size=(40, 5, 200))
+    source = saved(tmp_path, member=member, phi=phi)
+    code = (
+        "import sys; from seepage.fleet.imported import import_arrays; print('ready', flush=True);"
+        "import_arrays(sys.argv[1], sys.argv[2])"
+    )
+    moments = np.random.default_rng(0).uniform(0, 0.8, 12)
+    unfinished = 0
+    for k, moment in enumerate(moments):
+        out = tmp_path / f"run{k}"
+        command = [sys.executable, "-c", code, str(source), str(out)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(moment)
+            process.kill()
+        if not out.exists():
+            unfinished += 1
+            import_arrays(source, out)
+        run = seepage.open(out)
+        assert run.verify() == []
+        np.testing.assert_array_equal(run.signal("phi"), phi.astype(np.float32))
+    assert unfinished > 0
+    assert not [p for p in tmp_path.iterdir() if p.name.endswith(".importing")]

@@ -140,7 +140,9 @@ def test_arrays_of_another_tool(tmp_path: Path) -> None:
     np.testing.assert_array_equal(run.signal("loss"), loss.astype(np.float32))
     np.testing.assert_array_equal(run.member, member)
     assert run.checkpoints.tolist() == [1.0, 5.0]
-    with pytest.raises(InputError, match="expected a new folder, got a run folder"):
+    with pytest.raises(
+        InputError, match="expected a new or empty folder, got one that holds a run"
+    ):
         import_arrays(source, tmp_path / "run")
 
 
@@ -151,16 +153,16 @@ ARRAYS = {"member": half_split(6, models=2).member, "phi": np.zeros((2, 3, 6))}
     ("change", "message"),
     [
         ({"member": None}, "expected an array `member`"),
-        ({"member": np.full((2, 6), 2)}, "member: expected 0/1"),
+        ({"member": np.full((2, 6), 2)}, "member: expected 0 and 1"),
         ({"phi": None}, "expected at least one signal"),
         ({"phi": np.zeros((2, 3, 5))}, r"phi: expected shape \(2, checkpoints, 6"),
         ({"phi": np.full((2, 3, 6), np.nan)}, "phi: expected finite values"),
         ({"loss": np.zeros((2, 2, 6))}, "all with the same checkpoints"),
-        ({"phi": np.array([[{}]], dtype=object)}, "expected an .npz of plain arrays"),
+        ({"phi": np.array([[{}]], dtype=object)}, "'phi' holds objects"),
         ({"checkpoints": [1.0]}, "checkpoints: expected 3 epochs"),
         ({"labels": np.full(6, -1)}, "labels: expected"),
         ({"labels": [0, 1]}, "labels: expected"),
-        ({"ids": list("aabcde")}, "expected unique ids"),
+        ({"ids": list("aabcde")}, "ids: expected 6 different names, got 5"),
         ({"phi": np.array([["x"] * 6] * 2)}, "phi: expected numbers"),
     ],
 )
@@ -177,9 +179,9 @@ def test_arrays_that_cannot_be_a_run(tmp_path: Path, change: dict, message: str)
 def test_files_that_are_no_archive(tmp_path: Path) -> None:
     from seepage.fleet.imported import import_arrays
 
-    with pytest.raises(InputError, match=r"expected an \.npz file, found none"):
+    with pytest.raises(InputError, match=r"expected an \.npz file of arrays, found no such file"):
         import_arrays(tmp_path / "absent.npz", tmp_path / "run")
     for raw in (b"", b"PK\x03\x04 cut", json.dumps([1]).encode()):
         (tmp_path / "a.npz").write_bytes(raw)
-        with pytest.raises(InputError, match=r"a.npz: expected an .npz of plain arrays"):
+        with pytest.raises(InputError, match=r"a.npz: expected an .npz file of arrays"):
             import_arrays(tmp_path / "a.npz", tmp_path / "run")

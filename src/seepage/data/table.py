@@ -65,7 +65,8 @@ class _Encoded:
     numeric: list[bool] = field(default_factory=list)
 
     def add(self, name: str, values: AnyArray, numeric: bool) -> None:
-        self.values.append(values.astype(np.float32))
+        with np.errstate(over="ignore"):  # of a fill; infinity is refused with its row
+            self.values.append(values.astype(np.float32))
         self.names.append(name)
         self.numeric.append(numeric)
 
@@ -442,6 +443,11 @@ def _encode(where: str, name: str, column: Any, options: TableOptions, encoded: 
             "repair it"
         )
     low, high = float(present.min()), float(present.max())
+    if max(abs(low), abs(high)) > float(np.finfo(np.float32).max):
+        raise InputError(
+            f"{where}: expected numbers that 32-bit floats hold in column {name!r}, got "
+            f"{low:g}..{high:g}; scale it or take its logarithm"
+        )
     if low == high:
         if not absent.any():
             raise InputError(

@@ -255,7 +255,7 @@ def _times(where: str, epochs: AnyArray | None, count: int) -> Float64Array:
     if times.shape != (count,) or not rising:
         raise InputError(
             f"{where}: checkpoints: expected {count} epochs from 0, ascending and finite, got "
-            f"{np.array2string(times, threshold=8, separator=', ')}; correct them"
+            f"{times.ravel()[:4].tolist()} of shape {times.shape}; correct them"
         )
     return times
 
