@@ -15,7 +15,6 @@ from seepage.data import reload
 from seepage.errors import CorruptStore, InputError, nearest
 from seepage.store import arrays, evidence
 from seepage.store.arrays import chunk_digest, unpack
-from seepage.store.evidence import FORMAT
 from seepage.store.keys import analysis_key, weights_key
 from seepage.store.storage import Storage, json_digest
 from seepage.store.verify import verify
@@ -43,11 +42,7 @@ class Run:
                 f"{self.path}: expected a run folder with a manifest.json, found none; "
                 "train one with `seepage audit` or check the path"
             )
-        if manifest.get("format") not in (1, FORMAT):
-            raise InputError(
-                f"{self.path}: expected format 1 or {FORMAT}, got {manifest.get('format')}; "
-                "it was written by another version of seepage"
-            )
+        evidence.check_manifest(self.path, manifest)
         self.manifest: dict[str, Any] = manifest
         self.checkpoints: Float64Array = np.array(manifest["checkpoints"], dtype=np.float64)
         self.signals: tuple[str, ...] = tuple(manifest["signals"])
@@ -141,7 +136,15 @@ class Run:
                 )
             at = f"signals/{name}"
             description = self.manifest["descriptions"][at]
-            self._arrays[name] = arrays.open_array(self.storage, at, description)
+            array = arrays.open_array(self.storage, at, description)
+            for row in self.models[:1].tolist():
+                key = arrays.chunk_key(at, row, 0, array.ndim)
+                if not arrays.sized(self.storage, array, key):
+                    raise CorruptStore(
+                        f"{self.path}/{key}: its bytes are not those that were written; "
+                        "run `seepage repair` on this folder"
+                    )
+            self._arrays[name] = array
         return self._arrays[name]
 
     def signal_at(self, name: str, t: int) -> NDArray[np.float32]:
