@@ -88,9 +88,15 @@ class Run:
         `seepage verify` recomputes it. It changes when a run ends. Raises CorruptStore when plan or
         pool are not those of the manifest; chunks are compared as they are read.
         """
-        content: dict[str, str | None] = {n: chunk_digest(self._whole(n)) for n in evidence.ARRAYS}
+        content: dict[str, str | None] = {}
+        told = self.manifest.get("content", {})
+        # What was read is what the manifest says, or an older folder says nothing of it.
+        for name in evidence.ARRAYS:
+            values = self._whole(name)
+            content[name] = told.get(name) or chunk_digest(values)
         for name in evidence.text_parts(self.manifest):
-            content[name] = json_digest(evidence.read_texts(self.storage, self.manifest, name))
+            texts = evidence.read_texts(self.storage, self.manifest, name)
+            content[name] = told.get(name) or json_digest(texts)
         return evidence.evidence_digest(self.manifest, content, self.records)
 
     def _whole(self, name: str) -> AnyArray:
