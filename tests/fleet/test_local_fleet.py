@@ -208,3 +208,16 @@ def test_nothing_is_left_beside_the_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "state").exists() or not list(
         (tmp_path / "run" / "state").iterdir()
     )
+
+
+def test_a_file_in_the_working_directory_stands_in_for_nothing_in_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fresh interpreter that is given a command searches its working directory first."""
+    trace = tmp_path / "it-ran"
+    for name in ("numpy", "zarr", "psutil"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(trace)!r}, 'w')\nraise SystemExit(3)\n")
+    monkeypatch.chdir(tmp_path)
+    run = fleet(tmp_path / "run", model="mlp", plan=half_split(48, models=2, seed=1))
+    assert len(run.models) == 2
+    assert not trace.exists()

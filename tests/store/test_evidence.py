@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -469,6 +471,76 @@ def test_five_hundred_damages_and_no_figure_without_a_word(
             untouched += 1
     print(f"refused {refused}, noted {noted}, of sound parts alone {untouched}")
     assert refused > 200
+
+
+FORGED: list[Callable[[dict[str, Any]], Any]] = [
+    lambda m: m.pop("plan"),
+    lambda m: m["plan"].update(models=10**9),
+    lambda m: m["plan"].update(models=5),
+    lambda m: m["data"].update(samples=-1),
+    lambda m: m["data"].update(samples=49),
+    lambda m: m.update(checkpoints=[]),
+    lambda m: m.update(checkpoints=["a"]),
+    lambda m: m["signals"].update({"../x": {"shape": [48], "dtype": "float32"}}),
+    lambda m: m["descriptions"].pop("plan/seeds"),
+    lambda m: m["descriptions"].update({"signals/phi": "[]"}),
+    lambda m: m["descriptions"].update(
+        {"signals/phi": m["descriptions"]["signals/phi"].replace("crc32c", "gzip")}
+    ),
+    lambda m: m["content"].pop("data/ids"),
+    lambda m: m.update(data=[]),
+]
+
+
+@pytest.mark.parametrize("change", FORGED)
+def test_a_manifest_that_seepage_did_not_write(
+    copied: Path, change: Callable[[dict[str, Any]], Any], command: Command
+) -> None:
+    rewrite_manifest(copied, change)
+    for call in (open_run, verify):
+        with pytest.raises(InputError, match="it is no manifest of a run folder"):
+            call(copied)
+    status, _, err = command("attack", copied, "-a", "lira")
+    assert (status, err.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        [],
+        {},
+        {"status": "done"},
+        {"status": "done", "digests": {"phi": 3}},
+        {"status": "failed", "why": 3},
+        {"status": "done", "digests": {}, "weights": {"x": "y"}},
+    ],
+)
+def test_a_record_that_seepage_did_not_write(copied: Path, record: Any) -> None:
+    Storage(copied, write=True).put_json("records/00002.json", record)
+    with pytest.raises(CorruptStore, match=r"records/00002.json: expected .*seepage repair"):
+        open_run(copied)
+    assert [d.key for d in verify(copied).damage] == ["records/00002.json"]
+
+
+def test_an_array_larger_than_its_bytes_makes_no_room(copied: Path) -> None:
+    """A hundred thousand million samples, told consistently."""
+    count = 10**9
+
+    def change(m: dict[str, Any]) -> None:
+        m["data"]["samples"] = count
+        for signal in m["signals"].values():
+            signal["shape"] = [count]
+        for name, text in m["descriptions"].items():
+            m["descriptions"][name] = re.sub(r"\b48\b", str(count), text)
+            (copied / name / "zarr.json").write_text(m["descriptions"][name])
+
+    rewrite_manifest(copied, change)
+    for read in ("member", "labels"):
+        with pytest.raises(CorruptStore, match="not those that were written"):
+            getattr(open_run(copied), read)
+    with pytest.raises(CorruptStore, match="not those that were written"):
+        open_run(copied).signal_at("phi", 0)
+    assert {d.kind for d in verify(copied).damage} == {"changed"}
 
 
 def test_runs_whose_manifest_is_lost_are_not_begun_over(copied: Path) -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "pack",
     "read",
     "read_whole",
+    "sized",
     "unpack",
     "write",
 ]
@@ -177,12 +178,20 @@ def read(
         return np.stack(rows)
 
 
+def sized(storage: Storage, array: zarr.Array[Any], key: str) -> bool:
+    """Whether a chunk has as many bytes as the description says, before room is made for them.
+
+    False too where there is none.
+    """
+    return storage.size(key) == int(np.prod(array.chunks)) * array.dtype.itemsize + 4
+
+
 def read_whole(storage: Storage, name: str, description: str | None = None) -> AnyArray:
     """An array of a single chunk; CorruptStore when the chunk is absent or its bytes changed."""
     array = open_array(storage, name, description)
     key = f"{name}/c" + "/0" * array.ndim
     # Zarr takes an absent chunk for fill values: membership would silently be empty.
-    if not storage.exists(key):
+    if not sized(storage, array, key):
         raise _corrupt(storage, key)
     try:
         return np.asarray(array[...])

@@ -9,14 +9,15 @@ they have: the digest of the plan, and those of the chunks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seepage.array_types import AnyArray, Int64Array
-from seepage.errors import CorruptStore
+from seepage.errors import CorruptStore, InputError
 from seepage.plan import SubsetPlan
 from seepage.store import arrays
 from seepage.store.arrays import chunk_digest
@@ -27,6 +28,7 @@ __all__ = [
     "ARRAYS",
     "FOREIGN",
     "FORMAT",
+    "check_manifest",
     "check_record",
     "content_digests",
     "evidence_digest",
@@ -52,6 +54,99 @@ FOREIGN = "what no run of this folder wrote: another folder's, or an older copy"
 def stamp(manifest: Mapping[str, Any]) -> str:
     """The digest of a manifest, which every record written under it carries."""
     return json_digest(dict(manifest))
+
+
+_MOST = 10**7
+
+
+def check_manifest(where: str, manifest: Any) -> None:
+    """Refuse a manifest of another format, or one that lacks what a reader needs.
+
+    Its checksum says that it was written whole, not that seepage wrote it. Raises InputError naming
+    the field.
+    """
+
+    def need(field: str, held: bool, expected: str) -> None:
+        if not held:
+            raise InputError(
+                f"{where}/manifest.json: {field}: expected {expected}, got something else; it is no "
+                "manifest of a run folder"
+            )
+
+    def count(value: Any, most: int) -> bool:
+        return type(value) is int and 1 <= value <= most
+
+    need("content", isinstance(manifest, dict), "a table")
+    if manifest.get("format") not in (1, FORMAT):
+        raise InputError(
+            f"{where}: expected format 1 or {FORMAT}, got {manifest.get('format')}; "
+            "it was written by another version of seepage"
+        )
+    for field in ("key", "data", "plan", "signals", "descriptions"):
+        need(field, isinstance(manifest.get(field), dict), "a table")
+    data, plan, texts = manifest["data"], manifest["plan"], manifest["descriptions"]
+    need("data.samples", count(data.get("samples"), 1000 * _MOST), "a number of samples")
+    for field in ("name", "digest"):
+        need(f"data.{field}", isinstance(data.get(field), str), "text")
+    classes = data.get("classes")
+    need("data.classes", isinstance(classes, list) and _all(classes, str), "a list of names")
+    need("plan.models", count(plan.get("models"), _MOST), "a number of runs")
+    need("plan.digest", isinstance(plan.get("digest"), str), "text")
+    times = manifest.get("checkpoints")
+    whole = isinstance(times, list) and len(times) > 0 and _all(times, (int, float))
+    need("checkpoints", whole, "a list of epochs")
+    shapes: dict[str, tuple[int, ...]] = {
+        "plan/member": (plan["models"], data["samples"]),
+        "plan/seeds": (plan["models"],),
+        "data/labels": (data["samples"],),
+    }
+    for name, signal in manifest["signals"].items():
+        shape = signal.get("shape") if isinstance(signal, dict) else None
+        sound = isinstance(shape, list) and all(count(v, 1000 * _MOST) for v in shape)
+        need(f"signals.{name}", sound and "/" not in name and name not in ("", ".."), "a shape")
+        shapes[f"signals/{name}"] = (plan["models"], len(manifest["checkpoints"]), *(shape or ()))
+    need("descriptions", texts.keys() == shapes.keys(), "one for each array of a run folder")
+    for name, shape in shapes.items():
+        try:
+            told = json.loads(texts[name])
+            chunk = list(shape) if name in ARRAYS else [1, 1, *shape[2:]]
+            held = (
+                told["node_type"] == "array"
+                and told["shape"] == list(shape)
+                and told["chunk_grid"]["configuration"]["chunk_shape"] == chunk
+                # Nothing that unfolds into more bytes than lie there.
+                and [c["name"] for c in told["codecs"]] == ["bytes", "crc32c"]
+            )
+        except (ValueError, KeyError, TypeError, RecursionError):
+            held = False
+        need(f"descriptions.{name}", held, "an array of the shape that the plan and the data have")
+    if "content" in manifest:
+        content = manifest["content"]
+        parts = {*ARRAYS, *text_parts(manifest)}
+        sound = (
+            isinstance(content, dict) and content.keys() == parts and _all(content.values(), str)
+        )
+        need("content", sound, "a digest of every part of plan and pool")
+
+
+def _all(values: Iterable[Any], kind: type | tuple[type, ...]) -> bool:
+    return all(isinstance(v, kind) for v in values)
+
+
+def _check_form(record: Any) -> str | None:
+    """Why this is no record at all, or None."""
+    if not isinstance(record, dict) or record.get("status") not in ("done", "failed"):
+        return "expected the record of a run, got something else"
+    if record["status"] == "failed":
+        return None if isinstance(record.get("why"), str) else "expected why the run failed"
+    digests, weights = record.get("digests"), record.get("weights", {})
+    sound = isinstance(digests, dict) and all(
+        isinstance(v, list) and _all(v, str) for v in digests.values()
+    )
+    kept = isinstance(weights, dict) and all(t.isdecimal() for t in weights)
+    if not sound or not kept or not _all(weights.values(), str):
+        return "expected the digests of what the run wrote, got something else"
+    return None
 
 
 def text_parts(manifest: Mapping[str, Any]) -> tuple[str, ...]:
@@ -120,6 +215,8 @@ def read_texts(storage: Storage, manifest: Mapping[str, Any], name: str) -> list
     """
     key = f"{name}.json"
     found, got = storage.get_checked(key)
+    if found is not None and not (isinstance(found, list) and _all(found, str)):
+        raise CorruptStore(f"{storage.where}/{key}: expected a list of names, got something else")
     if found is None:
         raise CorruptStore(
             f"{storage.where}/{key}: expected the {'ids' if name == 'data/ids' else 'subjects'} of "
@@ -133,6 +230,9 @@ def read_texts(storage: Storage, manifest: Mapping[str, Any], name: str) -> list
 
 def check_record(manifest: Mapping[str, Any], row: int, record: Mapping[str, Any]) -> str | None:
     """Why `record` is not that of plan row `row` of this manifest, or None when it is."""
+    form = _check_form(record)
+    if form is not None:
+        return form
     planned = manifest["plan"]["models"]
     if not 0 <= row < planned:
         return f"expected one of the {planned} planned runs, got run {row}"
@@ -173,7 +273,7 @@ def read_records(
         if why is not None:
             wrong[key] = why
     if wrong and manifest is not None:
-        stamps = {r.get("manifest") for r in found.values()}
+        stamps = {r.get("manifest") for r in found.values() if isinstance(r, dict)}
         if len(wrong) == len(found) > 1 and stamps.isdisjoint({stamp(manifest), None}):
             key, why = "manifest.json", "none of the records was written under it"
         else:

@@ -15,7 +15,6 @@ from seepage.data import reload
 from seepage.errors import CorruptStore, InputError, nearest
 from seepage.store import arrays, evidence
 from seepage.store.arrays import chunk_digest, unpack
-from seepage.store.evidence import FORMAT
 from seepage.store.keys import analysis_key, weights_key
 from seepage.store.storage import Storage, json_digest
 from seepage.store.verify import verify
@@ -43,11 +42,7 @@ class Run:
                 f"{self.path}: expected a run folder with a manifest.json, found none; "
                 "train one with `seepage audit` or check the path"
             )
-        if manifest.get("format") not in (1, FORMAT):
-            raise InputError(
-                f"{self.path}: expected format 1 or {FORMAT}, got {manifest.get('format')}; "
-                "it was written by another version of seepage"
-            )
+        evidence.check_manifest(self.path, manifest)
         self.manifest: dict[str, Any] = manifest
         self.checkpoints: Float64Array = np.array(manifest["checkpoints"], dtype=np.float64)
         self.signals: tuple[str, ...] = tuple(manifest["signals"])
@@ -93,9 +88,15 @@ class Run:
         `seepage verify` recomputes it. It changes when a run ends. Raises CorruptStore when plan or
         pool are not those of the manifest; chunks are compared as they are read.
         """
-        content: dict[str, str | None] = {n: chunk_digest(self._whole(n)) for n in evidence.ARRAYS}
+        content: dict[str, str | None] = {}
+        told = self.manifest.get("content", {})
+        # What was read is what the manifest says, or an older folder says nothing of it.
+        for name in evidence.ARRAYS:
+            values = self._whole(name)
+            content[name] = told.get(name) or chunk_digest(values)
         for name in evidence.text_parts(self.manifest):
-            content[name] = json_digest(evidence.read_texts(self.storage, self.manifest, name))
+            texts = evidence.read_texts(self.storage, self.manifest, name)
+            content[name] = told.get(name) or json_digest(texts)
         return evidence.evidence_digest(self.manifest, content, self.records)
 
     def _whole(self, name: str) -> AnyArray:
@@ -141,7 +142,15 @@ class Run:
                 )
             at = f"signals/{name}"
             description = self.manifest["descriptions"][at]
-            self._arrays[name] = arrays.open_array(self.storage, at, description)
+            array = arrays.open_array(self.storage, at, description)
+            for row in self.models[:1].tolist():
+                key = arrays.chunk_key(at, row, 0, array.ndim)
+                if not arrays.sized(self.storage, array, key):
+                    raise CorruptStore(
+                        f"{self.path}/{key}: its bytes are not those that were written; "
+                        "run `seepage repair` on this folder"
+                    )
+            self._arrays[name] = array
         return self._arrays[name]
 
     def signal_at(self, name: str, t: int) -> NDArray[np.float32]:

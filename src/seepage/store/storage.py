@@ -178,6 +178,16 @@ class Storage:
         with self._reach(key):
             return sync(self.store.exists(key))
 
+    def size(self, key: str) -> int | None:
+        """How many bytes `key` holds, or None when it is absent."""
+        try:
+            with self._reach(key):
+                return sync(self.store.getsize(key))
+        except (StorageFailed, FileNotFoundError):
+            if self.exists(key):
+                raise
+            return None
+
     def keys(self, prefix: str) -> list[str]:
         """All keys under `prefix`, sorted, temporary files left out."""
 

@@ -6,6 +6,7 @@ it names and trains those runs again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections import Counter
@@ -26,7 +27,7 @@ from seepage.store.arrays import chunk_digest, unpack
 from seepage.store.evidence import (
     ARRAYS,
     FOREIGN,
-    FORMAT,
+    check_manifest,
     check_record,
     evidence_digest,
     holders,
@@ -41,6 +42,7 @@ __all__ = ["Damage", "Verification", "sound_manifest", "verify"]
 
 Kind = Literal["missing", "changed", "swapped", "foreign"]
 _MANIFESTS = ("manifest.json", "manifest.copy.json")
+_AT_ONCE = 2**28
 _OURS = ("plan/", "data/", "records/", "signals/", "weights/")
 
 
@@ -110,6 +112,8 @@ def _candidates(storage: Storage) -> tuple[dict[str, dict[str, Any]], list[Damag
             continue
         if content is None:
             damage.append(Damage(key, "missing", "it is not there"))
+        elif not isinstance(content, dict):
+            damage.append(Damage(key, "changed", "it is no manifest"))
         else:
             found[key] = content
     if not found:
@@ -137,11 +141,7 @@ def sound_manifest(storage: Storage) -> tuple[dict[str, Any], list[Damage]]:
         chosen = max(found, key=lambda k: votes[stamp(found[k])])
         other = _MANIFESTS[1 - _MANIFESTS.index(chosen)]
         damage.append(Damage(other, "foreign", f"it differs from {chosen}, which the records name"))
-    if found[chosen].get("format") not in (1, FORMAT):
-        raise InputError(
-            f"{storage.where}: expected format 1 or {FORMAT}, got {found[chosen].get('format')}; "
-            "it was written by another version of seepage"
-        )
+    check_manifest(storage.where, found[chosen])
     return found[chosen], damage
 
 
@@ -154,7 +154,7 @@ def _stamps(storage: Storage) -> Counter[str]:
         except CorruptStore:
             continue
         if isinstance(record, dict) and "manifest" in record:
-            votes[record["manifest"]] += 1
+            votes[str(record["manifest"])] += 1
     return votes
 
 
@@ -176,8 +176,8 @@ def verify(where: str | os.PathLike[str]) -> Verification:
         samples=manifest["data"]["samples"],
         checkpoints=len(manifest["checkpoints"]),
         signals=tuple(manifest["signals"]),
-        done=tuple(r for r, rec in sorted(look.ended.items()) if rec["status"] == "done"),
-        failed=tuple(r for r, rec in sorted(look.ended.items()) if rec["status"] == "failed"),
+        done=tuple(r for r, rec in sorted(look.ended.items()) if rec.get("status") == "done"),
+        failed=tuple(r for r, rec in sorted(look.ended.items()) if rec.get("status") == "failed"),
         missing=look.missing(),
         chunks=look.chunks,
         weights=look.weights,
@@ -233,8 +233,12 @@ class _Look:
                 self._absent(key)
                 continue
             try:
-                values[name] = np.asarray(self.sound[name][...])
+                held = arrays.sized(self.storage, self.sound[name], key)
+                values[name] = np.asarray(self.sound[name][...]) if held else None
             except Exception:
+                held = False
+            if not held:
+                values.pop(name, None)
                 self._changed(key)
                 continue
             found[name] = chunk_digest(values[name])
@@ -289,12 +293,12 @@ class _Look:
                 self._changed(key)
                 self.ended[row] = {"status": "damaged"}
                 continue
-            self.ended[row] = record
+            self.ended[row] = record if isinstance(record, dict) else {}
             why = check_record(self.manifest, row, record)
             if why is None:
                 good[row] = record
             else:
-                here = record.get("manifest") == stamp(self.manifest)
+                here = self.ended[row].get("manifest") == stamp(self.manifest)
                 self._wrong(key, "swapped" if here else "foreign", why)
         self._of = holders(good)
         for row, record in good.items():
@@ -320,15 +324,23 @@ class _Look:
     def _chunks(self, row: int, written: Mapping[str, list[str]]) -> None:
         for signal, digests in written.items():
             array = self.sound[f"signals/{signal}"]
-            try:
-                values: Any = np.asarray(array[row])
-            except Exception:
-                values = None
-            for t, digest in enumerate(digests):
-                key = arrays.chunk_key(f"signals/{signal}", row, t, array.ndim)
+            values: Any = None
+            keys = [
+                arrays.chunk_key(f"signals/{signal}", row, t, array.ndim)
+                for t in range(len(digests))
+            ]
+            sized = [k in self.held and arrays.sized(self.storage, array, k) for k in keys]
+            if all(sized) and array.nbytes // max(1, array.shape[0]) <= _AT_ONCE:
+                # Many chunks together are read much faster than one by one.
+                with contextlib.suppress(Exception):
+                    values = np.asarray(array[row])
+            for t, (key, digest) in enumerate(zip(keys, digests, strict=True)):
                 self.chunks += 1
                 if key not in self.held:
                     self._absent(key)
+                    continue
+                if not sized[t]:
+                    self._changed(key)
                     continue
                 try:
                     found = chunk_digest(np.asarray(array[row, t]) if values is None else values[t])
@@ -359,19 +371,27 @@ class _Look:
 
     def unknown(self) -> tuple[str, ...]:
         """Files among those of the evidence that belong to nothing."""
-        m = self.manifest
-        known = {f"{n}.json" for n in text_parts(m)} | {f"{n}/zarr.json" for n in self.sound}
-        known |= {self._chunk(n) for n in ARRAYS}
-        rows, times = range(m["plan"]["models"]), range(len(m["checkpoints"]))
-        for r in rows:
-            known |= {record_key(r)} | {weights_key(r, t) for t in times}
-            for s in m["signals"]:
-                axes = self.sound[f"signals/{s}"].ndim
-                known |= {arrays.chunk_key(f"signals/{s}", r, t, axes) for t in times}
-        wrong = {d.key for d in self.damage}
-        return tuple(
-            k for k in self.keys if k.startswith(_OURS) and k not in known and k not in wrong
-        )
+        fixed = {f"{n}.json" for n in text_parts(self.manifest)}
+        fixed |= {f"{n}/zarr.json" for n in self.sound} | {self._chunk(n) for n in ARRAYS}
+        fixed |= {d.key for d in self.damage}
+        ours = (k for k in self.keys if k.startswith(_OURS) and k not in fixed)
+        return tuple(k for k in ours if not self._planned(k))
+
+    def _planned(self, key: str) -> bool:
+        """Whether a key is that of a record, a chunk or weights that the manifest plans."""
+        row = row_of(key)
+        if row is None or row >= self.manifest["plan"]["models"]:
+            return False
+        if key.startswith("records/"):
+            return key == record_key(row)
+        times = len(self.manifest["checkpoints"])
+        parts = key.split("/")
+        if key.startswith("weights/"):
+            t = int(parts[2].removesuffix(".safetensors"))
+            return t < times and key == weights_key(row, t)
+        array, t = self.sound.get(f"signals/{parts[1]}"), int(parts[4])
+        name = f"signals/{parts[1]}"
+        return array is not None and t < times and key == arrays.chunk_key(name, row, t, array.ndim)
 
 
 def _opens(raw: bytes | None, key: str) -> bool:
