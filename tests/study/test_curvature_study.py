@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from seepage.cli import app
 from seepage.errors import InputError
-from seepage.metrics import auc, operating_points
+from seepage.metrics import auc
 from seepage.plan import half_split
 from seepage.study import read_study
 from seepage.study.curvature.claims import FAILS, HOLDS, NOT_RUN, OPEN, half_width, judge
