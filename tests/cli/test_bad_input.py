@@ -189,6 +189,9 @@ def test_configuration(seepage: Seepage, tmp_path: Path, sets: list[str], messag
         (b"[plan]\nmodels = 'many'\n", "plan.models"),
         (b"plan = 3\n", "plan"),
         (b"[[plan]]\nmodels = 8\n", "plan"),
+        (b"x = " + b"[" * 3000, "expected TOML, got brackets too deep"),
+        (b"x = " + b"[" * 40 + b"]" * 40, "expected tables and lists at most 32 deep"),
+        (b"[plan]\nmodels = " + b"9" * 5000, "expected TOML, got"),
     ],
 )
 def test_a_configuration_file(
@@ -200,6 +203,9 @@ def test_a_configuration_file(
     assert message in line
     assert "audit.toml" in line
     assert "found none" in refused(seepage, "audit", tmp_path / "absent.toml")
+    os.mkfifo(tmp_path / "pipe.toml")
+    for odd in (tmp_path / "pipe.toml", "/dev/zero"):
+        assert "got a pipe, socket or device" in refused(seepage, "audit", odd)
 
 
 def test_a_folder_of_another_configuration(seepage: Seepage, copied: Path) -> None:
