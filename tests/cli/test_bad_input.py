@@ -148,7 +148,7 @@ CONFIGURATION = [
     (['defense.options={"x":1}'], r"defense.options: expected with a defence, got x and none"),
     (['model.options={"hidden":[1000000000000]}'], r"a network that fits into memory, got"),
     (['model.files=["/dev/zero"]'], r"model.files: expected a file, got a folder, pipe or device"),
-    (["recipe.lr=1e308"], r"recipe.lr: .*less than or equal to 1000000, got 1e\+308"),
+    (["recipe.lr=1e308"], r"recipe.lr: .*less than or equal to 1000+, got 1e\+308"),
     (["recipe.weight_decay=1e308"], r"recipe.weight_decay: .*less than or equal to"),
     (["execution.threads=1000000"], r"execution.threads: .*less than or equal to 256, got 1000000"),
     (["execution.workers=1000000"], r"execution.workers: .*less than or equal to 1024"),
@@ -189,6 +189,9 @@ def test_configuration(seepage: Seepage, tmp_path: Path, sets: list[str], messag
         (b"[plan]\nmodels = 'many'\n", "plan.models"),
         (b"plan = 3\n", "plan"),
         (b"[[plan]]\nmodels = 8\n", "plan"),
+        (b"x = " + b"[" * 3000, "expected TOML, got brackets too deep"),
+        (b"x = " + b"[" * 40 + b"]" * 40, "expected tables and lists at most 32 deep"),
+        (b"[plan]\nmodels = " + b"9" * 5000, "expected TOML, got"),
     ],
 )
 def test_a_configuration_file(
@@ -200,6 +203,9 @@ def test_a_configuration_file(
     assert message in line
     assert "audit.toml" in line
     assert "found none" in refused(seepage, "audit", tmp_path / "absent.toml")
+    os.mkfifo(tmp_path / "pipe.toml")
+    for odd in (tmp_path / "pipe.toml", "/dev/zero"):
+        assert "got a pipe, socket or device" in refused(seepage, "audit", odd)
 
 
 def test_a_folder_of_another_configuration(seepage: Seepage, copied: Path) -> None:

@@ -125,6 +125,45 @@ def test_difficulty_correlates_measures_and_the_user_s_own_column(leaking: Path,
         call("dynamics", "difficulty", leaking, "--depth")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"id,value\n1,2\n1,3\n", "expected every id once, got '1' twice"),
+        (b"id,value\n1,nan\n", "expected a number for every id, got 'nan' for '1'"),
+        (b"id,value\n1\n", "expected a number for every id, got None for '1'"),
+        (b"id,value\n1,1,5\r2\0\n", "cannot be read as id, value|expected"),
+        (b"id,value\n\xff,1\n", "cannot be read as id, value"),
+        (b"", "expected the columns id and value, got None"),
+    ],
+)
+def test_a_column_of_one_s_own_that_cannot_be_read(
+    leaking: Path, tmp_path: Path, content: bytes, message: str
+):
+    """Before anything is scored."""
+    mine = tmp_path / "mine.csv"
+    mine.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        call("dynamics", "difficulty", leaking, "--column", mine)
+
+
+def test_pages_that_cannot_be_written_are_found_before_scoring(leaking: Path, tmp_path: Path):
+    for args, message in (
+        (
+            ("compare", leaking, f"{leaking}/", "--page", tmp_path / "no" / "x.html"),
+            "--page: expect",
+        ),
+        (
+            ("compare", leaking, f"{leaking}/", "--page", tmp_path / "x.txt"),
+            "--page: expected a name",
+        ),
+        (("animate", leaking, tmp_path / "no" / "x.gif"), "path: expected a file in a folder that"),
+        (("animate", leaking, tmp_path / "x.png"), r"path: expected a name that ends in \.gif"),
+    ):
+        with pytest.raises(InputError, match=message):
+            call("dynamics", *args)
+    assert not list(tmp_path.iterdir())
+
+
 def test_prediction_depth_is_read_from_kept_networks(tmp_path: Path):
     data = seepage.load("digits", limit=120)
     seepage.train(

@@ -200,6 +200,10 @@ def _options(given: list[str] | None) -> dict[str, Any]:
             found[name] = json.loads(value)
         except ValueError:
             found[name] = value
+        except RecursionError:
+            raise InputError(
+                f"--option: expected a value, got brackets too deep in {text[:40]!r}…; correct it"
+            ) from None
     return found
 
 

@@ -75,6 +75,8 @@ def defend(
         given = getattr(config, option)
         if given is not None:
             place_for(given, option, makes_folders=True)
+    if config.cards is not None and not Path(config.cards).is_file():
+        raise InputError(f"cards: expected a page with marks, found none at {config.cards}")
     local_path(config.results, "results")
     for name in pool or ():
         if name not in config.pools:

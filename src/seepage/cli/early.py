@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,9 @@ from seepage.array_types import Float64Array, Int64Array
 from seepage.cli.arguments import AttackName, Factory, RunFolder, opened_run
 from seepage.cli.console import console, errors
 from seepage.cli.dynamics import Fpr, dynamics, judged_paths
+from seepage.data.reading import check_regular, reading
 from seepage.errors import InputError
+from seepage.local_paths import local_path
 
 if TYPE_CHECKING:
     from seepage.plane import EarlyDetermination, Estimate, Trajectories
@@ -174,6 +177,8 @@ def difficulty_command(
     from seepage.fleet.kept import kept_depth
 
     opened = opened_run(run)
+    # Read first: what cannot be read is found before anything is scored.
+    own = {} if column is None else {column.stem: _own(column, opened.ids.tolist())}
     paths, apart = _apart(opened, attack, fpr, aside)
     columns: dict[str, Any] = {}
     if {"loss", "correct"} <= set(opened.signals):
@@ -181,8 +186,7 @@ def difficulty_command(
     if depth:
         with errors.status("probing layers"):
             columns["prediction_depth"] = kept_depth(opened, apart, model=factory)
-    if column is not None:
-        columns[column.stem] = _own(column, opened.ids.tolist())
+    columns |= own
     if not columns:
         raise InputError("signals: expected loss and correct, or --column; neither is there")
     table = Table(
@@ -208,16 +212,34 @@ def difficulty_command(
 
 
 def _own(path: Path, ids: list[str]) -> Float64Array:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if not {"id", "value"} <= set(reader.fieldnames or ()):
-                raise InputError(
-                    f"{path}: expected the columns id and value, got {reader.fieldnames}"
-                )
-            held = {row["id"]: float(row["value"]) for row in reader}
-    except (OSError, UnicodeDecodeError, ValueError) as e:
-        raise InputError(f"{path}: cannot be read as id, value ({e})") from None
+    """The user's values by id, in the order of the pool; NaN for samples that the file lacks."""
+    path = local_path(path, "--column")
+    held: dict[str, float] = {}
+    with reading(path, "a CSV file with the columns id and value"):
+        check_regular(path, "a CSV file")
+        try:
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                reader = csv.DictReader(file)
+                if not {"id", "value"} <= set(reader.fieldnames or ()):
+                    raise InputError(
+                        f"{path}: expected the columns id and value, got "
+                        f"{str(reader.fieldnames)[:100]}; name them in the first line"
+                    )
+                for row in reader:
+                    name, text = row["id"], row["value"]
+                    if name in held:
+                        raise InputError(f"{path}: expected every id once, got {name!r} twice")
+                    try:
+                        held[name] = float(text)
+                    except (TypeError, ValueError):
+                        held[name] = math.nan
+                    if not math.isfinite(held[name]):
+                        raise InputError(
+                            f"{path}: expected a number for every id, got {text!r} for {name!r}; "
+                            "leave out rows without one"
+                        )
+        except (UnicodeDecodeError, csv.Error) as e:
+            raise InputError(f"{path}: cannot be read as id, value ({e}); save it again") from None
     if not any(i in held for i in ids):
         raise InputError(f"{path}: expected ids of the pool such as {ids[0]!r}, found none of them")
     return np.array([held.get(i, np.nan) for i in ids])

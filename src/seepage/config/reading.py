@@ -23,6 +23,10 @@ M = TypeVar("M", bound=BaseModel)
 def read_toml(path: Path, what: str) -> dict[str, Any]:
     """The content of a file; `what` names it in errors: "a study file"."""
     path = local_path(path, what)
+    # Another process hands its output over below /dev/fd; a pipe elsewhere may never be written.
+    piped = path.is_fifo() and not str(path).startswith("/dev/")
+    if piped or path.is_socket() or (path.is_char_device() and str(path) != "/dev/stdin"):
+        raise InputError(f"{path}: expected {what}, got a pipe, socket or device; name a file")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         _check_depth(content, str(path))

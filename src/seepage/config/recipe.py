@@ -29,13 +29,15 @@ class Recipe(Part):
     optimizer: Literal["sgd", "adam", "adamw", "sam"] = Field(
         "sgd", description="SGD with momentum, Adam, AdamW, or SAM: SGD with two passes a step."
     )
-    lr: float = Field(0.05, gt=0, le=1e6, allow_inf_nan=False, description="Peak learning rate.")
+    lr: float = Field(0.05, gt=0, le=1e30, allow_inf_nan=False, description="Peak learning rate.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD and SAM.")
     nesterov: bool = Field(False, description="Whether momentum is Nesterov's.")
     weight_decay: float = Field(
-        5e-4, ge=0, le=1e6, allow_inf_nan=False, description="Weight decay of the optimiser."
+        5e-4, ge=0, le=1e30, allow_inf_nan=False, description="Weight decay of the optimiser."
     )
-    rho: float = Field(0.05, gt=0, le=1e6, allow_inf_nan=False, description="Radius of SAM's ball.")
+    rho: float = Field(
+        0.05, gt=0, le=1e30, allow_inf_nan=False, description="Radius of SAM's ball."
+    )
     schedule: Literal["cosine", "constant", "step"] = Field(
         "cosine",
         description="Learning rate over training: cosine to zero, constant, or a tenth at 60 % "
