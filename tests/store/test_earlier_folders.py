@@ -20,7 +20,8 @@ from tiny_fleet import contents
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "run-of-version-0.1.0.zip"
 SIGNALS = "5ad169d9cb3d87d1ca47202d1a6023467a3e5de32f470aed9b6de0a3c8a45a0d"
-AUC = {"lira": 0.5335648148148148, "rmia": 0.6319444444444444, "loss": 0.6597222222222222}
+# LiRA's prior is fitted to quartiles of log s² since; 0.1.0 itself reads 0.5336.
+AUC = {"lira": 0.5266203703703703, "rmia": 0.6319444444444444, "loss": 0.6597222222222222}
 
 
 @pytest.fixture
