@@ -277,7 +277,7 @@ def test_other_refusals(
         (["--epoch", 7], "--epoch: expected a checkpoint of the run (0, 1, 2), got 7"),
         (["--option", "n"], "--option: expected name=value, got 'n'"),
         (["-e", "hutchinsen"], "did you mean 'hutchinson'?"),
-        (["-o", tmp_path / "no" / "rows.parquet"], "a file name in a folder that exists"),
+        (["-o", tmp_path / "no" / "rows.parquet"], "expected a file in a folder that exists"),
     ):
         status, _, err = command("curvature", audited, *words)
         assert status == 2
