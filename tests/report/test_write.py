@@ -83,6 +83,7 @@ def test_the_files_keep_their_fields(run: Any, findings: Any, tmp_path: Path) ->
         "negatives",
         "realised_low",
         "realised_high",
+        "least",
     ]
     assert list(summary["risk_over_training"]) == [
         "auc", "low", "high", "null", "null_low", "null_high", "fpr", "tpr", "null_tpr",
