@@ -11,11 +11,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zarr.core.sync import sync
 
 import seepage
-from seepage.errors import CorruptStore, InputError, StorageFailed
+from seepage.errors import CorruptStore, InputError, Locked, StorageFailed
 from seepage.store.arrays import pack, unpack
-from seepage.store.storage import Storage
+from seepage.store.lock import Lock
+from seepage.store.storage import DurableStore, Storage
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -140,3 +142,27 @@ def test_a_folder_may_have_any_name(
     assert len(run.models) == 4
     assert run.verify() == []
     assert Storage(name).keys("records/") == [f"records/{r:05d}.json" for r in range(4)]
+
+
+@pytest.mark.parametrize(
+    "name", ["r", "c", "t", "i", "s", "0", "1", "ct", "loss", "phi", "records", "data", "signals"]
+)
+def test_folder_names_that_occur_in_keys(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    keys = ["data/labels/c/0", "locks/a.json", "records/00001.json", "signals/phi/c/0/1/0"]
+    storage = Storage(name, write=True)
+    for key in keys:
+        storage.put(key, b"1")
+    assert storage.keys("") == keys
+    assert storage.keys("signals/") == keys[3:]
+    # As a volume mounted at /c or /data is seen: nothing before the name.
+    bare = DurableStore(Path(name))
+
+    async def listed() -> list[str]:
+        return sorted([k async for k in bare.list_prefix("data/")] + [k async for k in bare.list()])
+
+    assert sync(listed()) == sorted([keys[0], *keys])
+    with Lock(Storage(name, write=True)), pytest.raises(Locked):
+        Lock(Storage(name, write=True)).__enter__()

@@ -14,7 +14,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,17 @@ def _put_durably(path: Path, value: Buffer) -> None:
         raise
 
 
+def _files_below(root: Path, prefix: str) -> list[str]:
+    """Keys of the files in the folder `prefix` of `root`, in no order."""
+    top = os.fspath(root)
+    found = []
+    for folder, _, names in os.walk(os.path.join(top, prefix.rstrip("/"))):
+        inside = os.path.relpath(folder, top)
+        under = "" if inside == os.curdir else inside.replace(os.sep, "/") + "/"
+        found += [under + n for n in names if os.path.isfile(os.path.join(folder, n))]
+    return found
+
+
 class DurableStore(LocalStore):
     """Zarr's local store whose writes survive power loss: write, sync, rename, sync."""
 
@@ -92,6 +103,16 @@ class DurableStore(LocalStore):
         self._ensure_open_sync()
         self._check_writable()
         _put_durably(self.root / key, value)
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        # Zarr 3.1 takes the root's text out of keys wherever it occurs: in a volume mounted at
+        # /data or /c, as containers have them, the key data/labels/c/0 would lose its folders.
+        for key in await asyncio.to_thread(_files_below, self.root, prefix):
+            yield key
+
+    async def list(self) -> AsyncIterator[str]:
+        for key in await asyncio.to_thread(_files_below, self.root, ""):
+            yield key
 
 
 class Storage:
@@ -122,7 +143,6 @@ class Storage:
                     f"{self.where}: expected a run folder, found none; "
                     "train one with `seepage audit` or check the path"
                 )
-            # Absolute: Zarr takes a relative root out of keys wherever its text occurs in them.
             return DurableStore(self.local.absolute(), read_only=not write)
         try:
             import fsspec
