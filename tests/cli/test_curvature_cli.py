@@ -123,10 +123,10 @@ def test_compare_is_kept_for_the_report(
 ) -> None:
     copy = tmp_path / "run"
     shutil.copytree(audited, copy)
-    assert seepage.open(copy).analysis("curvature") is None
+    assert seepage.open(copy).derived("curvature") is None
     status, out, _ = command("curvature", "compare", copy, "--samples", 40, "--n", 4)
     assert status == 0
-    found = seepage.open(copy).analysis("curvature")
+    found = seepage.open(copy).derived("curvature")
     assert found is not None
     assert found["passes"] == [1, 1, 5, 17]
     rho = np.array(found["spearman"])

@@ -66,7 +66,7 @@ def test_regions_as_json_name_parameters_and_keep_nothing(trained: Path, command
     run = seepage.open(trained)
     names = [n for n, _ in rebuild(run).model.named_parameters()]
     assert any(n.startswith(pattern.removesuffix("*")) for n in names)
-    assert run.analysis("layers") is None
+    assert run.derived("layers") is None
 
 
 def test_regions_as_json_are_taken_by_a_defence(
@@ -93,7 +93,7 @@ def test_the_table_is_what_the_library_gives_and_is_kept(trained: Path, command:
     status, out, _ = command("layers", trained, "--no-jacobian", "-n", 1, "--over-training")
     assert status == 0
     run = seepage.open(trained)
-    kept = run.analysis("layers")
+    kept = run.derived("layers")
     assert kept is not None
     own = rebuild(run)
     again = measure_risk(own.model, own.inputs, own.member, indicators=[DegreesOfFreedom()])
@@ -129,7 +129,7 @@ def test_a_perceptron_as_the_attacker(trained: Path, command: Command) -> None:
     assert status == 0
     assert "Audit (SmallMLP)" in out
     run = seepage.open(trained)
-    kept = run.analysis("layers")
+    kept = run.derived("layers")
     assert kept is not None
     own = rebuild(run)
     again = measure_risk(

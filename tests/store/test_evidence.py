@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shutil
@@ -18,7 +19,7 @@ import pytest
 import seepage
 from seepage.cli import main
 from seepage.errors import CorruptStore, InputError
-from seepage.fleet.kept import keep_analysis
+from seepage.fleet.kept import keep_result
 from seepage.fleet.repair import forget
 from seepage.plan import half_split
 from seepage.store import open_run
@@ -255,7 +256,7 @@ def test_one_digest_covers_the_evidence(copied: Path, trained: Path, tmp_path: P
     assert found.digest == open_run(copied).digest == open_run(trained).digest
     assert (found.chunks, found.weights, found.unknown) == (24, 4, ())
     # What a later command or a clock adds is not part of it.
-    keep_analysis(open_run(copied), "layers", {"layers": ["a"]})
+    keep_result(open_run(copied), "layers", {"layers": ["a"]})
     (copied / "report.html").write_text("a page")
     assert verify(copied).digest == found.digest
     storage = Storage(copied, write=True)
@@ -267,16 +268,59 @@ def test_one_digest_covers_the_evidence(copied: Path, trained: Path, tmp_path: P
 
 
 def test_an_analysis_of_another_folder_is_not_shown(copied: Path, other: Path) -> None:
-    keep_analysis(open_run(copied), "layers", {"layers": ["a"]})
-    assert open_run(copied).analysis("layers") == {"layers": ["a"]}
+    keep_result(open_run(copied), "layers", {"layers": ["a"]})
+    assert open_run(copied).derived("layers") == {"layers": ["a"]}
     theirs = Storage(other, write=True)
-    keep_analysis(open_run(other), "layers", {"layers": ["b"]})
-    raw = theirs.get("analysis/layers.json")
-    theirs.delete("analysis/layers.json")
+    keep_result(open_run(other), "layers", {"layers": ["b"]})
+    raw = theirs.get("derived/layers.json")
+    theirs.delete("derived/layers.json")
     assert raw is not None
-    Storage(copied, write=True).put("analysis/layers.json", raw)
+    Storage(copied, write=True).put("derived/layers.json", raw)
     with pytest.raises(CorruptStore, match="got that of another; remove it or run `seepage layers"):
-        open_run(copied).analysis("layers")
+        open_run(copied).derived("layers")
+
+
+def test_derived_results_are_checked_by_their_own_digest(copied: Path) -> None:
+    kept = keep_result(open_run(copied), "layers", {"layers": ["a"]})
+    assert kept == f"{copied}/derived/layers.json"
+    path = copied / "derived" / "layers.json"
+    whole = path.read_text()
+    path.write_text(whole.replace('"a"', '"b"'))
+    found = verify(copied)
+    assert [str(d) for d in found.damage] == [
+        "changed: derived/layers.json: its bytes are not those that were written"
+    ]
+    assert found.digest == open_run(copied).digest
+    with pytest.raises(CorruptStore, match="derived/layers"):
+        open_run(copied).derived("layers")
+    forget(str(copied), found.damage)
+    assert verify(copied).whole
+    assert open_run(copied).derived("layers") is None
+    # Folders of earlier versions have them elsewhere.
+    (copied / "analysis").mkdir()
+    (copied / "analysis" / "layers.json").write_text(whole)
+    assert open_run(copied).derived("layers") == {"layers": ["a"]}
+    assert verify(copied).whole
+
+
+def test_a_folder_that_cannot_be_written_has_its_results_in_the_cache(
+    copied: Path, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    keep_result(open_run(copied), "layers", {"layers": ["first"]})
+    allowed = os.access
+
+    def access(path: str | os.PathLike[str], mode: int) -> bool:
+        handed_over = Path(path).is_relative_to(copied) and mode == os.W_OK
+        return False if handed_over else allowed(path, mode)
+
+    before = {p: p.read_bytes() for p in copied.rglob("*") if p.is_file()}
+    monkeypatch.setattr(os, "access", access)
+    kept = keep_result(open_run(copied), "layers", {"layers": ["second"]})
+    assert Path(kept).is_relative_to(tmp_path / "cache")
+    assert open_run(copied).derived("layers") == {"layers": ["second"]}
+    assert open_run(other).derived("layers") is None
+    assert {p: p.read_bytes() for p in copied.rglob("*") if p.is_file()} == before
 
 
 def test_missing_runs_are_said_by_every_command(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -26,6 +26,7 @@ __all__ = [
     "UnitName",
     "about",
     "judged_unit",
+    "keep",
     "opened_run",
     "some",
 ]
@@ -90,6 +91,17 @@ def opened_run(path: str) -> Run:
             soft_wrap=True,
         )
     return run
+
+
+def keep(run: Run, name: str, content: Mapping[str, Any]) -> None:
+    """Keep what was found out for the next report; a note where the folder could not be written."""
+    from seepage.cli.console import errors
+    from seepage.fleet.kept import keep_result
+
+    kept = keep_result(run, name, content)
+    if not kept.startswith(run.path):
+        text = f"note: {run.path} cannot be written; the next report reads {kept}"
+        errors.print(text, markup=False, soft_wrap=True)
 
 
 def some(rows: Sequence[int]) -> str:

@@ -16,7 +16,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from seepage.cli.app import app
-from seepage.cli.arguments import Factory, opened_run
+from seepage.cli.arguments import Factory, keep, opened_run
 from seepage.cli.console import console, errors
 from seepage.cli.places import place_for
 from seepage.errors import InputError
@@ -120,7 +120,7 @@ def compare(
 
     Example: `seepage curvature compare runs/digits --samples 500`
     """
-    from seepage.fleet.kept import compare_estimators, keep_analysis
+    from seepage.fleet.kept import compare_estimators
 
     opened = opened_run(run)
     with errors.status("comparing"), _notes() as notes:
@@ -141,7 +141,7 @@ def compare(
         "Cost is processor time here: backward passes, precision and checks of the model included."
     )
     content = {("estimators" if k == "names" else k): v for k, v in vars(found).items()}
-    keep_analysis(opened, "curvature", content | {"notes": notes})
+    keep(opened, "curvature", content | {"notes": notes})
 
 
 @commands.command()

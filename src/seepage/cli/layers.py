@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from seepage.cli.app import app
-from seepage.cli.arguments import Factory, opened_run
+from seepage.cli.arguments import Factory, keep, opened_run
 from seepage.cli.console import console, errors
 from seepage.errors import InputError
 
@@ -66,7 +66,7 @@ def layers_command(
 
         seepage layers runs/digits --json --top 1
     """
-    from seepage.fleet.kept import keep_analysis, kept_layers
+    from seepage.fleet.kept import kept_layers
     from seepage.layers import Logistic, SmallMLP
 
     if variant not in ("audit", "shadow"):
@@ -97,7 +97,7 @@ def layers_command(
     # Shown before it is kept: a folder that cannot be written costs no result.
     title = f"{opened.path}: {len(found.models)} models, epoch {opened.checkpoints[-1]:g}"
     _print(table, title, top, _bounds(found.last))
-    keep_analysis(opened, "layers", found.content())
+    keep(opened, "layers", found.content())
 
 
 def _bounds(found: list[RiskMeasurement]) -> set[tuple[str, str]]:

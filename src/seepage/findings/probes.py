@@ -101,8 +101,8 @@ class LayerFinding:
         }
 
 
-def _analysis(run: Any, name: str) -> Mapping[str, Any] | None:
-    read = getattr(run, "analysis", None)
+def _derived(run: Any, name: str) -> Mapping[str, Any] | None:
+    read = getattr(run, "derived", None)
     found: Mapping[str, Any] | None = None if read is None else read(name)
     return found
 
@@ -156,13 +156,13 @@ def curvature_finding(run: Any) -> CurvatureFinding | None:
         measured=int(np.isfinite(mean).sum()),
         last_in=last_in,
         last_out=last_out,
-        compared=_analysis(run, "curvature"),
+        compared=_derived(run, "curvature"),
     )
 
 
 def layer_finding(run: Any) -> LayerFinding | None:
     """Of a run whose Recorder probed layers, or on which `seepage layers` was run; else None."""
-    looked = _analysis(run, "layers")
+    looked = _derived(run, "layers")
     names = [s for s in run.signals if s.startswith("layer_") and s != "layer_spectrum"]
     if looked is None and not names:
         return None

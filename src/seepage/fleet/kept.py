@@ -34,10 +34,8 @@ from seepage.metrics import Estimate, auc_interval
 from seepage.plan import partitions
 from seepage.plane import prediction_depth
 from seepage.store import Run
-from seepage.store.evidence import stamp
+from seepage.store.derived import keep_derived
 from seepage.store.files import plain
-from seepage.store.keys import analysis_key
-from seepage.store.storage import Storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,20 +45,16 @@ __all__ = [
     "KeptCurvature",
     "KeptLayers",
     "compare_estimators",
-    "keep_analysis",
+    "keep_result",
     "kept_curvature",
     "kept_depth",
     "kept_layers",
 ]
 
 
-def keep_analysis(run: Run, name: str, content: Mapping[str, Any]) -> None:
-    """Write what was found out about kept networks into the run folder, for the next report.
-
-    With the digest of the manifest, so that it is read beside no other folder.
-    """
-    found = {**plain(content), "manifest": stamp(run.manifest)}
-    Storage(run.path, write=True).put_json(analysis_key(name), found)
+def keep_result(run: Run, name: str, content: Mapping[str, Any]) -> str:
+    """Write what was found out about kept networks for the next report, and say where it lies."""
+    return keep_derived(run.path, run.manifest, name, plain(content))
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["analysis_key", "record_key", "row_of", "weights_key"]
+__all__ = [
+    "DERIVED",
+    "OLDER_DERIVED",
+    "derived_key",
+    "older_derived_key",
+    "record_key",
+    "row_of",
+    "weights_key",
+]
+
+DERIVED, OLDER_DERIVED = "derived", "analysis"
 
 _ROWS = (
     re.compile(r"records/(\d{5,})\.json"),
@@ -23,9 +33,14 @@ def weights_key(model: int, t: int) -> str:
     return f"weights/{model:05d}/{t:04d}.safetensors"
 
 
-def analysis_key(name: str) -> str:
+def derived_key(name: str) -> str:
     """Key of what was found out about the kept models after training."""
-    return f"analysis/{name}.json"
+    return f"{DERIVED}/{name}.json"
+
+
+def older_derived_key(name: str) -> str:
+    """Where versions before 0.2 kept the same."""
+    return f"{OLDER_DERIVED}/{name}.json"
 
 
 def row_of(key: str) -> int | None:

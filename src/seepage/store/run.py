@@ -15,7 +15,8 @@ from seepage.data import reload
 from seepage.errors import CorruptStore, InputError, nearest
 from seepage.store import arrays, evidence
 from seepage.store.arrays import chunk_digest, unpack
-from seepage.store.keys import analysis_key, weights_key
+from seepage.store.derived import read_derived
+from seepage.store.keys import weights_key
 from seepage.store.storage import Storage, json_digest
 from seepage.store.verify import verify
 
@@ -216,21 +217,12 @@ class Run:
         key = weights_key(int(self.models[row]), t % len(self.checkpoints))
         return self.storage.exists(key)
 
-    def analysis(self, name: str) -> dict[str, Any] | None:
+    def derived(self, name: str) -> dict[str, Any] | None:
         """What a later command found out about the kept models ("curvature", "layers"), or None.
 
         Raises CorruptStore when its bytes changed, or it was found out about another folder.
         """
-        found: dict[str, Any] | None = self.storage.get_json(analysis_key(name))
-        if found is None:
-            return None
-        of = found.pop("manifest", None)
-        if of is not None and of != evidence.stamp(self.manifest):
-            raise CorruptStore(
-                f"{self.path}/{analysis_key(name)}: expected what was found out about this folder, "
-                f"got that of another; remove it or run `seepage {name}` again"
-            )
-        return found
+        return read_derived(self.storage, self.manifest, name)
 
     def verify(self) -> list[str]:
         """Keys that are absent, damaged, or not those that were written; see `seepage.store.verify`."""

@@ -24,6 +24,7 @@ from seepage.errors import CorruptStore, InputError
 from seepage.plan import SubsetPlan
 from seepage.store import arrays
 from seepage.store.arrays import chunk_digest, unpack
+from seepage.store.derived import derived_damage
 from seepage.store.evidence import (
     ARRAYS,
     FOREIGN,
@@ -35,7 +36,7 @@ from seepage.store.evidence import (
     text_parts,
     unchecked,
 )
-from seepage.store.keys import record_key, row_of, weights_key
+from seepage.store.keys import DERIVED, OLDER_DERIVED, record_key, row_of, weights_key
 from seepage.store.storage import Storage
 
 __all__ = ["Damage", "Verification", "sound_manifest", "verify"]
@@ -44,6 +45,7 @@ Kind = Literal["missing", "changed", "swapped", "foreign"]
 _MANIFESTS = ("manifest.json", "manifest.copy.json")
 _AT_ONCE = 2**28
 _OURS = ("plan/", "data/", "records/", "signals/", "weights/")
+_DERIVED = (f"{DERIVED}/", f"{OLDER_DERIVED}/")
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,7 @@ def verify(where: str | os.PathLike[str]) -> Verification:
     look = _Look(storage, manifest, damage)
     content = look.content()
     look.records()
+    look.derived()
     return Verification(
         path=storage.where,
         format=manifest["format"],
@@ -364,6 +367,17 @@ class _Look:
                 self._changed(key)
             elif hashlib.sha256(raw).hexdigest() != wanted.get(key):
                 self._other(key, hashlib.sha256(raw).hexdigest())
+
+    def derived(self) -> None:
+        """What later commands found out: no evidence, but shown by the next report."""
+        for key in self.keys:
+            if not (key.startswith(_DERIVED) and key.endswith(".json")):
+                continue
+            match derived_damage(self.storage, self.manifest, key):
+                case "changed":
+                    self._changed(key)
+                case "foreign":
+                    self._wrong(key, "foreign", "it was found out about another folder")
 
     def missing(self) -> tuple[int, ...]:
         """Planned runs without a record."""
