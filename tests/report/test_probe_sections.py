@@ -20,13 +20,13 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 class Probed:
     """A run with curvature (NaN at epoch 0) and two layers, over another run."""
 
-    def __init__(self, inner: Any, analysis: dict[str, Any] | None = None) -> None:
+    def __init__(self, inner: Any, derived: dict[str, Any] | None = None) -> None:
         self._inner = inner
         self.signals = (*inner.signals, "curvature_trace", "layer_k95")
         self.manifest = {**inner.manifest, "chosen": {"layers": [HOSTILE, "head"]}}
         rng = np.random.default_rng(3)
         self.curved = np.exp(rng.normal(size=inner.member.shape) - 2.0 * inner.member)
-        self._analysis = analysis or {}
+        self._derived = derived or {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -40,8 +40,8 @@ class Probed:
             return np.tile(np.float32([10.0 - t, 2.0 + t]), (len(self.member), 1))
         return np.asarray(self._inner.signal_at(name, t))
 
-    def analysis(self, name: str) -> dict[str, Any] | None:
-        return self._analysis.get(name)
+    def derived(self, name: str) -> dict[str, Any] | None:
+        return self._derived.get(name)
 
 
 LOOKED = {

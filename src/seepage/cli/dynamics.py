@@ -17,6 +17,7 @@ from seepage.cli.places import place_for
 from seepage.errors import InputError
 
 if TYPE_CHECKING:
+    from seepage.findings.clock import Clock
     from seepage.plane import Comparison, Estimate, Population, Trajectories
     from seepage.store import Run
 
@@ -112,12 +113,15 @@ def show(
         seepage dynamics show runs/digits --fpr 0.1 --own-fpr
     """
     from seepage import plane
+    from seepage.findings.clock import clock_of
 
-    paths = judged_paths(opened_run(run), attack, fpr, draws, rates=rates, own=own)
+    opened = opened_run(run)
+    clock = clock_of(opened.manifest)
+    paths = judged_paths(opened, attack, fpr, draws, rates=rates, own=own)
     population = paths.population(
         plane.ByEpsilon() if regions == "epsilon" else plane.ByAdvantage()
     )
-    console.print(over_training(run, population, paths.auc))
+    console.print(over_training(run, population, paths.auc, clock))
     table = Table(title="over all of training")
     table.add_column("metric")
     table.add_column("value [95 % over models] null", justify="right")
@@ -126,7 +130,7 @@ def show(
     early = plane.early_determination(paths, vulnerable=plane.TopShare(0.05))
     for k in early.known:
         table.add_row(
-            f"{k.share:.0%} of the final top 5 % known by epoch",
+            f"{k.share:.0%} of the final top 5 % known by {clock.unit}",
             f"{k.epoch:g} \\[{k.low:g}, {k.high:g}]",
         )
     console.print(table)
@@ -168,14 +172,14 @@ def clusters(paths: Trajectories) -> Table:
     return table
 
 
-def over_training(name: str, p: Population, auc: Any) -> Table:
+def over_training(name: str, p: Population, auc: Any, clock: Clock) -> Table:
     """One row per checkpoint."""
     table = Table(title=f"{escape(name)}: {p.models} models, {p.samples} samples")
     for column in (
-        "epoch",
+        clock.unit,
         "AUC",
         "mean advantage",
-        "speed per epoch",
+        f"speed per {clock.unit}",
         "into high",
         "entropy, bits",
     ):

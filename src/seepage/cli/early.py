@@ -21,6 +21,7 @@ from seepage.errors import InputError
 from seepage.local_paths import local_path
 
 if TYPE_CHECKING:
+    from seepage.findings.clock import Clock
     from seepage.plane import EarlyDetermination, Estimate, Trajectories
     from seepage.store import Run
 
@@ -59,19 +60,21 @@ def early_command(
     Example: `seepage dynamics early runs/digits --share 0.05`
     """
     from seepage import attacks, plane, scoring
+    from seepage.findings.clock import clock_of
     from seepage.plan import tuples
 
     opened = opened_run(run)
+    clock = clock_of(opened.manifest)
     vulnerable = plane.HighRegion() if share is None else plane.TopShare(share)
     paths = judged_paths(opened, attack, fpr, 2)
     found = plane.early_determination(paths, vulnerable=vulnerable)
     what = "in the high region" if share is None else f"in the top {share:g}"
     console.print(
-        _recalls(found, f"{int(found.final.sum())} of {paths.samples} samples end {what}")
+        _recalls(found, f"{int(found.final.sum())} of {paths.samples} samples end {what}", clock)
     )
     for k in found.known:
         console.print(
-            f"{k.share:.0%} of them are known by epoch {_epoch(k.epoch)}, interval "
+            f"{k.share:.0%} of them are known by {clock.unit} {_epoch(k.epoch)}, interval "
             f"{_epoch(k.low)} to {_epoch(k.high)}",
             highlight=False,
         )
@@ -85,7 +88,7 @@ def early_command(
                 vulnerable=plane.TopShare(share or 0.05),
             )
         table = Table(title=f"two halves of {halves.models} models, top {share or 0.05:g}")
-        for column in ("epoch", "recall of the other half", "null", "known of what can be"):
+        for column in (clock.unit, "recall of the other half", "null", "known of what can be"):
             table.add_column(column, justify="right")
         for t, epoch in enumerate(halves.checkpoints):
             null = f"{halves.recall.null[t]:.3f}"
@@ -94,7 +97,7 @@ def early_command(
     if {"loss", "correct"} <= set(opened.signals):
         rest, apart = _apart(opened, attack, fpr, aside)
         told = plane.evaluate_monitors(opened, apart, rest.advantage[-1], share=share or 0.05)
-        console.print(_proxies(told, share or 0.05))
+        console.print(_proxies(told, share or 0.05, clock))
     console.print("Definitions are reconstructions or our own; see docs/dynamics.md.")
 
 
@@ -116,9 +119,17 @@ def _epoch(value: float) -> str:
     return f"{value:g}" if np.isfinite(value) else "never"
 
 
-def _recalls(found: EarlyDetermination, title: str) -> Table:
+def _recalls(found: EarlyDetermination, title: str, clock: Clock) -> Table:
     table = Table(title=title)
-    for column in ("epoch", "recall now", "null", "recall ever", "precision", "Jaccard", "chance"):
+    for column in (
+        clock.unit,
+        "recall now",
+        "null",
+        "recall ever",
+        "precision",
+        "Jaccard",
+        "chance",
+    ):
         table.add_column(column, justify="right")
     for t, epoch in enumerate(found.checkpoints):
         table.add_row(
@@ -133,12 +144,12 @@ def _recalls(found: EarlyDetermination, title: str) -> Table:
     return table
 
 
-def _proxies(told: Any, share: float) -> Table:
+def _proxies(told: Any, share: float, clock: Clock) -> Table:
     first = next(iter(told.values()))
     table = Table(
         title=f"without the attack: {first.runs} runs watched, their top {share:g} of members"
     )
-    for column in ("epoch", "from", "ρ", f"precision (chance {first.chance:.3f})", "AUC"):
+    for column in (clock.unit, "from", "ρ", f"precision (chance {first.chance:.3f})", "AUC"):
         table.add_column(column, justify="right")
     for t, epoch in enumerate(first.checkpoints):
         for name, f in told.items():

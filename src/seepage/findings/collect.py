@@ -20,6 +20,7 @@ from seepage.findings.result import (
     AtFpr,
     Blind,
     EarlyRecall,
+    Evidence,
     Findings,
     Naming,
     Paths,
@@ -280,10 +281,23 @@ def collect(
         score_in=mean_in,
         score_out=mean_out,
         half_width=float(np.nanmedian(exposure.auc_high - exposure.auc_low)) / 2,
+        evidence=_evidence_of(run),
         failed=dict(run.failed),
         provenance=dict(run.manifest),
         curvature=curvature_finding(run),
         layers=layer_finding(run),
+    )
+
+
+def _evidence_of(run: ReportSource) -> Evidence:
+    """Digest and completeness of a run folder; of another source what its manifest says."""
+    missing: tuple[int, ...] = getattr(run, "missing", ())
+    copies = run.manifest.get("data", {}).get("copies")
+    return Evidence(
+        digest=getattr(run, "digest", None),
+        planned=int(run.manifest.get("plan", {}).get("models", len(run.member) + len(run.failed))),
+        missing=tuple(missing),
+        copies=None if copies is None else int(copies["split"]),
     )
 
 

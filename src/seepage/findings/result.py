@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
+from seepage.findings.clock import Clock, clock_of
 from seepage.findings.probes import CurvatureFinding, LayerFinding
 from seepage.metrics import Estimate, Strongest, strongest
 from seepage.plane import FprSpread, Population
@@ -20,6 +21,7 @@ __all__ = [
     "AttackFinding",
     "Blind",
     "EarlyRecall",
+    "Evidence",
     "Exposure",
     "Findings",
     "Group",
@@ -228,6 +230,22 @@ class Group:
     accuracy_out: float
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What the figures rest on, so that a reader can check it.
+
+    digest: the SHA-256 over the run folder that `seepage verify` recomputes, None where the run is
+    no folder. planned: runs of the plan; missing: plan rows of which there is no record. copies:
+    samples with an exact copy that other runs train on, which hides what they leak; None where the
+    inputs are not known.
+    """
+
+    digest: str | None
+    planned: int
+    missing: tuple[int, ...]
+    copies: int | None
+
+
 @dataclass(frozen=True, eq=False)
 class Findings:
     """Everything that the report of one run says. Axes: checkpoints T, samples N.
@@ -275,10 +293,16 @@ class Findings:
     score_in: Float64Array
     score_out: Float64Array
     half_width: float
+    evidence: Evidence
     failed: Mapping[int, str]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     curvature: CurvatureFinding | None = None
     layers: LayerFinding | None = None
+
+    @property
+    def clock(self) -> Clock:
+        """How the times of checkpoints are named."""
+        return clock_of(self.provenance)
 
     @property
     def main_attack(self) -> AttackFinding:
@@ -411,6 +435,7 @@ class Findings:
             "half_width_of_a_samples_auc": plain(self.half_width),
             "curvature": None if self.curvature is None else plain(self.curvature.summary()),
             "layers": None if self.layers is None else plain(self.layers.summary()),
+            "evidence": plain(self.evidence),
             "failed_runs": {str(k): v for k, v in self.failed.items()},
             "provenance": plain(self.provenance),
         }

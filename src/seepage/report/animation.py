@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from seepage.array_types import FloatArray
 from seepage.errors import InputError
 from seepage.findings import Findings
+from seepage.findings.clock import EPOCHS
 from seepage.plane import Trajectories
 from seepage.store.files import replacing
 
@@ -52,6 +53,7 @@ def write_animation(
     counts = source.paths if isinstance(source, Findings) else source
     n_in, n_out = counts.n_in.astype(np.int64), counts.n_out.astype(np.int64)
     epochs = source.checkpoints
+    clock = source.clock if isinstance(source, Findings) else EPOCHS
     known = np.isfinite(fpr).all(axis=0) & np.isfinite(tpr).all(axis=0)
     if not known.any():
         raise InputError("source: expected samples with both rates, got none; train more models")
@@ -62,7 +64,7 @@ def write_animation(
     margin = min(0.55 / max(1, int(min(n_in[known].min(), n_out[known].min()))), 0.09)
     frames, rests = [], []
     for t in range(len(epochs)):
-        frames.append(_frame(fpr[t], tpr[t], inside, colour, margin, size, float(epochs[t])))
+        frames.append(_frame(fpr[t], tpr[t], inside, colour, margin, size, clock(epochs[t])))
         rests.append(1600 if t == len(epochs) - 1 else 600)
         for k in range(1, between + 1) if t + 1 < len(epochs) else ():
             u = k / (between + 1)
@@ -93,7 +95,7 @@ def _frame(
     colour: FloatArray,
     margin: float,
     size: int,
-    epoch: float | None,
+    time: str | None,
 ) -> Image.Image:
     left, top, below = 52, 34, 44
     side = size - left - 16
@@ -148,9 +150,8 @@ def _frame(
         anchor="mb",
     )
     draw.text((left, top - 9), "true-positive rate of a sample", fill=SOFT, font=font, anchor="ls")
-    if epoch is not None:
-        text = "before training" if epoch == 0 else f"epoch {epoch:g}"
+    if time is not None:
         draw.text(
-            (left + side, top - 9), text, fill=INK, font=ImageFont.load_default(17), anchor="rs"
+            (left + side, top - 9), time, fill=INK, font=ImageFont.load_default(17), anchor="rs"
         )
     return image

@@ -13,11 +13,12 @@ from markupsafe import Markup
 from seepage.array_types import FloatArray
 from seepage.errors import InputError
 from seepage.findings import Findings
+from seepage.findings.clock import EPOCHS, Clock
 from seepage.findings.runs_compared import compared_numbers, differences, run_row
 from seepage.plane import Population
 from seepage.report.html import page
 from seepage.report.svg import Axis, Chart, linear_ticks
-from seepage.report.words import epoch, number
+from seepage.report.words import number
 from seepage.store.files import replacing
 
 __all__ = ["write_comparison"]
@@ -65,7 +66,7 @@ def write_comparison(
         metrics=metrics,
         dynamics={n: p.models for n, p in dynamics.items()},
         curves=[
-            {"title": title, "chart": _curve(dynamics, key, title, label)}
+            {"title": title, "chart": _curve(dynamics, key, title, label, _clock(runs))}
             for key, (title, label) in CURVES.items()
             if dynamics
         ],
@@ -82,13 +83,22 @@ def write_comparison(
     return target
 
 
-def _curve(dynamics: Mapping[str, Population], key: str, title: str, label: str) -> Markup:
+def _clock(runs: Mapping[str, Findings]) -> Clock:
+    """The common one, or that of numbered checkpoints as soon as one run has only those."""
+    return next((f.clock for f in runs.values() if f.clock != EPOCHS), EPOCHS)
+
+
+def _curve(
+    dynamics: Mapping[str, Population], key: str, title: str, label: str, clock: Clock
+) -> Markup:
     lines = {}
     for name, p in dynamics.items():
         e = getattr(p, key)
         # Metrics of an interval between two checkpoints stand at its end.
         lines[name] = (p.checkpoints[len(p.checkpoints) - len(e.value) :], e.value, e.low, e.high)
-    return _over_runs(lines, label, title=f"{title}, one line per run", height=290, width=500)
+    return _over_runs(
+        lines, label, clock, title=f"{title}, one line per run", height=290, width=500
+    )
 
 
 def _risk_over_training(runs: Mapping[str, Findings]) -> Markup:
@@ -96,6 +106,7 @@ def _risk_over_training(runs: Mapping[str, Findings]) -> Markup:
     return _over_runs(
         {n: (f.checkpoints, f.risk.auc, f.risk.low, f.risk.high) for n, f in runs.items()},
         "AUC (0.5 = chance)",
+        _clock(runs),
         title="AUC over training, one line per run",
         level=0.5,
         level_name="chance",
@@ -105,6 +116,7 @@ def _risk_over_training(runs: Mapping[str, Findings]) -> Markup:
 def _over_runs(
     lines: Mapping[str, tuple[FloatArray, FloatArray, FloatArray, FloatArray]],
     label: str,
+    clock: Clock,
     *,
     title: str,
     level: float | None = None,
@@ -125,7 +137,7 @@ def _over_runs(
     pad = max(0.02 * float(np.ptp(values)), 1e-9) if level is None else 0.01
     low, high = float(values.min()) - pad, float(values.max()) + pad
     chart = Chart(
-        Axis(0.0, top, "epoch", linear_ticks(0.0, top)),
+        Axis(0.0, top, clock.unit, linear_ticks(0.0, top)),
         Axis(low, high, label, linear_ticks(low, high, "{:.3g}")),
         title,
         width=width,
@@ -141,7 +153,7 @@ def _over_runs(
             epochs,
             value,
             css,
-            [f"{name}, {epoch(t)}: {number(a)}" for t, a in zip(epochs, value, strict=True)],
+            [f"{name}, {clock(t)}: {number(a)}" for t, a in zip(epochs, value, strict=True)],
         )
     return chart.render()
 

@@ -8,11 +8,12 @@ import numpy as np
 from markupsafe import Markup
 
 from seepage.array_types import FloatArray
+from seepage.findings.clock import EPOCHS, Clock
 from seepage.findings.probes import CurvatureFinding
 from seepage.findings.result import EarlyRecall, Findings, Utility
 from seepage.plane import Estimate
 from seepage.report.svg import Axis, Chart, linear_ticks
-from seepage.report.words import epoch, number
+from seepage.report.words import number
 
 __all__ = [
     "curvature",
@@ -34,7 +35,7 @@ PER_ROW = 6
 STRONG = 0.3
 
 
-def epochs_axis(checkpoints: FloatArray) -> tuple[Axis, FloatArray]:
+def epochs_axis(checkpoints: FloatArray, clock: Clock = EPOCHS) -> tuple[Axis, FloatArray]:
     """A time axis that gives log-spaced checkpoints room, and the positions of the checkpoints.
 
     Square root of the epoch when most checkpoints crowd into the first third, else linear.
@@ -47,13 +48,15 @@ def epochs_axis(checkpoints: FloatArray) -> tuple[Axis, FloatArray]:
     for position, value in zip(at[::-1], t[::-1], strict=True):
         if not kept or abs(kept[-1][0] - position) >= (high - low) / 16:
             kept.append((float(position), f"{value:g}"))
-    title = "epoch" + (" (square-root scale; 0 = before training)" if crowded else "")
+    title = clock.unit
+    if crowded:
+        title += " (square-root scale" + ("; 0 = before training)" if clock == EPOCHS else ")")
     return Axis(low, high, title, tuple(kept[::-1])), at
 
 
-def utility(checkpoints: FloatArray, u: Utility) -> Markup:
+def utility(checkpoints: FloatArray, u: Utility, clock: Clock = EPOCHS) -> Markup:
     """Accuracy of members and non-members over training."""
-    axis, at = epochs_axis(checkpoints)
+    axis, at = epochs_axis(checkpoints, clock)
     low = float(np.nanmin([u.member_low.min(), u.other_low.min()]))
     floor = max(0.0, np.floor(low * 10) / 10) if np.isfinite(low) else 0.0
     chart = Chart(
@@ -70,7 +73,7 @@ def utility(checkpoints: FloatArray, u: Utility) -> Markup:
         chart.line(at, mean, css, name)
         chart.dots(
             at, mean, css,
-            [f"{name}, {epoch(t)}: {number(m)}" for t, m in zip(checkpoints, mean, strict=True)],
+            [f"{name}, {clock(t)}: {number(m)}" for t, m in zip(checkpoints, mean, strict=True)],
         )  # fmt: skip
     return chart.render()
 
@@ -106,7 +109,7 @@ def _auc_axis(*drawn: FloatArray) -> Axis:
 def risk(f: Findings) -> Markup:
     """AUC of the main attack at each checkpoint over its range under permuted membership."""
     r = f.risk
-    axis, at = epochs_axis(f.checkpoints)
+    axis, at = epochs_axis(f.checkpoints, f.clock)
     chart = Chart(
         axis,
         _auc_axis(r.auc, r.low, r.high, r.null_low, r.null_high),
@@ -121,7 +124,7 @@ def risk(f: Findings) -> Markup:
     chart.dots(
         at, r.auc, "s0",
         [
-            f"{epoch(t)}: AUC {number(a)} ({number(lo)} to {number(hi)}); permuted {number(n)}"
+            f"{f.clock(t)}: AUC {number(a)} ({number(lo)} to {number(hi)}); permuted {number(n)}"
             for t, a, lo, hi, n in zip(f.checkpoints, r.auc, r.low, r.high, r.null, strict=True)
         ],
     )  # fmt: skip
@@ -131,7 +134,7 @@ def risk(f: Findings) -> Markup:
 def high(f: Findings) -> Markup:
     """How many samples have an advantage of at least ½, against permuted membership."""
     e = f.exposure
-    axis, at = epochs_axis(f.checkpoints)
+    axis, at = epochs_axis(f.checkpoints, f.clock)
     top = float(max(e.high_count.max(), e.null_high_count.max(), 1))
     chart = Chart(
         axis,
@@ -144,19 +147,19 @@ def high(f: Findings) -> Markup:
     chart.dots(
         at, e.high_count.astype(float), "s3",
         [
-            f"{epoch(t)}: {a} samples, {n:.0f} under permuted membership"
+            f"{f.clock(t)}: {a} samples, {n:.0f} under permuted membership"
             for t, a, n in zip(f.checkpoints, e.high_count, e.null_high_count, strict=True)
         ],
     )  # fmt: skip
     return chart.render()
 
 
-def metric(checkpoints: FloatArray, e: Estimate, label: str) -> Markup:
+def metric(checkpoints: FloatArray, e: Estimate, label: str, clock: Clock = EPOCHS) -> Markup:
     """A population metric over training: interval, null, its band. (T,) or (T−1,) values.
 
     Metrics of an interval between two checkpoints stand at its end.
     """
-    axis, at = epochs_axis(checkpoints)
+    axis, at = epochs_axis(checkpoints, clock)
     at = at[len(at) - len(e.value) :]
     parts = (e.value, e.low, e.high, e.null, e.null_low, e.null_high)
     finite = np.concatenate([np.asarray(v, dtype=np.float64).ravel() for v in parts])
@@ -182,14 +185,14 @@ def metric(checkpoints: FloatArray, e: Estimate, label: str) -> Markup:
     )
     chart.dots(
         at, e.value, "s0",
-        [f"{epoch(t)}: {v:.3g} ({lo:.3g} to {hi:.3g}); permuted {n:.3g}" for t, v, lo, hi, n in rows],
+        [f"{clock(t)}: {v:.3g} ({lo:.3g} to {hi:.3g}); permuted {n:.3g}" for t, v, lo, hi, n in rows],
     )  # fmt: skip
     return chart.render()
 
 
-def early(checkpoints: FloatArray, e: EarlyRecall) -> Markup:
+def early(checkpoints: FloatArray, e: EarlyRecall, clock: Clock = EPOCHS) -> Markup:
     """Recall of the samples that are high at the end, against chance and permuted membership."""
-    axis, at = epochs_axis(checkpoints)
+    axis, at = epochs_axis(checkpoints, clock)
     chart = Chart(
         axis,
         Axis(0.0, 1.0, "recall", linear_ticks(0.0, 1.0)),
@@ -203,16 +206,16 @@ def early(checkpoints: FloatArray, e: EarlyRecall) -> Markup:
     chart.dots(
         at, e.recall, "s3",
         [
-            f"{epoch(t)}: {number(r, 2)}; precision {number(p, 2)}; chance {number(c, 2)}"
+            f"{clock(t)}: {number(r, 2)}; precision {number(p, 2)}; chance {number(c, 2)}"
             for t, r, p, c in zip(checkpoints, e.recall, e.precision, e.chance, strict=True)
         ],
     )  # fmt: skip
     return chart.render()
 
 
-def curvature(c: CurvatureFinding) -> Markup:
+def curvature(c: CurvatureFinding, clock: Clock = EPOCHS) -> Markup:
     """Median curvature of members and non-members over training, on a logarithmic axis."""
-    axis, at = epochs_axis(c.epochs)
+    axis, at = epochs_axis(c.epochs, clock)
     both = np.concatenate([c.inside, c.outside])
     low, high = float(both.min()) / 1.3, float(both.max()) * 1.3
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
@@ -228,14 +231,14 @@ def curvature(c: CurvatureFinding) -> Markup:
         chart.line(at, values, css, name)
         chart.dots(
             at, values, css,
-            [f"{name}, {epoch(t)}: {v:.3g}" for t, v in zip(c.epochs, values, strict=True)],
+            [f"{name}, {clock(t)}: {v:.3g}" for t, v in zip(c.epochs, values, strict=True)],
         )  # fmt: skip
     return chart.render()
 
 
-def curvature_auc(c: CurvatureFinding) -> Markup:
+def curvature_auc(c: CurvatureFinding, clock: Clock = EPOCHS) -> Markup:
     """AUC of low curvature over training: members have lower curvature than non-members."""
-    axis, at = epochs_axis(c.epochs)
+    axis, at = epochs_axis(c.epochs, clock)
     chart = Chart(
         axis,
         _auc_axis(c.auc, c.low, c.high),
@@ -248,7 +251,7 @@ def curvature_auc(c: CurvatureFinding) -> Markup:
     chart.line(at, c.auc, "s0", "AUC")
     chart.dots(
         at, c.auc, "s0",
-        [f"{epoch(t)}: {number(a)} ({number(lo)} to {number(hi)})"
+        [f"{clock(t)}: {number(a)} ({number(lo)} to {number(hi)})"
          for t, a, lo, hi in zip(c.epochs, c.auc, c.low, c.high, strict=True)],
     )  # fmt: skip
     return chart.render()
@@ -293,7 +296,7 @@ def layer_map(
                     '<rect class="cell" x="{:.1f}" y="{}" width="{:.1f}" height="{}" '
                     'fill-opacity="{:.3f}"><title>{}, {}: {}</title></rect>'
                 ).format(
-                    x, y, cell - 1, height - 1, 0.06 + 0.94 * share, name, epoch(epochs[t]), text
+                    x, y, cell - 1, height - 1, 0.06 + 0.94 * share, name, EPOCHS(epochs[t]), text
                 )
             )
             if cell >= 40:

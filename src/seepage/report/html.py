@@ -53,7 +53,6 @@ def _environment() -> Environment:
     )
     env.filters.update(
         num=words.number,
-        epoch=words.epoch,
         percent=words.percent,
         thousands=words.thousands,
         interval=words.interval,
@@ -108,7 +107,7 @@ class Section:
 
 def _utility(f: Findings, data: Dataset | None) -> Values | None:
     u = f.utility
-    return None if u is None else {"u": u, "chart": figures.utility(f.checkpoints, u)}
+    return None if u is None else {"u": u, "chart": figures.utility(f.checkpoints, u, f.clock)}
 
 
 def _blind(f: Findings, data: Dataset | None) -> Values:
@@ -133,11 +132,11 @@ def _risk(f: Findings, data: Dataset | None) -> Values:
     if f.onset is None:
         text = "At the end the attack does no better than under permuted membership: no leakage was measured over this training."
     else:
-        text = f"From {words.epoch(t[f.onset])} on, the attack does better than under permuted membership, with its whole interval above chance."
+        text = f"From {f.clock(t[f.onset])} on, the attack does better than under permuted membership, with its whole interval above chance."
         if f.halfway is not None:
-            text += f" Half of the final excess is reached by {words.epoch(t[f.halfway])}."
+            text += f" Half of the final excess is reached by {f.clock(t[f.halfway])}."
         if f.peak < len(t) - 1 and r.auc[f.peak] > r.high[-1]:
-            text += f" The risk was highest at {words.epoch(t[f.peak])} and fell afterwards."
+            text += f" The risk was highest at {f.clock(t[f.peak])} and fell afterwards."
     e = f.exposure
     high = (
         f"A sample with an advantage of at least 0.5 was called a member at least 50 percentage "
@@ -162,14 +161,14 @@ def _dynamics(f: Findings, data: Dataset | None) -> Values | None:
     if p is None:
         return None
     shown = (
-        ("Encoding speed", "speed per epoch", p.speed, "How far a sample moves on the plane per epoch, on average. Counting noise alone moves points, as each rate comes from few models: compare with the grey line."),
+        ("Encoding speed", f"speed per {f.clock.unit}", p.speed, f"How far a sample moves on the plane per {f.clock.unit}, on average. Counting noise alone moves points, as each rate comes from few models: compare with the grey line."),
         ("Spatial entropy", "entropy, bits", p.entropy, "How widely the samples are spread over the plane: low when all behave alike."),
         ("Into the high region", "probability per interval", p.to_high, "The probability that a sample outside the high region (advantage of at least 0.5) is in it at the next checkpoint."),
         ("Displacement", "from the start", p.displacement, "How far the mean of all points is from where it began, in units of the square."),
         ("Mean advantage", "TPR − FPR", p.advantage, "Mean over samples: how far above the diagonal they lie."),
     )  # fmt: skip
     charts = [
-        {"title": title, "text": text, "chart": figures.metric(f.checkpoints, e, label)}
+        {"title": title, "text": text, "chart": figures.metric(f.checkpoints, e, label, f.clock)}
         for title, label, e, text in shown
     ]
     if f.early is not None:
@@ -177,13 +176,13 @@ def _dynamics(f: Findings, data: Dataset | None) -> Values | None:
             {
                 "title": "Early determination",
                 "text": "Recall: the share of the samples high at the end that are high already. Dashed: as many samples drawn at random.",
-                "chart": figures.early(f.checkpoints, f.early),
+                "chart": figures.early(f.checkpoints, f.early, f.clock),
             }
         )
     names = {
         "displacement_net": "Displacement of the centre, net",
         "displacement_path": "Displacement of the centre, along its path",
-        "mean_speed": "Mean speed per epoch",
+        "mean_speed": f"Mean speed per {f.clock.unit}",
         "peak_to_high": "Largest probability of moving into the high region",
         "entropy_change": "Change of entropy, bits",
     }
@@ -229,14 +228,14 @@ def _exposed(f: Findings, data: Dataset | None) -> Values:
                 "q": f"{e.q[i]:.2g}",
                 "auc": words.interval_of(e.auc[i], e.auc_low[i], e.auc_high[i]),
                 "exposed": bool(e.exposed[i]),
-                "since": words.epoch(f.checkpoints[e.since[i]]) if e.since[i] >= 0 else "",
+                "since": f.clock(f.checkpoints[e.since[i]]) if e.since[i] >= 0 else "",
             }
         )
     exposed = int(e.exposed.sum())
     if exposed:
         text = f"{exposed:,} of {f.samples:,} samples are exposed at the last checkpoint. Shown are {len(cards)}: exposed ones first, then by advantage."
         middle = int(np.median(e.since[e.exposed]))
-        text += f" Half of the exposed ones have been so since {words.epoch(f.checkpoints[middle])} or earlier."
+        text += f" Half of the exposed ones have been so since {f.clock(f.checkpoints[middle])} or earlier."
     else:
         text = f"No sample is shown to be exposed at an expected share of {words.percent(e.level)} false names. The {len(cards)} with the largest advantage are listed so that you can look for a pattern; each may be chance."
     groups = sorted(f.groups, key=lambda g: -np.nan_to_num(g.advantage))
@@ -278,8 +277,8 @@ def _curvature(f: Findings, data: Dataset | None) -> Values | None:
         rows.append({"title": title, "cards": cards})
     return {
         "c": c,
-        "chart": figures.curvature(c),
-        "chart_auc": figures.curvature_auc(c),
+        "chart": figures.curvature(c, f.clock),
+        "chart_auc": figures.curvature_auc(c, f.clock),
         "rows": rows,
         "share": c.measured < f.samples,
     }

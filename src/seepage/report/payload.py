@@ -127,6 +127,7 @@ def blocks(findings: Findings, data: Dataset | None) -> list[Block]:
         "samples": f.samples,
         "models": f.models,
         "checkpoints": f.checkpoints,
+        "clock": f.clock.unit,
         "classes": f.classes,
         "ids": f.ids,
         "main": f.main_attack.title,

@@ -13,7 +13,6 @@ from seepage.metrics import Estimate
 __all__ = [
     "Answer",
     "FirstScreen",
-    "epoch",
     "first_screen",
     "interval",
     "interval_percent",
@@ -51,15 +50,6 @@ def number(value: float, digits: int = 3) -> str:
     ('0.123', '–')
     """
     return f"{value:.{digits}f}" if np.isfinite(value) else "–"
-
-
-def epoch(value: float) -> str:
-    """A checkpoint in words: 0 is the network before any training.
-
-    >>> epoch(0.0), epoch(2.0), epoch(0.25)
-    ('initialisation', 'epoch 2', 'epoch 0.25')
-    """
-    return "initialisation" if value == 0 else f"epoch {value:g}"
 
 
 def percent(value: float) -> str:
@@ -120,13 +110,13 @@ def _when(f: Findings) -> Answer:
         return Answer("When?", "never", words, "calm")
     words = "is the first checkpoint from which the attack stays above what it reaches under permuted membership"  # fmt: skip
     if f.halfway is not None:
-        words += f"; half of the final excess is reached by {epoch(t[f.halfway])}"
+        words += f"; half of the final excess is reached by {f.clock(t[f.halfway])}"
     words += (
         "; the leak is largest at the end."
         if f.peak == len(t) - 1
-        else f"; the leak is largest at {epoch(t[f.peak])}."
+        else f"; the leak is largest at {f.clock(t[f.peak])}."
     )
-    return Answer("When?", epoch(t[f.onset]), words, "risky")
+    return Answer("When?", f.clock(t[f.onset]), words, "risky")
 
 
 def _who(f: Findings) -> Answer:
@@ -233,10 +223,25 @@ def _warnings(f: Findings) -> tuple[tuple[str, str], ...]:
                 f"{f.models} models measure the risk of the whole pool roughly and that of single samples poorly; 32 or more are usual.",
             )
         )  # fmt: skip
+    e = f.evidence
+    if e.missing:
+        out.append(
+            (
+                f"{len(e.missing)} of {e.planned} planned runs are missing",
+                "and in no figure: this report is about an unfinished or incomplete fleet.",
+            )
+        )
+    if e.copies:
+        out.append(
+            (
+                "Copies hide leakage.",
+                f"{e.copies:,} of {f.samples:,} samples have an exact copy that other runs train on. Such a sample is known to its non-members, too, so what it leaks is not seen here: keep copies together (data.copies = \"group\") or drop them.",
+            )
+        )  # fmt: skip
     if f.failed:
         out.append(
             (
-                f"{len(f.failed)} of {f.models + len(f.failed)} runs failed",
+                f"{len(f.failed)} of {e.planned} runs failed",
                 "and are left out of every figure; see “Evidence and provenance”.",
             )
         )

@@ -50,7 +50,7 @@
       jy[i] = 0.82 * random() / Math.max(D.nIn[i], 1);
     }
 
-    const epoch = (t) => M.checkpoints[t] === 0 ? "initialisation" : "epoch " + +M.checkpoints[t].toPrecision(4);
+    const epoch = (t) => M.checkpoints[t] === 0 && M.clock === "epoch" ? "initialisation" : M.clock + " " + +M.checkpoints[t].toPrecision(4);
     const number = (v, d = 2) => Number.isFinite(v) ? v.toFixed(d) : "–";
     let time = T - 1, picked = -1, hover = -1, playing = 0, ticks = 0;
     let size = 0, scale = 1, pad = 0, side = 0;
