@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
+
+from seepage import __version__
 
 __all__ = ["app"]
 
 app = typer.Typer(
     name="seepage",
-    help="Shows when, where and for whom a neural network leaks its training data.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"seepage {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def entry(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Shows when, where and for whom a neural network leaks its training data."""

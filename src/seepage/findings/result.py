@@ -329,7 +329,11 @@ class Findings:
         k = 1 if self.main_attack.pooled[1].resolved else 0
         if not self.main_attack.pooled[k].resolved:
             return None
-        best = max(self.attacks, key=lambda a: np.nan_to_num(a.pooled[k].tpr.low))
+        # Where no interval has a lower end, or several the same, the rate decides, not the order.
+        best = max(
+            self.attacks,
+            key=lambda a: (np.nan_to_num(a.pooled[k].tpr.low), a.pooled[k].tpr.mean),
+        )
         return best, best.pooled[k]
 
     @property
