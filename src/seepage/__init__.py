@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         leave_out,
         subsets,
     )
+    from seepage.record import Recorder
     from seepage.report import write_report
     from seepage.scoring import score
     from seepage.store import Run
@@ -43,6 +44,7 @@ __all__ = [
     "Model",
     "Recipe",
     "Record",
+    "Recorder",
     "Run",
     "SeepageError",
     "SubsetPlan",
@@ -80,6 +82,7 @@ _WHERE = {
     "Recipe": "seepage.config",
     "Record": "seepage.config",
     "train": "seepage.fleet",
+    "Recorder": "seepage.record",
     "SubsetPlan": "seepage.plan",
     "fixed_target": "seepage.plan",
     "fresh_draws": "seepage.plan",

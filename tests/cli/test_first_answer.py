@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-import seepage
 from seepage.cli import main
 
 QUICK = [
@@ -28,7 +28,7 @@ def said(
 
 
 def test_the_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert said(monkeypatch, capsys, "--version") == (0, f"seepage {seepage.__version__}\n")
+    assert said(monkeypatch, capsys, "--version") == (0, f"seepage {metadata.version('seepage')}\n")
 
 
 def test_an_audit_ends_with_its_answers_and_what_follows(

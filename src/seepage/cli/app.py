@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from typing import Annotated
 
 import typer
-
-from seepage import __version__
 
 __all__ = ["app"]
 
@@ -21,7 +20,7 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"seepage {__version__}")
+        typer.echo(f"seepage {metadata.version('seepage')}")
         raise typer.Exit
 
 

@@ -37,7 +37,8 @@ ENDS = 6
 CLASSES_SHOWN = 30
 # Provenance that is shown at once; the rest of the manifest is folded.
 FIRST = ("data.name", "data.digest", "plan.kind", "plan.seed", "plan.digest", "created",
-         "hardware", "versions.seepage", "versions.torch", "wall", "key.model.name")  # fmt: skip
+         "hardware", "versions.seepage", "versions.torch", "wall", "key.model.name",
+         "key.function.name")  # fmt: skip
 
 Values = Mapping[str, Any]
 
