@@ -137,7 +137,7 @@ class Network(MeasuredModel):
             if not bool(torch.isfinite(first).all()):
                 raise InputError(
                     "model: expected finite logits, got NaN or infinity; "
-                    "leave out the run that diverged"
+                    "leave out the run that diverged, or mask outputs by −1e4 in place of −inf"
                 )
             if not _close(self.logits(trial), first):
                 raise InputError(

@@ -25,6 +25,7 @@ from seepage.fleet.folder import create
 from seepage.fleet.identity import package_digest
 from seepage.fleet.sink import StoreSink
 from seepage.local_paths import local_path
+from seepage.models.outputs import Simplex
 from seepage.plan import SubsetPlan
 from seepage.store.evidence import stamp
 from seepage.store.lock import Lock
@@ -224,6 +225,15 @@ def _signal(
         raise InputError(
             f"{where}: {name}: expected finite values, got {a[at]} at {at}; leave such runs out"
         )
+    if name == "logits":
+        rows = Simplex()
+        for part in a.reshape(-1, *a.shape[-2:]):
+            rows.see(torch.from_numpy(np.ascontiguousarray(part, dtype=np.float64)))
+        if rows.found:
+            raise InputError(
+                f"{where}: logits: expected logits, got probabilities: every row lies in [0, 1] and "
+                "sums to one; save what enters the softmax, or its logarithm"
+            )
     if name == "correct":
         if not np.isin(a, (0, 1)).all():
             raise InputError(
