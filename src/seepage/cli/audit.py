@@ -131,8 +131,13 @@ def report_command(
 
 
 def _report(run: Any, path: Path, attacks: Any) -> None:
+    from seepage.attacks import ATTACKS
+    from seepage.findings.unjudged import unjudged
     from seepage.report import write_report
 
     with errors.status("scoring"):
         written = write_report(run, path, attacks=attacks)
+    without = unjudged(run, attacks or [cls() for cls in ATTACKS.values()])
+    if without.words:
+        console.print(without.words, markup=False, soft_wrap=True)
     console.print(f"report: {written}", markup=False, soft_wrap=True)

@@ -26,7 +26,7 @@ from seepage.fleet.identity import package_digest
 from seepage.fleet.sink import StoreSink
 from seepage.local_paths import local_path
 from seepage.models.outputs import Simplex
-from seepage.plan import SubsetPlan
+from seepage.plan import SubsetPlan, refuse_offline
 from seepage.store.evidence import stamp
 from seepage.store.lock import Lock
 from seepage.store.run import Run
@@ -168,8 +168,10 @@ def _member(where: str, arrays: Mapping[str, AnyArray]) -> BoolArray:
     if without.size:
         raise InputError(
             f"{where}: member: expected a member in every run, got none in run {without[0]}; runs "
-            "that trained on other data alone cannot be stored yet, leave them out"
+            "that trained on other data alone are references of an offline target, which run folders "
+            "cannot hold yet: leave them out, or pass them to an offline attack's `score`"
         )
+    refuse_offline(member, f"{where}: member")
     return member
 
 

@@ -34,7 +34,7 @@ from seepage.fleet.identity import differing, package_digest, run_key
 from seepage.fleet.local import Watcher, run_inline, run_local
 from seepage.fleet.machine import choose_device, choose_precision, hardware
 from seepage.fleet.spec import FleetSpec, PoolFile, TrainFunction
-from seepage.plan import SubsetPlan
+from seepage.plan import SubsetPlan, refuse_offline
 from seepage.record import Resident, parse_views
 from seepage.store.evidence import read_records, stamp
 from seepage.store.lock import Lock, in_turn
@@ -111,6 +111,7 @@ def train(
     smallest = int(plan.member.sum(axis=1).min())
     if smallest < 2:
         raise InputError(f"plan: expected at least 2 members in every run, got {smallest}")
+    refuse_offline(plan.member, "plan", figures=False)
     watcher = watcher if watcher is not None else Silent()
     network, own = as_model(model), as_function(function)
     times = record.times(recipe.epochs)
