@@ -6,6 +6,7 @@ import numpy as np
 
 from seepage.array_types import BoolArray
 from seepage.errors import InputError
+from seepage.given_arrays import given_bools
 from seepage.plan.tuples import judged
 
 __all__ = ["refuse_offline"]
@@ -26,7 +27,7 @@ def refuse_offline(member: BoolArray, where: str, *, figures: bool = True) -> No
 none of whose 1 members another run trained on; such a target is offline, which run folders \
 cannot hold yet: leave it out, or pass its arrays to an offline attack's `score`
     """
-    member = np.asarray(member, dtype=np.bool_)
+    member = given_bools(member, "member")
     if figures and not judged(member).any():
         never, always = int((~member.any(axis=0)).sum()), int(member.all(axis=0).sum())
         raise InputError(

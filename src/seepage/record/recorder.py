@@ -318,7 +318,10 @@ class Recorder:
 
     def observe(self, t: int = 0) -> dict[str, AnyArray]:
         """All signals of the model as it is now: {name: (N,) or (N, A)} float32."""
-        assert self._model is not None, "start was not called"
+        if self._model is None:
+            raise InputError(
+                "recorder: expected start(model) first, got none; call it before training"
+            )
         n, views, size = len(self.pool), len(self.views), self.batch
         found = {name: np.empty((n, views), dtype=np.float32) for name in self.names}
         kept: list[NDArray[np.float32]] = []
