@@ -135,7 +135,9 @@ def report_command(
 
 
 def _report(run: Any, path: Path, attacks: Any) -> None:
+    from seepage.attacks import ATTACKS
     from seepage.findings import collect
+    from seepage.findings.unjudged import unjudged
     from seepage.report import write_report
     from seepage.report.words import first_screen
 
@@ -143,6 +145,9 @@ def _report(run: Any, path: Path, attacks: Any) -> None:
         data = run.data()
         found = collect(run, attacks=attacks, data=data)
         written = write_report(run, path, findings=found, data=data)
+    without = unjudged(run, attacks or [cls() for cls in ATTACKS.values()])
+    if without.words:
+        console.print(without.words, markup=False, soft_wrap=True)
     first = first_screen(found)
     console.print(first.headline, style="bold", markup=False, soft_wrap=True)
     for a in first.answers:

@@ -25,7 +25,8 @@ from seepage.fleet.folder import create
 from seepage.fleet.identity import package_digest
 from seepage.fleet.sink import StoreSink
 from seepage.local_paths import local_path
-from seepage.plan import SubsetPlan
+from seepage.models.outputs import Simplex
+from seepage.plan import SubsetPlan, refuse_offline
 from seepage.store.evidence import stamp
 from seepage.store.lock import Lock
 from seepage.store.run import Run
@@ -167,8 +168,10 @@ def _member(where: str, arrays: Mapping[str, AnyArray]) -> BoolArray:
     if without.size:
         raise InputError(
             f"{where}: member: expected a member in every run, got none in run {without[0]}; runs "
-            "that trained on other data alone cannot be stored yet, leave them out"
+            "that trained on other data alone are references of an offline target, which run folders "
+            "cannot hold yet: leave them out, or pass them to an offline attack's `score`"
         )
+    refuse_offline(member, f"{where}: member")
     return member
 
 
@@ -224,6 +227,15 @@ def _signal(
         raise InputError(
             f"{where}: {name}: expected finite values, got {a[at]} at {at}; leave such runs out"
         )
+    if name == "logits":
+        rows = Simplex()
+        for part in a.reshape(-1, *a.shape[-2:]):
+            rows.see(torch.from_numpy(np.ascontiguousarray(part, dtype=np.float64)))
+        if rows.found:
+            raise InputError(
+                f"{where}: logits: expected logits, got probabilities: every row lies in [0, 1] and "
+                "sums to one; save what enters the softmax, or its logarithm"
+            )
     if name == "correct":
         if not np.isin(a, (0, 1)).all():
             raise InputError(

@@ -16,6 +16,7 @@ from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.fleet.spec import AS_GIVEN, STANDARDISED
 from seepage.models import known
+from seepage.models.outputs import check_trained
 from seepage.record import Memory, Recorder, Resident
 from seepage.store.run import Run
 
@@ -105,7 +106,9 @@ def rebuild(
         signals=(),
         scale=_scale(run, row, pool, member),
     ).inputs(np.arange(len(pool)))
-    return Rebuilt(network.eval(), inputs, pool.labels, member, pool, row, epoch)
+    network.eval()
+    check_trained(network, inputs, len(pool.classes))
+    return Rebuilt(network, inputs, pool.labels, member, pool, row, epoch)
 
 
 def _scale(run: Run, row: int, pool: Dataset, member: BoolArray) -> Any:

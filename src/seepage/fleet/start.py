@@ -28,13 +28,14 @@ from seepage.data.copies import Copies
 from seepage.defenses import Defense
 from seepage.errors import CorruptStore, InputError, StorageFailed, nearest
 from seepage.fleet.backends import choose_backend, group
+from seepage.fleet.first_look import first_look
 from seepage.fleet.folder import create, ensure, signal_shapes
 from seepage.fleet.identity import differing, package_digest, run_key
 from seepage.fleet.local import Watcher, run_inline, run_local
 from seepage.fleet.machine import choose_device, choose_precision, hardware
 from seepage.fleet.rehearsal import learn_epochs
 from seepage.fleet.spec import FleetSpec, PoolFile, TrainFunction
-from seepage.plan import SubsetPlan
+from seepage.plan import SubsetPlan, refuse_offline
 from seepage.record import Resident, parse_views
 from seepage.store.evidence import read_records, stamp
 from seepage.store.lock import Lock, in_turn
@@ -119,6 +120,7 @@ def train(
     smallest = int(plan.member.sum(axis=1).min())
     if smallest < 2:
         raise InputError(f"plan: expected at least 2 members in every run, got {smallest}")
+    refuse_offline(plan.member, "plan", figures=False)
     watcher = watcher if watcher is not None else Silent()
     network, own = as_model(model), as_function(function)
     if own is not None and not stated and not isinstance(record.checkpoints, tuple):
@@ -132,6 +134,11 @@ def train(
         data, plan, recipe, network, own, defense, reference, record, times, extra
     )
     code = package_digest()
+    outputs = len(data.classes)
+    if own is None:
+        # The network of a training function is seen by the Recorder that it is handed to.
+        exact = defense is not None
+        outputs = first_look(network, data, plan, recipe, device, exact=exact)
     if defense is not None:
         check_defense(defense, data, reference, network, recipe)
     # Whatever can be refused is refused before a folder is made.
@@ -139,7 +146,7 @@ def train(
         execution.backend, network, recipe, plan, device, plain=own is None and defense is None
     )
     copies = _noticed(data, plan)
-    shapes = {} if _begun(out) else signal_shapes(data, record, extra, network)
+    shapes = {} if _begun(out) else signal_shapes(data, record, extra, network, outputs)
     storage = Storage(out, write=True)
     with Lock(storage, shard):
         # Shards that start together must not measure and choose each for itself.
@@ -163,7 +170,7 @@ def train(
                     "threads": execution.threads,
                     "compiled": execution.compiled,
                 }
-                shapes = shapes or signal_shapes(data, record, extra, network)
+                shapes = shapes or signal_shapes(data, record, extra, network, outputs)
                 for e in extra:
                     # Rows of a signal per layer have names, known from its first measurement.
                     if getattr(e, "axis", None) == "layer":
