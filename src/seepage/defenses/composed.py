@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 
 from seepage.defenses.base import Context, Defense
+from seepage.defenses.single_samples import require_mean_loss
 from seepage.errors import InputError
 
 __all__ = ["Around", "Chain", "refuse_contradictions"]
@@ -134,6 +135,10 @@ class Chain(Defense):
     def compatible(self, context: Context) -> None:
         for part in self.parts:
             part.check(context)
+        clips = [p.name for p in self.parts if p.has("clips")]
+        for part in self.parts:
+            if clips and not part.has("clips"):
+                require_mean_loss(part, clips[0], context)
 
     def start(self, context: Context) -> Any:
         return [p.start(context) for p in self.parts]

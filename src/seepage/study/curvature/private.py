@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from seepage.config.recipe import Recipe
-from seepage.defenses.dp import DPSGD, epsilon
+from seepage.defenses.accountant import epsilon
+from seepage.defenses.dp import DPSGD
 from seepage.errors import InputError
 from seepage.plan import half_split
 from seepage.study.curvature.runs import StudyRuns
