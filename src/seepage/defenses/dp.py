@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,21 +43,43 @@ def clipped_sum(
 
 
 def without_batchnorm(model: nn.Module) -> nn.Module:
-    """A copy of an untrained model that DP-SGD takes: Opacus' own repair, nothing in place.
+    """A copy of an untrained model that DP-SGD takes: Opacus' own repairs, and nothing in place.
 
     GroupNorm stands in place of BatchNorm, InstanceNorm keeps no running statistics, LSTM, GRU and
     multi-head attention become those of Opacus, and activations no longer write in place, which
-    hooks on layers do not bear.
+    hooks on layers do not bear. Layers without parameters, or with frozen ones, are repaired too,
+    which Opacus passes over. What a forward pass itself does is not touched.
     """
     try:
         from opacus.validators import ModuleValidator
     except ImportError:
         raise InputError(NEEDS_OPACUS) from None
-    fixed: nn.Module = ModuleValidator.fix(model)
+    fixed = copy.deepcopy(model)
+    for key, module in list(fixed.named_modules()):
+        if type(module) in ModuleValidator.FIXERS:
+            fixed = _replaced(fixed, key, ModuleValidator.FIXERS[type(module)](module))
     for module in fixed.modules():
+        if isinstance(module, nn.modules.instancenorm._InstanceNorm):
+            module.track_running_stats = False
+            module.running_mean = module.running_var = module.num_batches_tracked = None
         if getattr(module, "inplace", False) is True:
             module.inplace = False  # type: ignore[assignment]
     return fixed
+
+
+def _replaced(root: nn.Module, key: str, new: nn.Module) -> nn.Module:
+    """`root` with `new`, as trainable and where it was, in place of the module of that name."""
+    old = root.get_submodule(key)
+    held = list(old.parameters())
+    if held:
+        new.to(held[0].device)
+        if not any(p.requires_grad for p in held):
+            new.requires_grad_(False)
+    if not key:
+        return new
+    parent, _, name = key.rpartition(".")
+    setattr(root.get_submodule(parent), name, new)
+    return root
 
 
 @dataclass(eq=False)
