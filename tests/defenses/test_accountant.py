@@ -97,6 +97,11 @@ def test_known_values(given, tight, renyi):
     assert found.rdp == pytest.approx(renyi, abs=1e-3)
 
 
+def test_renyi_accounting_of_a_published_value():
+    """From the tutorial of Opacus."""
+    assert spent(1.5, 0.04, 2250, 1e-5).rdp == pytest.approx(7.32911117143, rel=1e-9)
+
+
 @pytest.mark.parametrize(
     "given",
     [

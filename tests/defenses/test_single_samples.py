@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -639,3 +640,61 @@ def test_a_mean_of_terms_is_accepted(kit, part):
     assert torch.equal(context.generator.get_state(), drawn)
     _, loop = kit.train(defense, kit.context(poisson=True, epochs=1))
     assert loop.stages[0].facts["epsilon_holds"] is True
+
+
+def test_a_fleet_refuses_before_it_makes_a_folder(tmp_path):
+    import seepage
+    from seepage.data import npz
+
+    g = np.random.default_rng(0)
+    data = npz.from_arrays(g.normal(size=(24, 3, 8, 8)).astype("float32"), g.integers(0, 2, 24))
+    plan = seepage.half_split(24, models=2, seed=0)
+    recipe = seepage.Recipe(epochs=1, batch=8)
+    with pytest.raises(InputError, match="got BatchNorm 'n', which couples"):
+        seepage.train(
+            data, plan, model=lambda: Head(nn.BatchNorm2d(4, affine=False)), recipe=recipe,
+            out=tmp_path / "run", executor="inline", defense=DPSGD(),
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
+def test_image_fleets_take_the_gradients_of_single_samples(tmp_path, monkeypatch):
+    """Their networks lie channels last, which the rule for convolutions must bear."""
+    import seepage
+    from seepage.data import npz
+    from seepage.defenses import dp
+
+    steps, clipped_sum = [], dp.clipped_sum
+
+    def keep(grads, max_norm, weights=None):
+        steps[-1].append([g.clone() for g in grads])
+        return clipped_sum(grads, max_norm, weights)
+
+    monkeypatch.setattr(dp, "clipped_sum", keep)
+
+    @dataclasses.dataclass(frozen=True)
+    class Kept(DPSGD):
+        name = "kept"
+
+        def gradients(self, context):
+            twin = build("cnn-2", IMAGE, 2)
+            twin.load_state_dict(context.model.state_dict())
+            labels = context.members.labels[context.rows]
+            steps.append([twin, context.inputs, labels])
+            super().gradients(context)
+
+    g = np.random.default_rng(0)
+    data = npz.from_arrays(g.normal(size=(24, *IMAGE)).astype("float32"), g.integers(0, 2, 24))
+    run = seepage.train(
+        data, seepage.half_split(24, models=2, seed=0), model="cnn-2",
+        recipe=seepage.Recipe(epochs=1, batch=6, momentum=0, precision="fp32"), out=tmp_path / "run",
+        executor="inline", defense=Kept(noise=1.0),
+    )  # fmt: skip
+    assert {run.records[int(r)]["facts"]["per_sample_gradients"] for r in run.models} == {LAYERS}
+    full = [s for s in steps if len(s[2])]
+    assert full
+    for twin, x, y, found in full:
+        for i in range(len(y)):
+            loss = F.cross_entropy(twin(x[i : i + 1]), y[i : i + 1])
+            for f, e in zip(found, torch.autograd.grad(loss, list(twin.parameters())), strict=True):
+                torch.testing.assert_close(f[i], e, rtol=1e-3, atol=1e-5)

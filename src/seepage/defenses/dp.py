@@ -77,8 +77,11 @@ def _replaced(root: nn.Module, key: str, new: nn.Module) -> nn.Module:
             new.requires_grad_(False)
     if not key:
         return new
-    parent, _, name = key.rpartition(".")
-    setattr(root.get_submodule(parent), name, new)
+    # A module may stand in several places.
+    for parent in list(root.modules()):
+        for name, child in parent._modules.items():
+            if child is old:
+                parent._modules[name] = new
     return root
 
 
@@ -108,13 +111,16 @@ class DPSGD(Defense):
 
     noise σ ≥ 0; max_norm C; delta: of the accountant; poisson: ask the loop for Poisson batches,
     which the accountant assumes. With `poisson=False` batches are shuffled and the reported ε is
-    that of Poisson sampling at the same rate, an approximation. `context.facts` gets "epsilon",
-    "delta" and what they cover. Opacus computes the per-sample gradients and the accounting.
+    that of Poisson sampling at the same rate, an approximation. `context.facts` gets "epsilon" and
+    "epsilon_rdp" (see `epsilon`), "delta", "epsilon_holds", which is true only where every
+    condition was checked, and "epsilon_why_not". Opacus does the accounting, and per-sample
+    gradients where its rules agree with autograd on this network; else `OneByOne` takes them.
 
     σ = 0 and C = ∞ is SGD: then the batch gradient is kept bit for bit. With one of them alone,
-    ε is infinite (σ = 0) or undefined (C = ∞, refused). Fails: BatchNorm couples samples, so
-    models with it are refused (`without_batchnorm` repairs); only training is covered: hyper-
-    parameter search on the same data and the statistics that scale the inputs are not.
+    ε is infinite (σ = 0) or undefined (C = ∞, refused). Fails: networks in which the output of a
+    sample depends on others or buffers hold data are refused after trying (`without_batchnorm`
+    repairs normalisation), losses that are no mean of one term per sample too; only training is
+    covered: hyper-parameter search on the same data and the statistics that scale inputs are not.
     Source: Abadi et al., CCS 2016, arXiv 1607.00133.
     """
 
