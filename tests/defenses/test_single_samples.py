@@ -12,11 +12,13 @@ from torch import nn
 from seepage.defenses import (
     CCEL,
     CCQL,
+    CWRF,
     DPSGD,
     HAMP,
     Chain,
     ConfidencePenalty,
     Defense,
+    EarlyStopping,
     LabelSmoothing,
     LayerDPSGD,
     Samples,
@@ -543,6 +545,30 @@ def test_what_epsilon_does_not_cover_is_said(kit):
     assert facts["epsilon_why_not"] == "batches are shuffled, not Poisson draws; no noise is added"
     inside = dataclasses.replace(kit.context(poisson=True), trainable=frozenset({"head.weight"}))
     assert told(DPSGD(), inside)["epsilon_why_not"] == "only some regions are trained privately"
+
+
+def test_beside_training_that_is_not_private_nothing_is_guaranteed(kit):
+    reference = kit.samples(seed=5)
+    context = kit.context(reference=reference, epochs=4, batch=12)
+    kit.train(CWRF(DPSGD(), steps=2), context)
+    assert context.facts["epsilon_holds"] is False
+    assert context.facts["epsilon_why_not"] == "the training before the fine-tuning was not private"
+
+    @dataclasses.dataclass(frozen=True)
+    class Edits(Defense):
+        name = "edits"
+
+        def parameters(self, context):
+            pass
+
+    context = kit.context(poisson=True, epochs=1)
+    kit.train(Chain((DPSGD(), Edits())), context)
+    assert context.facts["epsilon_why_not"] == "'edits' may edit parameters as well"
+    kit.train(DPSGD(), context)
+    assert "an earlier stage was private" in context.facts["epsilon_why_not"]
+    context = kit.context(poisson=True, epochs=1, reference=reference)
+    kit.train(Chain((DPSGD(), EarlyStopping())), context)
+    assert context.facts["epsilon_holds"] is True
 
 
 def test_features_are_those_of_the_batch_one_sample_at_a_time(kit):

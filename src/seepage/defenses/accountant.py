@@ -6,12 +6,13 @@ import math
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from seepage.errors import InputError
 
-__all__ = ["NEEDS_OPACUS", "Spent", "epsilon", "spent"]
+__all__ = ["NEEDS_OPACUS", "Spent", "epsilon", "spent", "withdraw"]
 
 NEEDS_OPACUS = "opacus: expected to be installed for DP-SGD; pip install 'seepage[opacus]'"
 POINTS = 2**21
@@ -37,6 +38,20 @@ def epsilon(noise: float, rate: float, steps: int, delta: float) -> float:
     For σ = 1.5, rate 0.04, 2250 steps and δ = 1e-5 it is 6.798; Rényi accounting says 7.329.
     """
     return spent(noise, rate, steps, delta).epsilon
+
+
+def withdraw(facts: dict[str, Any], why: str) -> None:
+    """Mark an ε among a run's facts as no guarantee, beside reasons already told.
+
+    >>> facts = {"epsilon_holds": True, "epsilon_why_not": None}
+    >>> withdraw(facts, "no noise is added")
+    >>> facts
+    {'epsilon_holds': False, 'epsilon_why_not': 'no noise is added'}
+    """
+    if "epsilon_holds" in facts:
+        told = facts.get("epsilon_why_not")
+        facts["epsilon_holds"] = False
+        facts["epsilon_why_not"] = f"{told}; {why}" if told else why
 
 
 @lru_cache(maxsize=1024)

@@ -223,6 +223,7 @@ class DPSGD(Defense):
             (context.trainable is not None, "only some regions are trained privately"),
             (self.noise == 0, "no noise is added"),
             (self.noise > 0 and math.isinf(epsilon), "no accountant gives a finite bound"),
+            ("epsilon" in context.facts, "an earlier stage was private as well, and spent its own"),
             (context.state.unknown is not None, context.state.unknown),
         )
         return [text for holds, text in reasons if holds]
