@@ -349,6 +349,20 @@ def evaluated_norm():
     return m
 
 
+def behind_zero():
+    """A head that starts at zero shows nothing of what lies before it."""
+    m = Head(nn.BatchNorm2d(4))
+    nn.init.zeros_(m.h.weight)
+    return m
+
+
+class Mixed(nn.Module):
+    """Of every other draw."""
+
+    def forward(self, x):
+        return x + x[torch.randperm(len(x))] if torch.rand(()) < 0.5 else x
+
+
 def in_the_forward_pass():
     return Written(lambda m, x: m.h(x - x.mean(0)), h=nn.Linear(6, 2))
 
@@ -375,6 +389,8 @@ REFUSED = {
     ),
     "a mean by hand": (lambda: Head(Mean()), IMAGE, "got Mean 'n', which couples"),
     "the first sample": (lambda: Head(FromTheFirst()), IMAGE, "got FromTheFirst 'n', which couples"),
+    "behind a head of zeros": (behind_zero, IMAGE, "got BatchNorm 'n', which couples"),
+    "at random": (lambda: Head(Mixed()), IMAGE, "got Mixed 'n', which couples"),
     "in the forward pass": (in_the_forward_pass, FLAT, "got Written, which couples"),
     "state outside buffers": (lambda: Head(Running()), IMAGE, "keeps nothing of a batch"),
     "size of the batch": (lambda: Head(BySize()), IMAGE, "depends on the size of the batch"),
@@ -456,6 +472,7 @@ def test_a_region_behind_coupled_features_is_refused(kit):
 
 def test_trying_leaves_no_trace(kit):
     model = made(lambda: spectral(nn.utils.spectral_norm))
+    nn.init.zeros_(model.h.weight)
     model.c.weight_orig.grad = torch.ones_like(model.c.weight_orig)
     model.eval()
     before = {k: v.clone() for k, v in model.state_dict().items()}

@@ -255,18 +255,22 @@ def per_sample(context: Context) -> PerSample:
     model = context.model
     chosen = [(n, p) for n, p in context.parameters() if p.requires_grad]
     names = [n for n, _ in chosen]
+    params = [p for _, p in chosen]
     with context.uncounted(), undisturbed(model, frozen_names(context)):
         try:
-            inputs = Trial.of(context).batch(0)
-            expected = _by_autograd(model, inputs, [p for _, p in chosen])
+            trial = Trial.of(context)
+            inputs = trial.batch(0)
+            with trial.weights(model):
+                expected = _by_autograd(model, inputs, params)
         except Exception:
             # It cannot be tried; `require_single_samples` says so.
             return OpacusRules(model, names)
         found: PerSample | None = None
         try:
             found = OpacusRules(model, names)
-            if _agrees(found, model, inputs, [p for _, p in chosen], expected):
-                return found
+            with trial.weights(model):
+                if _agrees(found, model, inputs, params, expected):
+                    return found
         except InputError:
             raise
         except Exception:

@@ -7,6 +7,7 @@ samples of its batch contribute must not hang on it.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,14 +51,14 @@ def tolerance(like: torch.Tensor, *, rounds: bool = False) -> float:
 
 
 @contextmanager
-def seeded(model: nn.Module) -> Iterator[None]:
-    """Random streams (torch's, numpy's and Python's) start anew and go back afterwards."""
+def seeded(model: nn.Module, seed: int = 0) -> Iterator[None]:
+    """Random streams (torch's, numpy's and Python's) start from a seed and go back afterwards."""
     used = {p.device for p in model.parameters() if p.device.type == "cuda"}
     kept = random.getstate(), np.random.get_state()  # noqa: NPY002 - the user's network may draw there
     with torch.random.fork_rng(devices=list(used)):
-        torch.manual_seed(0)
-        random.seed(0)
-        np.random.seed(0)  # noqa: NPY002
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
         try:
             yield
         finally:
@@ -107,28 +108,52 @@ def undisturbed(model: nn.Module, outside: frozenset[str]) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Trial:
-    """Batches to try a network on, of the members' shape and type.
+    """What a network is tried with: batches of the members' shape and type, and other weights.
 
     Standard normal floats, or integers uniform over the range of the first members: noise, so that
     no sample decides anything. real: rows of the members instead, for networks that noise does not
-    fit, as where floats are positions in a vocabulary.
+    fit, as where floats are positions in a vocabulary. stirred: noise is added to the weights, since
+    a last layer or a branch that starts at zero would hide what lies before it.
     """
 
     members: Samples
     real: bool = False
+    stirred: bool = True
     rows: int = ROWS
 
     @classmethod
     def of(cls, context: Context) -> Trial:
-        """The kind of batch that the network runs on; raises what the network raises."""
-        noise = cls(context.members)
+        """The first way in which the network gives finite numbers; raises what it raises at last."""
+        model = context.model
+        for stirred, real in itertools.product((True, False), (False, True)):
+            trial = cls(context.members, real, stirred)
+            try:
+                with trial.weights(model):
+                    output = run(model, trial.batch(0))
+                if not isinstance(output, torch.Tensor) or bool(output.isfinite().all()):
+                    return trial
+            except Exception:
+                if real and not stirred:
+                    raise
+        raise ValueError("its output is not finite")
+
+    @contextmanager
+    def weights(self, model: nn.Module) -> Iterator[None]:
+        """Within it the network has the weights of the trial; its own come back bit for bit."""
+        params = [p for p in model.parameters() if self.stirred and p.is_floating_point()]
+        kept = [p.detach().clone() for p in params]
+        generator = torch.Generator().manual_seed(7)
+        with torch.no_grad():
+            for p in params:
+                size = float(p.double().square().mean().sqrt()) if p.numel() else 0.0
+                usual = (len(p) / max(p.numel(), 1)) ** 0.5 if p.ndim > 1 else 1.0
+                p.add_(0.5 * max(size, usual) * torch.randn(p.shape, generator=generator).to(p))
         try:
-            run(context.model, noise.batch(0))
-        except Exception:
-            real = cls(context.members, real=True)
-            run(context.model, real.batch(0))
-            return real
-        return noise
+            yield
+        finally:
+            with torch.no_grad():
+                for p, own in zip(params, kept, strict=True):
+                    p.copy_(own)
 
     def batch(self, number: int, *, far: bool = False) -> torch.Tensor:
         """Inputs (rows, ...), others for every number; far: every second one out of range."""
@@ -167,23 +192,31 @@ def require_single_samples(name: str, context: Context) -> str | None:
     with context.uncounted(), undisturbed(model, outside):
         try:
             trial = Trial.of(context)
-            inputs = trial.batch(0)
-            output = run(model, inputs)
-            if not isinstance(output, torch.Tensor) or output.shape[:1] != inputs.shape[:1]:
+            with trial.weights(model):
+                why = _try(name, model, trial)
+            if why is not None:
                 _refuse_batchnorm(name, model, outside)
-                return "the network's output is not one row of numbers per sample"
-            if not _apart(inputs, trial.batch(1)):
-                _refuse_batchnorm(name, model, outside)
-                return "the members show no inputs that differ"
-            _require_repeatable(name, model, inputs, output)
-            _require_uncoupled(name, model, trial, output)
-            _require_no_memory(name, model, trial)
-            _require_any_size(name, model, inputs)
+            return why
         except InputError:
             raise
         except Exception as error:
             _refuse_batchnorm(name, model, outside)
             return f"the network could not be tried ({type(error).__name__}: {_first_line(error)})"
+
+
+def _try(name: str, model: nn.Module, trial: Trial) -> str | None:
+    inputs = trial.batch(0)
+    output = run(model, inputs)
+    if not isinstance(output, torch.Tensor) or output.shape[:1] != inputs.shape[:1]:
+        return "the network's output is not one row of numbers per sample"
+    if not _apart(inputs, trial.batch(1)):
+        return "the members show no inputs that differ"
+    _require_repeatable(name, model, inputs, output)
+    _require_uncoupled(name, model, trial)
+    _require_no_memory(name, model, trial)
+    _require_any_size(name, model, inputs)
+    if not _apart(output, run(model, trial.batch(1))):
+        return "the network's output does not depend on its input"
     return None
 
 
@@ -198,9 +231,9 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), "")[:160]
 
 
-def run(model: nn.Module, inputs: torch.Tensor) -> Any:
-    """The output, detached; random streams start anew, buffers come back."""
-    with seeded(model), still_buffers(model):
+def run(model: nn.Module, inputs: torch.Tensor, seed: int = 0) -> Any:
+    """The output, detached; random streams start from a seed, buffers come back."""
+    with seeded(model, seed), still_buffers(model):
         output = model(inputs)
     return output.detach() if isinstance(output, torch.Tensor) else output
 
@@ -256,11 +289,13 @@ def _require_repeatable(
         )
 
 
-def _require_uncoupled(name: str, model: nn.Module, trial: Trial, output: torch.Tensor) -> None:
-    for kept in range(trial.rows):
+def _require_uncoupled(name: str, model: nn.Module, trial: Trial) -> None:
+    inputs = trial.batch(0)
+    # Of several seeds: what couples at random may not do so in every draw.
+    for kept, seed in itertools.product(range(trial.rows), range(2)):
         others = trial.replaced(kept)
-        if _apart(output[kept], run(model, others)[kept]):
-            raise _coupling(name, *_coupler(model, trial.batch(0), others, kept))
+        if _apart(run(model, inputs, seed)[kept], run(model, others, seed)[kept]):
+            raise _coupling(name, *_coupler(model, inputs, others, kept, seed))
 
 
 def _rows(value: Any, rows: int, kept: int) -> list[torch.Tensor]:
@@ -275,7 +310,7 @@ def _rows(value: Any, rows: int, kept: int) -> list[torch.Tensor]:
 
 
 def _coupler(
-    model: nn.Module, inputs: torch.Tensor, others: torch.Tensor, kept: int
+    model: nn.Module, inputs: torch.Tensor, others: torch.Tensor, kept: int, seed: int
 ) -> tuple[str, nn.Module]:
     """The first module whose output for a sample changes though its input for it does not."""
     seen: list[tuple[str, nn.Module, list[torch.Tensor], list[torch.Tensor]]] = []
@@ -289,10 +324,10 @@ def _coupler(
 
     handles = [watch(key, module) for key, module in model.named_modules()]
     try:
-        run(model, inputs)
+        run(model, inputs, seed)
         before = seen.copy()
         seen.clear()
-        run(model, others)
+        run(model, others, seed)
     finally:
         for handle in handles:
             handle.remove()
@@ -331,9 +366,7 @@ def _require_any_size(name: str, model: nn.Module, inputs: torch.Tensor) -> None
         m.training = False
     try:
         output = run(model, inputs)
-        with still_buffers(model), seeded(model):
-            torch.manual_seed(1)
-            drawn = model(inputs).detach()
+        drawn = run(model, inputs, seed=1)
         for kept in range(len(inputs)):
             try:
                 alone = run(model, inputs[kept : kept + 1])
