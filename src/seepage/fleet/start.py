@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import psutil
 from torch import nn
 
@@ -32,9 +28,10 @@ from seepage.fleet.folder import create, ensure, signal_shapes
 from seepage.fleet.identity import differing, package_digest, run_key
 from seepage.fleet.local import Watcher, run_inline, run_local
 from seepage.fleet.machine import choose_device, choose_precision, hardware
-from seepage.fleet.spec import FleetSpec, PoolFile, TrainFunction
+from seepage.fleet.pool_files import shared_pool
+from seepage.fleet.spec import FleetSpec, TrainFunction
 from seepage.plan import SubsetPlan
-from seepage.record import Resident, parse_views
+from seepage.record import parse_views
 from seepage.store.evidence import read_records, stamp
 from seepage.store.lock import Lock, in_turn
 from seepage.store.run import Run
@@ -170,7 +167,7 @@ def train(
                     copies,
                 )
         held = {k: manifest["chosen"][k] for k in ("device", "backend", "threads", "compiled")}
-        with _shared(data) as pool, _shared(reference) as apart:
+        with shared_pool(data) as pool, shared_pool(reference) as apart:
             assert pool is not None
             spec = FleetSpec(
                 store=storage.where,
@@ -360,43 +357,3 @@ def _same(storage: Storage, manifest: dict[str, Any], key: dict[str, Any], code:
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 24 else f"{text[:12]}…"
-
-
-@contextlib.contextmanager
-def _shared(data: Dataset | None) -> Iterator[PoolFile | None]:
-    """The pool's inputs in a file that all workers map: one copy in memory, however many read."""
-    if data is None:
-        yield None
-        return
-    layout = Resident.layout(data)
-    fast = Path("/dev/shm")
-    room = fast.is_dir() and shutil.disk_usage(fast).free > 2 * layout.nbytes + 2**26
-    place = fast if room else Path(tempfile.gettempdir())
-    _sweep(place)
-    folder = Path(tempfile.mkdtemp(prefix=f"seepage-{os.getpid()}-", dir=place))
-    try:
-        try:
-            np.save(folder / "pixels.npy", layout, allow_pickle=False)
-            np.save(folder / "pixels.npy.labels.npy", data.labels.numpy(), allow_pickle=False)
-        except OSError as e:
-            raise StorageFailed(
-                f"{place}: expected room for {layout.nbytes / 2**20:.0f} MiB that workers share, "
-                f"got {e}; make room or set TMPDIR"
-            ) from None
-        yield PoolFile(
-            str(folder / "pixels.npy"),
-            data.kind,
-            data.classes,
-            None if data.numeric is None else tuple(data.numeric.tolist()),
-            data.shape,
-        )
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sweep(place: Path) -> None:
-    """Remove what a killed process left there: a file in memory outlives its owner."""
-    for left in place.glob("seepage-*-*"):
-        pid = left.name.split("-")[1]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
