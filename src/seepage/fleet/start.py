@@ -22,9 +22,10 @@ from seepage.config.record import Record
 from seepage.data import CopiesWarning, Dataset, count_copies
 from seepage.data.copies import Copies
 from seepage.defenses import Defense
-from seepage.errors import CorruptStore, InputError, StorageFailed, nearest
+from seepage.errors import InputError, StorageFailed, nearest
 from seepage.fleet.backends import choose_backend, group
 from seepage.fleet.folder import create, ensure, signal_shapes
+from seepage.fleet.free_folder import check_free
 from seepage.fleet.identity import differing, package_digest, run_key
 from seepage.fleet.local import Watcher, run_inline, run_local
 from seepage.fleet.machine import choose_device, choose_precision, hardware
@@ -123,6 +124,7 @@ def train(
     backend = choose_backend(
         execution.backend, network, recipe, plan, device, plain=own is None and defense is None
     )
+    check_free(out)
     copies = _noticed(data, plan)
     shapes = {} if _begun(out) else signal_shapes(data, record, extra, network)
     storage = Storage(out, write=True)
@@ -134,7 +136,7 @@ def train(
                 _same(storage, manifest, key, code)
                 ensure(storage, manifest, data, plan)
             else:
-                _check_new(storage)
+                check_free(out)
                 precision, seconds = (
                     ("fp32", {})
                     if own is not None
@@ -202,15 +204,6 @@ def _noticed(data: Dataset, plan: SubsetPlan) -> Copies:
             stacklevel=3,
         )
     return copies
-
-
-def _check_new(storage: Storage) -> None:
-    """Refuse to begin where finished runs lie, whose manifest was lost: they would be strangers."""
-    if storage.keys("records/"):
-        raise CorruptStore(
-            f"{storage.where}/manifest.json: expected that of the runs that lie there, found none; "
-            "run `seepage repair` on this folder or choose another"
-        )
 
 
 def _begun(out: str | os.PathLike[str]) -> bool:

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["analysis_key", "record_key", "row_of", "weights_key"]
+__all__ = ["analysis_key", "is_beside", "record_key", "row_of", "weights_key"]
 
 _ROWS = (
     re.compile(r"records/(\d{5,})\.json"),
     re.compile(r"weights/(\d{5,})/\d{4,}\.safetensors"),
     re.compile(r"signals/[^/]+/c/(\d+)/\d+(?:/0)+"),
 )
+
+# A synchroniser's copies have other names: "00001 (1).json", "x.sync-conflict-….json".
+_BESIDE = re.compile(
+    r"manifest(\.copy)?\.json|state/\d{5,}(-stage-\d+)?\.safetensors"
+    r"|(sessions|locks(-[a-z]+)?)/[0-9a-f]{32}\.json"
+)
+
+
+def is_beside(key: str) -> bool:
+    """Whether a key is one that lies beside the evidence: a manifest, a state, a session, a lock.
+
+    >>> is_beside("manifest.json"), is_beside("manifest (conflict copy).json")
+    (True, False)
+    """
+    return _BESIDE.fullmatch(key) is not None
 
 
 def record_key(model: int) -> str:

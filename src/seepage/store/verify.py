@@ -35,7 +35,7 @@ from seepage.store.evidence import (
     text_parts,
     unchecked,
 )
-from seepage.store.keys import record_key, row_of, weights_key
+from seepage.store.keys import is_beside, record_key, row_of, weights_key
 from seepage.store.storage import Storage
 
 __all__ = ["Damage", "Verification", "sound_manifest", "verify"]
@@ -44,6 +44,7 @@ Kind = Literal["missing", "changed", "swapped", "foreign"]
 _MANIFESTS = ("manifest.json", "manifest.copy.json")
 _AT_ONCE = 2**28
 _OURS = ("plan/", "data/", "records/", "signals/", "weights/")
+_BESIDE = ("manifest", "state/", "sessions/", "locks")
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,8 @@ def _stamps(storage: Storage) -> Counter[str]:
     """How many records were written under each manifest."""
     votes: Counter[str] = Counter()
     for key in storage.keys("records/"):
+        if row_of(key) is None:
+            continue
         try:
             record = storage.get_json(key)
         except CorruptStore:
@@ -285,7 +288,7 @@ class _Look:
         good: dict[int, dict[str, Any]] = {}
         for key in self.keys:
             row = row_of(key) if key.startswith("records/") else None
-            if row is None:
+            if row is None or key != record_key(row):
                 continue
             try:
                 record = self.storage.get_json(key)
@@ -370,12 +373,13 @@ class _Look:
         return tuple(r for r in range(self.manifest["plan"]["models"]) if r not in self.ended)
 
     def unknown(self) -> tuple[str, ...]:
-        """Files among those of the evidence that belong to nothing."""
+        """Files among those of a run folder that belong to nothing, such as a synchroniser's copies."""
         fixed = {f"{n}.json" for n in text_parts(self.manifest)}
         fixed |= {f"{n}/zarr.json" for n in self.sound} | {self._chunk(n) for n in ARRAYS}
         fixed |= {d.key for d in self.damage}
         ours = (k for k in self.keys if k.startswith(_OURS) and k not in fixed)
-        return tuple(k for k in ours if not self._planned(k))
+        beside = (k for k in self.keys if k.startswith(_BESIDE) and not is_beside(k))
+        return (*(k for k in ours if not self._planned(k)), *beside)
 
     def _planned(self, key: str) -> bool:
         """Whether a key is that of a record, a chunk or weights that the manifest plans."""
