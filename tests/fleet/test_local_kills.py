@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -220,11 +221,11 @@ def test_shards_at_the_same_time(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB."""
+    """A file system of 8 MiB."""
     place = tmp_path / "disk"
     place.mkdir()
     made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], capture_output=True
     )
     if made.returncode:
         pytest.skip("mounting a small file system needs root")
@@ -234,17 +235,30 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk(config: Path, undisturbed: tuple[Path, float], small_disk: Path) -> None:
     out, ballast = small_disk / "run", small_disk / "ballast"
-    # Room for the beginning, not for the end.
-    ballast.write_bytes(b"x" * (600 * 1024))
+    ballast.write_bytes(b"x" * (7 << 20))
     status, errors = finish(config, out)
-    assert status == 2, errors
+    assert status == 2
+    assert errors.count("\n") == 1
+    assert re.search(
+        r"run: expected [\d.]+ MiB of free disk \(.* signals, .*\), got 1.0 MiB;", errors
+    )
+    assert not out.exists(), "it is seen before anything is written"
+    ballast.unlink()
+    process = start(config, out)
+    wait_for(out / "records")
+    # Another program takes what was there at the start.
+    with ballast.open("wb", buffering=0) as full, contextlib.suppress(OSError):
+        while True:
+            full.write(b"x" * 1024)
+    _, printed = process.communicate(timeout=600)
+    errors = printed.decode()
+    assert process.returncode == 2, errors
     lines = [line for line in errors.splitlines() if line.startswith("seepage:")]
     assert len(lines) == 1
     assert "No space left on device" in lines[0]
     assert "Traceback" not in errors
     assert not list(out.rglob("*.partial"))
     ballast.unlink()
-    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
     status, errors = finish(config, out)
     assert status == 0, errors
     assert contents(out, *KEPT) == contents(undisturbed[0], *KEPT)

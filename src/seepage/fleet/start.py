@@ -7,7 +7,7 @@ import os
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import psutil
@@ -24,6 +24,7 @@ from seepage.data.copies import Copies
 from seepage.defenses import Defense
 from seepage.errors import InputError, StorageFailed, nearest
 from seepage.fleet.backends import choose_backend, group
+from seepage.fleet.disk import check_disk, disk_bytes, weights_bytes
 from seepage.fleet.folder import create, ensure, signal_shapes
 from seepage.fleet.free_folder import check_free
 from seepage.fleet.identity import differing, package_digest, run_key
@@ -34,6 +35,7 @@ from seepage.fleet.spec import FleetSpec, TrainFunction
 from seepage.plan import SubsetPlan
 from seepage.record import parse_views
 from seepage.store.evidence import read_records, stamp
+from seepage.store.keys import row_of
 from seepage.store.lock import Lock, in_turn
 from seepage.store.run import Run
 from seepage.store.storage import Storage
@@ -126,7 +128,19 @@ def train(
     )
     check_free(out)
     copies = _noticed(data, plan)
-    shapes = {} if _begun(out) else signal_shapes(data, record, extra, network)
+    begun = _begun(out)
+    shapes = {} if begun else signal_shapes(data, record, extra, network)
+    kept = {"none": 0, "final": 1, "all": len(times)}[record.keep]
+    # What a function of the user's own trains is not known before.
+    size = weights_bytes(network, data.shape, len(data.classes)) if own is None else 0
+    at_once = execution.workers or psutil.cpu_count(logical=False) or 1
+    if not begun:
+        check_disk(
+            out,
+            disk_bytes(
+                shapes, plan.models, len(times), weights=size, kept=kept, unfinished=at_once
+            ),
+        )
     storage = Storage(out, write=True)
     with Lock(storage, shard):
         # Shards that start together must not measure and choose each for itself.
@@ -187,6 +201,8 @@ def train(
             )
             # A record of another run or folder is no run that ended.
             ended = read_records(storage, manifest)
+            if begun and storage.local is not None:
+                _check_rest(storage, manifest, ended, size, kept)
             _run(spec, storage, plan, shard, watcher, ended)
     return Run(out)
 
@@ -204,6 +220,21 @@ def _noticed(data: Dataset, plan: SubsetPlan) -> Copies:
             stacklevel=3,
         )
     return copies
+
+
+def _check_rest(
+    storage: Storage, manifest: Mapping[str, Any], ended: Iterable[int], weights: int, kept: int
+) -> None:
+    """Refuse to go on where what is left to write does not fit on the disk."""
+    shapes = {k: (tuple(s["shape"]), s["dtype"]) for k, s in manifest["signals"].items()}
+    left = set(range(manifest["plan"]["models"])) - set(ended)
+    parts = disk_bytes(
+        shapes, len(left), len(manifest["checkpoints"]), weights=weights, kept=kept, unfinished=0
+    )
+    for part in ("signals", "weights"):
+        written = (k for k in storage.keys(f"{part}/") if row_of(k) in left)
+        parts[part] = max(0, parts[part] - sum(storage.size(k) or 0 for k in written))
+    check_disk(storage.where, parts)
 
 
 def _begun(out: str | os.PathLike[str]) -> bool:
