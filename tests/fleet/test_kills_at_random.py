@@ -2,13 +2,16 @@
 report. The same command again ends in the bits of one that was left alone, and nothing else is left.
 
 Each command is timed first; moments are drawn uniformly over its duration. A folder is hit one to
-four times before the command is left to end. `-s` prints what was hit.
+four times before the command is left to end. `-s` prints what was hit. Commands are forked from an
+interpreter that has imported everything, so that kills fall on what they do and not on imports;
+`test_local_kills.py` starts them as users do.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import random
 import shutil
@@ -17,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,18 +39,18 @@ KEPT = ("signals", "plan", "data", "weights")
 CONFIG = """
 [data]
 name = "digits"
-limit = 120
+limit = 100
 [plan]
 models = 4
 [model]
 name = "mlp"
 options = { hidden = [16] }
 [recipe]
-epochs = 40
+epochs = 6
 batch = 16
 precision = "fp32"
 [record]
-checkpoints = 6
+checkpoints = 4
 keep = "all"
 [execution]
 executor = "inline"
@@ -63,7 +66,7 @@ from torch import nn
 
 import seepage
 
-DATA = seepage.load("digits", limit=120)
+DATA = seepage.load("digits", limit=100)
 
 
 def train(members, seed, recorder):
@@ -72,14 +75,98 @@ def train(members, seed, recorder):
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     x, y = DATA.inputs[members].flatten(1) / 16, DATA.labels[members]
     recorder.start(model)
-    for _ in range(40):
+    for _ in range(6):
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(x), y).backward()
         optimizer.step()
         recorder.epoch_end()
     return model
 """
+# Forks a command in a process group of its own and says its number; what it printed and how it
+# ended go into files.
+FORKS = """
+import json, os, signal, sys, traceback
+import seepage.cli, seepage.fleet.imported, seepage.fleet.repair, seepage.report, seepage.attacks
+import seepage.findings, seepage.defenses, seepage.fleet.start, seepage.fleet.engine
+import pyarrow.parquet, scipy.stats, sklearn.datasets, torch
+
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for line in sys.stdin:
+    words, folder, said = json.loads(line)
+    child = os.fork()
+    if child:
+        print(child, flush=True)
+        continue
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    os.chdir(folder)
+    sys.path.append(folder)
+    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+    os.dup2(0, 1)
+    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    sys.argv = ["seepage", *words]
+    status = 1
+    try:
+        seepage.cli.main()
+    except SystemExit as end:
+        status = int(end.code or 0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        with open(said + ".status", "w") as file:
+            file.write(str(status))
+        os._exit(0)
+"""
 Outcome = Callable[[Path], Any]
+
+
+class Command:
+    """A running command."""
+
+    def __init__(self, number: int, said: Path) -> None:
+        self.number, self.said = number, said
+
+    def runs(self) -> bool:
+        try:
+            os.kill(self.number, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.number, signal.SIGKILL)
+
+    def wait(self) -> tuple[int | None, str]:
+        """Its exit status, None when it was killed, and what it said on standard error."""
+        until = time.monotonic() + 900
+        while self.runs():
+            assert time.monotonic() < until, "it hangs"
+            time.sleep(0.005)
+        status = self.said.with_name(self.said.name + ".status")
+        return (int(status.read_text()) if status.exists() else None), self.said.read_text()
+
+
+class Forks:
+    """Starts commands."""
+
+    def __init__(self, place: Path) -> None:
+        self.place, self.count = place, 0
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    def start(self, words: list[str], folder: Path) -> Command:
+        self.count += 1
+        said = self.place / f"said-{self.count}"
+        said.touch()
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps([words, str(folder), str(said)]) + "\n")
+        self.process.stdin.flush()
+        return Command(int(self.process.stdout.readline()), said)
 
 
 def of_run(folder: Path, name: str = "run") -> Any:
@@ -116,23 +203,14 @@ class Case:
     outcome: Outcome = of_run
     ends: str = ""
 
-    def start(self, folder: Path) -> list[subprocess.Popen[bytes]]:
+    def start(self, forks: Forks, folder: Path) -> list[Command]:
         more = [word for s in self.sets for word in ("-s", s)]
-        return [
-            subprocess.Popen(
-                [sys.executable, "-m", "seepage", *words, *more],
-                cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                start_new_session=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-            )
-            for words in self.commands
-        ]  # fmt: skip
+        return [forks.start([*words, *more], folder) for words in self.commands]
 
-    def finish(self, folder: Path) -> None:
-        processes = self.start(folder)
-        for process in processes:
-            errors = process.communicate(timeout=900)[1].decode()
-            refused = process.returncode == 2 and self.ends and self.ends in errors
-            assert process.returncode == 0 or refused, errors
+    def finish(self, forks: Forks, folder: Path) -> None:
+        for command in self.start(forks, folder):
+            status, said = command.wait()
+            assert status == 0 or (status == 2 and self.ends and self.ends in said), said
 
 
 def damage(folder: Path) -> None:
@@ -196,15 +274,15 @@ CASES = [
     Case(
         "train under dp-sgd", 8,
         sets=('defense.name="dp-sgd"', "defense.options={max_norm=1.0,noise=0.5}",
-              "recipe.epochs=8"),
+              "recipe.epochs=3"),
     ),
     Case(
         "train under pptp", 6,
-        sets=('defense.name="pptp"', 'defense.options={regions=["head"]}', "recipe.epochs=8"),
+        sets=('defense.name="pptp"', 'defense.options={regions=["head"]}', "recipe.epochs=3"),
     ),
     Case(
         "train under selena", 6,
-        sets=('defense.name="selena"', "defense.options={models=3,out=1}", "recipe.epochs=4"),
+        sets=('defense.name="selena"', "defense.options={models=3,out=1}", "recipe.epochs=2"),
     ),
     Case("repair", 15, (("repair", "../audit.toml", "-o", "run"),), prepare=damage),
     Case(
@@ -249,16 +327,23 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(place: Path) -> Path:
+def forks(place: Path) -> Iterator[Forks]:
+    forks = Forks(place)
+    yield forks
+    forks.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def whole(place: Path, forks: Forks) -> Path:
     first = place / "first"
     first.mkdir()
-    Case("train", 0).finish(first)
+    Case("train", 0).finish(forks, first)
     (first / "run").rename(place / "whole")
     return place / "whole"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name.replace(" ", "-"))
-def test_killed_at_random_moments(case: Case, place: Path, whole: Path) -> None:
+def test_killed_at_random_moments(case: Case, place: Path, whole: Path, forks: Forks) -> None:
     if "dp-sgd" in case.name:
         pytest.importorskip("opacus", reason="the opacus extra is not installed")
     rng = random.Random(case.name)
@@ -270,14 +355,13 @@ def test_killed_at_random_moments(case: Case, place: Path, whole: Path) -> None:
         case.prepare(folder)
         return folder
 
-    reference = begin(0)
-    case.finish(reference)
+    reference, again = begin(0), begin(1)
+    case.finish(forks, reference)
     expected = case.outcome(reference)
     if case.prepare is damage:
         expected = of_run(place, whole.name)
-    again = begin(1)
     began = time.monotonic()
-    case.finish(again)
+    case.finish(forks, again)
     seconds = time.monotonic() - began
     assert case.outcome(again) == expected
     killed, number, moments = 0, 1, []
@@ -285,28 +369,25 @@ def test_killed_at_random_moments(case: Case, place: Path, whole: Path) -> None:
         number += 1
         folder = begin(number)
         for _ in range(rng.randint(1, min(4, case.kills - killed))):
-            processes = case.start(folder)
+            commands = case.start(forks, folder)
             until = time.monotonic() + rng.uniform(0.0, seconds)
-            hit = processes if rng.random() < 0.5 else [rng.choice(processes)]
-            while time.monotonic() < until and any(p.poll() is None for p in hit):
-                time.sleep(0.005)
-            alive = [p for p in hit if p.poll() is None]
-            for process in alive:
-                os.killpg(process.pid, signal.SIGKILL)
-            if alive:
+            hit = commands if rng.random() < 0.5 else [rng.choice(commands)]
+            while time.monotonic() < until and any(c.runs() for c in hit):
+                time.sleep(0.001)
+            for command in hit:
+                command.kill()
+            ends = [command.wait() for command in commands]
+            if any(status is None for status, _ in ends):
                 killed += 1
-                done = len(list(folder.glob("run/records/*.json")))
-                moments.append("-" if not (folder / "run").exists() else str(done))
-            for process in processes:
-                errors = process.communicate(timeout=900)[1].decode()
-                ended = process in alive or process.returncode == 0
-                assert ended or (case.ends and case.ends in errors), errors
-        case.finish(folder)
+                there = len(list(folder.glob("run/records/*.json")))
+                moments.append(str(there) if (folder / "run").exists() else "-")
+            for status, said in ends:
+                assert status in (None, 0) or (case.ends and case.ends in said), said
+        case.finish(forks, folder)
         assert case.outcome(folder) == expected
         assert left_over(folder) == []
-        assert sorted(p.name for p in folder.iterdir()) == sorted(
-            p.name for p in reference.iterdir()
-        )
+        names = {p.name for p in folder.iterdir()}
+        assert names == {p.name for p in reference.iterdir()}
         shutil.rmtree(folder)
     assert abandoned() == []
     print(

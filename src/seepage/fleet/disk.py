@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 
 from seepage.config.model import Model
 from seepage.errors import StorageFailed
@@ -30,7 +31,8 @@ def weights_bytes(model: Model, shape: tuple[int, ...], classes: int) -> int:
     with torch.random.fork_rng(devices=[]):
         network = model.make(shape, classes)
     held = [*network.parameters(), *network.buffers()]
-    return sum(t.numel() * t.element_size() for t in held)
+    # A lazy one has no size before the first forward pass.
+    return sum(t.numel() * t.element_size() for t in held if not is_lazy(t))
 
 
 def disk_bytes(

@@ -6,6 +6,7 @@ import os
 import re
 
 from seepage.errors import CorruptStore, InputError
+from seepage.local_paths import local_path
 from seepage.store.storage import Storage
 
 __all__ = ["check_free"]
@@ -47,7 +48,7 @@ def check_free(where: str | os.PathLike[str]) -> None:
 
 def _there(where: str | os.PathLike[str]) -> bool:
     text = os.fspath(where)
-    return "://" in text or os.path.isdir(text)
+    return "://" in text or local_path(text, "run folder").is_dir()
 
 
 def _hidden(key: str) -> bool:
