@@ -156,11 +156,8 @@ def _print(one: SingleAudit) -> None:
             console.print(f"[bold]{title}[/]")
         for line in lines:
             say(f"  {line}")
-    by_reason: dict[str, list[str]] = {}
-    for name, why in one.skipped.items():
-        by_reason.setdefault(why, []).append(name)
-    for why, names in by_reason.items():
-        say(f"not run: {', '.join(names)} ({why})")
+    for text in words.not_run(one):
+        say(f"not run: {text}")
 
 
 def _asked(one: SingleAudit) -> str:

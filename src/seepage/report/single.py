@@ -18,9 +18,6 @@ SHOWN = 40
 
 def single_values(one: SingleAudit) -> Mapping[str, Any]:
     """Everything that `single.html.j2` reads."""
-    reasons: dict[str, list[str]] = {}
-    for name, why in one.skipped.items():
-        reasons.setdefault(why, []).append(name)
     named = np.flatnonzero(one.named)
     named = named[np.argsort(one.p[named], kind="stable")]
     return {
@@ -28,7 +25,7 @@ def single_values(one: SingleAudit) -> Mapping[str, Any]:
         "accuracy": words.accuracy(one),
         "naming": words.named(one),
         "chart": _roc(one),
-        "skipped": reasons,
+        "skipped": words.not_run(one),
         "named": [
             {"id": str(one.ids[i]), "p": f"{one.p[i]:.3g}", "member": bool(one.member[i])}
             for i in named[:SHOWN].tolist()

@@ -208,7 +208,7 @@ def audit(
             {n: w for n, w in {**more.skipped, **scored.skipped}.items() if n not in scored.scores},
         )
     else:
-        why = "needs reference models"
+        why = words.NEEDS_REFERENCES
         scored = Scored(
             scored.scores,
             dict(scored.skipped) | {n: why for n in ATTACKS if n not in TITLES},

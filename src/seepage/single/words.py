@@ -7,7 +7,9 @@ import numpy as np
 from seepage.metrics import Estimate
 from seepage.single.result import SingleAudit
 
-__all__ = ["accuracy", "headline", "limits", "named", "steps"]
+__all__ = ["accuracy", "headline", "limits", "named", "not_run", "steps"]
+
+NEEDS_REFERENCES = "needs reference models"
 
 
 def _auc(e: Estimate) -> str:
@@ -149,4 +151,17 @@ def named(one: SingleAudit) -> str:
         f"Named at an expected false share of {n.q:.0%} by {one.attack(one.main).title}: "
         f"{int(one.named[one.member].sum()):,} of {n.members:,} members and {wrong:,} of {tested:,} "
         f"others, calibrated on the remaining {n.calibration:,} others."
+    )
+
+
+def not_run(one: SingleAudit) -> tuple[str, ...]:
+    """The attacks that did not run, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for name, why in one.skipped.items():
+        reasons.setdefault(why, []).append(name)
+    return tuple(
+        f"{len(names)} attacks need reference models (LiRA, RMIA and their kin)"
+        if why == NEEDS_REFERENCES
+        else f"{', '.join(names)} ({why})"
+        for why, names in reasons.items()
     )
