@@ -85,3 +85,8 @@ def test_attack_p_is_a_valid_p_value_and_orders_as_the_loss() -> None:
     assert auc(score, member) == auc(-loss, member)
     # Of the others, by the others: exactly uniform on 1/n … 1.
     np.testing.assert_allclose(np.sort(np.exp(-score[~member])), np.arange(1, 201) / 200)
+    tied = np.round(loss, 1)
+    score = population_score(tied, member)
+    assert auc(score, member) == auc(-tied, member)
+    for alpha in (0.01, 0.05, 0.3):
+        assert (np.exp(-score[~member]) <= alpha).mean() <= alpha

@@ -48,9 +48,10 @@ def population_score(loss: Float64Array, member: BoolArray) -> Float64Array:
     """Attack P, every sample judged by non-members that are not itself: (N,), (N,) -> (N,).
 
     score(x) = −log p(x), p the conformal p-value of −loss among the others: of all n of them for a
-    member, (1 + #{as low a loss}) / (n + 1), and of the n − 1 remaining ones for an other. "score ≥
-    −log α" has an expected false-positive rate of at most α. It orders samples as the loss does, so
-    that its AUC is that of LOSS by construction; what it adds is the threshold.
+    member, (1 + #{as low a loss}) / (n + 1), and of the n − 1 remaining ones for an other; an other
+    with exactly a member's loss has the member's p, which is the larger. "score ≥ −log α" has an
+    expected false-positive rate of at most α. It orders samples as the loss does, ties among them,
+    so that its AUC is that of LOSS by construction; what it adds is the threshold.
 
     >>> s = population_score(np.array([0.1, 2.0, 1.0, 3.0]), np.array([True, True, False, False]))
     >>> np.exp(-s).round(3).tolist()
@@ -59,7 +60,8 @@ def population_score(loss: Float64Array, member: BoolArray) -> Float64Array:
     calibration = np.sort(loss[~member])
     as_low = np.searchsorted(calibration, loss, "right").astype(np.float64)
     n = len(calibration)
-    p = np.where(member, (1 + as_low) / (n + 1), as_low / n)
+    of_all = member | np.isin(loss, loss[member])
+    p = np.where(of_all, (1 + as_low) / (n + 1), as_low / n)
     return np.asarray(-np.log(p), dtype=np.float64)
 
 
