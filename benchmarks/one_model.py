@@ -5,7 +5,8 @@
 Each model of a fleet of 32 (Adult, Fashion-MNIST, digits) is audited alone by its recorded outputs on
 500 of its members and 500 other samples of the pool, drawn at random, without references; what it
 gives over *all* samples of the pool is the truth. Fleets that are not named are trained into
-runs/one-model/ first (some minutes on 2 cores; Fashion-MNIST and Adult are read from --data). Writes
+runs/one-model/ first (some minutes on 2 cores; Fashion-MNIST and Adult are read from --data). With
+--only the other fleets stay as they are stored. Writes
 benchmarks/results/one_model.json and, from it alone, docs/one-model-measured.md (--page writes only the
 page).
 
@@ -174,6 +175,8 @@ def main() -> None:
     if not args.page:
         given = dict(text.split("=", 1) for text in args.fleet)
         result: dict[str, Any] = {}
+        if args.only and args.out.exists():
+            result = json.loads(args.out.read_text(encoding="utf-8"))
         for name in args.only or FLEETS:
             folder = Path(given.get(name, ROOT / "runs" / "one-model" / name))
             run = fleet(name, folder, args.data)
@@ -182,6 +185,7 @@ def main() -> None:
                 data = seepage.load(name, root=args.data, limit=FLEETS[name]["limit"])
             inputs = None if data is None else data.inputs.numpy()
             result[name] = measure(name, run, inputs)
+        result = {name: result[name] for name in FLEETS if name in result}
         args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     stored = json.loads(args.out.read_text(encoding="utf-8"))
     if args.out == OUT:
