@@ -30,8 +30,8 @@ import numpy as np
 
 import seepage
 from benchmarks.stored import RESULTS, ROOT, table
-from seepage.metrics import strongest
-from seepage.single import Recorded, SingleAudit
+from seepage.metrics import auc_interval, clopper_pearson, strongest
+from seepage.single import Recorded, SingleAudit, cross_fitted_quantile
 from seepage.store import Run
 
 OUT = RESULTS / "one_model.json"
@@ -41,6 +41,7 @@ FLEETS: Mapping[str, Mapping[str, Any]] = {
     "adult": {"limit": 4000, "lr": 0.05},
     "fashion-mnist": {"limit": 4000, "lr": 0.05},
 }
+NULL = "nothing leaks"
 MODELS, SAMPLES, SHARE = 32, 500, 28 / 32
 SIGNALS = ("phi", "loss", "mentr", "correct")
 
@@ -124,14 +125,41 @@ def measure(name: str, run: Run, inputs: Any) -> dict[str, Any]:
     }
 
 
+def nothing_leaks(draws: int = 200, samples: int = 200) -> dict[str, Any]:
+    """How often the interval of quantile regression contains ½ where nothing leaks."""
+    inside, figures = 0, []
+    for seed in range(draws):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(2 * samples, 4))
+        signal = 2 * x[:, 0] + x[:, 1] * x[:, 2] + rng.standard_t(4, size=2 * samples)
+        member = rng.permutation(2 * samples) < samples
+        e = auc_interval(cross_fitted_quantile(signal, member, x, seed=seed), member)
+        inside += e.covers(0.5)
+        figures.append(e.mean)
+    found = {
+        "draws": draws,
+        "samples": samples,
+        "inside": inside,
+        "auc": round(float(np.mean(figures)), 4),
+    }
+    print(f"nothing leaks: {inside} of {draws} contain ½, mean AUC {found['auc']:.4f}", flush=True)
+    return found
+
+
 def failures(result: Mapping[str, Any]) -> list[str]:
     """Attacks whose interval contains the truth in too few models."""
-    return [
+    failed = [
         f"{name}, {attack}: {r['inside']} of {found['models']}"
         for name, found in result.items()
+        if name in FLEETS
         for attack, r in found["rows"].items()
         if r["decides"] and r["inside"] < SHARE * found["models"] - 1e-9
     ]
+    null = result.get(NULL)
+    # The upper end of the coverage's 99 % interval lies below 95 %.
+    if null and clopper_pearson(null["inside"], null["draws"], 0.99)[1] < 0.95:
+        failed.append(f"{NULL}: {null['inside']} of {null['draws']}")
+    return failed
 
 
 def page(result: Mapping[str, Any]) -> str:
@@ -143,7 +171,16 @@ def page(result: Mapping[str, Any]) -> str:
         "by its recorded outputs (`docs/one-model.md`). *Inside*: in how many models the 95 % "
         "interval contains the attack's AUC over all samples of the pool; wanted at least 28 of 32.\n",
     ]
+    null = result.get(NULL)
+    if null:
+        parts.append(
+            f"Where nothing leaks, simulated: the interval of quantile regression contains ½ in "
+            f"{null['inside']} of {null['draws']} draws of {null['samples']} + {null['samples']} "
+            f"samples; mean AUC {null['auc']:.4f}.\n"
+        )
     for name, found in result.items():
+        if name not in FLEETS:
+            continue
         parts.append(
             f"## {name}: {found['models']} models, {found['samples']:,} samples\n\n"
             f"Verdicts: {found['leaks']} leak, {found['refused']} refused by the blind baseline, "
@@ -167,7 +204,7 @@ def page(result: Mapping[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fleet", action="append", default=[], metavar="NAME=FOLDER")
-    parser.add_argument("--only", action="append", choices=list(FLEETS))
+    parser.add_argument("--only", action="append", choices=[*FLEETS, NULL])
     parser.add_argument("--data", default=None, help="root of the data sets")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--page", action="store_true")
@@ -177,7 +214,10 @@ def main() -> None:
         result: dict[str, Any] = {}
         if args.only and args.out.exists():
             result = json.loads(args.out.read_text(encoding="utf-8"))
-        for name in args.only or FLEETS:
+        for name in args.only or [*FLEETS, NULL]:
+            if name == NULL:
+                result[NULL] = nothing_leaks()
+                continue
             folder = Path(given.get(name, ROOT / "runs" / "one-model" / name))
             run = fleet(name, folder, args.data)
             data = run.data()
@@ -185,7 +225,7 @@ def main() -> None:
                 data = seepage.load(name, root=args.data, limit=FLEETS[name]["limit"])
             inputs = None if data is None else data.inputs.numpy()
             result[name] = measure(name, run, inputs)
-        result = {name: result[name] for name in FLEETS if name in result}
+        result = {name: result[name] for name in (*FLEETS, NULL) if name in result}
         args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     stored = json.loads(args.out.read_text(encoding="utf-8"))
     if args.out == OUT:

@@ -248,6 +248,38 @@ def test_labels_of_an_estimator_are_its_own_classes() -> None:
         seepage.audit(model, (x[:60], y[:60]), (x[60:], np.where(y[60:] == "sick", "dead", "well")))
 
 
+def test_a_reference_that_never_saw_a_class() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(120, 3))
+    y = np.array(["a", "b", "rare"])[np.where(np.arange(120) % 40 == 0, 2, x[:, 0] > 0)]
+    model = LogisticRegression().fit(x[:60], y[:60])
+    two = LogisticRegression().fit(x[y != "rare"], y[y != "rare"])
+    mask = half_split(120, models=2, seed=0).member
+    sides = ((x[:60], y[:60]), (x[60:], y[60:]))
+    one = seepage.audit(model, *sides, references=[(model, mask[0]), (two, mask[1])])
+    assert one.references == 2
+    few = tuple((a[b != "rare"], b[b != "rare"]) for a, b in sides)
+    kept = (y != "rare").sum()
+    with pytest.raises(InputError, match="target's classes, got one with 'rare'"):
+        seepage.audit(two, *few, references=[(model, np.arange(kept) % 2)])
+
+
+def test_a_data_frame_is_asked_row_by_row() -> None:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    frames = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    x = frames.DataFrame({"age": rng.normal(size=120), "size": rng.normal(size=120)})
+    y = (x["age"] > 0).astype(int).to_numpy()
+    x.loc[3, "size"] = np.nan
+    model = HistGradientBoostingClassifier(max_iter=5).fit(x[:60], y[:60])
+    one = seepage.audit(model, (x[:60], y[:60]), (x[60:], y[60:]))
+    assert one.blind.auc is not None
+    assert "quantile" not in one.skipped
+
+
 def test_a_dataset_and_a_file_are_read(tmp_path: Path) -> None:
     from seepage.data.npz import from_arrays
 

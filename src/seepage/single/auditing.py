@@ -178,10 +178,10 @@ def audit(
             progress=say,
         )
         rule = from_logits if answers.logits else from_probabilities
-        own = labels
-        if answers.classes is not None and pool.labels is not None:
-            own = class_numbers(pool.labels, answers.classes)
-        return rule(answers.values, own), answers
+        values = answers.values
+        if one is not model and answers.classes is not None:
+            values = _aligned(values, answers.classes, getattr(model, "classes_", None))
+        return rule(values, labels), answers
 
     observed, answers = observe(model)
     unit = pool.unit
@@ -296,6 +296,24 @@ def _labels(model: Any, pool: Pool) -> tuple[Int64Array | None, int]:
     return labels, 0 if classes is None else len(classes)
 
 
+def _aligned(values: AnyArray, own: AnyArray, classes: AnyArray | None) -> AnyArray:
+    """An estimator's probabilities with a column for each class of the target, 0 for unknown ones.
+
+    A reference that was trained on a half may never have seen a rare class.
+    """
+    wanted = range(int(np.max(own)) + 1) if classes is None else np.asarray(classes).tolist()
+    place = {c: k for k, c in enumerate(wanted)}
+    out = np.zeros((len(values), len(place)), dtype=values.dtype)
+    for column, c in enumerate(np.asarray(own).tolist()):
+        if c not in place:
+            raise InputError(
+                f"references: expected models of the target's classes, got one with {c!r}; train them "
+                "on the same labels"
+            )
+        out[:, place[c]] = values[:, column]
+    return out
+
+
 def _called(model: Any) -> str:
     if isinstance(model, Recorded):
         return "recorded outputs"
@@ -378,8 +396,6 @@ def _blind(inputs: Float64Array | None, labels: Int64Array | None, pool: Pool, u
             return Blind(None, "neither inputs nor labels were given")
         note = "it saw labels alone: inputs were not given as numbers"
         features = np.zeros((len(labels), 1))
-    if not np.isfinite(features).all():
-        return Blind(None, "inputs have missing values")
     try:
         found = blind_baseline(features, pool.member, labels, unit=unit)
     except InputError as error:

@@ -37,6 +37,8 @@ __all__ = [
 RECORDED = ("logits", "probabilities", "phi", "loss", "mentr", "entropy", "correct")
 _INPUTS = ("inputs", "x")
 _LABELS = ("labels", "y")
+# Enough for a linear baseline and 32 components: neighbouring pixels say the same.
+_MOST_COLUMNS = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,14 +78,23 @@ class Pool:
 
     @property
     def features(self) -> Float64Array | None:
-        """Inputs as numbers (N, D), or None where they are text or were not given."""
+        """Inputs as numbers (N, D), or None where they are text or were not given.
+
+        Of more than 8,192 columns every k-th; missing values of a data frame at their column's mean.
+        """
         if self.inputs is None:
             return None
         try:
-            x = np.asarray(self.inputs, dtype=np.float64)
+            raw = np.asarray(self.inputs)
+            raw = raw.reshape(len(raw), -1)
+            x = raw[:, :: -(-raw.shape[1] // _MOST_COLUMNS)].astype(np.float64)
         except (TypeError, ValueError):
             return None
-        return x.reshape(len(x), -1)
+        known = np.isfinite(x)
+        if not known.all():
+            count = np.maximum(known.sum(axis=0), 1)
+            x = np.where(known, x, np.where(known, x, 0.0).sum(axis=0) / count)
+        return x
 
 
 def side_of(given: Any, what: str, groups: Groups | None = None) -> Side:
