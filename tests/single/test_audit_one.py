@@ -174,7 +174,7 @@ def test_references_give_what_is_computed_by_hand(
         assert one.balanced is None
         assert "curvature" in one.skipped
         assert not any("Without reference models" in text for text in one.limits)
-        assert one.main == "lira"
+        assert one.main == "rmia"
     alone = seepage.audit(mine, *sides)
     assert one.strongest.estimate.mean > alone.strongest.estimate.mean
     only = seepage.audit(

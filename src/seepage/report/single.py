@@ -20,12 +20,15 @@ def single_values(one: SingleAudit) -> Mapping[str, Any]:
     """Everything that `single.html.j2` reads."""
     named = np.flatnonzero(one.named)
     named = named[np.argsort(one.p[named], kind="stable")]
+    resolved = sum(r.fpr * (r.negatives + 1) >= 1 - 1e-9 for r in one.attacks[0].rates)
     return {
         "one": one,
         "accuracy": words.accuracy(one),
         "naming": words.named(one),
         "chart": _roc(one),
         "skipped": words.not_run(one),
+        # The first rate that so few others cannot resolve stands for the lower ones.
+        "rates": range(min(resolved + 1, len(one.attacks[0].rates))),
         "named": [
             {"id": str(one.ids[i]), "p": f"{one.p[i]:.3g}", "member": bool(one.member[i])}
             for i in named[:SHOWN].tolist()

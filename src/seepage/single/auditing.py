@@ -31,7 +31,9 @@ __all__ = ["Recorded", "audit"]
 Progress = Callable[[str, int, int], object]
 
 # Whose scores name members: the first that ran, so that the choice does not depend on figures.
-_MAIN = ("lira", "rmia", "quantile", "mentr", "loss", "entropy", "gap")
+# Of few references RMIA makes more than LiRA, which estimates a law for each sample.
+_MAIN = ("rmia", "lira", "quantile", "mentr", "loss", "entropy", "gap")
+_MANY = 32
 _POINTS = 160
 
 
@@ -219,7 +221,8 @@ def audit(
     titles = {n: cls.title for n, cls in ATTACKS.items()} | TITLES
     titles |= {a.name: a.title for a in attacks or ()}
     judged = _judged(scored.scores, titles, pool, unit)
-    main = next((n for n in _MAIN if n in scored.scores), next(iter(scored.scores)))
+    order = ("lira", *_MAIN) if models >= _MANY else _MAIN
+    main = next((n for n in order if n in scored.scores), next(iter(scored.scores)))
     say("naming", 0, 1)
     naming, p, named = _naming(scored.scores[main], pool.member, unit, q, seed)
     say("blind baseline", 0, 1)

@@ -64,14 +64,15 @@ def limits(one: SingleAudit) -> tuple[str, ...]:
         "it, nor of records that were not given."
     )
     n = one.naming
-    if n is not None and n.count < 1 and n.fewest > n.members:
+    if n is not None and n.count < 1:
         out.append(
-            f"No member could be named: {n.calibration:,} others that calibrate allow it only from "
-            f"{n.fewest:,} names on, whatever leaks."
+            f"That nobody is named is a limit too: with {n.calibration:,} others that calibrate a name "
+            f"is possible only where {n.fewest:,} stand out at once"
+            + (", more than there are members." if n.fewest > n.members else ".")
         )
     elif n is not None:
         out.append(
-            f"Of the named, a share of at most {n.q:.0%} is false in expectation; in one list it may "
+            f"Of the named, a share of at most {100 * n.q:g} % is false in expectation; in one list it may "
             "be more."
         )
     unresolved = [
@@ -80,7 +81,7 @@ def limits(one: SingleAudit) -> tuple[str, ...]:
     if unresolved:
         rate = unresolved[0].fpr
         out.append(
-            f"Rates at {rate:.2%} false positives and below need {int(np.ceil(1 / rate)) - 1:,} "
+            f"Rates at {100 * rate:g} % false positives and below need {int(np.ceil(1 / rate)) - 1:,} "
             f"others, and there are {one.others:,}."
         )
     if one.asked == "recorded outputs":
@@ -135,8 +136,8 @@ def accuracy(one: SingleAudit) -> str:
         return ""
     inside, outside = one.accuracy
     return (
-        f"Accuracy: members {inside.mean:.1%} [{inside.low:.1%}, {inside.high:.1%}], others "
-        f"{outside.mean:.1%} [{outside.low:.1%}, {outside.high:.1%}]."
+        f"Accuracy: members {inside.mean:.3f} [{inside.low:.3f}, {inside.high:.3f}], others "
+        f"{outside.mean:.3f} [{outside.low:.3f}, {outside.high:.3f}]."
     )
 
 
@@ -148,7 +149,7 @@ def named(one: SingleAudit) -> str:
     tested = int(np.isfinite(one.p[~one.member]).sum())
     wrong = int(one.named[~one.member].sum())
     return (
-        f"Named at an expected false share of {n.q:.0%} by {one.attack(one.main).title}: "
+        f"Named at an expected false share of {100 * n.q:g} % by {one.attack(one.main).title}: "
         f"{int(one.named[one.member].sum()):,} of {n.members:,} members and {wrong:,} of {tested:,} "
         f"others, calibrated on the remaining {n.calibration:,} others."
     )
