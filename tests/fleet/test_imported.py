@@ -87,6 +87,10 @@ REFUSED = [
     ({"logits": LOGITS, "labels": np.array(list("abc") * 10)}, "whole numbers with logits, got names"),
     ({"logits": LOGITS[..., :1], "labels": np.zeros(N, int)}, "a column for each of at least two"),
     ({"logits": LOGITS, "labels": np.arange(N) % 2, "classes": ["a", "b"]}, "got 3 for 2; save one"),
+    (
+        {"logits": np.exp(LOGITS) / np.exp(LOGITS).sum(-1, keepdims=True), "labels": np.arange(N) % 3},
+        "logits: expected logits, got probabilities: every row",
+    ),
     ({"ids": np.zeros(N, int)}, "ids: expected 30 different names, got 1 in shape"),
     ({"ids": np.arange(N + 1)}, "ids: expected 30 different names, got 31 in shape"),
     ({"ids": np.arange(N) / 2}, "ids: expected text or whole numbers, got float64"),

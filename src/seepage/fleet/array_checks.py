@@ -26,6 +26,7 @@ from seepage.fleet.given_signals import (
     Signal,
     parts,
 )
+from seepage.models.outputs import Simplex
 
 __all__ = ["Checked", "Progress", "check", "check_member"]
 
@@ -284,8 +285,7 @@ class _Logits(_Plain):
 
     def __init__(self, signal: Given) -> None:
         super().__init__(signal)
-        self._simplex, self._varied = True, False
-        self._first: AnyArray | None = None
+        self._simplex = Simplex()
 
     def see(self, a: AnyArray) -> None:
         if np.abs(a).max() > _LARGEST_LOGIT:
@@ -293,17 +293,14 @@ class _Logits(_Plain):
                 f"{self.signal.where}: logits: expected values of at most {_LARGEST_LOGIT:g}, got "
                 f"{np.abs(a).max():g}; scale them first"
             )
-        if self._simplex:
-            rows = a.reshape(-1, a.shape[-1])
-            self._simplex = _on_simplex(rows)
-            self._first = rows[:1] if self._first is None else self._first
-            self._varied |= bool((np.abs(rows - self._first) > _SUM).any())
+        rows = np.ascontiguousarray(a.reshape(-1, a.shape[-1]), dtype=np.float64)
+        self._simplex.see(torch.from_numpy(rows))
 
     def doubts(self) -> list[str]:
-        if self._simplex and self._varied and self.signal.inner[-1] > 1:
+        if self._simplex.found:
             raise InputError(
-                f"{self.signal.where}: logits: expected what enters the softmax, got rows in [0, 1] "
-                "that all sum to 1; save them as `probabilities`"
+                f"{self.signal.where}: logits: expected logits, got probabilities: every row lies in "
+                "[0, 1] and sums to one; save what enters the softmax, or save them as `probabilities`"
             )
         return super().doubts()
 

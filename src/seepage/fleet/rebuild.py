@@ -14,6 +14,7 @@ from seepage.config.model import Model, as_model
 from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.models import known
+from seepage.models.outputs import check_trained
 from seepage.record import Memory, Recorder, Resident
 from seepage.store.run import Run
 
@@ -102,7 +103,9 @@ def rebuild(
         signals=(),
         scale=pool.member_scale(np.flatnonzero(member)),
     ).inputs(np.arange(len(pool)))
-    return Rebuilt(network.eval(), inputs, pool.labels, member, pool, row, epoch)
+    network.eval()
+    check_trained(network, inputs, len(pool.classes))
+    return Rebuilt(network, inputs, pool.labels, member, pool, row, epoch)
 
 
 def _pool(run: Run, data: Dataset | None) -> Dataset:

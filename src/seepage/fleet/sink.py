@@ -10,6 +10,7 @@ import numpy as np
 from torch import nn
 
 from seepage.array_types import AnyArray, BoolArray
+from seepage.errors import InputError
 from seepage.store import arrays
 from seepage.store.arrays import pack
 from seepage.store.keys import record_key, weights_key
@@ -65,6 +66,11 @@ class StoreSink:
             if found is None:
                 # An extra signal that is not measured at this checkpoint.
                 found = np.full(array.shape[2:], np.nan, dtype=np.float32)
+            if found.shape != array.shape[2:]:
+                raise InputError(
+                    f"{name}: expected shape {array.shape[2:]} at every checkpoint, got "
+                    f"{found.shape}; give the network one output for each class, or do not record it"
+                )
             self.digests[name].append(arrays.write(array, self.row, t, found))
         if "correct" in values:
             correct = values["correct"].reshape(len(self.member), -1)[:, 0]

@@ -28,6 +28,7 @@ from seepage.data.copies import Copies
 from seepage.defenses import Defense
 from seepage.errors import CorruptStore, InputError, StorageFailed, nearest
 from seepage.fleet.backends import choose_backend, group
+from seepage.fleet.first_look import first_look
 from seepage.fleet.folder import create, ensure, signal_shapes
 from seepage.fleet.identity import differing, package_digest, run_key
 from seepage.fleet.local import Watcher, run_inline, run_local
@@ -120,6 +121,11 @@ def train(
         data, plan, recipe, network, own, defense, reference, record, times, extra
     )
     code = package_digest()
+    outputs = len(data.classes)
+    if own is None:
+        # The network of a training function is seen by the Recorder that it is handed to.
+        exact = defense is not None
+        outputs = first_look(network, data, plan, recipe, device, exact=exact)
     if defense is not None:
         check_defense(defense, data, reference, network, recipe)
     # Whatever can be refused is refused before a folder is made.
@@ -127,7 +133,7 @@ def train(
         execution.backend, network, recipe, plan, device, plain=own is None and defense is None
     )
     copies = _noticed(data, plan)
-    shapes = {} if _begun(out) else signal_shapes(data, record, extra, network)
+    shapes = {} if _begun(out) else signal_shapes(data, record, extra, network, outputs)
     storage = Storage(out, write=True)
     with Lock(storage, shard):
         # Shards that start together must not measure and choose each for itself.
@@ -151,7 +157,7 @@ def train(
                     "threads": execution.threads,
                     "compiled": execution.compiled,
                 }
-                shapes = shapes or signal_shapes(data, record, extra, network)
+                shapes = shapes or signal_shapes(data, record, extra, network, outputs)
                 for e in extra:
                     # Rows of a signal per layer have names, known from its first measurement.
                     if getattr(e, "axis", None) == "layer":

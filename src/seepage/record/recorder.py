@@ -27,6 +27,7 @@ from torch import nn
 
 from seepage.array_types import AnyArray, Int64Array
 from seepage.errors import InputError, SeepageError
+from seepage.models.outputs import Simplex, check_logits, not_logits, try_outputs
 from seepage.record.resident import Resident, parse_views
 from seepage.signals import SignalRule, named
 
@@ -178,7 +179,8 @@ class Recorder:
     `seepage.signals.named`. `outputs` maps logits to what an attacker sees (a
     defence's fifth hook). `seconds` is the time spent on evaluation.
 
-    Raises Diverged when outputs are not finite.
+    Raises Diverged when signals are not finite, and InputError when the network does not return
+    logits (`seepage.models.outputs`): from `start` on, before anything is trained.
     """
 
     def __init__(
@@ -223,6 +225,8 @@ class Recorder:
         self._forward: Callable[[torch.Tensor], torch.Tensor] | None = None
         self._steps_per_epoch = 0
         self._next = 0
+        self._tried = False
+        self._classes = int(pool.labels_host.max()) + 1
 
     def start(self, model: nn.Module, *, steps_per_epoch: int = 0, epoch: float = 0.0) -> None:
         """The model is built (or restored at `epoch`) and training is about to begin."""
@@ -232,7 +236,10 @@ class Recorder:
         self.epoch = epoch
         self.step = round(epoch * steps_per_epoch)
         self._next = int(np.searchsorted(self.checkpoints, epoch - 1e-9))
+        self._tried = epoch > 0
         self._look(epoch)
+        if not self._tried:
+            self._try()
 
     def follow(self, model: nn.Module, *, steps_per_epoch: int = 0) -> None:
         """Watch another network from here on, as a later stage of the same training."""
@@ -280,6 +287,16 @@ class Recorder:
                 self.sink.keep(t, self._model)
                 self.seconds += time.perf_counter() - began
 
+    def _try(self) -> None:
+        """One batch through a network that no checkpoint is due for; buffers stay as they are."""
+        assert self._model is not None
+        buffers = [(b, b.clone()) for b in self._model.buffers()]
+        with observing(self._model), torch.no_grad():
+            self._answer(self.inputs(np.arange(self.batch)))
+            for buffer, before in buffers:
+                if not torch.equal(buffer, before):
+                    buffer.copy_(before)
+
     def inputs(self, rows: Int64Array, view: int = 0) -> torch.Tensor:
         """Model inputs of `rows` exactly as they are evaluated."""
         v = self.views[view]
@@ -305,12 +322,14 @@ class Recorder:
         n, views, size = len(self.pool), len(self.views), self.batch
         found = {name: np.empty((n, views), dtype=np.float32) for name in self.names}
         kept: list[NDArray[np.float32]] = []
+        simplex = Simplex()
         with observing(self._model), torch.no_grad():
             for view in range(views):
                 for at in range(0, n, size):
                     rows = np.arange(at, min(at + size, n))
                     padded = np.resize(rows, size)
                     logits = self._logits(self.inputs(padded, view))[: len(rows)]
+                    simplex.see(logits)
                     labels = self.pool.labels[at : at + len(rows)]
                     for name in self.names:
                         told = self._rules[name](logits, labels)
@@ -322,6 +341,9 @@ class Recorder:
                         found[name][rows, view] = told.float().cpu().numpy()
                     if self.logits and view == 0:
                         kept.append(logits.float().cpu().numpy())
+        if simplex.found:
+            at_epoch = f"model, at epoch {self.checkpoints[t]:g}"
+            raise not_logits(n * views, at_epoch if self.outputs is None else "outputs")
         for name, values in found.items():
             if not np.isfinite(values).all():
                 raise Diverged(f"signal {name} not finite at step {self.step}")
@@ -339,9 +361,20 @@ class Recorder:
         return out
 
     def _logits(self, x: torch.Tensor) -> torch.Tensor:
-        assert self._forward is not None
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            logits = self._forward(x)
+        logits = self._answer(x)
         if self.outputs is not None:
-            logits = self.outputs(logits)
+            logits = check_logits(self.outputs(logits), x, self._classes, "outputs")
         return logits
+
+    def _answer(self, x: torch.Tensor) -> torch.Tensor:
+        """What the network itself says; an error of its first batch is told in one line."""
+        assert self._forward is not None
+        with contextlib.ExitStack() as stack:
+            if not self._tried:
+                stack.enter_context(try_outputs(x))
+            stack.enter_context(
+                torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+            )
+            outputs = self._forward(x)
+        self._tried = True
+        return check_logits(outputs, x, self._classes)
