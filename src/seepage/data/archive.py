@@ -77,7 +77,9 @@ def _opened(path: Path, expected: str, *, mapped: bool) -> dict[str, AnyArray | 
             with zipfile.ZipFile(path) as archive:
                 members = _looked_over(archive, path.stat().st_size, mapped)
                 return {
-                    name: _map(path, archive, m) if mapped and m.large() else _array(archive, m.info)
+                    name: _map(path, archive, m)
+                    if mapped and m.large()
+                    else _array(archive, m.info)
                     for name, m in members.items()
                 }
         except (OSError, InputError):

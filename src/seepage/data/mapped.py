@@ -45,7 +45,8 @@ class MappedArray:
 
     def __getitem__(self, at: Any) -> AnyArray:
         if not self.size:
-            return np.empty(self.shape, self.dtype)[at]
+            nothing: AnyArray = np.empty(self.shape, self.dtype)[at]
+            return nothing
         try:
             mapped = np.memmap(
                 self.path, self.dtype, "r", self.offset, self.shape, "F" if self.fortran else "C"
@@ -75,9 +76,7 @@ def npy_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.
     if not all(isinstance(n, int) and n >= 0 for n in shape):
         raise ValueError(f"{name.removesuffix('.npy')[:60]!r} announces shape {shape}")
     if dtype.hasobject or dtype.kind not in "biufcSU":
-        raise ValueError(
-            f"{name.removesuffix('.npy')[:60]!r} holds objects or records ({dtype})"
-        )
+        raise ValueError(f"{name.removesuffix('.npy')[:60]!r} holds objects or records ({dtype})")
     return shape, bool(fortran), dtype
 
 

@@ -161,9 +161,7 @@ def check(
     )
 
 
-def check_member(
-    where: str, known: Mapping[str, AnyArray], arrays: Mapping[str, Any]
-) -> BoolArray:
+def check_member(where: str, known: Mapping[str, AnyArray], arrays: Mapping[str, Any]) -> BoolArray:
     """Membership (R, N), a member in every run."""
     if "member" not in known:
         raise InputError(

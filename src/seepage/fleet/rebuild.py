@@ -13,6 +13,7 @@ from torch import nn
 from seepage.config.model import Model, as_model
 from seepage.data import Dataset
 from seepage.errors import InputError
+from seepage.fleet.given_inputs import prepared
 from seepage.models import known
 from seepage.models.outputs import check_trained
 from seepage.record import Memory, Recorder, Resident
@@ -29,8 +30,8 @@ class Rebuilt:
 
     What a defence does to the outputs afterwards is not part of the network.
 
-    model: with the weights of plan row `row` at `epoch`. inputs: (N, ...) float32, normalised by
-    the members of that run; labels (N,) int64; member (N,) bool. data: the pool, not normalised.
+    model: with the weights of plan row `row` at `epoch`. inputs: (N, ...) float32, prepared as
+    that run was given them; labels (N,) int64; member (N,) bool. data: the pool, not normalised.
     """
 
     model: nn.Module
@@ -62,7 +63,7 @@ def rebuild(
     user's own (how it prepared its inputs is not known here).
     """
     key = run.manifest["key"]
-    if "imported" in key:
+    if "imported" in key and "model" not in key:
         raise InputError(
             f"{run.path}: was imported from arrays and holds no networks; "
             "train a fleet with `seepage audit`"
@@ -101,7 +102,7 @@ def rebuild(
         [0.0],
         Memory(),
         signals=(),
-        scale=pool.member_scale(np.flatnonzero(member)),
+        **prepared(key).recorder(pool, np.flatnonzero(member)),
     ).inputs(np.arange(len(pool)))
     network.eval()
     check_trained(network, inputs, len(pool.classes))

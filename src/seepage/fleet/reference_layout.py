@@ -97,9 +97,7 @@ def import_reference(
             f"{path}: expected y_train.npy beside the experiments, found none; logits without labels "
             "tell nothing, name the labels with labels= (--labels)"
         )
-    told = replace(
-        checked, notes=(*checked.notes, *notes), doubts=(*checked.doubts, *doubts)
-    )
+    told = replace(checked, notes=(*checked.notes, *notes), doubts=(*checked.doubts, *doubts))
     return write_arrays(told, out, progress)
 
 
@@ -146,9 +144,9 @@ def _arrays(
     for p, row in zip(folders, files, strict=True):
         for name, f in zip(names, row, strict=True):
             if len(f.shape) != axes or f.shape != first or (axes == 4 and f.shape[1] != 1):
-                told = "(samples, 1, views, classes)" if axes == 4 else "(samples, views)"
+                meant = "(samples, 1, views, classes)" if axes == 4 else "(samples, views)"
                 raise InputError(
-                    f"{p / kind / name}: expected {told} as in the first experiment, {first}, got "
+                    f"{p / kind / name}: expected {meant} as in the first experiment, {first}, got "
                     f"{f.shape}; run inference of that experiment again"
                 )
     n, views = first[0], first[2 if axes == 4 else 1]
@@ -182,9 +180,7 @@ def _arrays(
     if kind == "logits" and told is not None:
         _compare_scores(path, folders, names, arrays, order, told)
     if kind == "scores":
-        beyond = sum(
-            int((np.abs(f[...]) > _SATURATED).sum()) for row in files for f in row
-        )
+        beyond = sum(int((np.abs(f[...]) > _SATURATED).sum()) for row in files for f in row)
         if beyond:
             doubts.append(
                 f"scores: {beyond} lie beyond {_SATURATED:g}, where their 32-bit exponentials end; "
@@ -237,7 +233,9 @@ def _epochs(folders: list[Path], kind: str) -> list[int]:
 
 
 def _some(epochs: list[int]) -> str:
-    return f"{', '.join(map(str, epochs[:6]))}{'…' if len(epochs) > 6 else ''}" if epochs else "none"
+    return (
+        f"{', '.join(map(str, epochs[:6]))}{'…' if len(epochs) > 6 else ''}" if epochs else "none"
+    )
 
 
 def _order(path: Path, views: int) -> list[int]:

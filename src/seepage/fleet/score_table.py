@@ -37,7 +37,9 @@ class _Names:
         """The number of each value; InputError for a missing one."""
         encoded = column.dictionary_encode()
         if encoded.null_count:
-            raise InputError(f"{where}: expected a value in every row, got a missing one; fill it in")
+            raise InputError(
+                f"{where}: expected a value in every row, got a missing one; fill it in"
+            )
         values = [str(v) for v in encoded.dictionary.to_pylist()]
         empty = next((v for v in values if v.strip().lower() in MISSING), None)
         if empty is not None:
@@ -148,12 +150,12 @@ def _filled(
         for name, values in whose.items():
             numbers = names[name].numbered(batch[name], f"{path}: {name}")
             _constant(path, name, values, (k,), numbers)
-        for name in signals:
-            values = _numbers(path, name, batch[name])
-            if name not in found:
+        for signal in signals:
+            values = _numbers(path, signal, batch[signal])
+            if signal not in found:
                 wide = values.dtype.kind in "iu" or values.dtype == np.float64
-                found[name] = np.zeros(size, np.float64 if wide else values.dtype)
-            found[name][i, j, k] = values
+                found[signal] = np.zeros(size, np.float64 if wide else values.dtype)
+            found[signal][i, j, k] = values
     arrays: dict[str, AnyArray] = {"member": member.astype(np.bool_), **found}
     arrays["ids"] = np.array(list(names["sample"].at), dtype=np.str_)
     if epochs:

@@ -61,9 +61,7 @@ def load_weights(path: Path) -> Weights:
         if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
             found = found[name]
     if not isinstance(found, Mapping) or not found:
-        raise InputError(
-            f"{path}: expected {_EXPECTED}, got {_kind(found)}; {_REMEDY}"
-        )
+        raise InputError(f"{path}: expected {_EXPECTED}, got {_kind(found)}; {_REMEDY}")
     other = next((k for k, v in found.items() if not isinstance(v, torch.Tensor)), None)
     if other is not None:
         raise InputError(
@@ -120,7 +118,11 @@ def put_weights(network: nn.Module, weights: Weights, where: object) -> tuple[st
     # Files of safetensors hold tensors that a network uses under several names once.
     held = {wanted[k].data_ptr(): weights[k] for k in weights if k in wanted and wanted[k].numel()}
     weights = {
-        **{k: held[v.data_ptr()] for k, v in wanted.items() if k not in weights and v.data_ptr() in held},
+        **{
+            k: held[v.data_ptr()]
+            for k, v in wanted.items()
+            if k not in weights and v.data_ptr() in held
+        },
         **weights,
     }
     missing = [k for k in wanted if k not in weights]
