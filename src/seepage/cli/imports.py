@@ -99,6 +99,7 @@ def import_command(
         TimeRemainingColumn(compact=True),
         console=errors,
         transient=True,
+        disable=not errors.is_terminal,
     ) as bar:
         task = bar.add_task("reading", total=None)
 
