@@ -299,6 +299,10 @@ def test_the_layout_of_the_reference_code(tmp_path: Path) -> None:
     assert set(scores.signals) == {"phi", "loss"}
     for name in scores.signals:
         np.testing.assert_allclose(scores.signal(name), run.signal(name), rtol=1e-5, atol=1e-6)
+    (tmp_path / "exp" / "y_train.npy").unlink()
+    unlabelled = seepage.import_run(tmp_path / "exp", tmp_path / "unlabelled")
+    np.testing.assert_array_equal(unlabelled.signal("phi"), scores.signal("phi"))
+    assert not unlabelled.manifest["key"]["labels"]
 
 
 def test_the_unmoved_view_comes_first(tmp_path: Path) -> None:
@@ -335,6 +339,8 @@ def _three(folder: Path) -> None:
 
 def _unlabelled(folder: Path) -> None:
     (folder / "y_train.npy").unlink()
+    for scores in folder.glob("*/scores"):
+        shutil.rmtree(scores)
 
 
 @pytest.mark.parametrize(

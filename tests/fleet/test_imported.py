@@ -278,6 +278,19 @@ def test_an_address_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     json.dumps(run.manifest)
 
 
+def test_a_failing_address_is_left_bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = saved(tmp_path, **GOOD)
+
+    def full(*args: object, **facts: object) -> None:
+        raise InputError("no more")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(imported.StoreSink, "done", full)
+        with pytest.raises(InputError, match="no more"):
+            import_arrays(source, "memory://bucket/failed")
+    assert len(import_arrays(source, "memory://bucket/failed").models) == R
+
+
 @pytest.mark.slow
 def test_kills_at_random_moments_leave_no_part(tmp_path: Path) -> None:
     """After a kill there is no run folder or a whole one, and the same command makes it."""

@@ -112,14 +112,10 @@ def import_checkpoints(
     with torch.random.fork_rng(devices=[]):
         network = given.make(pool.shape, len(pool.classes))
     plan = SubsetPlan(member, np.zeros(len(member), np.uint64), "imported", 0)
-    digest, removed, outputs = _looked_over(
+    digest, noticed, outputs = _looked_over(
         found, network, pool, resident, prepared.recorder(pool, plan.members(0)), progress
     )
-    notes = [f"signals: evaluated on all {len(pool)} samples, {_told(prepared)}"]
-    notes += [
-        f"{prefix} was removed from the names in {n} of {found.count} files"
-        for prefix, n in removed.items()
-    ]
+    notes = [f"signals: evaluated on all {len(pool)} samples, {_told(prepared)}", *noticed]
     key = {
         "imported": found.folder.name,
         "weights": digest,
@@ -347,13 +343,13 @@ def _looked_over(
     resident: Resident,
     how: Mapping[str, Any],
     progress: Progress | None,
-) -> tuple[str, dict[str, int], int]:
-    """Every file read and put into the network once: (digest, prefixes with counts, outputs)."""
+) -> tuple[str, list[str], int]:
+    """Every file read and put into the network once: (digest, what was noticed, outputs)."""
     h = hashlib.sha256()
     removed: dict[str, int] = {}
     rows = np.unique(np.linspace(0, len(data) - 1, _LOOK).astype(np.int64))
     x = Recorder(resident, [0.0], Memory(), signals=(), **how).inputs(rows)
-    outputs, done = 0, 0
+    outputs, done, half = 0, 0, 0
     for name, files in zip(found.names, found.files, strict=True):
         for file in files:
             weights = load_weights(file)
@@ -365,6 +361,7 @@ def _looked_over(
                 h.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
             for prefix in put_weights(network, weights, file):
                 removed[prefix] = removed.get(prefix, 0) + 1
+            half += any(v.dtype in (torch.float16, torch.bfloat16) for v in weights.values())
             if not done:
                 with observing(network), torch.no_grad(), try_outputs(x):
                     outputs = int(check_logits(network(x.clone()), x, len(data.classes)).shape[1])
@@ -373,7 +370,13 @@ def _looked_over(
             done += 1
             if progress is not None:
                 progress("checking", done, found.count)
-    return h.hexdigest(), removed, outputs
+    notes = [
+        f"{prefix} was removed from the names in {n} of {found.count} files"
+        for prefix, n in removed.items()
+    ]
+    if half:
+        notes.append(f"{half} of {found.count} files hold weights in half precision")
+    return h.hexdigest(), notes, outputs
 
 
 def _told(prepared: Inputs) -> str:

@@ -135,7 +135,7 @@ def _arrays(
     folders = [p for p in folders if (p / "keep.npy").exists()]
     if not folders:
         raise InputError(f"{path}: expected {_EXPECTED}, found no keep.npy; check the path")
-    kind = "logits" if any((p / "logits").is_dir() for p in folders) else "scores"
+    kind = _kind(path, folders, labels)
     epochs = _epochs(folders, kind)
     names = [f"{e:010d}.npy" for e in epochs]
     files = [[map_npy(_named(p / kind, n)) for n in names] for p in folders]
@@ -187,6 +187,13 @@ def _arrays(
                 "keep the logits, from which phi is exact"
             )
     return arrays, {"layout": "mi_lira_2021"}, notes, doubts
+
+
+def _kind(path: Path, folders: list[Path], labels: str | os.PathLike[str] | None) -> str:
+    """What is read: logits, unless labels are missing and scores are there."""
+    held = {k for k in ("logits", "scores") if any((p / k).is_dir() for p in folders)}
+    labelled = labels is not None or (path / "y_train.npy").exists()
+    return "logits" if "logits" in held and (labelled or "scores" not in held) else "scores"
 
 
 def _number(folder: Path) -> tuple[int, str]:

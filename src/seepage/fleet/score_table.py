@@ -217,6 +217,11 @@ def _numbers(path: Path, name: str, column: Any) -> AnyArray:
             "leave the column out"
         )
     values: AnyArray = np.asarray(column.to_numpy(zero_copy_only=False))
+    if values.dtype.kind in "iu" and (np.abs(values.astype(np.float64)) > 2**24).any():
+        raise InputError(
+            f"{path}: {name}: expected whole numbers that 32-bit floats hold, up to {2**24}, got larger "
+            "ones; scale them first"
+        )
     return values
 
 
