@@ -201,6 +201,15 @@ def test_same_weights_through_every_door(tmp_path: Path) -> None:
             assert mine.null_auc == pytest.approx(first.null_auc, abs=1e-6)
 
 
+def test_inputs_of_another_scale_are_noticed(tmp_path: Path) -> None:
+    """Networks that were trained on pictures in 0..1, given them as 0..255."""
+    opened(files(tmp_path / "nets"), tmp_path / "run")  # says nothing
+    with pytest.warns(
+        ImportedWarning, match=r"half of all \|phi\| lie above \d+, and 32-bit training"
+    ):
+        opened(tmp_path / "nets", tmp_path / "large", divide=1 / 255)
+
+
 class Trojan:
     def __reduce__(self) -> Any:
         return (print, ("executed",))

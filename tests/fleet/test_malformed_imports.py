@@ -25,7 +25,7 @@ from seepage.plan import half_split
 from seepage.signals import SIGNALS
 
 pytestmark = pytest.mark.slow
-EACH = 200
+EACH = 100
 R, T, N, K = 2, 2, 12, 3
 MEMBER = half_split(N, models=R, seed=0).member
 LABELS = np.arange(N) % K

@@ -48,6 +48,8 @@ _NOTES = (".json", ".txt", ".md", ".log", ".yaml", ".yml", ".toml", ".csv")
 _EPOCH = re.compile(r"epoch[-_=]?(\d+(?:\.\d+)?)", re.IGNORECASE)
 _LAST = re.compile(r"(\d+(?:\.\d+)?)$")
 _LOOK = 64
+# The softmax of 32-bit logits is 1 from about 17 on, and gives no gradient.
+_SURE = 40.0
 _EXPECTED = (
     "a file of weights for each model (NAME.pt, .pth or .safetensors), or a folder for each with a file "
     "per epoch (NAME/epoch-12.pt)"
@@ -94,8 +96,9 @@ def import_checkpoints(
     compared with the factory before anything is written, and a local folder appears when it is whole.
 
     `seepage layers` and `seepage curvature` take the factory again: a name in a folder is never
-    imported. Warns (`ImportedWarning`) where the networks know no more than the largest class, which
-    inputs prepared otherwise or another order of the classes would do.
+    imported. Warns (`ImportedWarning`) where the networks know no more than the largest class, or are
+    far surer than training makes them, as inputs prepared otherwise would do: accuracy alone may not
+    tell, a network of ReLUs is nearly the same on inputs that are 255 times as large.
 
     Raises InputError for another layout, weights that do not fit the factory (the first missing and
     the first unexpected key), members that are not in the data, and what `Recorder` refuses.
@@ -453,15 +456,24 @@ def _write(
 
 
 def _doubt(run: Run, data: Dataset) -> None:
-    """Say so where networks know no more than the most frequent class."""
+    """Say so where networks know no more than the most frequent class, or are far too sure."""
+    how = "prepared as in training (divide=, standardise=, the factory's own network)"
     last = np.array([run.records[int(r)]["accuracy"][-1] for r in run.models])
     share = float(np.bincount(data.labels.numpy()).max() / len(data))
     known = float(last[:, 0].mean())
     if known <= share:
         warnings.warn(
             f"{run.path}: the networks are right on {known:.1%} of their members, the most frequent class "
-            f"alone would be on {share:.1%}; are inputs prepared as in training (divide=, standardise=, "
-            "the factory's own network), and are the classes in its order?",
+            f"alone would be on {share:.1%}; are inputs {how}, and are the classes in its order?",
+            ImportedWarning,
+            stacklevel=3,
+        )
+    sure = float(np.median(np.abs(run.signal_at("phi", -1))))
+    if sure > _SURE:
+        warnings.warn(
+            f"{run.path}: the networks are surer than training makes them: half of all |phi| lie above "
+            f"{sure:.3g}, and 32-bit training has no gradient left beyond 17; are inputs {how}? Those of "
+            f"the data lie in {float(data.inputs.min()):g}..{float(data.inputs.max()):g}",
             ImportedWarning,
             stacklevel=3,
         )
