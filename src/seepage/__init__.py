@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         leave_out,
         subsets,
     )
+    from seepage.record import Recorder
     from seepage.report import write_report
     from seepage.scoring import score
     from seepage.store import Run
@@ -47,6 +48,7 @@ __all__ = [
     "Model",
     "Recipe",
     "Record",
+    "Recorder",
     "Run",
     "SeepageError",
     "SubsetPlan",
@@ -92,6 +94,7 @@ _WHERE = {
     "import_checkpoints": "seepage.fleet.checkpoints",
     "import_reference": "seepage.fleet.reference_layout",
     "import_run": "seepage.fleet.import_run",
+    "Recorder": "seepage.record",
     "SubsetPlan": "seepage.plan",
     "fixed_target": "seepage.plan",
     "fresh_draws": "seepage.plan",

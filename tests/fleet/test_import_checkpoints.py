@@ -172,7 +172,7 @@ def test_same_weights_through_every_door(tmp_path: Path) -> None:
     )  # fmt: skip
     logits = np.stack([np.load(tmp_path / f"logits-{r}.npy") for r in range(R)])
     np.save(nets / "members.npy", PLAN.member)
-    kept = opened(nets, tmp_path / "checkpoints", standardise=True)
+    kept = opened(nets, tmp_path / "checkpoints")
     given = seepage.import_arrays(
         {
             "member": PLAN.member, "logits": logits, "labels": DATA.labels.numpy(), "ids": DATA.ids,

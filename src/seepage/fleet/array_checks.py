@@ -27,6 +27,7 @@ from seepage.fleet.given_signals import (
     parts,
 )
 from seepage.models.outputs import Simplex
+from seepage.plan import refuse_offline
 
 __all__ = ["Checked", "Progress", "check", "check_member"]
 
@@ -186,8 +187,10 @@ def check_member(where: str, known: Mapping[str, AnyArray], arrays: Mapping[str,
     if without.size:
         raise InputError(
             f"{where}: member: expected a member in every run, got none in run {without[0]}; runs "
-            "that trained on other data alone cannot be stored yet, leave them out"
+            "that trained on other data alone are references of an offline target, which run folders "
+            "cannot hold yet: leave them out, or pass them to an offline attack's `score`"
         )
+    refuse_offline(member, f"{where}: member")
     return cast("BoolArray", member)
 
 

@@ -52,6 +52,5 @@ class Inputs:
 
 
 def prepared(key: Mapping[str, Any]) -> Inputs:
-    """As the key of a run says: standardised where seepage trained it."""
-    told = key.get("inputs")
-    return Inputs(standardise=True) if told is None else Inputs(**told)
+    """As the key of an imported run says."""
+    return Inputs(**key["inputs"])

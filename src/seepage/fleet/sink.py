@@ -61,7 +61,11 @@ class StoreSink:
     def write(self, t: int, values: dict[str, AnyArray]) -> None:
         """One chunk per signal, each whole or absent."""
         for name, array in self.arrays.items():
-            assert len(self.digests[name]) == t, f"checkpoint {t} of {name} out of order"
+            if len(self.digests[name]) != t:
+                raise InputError(
+                    f"checkpoints: expected checkpoint {len(self.digests[name])} before {t}, got it "
+                    "passed over; call the recorder at every epoch that was requested, in order"
+                )
             found = values.get(name)
             if found is None:
                 # An extra signal that is not measured at this checkpoint.
