@@ -174,3 +174,15 @@ def test_the_surface_is_there() -> None:
         assert getattr(seepage, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = seepage.nothing
+
+
+def test_what_is_given_is_guarded_by_errors_not_by_assert() -> None:
+    """`python -O` drops assertions: those that remain tell a type checker what is known anyway."""
+    for path in sorted(ROOT.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Assert):
+                continue
+            narrows = ast.unparse(node.test)
+            assert re.fullmatch(r"[\w.\[\]']+ is not None|isinstance\(.*\)", narrows), (
+                f"{path.relative_to(ROOT)}, line {node.lineno}: assert {narrows}"
+            )

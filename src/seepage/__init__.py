@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from seepage.data import Dataset, load
     from seepage.errors import InputError, SeepageError
     from seepage.fleet import train
+    from seepage.fleet.checkpoints import import_checkpoints
+    from seepage.fleet.import_run import import_run
+    from seepage.fleet.imported import import_arrays
+    from seepage.fleet.reference_layout import import_reference
     from seepage.plan import (
         SubsetPlan,
         fixed_target,
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
         leave_out,
         subsets,
     )
+    from seepage.record import Recorder
     from seepage.report import write_report
     from seepage.scoring import score
     from seepage.single import audit
@@ -54,6 +59,7 @@ __all__ = [
     "Model",
     "Recipe",
     "Record",
+    "Recorder",
     "Run",
     "SeepageError",
     "SubsetPlan",
@@ -66,6 +72,10 @@ __all__ = [
     "fixed_target",
     "fresh_draws",
     "half_split",
+    "import_arrays",
+    "import_checkpoints",
+    "import_reference",
+    "import_run",
     "layers",
     "leave_out",
     "load",
@@ -95,6 +105,11 @@ _WHERE = {
     "Recipe": "seepage.config",
     "Record": "seepage.config",
     "train": "seepage.fleet",
+    "import_arrays": "seepage.fleet.imported",
+    "import_checkpoints": "seepage.fleet.checkpoints",
+    "import_reference": "seepage.fleet.reference_layout",
+    "import_run": "seepage.fleet.import_run",
+    "Recorder": "seepage.record",
     "SubsetPlan": "seepage.plan",
     "fixed_target": "seepage.plan",
     "fresh_draws": "seepage.plan",

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from seepage.array_types import AnyArray
+from seepage.array_types import AnyArray, BoolArray, Float64Array
 from seepage.errors import InputError
 
-__all__ = ["given_array"]
+__all__ = ["given_array", "given_bools", "given_floats"]
 
 
 def given_array(values: Any, what: str) -> AnyArray:
@@ -42,3 +42,15 @@ def given_array(values: Any, what: str) -> AnyArray:
             f"{what}: expected real numbers, got {array.dtype}; pass the part or size that is meant"
         )
     return array
+
+
+def given_floats(values: Any, what: str) -> Float64Array:
+    """`given_array` in float64, a view of it where that is possible."""
+    floats: Float64Array = given_array(values, what).astype(np.float64, copy=False)
+    return floats
+
+
+def given_bools(values: Any, what: str) -> BoolArray:
+    """`given_array` as truth values, a view of it where that is possible."""
+    bools: BoolArray = given_array(values, what).astype(np.bool_, copy=False)
+    return bools

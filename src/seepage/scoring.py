@@ -188,10 +188,13 @@ def _estimators() -> dict[str, Estimator]:
 def _closed(run: Run, checkpoint: int | None, model: Factory | None) -> str | None:
     """Why kept weights cannot give what was not recorded either; None when they can."""
     key = run.manifest["key"]
-    if "imported" in key:
+    if "imported" in key and "model" not in key:
         return "an imported run holds no networks to measure it on"
-    if key.get("function"):
-        return "the networks of a training function of your own cannot be rebuilt to measure it on"
+    if key.get("function") and model is None:
+        return (
+            "to measure it on kept weights, pass the factory of the network that your function "
+            "trained as model= (--model on the command line)"
+        )
     times = range(len(run.checkpoints))
     wanted = times if checkpoint is None else [times[checkpoint]]
     for t in wanted:
@@ -201,7 +204,7 @@ def _closed(run: Run, checkpoint: int | None, model: Factory | None) -> str | No
                     f"weights of run {int(run.models[row])} at epoch {run.checkpoints[t]:g} were "
                     "not kept to measure it on"
                 )
-    name = str(key["model"]["name"])
+    name = "" if key["model"] is None else str(key["model"]["name"])
     if model is None and not known(name):
         return (
             f"to measure it on kept weights, pass the factory of {name!r} again as model= "

@@ -348,6 +348,60 @@ def test_an_import_says_where_it_went(
     assert "got the address 's3:/b'" in refused(seepage, "import", tmp_path / "a.npz", "s3:/b")
 
 
+NETWORKS = """
+from torch import nn
+
+class Then(nn.Module):
+    def __init__(self, then, outputs=2):
+        super().__init__()
+        self.layer, self.then = nn.Linear(2, outputs), then
+    def forward(self, x):
+        return self.then(self.layer(x))
+
+def one_unit(): return Then(lambda z: z, 1)
+def pair(): return Then(lambda z: (z, z))
+def softmax(): return Then(lambda z: z.softmax(1))
+def wide(): return nn.Linear(3, 2)
+def loop(members, seed, recorder):
+    recorder.start(softmax())
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("model.name=shown_networks:one_unit", "got shape (32, 1), one output unit"),
+        ("model.name=shown_networks:pair", "got a tuple of (32, 2) and (32, 2)"),
+        ("model.name=shown_networks:softmax", "expected logits, got probabilities"),
+        (
+            "model.name=shown_networks:wide",
+            "on inputs of shape (32, 2), torch.float32, got Runtime",
+        ),
+        ("train.function=shown_networks:loop", "expected logits, got probabilities"),
+    ],
+)
+def test_networks_that_do_not_return_logits(
+    seepage: Seepage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, message: str
+) -> None:
+    (tmp_path / "shown_networks.py").write_text(NETWORKS)
+    rows = "\n".join(f"{k * 37 % 101},{k * 17 % 23},{k % 2}" for k in range(60))
+    (tmp_path / "d.csv").write_text(f"a,b,y\n{rows}")
+    monkeypatch.chdir(tmp_path)
+    options = [
+        *("data.name=d.csv", "data.label=y", "plan.models=6", "recipe.epochs=1", "recipe.batch=16"),
+        *("recipe.precision=fp32", "fleet.workers=1", option),
+    ]
+    given = [part for o in options for part in ("-s", o)]
+    status, errors = seepage("train", "-o", "run", *given)
+    *progress, told = errors.splitlines()
+    assert status == 2
+    assert message in told
+    # A training function's network is known only in a worker, when there is a folder.
+    own = option.startswith("train")
+    assert (tmp_path / "run").exists() == own
+    assert len(progress) <= own
+
+
 def test_a_locked_folder(seepage: Seepage, copied: Path) -> None:
     from seepage.store.lock import Lock
 

@@ -311,8 +311,8 @@ def test_rebuild_takes_data_and_factory_again(tmp_path: Path) -> None:
 def test_nothing_is_asked_of_a_run_trained_by_a_users_loop(audited: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(audited, copy)
-    rewrite_manifest(copy, lambda manifest: manifest["key"].update(function="a digest"))
-    with pytest.raises(InputError, match="was trained by a loop of your own"):
+    rewrite_manifest(copy, lambda manifest: manifest["key"].update(function={"name": "mine"}))
+    with pytest.raises(InputError, match="was trained by a function of your own"):
         rebuild(seepage.open(copy))
 
 

@@ -123,3 +123,28 @@ def test_a_rate_that_cannot_be_resolved_does_not_pass(fleet: Path, command: Comm
     assert status == 1
     assert "cannot be resolved with" in out
     assert "non-members, limit 0.9: does not hold" in out
+
+
+def test_samples_with_too_few_references_do_not_stop_the_strongest_attack(
+    command: Command, tmp_path: Path
+) -> None:
+    """They are left out and counted; without them only attacks that need no references would run."""
+    rng = np.random.default_rng(0)
+    member = seepage.half_split(300, models=16, seed=0).member.copy()
+    member[:, :7] = np.arange(16)[:, None] == np.arange(7)
+    phi = 3 * rng.normal(size=300) + rng.normal(size=member.shape) + 2 * member
+    np.savez(tmp_path / "theirs.npz", member=member, phi=phi, loss=np.logaddexp(0, -phi))
+    folder = str(tmp_path / "run")
+    assert command("import", str(tmp_path / "theirs.npz"), folder)[0] == 0
+    told = "7 of 300 samples left out: 7 have fewer than 2 IN or 2 OUT references (0, 1, 2, …)"
+    status, out, err = command("check", folder, "--max-auc", "0.8")
+    assert status == 1, err
+    assert "lira, strongest of" in out
+    assert told in out
+    status, out, err = command("attack", folder, "-a", "lira")
+    assert status == 0, err
+    assert told in out
+    report = str(tmp_path / "r.html")
+    status, out, err = command("report", folder, report, "-a", "lira")
+    assert status == 0, err
+    assert told in out

@@ -163,7 +163,7 @@ def test_a_function_is_named_or_passed() -> None:
     [
         (lambda: Record(signals=()), "record.signals: expected at least one, each once"),
         (lambda: Record(views=("identity", "identity")), "record.views: expected at least one"),
-        (lambda: Function(version="2"), "a version or files belong to a function"),
+        (lambda: Function(version="2"), "a version, files or standardise belong to a function"),
         (lambda: Model(version=""), "model.version: string should have at least 1 character"),
         (lambda: Recipe(batch=10**22), "recipe.batch: input should be less than or equal"),
         (

@@ -106,10 +106,14 @@ TRAINING = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
         (Replacing().eval(), "changes buffer 'seen'"),
         (Drifting().eval(), "changes parameter 'layer.weight'"),
         (Noisy().eval(), "same logits for the same inputs.*dropout"),
-        (nn.Sequential(nn.Linear(5, 1)), r"at least two classes, got 1; return \(−z/2, z/2\)"),
+        (nn.Sequential(nn.Linear(5, 1)), r"\(4, 1\), one output unit.*return \(0, z\)"),
         (nn.Sequential(nn.Linear(5, 6), nn.Unflatten(1, (2, 3))), r"logits of shape \(4, classes\)"),
+        (nn.Sequential(nn.Linear(5, 3), nn.Softmax(1)), "expected logits, got probabilities"),
     ],
-    ids=["norm", "dropout", "coupled", "counter", "replaced", "weight", "noise", "one", "shape"],
+    ids=[
+        "norm", "dropout", "coupled", "counter", "replaced", "weight", "noise", "one", "shape",
+        "softmax",
+    ],
 )  # fmt: skip
 def test_models_that_cannot_be_measured_are_refused(model, message, estimator) -> None:
     with pytest.raises(InputError, match=message):

@@ -62,8 +62,10 @@ def test_unknown_names_offer_the_nearest(tmp_path: Path, monkeypatch: pytest.Mon
         InputError, match=r"no\.csv: expected a data file or folder, found none at "
     ):
         load("no.csv", label="y")
-    with pytest.raises(InputError, match="part: expected train, test or both, got 'all'"):
-        load("digits", part="all")  # type: ignore[arg-type]
+    with pytest.raises(
+        InputError, match="part: expected train, val, test, both or all, got 'most'"
+    ):
+        load("digits", part="most")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="label: expected only for files of your own, got it with"):
         load("digits", label="y")
     (tmp_path / "a.docx").write_text("x")

@@ -115,7 +115,7 @@ def test_text_labels_own_classes_and_ids(tmp_path: Path) -> None:
         ({"x": TABLE, "y": Y, "ids": np.array(["a"])}, "expected 6 ids, got shape"),
         (
             {"x_train": TABLE, "y_train": Y, "x_test": TABLE[:, :2], "y_test": Y},
-            "expected train and test inputs of one shape and type",
+            "expected inputs of all parts of one shape and type",
         ),
     ],
 )

@@ -305,7 +305,11 @@ def test_codes_with_letters_stay_categories(tmp_path: Path) -> None:
         ("x,y\n1,0\n2,\0\n", {}, "expected text, got a zero byte at position 10"),
         (",x,y\n0,1,0\n1,2,1\n", {}, r"got '', which looks like a stored row number; pass drop="),
         ("Unnamed: 0,x,y\n0,1,0\n1,2,1\n", {}, "got 'Unnamed: 0', which looks like a stored row"),
-        ("x;y\n1;0\n2;1\n", {}, "label: expected a column of the table, got 'y'; pass delimiter"),
+        (
+            "x;y\n1;0\n2;1\n",
+            {},
+            "label: expected a column of the table, got 'y'; it has one column: pass delimiter",
+        ),
         ("1,1,0\n2,2,1\n", {"columns": ["x", "x", "y"]}, "columns: expected every name once"),
         ("x,y\n1,0\n2,1\n", {"delimiter": ";;"}, "delimiter: expected one ASCII character"),
         ("p,x,y\n1,1,0\n2,2,1\n", {"id_column": "p", "drop": ["p"]}, "id_column: expected a col"),

@@ -60,12 +60,13 @@ def dying(folder: Path, damage: bool) -> Any:
     """
     folder.mkdir()
     state = folder.parent / "run" / "state" / "00000.safetensors"
-    steps = 0
+    steps, parent = 0, os.getpid()
 
     class Dying(nn.Sequential):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             nonlocal steps
-            if self.training and torch.is_grad_enabled():
+            # The process that starts the fleet looks at the network once, and trains nothing.
+            if self.training and torch.is_grad_enabled() and os.getpid() != parent:
                 steps += 1
                 (folder / str(os.getpid())).write_text(str(steps))
                 if steps == 5 and len(list(folder.iterdir())) == 1:

@@ -27,6 +27,7 @@ __all__ = [
     "Source",
     "fewest_references",
     "reference_rows",
+    "references_by_sample",
     "too_few",
 ]
 
@@ -103,20 +104,39 @@ def fewest_references(member: BoolArray) -> tuple[int, int]:
     return _fewest(member, partition, way_of(member, partition))
 
 
+def references_by_sample(member: BoolArray) -> tuple[Int64Array, Int64Array]:
+    """The least IN and OUT references that each sample has for any target: (R, N) -> (N,), (N,).
+
+    For samples that are IN some run and OUT of some run (`seepage.plan.judged`); others have
+    fewer than none. As every target is scored, see `Attack.leave_one_out`.
+
+    >>> member = np.array([[1, 0], [0, 1], [1, 0], [0, 1], [1, 1]], dtype=bool)
+    >>> [n.tolist() for n in references_by_sample(member)]
+    [[2, 2], [1, 1]]
+    """
+    partition = partitions(member)
+    return _by_sample(np.asarray(member, dtype=np.bool_), partition, way_of(member, partition))
+
+
+def _by_sample(member: BoolArray, partition: Int64Array, way: Way) -> tuple[Int64Array, Int64Array]:
+    total = member.sum(axis=0, dtype=np.int64)
+    if way == "matched":
+        return total - 1, len(member) - total - 1
+    n_in, n_out = total.copy(), len(member) - total
+    order = np.argsort(partition, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(partition[order])) + 1):
+        inside = total - member[rows].sum(axis=0, dtype=np.int64)
+        np.minimum(n_in, inside, out=n_in)
+        np.minimum(n_out, len(member) - len(rows) - inside, out=n_out)
+    return n_in, n_out
+
+
 def _fewest(member: BoolArray, partition: Int64Array, way: Way) -> tuple[int, int]:
     keep = judged(member)
     if keep.any() and not keep.all():
         member = member[:, keep]
-    total = member.sum(axis=0, dtype=np.int32)
-    if way == "matched":
-        return int(total.min()) - 1, len(member) - int(total.max()) - 1
-    n_in = n_out = len(member)
-    order = np.argsort(partition, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(partition[order])) + 1):
-        inside = total - member[rows].sum(axis=0, dtype=np.int32)
-        n_in = min(n_in, int(inside.min()))
-        n_out = min(n_out, int(len(member) - len(rows) - inside.max()))
-    return n_in, n_out
+    n_in, n_out = _by_sample(member, partition, way)
+    return int(n_in.min()), int(n_out.min())
 
 
 def too_few(attack: Attack, member: BoolArray) -> str | None:
@@ -124,8 +144,13 @@ def too_few(attack: Attack, member: BoolArray) -> str | None:
     if not (attack.min_in or attack.min_out):
         return None
     partition = partitions(member)
-    found = _fewest(member, partition, way_of(member, partition))
-    return attack._lack(*found, len(member), int(np.bincount(partition, minlength=1).max()))
+    together = int(np.bincount(partition, minlength=1).max())
+    return attack._lack(
+        *_by_sample(member, partition, way_of(member, partition)),
+        judged(member),
+        len(member),
+        together,
+    )
 
 
 @dataclass(frozen=True)
@@ -226,9 +251,8 @@ class Attack(ABC):
                     f"target[{key}]: expected shape {ref[key].shape[1:]} as the references have, "
                     f"got {tgt[key].shape}"
                 )
-        keep = judged(member)
-        inside = member[:, keep if keep.any() else slice(None)].sum(axis=0)
-        self._enough(int(inside.min()), int(len(member) - inside.max()), len(member), 1)
+        inside = member.sum(axis=0, dtype=np.int64)
+        self._enough(inside, len(member) - inside, judged(member), len(member), 1)
         self._finite(tgt, np.ones((1, member.shape[1]), dtype=np.bool_), "target")
         self._finite(ref, self._read(member), "references")
         lacking = self._lacking(member)
@@ -270,7 +294,8 @@ class Attack(ABC):
             return self._called(member.shape, self.run_all, signals, member, use)
         way = way_of(member, partition)
         together = int(np.bincount(partition, minlength=1).max())
-        self._enough(*_fewest(member, partition, way), len(member), together)
+        counts = _by_sample(member, partition, way)
+        self._enough(*counts, judged(member), len(member), together)
         self._finite(signals, everything, "signal")
         if way == "unbalanced":
             self._warn(signals, member, use)
@@ -380,19 +405,36 @@ class Attack(ABC):
             )
         return member
 
-    def _enough(self, n_in: int, n_out: int, models: int, together: int) -> None:
-        """Refuse too few references; together: runs that each target is judged without."""
-        lack = self._lack(n_in, n_out, models, together)
+    def _enough(
+        self, n_in: Int64Array, n_out: Int64Array, judged: BoolArray, models: int, together: int
+    ) -> None:
+        """Refuse too few references; see `_lack`."""
+        lack = self._lack(n_in, n_out, judged, models, together)
         if lack is not None:
             raise InputError(f"models: {self.name} {lack}")
 
-    def _lack(self, n_in: int, n_out: int, models: int, together: int) -> str | None:
-        if n_in >= self.min_in and n_out >= self.min_out:
+    def _lack(
+        self, n_in: Int64Array, n_out: Int64Array, judged: BoolArray, models: int, together: int
+    ) -> str | None:
+        """What samples lack of references; None for nothing.
+
+        n_in, n_out (N,): those of each sample; judged (N,): which samples count, all where none
+        does; together: runs that each target is judged without.
+        """
+        at = np.flatnonzero(judged) if judged.any() else np.arange(len(judged))
+        few = at[(n_in[at] < self.min_in) | (n_out[at] < self.min_out)]
+        if not few.size:
             return None
         text = (
             f"needs at least {self.min_in} IN and {self.min_out} OUT references for every sample, "
-            f"got {n_in} and {n_out}"
+            f"got {int(n_in[at].min())} and {int(n_out[at].min())}"
         )
+        if few.size < at.size:
+            shown = ", ".join(map(str, few[:3].tolist())) + (", …" if few.size > 3 else "")
+            return (
+                f"{text} at the worst from {models} models: {few.size} of {at.size} samples have too "
+                f"few, at positions {shown}; leave them out, or train more models"
+            )
         k = max(together, 2)
         need = k * (1 + max(self.min_in, -(-self.min_out // (k - 1))))
         if together > 2:

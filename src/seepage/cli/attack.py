@@ -51,17 +51,22 @@ def attack(
     """
     from seepage import scoring
     from seepage.config.prepare import chosen_attacks
+    from seepage.findings.unjudged import unjudged
 
     opened = opened_run(run)
     chosen: Sequence[Attack] = chosen_attacks(name, name[0] if name else "lira")
+    without = unjudged(opened, chosen)
+    part, chosen = without.part(opened), without.attacks(chosen)
     if not name:
-        chosen, skipped = scoring.applicable(opened, chosen)
+        chosen, skipped = scoring.applicable(part, chosen)
         if not chosen:
             first, why = next(iter(skipped.items()))
             raise InputError(
                 f"{run}: expected a run that some attack can be run on, got one where {first} {why}"
             )
-    console.print(attack_table(opened, chosen, factory, judged_unit(opened, unit)))
+    console.print(attack_table(part, chosen, factory, judged_unit(part, unit)))
+    if without.words:
+        console.print(without.words, markup=False, soft_wrap=True)
 
 
 def attack_table(run: Run, chosen: Sequence[Attack], factory: str | None, unit: Unit) -> Table:
@@ -135,8 +140,10 @@ def check(
 
     Example: `seepage check runs/digits --max-auc 0.6 --max-tpr 0.01`
     """
+    from seepage.attacks import ATTACKS
     from seepage.config.prepare import chosen_attacks
     from seepage.findings.judging import Judging
+    from seepage.findings.unjudged import unjudged
     from seepage.metrics import strongest
 
     if max_auc is None and max_tpr is None:
@@ -144,12 +151,16 @@ def check(
     for name, value in (("--max-auc", max_auc), ("--max-tpr", max_tpr), ("--fpr", fpr)):
         if value is not None and not 0 <= value <= 1:
             raise InputError(f"{name}: expected a value in 0..1, got {value}")
-    opened = opened_run(run)
+    whole = opened_run(run)
     named = list(chosen_attacks(attack, attack[0])) if attack else []
+    asked = {a.name for a in named}
+    others = [c() for n, c in ATTACKS.items() if n not in asked]
+    without = unjudged(whole, [*named, *others])
+    opened, named = without.part(whole), without.attacks(named)
     who = judged_unit(opened, unit)
     judging = Judging.of(opened, who)
     with errors.status("scoring"):
-        scores, skipped = _every(opened, named, factory)
+        scores, skipped = _every(opened, named, others, factory)
     wide = 1 - 0.05 / len(scores)
     failed = []
     for name, limit in ((_AUC, max_auc), (f"TPR at {fpr:g} FPR", max_tpr)):
@@ -191,6 +202,8 @@ def check(
             console.print(f"without a figure: {', '.join(untold)} ({why})")
     if judging.target is not None:
         console.print(f"judged: the fixed target, run 0, by {len(opened.models) - 1} shadows")
+    if without.words:
+        console.print(without.words, markup=False, soft_wrap=True)
     if skipped:
         console.print(f"not run: {', '.join(sorted(skipped))}", markup=False)
     if failed:
@@ -201,15 +214,13 @@ _AUC = "AUC"
 
 
 def _every(
-    run: Run, named: Sequence[Attack], factory: str | None
+    run: Run, named: Sequence[Attack], others: Sequence[Attack], factory: str | None
 ) -> tuple[dict[str, Float64Array], dict[str, str]]:
-    """Scores (R, N) of every attack that applies and of all that are named; why others do not."""
-    from seepage.attacks import ATTACKS
+    """Scores (R, N) of all that are named and of every other that applies; why the rest do not."""
     from seepage.attacks.binding import ReadOnce
     from seepage.scoring import applicable, score
 
-    asked = {a.name for a in named}
-    chosen, skipped = applicable(run, [c() for n, c in ATTACKS.items() if n not in asked])
+    chosen, skipped = applicable(run, others)
     scores = {a.name: score(run, a, model=factory) for a in named}
     source = ReadOnce(run)
     for a in chosen:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +26,9 @@ from seepage.config.audit import read_config
 from seepage.config.prepare import chosen_attacks, prepare
 from seepage.errors import InputError
 from seepage.fleet import train_prepared
+
+if TYPE_CHECKING:
+    from seepage.store import Run
 
 
 def parse_shard(text: str | None) -> tuple[int, int] | None:
@@ -218,6 +221,7 @@ def audit(
         )
         return
     _report(run, place, wanted.attacks)
+    _next(run)
     errors.print(f"audit took {time.perf_counter() - began:.1f} s")
 
 
@@ -261,8 +265,36 @@ def report_command(
 
 
 def _report(run: Any, path: Path, attacks: Any) -> None:
+    from seepage.attacks import ATTACKS
+    from seepage.findings import collect
+    from seepage.findings.unjudged import unjudged
     from seepage.report import write_report
+    from seepage.report.words import first_screen
 
     with errors.status("scoring"):
-        written = write_report(run, path, attacks=attacks)
+        data = run.data()
+        found = collect(run, attacks=attacks, data=data)
+        written = write_report(run, path, findings=found, data=data)
+    without = unjudged(run, attacks or [cls() for cls in ATTACKS.values()])
+    if without.words:
+        console.print(without.words, markup=False, soft_wrap=True)
+    first = first_screen(found)
+    console.print(first.headline, style="bold", markup=False, soft_wrap=True)
+    for a in first.answers:
+        console.print(f"{a.question:10} {a.figure} {a.words}", markup=False, soft_wrap=True)
+    for about, words in first.warnings:
+        console.print(f"{about} {words}", style="yellow", markup=False, soft_wrap=True)
     console.print(f"report: {written}", markup=False, soft_wrap=True)
+
+
+def _next(run: Run) -> None:
+    """What a first audit is usually followed by."""
+    commands = [
+        (f"seepage check {run.path} --max-auc 0.6", "a limit to hold, by exit status"),
+        (f"seepage dynamics show {run.path}", "when it leaks"),
+        (f"seepage verify {run.path}", "that the evidence is what was written"),
+    ]
+    if run.keeps_weights(0):
+        commands.insert(2, (f"seepage layers {run.path}", "where it leaks"))
+    for command, what in commands:
+        console.print(f"next: {command}  ({what})", markup=False, soft_wrap=True)

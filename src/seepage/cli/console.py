@@ -78,6 +78,9 @@ class FleetBar:
         else:
             last = record["accuracy"][-1] if record["accuracy"] else None
             accuracy = f"  accuracy of members {last[0]:.3f}, others {last[1]:.3f}" if last else ""
+            own = (record.get("facts") or {}).get("own_accuracy")
+            if own and own[-1] is not None:
+                accuracy += f"; your loop says {own[-1]:.3f} of members"
             self.bar.console.print(f"run {row:4d}  {record['seconds']:7.1f} s{accuracy}")
         self._show()
 

@@ -28,13 +28,27 @@ class DataConfig(Part):
         description="A data set's name, a path, or a reader 'package.module:name'; docs/data.md.",
     )
     root: str | None = Field(None, min_length=1, description="Folder of a named data set's files.")
-    part: Literal["train", "test", "both"] = Field("train", description="Official part taken.")
+    part: Literal["train", "val", "test", "both", "all"] = Field(
+        "train", description="Part taken; both are train and test, all every part there is."
+    )
     limit: int | None = Field(None, ge=2, description="Only so many samples, drawn by the seed.")
     seed: int = Field(0, ge=0, description="Seed of the limit, of label noise and of set-aside.")
     download: bool = Field(False, description="Whether a named data set may be fetched.")
     label: str | None = Field(None, description="Column of a table that holds the class.")
+    group: str | None = Field(
+        None,
+        description="Whose sample each is: a column of a table, or 'folder' for images in "
+        "CLASS/SUBJECT/.",
+    )
     test: str | None = Field(None, description="A second file of a table, joined to the pool.")
     columns: list[str] | None = Field(None, description="Names of the columns without a header.")
+    header: bool | None = Field(
+        None,
+        description="Whether a text table has a line of column names; without, they are 0, 1 and so on.",
+    )
+    delimiter: str | None = Field(
+        None, min_length=1, max_length=1, description="What separates columns of a text table."
+    )
     id_column: str | None = Field(None, description="Column of a table that identifies a row.")
     drop: list[str] = Field([], description="Columns of a table that are left out.")
     categorical: list[str] = Field([], description="Columns of a table taken as categories.")

@@ -20,7 +20,8 @@ class Function(Part):
     """[train]: your own training, `train(members, seed, recorder) -> model`.
 
     `members` are positions in the pool (int64, ascending), `seed` is the run's own, and `recorder`
-    is called at the start, after epochs and at the end (`seepage.record.Recorder`).
+    is called at the start, after epochs and at the end (`seepage.record.Recorder`). Inputs reach the
+    network at a look as the data holds them, or as `recorder.start(model, preprocess=...)` says.
 
     >>> Function(function=print, version="2").version
     '2'
@@ -41,10 +42,18 @@ class Function(Part):
         (), description="Files that the function reads; their bytes are part of what was trained."
     )
 
+    standardise: bool = Field(
+        False,
+        description="Whether inputs are standardised by the members when the network is evaluated, "
+        "because your loop does the same.",
+    )
+
     @pydantic.model_validator(mode="after")
     def _of_something(self) -> Function:
-        if self.function is None and (self.version is not None or self.files):
-            raise ValueError("a version or files belong to a function, and none is named")
+        if self.function is None and (self.version is not None or self.files or self.standardise):
+            raise ValueError(
+                "a version, files or standardise belong to a function, and none is named"
+            )
         return self
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from importlib import util
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 from seepage import attacks
-from seepage.attacks.base import fewest_references
+from seepage.attacks.base import references_by_sample
 from seepage.config.audit import AuditConfig
 from seepage.config.function import as_function
 from seepage.config.model import Model, as_model
@@ -30,6 +31,7 @@ from seepage.plan import (
     fresh_draws,
     group_codes,
     half_split,
+    judged,
     leave_out,
     plant_canaries,
     subsets,
@@ -40,12 +42,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Prepared",
+    "ReferencesWarning",
     "check_defense",
     "check_references",
     "chosen_attacks",
+    "load_pool",
     "prepare",
     "set_apart",
 ]
+
+
+class ReferencesWarning(UserWarning):
+    """A part of the pool will be in no figure: the plan gives it too few references."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ def prepare(config: AuditConfig) -> Prepared:
     config.record.rules()
     config.record.measured(config.record.times(recipe.epochs))
     chosen = chosen_attacks(config.attacks.names, config.attacks.main)
-    data, reference = set_apart(_data(config), config.defense.reference, config.data.seed)
+    data, reference = set_apart(load_pool(config), config.defense.reference, config.data.seed)
     p = config.plan
     if p.parts is not None and p.kind != "subsets":
         raise InputError(f'plan.parts: expected with kind = "subsets" alone, got {p.kind}; drop it')
@@ -124,7 +132,8 @@ def prepare(config: AuditConfig) -> Prepared:
     return Prepared(config, data, plan, defense, chosen, reference)
 
 
-def _data(config: AuditConfig) -> Dataset:
+def load_pool(config: AuditConfig) -> Dataset:
+    """The pool that [data] names, copies and label noise as it says."""
     d = config.data
     options = {
         k: v
@@ -151,17 +160,28 @@ def _defense(config: AuditConfig) -> Any:
 
 
 def check_references(plan: SubsetPlan, chosen: tuple[attacks.Attack, ...]) -> None:
-    """Every attack's need for references, known from the plan before any run is trained."""
-    n_in, n_out = fewest_references(plan.member)
+    """Every attack's need for references, known from the plan before any run is trained.
+
+    Samples with too few are left out of figures (`seepage.findings.unjudged`): said now where they
+    are a part of the pool, refused where most samples have too few.
+    """
+    known = judged(plan.member)
+    every = known if known.any() else np.ones_like(known)
+    inside, outside = (n[every] for n in references_by_sample(plan.member))
+    n_in, n_out = int(inside.min()), int(outside.min())
+    few = np.zeros(len(inside), dtype=np.bool_)
     for attack in chosen:
-        if n_in < attack.min_in or n_out < attack.min_out:
-            if plan.kind == "fresh_draws":
-                raise InputError(
-                    f"plan.members: {attack.name} needs {attack.min_in} IN and {attack.min_out} OUT "
-                    f"references for every sample, {plan.models} draws of "
-                    f"{plan.options['members']} leave {n_in} and {n_out}; raise plan.models or "
-                    "plan.members, or leave this attack out"
-                )
+        short = (inside < attack.min_in) | (outside < attack.min_out)
+        if short.mean() < 0.5:
+            few |= short
+        elif plan.kind == "fresh_draws":
+            raise InputError(
+                f"plan.members: {attack.name} needs {attack.min_in} IN and {attack.min_out} OUT "
+                f"references for every sample, {plan.models} draws of "
+                f"{plan.options['members']} leave {n_in} and {n_out}; raise plan.models or "
+                "plan.members, or leave this attack out"
+            )
+        else:
             k = plan.options.get("parts", 2)
             need = k * max(attack.min_in + 1, -(-attack.min_out // (k - 1)) + 1)
             raise InputError(
@@ -169,6 +189,13 @@ def check_references(plan: SubsetPlan, chosen: tuple[attacks.Attack, ...]) -> No
                 f"references for every sample, {plan.models} models leave {n_in} and {n_out}; "
                 f"use at least {need} models or leave this attack out"
             )
+    if few.any():
+        warnings.warn(
+            f"plan: {int(few.sum()):,} of {len(few):,} samples have too few IN or OUT references for "
+            "the chosen attacks and will be left out of every figure; raise plan.models to keep them",
+            ReferencesWarning,
+            stacklevel=2,
+        )
 
 
 def set_apart(data: Dataset, count: int, seed: int) -> tuple[Dataset, Dataset | None]:

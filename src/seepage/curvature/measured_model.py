@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from seepage.errors import InputError
+from seepage.models.outputs import Simplex, check_logits, not_logits
 
 __all__ = ["MeasuredModel", "Network", "Probabilities", "network"]
 
@@ -132,27 +133,21 @@ class Network(MeasuredModel):
         trial = inputs[:TRIAL]
         with torch.no_grad():
             first = self._first(trial)
-            if not isinstance(first, torch.Tensor) or first.ndim != 2 or len(first) != len(trial):
-                got = tuple(first.shape) if isinstance(first, torch.Tensor) else type(first)
-                raise InputError(
-                    f"model: expected logits of shape ({len(trial)}, classes), got {got}; "
-                    "wrap the model so that it returns logits"
-                )
-            if first.shape[1] < 2:
-                raise InputError(
-                    f"model: expected logits of at least two classes, got {first.shape[1]}; "
-                    "return (−z/2, z/2) for a binary model with one logit z"
-                )
+            check_logits(first, trial)
             if not bool(torch.isfinite(first).all()):
                 raise InputError(
                     "model: expected finite logits, got NaN or infinity; "
-                    "leave out the run that diverged"
+                    "leave out the run that diverged, or mask outputs by −1e4 in place of −inf"
                 )
             if not _close(self.logits(trial), first):
                 raise InputError(
                     "model: expected the same logits for the same inputs, got different ones; "
                     "call model.eval() and switch off dropout or noise in forward"
                 )
+            probabilities = Simplex()
+            probabilities.see(self.logits(inputs))
+            if probabilities.found:
+                raise not_logits(len(inputs))
             some = max(1, len(trial) // 2)
             if some < len(trial) and not _close(self._first(trial[:some]), first[:some]):
                 raise InputError(

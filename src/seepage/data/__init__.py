@@ -4,6 +4,7 @@ from seepage.data.copies import CopiesWarning, count_copies, drop_copies, group_
 from seepage.data.dataset import Dataset
 from seepage.data.loading import NAMES, load, reload
 from seepage.data.npz import from_arrays
+from seepage.data.other_libraries import from_hugging_face, from_torch
 from seepage.data.pickled import unpickle_arrays
 from seepage.data.reading import data_root
 from seepage.data.transform import apply_canaries, pool, relabel, subset
@@ -17,6 +18,8 @@ __all__ = [
     "data_root",
     "drop_copies",
     "from_arrays",
+    "from_hugging_face",
+    "from_torch",
     "group_copies",
     "load",
     "pool",

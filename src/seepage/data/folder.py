@@ -29,17 +29,25 @@ _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 _GREY = {"1", "L", "LA"}
 
 
-def read_folder(path: Path, size: tuple[int, int] | None) -> Raw:
+def read_folder(path: Path, size: tuple[int, int] | None, group: str | None = None) -> Raw:
     """PNG and JPEG files of `path`/class/... or `path`/{train,test}/class/...
 
     Classes are the sub-folders in sorted order, ids the paths inside `path`. Pictures become
     uint8 (N, 1, H, W) when all are grey, else (N, 3, H, W); transparency is dropped. All must have
     one size unless size (H, W) is given, to which they are then resampled (bilinear).
 
+    group "folder": every picture lies in a folder of its subject below its class,
+    class/subject/picture; the same name below two classes or in two parts is the same subject.
+
     Nothing that may be a picture is left out silently: files of other forms, links that lead
     nowhere or to folders, pictures outside of class folders and further parts beside train and
     test are refused by name. Hidden files and folders and notes (.txt, .json, ...) are skipped.
     """
+    if group not in (None, "folder"):
+        raise InputError(
+            f'group: expected "folder" for a folder of images, CLASS/SUBJECT/picture, got {group!r}; '
+            'pass group="folder" or leave it out'
+        )
     split = {p: path / p for p in ("train", "test") if (path / p).is_dir()}
     if set(split) != {"train", "test"}:
         split = {"train": path}
@@ -74,8 +82,21 @@ def read_folder(path: Path, size: tuple[int, int] | None) -> Raw:
             inputs,
             np.array([k for k, _ in pairs], dtype=np.int64),
             np.array([f.relative_to(path).as_posix() for _, f in pairs], dtype=np.str_),
+            None
+            if group is None
+            else np.array([_subject(split[part], f) for _, f in pairs], dtype=np.str_),
         )
     return Raw(parts, classes, path.name, "image")
+
+
+def _subject(base: Path, file: Path) -> str:
+    inside = file.relative_to(base).parts
+    if len(inside) < 3:
+        raise InputError(
+            f"{file}: expected a folder of its subject below the class, got a picture in the class "
+            'folder itself; move it, or leave group="folder" out'
+        )
+    return inside[1]
 
 
 def _list(base: Path) -> dict[str, list[Path]]:

@@ -32,7 +32,7 @@ __all__ = ["NAMES", "load", "reload"]
 
 _LARGEST_SIDE = 16_384
 
-PartName = Literal["train", "test", "both"]
+PartName = Literal["train", "val", "test", "both", "all"]
 
 _ADULT_COLUMNS = (
     "age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation",
@@ -52,8 +52,10 @@ def load(
     progress: Progress | None = None,
     size: int | tuple[int, int] | None = None,
     label: str | None = None,
+    group: str | None = None,
     test: str | os.PathLike[str] | None = None,
     columns: Sequence[str] | None = None,
+    header: bool = True,
     id_column: str | None = None,
     drop: Sequence[str] = (),
     categorical: Sequence[str] = (),
@@ -72,13 +74,15 @@ def load(
     entry point: it returns a Dataset, and is called with root= where root is given.
 
     root: folder of the data; else the environment variable SEEPAGE_DATA, else ~/.cache/seepage.
-    part: "train", "test" or "both" (pooled, train first). limit: keep a random `limit` samples,
+    part: "train", "val", "test", "both" (train and test pooled) or "all" there are. limit: keep a random `limit` samples,
     the same for the same seed, ids kept. download: fetch missing official files, checked against
     their SHA-256; progress is called with (file, bytes done, bytes in all).
-    size: resample the images of a folder to (height, width).
+    size: resample the images of a folder to (height, width). group: whose sample each is: a column
+    of a table, or "folder" for images in CLASS/SUBJECT/; an .npz has an array `groups`.
 
     Tables only. label: the label column. test: a second file of the same form. columns: names for
-    files without a header line. id_column: use it as ids. drop: leave columns out. categorical:
+    files without a header line; header=False: without names, columns are "0", "1", ... delimiter:
+    what separates columns, a comma or in .tsv a tab unless given. id_column: use it as ids. drop: leave columns out. categorical:
     treat numbers as categories. missing: what a numeric column with gaps does: "refuse" raises,
     "indicator" writes `fill` (one number or one per column, never computed from the data) and adds
     a 0/1 column "NAME missing". max_levels: most levels of a text column. comment: signs that mark
@@ -94,8 +98,8 @@ def load(
     >>> len(data), data.shape, data.inputs.dtype, len(data.classes)
     (100, (1, 8, 8), torch.uint8, 10)
     """
-    if part not in (*PARTS, "both"):
-        raise InputError(f"part: expected train, test or both, got {part!r}")
+    if part not in (*PARTS, "both", "all"):
+        raise InputError(f"part: expected train, val, test, both or all, got {part!r}")
     if limit is not None and limit < 1:
         raise InputError(f"limit: expected at least 1, got {limit}")
     options = TableOptions(
@@ -109,8 +113,10 @@ def load(
         max_levels,
         delimiter,
         comment,
+        group,
+        header,
     )
-    wanted = PARTS if part == "both" else (part,)
+    wanted = {"both": ("train", "test"), "all": PARTS}.get(part, (part,))
     text = os.fspath(name)
     if root is not None:
         local_path(root, "root")
@@ -340,7 +346,7 @@ def _read_path(
     is_table = kind in CSV_SUFFIXES + PARQUET_SUFFIXES and not path.is_dir()
     allowed = set(_TABLE_FIELDS) | {"test"} if is_table else {"drop"} if kind == ".npz" else set()
     if path.is_dir():
-        allowed = {"size"}
+        allowed = {"size", "group"}
     used = [
         *given,
         *(["test"] if test is not None else []),
@@ -351,7 +357,7 @@ def _read_path(
             what = "an image folder" if path.is_dir() else f"a {kind or 'suffix-less'} file"
             raise InputError(f"{option}: not an option for {what} ({path}); leave it out")
     if path.is_dir():
-        return read_folder(path, size)
+        return read_folder(path, size, options.group)
     if is_table:
         return read_table({"train": path} | ({"test": test} if test else {}), options)
     if kind == ".npz":
@@ -364,10 +370,12 @@ def _read_path(
 
 def _dataset(raw: Raw, wanted: tuple[str, ...], source: dict[str, Any]) -> Dataset:
     parts = [raw.parts[p] for p in wanted if p in raw.parts]
-    if not parts or (wanted == ("test",) and "test" not in raw.parts):
+    if not parts:
         raise InputError(
-            f"part: expected train for {raw.name!r}, which has no test part, got {wanted[0]!r}"
+            f"part: expected {' or '.join(raw.parts)} for {raw.name!r}, which has no {wanted[0]} "
+            f"part, got {wanted[0]!r}"
         )
+    groups = [p.groups for p in parts if p.groups is not None]
     return Dataset(
         _tensor([p.inputs for p in parts]),
         _tensor([p.labels for p in parts]),
@@ -378,6 +386,7 @@ def _dataset(raw: Raw, wanted: tuple[str, ...], source: dict[str, Any]) -> Datas
         raw.columns,
         raw.numeric,
         source,
+        np.concatenate(groups) if len(groups) == len(parts) else None,
     )
 
 

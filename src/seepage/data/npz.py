@@ -19,7 +19,17 @@ from seepage.plan import Groups, group_codes
 __all__ = ["from_arrays", "read_npz"]
 
 _CHANNELS = (1, 3, 4)
-_WHOLE = (("inputs", "labels"), ("x", "y"), ("x_train", "y_train"))
+_WHOLE = (
+    ("inputs", "labels"),
+    ("x", "y"),
+    ("x_train", "y_train"),
+    ("train_images", "train_labels"),
+)
+# Further parts beside the first one, as Keras and as MedMNIST call them.
+_FURTHER = {
+    "val": (("x_val", "y_val"), ("val_images", "val_labels")),
+    "test": (("x_test", "y_test"), ("test_images", "test_labels")),
+}
 
 
 def from_arrays(
@@ -70,20 +80,23 @@ def from_arrays(
 
 
 def read_npz(path: Path, drop: tuple[str, ...]) -> Raw:
-    """All parts of an .npz: arrays inputs/labels, x/y, or x_train/y_train with x_test/y_test.
+    """All parts of an .npz: inputs/labels, x/y, x_train/y_train or train_images/train_labels.
 
-    Optional arrays: `classes` (K,) text, `ids` (or ids_train, ids_test). Columns of a table are
+    Beside the latter two also val and test, named alike. Optional arrays: `classes` (K,) text, `ids`
+    and `groups` (with several parts ids_train, ids_test, ...), whose sample each is. Columns of a table are
     called x0, x1, ... and may be dropped. Object arrays are refused: they would be pickles.
     """
     arrays = read_archive(path)
     pairs = {"train": next((p for p in _WHOLE if p[0] in arrays and p[1] in arrays), None)}
     if pairs["train"] is None:
         raise InputError(
-            f"{path}: expected arrays inputs and labels, x and y, or x_train and y_train, "
-            f"got {', '.join(sorted(arrays)) or 'none'}; rename them"
+            f"{path}: expected arrays inputs and labels, x and y, x_train and y_train, or "
+            f"train_images and train_labels, got {', '.join(sorted(arrays)) or 'none'}; rename them"
         )
-    if "x_test" in arrays and "y_test" in arrays:
-        pairs["test"] = ("x_test", "y_test")
+    for part, names_of in _FURTHER.items():
+        held = next((p for p in names_of if p[0] in arrays and p[1] in arrays), None)
+        if held is not None:
+            pairs[part] = held
     labels = {p: _flat(path, arrays[k[1]]) for p, k in pairs.items() if k}
     classes = class_names(path, arrays["classes"]) if "classes" in arrays else None
     named, names = name_labels(path, labels, classes)
@@ -104,7 +117,7 @@ def read_npz(path: Path, drop: tuple[str, ...]) -> Raw:
         or len({x.dtype for x in inputs.values()}) > 1
     ):
         raise InputError(
-            f"{path}: expected train and test inputs of one shape and type, got "
+            f"{path}: expected inputs of all parts of one shape and type, got "
             + " and ".join(f"{x.dtype} {x.shape[1:]}" for x in inputs.values())
             + "; convert them"
         )
@@ -113,9 +126,16 @@ def read_npz(path: Path, drop: tuple[str, ...]) -> Raw:
         inputs, columns = _table_columns(path, inputs, drop)
     elif drop:
         raise InputError(f"{path}: expected drop only for tables, these are images; leave it out")
-    parts = {
-        p: Part(x, named[p], _ids(path, arrays, p, len(x), len(inputs))) for p, x in inputs.items()
-    }
+    parts = {}
+    for p, x in inputs.items():
+        ids = _texts(path, arrays, "ids", p, len(x), len(inputs))
+        groups = _texts(path, arrays, "groups", p, len(x), len(inputs))
+        parts[p] = Part(x, named[p], row_ids(p, len(x)) if ids is None else ids, groups)
+    if len({part.groups is None for part in parts.values()}) > 1:
+        raise InputError(
+            f"{path}: expected groups of every part or of none, got them of "
+            f"{', '.join(p for p, part in parts.items() if part.groups is not None)}; save the others"
+        )
     numeric = np.ones(len(columns), dtype=np.bool_) if columns else None
     return Raw(parts, names, path.stem, kinds.pop(), columns, numeric)
 
@@ -183,16 +203,26 @@ def _table_columns(
     return inputs, tuple(columns[j] for j in kept)
 
 
-def _ids(
-    path: Path, arrays: dict[str, AnyArray], part: str, n: int, parts: int
-) -> NDArray[np.str_]:
-    key = f"ids_{part}" if f"ids_{part}" in arrays else "ids"
-    if key not in arrays or (key == "ids" and parts > 1):
-        return row_ids(part, n)
-    ids = as_text(f"{path}: {key}", arrays[key])
-    if ids.shape != (n,):
-        raise InputError(f"{path}: expected {n} {key}, got shape {ids.shape}; one id per sample")
-    return ids
+def _texts(
+    path: Path, arrays: dict[str, AnyArray], what: str, part: str, n: int, parts: int
+) -> NDArray[np.str_] | None:
+    """Ids or groups of one part, None where the file has none."""
+    key = f"{what}_{part}" if f"{what}_{part}" in arrays else what
+    if key not in arrays:
+        return None
+    if key == what and parts > 1:
+        if what == "groups":
+            raise InputError(
+                f"{path}: expected groups_{part} beside several parts, got groups; save one array "
+                "for each part"
+            )
+        return None
+    texts = as_text(f"{path}: {key}", arrays[key])
+    if texts.shape != (n,):
+        raise InputError(
+            f"{path}: expected {n} {key}, got shape {texts.shape}; one {what[:-1]} per sample"
+        )
+    return texts
 
 
 def class_names(where: object, names: AnyArray) -> tuple[str, ...]:

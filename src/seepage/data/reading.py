@@ -100,18 +100,22 @@ def first_existing(candidates: Iterable[Path]) -> Path | None:
     return next((p for p in candidates if p.exists()), None)
 
 
-PARTS = ("train", "test")
+PARTS = ("train", "val", "test")
 
 Array = AnyArray
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One part of a data set: inputs (N, ...), labels int64 (N,), ids (N,)."""
+    """One part of a data set: inputs (N, ...), labels int64 (N,), ids (N,).
+
+    groups (N,): whose sample each is, where the file says it.
+    """
 
     inputs: Array
     labels: Int64Array
     ids: NDArray[np.str_]
+    groups: NDArray[np.str_] | None = None
 
 
 @dataclass(frozen=True, eq=False)

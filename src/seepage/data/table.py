@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -54,6 +55,8 @@ class TableOptions:
     max_levels: int = 256
     delimiter: str | None = None
     comment: str = "#|"
+    group: str | None = None
+    header: bool = True
 
 
 @dataclass(eq=False)
@@ -111,7 +114,7 @@ def read_table(files: Mapping[str, Path], options: TableOptions) -> Raw:
         if size == 0:
             raise InputError(f"{files[part]}: expected at least one row, got none; check the file")
     where = " and ".join(str(path) for path in files.values())
-    exact = (options.label, options.id_column)
+    exact = (options.label, options.id_column, options.group)
     columns = {
         name: [_plain(where, name, t.column(name), name in exact) for t in tables.values()]
         for name in names
@@ -124,6 +127,11 @@ def read_table(files: Mapping[str, Path], options: TableOptions) -> Raw:
         for name, parts in columns.items()
     }
     ids = whole.pop(options.id_column) if options.id_column is not None else None
+    groups = (
+        None
+        if options.group is None
+        else _groups(where, options.group, _text(whole.pop(options.group)))
+    )
     encoded = _Encoded()
     for name, column in whole.items():
         _encode(where, name, column, options, encoded)
@@ -135,7 +143,8 @@ def read_table(files: Mapping[str, Path], options: TableOptions) -> Raw:
     for part, size in sizes.items():
         rows = slice(at, at + size)
         named = row_ids(part, size) if ids is None else _text(ids.slice(at, size))
-        parts[part] = Part(inputs[rows], labels[rows], named)
+        whose = None if groups is None else groups[rows]
+        parts[part] = Part(inputs[rows], labels[rows], named, whose)
         at += size
     return Raw(
         parts,
@@ -147,6 +156,17 @@ def read_table(files: Mapping[str, Path], options: TableOptions) -> Raw:
     )
 
 
+def _groups(where: str, name: str, texts: NDArray[np.str_]) -> NDArray[np.str_]:
+    """Whose row each is, compared exactly; a row of nobody is refused."""
+    missing = np.flatnonzero(np.isin(np.char.lower(texts), MISSING))
+    if missing.size:
+        raise InputError(
+            f"{where}: expected a subject in every row, got {str(texts[missing[0]]) or 'none'!r} in "
+            f"column {name!r} at row {missing[0]}; give rows without a subject a name of their own"
+        )
+    return texts
+
+
 def _read(path: Path, options: TableOptions) -> Any:
     import pyarrow as pa
     import pyarrow.csv
@@ -155,6 +175,11 @@ def _read(path: Path, options: TableOptions) -> Any:
     try:
         plain = path.with_suffix("") if path.suffix == ".gz" else path
         if plain.suffix.lower() in PARQUET_SUFFIXES:
+            if not options.header:
+                raise InputError(
+                    f"header: expected for text tables alone, {path} holds its column names; leave "
+                    "it out"
+                )
             with reading(path, "a Parquet table"):
                 table = pyarrow.parquet.read_table(
                     pa.BufferReader(read_all(path, "a Parquet table"))
@@ -183,20 +208,23 @@ def _read(path: Path, options: TableOptions) -> Any:
                 f"{path}: expected a first line of column names with one delimiter between them, "
                 f"got {one_line(error)} in {head[:60]!r}; repair the line or pass delimiter"
             ) from None
-        names = options.columns or tuple(name.strip() for name in header)
+        numbered = options.columns is None and not options.header
+        names = options.columns or tuple(
+            str(k) if numbered else name.strip() for k, name in enumerate(header)
+        )
         if options.columns is not None and len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise InputError(f"columns: expected every name once, got {twice!r} twice; rename one")
         if len(set(names)) != len(names):
             raise InputError(
                 f"{path}: expected a first line of unique column names, got {head[:60]!r}; "
-                "pass columns=[...] for a file without header"
+                "pass header=False or columns=[...] for a file without header"
             )
         table = pyarrow.csv.read_csv(
             io.BytesIO(content),
             read_options=pyarrow.csv.ReadOptions(
                 column_names=[str(i) for i in range(len(names))],
-                skip_rows=0 if options.columns else 1,
+                skip_rows=0 if options.columns or numbered else 1,
             ),
             parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=pyarrow.csv.ConvertOptions(
@@ -256,6 +284,7 @@ def _check_names(options: TableOptions, names: list[str]) -> None:
     asked = {
         "label": (options.label,),
         "id_column": (options.id_column,) if options.id_column is not None else (),
+        "group": (options.group,) if options.group is not None else (),
         "drop": options.drop,
         "categorical": options.categorical,
         "fill": tuple(options.fill) if isinstance(options.fill, Mapping) else (),
@@ -265,11 +294,7 @@ def _check_names(options: TableOptions, names: list[str]) -> None:
             if name not in names:
                 raise InputError(
                     f"{argument}: expected a column of the table, got {name!r}; "
-                    + (
-                        'pass delimiter=";" if that separates columns'
-                        if len(names) == 1 and ";" in names[0]
-                        else nearest(str(name), names)
-                    )
+                    + _remedy(str(name), names)
                 )
     if options.id_column is not None and options.id_column in options.drop:
         raise InputError(
@@ -282,11 +307,32 @@ def _check_names(options: TableOptions, names: list[str]) -> None:
                 f"columns: expected a name for every column, got {name!r}, which looks like a "
                 f'stored row number; pass drop=["{name}"] or name the column'
             )
+    if options.group is not None and options.group in (
+        *options.drop,
+        options.id_column,
+        options.label,
+    ):
+        raise InputError(
+            f"group: expected a column of its own, got {options.group!r} that is also dropped, the "
+            "id or the label; leave it to group alone, it is not trained on"
+        )
     if options.label in options.drop or options.label == options.id_column:
         raise InputError(
             f"label: expected a column of its own, got {options.label!r} that is also dropped or "
             "the id; name another"
         )
+
+
+def _remedy(name: str, names: list[str]) -> str:
+    """What to do where a table has no column of that name."""
+    if len(names) == 1:
+        sign = next((s for s in ";\t|" if s in names[0]), ";")
+        return f"it has one column: pass delimiter={json.dumps(sign)} if that separates columns"
+    if all(_number(text) is not None for text in names) and names != [
+        str(k) for k in range(len(names))
+    ]:
+        return "its first line holds numbers: pass header=False, or columns=[...] with names"
+    return nearest(name, names)
 
 
 def _plain(where: str, name: str, column: Any, exact: bool) -> list[Any]:

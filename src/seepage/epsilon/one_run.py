@@ -13,6 +13,7 @@ from scipy import special, stats
 from seepage.array_types import BoolArray, Float64Array
 from seepage.epsilon.multi_run import check_level, scored
 from seepage.errors import InputError
+from seepage.given_arrays import given_array, given_floats
 from seepage.plan import tuples
 
 __all__ = [
@@ -235,7 +236,7 @@ def epsilon_of_runs(
     choice. Assumes that every sample is IN a run with probability ½, which a half-split of many samples is close to.
     It refutes smaller ε; a 0 shows nothing.
     """
-    s, y = np.asarray(scores, np.float64), np.asarray(member)
+    s, y = given_floats(scores, "scores"), given_array(member, "member")
     if s.ndim != 2 or y.shape != s.shape or y.dtype != np.bool_:
         raise InputError(
             f"scores, member: expected (runs, samples) floats and bools of one shape, got "
@@ -294,7 +295,7 @@ def joint_epsilon(bounds: Sequence[float] | Float64Array) -> float:
     >>> joint_epsilon([0.0, 3.0, 1.0, 2.0])
     1.0
     """
-    held = np.sort(np.asarray(bounds, np.float64))
+    held = np.sort(given_floats(bounds, "bounds"))
     if held.ndim != 1 or not held.size:
         raise InputError(f"bounds: expected one per run, got shape {held.shape}")
     return float(held[(len(held) - 1) // 2])

@@ -8,6 +8,7 @@ from scipy import optimize, special
 
 from seepage.array_types import Float64Array
 from seepage.errors import InputError
+from seepage.given_arrays import given_floats
 
 __all__ = ["dp_region", "gdp_delta", "gdp_epsilon"]
 
@@ -81,7 +82,7 @@ def dp_region(epsilon: float, delta: float, fpr: ArrayLike) -> tuple[Float64Arra
             f"epsilon, delta: expected a finite number at least 0 and one in [0, 1], "
             f"got {epsilon}, {delta}; a region needs both"
         )
-    f = np.asarray(fpr, np.float64)
+    f = given_floats(fpr, "fpr")
     if not ((f >= 0) & (f <= 1)).all():
         raise InputError("fpr: expected rates in [0, 1], got others; pass np.linspace(0, 1, 201)")
 

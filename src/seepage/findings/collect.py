@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
-from seepage.attacks import Attack, how_left_out
+from seepage.attacks import ATTACKS, Attack, how_left_out
 from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.findings.attacks import FPRS, at_last_checkpoint, main_attack, rule_words
@@ -29,6 +29,7 @@ from seepage.findings.result import (
 )
 from seepage.findings.samples import exposure_of, groups_of, high, tested
 from seepage.findings.source import Progress, ReportSource, Shadows, sides
+from seepage.findings.unjudged import unjudged
 from seepage.metrics import Estimate, blind_baseline, clopper_pearson, over_targets
 from seepage.metrics.naming import name_members, name_over_targets
 from seepage.plan import distance_factor, pool_share
@@ -201,11 +202,17 @@ def collect(
 
     Raises InputError when no attack can be run, and where attacks would.
     """
+    wanted = [cls() for cls in ATTACKS.values()] if attacks is None else list(attacks)
+    without = unjudged(run, wanted) if len(run.member) >= 4 else None
     if permutations < 1:
         raise InputError(
             f"permutations: expected at least 1, got {permutations}; without one there is no "
             "null to compare with"
         )
+    if without is not None:
+        if data is None and blind:
+            data = run.data()
+        run, data, attacks = without.part(run), without.data(data), without.attacks(wanted)
     judging = Judging.of(run)
     fleet = run if judging.target is None else Shadows(run, judging.target)
     if len(fleet.member) < 4:
@@ -215,8 +222,6 @@ def collect(
             f"models: expected at least 4 {what}, got {len(fleet.member)}; train more models"
         )
     say: Progress = progress if progress is not None else lambda what, done, total: None
-    if data is None and blind:
-        data = run.data()
     findings, skipped, scores = at_last_checkpoint(run, attacks, judging, seed, say)
     attack = main_attack(findings, main)
     rule: Rule = NaturalThreshold() if attack.threshold is not None else GlobalFPR(0.1)
@@ -286,6 +291,7 @@ def collect(
         provenance=dict(run.manifest),
         curvature=curvature_finding(run),
         layers=layer_finding(run),
+        unjudged="" if without is None else without.words,
     )
 
 

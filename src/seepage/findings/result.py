@@ -256,7 +256,8 @@ class Findings:
     subjects: whether groups of samples belong together. left_out: how a target's references were
     chosen (`seepage.attacks.how_left_out`); pool_share: share of the pool that a model trains on; distance_factor:
     what that means for an attacker who does not know the pool (`seepage.plan.distance_factor`).
-    sample_fpr: how the false-positive rates of samples differ under the one threshold.
+    sample_fpr: how the false-positive rates of samples differ under the one threshold. unjudged:
+    which samples no figure is about, and why, or "" (`seepage.findings.unjudged`).
     """
 
     title: str
@@ -298,6 +299,7 @@ class Findings:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     curvature: CurvatureFinding | None = None
     layers: LayerFinding | None = None
+    unjudged: str = ""
 
     @property
     def clock(self) -> Clock:
@@ -329,7 +331,11 @@ class Findings:
         k = 1 if self.main_attack.pooled[1].resolved else 0
         if not self.main_attack.pooled[k].resolved:
             return None
-        best = max(self.attacks, key=lambda a: np.nan_to_num(a.pooled[k].tpr.low))
+        # Where no interval has a lower end, or several the same, the rate decides, not the order.
+        best = max(
+            self.attacks,
+            key=lambda a: (np.nan_to_num(a.pooled[k].tpr.low), a.pooled[k].tpr.mean),
+        )
         return best, best.pooled[k]
 
     @property
@@ -411,6 +417,7 @@ class Findings:
             "attacks": [plain(a) for a in self.attacks],
             "strongest": plain(self.strongest_auc),
             "references": self.left_out,
+            "unjudged_samples": self.unjudged,
             "pool_share": self.pool_share,
             "naming": plain(self.naming),
             "false_positive_rates_of_samples": plain(self.sample_fpr),

@@ -55,16 +55,19 @@ class Pool(Protocol):
 
 
 def signal_shapes(
-    data: Dataset, record: Record, extra: Sequence[ExtraSignal], model: Model
+    data: Dataset, record: Record, extra: Sequence[ExtraSignal], model: Model, outputs: int
 ) -> Shapes:
-    """Shape and type of what one checkpoint of one run writes, by signal."""
+    """Shape and type of what one checkpoint of one run writes, by signal.
+
+    outputs: how many the network has, at least one for each class.
+    """
     n = len(data)
     tail = (len(record.views),) if len(record.views) > 1 else ()
     shapes: Shapes = {
         name: ((n, *tail), "bool" if name == "correct" else "float32") for name in record.rules()
     }
     if record.logits:
-        shapes["logits"] = ((n, len(data.classes)), "float32")
+        shapes["logits"] = ((n, outputs), "float32")
     if extra:
         # Only the measuring code knows its shapes: one measurement of an untrained model shows
         # them.

@@ -69,8 +69,11 @@ def run_key(
         "training": TRAINING_VERSION,
         "data": data.digest,
         "plan": plan.digest,
-        "recipe": recipe.model_dump(),
-        "model": _model(model, data.shape, len(data.classes), unfollowed),
+        # Of a loop of the user's own neither the recipe nor the network is used.
+        "recipe": recipe.model_dump() if function is None else None,
+        "model": _model(model, data.shape, len(data.classes), unfollowed)
+        if function is None or extra
+        else None,
         "function": None if function is None else _function(function, unfollowed),
         "defense": None if defense is None else _defense(defense, unfollowed),
         "reference": None if reference is None else reference.digest,
@@ -134,6 +137,7 @@ def _stated(version: str | None, found: Followed, unfollowed: list[str]) -> dict
 def _function(function: Function, unfollowed: list[str]) -> dict[str, Any]:
     return {
         "name": function.called,
+        "standardise": function.standardise,
         **_stated(function.version, follow(function.function), unfollowed),
         "files": _files(function.files, "train"),
     }

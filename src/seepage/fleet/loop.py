@@ -16,7 +16,7 @@ from seepage.array_types import BoolArray, Int64Array
 from seepage.fleet.engine import Engine, initial_network
 from seepage.fleet.saved import SavedRun, Unfit
 from seepage.fleet.sink import StoreSink
-from seepage.fleet.spec import FleetSpec
+from seepage.fleet.spec import AS_GIVEN, PREPARED, STANDARDISED, FleetSpec
 from seepage.record import Diverged, Recorder, Resident
 from seepage.store.storage import Storage
 
@@ -48,6 +48,8 @@ def prepare(
 ) -> Job:
     """Members, normalisation, sink and recorder of plan row `row`."""
     members = np.flatnonzero(member).astype(np.int64)
+    # A loop of the user's own prepares its inputs itself.
+    as_given = spec.function is not None and not spec.function.standardise
     scale = spec.pool.dataset().member_scale(members)
     names = (
         *spec.record.rules(),
@@ -65,7 +67,7 @@ def prepare(
         extra=spec.extra,
         precision=spec.recipe.precision,
         seed=seed % 2**32,
-        scale=scale,
+        scale=None if as_given else scale,
         compiled=spec.execution.compiled,
         batch=4096 if spec.execution.device == "cuda" else 512,
     )
@@ -96,7 +98,7 @@ def train_run(
     with torch.random.fork_rng(devices=cuda):
         try:
             if spec.function is not None:
-                steps = _train_user(spec, job)
+                steps, facts = _train_user(spec, job)
             else:
                 steps, facts = _train_built_in(spec, pool, job, progress, saved)
         except Diverged as e:
@@ -113,12 +115,23 @@ def train_run(
     return record
 
 
-def _train_user(spec: FleetSpec, job: Job) -> int:
+def _train_user(spec: FleetSpec, job: Job) -> tuple[int, dict[str, Any]]:
+    """Steps of a run of the user's own loop, how inputs were given, and the loop's own accuracy."""
     assert spec.function is not None
     torch.manual_seed(job.seed % 2**63)
+    job.recorder.watch_inputs(job.members)
     spec.function.function(job.members, job.seed, job.recorder)
     job.recorder.finish()
-    return job.recorder.step
+    told = job.recorder.accuracy
+    facts = {
+        "inputs": PREPARED
+        if job.recorder.preprocess is not None
+        else STANDARDISED
+        if spec.function.standardise
+        else AS_GIVEN,
+        "own_accuracy": [told.get(t) for t in spec.times] if told else None,
+    }
+    return job.recorder.step, facts
 
 
 def _train_built_in(

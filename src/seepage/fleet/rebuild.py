@@ -10,10 +10,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from seepage.array_types import BoolArray
 from seepage.config.model import Model, as_model
 from seepage.data import Dataset
 from seepage.errors import InputError
+from seepage.fleet.given_inputs import prepared
+from seepage.fleet.spec import AS_GIVEN, STANDARDISED
 from seepage.models import known
+from seepage.models.outputs import check_trained
 from seepage.record import Memory, Recorder, Resident
 from seepage.store.run import Run
 
@@ -28,8 +32,8 @@ class Rebuilt:
 
     What a defence does to the outputs afterwards is not part of the network.
 
-    model: with the weights of plan row `row` at `epoch`. inputs: (N, ...) float32, normalised by
-    the members of that run; labels (N,) int64; member (N,) bool. data: the pool, not normalised.
+    model: with the weights of plan row `row` at `epoch`. inputs: (N, ...) float32, prepared as
+    that run was given them; labels (N,) int64; member (N,) bool. data: the pool, not normalised.
     """
 
     model: nn.Module
@@ -57,19 +61,20 @@ def rebuild(
     have the digest of the run's.
 
     Raises InputError when there is nothing to rebuild from: imported arrays, weights that were not
-    kept, a factory or data that cannot be found again or does not fit, a training loop of the
-    user's own (how it prepared its inputs is not known here).
+    kept, a factory or data that cannot be found again or does not fit, a training function of
+    the user's own that prepared its inputs itself.
     """
     key = run.manifest["key"]
-    if "imported" in key:
+    if "imported" in key and "model" not in key:
         raise InputError(
             f"{run.path}: was imported from arrays and holds no networks; "
             "train a fleet with `seepage audit`"
         )
-    if key.get("function"):
+    own = key.get("function")
+    if own and model is None:
         raise InputError(
-            f"{run.path}: was trained by a loop of your own, which prepared its inputs itself; "
-            "call seepage.curvature.curvature or seepage.layers.measure_risk with your model and inputs"
+            f"{run.path}: was trained by a function of your own ({own['name']}), which built the "
+            "network itself; pass the factory, --model package.module:factory or model="
         )
     if not 0 <= target < len(run.models):
         raise InputError(
@@ -100,9 +105,32 @@ def rebuild(
         [0.0],
         Memory(),
         signals=(),
-        scale=pool.member_scale(np.flatnonzero(member)),
+        **_preparation(run, row, pool, member),
     ).inputs(np.arange(len(pool)))
-    return Rebuilt(network.eval(), inputs, pool.labels, member, pool, row, epoch)
+    network.eval()
+    check_trained(network, inputs, len(pool.classes))
+    return Rebuilt(network, inputs, pool.labels, member, pool, row, epoch)
+
+
+def _preparation(run: Run, row: int, pool: Dataset, member: BoolArray) -> dict[str, Any]:
+    """The arguments of a Recorder that prepares inputs as they were prepared for this run."""
+    key = run.manifest["key"]
+    if "imported" in key:
+        return prepared(key).recorder(pool, np.flatnonzero(member))
+    return {"scale": _scale(run, row, pool, member)}
+
+
+def _scale(run: Run, row: int, pool: Dataset, member: BoolArray) -> Any:
+    """How the inputs of a run were scaled: by its members, or not at all by a loop of the user's."""
+    given = run.records[row].get("facts", {}).get("inputs")
+    if not run.manifest["key"].get("function") or given == STANDARDISED:
+        return pool.member_scale(np.flatnonzero(member))
+    if given != AS_GIVEN:
+        raise InputError(
+            f"{run.path}: was trained by a loop of your own that prepared its inputs itself; call "
+            "seepage.curvature.curvature or seepage.layers.measure_risk with your model and inputs"
+        )
+    return None
 
 
 def _pool(run: Run, data: Dataset | None) -> Dataset:
@@ -129,7 +157,8 @@ def _network(run: Run, model: Factory | None) -> nn.Module:
     Code runs where the user names it, or where it is a reference network's: never because the
     manifest does.
     """
-    told: dict[str, Any] = run.manifest["key"]["model"]
+    # A training function builds its network itself.
+    told: dict[str, Any] = run.manifest["key"]["model"] or {"name": ""}
     name = str(told["name"])
     if model is not None:
         given = as_model(model)

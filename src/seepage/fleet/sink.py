@@ -10,6 +10,7 @@ import numpy as np
 from torch import nn
 
 from seepage.array_types import AnyArray, BoolArray
+from seepage.errors import InputError
 from seepage.store import arrays
 from seepage.store.arrays import pack
 from seepage.store.keys import record_key, weights_key
@@ -60,14 +61,23 @@ class StoreSink:
     def write(self, t: int, values: dict[str, AnyArray]) -> None:
         """One chunk per signal, each whole or absent."""
         for name, array in self.arrays.items():
-            assert len(self.digests[name]) == t, f"checkpoint {t} of {name} out of order"
+            if len(self.digests[name]) != t:
+                raise InputError(
+                    f"checkpoints: expected checkpoint {len(self.digests[name])} before {t}, got it "
+                    "passed over; call the recorder at every epoch that was requested, in order"
+                )
             found = values.get(name)
             if found is None:
                 # An extra signal that is not measured at this checkpoint.
                 found = np.full(array.shape[2:], np.nan, dtype=np.float32)
+            if found.shape != array.shape[2:]:
+                raise InputError(
+                    f"{name}: expected shape {array.shape[2:]} at every checkpoint, got "
+                    f"{found.shape}; give the network one output for each class, or do not record it"
+                )
             self.digests[name].append(arrays.write(array, self.row, t, found))
         if "correct" in values:
-            correct = values["correct"].reshape(len(self.member), -1)[:, 0]
+            correct = values["correct"].reshape(len(self.member), -1)[:, 0].astype(np.float64)
             self.accuracy.append((float(correct[self.member].mean()), _mean(correct[~self.member])))
 
     def _kept(self, t: int) -> bool:

@@ -18,7 +18,11 @@ from seepage.data import Dataset
 from seepage.defenses import Defense
 from seepage.record import ExtraSignal, Recorder
 
-__all__ = ["FleetSpec", "PoolFile", "TrainFunction"]
+__all__ = ["AS_GIVEN", "PREPARED", "STANDARDISED", "FleetSpec", "PoolFile", "TrainFunction"]
+
+AS_GIVEN, STANDARDISED = "as the data holds them", "standardised by the members"
+PREPARED = "prepared by the loop"
+"""What a record says of the inputs of a training function's network, in evaluation."""
 
 TrainFunction = Callable[[np.ndarray, int, Recorder], nn.Module]
 """The user's own training: `train(members, seed, recorder) -> model`, members as positions."""

@@ -17,6 +17,7 @@ from torch import nn
 
 from seepage.config.model import Model
 from seepage.config.recipe import Recipe, learning_rate
+from seepage.errors import InputError
 from seepage.fleet import optim
 from seepage.fleet.engine import epoch_seed, seed_streams
 from seepage.fleet.feed import Feed
@@ -80,7 +81,11 @@ def train_stack(
     optimizer = optim.make(recipe, stack)
     feeds = [Feed(pool, job.members, recipe, job.seed, job.scale) for job in jobs]
     steps = feeds[0].steps
-    assert all(f.steps == steps and f.batch == feeds[0].batch for f in feeds)
+    if any(f.steps != steps or f.batch != feeds[0].batch for f in feeds):
+        raise InputError(
+            "backend: expected runs with equally many batches of one size to stack, got others; use "
+            "backend = 'process'"
+        )
     failed: dict[int, str] = {}
     for job, network in zip(jobs, networks, strict=True):
         job.recorder.start(network, steps_per_epoch=steps)

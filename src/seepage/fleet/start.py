@@ -28,23 +28,32 @@ from seepage.data.copies import Copies
 from seepage.defenses import Defense
 from seepage.errors import CorruptStore, InputError, StorageFailed, nearest
 from seepage.fleet.backends import choose_backend, group
+from seepage.fleet.first_look import first_look
 from seepage.fleet.folder import create, ensure, signal_shapes
 from seepage.fleet.identity import differing, package_digest, run_key
 from seepage.fleet.local import Watcher, run_inline, run_local
 from seepage.fleet.machine import choose_device, choose_precision, hardware
+from seepage.fleet.rehearsal import learn_epochs
 from seepage.fleet.spec import FleetSpec, PoolFile, TrainFunction
-from seepage.plan import SubsetPlan
+from seepage.plan import SubsetPlan, refuse_offline
 from seepage.record import Resident, parse_views
 from seepage.store.evidence import read_records, stamp
 from seepage.store.lock import Lock, in_turn
 from seepage.store.run import Run
 from seepage.store.storage import Storage
 
-__all__ = ["ProvenanceWarning", "Silent", "train", "train_prepared"]
+__all__ = ["AccuracyWarning", "ProvenanceWarning", "Silent", "train", "train_prepared"]
 
 
 class ProvenanceWarning(UserWarning):
     """A fleet is resumed with other code of the package than it was begun with."""
+
+
+class AccuracyWarning(UserWarning):
+    """A training function measures another accuracy of its members than the Recorder."""
+
+
+_APART = 0.05
 
 
 class Silent:
@@ -99,6 +108,7 @@ def train(
     Raises InputError for bad values, Locked when another process owns the folder.
     """
     recipe = recipe if recipe is not None else Recipe()
+    stated = "epochs" in recipe.model_fields_set
     record, execution, model = _with_fields(record, execution, model, fields)
     if plan.samples != len(data):
         raise InputError(
@@ -110,8 +120,12 @@ def train(
     smallest = int(plan.member.sum(axis=1).min())
     if smallest < 2:
         raise InputError(f"plan: expected at least 2 members in every run, got {smallest}")
+    refuse_offline(plan.member, "plan", figures=False)
     watcher = watcher if watcher is not None else Silent()
     network, own = as_model(model), as_function(function)
+    if own is not None and not stated and not isinstance(record.checkpoints, tuple):
+        # The recipe is that of the built-in loop; this one has epochs of its own.
+        recipe = recipe.changed(epochs=learn_epochs(own, data, plan))
     times = record.times(recipe.epochs)
     parse_views(record.views)
     extra = record.measured(times)
@@ -120,6 +134,11 @@ def train(
         data, plan, recipe, network, own, defense, reference, record, times, extra
     )
     code = package_digest()
+    outputs = len(data.classes)
+    if own is None:
+        # The network of a training function is seen by the Recorder that it is handed to.
+        exact = defense is not None
+        outputs = first_look(network, data, plan, recipe, device, exact=exact)
     if defense is not None:
         check_defense(defense, data, reference, network, recipe)
     # Whatever can be refused is refused before a folder is made.
@@ -127,7 +146,7 @@ def train(
         execution.backend, network, recipe, plan, device, plain=own is None and defense is None
     )
     copies = _noticed(data, plan)
-    shapes = {} if _begun(out) else signal_shapes(data, record, extra, network)
+    shapes = {} if _begun(out) else signal_shapes(data, record, extra, network, outputs)
     storage = Storage(out, write=True)
     with Lock(storage, shard):
         # Shards that start together must not measure and choose each for itself.
@@ -151,7 +170,7 @@ def train(
                     "threads": execution.threads,
                     "compiled": execution.compiled,
                 }
-                shapes = shapes or signal_shapes(data, record, extra, network)
+                shapes = shapes or signal_shapes(data, record, extra, network, outputs)
                 for e in extra:
                     # Rows of a signal per layer have names, known from its first measurement.
                     if getattr(e, "axis", None) == "layer":
@@ -189,7 +208,29 @@ def train(
             # A record of another run or folder is no run that ended.
             ended = read_records(storage, manifest)
             _run(spec, storage, plan, shard, watcher, ended)
-    return Run(out)
+    run = Run(out)
+    if own is not None:
+        _compare_accuracy(run)
+    return run
+
+
+def _compare_accuracy(run: Run) -> None:
+    """Say where the accuracy of members is another than the user's own loop says at the end."""
+    for row in run.models.tolist():
+        record = run.records[row]
+        told = (record.get("facts") or {}).get("own_accuracy")
+        if not told or told[-1] is None or not record["accuracy"]:
+            continue
+        seen = record["accuracy"][-1][0]
+        if abs(seen - told[-1]) > _APART:
+            warnings.warn(
+                f"{run.path}: run {row} answers {seen:.3f} of its members correctly as it is "
+                f"evaluated here, your loop says {told[-1]:.3f}: check that both prepare inputs alike "
+                "(recorder.start(model, preprocess=...)) and evaluate in eval mode",
+                AccuracyWarning,
+                stacklevel=3,
+            )
+            return
 
 
 def _noticed(data: Dataset, plan: SubsetPlan) -> Copies:

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.errors import InputError
+from seepage.given_arrays import given_array
 from seepage.metrics import auc, balanced_accuracy, tpr_at_fpr
 
 __all__ = [
@@ -141,7 +142,7 @@ class AttackTable:
 
 
 def _features(name: str, values: FloatArray, member: BoolArray) -> NDArray[np.floating[Any]]:
-    flat = np.asarray(values)
+    flat = given_array(values, "values")
     if flat.dtype != np.float32:
         flat = flat.astype(np.float64)
     if len(flat) != len(member):
@@ -155,7 +156,7 @@ def _features(name: str, values: FloatArray, member: BoolArray) -> NDArray[np.fl
 
 
 def _member(member: ArrayLike, least: int, who: str) -> BoolArray:
-    m = np.asarray(member)
+    m = given_array(member, "member")
     if m.ndim != 1 or m.dtype != np.bool_:
         raise InputError(f"{who}: expected bool of shape (samples,), got {m.dtype} {m.shape}")
     if min(m.sum(), (~m).sum()) < least:

@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike
 
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError
+from seepage.given_arrays import given_floats
 
 __all__ = ["CHANGES", "Phases", "change_values", "phases"]
 
@@ -33,7 +34,7 @@ CHANGES = ("cv_total", "cv_drop", "cv_rise", "cr", "mcr", "mcr_rec", "mcr_step")
 
 
 def _series(series: ArrayLike) -> Float64Array:
-    m = np.asarray(series, dtype=np.float64)
+    m = given_floats(series, "series")
     if m.ndim < 1 or len(m) < 2:
         raise InputError(
             f"series: expected at least 2 checkpoints along the first axis, got shape {m.shape}"
@@ -103,7 +104,7 @@ def phases(
     (1.0, True)
     """
     m = _series(series)
-    e = np.asarray(epochs, dtype=np.float64)
+    e = given_floats(epochs, "epochs")
     if e.shape != (len(m),) or not (np.diff(e) > 0).all():
         raise InputError(f"epochs: expected {len(m)} ascending numbers, got {e.tolist()}")
     if not 0 <= margin < 1:

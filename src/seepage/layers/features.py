@@ -13,6 +13,7 @@ from torch.func import functional_call, grad, vmap
 
 from seepage.array_types import Float64Array, FloatArray
 from seepage.errors import InputError
+from seepage.given_arrays import given_floats
 from seepage.layers.choose import choose_layers
 from seepage.layers.hooks import (
     Inputs,
@@ -97,7 +98,7 @@ def feature_norms(outputs: FloatArray, p: float = 2.0) -> Float64Array:
     """
     if not p > 0:
         raise InputError(f"p: expected a number above 0, got {p}")
-    flat = np.asarray(outputs, dtype=np.float64).reshape(len(outputs), -1)
+    flat = given_floats(outputs, "outputs").reshape(len(outputs), -1)
     return np.asarray(np.linalg.norm(flat, ord=p, axis=1), dtype=np.float64)
 
 

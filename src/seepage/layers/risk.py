@@ -16,6 +16,7 @@ from torch import nn
 
 from seepage.array_types import Float64Array
 from seepage.errors import InputError
+from seepage.given_arrays import given_array, given_floats
 from seepage.layers.attack import Attacker, AttackTable, Audit, ShadowTransfer, attack_layers
 from seepage.layers.features import gather_outputs
 from seepage.layers.hooks import Inputs, sample_count, select_samples
@@ -50,7 +51,7 @@ class RankAgreement:
 
 
 def _ranks(x: ArrayLike, name: str) -> Float64Array:
-    a = np.atleast_2d(np.asarray(x, dtype=np.float64))
+    a = np.atleast_2d(given_floats(x, "x"))
     if a.ndim != 2 or not np.isfinite(a).all():
         raise InputError(f"{name}: expected finite values (layers,) or (models, layers)")
     r = np.asarray(rankdata(a, axis=1), dtype=np.float64)
@@ -342,7 +343,7 @@ def measure_risk(
     >>> a.table.layer == a.attack.layer, len(a.risk().regions(1))
     (True, 1)
     """
-    m = np.asarray(member)
+    m = given_array(member, "member")
     if m.shape != (sample_count(inputs),) or m.dtype != np.bool_:
         raise InputError(
             f"member: expected bool of shape ({sample_count(inputs)},), got {m.dtype} {m.shape}"

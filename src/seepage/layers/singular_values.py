@@ -19,6 +19,7 @@ import numpy as np
 
 from seepage.array_types import Float64Array, FloatArray
 from seepage.errors import InputError
+from seepage.given_arrays import given_array, given_floats
 
 __all__ = [
     "Moments",
@@ -40,7 +41,7 @@ def singular_values(jacobian: FloatArray) -> Float64Array:
     >>> singular_values(np.diag([3.0, 0.0, 4.0]))
     array([4., 3., 0.])
     """
-    j = np.asarray(jacobian, dtype=np.float64)
+    j = given_floats(jacobian, "jacobian")
     if j.ndim != 2 or not np.isfinite(j).all():
         raise InputError(f"jacobian: expected finite values of shape (d, d0), got shape {j.shape}")
     return np.asarray(np.linalg.svd(j, compute_uv=False), dtype=np.float64)
@@ -55,7 +56,7 @@ def gram_singular_values(gram: FloatArray) -> Float64Array:
     >>> gram_singular_values(np.diag([9.0, 16.0]))
     array([4., 3.])
     """
-    values = np.linalg.eigvalsh(np.asarray(gram, dtype=np.float64))[::-1]
+    values = np.linalg.eigvalsh(given_floats(gram, "gram"))[::-1]
     return np.asarray(np.sqrt(np.maximum(values, 0.0)), dtype=np.float64)
 
 
@@ -69,7 +70,7 @@ def rank_at(values: FloatArray, tolerance: float, top: float | None = None) -> i
     """
     if not 0 <= tolerance < 1:
         raise InputError(f"tolerance: expected a share in [0, 1), got {tolerance}")
-    v = np.asarray(values, dtype=np.float64)
+    v = given_floats(values, "values")
     largest = float(v.max(initial=0.0)) if top is None else float(top)
     return int((v > tolerance * largest).sum()) if largest > 0 else 0
 
@@ -89,7 +90,7 @@ class Moments:
 
 
 def _ratio(trace2: Float64Array | float, square: Float64Array | float) -> Float64Array:
-    trace2, square = np.asarray(trace2), np.asarray(square)
+    trace2, square = given_array(trace2, "trace2"), given_array(square, "square")
     out = np.zeros(np.broadcast(trace2, square).shape)
     np.divide(trace2, square, out=out, where=square > 0)
     return out
@@ -115,7 +116,7 @@ def moments(gram: FloatArray) -> Moments:
     >>> abs(m.participation - 400) < 4 * m.participation_error
     True
     """
-    g = np.asarray(gram, dtype=np.float64)
+    g = given_floats(gram, "gram")
     k = len(g)
     if g.ndim != 2 or g.shape[0] != g.shape[1] or k < 3:
         raise InputError(f"gram: expected shape (k, k) with k of at least 3, got {g.shape}")
@@ -152,8 +153,8 @@ def sketch_singular_values(gram: FloatArray, omega: FloatArray) -> Float64Array:
 
 def sketch_spectrum(gram: FloatArray, omega: FloatArray) -> tuple[Float64Array, Float64Array]:
     """`sketch_singular_values`, and the unit vector v (d0,) of the span with the largest ‖Jv‖."""
-    q, r = np.linalg.qr(np.asarray(omega, dtype=np.float64))
-    half = np.linalg.solve(r.T, np.asarray(gram, dtype=np.float64))
+    q, r = np.linalg.qr(given_floats(omega, "omega"))
+    half = np.linalg.solve(r.T, given_floats(gram, "gram"))
     inner = np.linalg.solve(r.T, half.T)
     values, vectors = np.linalg.eigh(0.5 * (inner + inner.T))
     bounds = np.sqrt(np.maximum(values[::-1], 0.0))

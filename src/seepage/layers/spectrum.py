@@ -18,6 +18,7 @@ import numpy as np
 
 from seepage.array_types import Float64Array, FloatArray
 from seepage.errors import InputError
+from seepage.given_arrays import given_floats
 
 __all__ = [
     "Spectrum",
@@ -31,7 +32,7 @@ __all__ = [
 
 
 def _variances(variances: FloatArray) -> Float64Array:
-    v = np.asarray(variances, dtype=np.float64)
+    v = given_floats(variances, "variances")
     if v.ndim != 1 or not np.isfinite(v).all() or (v < 0).any():
         raise InputError(
             f"variances: expected finite numbers of at least 0 along one axis, got shape {v.shape}"
@@ -193,7 +194,7 @@ def spectrum(outputs: FloatArray) -> Spectrum:
     >>> spectrum(np.array([[1.0, 0.0], [-1.0, 0.0]])).variances
     array([1., 0.])
     """
-    h = np.asarray(outputs, dtype=np.float64).reshape(len(outputs), -1)
+    h = given_floats(outputs, "outputs").reshape(len(outputs), -1)
     if len(h) < 2:
         raise InputError(f"outputs: expected at least 2 samples, got {len(h)}")
     if not np.isfinite(h).all():

@@ -20,6 +20,7 @@ from typing import final
 import numpy as np
 import torch
 
+from seepage.errors import InputError
 from seepage.layers.spectrum import Spectrum
 
 __all__ = ["CovarianceStream", "GramStream", "SketchStream", "SpectrumStream", "choose_stream"]
@@ -155,7 +156,10 @@ class GramStream(SpectrumStream):
             kind = torch.float64 if rows.dtype == torch.float64 else torch.float32
             self.rows = torch.empty(self.capacity, self.d, dtype=kind, device=rows.device)
             self.eps = torch.finfo(rows.dtype).eps
-        assert self.n + len(rows) <= self.capacity
+        if self.n + len(rows) > self.capacity:
+            raise InputError(
+                f"rows: expected at most {self.capacity} in all, got {self.n + len(rows)}; raise capacity"
+            )
         self.rows[self.n : self.n + len(rows)] = rows
         self.n += len(rows)
 

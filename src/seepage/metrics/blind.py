@@ -98,7 +98,7 @@ def blind_baseline(
         x = solver.fit_transform(x)
         x /= x.std(axis=0).max()
     if labels is not None:
-        y = np.asarray(labels)
+        y = given_array(labels, "labels")
         if y.shape != (len(x),):
             raise InputError(f"labels: expected one per sample ({len(x)}), got shape {y.shape}")
         x = np.concatenate([x, (y[:, None] == np.unique(y)[None]).astype(np.float64)], axis=1)

@@ -26,6 +26,7 @@ from scipy import stats
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.errors import InputError
+from seepage.given_arrays import given_array, given_floats
 from seepage.metrics.unit import EACH, Unit
 from seepage.plan import tuples
 
@@ -141,6 +142,7 @@ def benjamini_hochberg(p: Float64Array) -> Float64Array:
     >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03])).round(3).tolist()
     [0.03, 0.04, 0.04]
     """
+    p = given_floats(p, "p")
     order = np.argsort(p, kind="stable")
     n = len(p)
     # N / j first: it is exactly 1 at the end, so that no q falls below its p by rounding.
@@ -156,6 +158,7 @@ def cut_off(p: Float64Array, level: float) -> float:
     >>> cut_off(np.array([0.01, 0.5]), 0.05)
     0.01
     """
+    p = given_floats(p, "p")
     ok = p[benjamini_hochberg(p) <= level]
     return float(ok.max()) if ok.size else -1.0
 
@@ -188,7 +191,7 @@ def at_most_false(p: Float64Array, named: BoolArray, level: float = 0.05) -> int
     >>> [at_most_false(p, p <= cut) for cut in (0.001, 0.01, 0.04, 1.0)]
     [0, 0, 1, 2]
     """
-    p, named = np.asarray(p, dtype=np.float64), np.asarray(named)
+    p, named = given_floats(p, "p"), given_array(named, "named")
     if p.ndim != 1 or named.shape != p.shape or named.dtype != np.bool_:
         raise InputError(
             f"p, named: expected numbers and bools of one shape (N,), got {p.shape} and "

@@ -10,6 +10,7 @@ from scipy import special, stats
 
 from seepage.array_types import BoolArray, Float64Array
 from seepage.errors import InputError
+from seepage.given_arrays import given_array, given_floats
 from seepage.plan import partitions
 
 __all__ = ["Estimate", "around", "clopper_pearson", "over_targets", "reach"]
@@ -49,7 +50,7 @@ def clopper_pearson(
     """
     if not 0 < level < 1:
         raise InputError(f"level: expected a number between 0 and 1, got {level}; use 0.95")
-    k, n = np.broadcast_arrays(np.asarray(k, np.float64), np.asarray(n, np.float64))
+    k, n = np.broadcast_arrays(given_floats(k, "k"), given_floats(n, "n"))
     if (k < 0).any() or (k > n).any():
         raise InputError(
             "k: expected counts between 0 and n, got others; pass successes and trials"
@@ -137,7 +138,7 @@ def over_targets(
     >>> round(e.mean, 6), e.groups, e.low
     (0.75, 2, nan)
     """
-    v = np.asarray(values, np.float64)
+    v = given_floats(values, "values")
     if v.shape != (len(member),):
         raise InputError(
             f"values: expected one per model ({len(member)}), got shape {v.shape}; pass a row each"
@@ -153,7 +154,7 @@ def over_targets(
     weight /= weight.sum()
     half *= float(np.sqrt((weight**2 * (per_tuple - mean) ** 2).sum() * groups / (groups - 1)))
     low, high = around(mean, half)
-    trials = int(np.asarray(member).sum()) / (2 if shared else 1)
+    trials = int(given_array(member, "member").sum()) / (2 if shared else 1)
     if 0 <= mean * trials < _FEW:
         exact_low, exact_high = clopper_pearson(mean * trials, trials, level)
         low, high = min(low, float(exact_low)), max(high, float(exact_high))

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.errors import InputError
+from seepage.given_arrays import given_array, given_floats
 from seepage.metrics.exposure import benjamini_hochberg
 from seepage.metrics.intervals import Estimate, over_targets
 from seepage.metrics.unit import EACH, Unit
@@ -33,7 +34,7 @@ __all__ = [
 
 
 def _scores(values: ArrayLike, what: str) -> Float64Array:
-    out = np.asarray(values, dtype=np.float64)
+    out = given_floats(values, "values")
     if out.ndim != 1 or not out.size or np.isnan(out).any():
         raise InputError(
             f"{what}: expected numbers (n,), at least one, got shape {out.shape} with "
@@ -150,7 +151,7 @@ def name_members(
     named = benjamini_hochberg(p) <= q / share + 1e-12
     false_share = None
     if member is not None:
-        truth = np.asarray(member)
+        truth = given_array(member, "member")
         if truth.shape != p.shape or truth.dtype != np.bool_:
             raise InputError(
                 f"member: expected one bool per candidate ({m}), got {truth.dtype} of shape "

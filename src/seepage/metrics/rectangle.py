@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError
+from seepage.given_arrays import given_floats
 from seepage.metrics.intervals import clopper_pearson
 from seepage.metrics.unit import judged
 from seepage.plan import Groups, group_codes
@@ -107,7 +108,7 @@ def joint_rates(
     ([0.0101, nan], [1.0, nan], [0.04, nan])
     """
     s, y = judged(scores, member, 1)
-    nominal = np.asarray(fprs, np.float64)
+    nominal = given_floats(fprs, "fprs")
     if nominal.ndim != 1 or not ((nominal >= 0) & (nominal <= 1)).all():
         raise InputError(f"fprs: expected rates between 0 and 1, got {fprs}; 0.001 is 0.1 %")
     owner = np.arange(len(s)) if groups is None else group_codes(groups)[0]

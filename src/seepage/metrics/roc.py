@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError
+from seepage.given_arrays import given_floats
 from seepage.metrics.intervals import clopper_pearson, over_targets
 from seepage.metrics.unit import EACH, Unit, judged
 
@@ -164,7 +165,7 @@ def _area(tp: Int64Array, fp: Int64Array) -> float:
 
 
 def _rates(fprs: Sequence[float] | Float64Array) -> Float64Array:
-    nominal = np.asarray(fprs, np.float64)
+    nominal = given_floats(fprs, "fprs")
     if nominal.ndim != 1 or not ((nominal >= 0) & (nominal <= 1)).all():
         raise InputError(f"fprs: expected rates between 0 and 1, got {fprs}; 0.001 is 0.1 %")
     return nominal
@@ -392,7 +393,7 @@ def average_roc(
     if grid is None:
         smallest = 1.0 / (1 + max(1, int((~y).sum(axis=1).min())))
         grid = np.geomspace(smallest, 1.0, max(2, int(np.ceil(-25 * np.log10(smallest))) + 1))
-    points = operating_points(s, y, np.asarray(grid, np.float64))
+    points = operating_points(s, y, given_floats(grid, "grid"))
     estimates = [over_targets(points.tpr[:, g], y) for g in range(points.tpr.shape[1])]
     return AveragedRoc(
         points.nominal,

@@ -13,6 +13,7 @@ by whole groups.
 
 from seepage.plan.adversary import distance_factor, pool_share
 from seepage.plan.canaries import plant_canaries
+from seepage.plan.offline import refuse_offline
 from seepage.plan.subsets import (
     Canaries,
     Groups,
@@ -41,6 +42,7 @@ __all__ = [
     "permute_membership",
     "plant_canaries",
     "pool_share",
+    "refuse_offline",
     "subsets",
     "tuples",
 ]

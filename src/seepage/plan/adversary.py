@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from seepage.array_types import BoolArray
 from seepage.errors import InputError
+from seepage.given_arrays import given_array
 
 __all__ = ["distance_factor", "pool_share"]
 
@@ -26,7 +27,7 @@ def pool_share(member: ArrayLike | BoolArray) -> float:
     >>> pool_share([[True, False, False, False], [False, False, True, False]])
     0.25
     """
-    m = np.asarray(member)
+    m = given_array(member, "member")
     if m.ndim != 2 or m.dtype != np.bool_ or not m.size:
         raise InputError(
             f"member: expected bool of shape (models, samples), got {m.dtype} of shape {m.shape}"

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seepage.errors import InputError
+from seepage.given_arrays import given_array
 from seepage.plan.subsets import Canaries, SubsetPlan
 
 __all__ = ["plant_canaries"]
@@ -36,7 +37,7 @@ def plant_canaries(
     >>> plan.canaries.kind, plan.canaries.index.tolist(), plan.canaries.label.tolist()
     (('mislabelled', 'mislabelled'), [0, 2], [1, 1])
     """
-    y = np.asarray(labels, dtype=np.int64)
+    y = given_array(labels, "labels").astype(np.int64)
     if y.shape != (plan.samples,):
         raise InputError(
             f"labels: expected one per sample of the plan ({plan.samples}), got shape {y.shape}"

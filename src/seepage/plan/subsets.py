@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Int64Array
 from seepage.errors import InputError
-from seepage.given_arrays import given_array
+from seepage.given_arrays import given_array, given_bools
 
 __all__ = [
     "Canaries",
@@ -125,7 +125,8 @@ def group_codes(groups: Groups, n: int | None = None) -> tuple[Int64Array, list[
     """
     if isinstance(groups, np.ndarray) and groups.ndim != 1:
         raise InputError(f"groups: expected one name per sample, got shape {groups.shape}")
-    values = groups.tolist() if isinstance(groups, np.ndarray) else list(groups)
+    named = given_array(groups, "groups") if isinstance(groups, np.ndarray) else groups
+    values = named.tolist() if isinstance(named, np.ndarray) else list(named)
     if n is not None and len(values) != n:
         raise InputError(f"groups: expected one per sample ({n}), got {len(values)}")
     number: dict[Any, int] = {}
@@ -314,7 +315,7 @@ def fixed_target(
     >>> fixed_target([True, True, False, False], models=2).member.shape
     (3, 4)
     """
-    row = np.asarray(member, dtype=np.bool_)
+    row = given_bools(member, "member")
     if row.ndim != 1 or row.all() or not row.any():
         raise InputError(
             "member: expected a list with members and non-members, got "

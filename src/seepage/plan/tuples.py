@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Int64Array
+from seepage.given_arrays import given_bools
 from seepage.plan.subsets import Groups, group_codes
 
 __all__ = ["judged", "partitions", "permute_membership", "tuples"]
@@ -28,7 +29,7 @@ def judged(member: BoolArray) -> BoolArray:
     >>> judged(np.array([[1, 0, 1], [0, 0, 1]], dtype=bool)).tolist()
     [True, False, False]
     """
-    member = np.asarray(member, dtype=np.bool_)
+    member = given_bools(member, "member")
     return np.asarray(member.any(axis=0) & ~member.all(axis=0))
 
 
@@ -58,7 +59,7 @@ def tuples(member: BoolArray) -> Int64Array:
     >>> tuples(~np.eye(3, dtype=bool)).tolist(), tuples(np.eye(3, dtype=bool)).tolist()
     ([-1, -1, -1], [0, 0, 0])
     """
-    member = np.asarray(member, dtype=np.bool_)
+    member = given_bools(member, "member")
     models, samples = member.shape
     words = _words(member)
     sizes = member.sum(axis=1, dtype=np.int64)
@@ -208,7 +209,7 @@ def partitions(member: BoolArray) -> Int64Array:
     >>> partitions(member).tolist(), partitions(member[1:]).tolist()
     ([0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 1])
     """
-    member = np.asarray(member, dtype=np.bool_)
+    member = given_bools(member, "member")
     keep = judged(member)
     if keep.any() and not keep.all():
         size = member[:, keep].sum(axis=1)
@@ -255,7 +256,7 @@ def permute_membership(
     have their entries permuted among themselves. groups (N,): whose sample each is; all samples of
     a group then move together. The input is not changed.
     """
-    member = np.array(member, dtype=np.bool_)
+    member = given_bools(member, "member").copy()
     samples = member.shape[1]
     codes = None if groups is None else group_codes(groups, samples)[0]
     columns = samples if codes is None else int(codes.max()) + 1

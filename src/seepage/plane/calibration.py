@@ -14,6 +14,7 @@ from scipy import stats
 
 from seepage.array_types import Float64Array, FloatArray, IntArray
 from seepage.errors import InputError
+from seepage.given_arrays import given_array, given_floats
 
 __all__ = ["FprSpread", "fpr_spread"]
 
@@ -56,7 +57,7 @@ def fpr_spread(fpr: FloatArray, n_out: IntArray) -> FprSpread:
     >>> print(fpr_spread(np.array([0.0, 0.0, 0.5, 0.0]), np.full(4, 4)))
     FPR 0.1250 on average; it differs between samples: sd 0.2165 (counting alone 0.1654), 99th percentile 0.500 (0.500), 75% of samples at 0 (59%)
     """
-    rate, n = np.broadcast_arrays(np.asarray(fpr, np.float64), np.asarray(n_out))
+    rate, n = np.broadcast_arrays(given_floats(fpr, "fpr"), given_array(n_out, "n_out"))
     known = np.isfinite(rate) & (n > 0)
     if rate.ndim != 1 or not known.any():
         raise InputError(

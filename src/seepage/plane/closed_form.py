@@ -19,6 +19,7 @@ from scipy import special
 from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
+from seepage.given_arrays import given_floats
 from seepage.plan import partitions
 from seepage.plane.rates import RateRule, Track, mean_auc
 from seepage.plane.rules import GlobalFPR, NaturalThreshold, Rule
@@ -71,7 +72,7 @@ class StudentTLaw(Law):
         """ν."""
         if self.df is not None:
             return float(self.df)
-        z2 = np.asarray(residuals, dtype=np.float64).ravel() ** 2
+        z2 = given_floats(residuals, "residuals").ravel() ** 2
         z2 = z2 / z2.mean()
         grid = np.array([3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 30.0, 100.0])
         likely = [
@@ -258,7 +259,7 @@ class ClosedForm(RateRule):
 
 
 def _flat(values: FloatArray) -> FloatArray:
-    values = np.asarray(values, dtype=np.float64)
+    values = given_floats(values, "values")
     return values.mean(axis=-1) if values.ndim == 3 else values
 
 

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seepage.array_types import BoolArray, FloatArray, Int64Array, IntArray
 from seepage.errors import InputError
+from seepage.given_arrays import given_array, given_bools, given_floats
 from seepage.plan import partitions
 from seepage.plane.paths import SignalSource
 
@@ -78,8 +79,8 @@ def epoch_learned(correct: FloatArray, checkpoints: FloatArray) -> FloatArray:
     >>> epoch_learned(correct, np.array([0.0, 5.0, 10.0])).tolist()
     [5.0, 10.0, 11.0]
     """
-    right = np.asarray(correct) > 0.5
-    epochs = np.asarray(checkpoints, dtype=np.float64)
+    right = given_array(correct, "correct") > 0.5
+    epochs = given_floats(checkpoints, "checkpoints")
     _fits(right, epochs)
     stays = np.flip(np.logical_and.accumulate(np.flip(right, axis=-2), axis=-2), axis=-2)
     # Number of checkpoints before the sample stays correct: the index of the first such one.
@@ -100,8 +101,8 @@ def time_mean(values: FloatArray, checkpoints: FloatArray) -> FloatArray:
     >>> time_mean(np.array([[4.0], [2.0], [0.0]]), np.array([0.0, 1.0, 5.0])).tolist()
     [1.4]
     """
-    trace = np.asarray(values, dtype=np.float64)
-    epochs = np.asarray(checkpoints, dtype=np.float64)
+    trace = given_floats(values, "values")
+    epochs = given_floats(checkpoints, "checkpoints")
     _fits(trace, epochs)
     if len(epochs) == 1:
         return np.asarray(trace[..., 0, :])
@@ -122,8 +123,8 @@ def by_epoch(
     >>> values[:, 0].tolist(), epochs.tolist()
     ([4.0, 2.0, 1.0, 0.0], [0.0, 1.0, 2.0, 3.0])
     """
-    trace = np.asarray(values)
-    times = np.asarray(checkpoints, dtype=np.float64)
+    trace = given_array(values, "values")
+    times = given_floats(checkpoints, "checkpoints")
     _fits(trace, times)
     if len(times) == 1:
         return trace.astype(np.float64), times
@@ -149,8 +150,8 @@ def loss_iqr(loss: FloatArray, checkpoints: FloatArray) -> FloatArray:
     >>> loss_iqr(np.array([[9.0], [4.0], [0.0]]), np.array([0.0, 1.0, 5.0])).tolist()
     [2.0]
     """
-    trace = np.asarray(loss)
-    _fits(trace, np.asarray(checkpoints))
+    trace = given_array(loss, "loss")
+    _fits(trace, given_array(checkpoints, "checkpoints"))
     out = np.empty((*trace.shape[:-2], trace.shape[-1]))
     # Run by run: an epoch-long trace of all of them may be many times what was recorded.
     for k in np.ndindex(trace.shape[:-2]):
@@ -171,7 +172,7 @@ def forgetting_events(correct: FloatArray) -> FloatArray:
     >>> forgetting_events(np.array([[1, 0], [0, 0], [1, 0]])).tolist()
     [1.0, 3.0]
     """
-    right = np.asarray(correct) > 0.5
+    right = given_array(correct, "correct") > 0.5
     forgotten = (right[..., :-1, :] & ~right[..., 1:, :]).sum(axis=-2).astype(np.float64)
     return np.where(right.any(axis=-2), forgotten, float(right.shape[-2]))
 
@@ -182,12 +183,12 @@ def consistency(correct: FloatArray, member: BoolArray) -> FloatArray:
     correct (R, N) at the checkpoint of interest, member (R, N) -> (N,) in [0, 1], high = easy; NaN
     where every run trained on it. Source: Jiang et al., arXiv 2002.03206 (there by subset size).
     """
-    out = ~np.asarray(member, dtype=np.bool_)
-    return _masked_mean(np.asarray(correct) > 0.5, out)
+    out = ~given_bools(member, "member")
+    return _masked_mean(given_array(correct, "correct") > 0.5, out)
 
 
 def _masked_mean(values: ArrayLike, mask: BoolArray) -> FloatArray:
-    v = np.asarray(values, dtype=np.float64)
+    v = given_floats(values, "values")
     n = mask.sum(axis=0)
     total = np.where(mask, v, 0.0).sum(axis=0)
     out = np.full(n.shape, np.nan)
@@ -222,8 +223,10 @@ def prediction_depth(
     """
     if not features:
         raise InputError("features: expected at least one layer, got none")
-    labels = np.asarray(labels)
-    use = np.ones(len(labels), dtype=np.bool_) if support is None else np.asarray(support)
+    labels = given_array(labels, "labels")
+    use = (
+        np.ones(len(labels), dtype=np.bool_) if support is None else given_array(support, "support")
+    )
     rows = np.flatnonzero(use)
     if neighbours < 1 or len(rows) <= neighbours:
         raise InputError(
@@ -237,7 +240,7 @@ def prediction_depth(
     else:
         # A prediction outside the known labels agrees with no probe.
         end = np.searchsorted(classes, final).clip(0, len(classes) - 1)
-        end = np.where(classes[end] == np.asarray(final), end, -1)
+        end = np.where(classes[end] == given_array(final, "final"), end, -1)
     agree = votes == end
     stays = np.logical_and.accumulate(agree[::-1], axis=0)[::-1]
     return np.asarray((~stays).sum(axis=0), dtype=np.int64)
@@ -251,7 +254,7 @@ def _probe(
     neighbours: int,
     classes: int,
 ) -> Int64Array:
-    x = np.asarray(features, dtype=np.float64).reshape(len(features), -1)
+    x = given_floats(features, "features").reshape(len(features), -1)
     if len(x) != len(coded) or not np.isfinite(x).all():
         raise InputError(
             f"features: expected {len(coded)} finite rows per layer, got shape {x.shape}"
@@ -306,7 +309,7 @@ def learning_difficulty(run: SignalSource, models: ArrayLike) -> Difficulty:
     two float32 traces of (rows, checkpoints, samples), and one of a run at every epoch. Signals with views are averaged over them.
     """
     member = np.asarray(run.member, dtype=np.bool_)
-    rows = np.asarray(models)
+    rows = given_array(models, "models")
     if rows.dtype == np.bool_:
         rows = np.flatnonzero(rows)
     if rows.ndim != 1 or not rows.size or rows.min() < 0 or rows.max() >= len(member):
@@ -357,7 +360,7 @@ def spearman(
     >>> spearman([1, 2, 3, 4], [1, 4, 9, 16], np.random.default_rng(0), replicates=20).rho
     1.0
     """
-    a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    a, b = given_floats(x, "x"), given_floats(y, "y")
     if a.ndim != 1 or a.shape != b.shape:
         raise InputError(f"x, y: expected two columns of one length, got {a.shape} and {b.shape}")
     both = ~(np.isnan(a) | np.isnan(b))

@@ -13,6 +13,7 @@ import numpy as np
 
 from seepage.array_types import FloatArray, Int64Array, IntArray
 from seepage.errors import InputError
+from seepage.given_arrays import given_array, given_floats
 
 __all__ = [
     "arrivals",
@@ -31,18 +32,19 @@ __all__ = [
 
 
 def _spans(checkpoints: FloatArray, length: int) -> FloatArray:
-    spans = np.diff(np.asarray(checkpoints, dtype=np.float64))
+    spans = np.diff(given_floats(checkpoints, "checkpoints"))
     if len(spans) + 1 != length or (spans <= 0).any():
         raise InputError(
             f"checkpoints: expected {length} ascending epochs as the rates have, got "
-            f"{np.asarray(checkpoints).tolist()}"
+            f"{given_array(checkpoints, 'checkpoints').tolist()}"
         )
     return spans
 
 
 def centre(fpr: FloatArray, tpr: FloatArray) -> FloatArray:
     """Centre of mass c(t) = (1/N) Σ_i v_i(t): (T, N), (T, N) -> (T, 2), FPR first."""
-    return np.stack([np.mean(fpr, axis=-1), np.mean(tpr, axis=-1)], axis=-1)
+    rates = given_array(fpr, "fpr"), given_array(tpr, "tpr")
+    return np.stack([np.mean(rate, axis=-1) for rate in rates], axis=-1)
 
 
 def displacement(centres: FloatArray) -> tuple[float, float]:
@@ -56,7 +58,7 @@ def displacement(centres: FloatArray) -> tuple[float, float]:
     >>> round(net, 3), path
     (0.354, 0.5)
     """
-    c = np.asarray(centres, dtype=np.float64)
+    c = given_floats(centres, "centres")
     steps = np.sqrt((np.diff(c, axis=0) ** 2).sum(axis=-1))
     return float(np.sqrt(((c[-1] - c[0]) ** 2).sum())), float(steps.sum())
 
@@ -68,7 +70,8 @@ def speed(fpr: FloatArray, tpr: FloatArray, checkpoints: FloatArray) -> FloatArr
     Counting noise alone makes it positive: see `squared_step` and the null. *Reconstruction*.
     """
     spans = _spans(checkpoints, len(fpr))
-    return np.hypot(np.diff(fpr, axis=0), np.diff(tpr, axis=0)) / spans[:, None]
+    moved = (np.diff(given_array(v, name), axis=0) for v, name in ((fpr, "fpr"), (tpr, "tpr")))
+    return np.asarray(np.hypot(*moved) / spans[:, None])
 
 
 def signed_speed(fpr: FloatArray, tpr: FloatArray, checkpoints: FloatArray) -> FloatArray:
@@ -78,7 +81,7 @@ def signed_speed(fpr: FloatArray, tpr: FloatArray, checkpoints: FloatArray) -> F
     *Reconstruction*.
     """
     spans = _spans(checkpoints, len(fpr))
-    return np.diff(np.asarray(tpr) - np.asarray(fpr), axis=0) / spans[:, None]
+    return np.diff(given_array(tpr, "tpr") - given_array(fpr, "fpr"), axis=0) / spans[:, None]
 
 
 def squared_step(step: FloatArray, turns: IntArray, trials: IntArray) -> FloatArray:
@@ -94,12 +97,12 @@ def squared_step(step: FloatArray, turns: IntArray, trials: IntArray) -> FloatAr
     >>> squared_step(np.array([[0.0]]), np.array([[2]]), np.array([4])).round(3).tolist()
     [[-0.167]]
     """
-    n = np.asarray(trials, dtype=np.float64)
+    n = given_floats(trials, "trials")
     if (n < 2).any():
         raise InputError(
             "models: expected at least 2 targets of each kind for every sample; train more models"
         )
-    total = np.asarray(step, dtype=np.float64) * n
+    total = given_floats(step, "step") * n
     return (total**2 - turns) / (n * (n - 1))
 
 
@@ -108,7 +111,7 @@ def transition_counts(states: IntArray, regions: int) -> Int64Array:
 
     A sample that is in no region (−1) at either end of an interval is not counted in it.
     """
-    states = np.asarray(states)
+    states = given_array(states, "states")
     counts = np.zeros((len(states) - 1, regions, regions), dtype=np.int64)
     for k, out in enumerate(counts):
         known = (states[k] >= 0) & (states[k + 1] >= 0)
@@ -127,6 +130,7 @@ def transitions(states: IntArray, regions: int) -> FloatArray:
 
 def rows_to_one(counts: IntArray | FloatArray) -> FloatArray:
     """Counts of moves (..., S, S) as probabilities; empty rows become the identity's."""
+    counts = given_array(counts, "counts")
     total = counts.sum(axis=-1, keepdims=True)
     identity = np.broadcast_to(np.eye(counts.shape[-1]), counts.shape)
     return np.where(total > 0, counts / np.maximum(total, 1), identity)
@@ -144,6 +148,7 @@ def to_last(states: IntArray, regions: int) -> tuple[FloatArray, FloatArray]:
 
 def arrivals(counts: IntArray | FloatArray) -> tuple[FloatArray, FloatArray]:
     """Moves into the last region from counts (..., S, S): (over others, over all)."""
+    counts = given_array(counts, "counts")
     moved = counts[..., :-1, -1].sum(axis=-1)
     others = counts[..., :-1, :].sum(axis=(-2, -1))
     everyone = counts.sum(axis=(-2, -1))
@@ -157,12 +162,15 @@ def entropy(states: IntArray, regions: int, base: float = 2.0) -> FloatArray:
     over cells, so H depends on the number of models: keep it equal across conditions and compare
     with the null. *Reconstruction*: grid and base of the paper were not available.
     """
-    counts = np.stack([np.bincount(row[row >= 0], minlength=regions) for row in np.asarray(states)])
+    counts = np.stack(
+        [np.bincount(row[row >= 0], minlength=regions) for row in given_array(states, "states")]
+    )
     return entropy_of(counts, base)
 
 
 def entropy_of(counts: IntArray | FloatArray, base: float = 2.0) -> FloatArray:
     """Entropy of shares from counts (..., cells) -> (...)."""
+    counts = given_array(counts, "counts")
     total = counts.sum(axis=-1, keepdims=True)
     p = counts / np.where(total > 0, total, np.nan)
     terms = p * np.log(np.where(p > 0, p, 1.0))

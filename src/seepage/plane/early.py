@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from seepage.array_types import BoolArray, FloatArray
 from seepage.errors import InputError
+from seepage.given_arrays import given_array, given_bools, given_floats
 from seepage.metrics import auc
 from seepage.plan import partitions, tuples
 from seepage.plane.kernels import look_up, pair_counts, tuple_counts
@@ -313,8 +314,8 @@ def evaluate_predictor(score: FloatArray, final: BoolArray) -> PredictorEvaluati
     >>> evaluate_predictor(np.array([0.9, 0.1, 0.5]), np.array([True, False, True])).recall
     array(1.)
     """
-    final = np.asarray(final, dtype=np.bool_)
-    rows = np.atleast_2d(np.asarray(score, dtype=np.float64))
+    final = given_bools(final, "final")
+    rows = np.atleast_2d(given_floats(score, "score"))
     if rows.ndim != 2 or rows.shape[1] != final.size:
         raise InputError(
             f"score: expected (N,) or (T, N) with N = {final.size}, got shape {np.shape(score)}"
@@ -337,6 +338,7 @@ def expected_recall(rows: FloatArray, final: BoolArray) -> FloatArray:
 
     rows (T, N), final (N,) bool of at least one sample -> (T,).
     """
+    rows, final = given_array(rows, "rows"), given_bools(final, "final")
     size = int(final.sum())
     border = np.partition(rows, -size, axis=1)[:, -size, None]
     above, tied = rows > border, rows == border

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.errors import InputError
+from seepage.given_arrays import given_array, given_bools, given_floats
 from seepage.metrics import auc, over_targets
 from seepage.plane.difficulty import Correlation, by_epoch, loss_iqr, mean_loss, spearman
 from seepage.plane.paths import SignalSource
@@ -94,9 +95,9 @@ class Monitor:
         Raises InputError when shapes or membership change, an epoch does not rise, or a loss is not
         finite.
         """
-        loss = np.asarray(loss, dtype=np.float64)
-        right = np.asarray(correct, dtype=np.float64) > 0.5
-        member = np.asarray(member, dtype=np.bool_)
+        loss = given_floats(loss, "loss")
+        right = given_floats(correct, "correct") > 0.5
+        member = given_bools(member, "member")
         if loss.ndim != 1 or right.shape != loss.shape or member.shape != loss.shape:
             raise InputError(
                 f"loss, correct, member: expected one value per sample, got shapes {loss.shape}, "
@@ -175,7 +176,7 @@ class Monitor:
         vulnerable (at least one). members_only: judge on this run's members, whose losses reflect
         that they were trained on. replicates: behind ρ's interval; 0 leaves it out.
         """
-        risk = np.asarray(final_risk, dtype=np.float64)
+        risk = given_floats(final_risk, "final_risk")
         scores = self.scores()
         assert self._member is not None
         if risk.shape != self._member.shape:
@@ -246,7 +247,7 @@ def evaluate_monitors(
 
     Raises InputError for rows that do not exist and risks that do not vary.
     """
-    rows = np.asarray(models)
+    rows = given_array(models, "models")
     if rows.dtype == np.bool_:
         rows = np.flatnonzero(rows)
     if rows.ndim != 1 or not rows.size or rows.min() < 0 or rows.max() >= len(run.member):
@@ -286,5 +287,5 @@ def _span(values: FloatArray, member: BoolArray) -> tuple[float, float, float]:
 
 
 def _identity(values: FloatArray) -> FloatArray:
-    v = np.asarray(values)
+    v = given_array(values, "values")
     return v[..., 0] if v.ndim == 3 else v

@@ -13,6 +13,7 @@ from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack, SignalSource
 from seepage.attacks.binding import bind, inputs
 from seepage.errors import InputError
+from seepage.given_arrays import given_array
 from seepage.plan import Groups, permute_membership
 from seepage.plane import dynamics
 from seepage.plane.population import Population, population
@@ -194,7 +195,7 @@ def trajectories(
     if checkpoints.ndim != 1 or not len(checkpoints) or (np.diff(checkpoints) <= 0).any():
         raise InputError("checkpoints: expected ascending epochs, got otherwise; record them again")
     member = np.asarray(run.member, dtype=np.bool_)
-    rows = np.arange(len(member)) if models is None else np.asarray(models)
+    rows = np.arange(len(member)) if models is None else given_array(models, "models")
     if rows.dtype == np.bool_:
         rows = np.flatnonzero(rows)
     if rows.ndim != 1 or not rows.size or rows.min() < 0 or rows.max() >= len(member):

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from seepage.array_types import BoolArray, FloatArray, IntArray
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
-from seepage.given_arrays import given_array
+from seepage.given_arrays import given_array, given_floats
 from seepage.metrics import auc, clopper_pearson
 from seepage.plane.rules import Rule
 
@@ -39,14 +39,14 @@ __all__ = [
 
 def advantage(fpr: FloatArray, tpr: FloatArray) -> FloatArray:
     """Membership advantage A = TPR − FPR, in [−1, 1]; 0 means no leakage."""
-    return np.asarray(tpr, dtype=np.float64) - np.asarray(fpr, dtype=np.float64)
+    return given_floats(tpr, "tpr") - given_floats(fpr, "fpr")
 
 
 def _corrected(rate: FloatArray, trials: ArrayLike) -> FloatArray:
-    n = np.asarray(trials, dtype=np.float64)
+    n = given_floats(trials, "trials")
     if (n <= 0).any():
         raise InputError("trials: expected at least one target of each kind; train more models")
-    return np.asarray(rate, dtype=np.float64) + 0.5 / n
+    return given_floats(rate, "rate") + 0.5 / n
 
 
 def epsilon(fpr: FloatArray, tpr: FloatArray, n_out: ArrayLike, n_in: ArrayLike) -> FloatArray:
@@ -74,8 +74,8 @@ def epsilon_two_sided(
     is detected. A point estimate, not a lower bound on a mechanism's ε; `seepage.epsilon` gives
     bounds.
     """
-    stay_out = _corrected(1 - np.asarray(fpr, dtype=np.float64), n_out)
-    stay_in = _corrected(1 - np.asarray(tpr, dtype=np.float64), n_in)
+    stay_out = _corrected(1 - given_floats(fpr, "fpr"), n_out)
+    stay_in = _corrected(1 - given_floats(tpr, "tpr"), n_in)
     other: FloatArray = np.log(stay_out) - np.log(stay_in)
     return np.maximum(epsilon(fpr, tpr, n_out, n_in), other)
 

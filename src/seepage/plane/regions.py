@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seepage.array_types import BoolArray, FloatArray
 from seepage.errors import InputError
+from seepage.given_arrays import given_floats
 from seepage.plane.rates import advantage, epsilon, epsilon_two_sided
 
 __all__ = ["ByAdvantage", "ByEpsilon", "Grid", "Regions"]
@@ -165,6 +166,6 @@ class Grid(Regions):
         return np.where(known, cell, -1).astype(np.intp)
 
     def _side(self, rate: FloatArray, trials: ArrayLike) -> NDArray[np.intp]:
-        off = 0.5 / np.maximum(np.asarray(trials, dtype=np.float64), 1)
-        cell = np.floor(np.asarray(rate, dtype=np.float64) * self.n + off).astype(np.intp)
+        off = 0.5 / np.maximum(given_floats(trials, "trials"), 1)
+        cell = np.floor(given_floats(rate, "rate") * self.n + off).astype(np.intp)
         return np.clip(cell, 0, self.n - 1)

@@ -12,6 +12,7 @@ from scipy import stats
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
+from seepage.given_arrays import given_array, given_floats
 from seepage.plan import partitions
 
 __all__ = ["GlobalFPR", "NaturalThreshold", "OwnFPR", "Rule"]
@@ -33,7 +34,7 @@ class Rule(ABC):
 
         `attack` gives the natural threshold to rules that use it.
         """
-        scores, member = np.asarray(scores), np.asarray(member)
+        scores, member = given_array(scores, "scores"), given_array(member, "member")
         if scores.ndim != 2 or member.shape != scores.shape or member.dtype != np.bool_:
             raise InputError(
                 f"scores: expected shape (models, samples) with bool member alike, got "
@@ -92,7 +93,7 @@ class GlobalFPR(Rule):
         """One threshold per target, equal within a tuple, (R,)."""
         tuple_of = partitions(member)
         rows, columns = np.nonzero(~member)
-        values = np.asarray(scores, dtype=np.float64)[rows, columns]
+        values = given_floats(scores, "scores")[rows, columns]
         owner = tuple_of[rows].astype(np.int32)
         own = np.bincount(owner, minlength=int(tuple_of.max()) + 1)
         rest = len(values) - own
@@ -165,7 +166,7 @@ class OwnFPR(Rule):
 
     def cut(self, scores: FloatArray, member: BoolArray, attack: Attack | None) -> FloatArray:
         """One threshold per target and sample, (R, N)."""
-        s = np.asarray(scores, dtype=np.float64)
+        s = given_floats(scores, "scores")
         part = partitions(member)
         kinds = int(part.max()) + 1
         left = np.stack([(~member[part == u]).sum(axis=0) for u in range(kinds)])

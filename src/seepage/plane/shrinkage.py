@@ -10,6 +10,7 @@ import numpy as np
 from scipy import optimize, special
 
 from seepage.array_types import FloatArray
+from seepage.given_arrays import given_floats
 
 __all__ = ["EmpiricalBayes", "NoShrinkage", "SharedRatio", "Shrinkage", "empirical_bayes"]
 
@@ -84,7 +85,7 @@ def empirical_bayes(variance: FloatArray, freedom: int | FloatArray) -> FloatArr
     [1.25, 1.25, 1.25, 1.25]
     """
     s2 = _positive(variance)
-    d = np.broadcast_to(np.asarray(freedom, dtype=np.float64), s2.shape)
+    d = np.broadcast_to(given_floats(freedom, "freedom"), s2.shape)
     if len(s2) < 3:
         return s2
     e = np.log(s2) - special.digamma(d / 2) + np.log(d / 2)
@@ -99,7 +100,7 @@ def empirical_bayes(variance: FloatArray, freedom: int | FloatArray) -> FloatArr
 
 
 def _positive(variance: FloatArray) -> FloatArray:
-    variance = np.asarray(variance, dtype=np.float64)
+    variance = given_floats(variance, "variance")
     return np.maximum(variance, max(1e-6 * float(np.median(variance)), 1e-30))
 
 

@@ -2,7 +2,7 @@
 
 The loop that it watches, with its five events::
 
-    recorder.start(model, members, steps_per_epoch)      # start; checkpoint 0 if requested
+    recorder.start(model, epochs=epochs)                 # start; checkpoint 0 if requested
     for epoch in range(epochs):
         for batch in batches:
             ...                                          # forward, backward, optimiser step
@@ -27,7 +27,9 @@ from torch import nn
 
 from seepage.array_types import AnyArray, Int64Array
 from seepage.errors import InputError, SeepageError
+from seepage.models.outputs import Simplex, check_logits, not_logits, try_outputs
 from seepage.record.resident import Resident, parse_views
+from seepage.record.seen_inputs import SeenInputs
 from seepage.signals import SignalRule, named
 
 __all__ = [
@@ -178,7 +180,8 @@ class Recorder:
     `seepage.signals.named`. `outputs` maps logits to what an attacker sees (a
     defence's fifth hook). `seconds` is the time spent on evaluation.
 
-    Raises Diverged when outputs are not finite.
+    Raises Diverged when signals are not finite, and InputError when the network does not return
+    logits (`seepage.models.outputs`): from `start` on, before anything is trained.
     """
 
     def __init__(
@@ -223,16 +226,47 @@ class Recorder:
         self._forward: Callable[[torch.Tensor], torch.Tensor] | None = None
         self._steps_per_epoch = 0
         self._next = 0
+        self.accuracy: dict[float, float] = {}
+        self._seen: SeenInputs | None = None
+        self._members: Int64Array | None = None
+        self._tried = False
+        self._classes = int(pool.labels_host.max()) + 1
 
-    def start(self, model: nn.Module, *, steps_per_epoch: int = 0, epoch: float = 0.0) -> None:
-        """The model is built (or restored at `epoch`) and training is about to begin."""
+    def watch_inputs(self, members: Int64Array) -> None:
+        """Compare what the loop gives its network with what is evaluated; `members` trains it."""
+        self._seen, self._members = SeenInputs(), members
+
+    def start(
+        self,
+        model: nn.Module,
+        *,
+        epochs: int | None = None,
+        steps_per_epoch: int = 0,
+        epoch: float = 0.0,
+        preprocess: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        check_inputs: bool = True,
+    ) -> None:
+        """The model is built (or restored at `epoch`) and training is about to begin.
+
+        epochs: how many the loop trains, so that checkpoints need not be listed. steps_per_epoch:
+        needed where checkpoints lie within epochs. preprocess: what the loop does to inputs before
+        the network gets them, (B, ...) float32 as the data holds them -> (B, ...). check_inputs:
+        whether the first batches of the loop are compared with what is evaluated.
+        """
+        if preprocess is not None:
+            self.preprocess = preprocess
+        if self._seen is not None and check_inputs:
+            self._seen.watch(model)
         self._model = model
         self._forward = torch.compile(model, dynamic=False) if self.compiled else model
         self._steps_per_epoch = steps_per_epoch
         self.epoch = epoch
         self.step = round(epoch * steps_per_epoch)
         self._next = int(np.searchsorted(self.checkpoints, epoch - 1e-9))
+        self._tried = epoch > 0
         self._look(epoch)
+        if not self._tried:
+            self._try()
 
     def follow(self, model: nn.Module, *, steps_per_epoch: int = 0) -> None:
         """Watch another network from here on, as a later stage of the same training."""
@@ -250,18 +284,21 @@ class Recorder:
             if wanted % 1.0 and self.step >= wanted * self._steps_per_epoch:
                 self._look(wanted)
 
-    def epoch_end(self) -> None:
-        """One epoch is done."""
-        self.epoch = float(int(self.epoch) + 1)
-        self._look(self.epoch)
+    def epoch_end(self, *, accuracy: float | None = None) -> None:
+        """One epoch is done. accuracy: of members, as the loop itself sees it, to be shown beside."""
+        self.checkpoint(float(int(self.epoch) + 1), accuracy=accuracy)
 
-    def checkpoint(self, epoch: float) -> None:
+    def checkpoint(self, epoch: float, *, accuracy: float | None = None) -> None:
         """Evaluate now, if `epoch` was requested: for loops that keep their own clock."""
         self.epoch = epoch
+        if accuracy is not None:
+            self.accuracy[epoch] = float(accuracy)
         self._look(epoch)
 
     def finish(self) -> None:
         """Training is over. Raises InputError when a requested checkpoint never came."""
+        if self._seen is not None:
+            self._seen.close()
         if self._next < len(self.checkpoints):
             missing = self.checkpoints[self._next]
             raise InputError(
@@ -275,13 +312,29 @@ class Recorder:
             self._next += 1
             if abs(self.checkpoints[t] - epoch) < 1e-9 and self.sink.wants(t):
                 began = time.perf_counter()
+                self._check_inputs()
                 self.sink.write(t, self.observe(t))
                 assert self._model is not None
                 self.sink.keep(t, self._model)
                 self.seconds += time.perf_counter() - began
 
+    def _check_inputs(self) -> None:
+        if self._seen is not None and self._seen.batches and self._members is not None:
+            self._seen.check(self.inputs(self._members[:512]))
+
+    def _try(self) -> None:
+        """One batch through a network that no checkpoint is due for; buffers stay as they are."""
+        assert self._model is not None
+        buffers = [(b, b.clone()) for b in self._model.buffers()]
+        with observing(self._model), torch.no_grad():
+            self._answer(self.inputs(np.arange(self.batch)))
+            for buffer, before in buffers:
+                if not torch.equal(buffer, before):
+                    buffer.copy_(before)
+
     def inputs(self, rows: Int64Array, view: int = 0) -> torch.Tensor:
-        """Model inputs of `rows` exactly as they are evaluated."""
+        """Model inputs of `rows`, positions in the pool, exactly as they are evaluated."""
+        rows = np.asarray(rows, dtype=np.int64)
         v = self.views[view]
         n = len(rows)
         one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
@@ -301,16 +354,21 @@ class Recorder:
 
     def observe(self, t: int = 0) -> dict[str, AnyArray]:
         """All signals of the model as it is now: {name: (N,) or (N, A)} float32."""
-        assert self._model is not None, "start was not called"
+        if self._model is None:
+            raise InputError(
+                "recorder: expected start(model) first, got none; call it before training"
+            )
         n, views, size = len(self.pool), len(self.views), self.batch
         found = {name: np.empty((n, views), dtype=np.float32) for name in self.names}
         kept: list[NDArray[np.float32]] = []
+        simplex = Simplex()
         with observing(self._model), torch.no_grad():
             for view in range(views):
                 for at in range(0, n, size):
                     rows = np.arange(at, min(at + size, n))
                     padded = np.resize(rows, size)
                     logits = self._logits(self.inputs(padded, view))[: len(rows)]
+                    simplex.see(logits)
                     labels = self.pool.labels[at : at + len(rows)]
                     for name in self.names:
                         told = self._rules[name](logits, labels)
@@ -322,6 +380,9 @@ class Recorder:
                         found[name][rows, view] = told.float().cpu().numpy()
                     if self.logits and view == 0:
                         kept.append(logits.float().cpu().numpy())
+        if simplex.found:
+            at_epoch = f"model, at epoch {self.checkpoints[t]:g}"
+            raise not_logits(n * views, at_epoch if self.outputs is None else "outputs")
         for name, values in found.items():
             if not np.isfinite(values).all():
                 raise Diverged(f"signal {name} not finite at step {self.step}")
@@ -339,9 +400,20 @@ class Recorder:
         return out
 
     def _logits(self, x: torch.Tensor) -> torch.Tensor:
-        assert self._forward is not None
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            logits = self._forward(x)
+        logits = self._answer(x)
         if self.outputs is not None:
-            logits = self.outputs(logits)
+            logits = check_logits(self.outputs(logits), x, self._classes, "outputs")
         return logits
+
+    def _answer(self, x: torch.Tensor) -> torch.Tensor:
+        """What the network itself says; an error of its first batch is told in one line."""
+        assert self._forward is not None
+        with contextlib.ExitStack() as stack:
+            if not self._tried:
+                stack.enter_context(try_outputs(x))
+            stack.enter_context(
+                torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+            )
+            outputs = self._forward(x)
+        self._tried = True
+        return check_logits(outputs, x, self._classes)

@@ -39,7 +39,8 @@ ENDS = 6
 CLASSES_SHOWN = 30
 # Provenance that is shown at once; the rest of the manifest is folded.
 FIRST = ("data.name", "data.digest", "plan.kind", "plan.seed", "plan.digest", "created",
-         "hardware", "versions.seepage", "versions.torch", "wall", "key.model.name")  # fmt: skip
+         "hardware", "versions.seepage", "versions.torch", "wall", "key.model.name",
+         "key.function.name")  # fmt: skip
 
 Values = Mapping[str, Any]
 
@@ -429,6 +430,9 @@ def write_report(
     data = run.data() if data is None else data
     if findings is None:
         findings = collect(run, attacks=attacks, data=data, progress=progress, **options)
+    if data is not None and len(findings.ids) < len(data):
+        # Samples that no figure is about were left out.
+        data = data.take(np.flatnonzero(np.isin(data.ids, findings.ids)))
     names = [p.name for p in beside(target)]
     text = render(findings, data if records else None, beside=names)
     write_tables(findings, target)

@@ -97,7 +97,9 @@ def _how_much(f: Findings) -> Answer:
     best, at = found
     words = f"of members are identified by {best.title} while {percent(at.null)} of non-members would wrongly be called members; without any leak {percent(at.null)} of members would be, too"  # fmt: skip
     times = at.tpr.mean / at.null
-    if times >= 1.95:
+    if not at.tpr.low > at.null:
+        words += "; the interval reaches down to that"
+    elif times >= 1.95:
         words += f": {times:.1f} times" if times < 9.95 else f": {times:.0f} times"
         words += " as many as by guessing"
     return Answer("How much?", percent(at.tpr.mean), words + ".", tone)

@@ -1,0 +1,197 @@
+"""Datasets of other libraries: any map-style PyTorch `Dataset`, and Hugging Face `datasets`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from seepage.array_types import AnyArray
+from seepage.data.dataset import Dataset
+from seepage.data.npz import from_arrays
+from seepage.errors import InputError, nearest
+from seepage.plan import Groups
+
+__all__ = ["from_hugging_face", "from_torch"]
+
+# Items that are read twice to see that a transform gives the same each time.
+_TWICE = 8
+
+
+def from_torch(
+    dataset: Any,
+    *,
+    classes: Sequence[str] | None = None,
+    groups: Groups | None = None,
+    name: str | None = None,
+) -> Dataset:
+    """A pool from a map-style PyTorch `Dataset` of (input, label) items, whole in memory.
+
+    dataset: anything with `len` and `[i]`, so torchvision's and a `Subset` of one as well. An input
+    is a tensor, an array or a picture, (D,), (H, W), (C, H, W) or (H, W, C); transforms that it has
+    are applied, and must give the same each time: a random one would make every look at a sample
+    another sample. classes: names of the labels 0..K−1; by default `dataset.classes` where there is
+    one. groups (N,): whose sample each is. Ids are positions, "train/0" ...
+
+    Such a pool has no source that a report could load again. Raises InputError for an iterable
+    dataset, items of other forms, inputs of several shapes, or a random transform.
+
+    >>> from torch.utils.data import TensorDataset
+    >>> pairs = TensorDataset(torch.arange(6.0).reshape(3, 2), torch.tensor([0, 1, 1]))
+    >>> data = from_torch(pairs)
+    >>> data.shape, data.labels.tolist()
+    ((2,), [0, 1, 1])
+    """
+    called = type(dataset).__name__ if name is None else name
+    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+        raise InputError(
+            f"dataset: expected a map-style dataset with a length and items, got {called}; "
+            "draw its samples into arrays and pass seepage.data.from_arrays(inputs, labels)"
+        )
+    if len(dataset) == 0:
+        raise InputError(f"{called}: expected at least one sample, got none; check the dataset")
+    inputs, labels = [], []
+    for i in range(len(dataset)):
+        x, y = _item(dataset, called, i)
+        if i < _TWICE and not np.array_equal(x, _item(dataset, called, i)[0], equal_nan=True):
+            raise InputError(
+                f"{called}: expected the same input each time, got another at the second reading of "
+                f"item {i}; pass the dataset without augmentation, training applies its own"
+            )
+        inputs.append(x)
+        labels.append(y)
+    return from_arrays(
+        _stacked(called, inputs),
+        np.array(labels),
+        classes=_class_names(dataset) if classes is None else tuple(classes),
+        groups=groups,
+        name=called,
+    )
+
+
+def _item(dataset: Any, called: str, i: int) -> tuple[AnyArray, int]:
+    item = dataset[i]
+    if not isinstance(item, (tuple, list)) or len(item) < 2:
+        raise InputError(
+            f"{called}: expected items (input, label), got {type(item).__name__} at {i}; wrap the "
+            "dataset so that it returns both"
+        )
+    x, y = item[0], item[1]
+    label = np.asarray(y)
+    if label.size != 1 or label.dtype.kind not in "iub":
+        raise InputError(
+            f"{called}: expected a class number as label, got {type(y).__name__} "
+            f"{str(y)[:40]!r} at item {i}; turn it into 0..K-1"
+        )
+    return _as_array(called, x, i), int(label.reshape(()))
+
+
+def _as_array(called: str, x: Any, i: int) -> AnyArray:
+    if isinstance(x, torch.Tensor):
+        plain = x.detach().cpu()
+        return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
+    if isinstance(x, Image.Image):
+        if x.mode in ("1", "L", "LA"):
+            return np.asarray(x.convert("L"))
+        return np.asarray(x.convert("RGB")).transpose(2, 0, 1)
+    values = np.asarray(x)
+    if values.dtype.kind not in "buif":
+        raise InputError(
+            f"{called}: expected a tensor, an array or a picture as input, got {type(x).__name__} "
+            f"at item {i}; add a transform that makes one"
+        )
+    return values
+
+
+def _stacked(called: str, inputs: list[AnyArray]) -> AnyArray:
+    shapes = {x.shape for x in inputs}
+    if len(shapes) > 1:
+        a, b = sorted(shapes)[:2]
+        raise InputError(
+            f"{called}: expected inputs of one shape, got {a} and {b}; resize or pad them"
+        )
+    whole = np.stack(inputs)
+    return whole[:, None] if whole.ndim == 1 else whole
+
+
+def _class_names(dataset: Any) -> tuple[str, ...] | None:
+    """`classes` of the dataset, or of the one that a Subset is of."""
+    while dataset is not None:
+        found = getattr(dataset, "classes", None)
+        if found is not None:
+            return tuple(str(c) for c in found)
+        dataset = getattr(dataset, "dataset", None)
+    return None
+
+
+def from_hugging_face(
+    dataset: Any,
+    *,
+    inputs: str | Sequence[str],
+    label: str,
+    group: str | None = None,
+    id_column: str | None = None,
+    name: str | None = None,
+) -> Dataset:
+    """A pool from one split of a Hugging Face `datasets.Dataset`, whole in memory.
+
+    inputs: a column of pictures or of equally long lists of numbers, or several columns of numbers,
+    which become a table. label: the column of classes; names come from its `ClassLabel` feature.
+    group: whose sample each row is. id_column: ids that are unique.
+
+    Raises InputError for a dictionary of splits (names them), unknown columns, text (tokenise it
+    first) and missing values. Without `datasets` installed nothing else in seepage changes.
+    """
+    if isinstance(dataset, Mapping):
+        raise InputError(
+            f"dataset: expected one split, got {', '.join(map(str, dataset))}; pass "
+            f"dataset[{str(next(iter(dataset), 'train'))!r}]"
+        )
+    columns = list(getattr(dataset, "column_names", None) or [])
+    wanted = [inputs] if isinstance(inputs, str) else list(inputs)
+    for column in (*wanted, label, *(c for c in (group, id_column) if c is not None)):
+        if column not in columns:
+            raise InputError(f"dataset: expected a column {column!r}, {nearest(column, columns)}")
+    called = str(getattr(getattr(dataset, "info", None), "dataset_name", None) or "dataset")
+    called = called if name is None else name
+    held = [_column(called, dataset, c) for c in wanted]
+    x = (
+        held[0]
+        if len(held) == 1
+        else np.stack([_flat(called, c, v) for c, v in zip(wanted, held, strict=True)], axis=1)
+    )
+    names = getattr(dataset.features.get(label), "names", None)
+    data = from_arrays(
+        x,
+        np.asarray(list(dataset[label])),
+        classes=None if names is None else tuple(names),
+        groups=None if group is None else list(dataset[group]),
+        ids=None if id_column is None else np.array([str(v) for v in dataset[id_column]]),
+        name=called,
+    )
+    return data if len(held) == 1 else replace(data, columns=tuple(wanted))
+
+
+def _column(called: str, dataset: Any, column: str) -> AnyArray:
+    values = list(dataset[column])
+    if values and isinstance(values[0], str):
+        raise InputError(
+            f"{called}: expected pictures or numbers in column {column!r}, got text; turn it into "
+            "numbers of one length first"
+        )
+    rows = [_as_array(called, v, i) for i, v in enumerate(values)]
+    return _stacked(called, rows)
+
+
+def _flat(called: str, column: str, values: AnyArray) -> NDArray[np.float64]:
+    if values.shape != (len(values), 1):
+        raise InputError(
+            f"{called}: expected one number a row in column {column!r}, got {values.shape[1:]}; "
+            "pass it alone as inputs"
+        )
+    return values[:, 0].astype(np.float64)
