@@ -54,6 +54,11 @@ LIMIT = 3
 """
 
 
+class Code:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("this must never run",)
+
+
 @pytest.fixture
 def seepage(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -65,6 +70,10 @@ def seepage(
     x, y = rng.normal(size=(160, 4)).astype(np.float32), rng.integers(0, 3, 160)
     net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3))
     safetensors.torch.save_file(net.state_dict(), "w.safetensors")
+    other = net.state_dict()
+    other["head.bias"] = other.pop("2.bias")
+    safetensors.torch.save_file(other, "other.safetensors")
+    torch.save({"state_dict": net.state_dict(), "own": Code()}, "code.pt")
     np.savez("m.npz", x=x[:80], y=y[:80])
     np.savez("o.npz", x=x[80:], y=y[80:])
     (tmp_path / "models").mkdir()
@@ -139,7 +148,7 @@ def test_functions_estimators_and_references(seepage: Seepage) -> None:
         (("models/net.py:make", "--members", "m.npz"), "expected both"),
         (("models/net.py:make",), "expected both"),
         (("models/net.py:mak", *SIDES), "did you mean 'make'"),
-        (("models/none.py:make", *SIDES), "found no models/none.py"),
+        (("models/none.py:make", *SIDES), "expected a Python file at models/none.py"),
         (("no_such_module:make", *SIDES), "expected a module 'no_such_module'"),
         (("models/net.py:two", *SIDES), "a function of 2"),
         (("models/net.py:broken", *SIDES), "RuntimeError: not today"),
@@ -150,7 +159,13 @@ def test_functions_estimators_and_references(seepage: Seepage) -> None:
         ((*NET, "--dry-run"), "--dry-run: expected only with"),
         ((*NET, "--out", "page.txt"), "ends in .html"),
         ((*NET, "--references", "m.npz"), "an array `member`"),
-        ((*NET, "--train", "models/net.py:nothing"), "--train: expected 'nothing'"),
+        ((*NET, "--train", "models/net.py:nothing"), "--train: expected a public 'nothing'"),
+        (("models/net.py:make", "--weights", "code.pt", *SIDES), "names code"),
+        (
+            ("models/net.py:make", "--weights", "other.safetensors", *SIDES),
+            "1 missing, the first '2.bias' and 1 unexpected, the first 'head.bias'",
+        ),
+        (("models/net.py:Forest", "--weights", "w.safetensors", *SIDES), "--weights: expected a t"),
         (("--members", "m.npz", "--others", "o.npz"), "recorded outputs"),
         (("--members", "mz.npz", "--others", "oz.npz", "--weights", "w.safetensors"), "--weights"),
         (("none.toml", "--json"), "--json: expected only with one model"),

@@ -21,10 +21,10 @@ from seepage.cli.arguments import (
 )
 from seepage.cli.console import FleetBar, console, errors
 from seepage.cli.places import place_for
-from seepage.cli.user_models import names_code
 from seepage.config.audit import read_config
 from seepage.config.prepare import chosen_attacks, prepare
 from seepage.errors import InputError
+from seepage.extensions import outside
 from seepage.fleet import train_prepared
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def audit(
 
         seepage audit net.py:make --weights w.safetensors --members m.npz --others o.npz
     """
-    if members is not None or others is not None or names_code(what or ""):
+    if members is not None or others is not None or outside(what or ""):
         from seepage.cli.one_model import OneModel, audit_one
 
         fleets = {"--set": override, "--shard": shard, "--dry-run": dry_run}

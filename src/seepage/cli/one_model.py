@@ -45,7 +45,7 @@ class OneModel:
 
 def audit_one(given: OneModel) -> None:
     """Ask the model, judge it, print what was found, and write the page where one was asked for."""
-    from seepage.single import Service, audit, load_weights
+    from seepage.single import Service, audit
 
     if given.members is None or given.others is None:
         raise InputError(
@@ -62,7 +62,7 @@ def audit_one(given: OneModel) -> None:
             raise InputError(
                 "--weights: expected a model to put them into, got none; name a factory"
             )
-        model = load_weights(model, given.weights)
+        model = _with_weights(model, given.weights)
     with errors.status("asking the model") as status:
         one = audit(
             model,
@@ -89,6 +89,25 @@ def audit_one(given: OneModel) -> None:
         from seepage.report import write_report
 
         errors.print(f"page: {write_report(one, place)}", markup=False, soft_wrap=True)
+
+
+def _with_weights(model: Any, weights: str) -> Any:
+    from torch import nn
+
+    from seepage.fleet.weight_files import load_weights, put_weights
+    from seepage.local_paths import local_path
+
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"--weights: expected a torch.nn.Module to put them into, got {type(model).__name__}; "
+            "leave it out for models that hold their own"
+        )
+    path = local_path(weights, "--weights")
+    removed = put_weights(model, load_weights(path), path)
+    if removed:
+        prefix = "".join(removed)
+        errors.print(f"note: {path}: {prefix!r} before every name was dropped", markup=False)
+    return model
 
 
 def _references(given: OneModel) -> Any:

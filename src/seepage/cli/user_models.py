@@ -2,50 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
-import re
-import sys
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from torch import nn
 
-from seepage.errors import InputError, SeepageError, nearest
+from seepage.errors import InputError, SeepageError
 from seepage.extensions import resolve
-from seepage.local_paths import local_path
 
-__all__ = ["made", "named", "names_code"]
-
-_CODE = re.compile(r"(?:.+\.py|[A-Za-z_][\w.]*):[A-Za-z_][\w.]*")
-
-
-def names_code(text: str) -> bool:
-    """Whether an argument names something in a module rather than a file.
-
-    >>> names_code("net.py:make"), names_code("../a b/net.py:make"), names_code("pkg.net:make")
-    (True, True, True)
-    >>> names_code("audit.toml"), names_code("s3://bucket")
-    (False, False)
-    """
-    return bool(_CODE.fullmatch(text))
+__all__ = ["made", "named"]
 
 
 def named(name: str, option: str) -> Any:
     """What a name leads to; `option` names the value in messages. InputError where nothing is."""
-    place, _, thing = name.rpartition(":")
-    if not place.endswith(".py"):
-        return resolve("model", name, {}, accepts=lambda found: True, expected="", field=option)
-    found: Any = _module(Path(local_path(place, option)), option)
-    for part in thing.split("."):
-        if not hasattr(found, part):
-            public = [n for n in vars(found) if not n.startswith("_")]
-            raise InputError(
-                f"{option}: expected {part!r} in {place}, found none; {nearest(part, public)}"
-            )
-        found = getattr(found, part)
-    return found
+    return resolve("model", name, {}, accepts=lambda found: True, expected="", field=option)
 
 
 def made(name: str, option: str) -> Any:
@@ -83,25 +53,3 @@ def made(name: str, option: str) -> Any:
     except BaseException as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise InputError(f"{option}: {name} raised {text}; mend the factory") from None
-
-
-def _module(path: Path, option: str) -> ModuleType:
-    if not path.is_file():
-        raise InputError(f"{option}: expected a Python file, found no {path}; check the path")
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        # What the file imports beside it; last, so that nothing there replaces what is installed.
-        sys.path.append(folder)
-    spec = importlib.util.spec_from_file_location(f"user_file_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{option}: expected a Python file, got {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise InputError(f"{option}: {path} raised {text} while it was imported; mend it") from None
-    return module

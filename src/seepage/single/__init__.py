@@ -10,7 +10,6 @@ from seepage.single.quantile import cross_fitted_quantile
 from seepage.single.reference_free import population_score
 from seepage.single.references import RecordedReferences, TrainedReferences
 from seepage.single.result import OneAttack, SingleAudit
-from seepage.single.weights import load_weights
 
 __all__ = [
     "Observed",
@@ -26,7 +25,6 @@ __all__ = [
     "from_logits",
     "from_probabilities",
     "from_signals",
-    "load_weights",
     "population_score",
     "read_side",
 ]
