@@ -280,6 +280,23 @@ def test_a_data_frame_is_asked_row_by_row() -> None:
     assert "quantile" not in one.skipped
 
 
+def test_an_estimator_that_held_members_out_is_noted() -> None:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(120, 2))
+    y = (x[:, 0] > 0).astype(int)
+    sides = ((x[:60], y[:60]), (x[60:], y[60:]))
+    for stops in (True, False):
+        trees = HistGradientBoostingClassifier(
+            max_iter=3, early_stopping=stops, validation_fraction=0.2, random_state=0
+        )
+        one = seepage.audit(make_pipeline(StandardScaler(), trees).fit(*sides[0]), *sides)
+        assert any("held out 20%" in note for note in one.notes) is stops
+
+
 def test_a_dataset_and_a_file_are_read(tmp_path: Path) -> None:
     from seepage.data.npz import from_arrays
 

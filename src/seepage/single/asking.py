@@ -137,10 +137,27 @@ def answers_of(
                 "inputs of this kind first"
             ) from error
         again = _rows_of(model.predict_proba(chosen_rows(inputs, _first(samples))), None)
-        notes = _stable(values[: len(again)], again, False, accept_changes)
+        notes = _held_out(model)
+        notes += _stable(values[: len(again)], again, False, accept_changes)
         classes = getattr(model, "classes_", None)
         return Answers(values, False, classes, samples + len(again), 0, notes)
     return _of_service(model, inputs, samples, bool(logits), service, accept_changes, progress)
+
+
+def _held_out(model: Any) -> tuple[str, ...]:
+    """A note where the estimator kept part of what it was given to itself, as scikit-learn's do."""
+    last = model.steps[-1][1] if hasattr(model, "steps") else model
+    stops = getattr(last, "do_early_stopping_", None)
+    if stops is None:
+        stops = getattr(last, "early_stopping", None) is True
+    share = getattr(last, "validation_fraction", None)
+    if not stops or not share:
+        return ()
+    held = f"{share:.0%}" if isinstance(share, float) and share < 1 else f"{share}"
+    return (
+        f"model: {type(last).__name__} held out {held} of its samples for early stopping: it was not "
+        "fitted to some of the members, which makes them look like others",
+    )
 
 
 def _of_service(
