@@ -14,12 +14,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seepage import attacks, curvature, defenses, epsilon, layers, metrics, plane, record
+    from seepage import (
+        attacks,
+        curvature,
+        defenses,
+        epsilon,
+        layers,
+        metrics,
+        plane,
+        record,
+        single,
+    )
     from seepage.comparison import compare_defenses
     from seepage.config import Execution, Function, Model, Recipe, Record
     from seepage.data import Dataset, load
     from seepage.errors import InputError, SeepageError
     from seepage.fleet import train
+    from seepage.fleet.checkpoints import import_checkpoints
+    from seepage.fleet.import_run import import_run
+    from seepage.fleet.imported import import_arrays
+    from seepage.fleet.reference_layout import import_reference
     from seepage.plan import (
         SubsetPlan,
         fixed_target,
@@ -31,6 +45,7 @@ if TYPE_CHECKING:
     from seepage.record import Recorder
     from seepage.report import write_report
     from seepage.scoring import score
+    from seepage.single import audit
     from seepage.store import Run
     from seepage.store import open_run as open
 
@@ -49,6 +64,7 @@ __all__ = [
     "SeepageError",
     "SubsetPlan",
     "attacks",
+    "audit",
     "compare_defenses",
     "curvature",
     "defenses",
@@ -56,6 +72,10 @@ __all__ = [
     "fixed_target",
     "fresh_draws",
     "half_split",
+    "import_arrays",
+    "import_checkpoints",
+    "import_reference",
+    "import_run",
     "layers",
     "leave_out",
     "load",
@@ -64,12 +84,15 @@ __all__ = [
     "plane",
     "record",
     "score",
+    "single",
     "subsets",
     "train",
     "write_report",
 ]
 
-_ROOMS = {"attacks", "epsilon", "curvature", "defenses", "layers", "metrics", "plane", "record"}
+_ROOMS = {
+    "attacks", "epsilon", "curvature", "defenses", "layers", "metrics", "plane", "record", "single"
+}  # fmt: skip
 _WHERE = {
     "compare_defenses": "seepage.comparison",
     "Dataset": "seepage.data",
@@ -82,6 +105,10 @@ _WHERE = {
     "Recipe": "seepage.config",
     "Record": "seepage.config",
     "train": "seepage.fleet",
+    "import_arrays": "seepage.fleet.imported",
+    "import_checkpoints": "seepage.fleet.checkpoints",
+    "import_reference": "seepage.fleet.reference_layout",
+    "import_run": "seepage.fleet.import_run",
     "Recorder": "seepage.record",
     "SubsetPlan": "seepage.plan",
     "fixed_target": "seepage.plan",
@@ -90,6 +117,7 @@ _WHERE = {
     "leave_out": "seepage.plan",
     "subsets": "seepage.plan",
     "write_report": "seepage.report",
+    "audit": "seepage.single",
     "score": "seepage.scoring",
     "Run": "seepage.store",
 }

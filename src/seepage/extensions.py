@@ -1,11 +1,13 @@
 """A name that the user writes, resolved once: seepage's own, the user's, or an installed plug-in's.
 
-Three ways to name a thing, tried in this order:
+Four ways to name a thing, tried in this order:
 
 1. a name of the package's own table: "lira";
 2. "package.module:Name", imported; the working directory is searched last, so a file
    there never replaces an installed package;
-3. the name of an entry point of an installed package, in the group "seepage.attacks",
+3. "path/file.py:Name", the file executed once as a module of its own; what it imports beside it is
+   found after everything that is installed;
+4. the name of an entry point of an installed package, in the group "seepage.attacks",
    "seepage.defenses", "seepage.models", "seepage.functions", "seepage.readers" or
    "seepage.signals". Entry points are loaded only when they are named.
 
@@ -16,10 +18,13 @@ that a run folder or a data file holds is never given to this module.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +32,7 @@ from types import ModuleType
 from typing import Any, TypeVar, cast
 
 from seepage.errors import InputError, nearest
+from seepage.local_paths import local_path
 
 __all__ = ["GROUPS", "make", "names", "outside", "resolve", "searched"]
 
@@ -42,13 +48,17 @@ GROUPS = {
 }
 """Entry point group by kind of thing."""
 
+_FILE = re.compile(r".+\.py:[A-Za-z_][\w.]*", re.DOTALL)
+
 
 def outside(name: str) -> bool:
-    """Whether a name has the form "package.module:Name".
+    """Whether a name has the form "package.module:Name" or "path/file.py:Name".
 
-    >>> outside("mine.attacks:Mine"), outside("lira"), outside("C:/data"), outside("s3://bucket")
-    (True, False, False, False)
+    >>> outside("mine.attacks:Mine"), outside("../net.py:make"), outside("lira"), outside("s3://bucket")
+    (True, True, False, False)
     """
+    if _FILE.fullmatch(name):
+        return True
     module, colon, thing = name.partition(":")
     parts = [*module.split("."), *thing.split(".")]
     return bool(colon) and all(part.isidentifier() for part in parts)
@@ -79,7 +89,9 @@ def resolve(
     called = field or kind
     if name in table:
         return table[name]
-    if outside(name):
+    if _FILE.fullmatch(name):
+        found = _from_file(called, name)
+    elif outside(name):
         found = _imported(called, name)
     else:
         plugged = _entry_points(kind)
@@ -244,6 +256,55 @@ def _imported(called: str, name: str) -> Any:
     if of_python and home.split(".")[0] in sys.stdlib_module_names - {"__main__"}:
         raise _standard(called, name)
     return found
+
+
+def _from_file(called: str, name: str) -> Any:
+    """What a name in a file of the user's leads to; the file is executed once while it is the same."""
+    place, _, thing = name.rpartition(":")
+    path = local_path(place, called)
+    try:
+        raw = path.read_bytes()
+    except OSError as e:
+        raise InputError(
+            f"{called}: expected a Python file at {place}, got {e.strerror or e}; check the path"
+        ) from None
+    where = os.path.realpath(path)
+    told = hashlib.sha256(where.encode() + b"\0" + raw).hexdigest()[:16]
+    module = sys.modules.get(f"seepage_file_{told}")
+    if module is None:
+        module = _executed(called, place, where, f"seepage_file_{told}")
+    found: Any = module
+    for part in thing.split("."):
+        if part.startswith("_") or not hasattr(found, part):
+            public = [n for n in vars(found) if not n.startswith("_")]
+            raise InputError(
+                f"{called}: expected a public {part!r} in {place}, found none; "
+                f"{nearest(part, public) if public else 'define it'}"
+            )
+        found = getattr(found, part)
+    return found
+
+
+def _executed(called: str, place: str, where: str, module_name: str) -> ModuleType:
+    if os.path.dirname(where) not in sys.path:
+        sys.path.append(os.path.dirname(where))
+    spec = importlib.util.spec_from_file_location(module_name, where)
+    if spec is None or spec.loader is None:
+        raise InputError(
+            f"{called}: expected a Python file, got {place}; name one that ends in .py"
+        )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as e:
+        del sys.modules[module_name]
+        if isinstance(e, KeyboardInterrupt):
+            raise
+        raise InputError(
+            f"{called}: {place} raised {_said(e)} while it was executed; fix it"
+        ) from None
+    return module
 
 
 def _standard(called: str, name: str) -> InputError:

@@ -188,7 +188,7 @@ def _estimators() -> dict[str, Estimator]:
 def _closed(run: Run, checkpoint: int | None, model: Factory | None) -> str | None:
     """Why kept weights cannot give what was not recorded either; None when they can."""
     key = run.manifest["key"]
-    if "imported" in key:
+    if "imported" in key and "model" not in key:
         return "an imported run holds no networks to measure it on"
     if key.get("function") and model is None:
         return (

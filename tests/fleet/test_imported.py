@@ -16,8 +16,8 @@ import pytest
 import seepage
 from seepage.attacks import LiRA
 from seepage.errors import InputError, Locked
-from seepage.fleet import imported
-from seepage.fleet.imported import import_arrays
+from seepage.fleet import imported, whole_folder
+from seepage.fleet.imported import ImportedWarning, import_arrays
 from seepage.plan import half_split
 from seepage.store.lock import Lock
 from seepage.store.storage import Storage
@@ -168,14 +168,13 @@ def test_nothing_is_invented(tmp_path: Path) -> None:
 
 def test_what_is_accepted_keeps_its_meaning(tmp_path: Path) -> None:
     ids = np.array([f"p{i:03d}" for i in range(N)])
-    run = import_arrays(
-        saved(
-            tmp_path, member=MEMBER.astype(float), phi=PHI.astype(np.float16), loss=PHI[..., None],
-            correct=(PHI > 0).astype(int), checkpoints=np.array([0, 3]), logits=LOGITS, ids=ids,
-            labels=np.arange(N) % 3, classes=np.array(["low", "mid", "high"]),
-        ),
-        tmp_path / "run",
+    source = saved(
+        tmp_path, member=MEMBER.astype(float), phi=PHI.astype(np.float16), loss=PHI[..., None],
+        correct=(PHI > 0).astype(int), checkpoints=np.array([0, 3]), logits=LOGITS, ids=ids,
+        labels=np.arange(N) % 3, classes=np.array(["low", "mid", "high"]), groups=ids[np.arange(N) // 2],
     )  # fmt: skip
+    with pytest.warns(ImportedWarning, match="phi: was given in half precision"):
+        run = import_arrays(source, tmp_path / "run")
     np.testing.assert_array_equal(run.member, MEMBER)
     np.testing.assert_array_equal(run.signal("phi"), PHI.astype(np.float16).astype(np.float32))
     np.testing.assert_array_equal(run.signal("loss"), PHI[..., None].astype(np.float32))
@@ -185,6 +184,8 @@ def test_what_is_accepted_keeps_its_meaning(tmp_path: Path) -> None:
     assert run.classes == ("low", "mid", "high")
     assert run.labels.tolist() == (np.arange(N) % 3).tolist()
     assert run.ids.tolist() == ids.tolist()
+    assert run.groups is not None
+    assert run.groups.tolist() == ids[np.arange(N) // 2].tolist()
     assert run.checkpoints.tolist() == [0.0, 3.0]
     assert run.manifest["key"]["labels"]
     assert run.verify() == []
@@ -242,7 +243,7 @@ def test_a_killed_import_is_taken_over(tmp_path: Path, monkeypatch: pytest.Monke
 
     with monkeypatch.context() as patched:
         patched.setattr(imported.StoreSink, "done", killed)
-        patched.setattr(imported.shutil, "rmtree", lambda *a, **k: None)
+        patched.setattr(whole_folder.shutil, "rmtree", lambda *a, **k: None)
         with pytest.raises(Killed):
             import_arrays(source, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -257,7 +258,7 @@ def test_a_killed_import_is_taken_over(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_two_imports_at_a_time(tmp_path: Path) -> None:
     source = saved(tmp_path, **GOOD)
-    with imported._new_folder(tmp_path / "run") as draft:
+    with whole_folder.new_folder(tmp_path / "run") as draft:
         with Lock(Storage(draft, write=True)):
             with pytest.raises(Locked):
                 import_arrays(source, tmp_path / "run")
@@ -275,6 +276,19 @@ def test_an_address_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         import_arrays(source, "memory://bucket/run")
     assert everything(tmp_path) == {"theirs.npz"}
     json.dumps(run.manifest)
+
+
+def test_a_failing_address_is_left_bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = saved(tmp_path, **GOOD)
+
+    def full(*args: object, **facts: object) -> None:
+        raise InputError("no more")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(imported.StoreSink, "done", full)
+        with pytest.raises(InputError, match="no more"):
+            import_arrays(source, "memory://bucket/failed")
+    assert len(import_arrays(source, "memory://bucket/failed").models) == R
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ from seepage.cli import defend as defend
 from seepage.cli import study as study
 from seepage.cli import cost as cost
 from seepage.cli import folders as folders
+from seepage.cli import imports as imports
 from seepage.cli import config as config
 # isort: on
 

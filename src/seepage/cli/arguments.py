@@ -59,8 +59,8 @@ Factory = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="Your factory again, 'package.module:factory', if it was one: a name in the folder is "
-        "never imported.",
+        help="Your factory again, 'package.module:factory' or 'file.py:factory', if it was one: a name "
+        "in the folder is never imported.",
     ),
 ]
 UnitName = Annotated[

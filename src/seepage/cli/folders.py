@@ -1,11 +1,10 @@
-"""`verify`, `repair`, `serve`, `import`: run folders checked, repaired, watched, made from arrays."""
+"""`verify`, `repair`, `serve`: run folders checked, repaired, watched."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -156,21 +155,3 @@ def serve(
         records=records,
         announce=lambda url: errors.print(f"watching {run} at {url}", markup=False, soft_wrap=True),
     )
-
-
-@app.command("import")
-def import_command(
-    arrays: Annotated[Path, typer.Argument(help="An .npz with `member` and signals.")],
-    out: Annotated[str, typer.Argument(help="The run folder to make, or an s3:// address.")],
-) -> None:
-    """Make a run folder from arrays that another tool recorded.
-
-    The .npz holds `member` (R, N) of 0 and 1 and signals (R, T, N[, A]) such as `phi` and `loss`,
-    optionally `checkpoints` (T,) epochs, `labels` (N,), `classes` (K,) and `ids` (N,). Nothing is
-    written before all of it is checked.
-
-    Example: `seepage import signals.npz runs/theirs`
-    """
-    from seepage.fleet.imported import import_arrays
-
-    console.print(str(import_arrays(arrays, out)), markup=False, soft_wrap=True)

@@ -46,6 +46,7 @@ __all__ = [
     "check_defense",
     "check_references",
     "chosen_attacks",
+    "load_pool",
     "prepare",
     "set_apart",
 ]
@@ -90,7 +91,7 @@ def prepare(config: AuditConfig) -> Prepared:
     config.record.rules()
     config.record.measured(config.record.times(recipe.epochs))
     chosen = chosen_attacks(config.attacks.names, config.attacks.main)
-    data, reference = set_apart(_data(config), config.defense.reference, config.data.seed)
+    data, reference = set_apart(load_pool(config), config.defense.reference, config.data.seed)
     p = config.plan
     if p.parts is not None and p.kind != "subsets":
         raise InputError(f'plan.parts: expected with kind = "subsets" alone, got {p.kind}; drop it')
@@ -131,7 +132,8 @@ def prepare(config: AuditConfig) -> Prepared:
     return Prepared(config, data, plan, defense, chosen, reference)
 
 
-def _data(config: AuditConfig) -> Dataset:
+def load_pool(config: AuditConfig) -> Dataset:
+    """The pool that [data] names, copies and label noise as it says."""
     d = config.data
     options = {
         k: v

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
+import struct
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 
 from seepage.array_types import AnyArray
+from seepage.data.mapped import MappedArray, npy_header
 from seepage.data.reading import check_regular, one_line, reading
 from seepage.errors import InputError
 
-__all__ = ["read_archive"]
+__all__ = ["map_archive", "read_archive"]
 
 # Deflate makes nothing larger than 1,032 times what it stored.
 _MOST_DEFLATED = 1032
 _STORED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# Smaller arrays are read at once, into less memory than a mapping's pages would take.
+_LARGE = 2**22
+_AT_ONCE = 2**22
 
 
 def read_archive(path: Path, expected: str = "an .npz file of arrays") -> dict[str, AnyArray]:
@@ -28,6 +35,36 @@ def read_archive(path: Path, expected: str = "an .npz file of arrays") -> dict[s
     else: no archive, two members of one name, members that are no arrays, objects (which would be
     pickles), structured or text-less types, encrypted or damaged members.
     """
+    return {name: a[...] for name, a in _opened(path, expected, mapped=False).items()}
+
+
+def map_archive(
+    path: Path, expected: str = "an .npz file of arrays"
+) -> dict[str, AnyArray | MappedArray]:
+    """As `read_archive`; large arrays that are not compressed stay in the file.
+
+    Their checksums are compared before anything is returned.
+    """
+    return _opened(path, expected, mapped=True)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One array of an archive: where its header lies, and what that says."""
+
+    info: zipfile.ZipInfo
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+    header: int
+
+    def large(self) -> bool:
+        """Whether it can stay in the file and is worth it."""
+        stored = self.info.compress_type == zipfile.ZIP_STORED
+        return stored and self.info.file_size > _LARGE
+
+
+def _opened(path: Path, expected: str, *, mapped: bool) -> dict[str, AnyArray | MappedArray]:
     with reading(path, expected):
         check_regular(path, expected)
         with path.open("rb") as stream:
@@ -38,8 +75,13 @@ def read_archive(path: Path, expected: str = "an .npz file of arrays") -> dict[s
                 )
         try:
             with zipfile.ZipFile(path) as archive:
-                names = _looked_over(archive, path.stat().st_size)
-                return {name: _array(archive, info) for name, info in names.items()}
+                members = _looked_over(archive, path.stat().st_size, mapped)
+                return {
+                    name: _map(path, archive, m)
+                    if mapped and m.large()
+                    else _array(archive, m.info)
+                    for name, m in members.items()
+                }
         except (OSError, InputError):
             raise
         except Exception as error:  # whatever zipfile, zlib and NumPy say of a damaged file
@@ -49,9 +91,9 @@ def read_archive(path: Path, expected: str = "an .npz file of arrays") -> dict[s
             ) from None
 
 
-def _looked_over(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+def _looked_over(archive: zipfile.ZipFile, size: int, mapped: bool) -> dict[str, _Member]:
     """Members by the name of their array, their headers alone read."""
-    found: dict[str, zipfile.ZipInfo] = {}
+    found: dict[str, _Member] = {}
     need = stored = 0
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
@@ -59,43 +101,39 @@ def _looked_over(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipIn
             raise ValueError(f"a member {info.filename[:60]!r} that is no array")
         if name in found:
             raise ValueError(f"two arrays called {name[:60]!r}")
-        found[name] = info
         stored += info.compress_size
         if info.compress_type not in _STORED:
             raise ValueError(f"a compression of {name[:60]!r} that numpy.savez does not use")
         if info.file_size > _MOST_DEFLATED * info.compress_size + 4096 or stored > size:
             raise ValueError(f"{name[:60]!r} announces {info.file_size} bytes, which are not there")
-        shape, dtype, at = _header(archive, info)
-        if dtype.hasobject or dtype.kind not in "biufcSU":
-            raise ValueError(f"{name[:60]!r} holds objects or records ({dtype})")
+        with archive.open(info) as stream:
+            shape, fortran, dtype = npy_header(stream, info.filename)
+            at = stream.tell()
+        found[name] = _Member(info, shape, fortran, dtype, at)
         if math.prod(shape) * dtype.itemsize != info.file_size - at:
             raise ValueError(
                 f"{name[:60]!r} announces shape {shape} of {dtype}, and holds "
                 f"{info.file_size - at} bytes"
             )
-        need += info.file_size
+        need += 0 if mapped and found[name].large() else info.file_size
     free = psutil.virtual_memory().available
     if need > free:
         raise ValueError(f"arrays of {need} bytes for {free} bytes of free memory")
     return found
 
 
-def _header(
-    archive: zipfile.ZipFile, info: zipfile.ZipInfo
-) -> tuple[tuple[int, ...], np.dtype[np.generic], int]:
-    """Shape, type and where the values begin."""
+def _map(path: Path, archive: zipfile.ZipFile, member: _Member) -> MappedArray:
+    """A stored member where it lies, its checksum compared."""
+    info = member.info
     with archive.open(info) as stream:
-        version = np.lib.format.read_magic(stream)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if read is None:
-            raise ValueError(f"{info.filename[:60]!r} of format {version}")
-        shape, _, dtype = read(stream)
-        if not all(isinstance(n, int) and n >= 0 for n in shape):
-            raise ValueError(f"{info.filename[:-4][:60]!r} announces shape {shape}")
-        return shape, dtype, stream.tell()
+        while stream.read(_AT_ONCE):
+            pass  # at its end the archive compares the checksum
+    with path.open("rb") as raw:
+        raw.seek(info.header_offset)
+        # A local header of the ZIP format: the lengths of name and of further fields end it.
+        *_, name, further = struct.unpack("<4s5H3I2H", raw.read(30))
+    offset = info.header_offset + 30 + name + further + member.header
+    return MappedArray(path, offset, member.shape, member.dtype, member.fortran)
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> AnyArray:

@@ -14,6 +14,7 @@ from seepage.array_types import BoolArray
 from seepage.config.model import Model, as_model
 from seepage.data import Dataset
 from seepage.errors import InputError
+from seepage.fleet.given_inputs import prepared
 from seepage.fleet.spec import AS_GIVEN, STANDARDISED
 from seepage.models import known
 from seepage.models.outputs import check_trained
@@ -31,8 +32,8 @@ class Rebuilt:
 
     What a defence does to the outputs afterwards is not part of the network.
 
-    model: with the weights of plan row `row` at `epoch`. inputs: (N, ...) float32, normalised by
-    the members of that run; labels (N,) int64; member (N,) bool. data: the pool, not normalised.
+    model: with the weights of plan row `row` at `epoch`. inputs: (N, ...) float32, prepared as
+    that run was given them; labels (N,) int64; member (N,) bool. data: the pool, not normalised.
     """
 
     model: nn.Module
@@ -64,7 +65,7 @@ def rebuild(
     the user's own that prepared its inputs itself.
     """
     key = run.manifest["key"]
-    if "imported" in key:
+    if "imported" in key and "model" not in key:
         raise InputError(
             f"{run.path}: was imported from arrays and holds no networks; "
             "train a fleet with `seepage audit`"
@@ -104,11 +105,19 @@ def rebuild(
         [0.0],
         Memory(),
         signals=(),
-        scale=_scale(run, row, pool, member),
+        **_preparation(run, row, pool, member),
     ).inputs(np.arange(len(pool)))
     network.eval()
     check_trained(network, inputs, len(pool.classes))
     return Rebuilt(network, inputs, pool.labels, member, pool, row, epoch)
+
+
+def _preparation(run: Run, row: int, pool: Dataset, member: BoolArray) -> dict[str, Any]:
+    """The arguments of a Recorder that prepares inputs as they were prepared for this run."""
+    key = run.manifest["key"]
+    if "imported" in key:
+        return prepared(key).recorder(pool, np.flatnonzero(member))
+    return {"scale": _scale(run, row, pool, member)}
 
 
 def _scale(run: Run, row: int, pool: Dataset, member: BoolArray) -> Any:

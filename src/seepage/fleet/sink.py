@@ -77,7 +77,7 @@ class StoreSink:
                 )
             self.digests[name].append(arrays.write(array, self.row, t, found))
         if "correct" in values:
-            correct = values["correct"].reshape(len(self.member), -1)[:, 0]
+            correct = values["correct"].reshape(len(self.member), -1)[:, 0].astype(np.float64)
             self.accuracy.append((float(correct[self.member].mean()), _mean(correct[~self.member])))
 
     def _kept(self, t: int) -> bool:

@@ -1,0 +1,528 @@
+"""What arrays of another tool say, all of it checked before any of it is written."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
+from seepage.data.npz import class_names
+from seepage.data.reading import as_text, name_labels
+from seepage.errors import InputError, nearest
+from seepage.fleet.given_signals import (
+    Array,
+    FromLogits,
+    FromLoss,
+    FromPhi,
+    Given,
+    Signal,
+    parts,
+)
+from seepage.models.outputs import Simplex
+from seepage.plan import refuse_offline
+
+__all__ = ["Checked", "Progress", "check", "check_member"]
+
+Progress = Callable[[str, int, int], None]
+"""What is done, how many blocks of it, and of how many."""
+
+_KNOWN = ("member", "checkpoints", "labels", "ids", "classes", "groups")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_PER_VIEW = ("phi", "loss", "correct", "mentr")
+_NOT_GIVEN = "(not given)"
+# Beyond it the difference of two logits may not fit into the 32 bits that are stored.
+_LARGEST_LOGIT = 1e37
+# 32-bit losses below it are a few of their steps from 0: φ is then as coarse as they are.
+_COARSE = 1e-5
+_SUM = 1e-2
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What a run folder says of a pool whose inputs are not known."""
+
+    ids: NDArray[np.str_]
+    labels: torch.Tensor
+    classes: tuple[str, ...]
+    name: str
+    groups: NDArray[np.str_] | None = None
+    shape: tuple[int, ...] = ()
+    kind: str = "table"
+    source: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over classes, ids and labels, and groups where there are any."""
+        h = hashlib.sha256(repr((self.classes, self.ids.tolist())).encode())
+        h.update(self.labels.numpy().astype("<i8").tobytes())
+        if self.groups is not None:
+            h.update(repr(self.groups.tolist()).encode())
+        return h.hexdigest()
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is imported, all of it checked.
+
+    notes: what was derived and how, for the manifest; doubts: what a reader of the numbers must
+    know, for the user as well.
+    """
+
+    member: BoolArray
+    signals: dict[str, Signal]
+    times: Float64Array
+    pool: Pool
+    views: tuple[str, ...]
+    key: dict[str, Any]
+    notes: tuple[str, ...]
+    doubts: tuple[str, ...]
+
+
+def check(
+    where: str,
+    arrays: Mapping[str, Array],
+    *,
+    cross_entropy: bool = False,
+    further: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Checked:
+    """All arrays, looked at once, and what follows from them.
+
+    where: what messages call them. cross_entropy: whether phi and loss are those of unweighted,
+    unsmoothed cross-entropy in nats, so that one follows from the other. further: facts for the
+    run's key.
+
+    Raises InputError as `import_arrays` says.
+    """
+    known = {k: np.asarray(arrays[k][...]) for k in _KNOWN if k in arrays}
+    member = check_member(where, known, arrays)
+    r, n = member.shape
+    given = {k: a for k, a in arrays.items() if k not in _KNOWN}
+    _check_names(where, given)
+    epochs = known.get("checkpoints")
+    count = None if epochs is None else epochs.size
+    signals = {k: _signal(where, k, a, (r, n), count) for k, a in given.items()}
+    if not signals or len({a.checkpoints for a in signals.values()}) != 1:
+        raise InputError(
+            f"{where}: expected at least one signal, all with the same checkpoints, got "
+            f"{ {k: a.checkpoints for k, a in signals.items()} or 'none' }; save one such as phi"
+        )
+    times = next(iter(signals.values())).checkpoints
+    doubts, least = _looked_over(signals, (r, times), progress)
+    # Other signals may have a further axis of their own, such as one value per layer.
+    wide = {k: a.shape[1] for k, a in signals.items() if k in _PER_VIEW and len(a.shape) == 2}
+    if len(set(wide.values())) > 1:
+        raise InputError(
+            f"{where}: expected signals with the same views, got {wide}; save the same of each"
+        )
+    at = _times(where, epochs, times)
+    wanted = signals.get("logits") or signals.get("probabilities")
+    pool = _pool(where, known, n, wanted)
+    if "labels" in known:
+        found, notes, more = _derived(where, signals, pool, least, cross_entropy, (r, times))
+    else:
+        found, notes, more = _derived(where, signals, None, least, cross_entropy, (r, times))
+    stored: dict[str, Signal] = {k: s for k, s in signals.items() if k != "probabilities"}
+    stored |= found
+    if not stored:
+        raise InputError(
+            f"{where}: probabilities: expected labels with them, got none; save `labels`, from which "
+            "and the probabilities signals are derived"
+        )
+    views = next((s.shape[1] for k, s in stored.items() if k in _PER_VIEW and len(s.shape) == 2), 1)
+    key = {
+        "imported": Path(where).name,
+        "arrays": _digest(arrays),
+        # What was not given is not known, and nothing may be derived from it.
+        "labels": "labels" in known,
+        "checkpoints": epochs is not None,
+        **({"derived": sorted(found)} if found else {}),
+        **(further or {}),
+    }
+    return Checked(
+        member,
+        stored,
+        at,
+        pool,
+        ("identity", *(f"view {k + 1}" for k in range(1, views))),
+        key,
+        notes,
+        (*doubts, *more),
+    )
+
+
+def check_member(where: str, known: Mapping[str, AnyArray], arrays: Mapping[str, Any]) -> BoolArray:
+    """Membership (R, N), a member in every run."""
+    if "member" not in known:
+        raise InputError(
+            f"{where}: expected an array `member` (models, samples), found none; "
+            + nearest("member", arrays)
+            if arrays
+            else f"{where}: expected arrays, found none; save member and signals"
+        )
+    member = known["member"]
+    if member.ndim != 2 or member.dtype.kind not in "biuf" or not np.isin(member, (0, 1)).all():
+        raise InputError(
+            f"{where}: member: expected 0 and 1 of shape (models, samples), got {member.dtype} of "
+            f"shape {member.shape}; correct it"
+        )
+    if 0 in member.shape:
+        raise InputError(
+            f"{where}: member: expected at least one model and one sample, got shape "
+            f"{member.shape}; save some"
+        )
+    member = member.astype(np.bool_)
+    without = np.flatnonzero(~member.any(axis=1))
+    if without.size:
+        raise InputError(
+            f"{where}: member: expected a member in every run, got none in run {without[0]}; runs "
+            "that trained on other data alone are references of an offline target, which run folders "
+            "cannot hold yet: leave them out, or pass them to an offline attack's `score`"
+        )
+    refuse_offline(member, f"{where}: member")
+    return cast("BoolArray", member)
+
+
+def _check_names(where: str, given: Mapping[str, Array]) -> None:
+    """Names become names of files: plain ones alone, and none that a disk could take for another."""
+    for name, a in given.items():
+        if not _NAME.fullmatch(name):
+            raise InputError(
+                f"{where}: expected names of signals in letters, digits, '_', '-' and '.', at most "
+                f"100, got {name[:100]!r}; rename it"
+            )
+        if a.ndim < 2:
+            raise InputError(
+                f"{where}: {name}: expected a signal (models, checkpoints, samples[, views]), got "
+                f"shape {a.shape}; {nearest(name, _KNOWN)}"
+            )
+    lower = [name.lower() for name in (*given, *_KNOWN)]
+    twice = sorted({name for name in lower if lower.count(name) > 1})
+    if twice:
+        raise InputError(
+            f"{where}: expected names that differ in more than case, got several {twice[0]!r}; "
+            "rename one"
+        )
+
+
+def _signal(where: str, name: str, a: Array, size: tuple[int, int], count: int | None) -> Given:
+    """One signal, its shape and type understood; its values are looked at later."""
+    r, n = size
+    if a.dtype.kind not in "fiub":
+        raise InputError(f"{where}: {name}: expected numbers, got {a.dtype}; convert them")
+    by_class = name in ("logits", "probabilities")
+    deep = 4 if by_class else 3
+    # One checkpoint has one axis less, and may look like several without views.
+    one = a.shape[:2] == (r, n) and a.ndim in (deep - 1, 3)
+    many = a.ndim in (deep, 5 if by_class else 4) and a.shape[0] == r and a.shape[2] == n
+    if one and many:
+        one, many = count == 1, count is not None and count == a.shape[1] != 1
+        if one == many:
+            raise InputError(
+                f"{where}: {name}: expected a shape of one meaning, got {a.shape} for {r} models and "
+                f"{n} samples; save (models, checkpoints, samples, views)"
+            )
+    if not (one or many) or 0 in a.shape:
+        tail = "[, views], classes)" if by_class else "[, views])"
+        raise InputError(
+            f"{where}: {name}: expected shape ({r}, checkpoints, {n}{tail}, got {a.shape}; correct "
+            "it"
+        )
+    return Given(where, name, a, one, first=by_class and a.ndim == 5)
+
+
+def _looked_over(
+    signals: Mapping[str, Given], size: tuple[int, int], progress: Progress | None
+) -> tuple[list[str], float | None]:
+    """Every value of every signal, once: (doubts, what probabilities of 0 are raised to)."""
+    blocks = [(r, t) for r in range(size[0]) for t in range(size[1])]
+    total = len(blocks) * len(signals)
+    doubts: list[str] = []
+    least, done = None, 0
+    for name, signal in signals.items():
+        looks = {"logits": _Logits, "probabilities": _Probabilities}.get(name, _Plain)(signal)
+        for k, _ in enumerate(signal.check(blocks)):
+            looks.see(signal.raw(*blocks[k]))
+            done += 1
+            if progress is not None:
+                progress("checking", done, total)
+        doubts += looks.doubts()
+        least = looks.least() if isinstance(looks, _Probabilities) else least
+    return doubts, least
+
+
+class _Plain:
+    """What is noticed of a signal that is stored as it is."""
+
+    def __init__(self, signal: Given) -> None:
+        self.signal = signal
+
+    def see(self, a: AnyArray) -> None:
+        """One block."""
+
+    def doubts(self) -> list[str]:
+        """What the user must know."""
+        if self.signal.values.dtype == np.float16:
+            return [
+                f"{self.signal.name}: was given in half precision, whose steps are .05 to .1 % of a "
+                "value; save 32-bit floats"
+            ]
+        return []
+
+
+class _Logits(_Plain):
+    """Whether logits are logits, and small enough."""
+
+    def __init__(self, signal: Given) -> None:
+        super().__init__(signal)
+        self._simplex = Simplex()
+
+    def see(self, a: AnyArray) -> None:
+        if np.abs(a).max() > _LARGEST_LOGIT:
+            raise InputError(
+                f"{self.signal.where}: logits: expected values of at most {_LARGEST_LOGIT:g}, got "
+                f"{np.abs(a).max():g}; scale them first"
+            )
+        rows = np.ascontiguousarray(a.reshape(-1, a.shape[-1]), dtype=np.float64)
+        self._simplex.see(torch.from_numpy(rows))
+
+    def doubts(self) -> list[str]:
+        if self._simplex.found:
+            raise InputError(
+                f"{self.signal.where}: logits: expected logits, got probabilities: every row lies in "
+                "[0, 1] and sums to one; save what enters the softmax, or save them as `probabilities`"
+            )
+        return super().doubts()
+
+
+class _Probabilities(_Plain):
+    """Whether they are probabilities, and how many are exactly 0 or 1."""
+
+    def __init__(self, signal: Given) -> None:
+        super().__init__(signal)
+        self.zeros = self.ones = self.seen = 0
+        self.smallest = np.inf
+
+    def see(self, a: AnyArray) -> None:
+        if not _on_simplex(a.reshape(-1, a.shape[-1])):
+            raise InputError(
+                f"{self.signal.where}: probabilities: expected rows in [0, 1] that sum to 1, got "
+                f"values in {a.min():g}..{a.max():g} with sums in {a.sum(-1, dtype=float).min():g}.."
+                f"{a.sum(-1, dtype=float).max():g}; save logits as `logits`"
+            )
+        self.zeros += int((a <= 0).sum())
+        self.ones += int((a >= 1).sum())
+        self.seen += a.size
+        above = a[a > 0]
+        self.smallest = min(self.smallest, float(above.min()) if above.size else np.inf)
+
+    def least(self) -> float:
+        """What 0 is raised to: half of the smallest that is above it."""
+        return self.smallest / 2
+
+    def doubts(self) -> list[str]:
+        found = super().doubts()
+        if self.zeros or self.ones:
+            found.append(
+                f"probabilities: {self.zeros} of {self.seen} are exactly 0 and {self.ones} exactly 1 "
+                f"in {self.signal.values.dtype}; 0 is taken for {self.least():.3g}, half of the "
+                "smallest above it, so phi and loss end there; save logits, or 64-bit probabilities"
+            )
+        return found
+
+
+def _on_simplex(rows: AnyArray) -> bool:
+    p = rows.astype(np.float64)
+    return bool(((p >= 0) & (p <= 1)).all() and (np.abs(p.sum(1) - 1) <= _SUM).all())
+
+
+def _derived(
+    where: str,
+    signals: Mapping[str, Given],
+    pool: Pool | None,
+    least: float | None,
+    cross_entropy: bool,
+    size: tuple[int, int],
+) -> tuple[dict[str, Signal], tuple[str, ...], tuple[str, ...]]:
+    """(signals that follow, what was done and could not be, doubts)."""
+    notes: list[str] = []
+    doubts: list[str] = []
+    found: dict[str, Signal] = {}
+    source = signals.get("logits") or signals.get("probabilities")
+    missing = [name for name in _PER_VIEW if name not in signals]
+    views = {s.shape[1:] for k, s in signals.items() if k in _PER_VIEW}
+    if source is not None and missing:
+        fits = views <= {source.inner[1:-1]}
+        if pool is not None and fits:
+            found |= {
+                k: FromLogits(
+                    k, source, pool.labels.numpy(), least if source.name != "logits" else None
+                )
+                for k in missing
+            }
+            notes.append(f"{', '.join(missing)}: derived from {source.name} and labels in float64")
+        elif pool is None:
+            notes.append(f"{', '.join(missing)}: not derived from {source.name}, without labels")
+        else:
+            notes.append(
+                f"{', '.join(missing)}: not derived from {source.name}, whose views are others than "
+                "those of the signals"
+            )
+    held = {**signals, **found}
+    if cross_entropy and "phi" not in held and "loss" in signals:
+        doubts += _check_loss(where, signals["loss"], size)
+        found["phi"] = FromLoss(signals["loss"])
+        notes.append(
+            "phi: derived from loss in float64, which was said to be unweighted, unsmoothed "
+            "cross-entropy in nats"
+        )
+    elif cross_entropy and "loss" not in held and "phi" in signals:
+        found["loss"] = FromPhi(signals["phi"])
+        notes.append("loss: derived from phi in float64, which was said to be log p − log(1 − p)")
+    elif cross_entropy and not {"phi", "loss"} & held.keys():
+        raise InputError(
+            f"{where}: cross_entropy: expected phi or loss, got {', '.join(signals)}; save one"
+        )
+    left = [name for name in _PER_VIEW if name not in {**signals, **found}]
+    if left:
+        how = (
+            " (phi and loss follow from each other where they are those of plain cross-entropy: "
+            "cross_entropy=True, --cross-entropy)"
+            if len({"phi", "loss"} & set(left)) == 1 and not cross_entropy
+            else ""
+        )
+        notes.append(f"{', '.join(left)}: not given, and nothing that was given tells them{how}")
+    return found, tuple(notes), tuple(doubts)
+
+
+def _check_loss(where: str, loss: Given, size: tuple[int, int]) -> list[str]:
+    """Whether losses can be cross-entropies, fine enough for φ."""
+    dtype = loss.values.dtype
+    if dtype == np.float16:
+        raise InputError(
+            f"{where}: loss: expected 32- or 64-bit floats for phi, got half precision, in which "
+            "small losses are 0; evaluate it again in float32, or save logits"
+        )
+    zeros = coarse = seen = 0
+    for r in range(size[0]):
+        for t in range(size[1]):
+            a = loss.raw(r, t)
+            if (a < 0).any():
+                raise InputError(
+                    f"{where}: loss: expected cross-entropies from 0, got {a.min():g}; leave "
+                    "cross_entropy out for a loss of another kind"
+                )
+            zeros += int((a == 0).sum())
+            coarse += int((a < _COARSE).sum())
+            seen += a.size
+    if zeros:
+        raise InputError(
+            f"{where}: loss: expected losses above 0 for phi, got {zeros} of {seen} that are exactly "
+            "0, of which phi is infinite; evaluate the loss in float64, or save logits"
+        )
+    if coarse and dtype != np.float64:
+        return [
+            f"loss: {coarse} of {seen} are below {_COARSE:g} in {dtype}, a few steps of rounding from "
+            "0, so phi is coarse there; evaluate the loss in float64, or save logits"
+        ]
+    return []
+
+
+def _times(where: str, epochs: AnyArray | None, count: int) -> Float64Array:
+    if epochs is None:
+        return np.arange(1.0, count + 1.0)
+    if epochs.dtype.kind not in "fiu":
+        raise InputError(f"{where}: checkpoints: expected numbers, got {epochs.dtype}; save epochs")
+    times = np.atleast_1d(epochs).astype(np.float64)
+    rising = np.isfinite(times).all() and (times >= 0).all() and (np.diff(times) > 0).all()
+    if times.shape != (count,) or not rising:
+        raise InputError(
+            f"{where}: checkpoints: expected {count} epochs from 0, ascending and finite, got "
+            f"{times.ravel()[:4].tolist()} of shape {times.shape}; correct them"
+        )
+    return times
+
+
+def _pool(where: str, arrays: Mapping[str, AnyArray], n: int, by_class: Given | None) -> Pool:
+    ids = as_text(f"{where}: ids", arrays.get("ids", np.arange(n)))
+    if ids.shape != (n,) or len(set(ids.tolist())) < n or "" in ids.tolist():
+        raise InputError(
+            f"{where}: ids: expected {n} different names, got {len(set(ids.ravel().tolist()))} in "
+            f"shape {ids.shape}; results are joined on ids"
+        )
+    _check_utf8(where, "ids", ids.tolist())
+    groups = _groups(where, arrays, n)
+    name = Path(where).stem
+    if "labels" not in arrays:
+        if "classes" in arrays:
+            raise InputError(f"{where}: classes: expected labels with them, got none; save both")
+        return Pool(ids, torch.zeros(n, dtype=torch.int64), (_NOT_GIVEN,), name, groups)
+    labels = arrays["labels"]
+    if labels.shape != (n,):
+        raise InputError(
+            f"{where}: labels: expected one for each of the {n} samples, got shape {labels.shape}; "
+            "correct them"
+        )
+    classes = class_names(where, arrays["classes"]) if "classes" in arrays else None
+    _check_utf8(where, "classes", classes or ())
+    if by_class is not None:
+        columns, what = by_class.inner[-1], by_class.name
+        if classes is None and labels.dtype.kind in "SU":
+            raise InputError(
+                f"{where}: labels: expected whole numbers with {what}, got names; save `classes`, "
+                f"the names in the order of the {what}"
+            )
+        if columns < 2 or len(classes or range(columns)) != columns:
+            raise InputError(
+                f"{where}: {what}: expected a column for each of at least two classes, got "
+                f"{columns} for {'an unknown number' if classes is None else len(classes)}; save "
+                "one per class"
+            )
+        classes = classes or tuple(str(k) for k in range(columns))
+    named, names = name_labels(f"{where}: labels", {"train": labels}, classes)
+    _check_utf8(where, "labels", names)
+    numbers: Int64Array = named["train"]
+    return Pool(ids, torch.from_numpy(numbers), names, name, groups)
+
+
+def _groups(where: str, arrays: Mapping[str, AnyArray], n: int) -> NDArray[np.str_] | None:
+    if "groups" not in arrays:
+        return None
+    groups = as_text(f"{where}: groups", arrays["groups"])
+    if groups.shape != (n,) or "" in groups.tolist():
+        raise InputError(
+            f"{where}: groups: expected the name of whose sample each of the {n} is, got shape "
+            f"{groups.shape}{', with empty names' if '' in groups.ravel().tolist() else ''}; correct "
+            "them"
+        )
+    _check_utf8(where, "groups", groups.tolist())
+    return groups
+
+
+def _check_utf8(where: str, what: str, texts: Any) -> None:
+    for text in texts:
+        if "\0" in text or (not text.isascii() and text != text.encode("utf-8", "ignore").decode()):
+            raise InputError(f"{where}: {what}: expected text in UTF-8, got {text!r}; correct it")
+
+
+def _digest(arrays: Mapping[str, Array]) -> str:
+    """SHA-256 over every array as it came: names, types, shapes and values."""
+    h = hashlib.sha256()
+    for name in sorted(arrays):
+        a = arrays[name]
+        little = a.dtype.newbyteorder("<")
+        h.update(repr((name, little.str, a.shape)).encode("utf-8", "surrogatepass"))
+        for part in parts(a):
+            h.update(np.ascontiguousarray(part).astype(little, copy=False).tobytes())
+    return h.hexdigest()
