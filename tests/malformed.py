@@ -8,6 +8,7 @@ that one run shows all of them. `Tally.close` asserts that there were none and l
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import os
 import signal
@@ -229,7 +230,7 @@ def called(words: Sequence[str], folder: Path) -> tuple[int, str]:
     from seepage.cli import main
 
     argv, here, shown = sys.argv, os.getcwd(), warnings.showwarning
-    out, err = (io.TextIOWrapper(tempfile.TemporaryFile(), "utf-8") for _ in range(2))
+    out, err = (io.TextIOWrapper(tempfile.TemporaryFile(), "utf-8") for _ in range(2))  # noqa: SIM115
     streams, doubles = (sys.stdout, sys.stderr), [os.dup(1), os.dup(2)]
     for stream in streams:
         stream.flush()
@@ -292,3 +293,37 @@ def damaged(raw: bytes, rng: np.random.Generator) -> bytes:
             case _:
                 out = out[at:] + out[:at]
     return bytes(out)
+
+
+ODD: tuple[Any, ...] = (
+    None, True, 0, 1, -1, 1.5, 10**30, -0.0, 1e308, float("nan"), "", "x", "../x", "/", "\0", "\udcff", "é", "0" * 64,
+    "x" * 300, [], [[]], {}, {"": {}}, [0], ["a"], ["a", "b", "c"], [1, 2, 3], {"a": 1}, [None], [float("inf")],
+)  # fmt: skip
+
+
+def changed(content: Any, rng: np.random.Generator) -> tuple[Any, str]:
+    """A copy of JSON with one value anywhere exchanged, taken out or added, and where."""
+    content = copy.deepcopy(content)
+    at, path = content, []
+    while True:
+        keys = list(at) if isinstance(at, dict) else list(range(len(at)))
+        if not keys:
+            break
+        key = keys[int(rng.integers(len(keys)))]
+        path.append(str(key))
+        if not isinstance(at[key], dict | list) or not at[key] or rng.random() < 0.3:
+            break
+        at = at[key]
+    value = copy.deepcopy(ODD[int(rng.integers(len(ODD)))])
+    if not keys:
+        return value, ".".join(path)
+    match int(rng.integers(0, 4)):
+        case 0:
+            del at[key]
+        case 1 if isinstance(at, dict):
+            at["".join(map(str, rng.integers(0, 9, 3)))] = value
+        case 1:
+            at.insert(key, value)
+        case _:
+            at[key] = value
+    return content, ".".join(path)

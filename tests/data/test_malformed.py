@@ -164,7 +164,9 @@ def test_damaged_official_files(tmp_path: Path, record_property: Record) -> None
         data = sound(load("mnist", root=tmp_path))
         raw = (tmp_path / "train-images-idx3-ubyte").read_bytes()
         assert data.inputs.numpy().tobytes() == raw[16:]
-        assert bytes(data.labels.tolist()) == (tmp_path / "train-labels-idx1-ubyte").read_bytes()[8:]
+        assert (
+            bytes(data.labels.tolist()) == (tmp_path / "train-labels-idx1-ubyte").read_bytes()[8:]
+        )
         return data
 
     for seed in range(EACH):

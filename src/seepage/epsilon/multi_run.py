@@ -19,6 +19,7 @@ from scipy import special
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.epsilon.trade_off import gdp_epsilon
 from seepage.errors import InputError
+from seepage.given_arrays import given_numbers
 from seepage.metrics import clopper_pearson
 
 __all__ = [
@@ -231,7 +232,8 @@ def check_level(level: float, delta: float) -> None:
 
 def scored(scores: ArrayLike, member: ArrayLike) -> tuple[Float64Array, BoolArray]:
     """The scores (n,) as float64 and their membership (n,), checked."""
-    s, y = np.asarray(scores, np.float64), np.asarray(member)
+    s = given_numbers(scores, "scores").astype(np.float64, copy=False)
+    y = given_numbers(member, "member")
     if s.ndim == 2:
         raise InputError(
             f"scores: expected one trial each (n,), got shape {s.shape}: targets share their "
