@@ -224,7 +224,8 @@ def name_labels(
         present = np.unique(whole if whole.dtype.kind == "u" else whole.astype(np.int64))
         if present.size and present[0] < 0:
             raise InputError(
-                f"{where}: expected labels 0..K-1, got {present[0]}; number the classes from 0"
+                f"{where}: expected labels in 0..K-1, got {present[0]} at row "
+                f"{int(np.argmin(whole))}; number the classes from 0"
             )
         if present.size and int(present[-1]) + 1 != present.size:
             gap = int(np.flatnonzero(present != np.arange(present.size))[0])
