@@ -273,6 +273,11 @@ def _named(values: Any) -> Callable[[Path], None]:
     return damage
 
 
+def _sparse(folder: Path) -> None:
+    weights = NETS[3].state_dict() | {"0.weight": torch.eye(8, 4).to_sparse()}
+    torch.save(weights, folder / "net-3.pt")
+
+
 REFUSED: list[tuple[Callable[[Path], None], str]] = [
     (_code, r"net-3.pt: expected weights.*names code.*never run; save model.state_dict\(\) alone"),
     (_module, r"net-3.pt: expected weights.*names code \(torch.nn.modules.container.Sequential"),
@@ -284,6 +289,7 @@ REFUSED: list[tuple[Callable[[Path], None], str]] = [
     (_wide, r"expected '2.bias' of shape \(3,\) as the factory makes it, got \(4,\)"),
     (_nan, "net-3.pt: expected finite weights, got NaN or infinity in '0.weight'"),
     (_huge, "net-3.pt: "),
+    (_sparse, "net-3.pt: expected dense weights, got sparse or quantised ones under '0.weight'"),
     (_list, "net-3.pt: expected weights.*got a list"),
     (_other, "got 'net-3.ckpt'; rename it or put it elsewhere"),
     (
@@ -320,6 +326,10 @@ def test_what_is_refused_leaves_nothing(
     ("options", "message"),
     [
         ({"model": lambda: nn.Linear(4, 2)}, "got 2 missing, the first 'weight' and 4 unexpected"),
+        (
+            {"model": lambda: nn.LazyLinear(3)},
+            "got lazy layers from .*; pass an input through it once",
+        ),
         ({"model": "nowhere:make"}, "model: expected a module 'nowhere'"),
         ({"model": "nets/none.py:make"}, "model: expected a Python file at nets/none.py"),
         ({"divide": 0.0}, "divide: expected a number above 0"),

@@ -114,6 +114,11 @@ def import_checkpoints(
     Recorder(resident, [0.0], Memory(), signals=(), **recorder_fields)
     with torch.random.fork_rng(devices=[]):
         network = given.make(pool.shape, len(pool.classes))
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in network.parameters()):
+        raise InputError(
+            f"model: expected a network whose shapes are known, got lazy layers from {given.name}; pass "
+            "an input through it once in the factory"
+        )
     plan = SubsetPlan(member, np.zeros(len(member), np.uint64), "imported", 0)
     digest, noticed, outputs = _looked_over(
         found, network, pool, resident, prepared.recorder(pool, plan.members(0)), progress
