@@ -21,7 +21,7 @@ from seepage.errors import CorruptStore, InputError
 from seepage.plan import SubsetPlan
 from seepage.store import arrays
 from seepage.store.arrays import chunk_digest
-from seepage.store.keys import row_of
+from seepage.store.keys import record_key, row_of
 from seepage.store.storage import Storage, json_digest
 
 __all__ = [
@@ -265,8 +265,10 @@ def read_records(
     wrong: dict[str, str] = {}
     for key in storage.keys("records/"):
         row = row_of(key)
-        record = None if row is None else storage.get_json(key)
-        if row is None or record is None:
+        if row is None or key != record_key(row):
+            continue
+        record = storage.get_json(key)
+        if record is None:
             continue
         found[row] = record
         why = None if manifest is None else check_record(manifest, row, record)

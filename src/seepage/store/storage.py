@@ -14,7 +14,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +216,18 @@ class Storage:
 
         with self._reach(prefix):
             return sorted(k for k in sync(collect()) if not k.endswith(".partial"))
+
+    def first_key(self, wanted: Callable[[str], bool]) -> str | None:
+        """Some key for which `wanted` holds; a large folder is not listed to its end."""
+
+        async def look() -> str | None:
+            async for key in self.store.list_prefix(""):
+                if not key.endswith(".partial") and wanted(key):
+                    return key
+            return None
+
+        with self._reach(""):
+            return sync(look())
 
     def sweep(self, older: float) -> int:
         """Remove what killed writers left half-written at least `older` seconds ago; how many.
