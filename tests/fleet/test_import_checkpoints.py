@@ -18,7 +18,7 @@ import seepage
 from seepage.attacks import LOSS, LiRA
 from seepage.curvature.estimate import estimator
 from seepage.data import Dataset, from_arrays
-from seepage.errors import InputError
+from seepage.errors import InputError, StorageFailed
 from seepage.findings.collect import collect
 from seepage.fleet import checkpoints
 from seepage.fleet.imported import ImportedWarning
@@ -390,6 +390,17 @@ def test_a_killed_import_is_taken_over(tmp_path: Path, monkeypatch: pytest.Monke
     assert not (tmp_path / "run").exists()
     assert len(opened(folder, tmp_path / "run").models) == R
     assert not [p for p in tmp_path.iterdir() if p.name.endswith(".importing")]
+
+
+def test_a_disk_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = files(tmp_path / "nets")
+    monkeypatch.setattr("seepage.fleet.disk.free_bytes", lambda where: 1000)
+    with pytest.raises(StorageFailed, match=r"of free disk \(.* signals, .* weights\), got 1 KiB"):
+        opened(folder, tmp_path / "run")
+    arrays = {"member": PLAN.member, "phi": np.ones(PLAN.member.shape)}
+    with pytest.raises(StorageFailed, match=r"of free disk \(.* signals\), got 1 KiB"):
+        seepage.import_arrays(arrays, tmp_path / "run")
+    assert [p.name for p in tmp_path.iterdir()] == ["nets"]
 
 
 def test_progress_tells_both_passes(tmp_path: Path) -> None:
