@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.tiny_fleet import fleet
 
 from seepage.config.model import as_model
 from seepage.errors import InputError
@@ -83,3 +84,9 @@ def test_options_belong_to_reference_networks(file: Path) -> None:
 
     with pytest.raises(InputError, match="a factory takes no arguments"):
         as_model(Model(name=f"{file}:make", options={"width": 2}))
+
+
+def test_workers_train_a_network_from_a_file(file: Path, tmp_path: Path) -> None:
+    run = fleet(tmp_path / "run", model=f"{file}:make", workers=2)
+    assert len(run.models) == 4
+    assert run.manifest["key"]["model"]["name"] == f"{file}:make"
