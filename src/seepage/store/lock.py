@@ -149,7 +149,8 @@ class Lock:
                 time.sleep(_LOOK_AGAIN)
             self._announce("held")
             if self._took_over:
-                self._sweep(_LEFT_OVER)
+                # Who owns the whole folder is alone in it, however young a file is.
+                self._sweep(0.0 if self.shard is None else _LEFT_OVER)
         except BaseException:
             self._withdraw()
             raise
