@@ -27,6 +27,7 @@ FLOORS = [
     {"scoring"},
     {"comparison", "study"},
     {"findings"},
+    {"single"},
     {"report"},
     {"cli", "__main__"},
 ]

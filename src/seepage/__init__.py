@@ -14,7 +14,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seepage import attacks, curvature, defenses, epsilon, layers, metrics, plane, record
+    from seepage import (
+        attacks,
+        curvature,
+        defenses,
+        epsilon,
+        layers,
+        metrics,
+        plane,
+        record,
+        single,
+    )
     from seepage.comparison import compare_defenses
     from seepage.config import Execution, Function, Model, Recipe, Record
     from seepage.data import Dataset, load
@@ -35,6 +45,7 @@ if TYPE_CHECKING:
     from seepage.record import Recorder
     from seepage.report import write_report
     from seepage.scoring import score
+    from seepage.single import audit
     from seepage.store import Run
     from seepage.store import open_run as open
 
@@ -53,6 +64,7 @@ __all__ = [
     "SeepageError",
     "SubsetPlan",
     "attacks",
+    "audit",
     "compare_defenses",
     "curvature",
     "defenses",
@@ -72,12 +84,15 @@ __all__ = [
     "plane",
     "record",
     "score",
+    "single",
     "subsets",
     "train",
     "write_report",
 ]
 
-_ROOMS = {"attacks", "epsilon", "curvature", "defenses", "layers", "metrics", "plane", "record"}
+_ROOMS = {
+    "attacks", "epsilon", "curvature", "defenses", "layers", "metrics", "plane", "record", "single"
+}  # fmt: skip
 _WHERE = {
     "compare_defenses": "seepage.comparison",
     "Dataset": "seepage.data",
@@ -102,6 +117,7 @@ _WHERE = {
     "leave_out": "seepage.plan",
     "subsets": "seepage.plan",
     "write_report": "seepage.report",
+    "audit": "seepage.single",
     "score": "seepage.scoring",
     "Run": "seepage.store",
 }

@@ -1,8 +1,9 @@
-"""`audit`, `train`, `report`: the main job and its parts."""
+"""`audit`, `train`, `report`: the main job and its parts, and one model in the place of a fleet."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,7 @@ from seepage.cli.places import place_for
 from seepage.config.audit import read_config
 from seepage.config.prepare import chosen_attacks, prepare
 from seepage.errors import InputError
+from seepage.extensions import outside
 from seepage.fleet import train_prepared
 
 if TYPE_CHECKING:
@@ -43,20 +45,107 @@ def merged(given: list[str] | None, out: str | None) -> list[str]:
     return [*(given or []), *([f"out={out}"] if out else [])]
 
 
+# How `seepage audit --help` groups what is about one model.
+_ONE: Any = {"rich_help_panel": "One model"}
+
+
+def _none_of(options: Mapping[str, object], of: str, got: str) -> None:
+    """Refuse options of the other job."""
+    for name, value in options.items():
+        if value:
+            raise InputError(
+                f"{name}: expected only with {of}, got it with {got}; leave it out, or see "
+                "`seepage audit --help`"
+            )
+
+
 @app.command()
 def audit(
-    config: ConfigFile = None,
-    out: Out = None,
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[CONFIG.toml|MODEL]",
+            help="TOML configuration of a fleet; without one, digits with defaults. Or one trained "
+            "model, 'package.module:factory' or 'file.py:factory', with --members and --others.",
+        ),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", "-o", help="Run folder or s3:// address; of one model, its HTML page."
+        ),
+    ] = None,
     report: Annotated[str | None, typer.Option(help="Where the HTML report goes.")] = None,
     override: Overrides = None,
     shard: Shard = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what it would cost, train nothing.")
     ] = False,
+    members: Annotated[
+        str | None,
+        typer.Option(
+            help="One model: an .npz of inputs and labels that it was trained on.", **_ONE
+        ),
+    ] = None,
+    others: Annotated[
+        str | None,
+        typer.Option(help="An .npz of what it was not trained on, drawn alike.", **_ONE),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Weights for the factory: .safetensors or .pt.", **_ONE)
+    ] = None,
+    logits: Annotated[
+        bool | None,
+        typer.Option(
+            "--logits/--probabilities",
+            help="What the model gives; by default a network logits, others probabilities.",
+            **_ONE,
+        ),
+    ] = None,
+    references: Annotated[
+        str | None,
+        typer.Option(
+            help="An .npz of recorded references: member (R, N), members and then others, and "
+            "logits, probabilities or signals.",
+            **_ONE,
+        ),
+    ] = None,
+    train: Annotated[
+        str | None,
+        typer.Option(
+            help="A function (inputs, labels, seed) -> model that trains references within "
+            "--minutes.",
+            **_ONE,
+        ),
+    ] = None,
+    minutes: Annotated[float, typer.Option(help="Budget of --train.", **_ONE)] = 20.0,
+    batch: Annotated[int, typer.Option(help="Samples per call.", **_ONE)] = 64,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds until an answer of a function is late.", **_ONE)
+    ] = None,
+    retries: Annotated[
+        int, typer.Option(help="Further calls after an error or a late answer.", **_ONE)
+    ] = 2,
+    cache: Annotated[
+        str | None,
+        typer.Option(help="A file that keeps answers: an interrupted audit goes on.", **_ONE),
+    ] = None,
+    drop_copies: Annotated[
+        bool, typer.Option("--drop-copies", help="Take copies of members out of others.", **_ONE)
+    ] = False,
+    accept_changes: Annotated[
+        bool,
+        typer.Option("--accept-changes", help="Judge a model that answers at random.", **_ONE),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", **_ONE)] = False,
 ) -> None:
-    """Train the fleet, run every attack and write the report: the main job.
+    """Audit a fleet, trained from a configuration, or one model that is trained already.
 
-    Runs that are there already are kept; after an interruption the same command resumes.
+    From a configuration: train the fleet, run every attack and write the report. Runs that are
+    there already are kept; after an interruption the same command resumes.
+
+    Of one model: ask it about members and others, and print what its answers tell
+    (docs/one-model.md). Without MODEL the files hold its recorded outputs.
 
     Examples:
 
@@ -65,7 +154,48 @@ def audit(
         seepage audit fashion.toml --set plan.models=64 --out runs/fashion
 
         seepage audit fashion.toml --dry-run
+
+        seepage audit net.py:make --weights w.safetensors --members m.npz --others o.npz
     """
+    if members is not None or others is not None or outside(what or ""):
+        from seepage.cli.one_model import OneModel, audit_one
+
+        fleets = {"--set": override, "--shard": shard, "--dry-run": dry_run}
+        _none_of(fleets, "a configuration", "one model")
+        audit_one(
+            OneModel(
+                model=what,
+                members=members,
+                others=others,
+                weights=weights,
+                logits=logits,
+                references=references,
+                train=train,
+                minutes=minutes,
+                batch=batch,
+                timeout=timeout,
+                retries=retries,
+                cache=cache,
+                drop_copies=drop_copies,
+                accept_changes=accept_changes,
+                page=out if out is not None else report,
+                as_json=as_json,
+            )
+        )
+        return
+    _none_of(
+        {
+            "--weights": weights,
+            "--logits": logits is not None,
+            "--references": references,
+            "--train": train,
+            "--cache": cache,
+            "--json": as_json,
+        },
+        "one model",
+        "a configuration",
+    )
+    config = None if what is None else Path(what)
     began = time.perf_counter()
     settings = read_config(config, merged(override, out))
     asked = settings.report if report is None else report

@@ -238,7 +238,7 @@ def name_labels(
                 "seepage audits classifiers, bin a continuous target first"
             )
         # Above it float64 no longer tells whole numbers apart.
-        large = np.flatnonzero(np.abs(whole) > 2.0**53)
+        large = np.flatnonzero(np.abs(whole.astype(np.float64)) > 2.0**53)
         if large.size:
             raise InputError(
                 f"{where}: expected labels 0..K-1, got {whole[large[0]]} at row {large[0]}; "
@@ -250,7 +250,12 @@ def name_labels(
         )
     if classes is None:
         present = np.unique(whole if whole.dtype.kind == "u" else whole.astype(np.int64))
-        if present.size and present[0] >= 0 and int(present[-1]) + 1 != present.size:
+        if present.size and present[0] < 0:
+            raise InputError(
+                f"{where}: expected labels in 0..K-1, got {present[0]} at row "
+                f"{int(np.argmin(whole))}; number the classes from 0"
+            )
+        if present.size and int(present[-1]) + 1 != present.size:
             gap = int(np.flatnonzero(present != np.arange(present.size))[0])
             raise InputError(
                 f"{where}: expected labels 0..K-1 without gaps, got {present[gap]} but no {gap}; "

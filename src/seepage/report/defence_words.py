@@ -240,6 +240,11 @@ def rules_before(row: Row) -> str:
             "; trained before MemGuard was as released: 50 search steps, a detector of logits, noise "
             "told also where it did not help"
         )
+    if "epsilon_holds" in row.facts and "accountant" not in row.facts:
+        return (
+            "; trained when gradients of single samples were wrong in convolutions, whose memory lies "
+            "channels last: ε is not touched by it, accuracy and risk are to be measured again"
+        )
     return ""
 
 

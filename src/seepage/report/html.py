@@ -27,7 +27,9 @@ from seepage.errors import InputError
 from seepage.findings import Findings, ReportSource, collect
 from seepage.report import figures, words
 from seepage.report.payload import Exhibit, blocks, exhibits
+from seepage.report.single import single_values
 from seepage.report.tables import beside, write_tables
+from seepage.single import SingleAudit
 from seepage.store.files import replacing
 
 __all__ = ["SECTIONS", "Section", "page", "render", "section_bodies", "write_report"]
@@ -393,7 +395,7 @@ def render(
 
 
 def write_report(
-    run: ReportSource,
+    run: ReportSource | SingleAudit,
     path: str | os.PathLike[str],
     *,
     attacks: Iterable[Attack] | None = None,
@@ -410,6 +412,7 @@ def write_report(
     at all, the HTML last. attacks, data, progress and further `options` as in
     `seepage.findings.collect`. records: whether pictures and rows of samples go into the file; it
     is then as confidential as the data. findings: those of `collect`, if they were computed before.
+    Of what `seepage.audit` found, the page and `report.json` are written; no further options.
 
     Raises InputError when the place cannot be written or no attack can be run.
     """
@@ -418,6 +421,12 @@ def write_report(
         raise InputError(f"path: expected a name that ends in .html, got {target.name!r}")
     if target.is_dir() or not target.parent.is_dir():
         raise InputError(f"{target}: expected a file name in a folder that exists")
+    if isinstance(run, SingleAudit):
+        text = page("single.html.j2", **single_values(run))
+        run.write_json(target.with_suffix(".json"))
+        with replacing(target) as draft:
+            draft.write_text(text, encoding="utf-8")
+        return target
     data = run.data() if data is None else data
     if findings is None:
         findings = collect(run, attacks=attacks, data=data, progress=progress, **options)

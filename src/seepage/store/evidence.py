@@ -92,6 +92,8 @@ def check_manifest(where: str, manifest: Any) -> None:
     need("data.classes", isinstance(classes, list) and _all(classes, str), "a list of names")
     need("plan.models", count(plan.get("models"), _MOST), "a number of runs")
     need("plan.digest", isinstance(plan.get("digest"), str), "text")
+    for field in ("provenance", "versions", "hardware", "chosen"):
+        need(field, isinstance(manifest.get(field, {}), dict), "a table")
     times = manifest.get("checkpoints")
     whole = isinstance(times, list) and len(times) > 0 and _all(times, (int, float))
     need("checkpoints", whole, "a list of epochs")
@@ -275,8 +277,8 @@ def read_records(
         if why is not None:
             wrong[key] = why
     if wrong and manifest is not None:
-        stamps = {r.get("manifest") for r in found.values() if isinstance(r, dict)}
-        if len(wrong) == len(found) > 1 and stamps.isdisjoint({stamp(manifest), None}):
+        stamps = {str(r.get("manifest")) for r in found.values() if isinstance(r, dict)}
+        if len(wrong) == len(found) > 1 and stamps.isdisjoint({stamp(manifest), "None"}):
             key, why = "manifest.json", "none of the records was written under it"
         else:
             key, why = next(iter(wrong.items()))

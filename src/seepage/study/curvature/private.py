@@ -66,11 +66,13 @@ def private_unit(runs: StudyRuns, given: PrivateSettings, name: str) -> dict[str
     member = run.member[:, rows]
     right = measured["correct"][..., 0]
     spent = [run.records[int(r)].get("facts", {}).get("epsilon") for r in run.models]
+    told = run.records[int(run.models[0])].get("facts", {})
     return {
         "budget": name,
         "noise": defense.noise,
         "max_norm": None if math.isinf(defense.max_norm) else defense.max_norm,
         "epsilon": spent[0],
+        "gradients": told.get("per_sample_gradients"),
         "delta": given.delta,
         "sampling rate": rate,
         "steps": steps,

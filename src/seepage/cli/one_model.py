@@ -1,0 +1,186 @@
+"""`audit MODEL`: one trained model, on members and others."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from seepage.cli.attack import interval, rate
+from seepage.cli.console import console, errors
+from seepage.cli.places import place_for
+from seepage.cli.user_models import made, named
+from seepage.errors import InputError
+
+if TYPE_CHECKING:
+    from seepage.single import SingleAudit
+
+__all__ = ["OneModel", "audit_one"]
+
+
+@dataclass(frozen=True)
+class OneModel:
+    """What the command line said: every option of `seepage audit` that is about one model."""
+
+    model: str | None
+    members: str | None
+    others: str | None
+    weights: str | None = None
+    logits: bool | None = None
+    references: str | None = None
+    train: str | None = None
+    minutes: float = 20.0
+    batch: int = 64
+    timeout: float | None = None
+    retries: int = 2
+    cache: str | None = None
+    drop_copies: bool = False
+    accept_changes: bool = False
+    page: str | None = None
+    as_json: bool = False
+
+
+def audit_one(given: OneModel) -> None:
+    """Ask the model, judge it, print what was found, and write the page where one was asked for."""
+    from seepage.single import Service, audit
+
+    if given.members is None or given.others is None:
+        raise InputError(
+            "--members, --others: expected both for an audit of one model, got "
+            f"{'neither' if given.members is None and given.others is None else 'one'}; name an .npz "
+            "of what it was trained on and one of what it was not"
+        )
+    place = None
+    if given.page is not None:
+        place = place_for(given.page, "--out", suffixes=(".html", ".htm"))
+    model = None if given.model is None else made(given.model, "model")
+    if given.weights is not None:
+        if model is None:
+            raise InputError(
+                "--weights: expected a model to put them into, got none; name a factory"
+            )
+        model = _with_weights(model, given.weights)
+    with errors.status("asking the model") as status:
+        one = audit(
+            model,
+            given.members,
+            given.others,
+            logits=given.logits,
+            references=_references(given),
+            service=Service(
+                batch=given.batch,
+                timeout=given.timeout,
+                retries=given.retries,
+                cache=given.cache,
+            ),
+            drop_copies=given.drop_copies,
+            accept_changes=given.accept_changes,
+            name=given.model or "recorded outputs",
+            progress=lambda what, done, total: status.update(escape(f"{what} {done}/{total}")),
+        )
+    if given.as_json:
+        print(json.dumps(one.summary(), indent=1, allow_nan=False))
+    else:
+        _print(one)
+    if place is not None:
+        from seepage.report import write_report
+
+        errors.print(f"page: {write_report(one, place)}", markup=False, soft_wrap=True)
+
+
+def _with_weights(model: Any, weights: str) -> Any:
+    from torch import nn
+
+    from seepage.fleet.weight_files import load_weights, put_weights
+    from seepage.local_paths import local_path
+
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"--weights: expected a torch.nn.Module to put them into, got {type(model).__name__}; "
+            "leave it out for models that hold their own"
+        )
+    path = local_path(weights, "--weights")
+    removed = put_weights(model, load_weights(path), path)
+    if removed:
+        prefix = "".join(removed)
+        errors.print(f"note: {path}: {prefix!r} before every name was dropped", markup=False)
+    return model
+
+
+def _references(given: OneModel) -> Any:
+    from seepage.data.archive import read_archive
+    from seepage.local_paths import local_path
+    from seepage.single import RecordedReferences, TrainedReferences
+
+    if given.references is not None and given.train is not None:
+        raise InputError("--references, --train: expected one of them, got both; choose")
+    if given.train is not None:
+        return TrainedReferences(named(given.train, "--train"), seconds=60 * given.minutes)
+    if given.references is None:
+        return None
+    path = local_path(given.references, "--references")
+    arrays = dict(read_archive(path))
+    if "member" not in arrays:
+        raise InputError(
+            f"{path}: expected an array `member` (models, members and then others), found none; save "
+            "it with logits, probabilities, or signals such as phi"
+        )
+    member = arrays.pop("member")
+    whole = {k: arrays.pop(k) for k in ("logits", "probabilities") if k in arrays}
+    return RecordedReferences(
+        member, whole.get("logits"), whole.get("probabilities"), {} if whole else arrays
+    )
+
+
+def _print(one: SingleAudit) -> None:
+    from seepage.single import words
+
+    counted = f"{one.members:,} members, {one.others:,} others"
+    if one.subjects:
+        counted += f" (subjects; {one.samples[0]:,} and {one.samples[1]:,} samples)"
+    by = f", {one.references} references" if one.references else ""
+    console.print(f"[bold]{escape(one.headline)}[/]", soft_wrap=True)
+    table = Table(title=f"{escape(one.title)}: {counted}{by}")
+    table.add_column("attack")
+    for column in ("AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR"):
+        table.add_column(column, justify="right")
+    by_fpr = {r.fpr: k for k, r in enumerate(one.attacks[0].rates)}
+    for a in one.attacks:
+        rates = (rate(a.rates[by_fpr[f]]) for f in (0.01, 0.001))
+        table.add_row(escape(a.title), interval(a.auc), *rates)
+    blind = one.blind.auc
+    table.add_row(
+        "[dim]no model (blind)[/]",
+        escape(f"not run: {one.blind.note}") if blind is None else interval(blind),
+        "",
+        "",
+    )
+    console.print(table)
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    for text in (words.accuracy(one), words.named(one), _asked(one)):
+        if text:
+            say(text)
+    for title, lines in (
+        ("Note:", one.notes),
+        ("What this does not say:", one.limits),
+        ("Next:", one.steps),
+    ):
+        if lines:
+            console.print(f"[bold]{title}[/]")
+        for line in lines:
+            say(f"  {line}")
+    for text in words.not_run(one):
+        say(f"not run: {text}")
+
+
+def _asked(one: SingleAudit) -> str:
+    if one.asked != "function":
+        return ""
+    kept = f", {one.cached:,} answers from the cache" if one.cached else ""
+    return f"The function was asked about {one.queries:,} samples{kept}."

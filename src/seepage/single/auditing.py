@@ -1,0 +1,406 @@
+"""`seepage.audit`: one model, its members and others, with or without reference models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
+from seepage.attacks import ATTACKS, Attack
+from seepage.errors import InputError
+from seepage.findings.attacks import FPRS
+from seepage.findings.judging import Judging
+from seepage.findings.result import Blind, Naming
+from seepage.metrics import Estimate, blind_baseline, clopper_pearson, name_members
+from seepage.metrics.unit import Subjects, Unit
+from seepage.plan import Groups
+from seepage.single import words
+from seepage.single.asking import Answers, Service, answers_of, kind_of
+from seepage.single.outputs import Observed, from_logits, from_probabilities, from_signals
+from seepage.single.pool import Pool, Side, class_numbers, pooled, side_of
+from seepage.single.quantile import quantile_features
+from seepage.single.reference_free import TITLES, Scored, reference_free_scores
+from seepage.single.references import balance, measured, referenced_scores
+from seepage.single.result import OneAttack, SingleAudit
+
+__all__ = ["Recorded", "audit"]
+
+Progress = Callable[[str, int, int], object]
+
+# Whose scores name members: the first that ran, so that the choice does not depend on figures.
+# Of few references RMIA makes more than LiRA, which estimates a law for each sample.
+_MAIN = ("rmia", "lira", "quantile", "mentr", "loss", "entropy", "gap")
+_MANY = 32
+_POINTS = 160
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """Outputs of the model at members and others, in the place of the model.
+
+    members, others: arrays of logits (n, K) if `logits`, else of probabilities; or mappings of
+    signals {name: (n,)} as of `seepage.single.from_signals`, such as {"loss": …}.
+    """
+
+    members: AnyArray | Mapping[str, AnyArray]
+    others: AnyArray | Mapping[str, AnyArray]
+    logits: bool = True
+
+    def observed(self, labels: Int64Array | None, kept: Int64Array) -> Observed:
+        """Signals at the pool's samples, which are those at positions `kept`."""
+        if isinstance(self.members, Mapping) and isinstance(self.others, Mapping):
+            if set(self.members) != set(self.others):
+                raise InputError(
+                    f"model: expected the same signals of members and others, got "
+                    f"{sorted(self.members)} and {sorted(self.others)}; pass both alike"
+                )
+            both = {k: _concatenated(self.members[k], self.others[k], k) for k in self.members}
+            return from_signals({k: _of(v, kept, k) for k, v in both.items()})
+        if isinstance(self.members, Mapping) or isinstance(self.others, Mapping):
+            raise InputError("model: expected outputs of one kind for members and others")
+        values = _of(_concatenated(self.members, self.others, "model"), kept, "model")
+        if labels is None:
+            raise InputError("labels: expected them with recorded outputs, got none; pass them")
+        return (from_logits if self.logits else from_probabilities)(values, labels)
+
+    def sizes(self) -> tuple[int, int]:
+        """Samples of members and of others."""
+        sides = (self.members, self.others)
+        return tuple(  # type: ignore[return-value]
+            len(next(iter(s.values()))) if isinstance(s, Mapping) and s else len(s) for s in sides
+        )
+
+
+def _concatenated(a: Any, b: Any, what: str) -> AnyArray:
+    x, y = (np.asarray(v.detach().cpu() if hasattr(v, "detach") else v) for v in (a, b))
+    if x.shape[1:] != y.shape[1:]:
+        raise InputError(
+            f"{what}: expected one shape for members and others, got {x.shape} and {y.shape}"
+        )
+    return np.concatenate([x, y])
+
+
+def _of(values: AnyArray, kept: Int64Array, what: str) -> AnyArray:
+    if len(values) <= int(kept.max(initial=-1)):
+        raise InputError(
+            f"{what}: expected an output for every sample, got {len(values)}; record them all"
+        )
+    return values[kept]
+
+
+def audit(
+    model: Any,
+    members: Any,
+    others: Any,
+    *,
+    logits: bool | None = None,
+    groups: tuple[Groups, Groups] | None = None,
+    references: Any = None,
+    attacks: Iterable[Attack] | None = None,
+    service: Service | None = None,
+    quantile: float = 0.5,
+    q: float = 0.05,
+    drop_copies: bool = False,
+    accept_changes: bool = False,
+    blind: bool = True,
+    name: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> SingleAudit:
+    """How much one trained model tells of who was in its training data.
+
+    model: a `torch.nn.Module`; an estimator with `predict_proba`; a function from a batch of inputs
+    to probabilities, such as a service; or `Recorded` outputs. members, others: what it was trained
+    on and what it was not, drawn alike, some hundreds each: pairs (inputs, labels), a
+    `seepage.data.Dataset`, or the path of an .npz (`inputs` or `x`, `labels` or `y`, `groups`). With
+    recorded outputs labels alone (N,) will do, or None with recorded signals.
+
+    logits: whether the model's outputs are logits; by default those of a network are and those of
+    others are not. groups: (of members, of others), whose each sample is; figures are then of
+    subjects. service: how a function is asked (batches, repetitions, cache), and the batch of a
+    network. references: pairs (model, mask over members and then others), `RecordedReferences` or
+    `TrainedReferences`; then every attack of `seepage.attacks.ATTACKS` that can be bound is run,
+    or those of `attacks`. quantile: of quantile regression. q: false share among those named.
+    drop_copies: others that are exact copies of members are taken out instead of refused.
+    accept_changes: judge a model that answers differently each time, by one answer. blind: whether
+    the attack without a model is run. seed: of folds and of the half of others that calibrates.
+    progress: called with (what, done, all).
+
+    Inputs reach the model as they are given; nothing is standardised. A network is asked in eval
+    mode without gradients and given back in its own mode. Intervals are over samples, or subjects:
+    `seepage.metrics.auc_interval`, `joint_rates`, and of the strongest attack one that pays for the
+    choice. Chance is ½; there is no verdict where an attack without the model finds members too.
+
+    Raises InputError in one line for what cannot be used; an attack that cannot run is named in
+    `skipped` and stops nothing.
+
+    >>> rng = np.random.default_rng(0)
+    >>> y = rng.integers(0, 2, 600)
+    >>> z = np.stack([np.zeros(600), (2 * y - 1) * rng.normal(1.5, 1.0, 600)], axis=1)
+    >>> z[:300, 1] += 0.8 * (2 * y[:300] - 1)
+    >>> one = audit(Recorded(z[:300], z[300:]), y[:300], y[300:])
+    >>> one.said, 0.6 < one.strongest.estimate.mean < 0.8, one.skipped["lira"]
+    ('leaks', True, 'needs reference models')
+    """
+    say: Progress = progress if progress is not None else lambda what, done, total: None
+    asking = service if service is not None else Service()
+    sides = [side_of(s, w) for s, w in ((members, "members"), (others, "others"))]
+    if groups is not None:
+        if not isinstance(groups, tuple) or len(groups) != 2:
+            raise InputError("groups: expected a pair (of members, of others); pass both")
+        sides = [replace(s, groups=_names(g)) for s, g in zip(sides, groups, strict=True)]
+    model = _recorded_in(model, sides)
+    if isinstance(model, Recorded):
+        names = zip(sides, model.sizes(), ("member", "other"), strict=True)
+        sides = [_with_ids(side, n, what) for side, n, what in names]
+        asked = "recorded outputs"
+    else:
+        asked = kind_of(model)
+    pool, kept = pooled(sides[0], sides[1], drop_copies=drop_copies)
+    given = _all(sides)
+    labels, classes = _labels(model, pool)
+
+    def observe(one: Any) -> tuple[Observed, Answers | None]:
+        if isinstance(one, Recorded):
+            return one.observed(labels, kept), None
+        if labels is None:
+            raise InputError(
+                "labels: expected them with the inputs, got none; pass (inputs, labels)"
+            )
+        answers = answers_of(
+            one,
+            pool.inputs,
+            len(pool.member),
+            logits=logits,
+            service=asking if one is model else replace(asking, cache=None),
+            accept_changes=accept_changes,
+            progress=say,
+        )
+        rule = from_logits if answers.logits else from_probabilities
+        values = answers.values
+        if one is not model and answers.classes is not None:
+            values = _aligned(values, answers.classes, getattr(model, "classes_", None))
+        return rule(values, labels), answers
+
+    observed, answers = observe(model)
+    unit = pool.unit
+    inputs = pool.features
+    say("attacks", 0, 1)
+    features = quantile_features(inputs, labels, seed=seed)
+    scored = reference_free_scores(
+        observed, pool.member, features, unit, quantile=quantile, seed=seed
+    )
+    notes = observed.notes + (() if answers is None else answers.notes)
+    if len(kept) < given:
+        notes += (f"others: {given - len(kept):,} exact copies of members were taken out",)
+    models, balanced = 0, None
+    if references is not None:
+        found = measured(
+            references, pool, labels, kept, given, lambda one: observe(one)[0], say
+        )  # fmt: skip
+        models, notes = len(found.member), notes + found.notes
+        balanced = balance(found.member, pool.member, unit)
+        more = referenced_scores(observed, found, pool.member, labels, attacks)
+        # The same attack without references judges every sample by others that it is not one of.
+        scored = Scored(
+            {**more.scores, **scored.scores},
+            {n: w for n, w in {**more.skipped, **scored.skipped}.items() if n not in scored.scores},
+        )
+    else:
+        why = words.NEEDS_REFERENCES
+        scored = Scored(
+            scored.scores,
+            dict(scored.skipped) | {n: why for n in ATTACKS if n not in TITLES},
+        )
+    if not scored.scores:
+        reasons = "; ".join(f"{k}: {v}" for k, v in scored.skipped.items())
+        raise InputError(f"attacks: expected at least one that can be run, got none ({reasons})")
+    titles = {n: cls.title for n, cls in ATTACKS.items()} | TITLES
+    titles |= {a.name: a.title for a in attacks or ()}
+    judged = _judged(scored.scores, titles, pool, unit)
+    order = ("lira", *_MAIN) if models >= _MANY else _MAIN
+    main = next((n for n in order if n in scored.scores), next(iter(scored.scores)))
+    say("naming", 0, 1)
+    naming, p, named = _naming(scored.scores[main], pool.member, unit, q, seed)
+    say("blind baseline", 0, 1)
+    subjects = isinstance(unit, Subjects)
+    one = SingleAudit(
+        title=name or _called(model),
+        asked=asked,
+        ids=np.asarray(unit.ids(pool.ids.tolist())),
+        member=np.asarray(unit.member(pool.member)),
+        samples=(int(pool.member.sum()), int((~pool.member).sum())),
+        subjects=subjects,
+        classes=observed.classes or classes,
+        accuracy=_accuracy(observed, pool.member),
+        blind=_blind(inputs, labels, pool, unit) if blind else Blind(None, "it was left out"),
+        attacks=judged,
+        skipped=scored.skipped,
+        main=main,
+        naming=naming,
+        p=p,
+        named=named,
+        references=models,
+        balanced=balanced,
+        queries=0 if answers is None else answers.queries,
+        cached=0 if answers is None else answers.cached,
+        notes=notes,
+    )
+    one = replace(one, limits=words.limits(one), steps=words.steps(one))
+    return replace(one, headline=words.headline(one))
+
+
+def _recorded_in(model: Any, sides: list[Side]) -> Any:
+    """The recorded outputs that files of members and others hold, where no model was passed."""
+    if model is not None:
+        return model
+    a, b = (s.recorded for s in sides)
+    for what in ("logits", "probabilities"):
+        if what in a and what in b:
+            return Recorded(a[what], b[what], logits=what == "logits")
+    if a and set(a) == set(b):
+        return Recorded(dict(a), dict(b))
+    raise InputError(
+        "model: expected a model, or recorded outputs (logits, probabilities, phi or loss) of "
+        f"members and others alike, got {sorted(a) or 'none'} and {sorted(b) or 'none'}; pass one"
+    )
+
+
+def _with_ids(side: Side, outputs: int, what: str) -> Side:
+    """Names for samples of which only outputs may be known."""
+    given = next((len(v) for v in (side.inputs, side.labels) if v is not None), outputs)
+    if given != outputs:
+        raise InputError(
+            f"model: expected a recorded output for each of the {given:,} {what}s, got {outputs:,}; "
+            "record them all, in the same order"
+        )
+    if side.ids is not None:
+        return side
+    return replace(side, ids=np.asarray([f"{what}/{i}" for i in range(outputs)]))
+
+
+def _all(sides: list[Side]) -> int:
+    """Samples that were given, copies among them."""
+    return sum(len(next(v for v in (s.inputs, s.labels, s.ids) if v is not None)) for s in sides)
+
+
+def _names(groups: Groups) -> AnyArray:
+    return np.asarray([str(g) for g in np.asarray(groups).tolist()])
+
+
+def _labels(model: Any, pool: Pool) -> tuple[Int64Array | None, int]:
+    if pool.labels is None:
+        return None, 0
+    classes = getattr(model, "classes_", None)
+    labels = class_numbers(pool.labels, classes)
+    return labels, 0 if classes is None else len(classes)
+
+
+def _aligned(values: AnyArray, own: AnyArray, classes: AnyArray | None) -> AnyArray:
+    """An estimator's probabilities with a column for each class of the target, 0 for unknown ones.
+
+    A reference that was trained on a half may never have seen a rare class.
+    """
+    wanted = range(int(np.max(own)) + 1) if classes is None else np.asarray(classes).tolist()
+    place = {c: k for k, c in enumerate(wanted)}
+    out = np.zeros((len(values), len(place)), dtype=values.dtype)
+    for column, c in enumerate(np.asarray(own).tolist()):
+        if c not in place:
+            raise InputError(
+                f"references: expected models of the target's classes, got one with {c!r}; train them "
+                "on the same labels"
+            )
+        out[:, place[c]] = values[:, column]
+    return out
+
+
+def _called(model: Any) -> str:
+    if isinstance(model, Recorded):
+        return "recorded outputs"
+    return str(getattr(model, "__name__", type(model).__name__))
+
+
+def _judged(
+    scores: Mapping[str, Float64Array], titles: Mapping[str, str], pool: Pool, unit: Unit
+) -> tuple[OneAttack, ...]:
+    """AUC and rates of every attack, as of a fixed target."""
+    # Every sample is OUT of its complement, so that all of them are judged.
+    judging = Judging(np.stack([pool.member, ~pool.member]), 0, unit, pool.groups)
+    wide = 1 - 0.05 / len(scores)
+    out = []
+    for name, values in scores.items():
+        auc, auc_wide = judging.auc(values[None], 0.95, wide)
+        rates = judging.rates(values[None], FPRS)
+        # Scores that tie at a rate cannot show it: correctness knows two values.
+        rates = tuple(
+            replace(r, resolved=False)
+            if r.resolved and 2 * r.realised * r.negatives < round(r.null * (r.negatives + 1)) - 1
+            else r
+            for r in rates
+        )
+        curve = judging.curve(values[None])
+        at = _thin(curve.fpr)
+        summed = np.asarray(unit.scores(values), dtype=np.float64)
+        out.append(
+            OneAttack(
+                name, titles.get(name, name), auc, auc_wide, rates, curve.fpr[at], curve.tpr[at], summed
+            )
+        )  # fmt: skip
+    return tuple(out)
+
+
+def _thin(fpr: Float64Array) -> Int64Array:
+    """Indices of some steps, even on a logarithmic axis; both ends kept."""
+    grid = np.concatenate([[0.0], np.geomspace(fpr[fpr > 0].min(), 1.0, _POINTS)])
+    return np.unique(np.searchsorted(fpr, grid, side="right") - 1).astype(np.int64)
+
+
+def _naming(
+    scores: Float64Array, member: BoolArray, unit: Unit, q: float, seed: int
+) -> tuple[Naming | None, Float64Array, BoolArray]:
+    """Whom these scores name: p (U,), NaN for the half of the others that calibrates; named (U,)."""
+    one = np.asarray(unit.scores(scores), dtype=np.float64)
+    truth = np.asarray(unit.member(member))
+    others = np.random.default_rng(seed).permutation(np.flatnonzero(~truth))
+    calibration, rest = np.split(others, [(len(others) + 1) // 2])
+    p, named = np.full(len(one), np.nan), np.zeros(len(one), dtype=np.bool_)
+    if not rest.size:
+        return None, p, named
+    tested = np.concatenate([np.flatnonzero(truth), rest])
+    found = name_members(one[tested], one[calibration], q=q, member=truth[tested])
+    p[tested], named[tested] = found.p, found.named
+    nan = float("nan")
+    false = Estimate(float(found.false_share or 0.0), nan, nan, 0.95, len(tested))
+    members = int(truth.sum())
+    return Naming(q, found.count, members, len(calibration), found.fewest, false), p, named
+
+
+def _accuracy(observed: Observed, member: BoolArray) -> tuple[Estimate, Estimate] | None:
+    if "correct" not in observed.signals:
+        return None
+    right = observed.signals["correct"]
+    out = []
+    for side in (member, ~member):
+        hits, n = float(right[side].sum()), int(side.sum())
+        low, high = clopper_pearson(hits, n)
+        out.append(Estimate(hits / n, float(low), float(high), 0.95, n))
+    return out[0], out[1]
+
+
+def _blind(inputs: Float64Array | None, labels: Int64Array | None, pool: Pool, unit: Unit) -> Blind:
+    """The attack that sees inputs and labels, or labels alone, and no model."""
+    note = ""
+    features = inputs
+    if features is None:
+        if labels is None:
+            return Blind(None, "neither inputs nor labels were given")
+        note = "it saw labels alone: inputs were not given as numbers"
+        features = np.zeros((len(labels), 1))
+    try:
+        found = blind_baseline(features, pool.member, labels, unit=unit)
+    except InputError as error:
+        return Blind(None, str(error))
+    return Blind(found.estimate, note)

@@ -1,0 +1,106 @@
+"""Quantile regression: how confident a model is on a sample, beside what non-members like it get."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from seepage.array_types import BoolArray, Float64Array, Int64Array
+from seepage.errors import InputError
+
+__all__ = ["cross_fitted_quantile", "quantile_features"]
+
+_CLASSES = 50
+_FEWEST = 20
+
+
+def quantile_features(
+    inputs: Float64Array | None, labels: Int64Array | None, *, components: int = 32, seed: int = 0
+) -> Float64Array | None:
+    """What a quantile is regressed on: inputs (N, D), their leading components, and the label.
+
+    Inputs are standardised; more columns than `components` are reduced to their leading principal
+    components, which do not look at membership. Labels (N,) are one-hot, or their number where
+    there are more than 50 classes. None without both.
+
+    >>> quantile_features(np.array([[0.0], [2.0]]), np.array([1, 0])).tolist()
+    [[-1.0, 0.0, 1.0], [1.0, 1.0, 0.0]]
+    """
+    parts = []
+    if inputs is not None:
+        spread = inputs.std(axis=0)
+        x = (inputs - inputs.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+        if x.shape[1] > components:
+            from sklearn.decomposition import PCA
+
+            fitted = PCA(min(components, len(x)), svd_solver="randomized", random_state=seed)
+            x = fitted.fit_transform(x)
+        parts.append(x)
+    if labels is not None:
+        kinds = np.unique(labels)
+        one_hot = labels[:, None] == kinds[None]
+        parts.append(one_hot if len(kinds) <= _CLASSES else labels[:, None])
+    return np.concatenate([p.astype(np.float64) for p in parts], axis=1) if parts else None
+
+
+def cross_fitted_quantile(
+    signal: Float64Array,
+    member: BoolArray,
+    features: Float64Array,
+    *,
+    owner: Int64Array | None = None,
+    quantile: float = 0.5,
+    folds: int = 5,
+    seed: int = 0,
+) -> Float64Array:
+    """score(x) = s(x) − q̂(x), q̂ the quantile of s among non-members with such features: (N,).
+
+    Members and others are dealt into `folds` alike, whole subjects each; in every fold q̂ is fitted
+    (gradient-boosted trees, pinball loss) on the *others of the remaining folds* alone, and members
+    and others of the fold are scored by it. Without leakage both are then drawn alike, and the AUC
+    is ½ on average; what a fit on its own non-members would give is too much (the false-positive
+    rate of a peer that does so was measured at 2.7 times the one it reports).
+
+    signal (N,), higher = more likely a member (φ, or −loss); features (N, D) of inputs and labels,
+    never of the model's answers. owner (N,): number of the subject. quantile: the paper regresses
+    the quantile 1 − α of the false-positive rate wanted, which needs many more than 1/α
+    non-members; the median needs few. Raises InputError for fewer than 20 others (or subjects of
+    them). Source: Bertran et al., arXiv 2307.03694; *reconstruction*: the text was not at hand, the
+    regressor, the folds and the median are ours.
+
+    >>> rng = np.random.default_rng(0)
+    >>> hard = rng.normal(size=400); member = np.arange(400) < 200
+    >>> s = cross_fitted_quantile(3 * hard + member, member, hard[:, None])
+    >>> from seepage.metrics import auc
+    >>> round(auc(3 * hard + member, member), 2) < 0.65 < round(auc(s, member), 2)
+    True
+    """
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    if not 0 < quantile < 1:
+        raise InputError(f"quantile: expected a number between 0 and 1, got {quantile}; use 0.5")
+    whose = np.arange(len(signal)) if owner is None else owner
+    rng = np.random.default_rng(seed)
+    fold = np.empty(len(signal), dtype=np.int64)
+    for side in (member, ~member):
+        names, at = np.unique(whose[side], return_inverse=True)
+        if len(names) < _FEWEST and not member[side].any():
+            raise InputError(
+                f"others: quantile regression needs at least {_FEWEST}, got {len(names)}; use more"
+            )
+        fold[side] = (rng.permutation(len(names)) % folds)[at]
+    out = np.empty(len(signal), dtype=np.float64)
+    for k in range(folds):
+        held = fold == k
+        learnt = ~held & ~member
+        model = HistGradientBoostingRegressor(
+            loss="quantile",
+            quantile=quantile,
+            max_iter=60,
+            max_leaf_nodes=8,
+            min_samples_leaf=min(20, max(2, int(learnt.sum()) // 10)),
+            early_stopping=False,
+            random_state=seed,
+        )
+        model.fit(features[learnt], signal[learnt])
+        out[held] = signal[held] - model.predict(features[held])
+    return out

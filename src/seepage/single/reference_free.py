@@ -1,0 +1,124 @@
+"""Attacks on one model that need no other: pure maps from signals and membership to a score.
+
+Higher = more likely a member. Each names what it needs and why it could not be run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from seepage.array_types import BoolArray, Float64Array, Int64Array
+from seepage.errors import InputError
+from seepage.metrics import Unit
+from seepage.metrics.unit import Subjects
+from seepage.single.outputs import Observed
+from seepage.single.quantile import cross_fitted_quantile
+
+__all__ = ["TITLES", "Scored", "population_score", "reference_free_scores"]
+
+TITLES = {
+    "loss": "LOSS",
+    "entropy": "Entropy",
+    "mentr": "Modified entropy",
+    "attack-p": "Attack-P",
+    "quantile": "Quantile regression",
+    "gap": "Gap (correctness)",
+}
+"""The attacks without references by name, in the order in which tables show them.
+
+loss: −loss (Yeom et al., arXiv 1709.01604). entropy: −H(p), which knows no label (Salem et al.,
+arXiv 1806.01246). mentr: −Mentr (Song and Mittal, arXiv 2003.10595). attack-p: `population_score`
+of the loss (Ye et al., arXiv 2111.09679). quantile: `cross_fitted_quantile` of φ (a reconstruction
+of Bertran et al., arXiv 2307.03694). gap: whether the answer is right (Yeom et al.).
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Scores of one model's samples, each (N,), by attack; `skipped`: name -> why not."""
+
+    scores: Mapping[str, Float64Array]
+    skipped: Mapping[str, str]
+
+
+def population_score(loss: Float64Array, member: BoolArray) -> Float64Array:
+    """Attack P, every sample judged by non-members that are not itself: (N,), (N,) -> (N,).
+
+    score(x) = −log p(x), p the conformal p-value of −loss among the others: of all n of them for a
+    member, (1 + #{as low a loss}) / (n + 1), and of the n − 1 remaining ones for an other; an other
+    with exactly a member's loss has the member's p, which is the larger. "score ≥ −log α" has an
+    expected false-positive rate of at most α. It orders samples as the loss does, ties among them,
+    so that its AUC is that of LOSS by construction; what it adds is the threshold.
+
+    >>> s = population_score(np.array([0.1, 2.0, 1.0, 3.0]), np.array([True, True, False, False]))
+    >>> np.exp(-s).round(3).tolist()
+    [0.333, 0.667, 0.5, 1.0]
+    """
+    calibration = np.sort(loss[~member])
+    as_low = np.searchsorted(calibration, loss, "right").astype(np.float64)
+    n = len(calibration)
+    of_all = member | np.isin(loss, loss[member])
+    p = np.where(of_all, (1 + as_low) / (n + 1), as_low / n)
+    # Members of different loss may have one p: a part in 10⁹, on the safe side, keeps their order.
+    order = np.unique(loss, return_inverse=True)[1] / len(loss)
+    return np.asarray(-np.log(p) - 1e-9 * order, dtype=np.float64)
+
+
+def reference_free_scores(
+    observed: Observed,
+    member: BoolArray,
+    features: Float64Array | None,
+    unit: Unit,
+    *,
+    quantile: float = 0.5,
+    seed: int = 0,
+) -> Scored:
+    """Every attack of `TITLES` that the signals allow; a sample's score, before subjects are summed.
+
+    features (N, D): as of `quantile_features`. Scores of subjects are sums, and so each score is
+    taken relative to its mean over the others: else a subject's number of samples alone would rank
+    it.
+    """
+    signals, lacking = observed.signals, observed.lacking
+    scores: dict[str, Float64Array] = {}
+    skipped: dict[str, str] = {}
+
+    def lacks(attack: str, signal: str) -> bool:
+        if signal not in signals:
+            skipped[attack] = lacking.get(signal, f"needs {signal}, which was not given")
+        return signal in signals
+
+    for attack, signal in (("loss", "loss"), ("entropy", "entropy"), ("mentr", "mentr")):
+        if not lacks(attack, signal):
+            continue
+        scores[attack] = -signals[signal]
+    if not lacks("attack-p", "loss"):
+        pass
+    elif isinstance(unit, Subjects):
+        skipped["attack-p"] = "judges samples one by one; of subjects read the p-values below"
+    else:
+        scores["attack-p"] = population_score(signals["loss"], member)
+    confidence = signals.get("phi")
+    if confidence is None and "loss" in signals:
+        confidence = -signals["loss"]
+    if confidence is None:
+        skipped["quantile"] = "needs phi or the loss, which were not given"
+    elif features is None:
+        skipped["quantile"] = "needs inputs as numbers, or labels, which were not given"
+    else:
+        owner: Int64Array | None = unit.codes if isinstance(unit, Subjects) else None
+        try:
+            scores["quantile"] = cross_fitted_quantile(
+                confidence, member, features, owner=owner, quantile=quantile, seed=seed
+            )
+        except InputError as error:
+            skipped["quantile"] = str(error)
+    if lacks("gap", "correct"):
+        scores["gap"] = signals["correct"]
+    if isinstance(unit, Subjects):
+        scores = {name: s - s[~member].mean() for name, s in scores.items()}
+    ordered = {name: scores[name] for name in TITLES if name in scores}
+    return Scored(ordered, {name: skipped[name] for name in TITLES if name in skipped})

@@ -1,0 +1,186 @@
+"""What the audit of one model found, as numbers; `summary()` is what goes into the JSON file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seepage.array_types import BoolArray, Float64Array
+from seepage.errors import InputError
+from seepage.findings.result import AtFpr, Blind, Naming
+from seepage.local_paths import local_path
+from seepage.metrics import Estimate, Strongest, strongest
+from seepage.store.files import plain, replacing
+
+__all__ = ["OneAttack", "Said", "SingleAudit"]
+
+Said = Literal["leaks", "not shown", "refused"]
+
+
+@dataclass(frozen=True, eq=False)
+class OneAttack:
+    """One attack on the one model.
+
+    auc, with its interval over samples (subjects); auc_wide: the same with the interval that the
+    choice of the strongest needs; rates: TPR at low FPR, both rates jointly; roc_fpr, roc_tpr: the
+    curve, thinned; scores (U,): of every sample (subject), higher = more likely a member.
+    """
+
+    name: str
+    title: str
+    auc: Estimate
+    auc_wide: Estimate
+    rates: tuple[AtFpr, ...]
+    roc_fpr: Float64Array
+    roc_tpr: Float64Array
+    scores: Float64Array
+
+
+@dataclass(frozen=True, eq=False)
+class SingleAudit:
+    """One model, audited on members and others. Axis U: what is judged, samples or subjects.
+
+    title: what the model is called; asked: "network", "estimator", "function" or "recorded outputs";
+    ids (U,), member (U,): what is judged, members first; samples: (members, others) as samples;
+    subjects: whether groups are judged. accuracy: of members and of others, None where it is not
+    known. blind: the attack that never sees the model. attacks: those that ran, `skipped`: why the
+    rest did not. naming: whom `main` names; p (U,): conformal p-value against held others, NaN for
+    those that calibrate; named (U,). references: how many reference models. queries, cached: samples
+    asked about, and answers from the cache. notes: what is to be known of the outputs. limits: what
+    cannot be said. steps: what to do next.
+    """
+
+    title: str
+    asked: str
+    ids: NDArray[np.str_]
+    member: BoolArray
+    samples: tuple[int, int]
+    subjects: bool
+    classes: int
+    accuracy: tuple[Estimate, Estimate] | None
+    blind: Blind
+    attacks: tuple[OneAttack, ...]
+    skipped: Mapping[str, str]
+    main: str
+    naming: Naming | None
+    p: Float64Array
+    named: BoolArray
+    references: int
+    balanced: Estimate | None
+    queries: int
+    cached: int
+    notes: tuple[str, ...]
+    limits: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    headline: str = ""
+
+    @property
+    def members(self) -> int:
+        """Members that are judged, samples or subjects."""
+        return int(self.member.sum())
+
+    @property
+    def others(self) -> int:
+        """Others that are judged."""
+        return int((~self.member).sum())
+
+    @property
+    def unit(self) -> str:
+        """ "subjects" or "samples"."""
+        return "subjects" if self.subjects else "samples"
+
+    @property
+    def strongest(self) -> Strongest:
+        """The largest AUC of all attacks, with an interval that pays for the choice."""
+        return strongest({a.name: (a.auc, a.auc_wide) for a in self.attacks})
+
+    @property
+    def said(self) -> Said:
+        """ "leaks" where the strongest attack's whole interval lies above chance; "refused" where
+        members and others differ without the model, or the references give the members away."""
+        told = [e for e in (self.blind.auc, self.balanced) if e is not None]
+        if any(np.isfinite(e.low) and e.low > 0.5 for e in told):
+            return "refused"
+        return "leaks" if self.strongest.estimate.low > 0.5 else "not shown"
+
+    def attack(self, name: str) -> OneAttack:
+        """The attack of that name; InputError where it did not run."""
+        for a in self.attacks:
+            if a.name == name:
+                return a
+        why = self.skipped.get(name)
+        known = ", ".join(a.name for a in self.attacks)
+        raise InputError(
+            f"attack: expected one of {known}, got {name!r}" + (f": it {why}" if why else "")
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Everything but scores and curves, as JSON types."""
+        return {
+            "format": "seepage.single/1",
+            "model": self.title,
+            "asked": self.asked,
+            "headline": self.headline,
+            "verdict": self.said,
+            "unit": self.unit,
+            "members": self.members,
+            "others": self.others,
+            "samples": {"members": self.samples[0], "others": self.samples[1]},
+            "accuracy": None
+            if self.accuracy is None
+            else {"members": plain(self.accuracy[0]), "others": plain(self.accuracy[1])},
+            "blind_baseline": plain(self.blind),
+            "strongest": plain(self.strongest),
+            "attacks": [
+                {
+                    "name": a.name,
+                    "title": a.title,
+                    "auc": plain(a.auc),
+                    "rates": plain(a.rates),
+                }
+                for a in self.attacks
+            ],
+            "skipped_attacks": dict(self.skipped),
+            "named_by": self.main,
+            "naming": plain(self.naming),
+            "references": self.references,
+            "balance_of_references": plain(self.balanced),
+            "queries": self.queries,
+            "answers_from_cache": self.cached,
+            "notes": list(self.notes),
+            "cannot_be_said": list(self.limits),
+            "next": list(self.steps),
+            self.unit: [
+                {"id": i, "member": m, "p": p, "named": n}
+                for i, m, p, n in zip(
+                    self.ids.tolist(),
+                    self.member.tolist(),
+                    plain(self.p),
+                    self.named.tolist(),
+                    strict=True,
+                )
+            ],
+        }
+
+    def write_json(self, path: str | os.PathLike[str]) -> Path:
+        """Write `summary()`, whole or not at all. Raises InputError where it cannot be written."""
+        target = Path(local_path(path, "path"))
+        with replacing(target) as draft:
+            text = json.dumps(self.summary(), indent=1, allow_nan=False)
+            draft.write_text(text + "\n", encoding="utf-8")
+        return target
+
+    def __str__(self) -> str:
+        rows = [f"{self.title}: {self.headline}"]
+        rows += [
+            f"  {a.title:24s} AUC {a.auc.mean:.3f} [{a.auc.low:.3f}, {a.auc.high:.3f}]"
+            for a in self.attacks
+        ]
+        return "\n".join(rows)

@@ -1,0 +1,168 @@
+"""What an audit of one model says in words: its headline, what it cannot say, what to do next."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from seepage.metrics import Estimate
+from seepage.single.result import SingleAudit
+
+__all__ = ["accuracy", "headline", "limits", "named", "not_run", "steps"]
+
+NEEDS_REFERENCES = "needs reference models"
+
+
+def _auc(e: Estimate) -> str:
+    return f"{e.mean:.3f} [{e.low:.3f}, {e.high:.3f}]"
+
+
+def headline(one: SingleAudit) -> str:
+    """The verdict in a sentence or two."""
+    best = one.strongest
+    title = one.attack(best.attack).title
+    if one.said == "refused":
+        blind = one.blind.auc
+        if blind is not None and blind.low > 0.5:
+            return (
+                f"No verdict: members and others differ without the model. An attack that never sees "
+                f"it tells them apart with AUC {_auc(blind)}."
+            )
+        assert one.balanced is not None
+        return (
+            "No verdict: the references give the members away. How many of them were trained on a "
+            f"sample tells who is a member with AUC {_auc(one.balanced)}."
+        )
+    of = f"strongest of {best.compared} attacks: {title}"
+    if one.said == "leaks":
+        return f"It leaks: members are told from others with AUC {_auc(best.estimate)} ({of})."
+    return (
+        f"No leak was shown: AUC {_auc(best.estimate)} ({of}), and chance lies in the interval. "
+        f"These attacks leave room for an AUC of up to {best.estimate.high:.3f}."
+    )
+
+
+def limits(one: SingleAudit) -> tuple[str, ...]:
+    """What these figures do not say, the strongest limit first."""
+    out = []
+    if not one.references:
+        out.append(
+            "Without reference models the difficulty of each sample is not removed: LiRA, RMIA and "
+            "other attacks that have some would find more. A low figure here is no proof that "
+            "little leaks."
+        )
+    out.append(
+        "Figures are about leakage only if members and others were drawn alike, at random from one "
+        "source. "
+        + (
+            "The blind baseline looks for differences, but a linear one sees not all of them."
+            if one.blind.auc is not None
+            else f"The blind baseline that would look for differences was not run: {one.blind.note}."
+        )
+    )
+    out.append(
+        f"Intervals are over {one.unit} of this one model: they say nothing of another training of "
+        "it, nor of records that were not given."
+    )
+    n = one.naming
+    if n is not None and n.count < 1:
+        out.append(
+            f"That nobody is named is a limit too: with {n.calibration:,} others that calibrate a name "
+            f"is possible only where {n.fewest:,} stand out at once"
+            + (", more than there are members." if n.fewest > n.members else ".")
+        )
+    elif n is not None:
+        out.append(
+            f"Of the named, a share of at most {100 * n.q:g} % is false in expectation; in one list it may "
+            "be more."
+        )
+    unresolved = [
+        r for r in one.attacks[0].rates if not r.resolved and r.fpr * (r.negatives + 1) < 1 - 1e-9
+    ]
+    if unresolved:
+        rate = unresolved[0].fpr
+        out.append(
+            f"Rates at {100 * rate:g} % false positives and below need {int(np.ceil(1 / rate)) - 1:,} "
+            f"others, and there are {one.others:,}."
+        )
+    if one.asked == "recorded outputs":
+        out.append(
+            "Outputs were taken as recorded: whether they are this model's was not looked at."
+        )
+    return tuple(out)
+
+
+def steps(one: SingleAudit) -> tuple[str, ...]:
+    """What to do next."""
+    best = one.strongest.estimate
+    if one.said == "refused":
+        blind = one.blind.auc
+        if blind is not None and blind.low > 0.5:
+            return (
+                "Draw others from the source, time and classes of the members, or split one source "
+                "at random before training, and audit again.",
+            )
+        return (
+            "Draw the members of each reference model at random from members and others together, "
+            "without looking at who is a member (seepage.half_split), and audit again.",
+        )
+    out = []
+    if one.said == "leaks":
+        out.append(
+            "Compare defences on your data: `seepage defend`; the cheapest are fewer epochs and "
+            "stronger regularisation, the one with a guarantee is DP-SGD (docs/defences.md)."
+        )
+    if not one.references:
+        out.append(
+            "Pass reference models, or a function that trains some (references=), for the attacks "
+            "that remove the difficulty of samples (docs/one-model.md)."
+        )
+    width = best.high - best.low
+    if one.said == "not shown" and np.isfinite(width) and width > 0.04:
+        more = int(np.ceil((width / 0.04) ** 2 * min(one.members, one.others) / 100) * 100)
+        out.append(
+            f"For an interval of ± 0.02 judge some {more:,} members and as many others "
+            f"(now {one.members:,} and {one.others:,})."
+        )
+    out.append(
+        "To know what the recipe leaks, when in training, and for which samples, audit a fleet: "
+        "`seepage audit audit.toml`."
+    )
+    return tuple(out)
+
+
+def accuracy(one: SingleAudit) -> str:
+    """Accuracy of both sides in a sentence; empty where it is not known."""
+    if one.accuracy is None:
+        return ""
+    inside, outside = one.accuracy
+    return (
+        f"Accuracy: members {inside.mean:.3f} [{inside.low:.3f}, {inside.high:.3f}], others "
+        f"{outside.mean:.3f} [{outside.low:.3f}, {outside.high:.3f}]."
+    )
+
+
+def named(one: SingleAudit) -> str:
+    """Whom the main attack names, in a sentence; empty where nobody could be tested."""
+    n = one.naming
+    if n is None:
+        return ""
+    tested = int(np.isfinite(one.p[~one.member]).sum())
+    wrong = int(one.named[~one.member].sum())
+    return (
+        f"Named at an expected false share of {100 * n.q:g} % by {one.attack(one.main).title}: "
+        f"{int(one.named[one.member].sum()):,} of {n.members:,} members and {wrong:,} of {tested:,} "
+        f"others, calibrated on the remaining {n.calibration:,} others."
+    )
+
+
+def not_run(one: SingleAudit) -> tuple[str, ...]:
+    """The attacks that did not run, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for name, why in one.skipped.items():
+        reasons.setdefault(why, []).append(name)
+    return tuple(
+        f"{len(names)} attacks need reference models (LiRA, RMIA and their kin)"
+        if why == NEEDS_REFERENCES
+        else f"{', '.join(names)} ({why})"
+        for why, names in reasons.items()
+    )
