@@ -98,7 +98,7 @@ def import_checkpoints(
 
     `seepage layers` and `seepage curvature` take the factory again: a name in a folder is never
     imported. Warns (`ImportedWarning`) where the networks know no more than the largest class, or are
-    far surer than training makes them, as inputs prepared otherwise would do: accuracy alone may not
+    far surer than training usually makes them, as inputs prepared otherwise would do: accuracy alone may not
     tell, a network of ReLUs is nearly the same on inputs that are 255 times as large.
 
     Raises InputError for another layout, weights that do not fit the factory (the first missing and
@@ -485,8 +485,8 @@ def _doubt(run: Run, data: Dataset) -> None:
     sure = float(np.median(np.abs(run.signal_at("phi", -1))))
     if sure > _SURE:
         warnings.warn(
-            f"{run.path}: the networks are surer than training makes them: half of all |phi| lie above "
-            f"{sure:.3g}, and 32-bit training has no gradient left beyond 17; are inputs {how}? Those of "
+            f"{run.path}: the networks are surer than training usually makes them: half of all |phi| lie above "
+            f"{sure:.3g}, and 32-bit training has hardly any gradient left beyond 17; are inputs {how}? Those of "
             f"the data lie in {float(data.inputs.min()):g}..{float(data.inputs.max()):g}",
             ImportedWarning,
             stacklevel=3,
