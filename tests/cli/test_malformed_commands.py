@@ -7,7 +7,6 @@ that it may not must be refused, with nothing written.
 from __future__ import annotations
 
 import glob
-import math
 import os
 import re
 import shutil
@@ -84,9 +83,7 @@ def number(low: float, high: float, kind: type = float, open_low: bool = False) 
             value = kind(text)
         except (ValueError, OverflowError):
             return False
-        return (
-            math.isfinite(value) and (low < value if open_low else low <= value) and value <= high
-        )
+        return value == value and (low < value if open_low else low <= value) and value <= high
 
     return holds
 
@@ -317,7 +314,7 @@ FPR = Slot(
     "a rate",
 )
 SEED = Slot(
-    "--seed", ("0", "7"), number(0, 2**63 - 1, int), ("-1", "1.5", "9" * 30), "a whole number"
+    "--seed", ("0", "7"), number(0, 10**4300, int), ("-1", "1.5", "9" * 30), "a whole number"
 )
 
 
@@ -369,7 +366,7 @@ COMMANDS: dict[str, tuple[list[str], list[Slot]]] = {
                                                Slot("--option", ("n=4",), lambda t, at: None if t == "n=4" else False, ("n=0", "n=-1", "n=x", "n", "m=3", "n=[1]", "=", "n=1e9", "n=" + "[" * 3000), "an option", general=False),
                                                whole("-n", 1, 10**30, "1", "2"), Slot("--epoch", ("2", "1"), lambda t, at: None if number(0, 2)(t, at) else False, ("3", "-1", "nan", "0.5"), "a checkpoint"),
                                                whole("--top", 1, 10**30, "1"), Slot("-o", ("c.parquet",), a_file(), PAGE.odd, "a file", writes=True), SEED]),
-    "curvature compare": (["curvature", "compare"], [RUN, Slot("--samples", ("10", "20"), number(10, 10**30, int), ("9", "0", "1.5"), "a whole number", needed=True), Slot("--n", ("2",), number(2, 8, int), ("1", "0", "-1", "x"), "a whole number", needed=True, general=False),
+    "curvature compare": (["curvature", "compare"], [RUN, Slot("--samples", ("10", "20"), number(10, 10**30, int), ("9", "0", "1.5"), "a whole number", needed=True), Slot("--n", ("2",), number(2, 10**30, int), ("1", "0", "-1", "x"), "a whole number", needed=True, general=False),
                                                      Slot("--target", ("0", "3"), lambda t, at: None if number(0, 7, int)(t, at) else False, ("8", "-1", "x"), "a run"), SEED]),
     "curvature bound": (["curvature", "bound"], [Slot("-e", ("1", "0", "0.5"), number(0, 1e300), ("-1", "nan", "inf"), "a budget", needed=True),
                                                  *(Slot(f, ("1", "0.5"), lambda t, at: None if number(0, 1e308)(t, at) else False, ("-1", "nan", "inf", "1e400"), "a number") for f in ("--sigma", "--loss", "--generalisation", "--bias", "--lipschitz", "--displacement")), whole("--size", 1, 10**30, "100")]),
