@@ -227,7 +227,7 @@ CONFIGURATIONS = {
     "bad-1.toml": b"[plan\n", "bad-2.toml": b"\xff\xfe", "bad-3.toml": b"[plan]\nmodels = 'many'\n",
     "bad-4.toml": b"plan = 3\n", "bad-5.toml": b"[[plan]]\nmodels = 8\n", "bad-6.toml": b"x = " + b"[" * 3000,
     "bad-7.toml": b"x = " + b"[" * 40 + b"]" * 40, "bad-8.toml": b"[plan]\nmodels = " + b"9" * 5000,
-    "bad-9.toml": b"\0", "bad-10.toml": b"[recipe]\nlr = 1979-05-27\n", "bad-11.toml": b"kind = 'audit'\n",
+    "bad-9.toml": b"\0", "bad-10.toml": b"[recipe]\nweight_decay = 1979-05-27\n", "bad-11.toml": b"kind = 'audit'\n",
     "bad-12.toml": b"[recipe]\nlr = 1\nlr = 2\n", "bad-13.toml": b"report = 3\n", "bad-14.toml": b"{}\n",
 }  # fmt: skip
 COMPARISON = """runs = "runs"

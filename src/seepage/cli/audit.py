@@ -197,6 +197,7 @@ def audit(
     )
     config = None if what is None else Path(what)
     began = time.perf_counter()
+    part = parse_shard(shard)
     settings = read_config(config, merged(override, out))
     asked = settings.report if report is None else report
     if asked is None:
@@ -211,7 +212,7 @@ def audit(
 
         print_cost(wanted)
         return
-    run = train_prepared(wanted, FleetBar(), parse_shard(shard))
+    run = train_prepared(wanted, FleetBar(), part)
     if len(run.models) + len(run.failed) < wanted.plan.models:
         errors.print(
             f"{run.path}: {len(run.models)} of {wanted.plan.models} runs are done; "
@@ -233,9 +234,8 @@ def train_command(
 
     Example: `seepage train fashion.toml --shard 3/16`
     """
-    run = train_prepared(
-        prepare(read_config(config, merged(override, out))), FleetBar(), parse_shard(shard)
-    )
+    part = parse_shard(shard)
+    run = train_prepared(prepare(read_config(config, merged(override, out))), FleetBar(), part)
     if run.failed and not len(run.models):
         first, why = next(iter(run.failed.items()))
         raise InputError(
