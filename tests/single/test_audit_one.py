@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import seepage
 from seepage.attacks import RMIA, LiRA
@@ -313,6 +314,9 @@ def test_a_dataset_and_a_file_are_read(tmp_path: Path) -> None:
     b = seepage.audit(model, str(tmp_path / "m.npz"), tmp_path / "o.npz")
     assert a.attack("loss").auc == b.attack("loss").auc
     assert a.ids[0] == "train/0"
+    pairs = torch.utils.data.TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
+    halves = (torch.utils.data.Subset(pairs, range(i, i + 40)) for i in (0, 40))
+    assert seepage.audit(model, *halves).attack("loss").auc == a.attack("loss").auc
 
 
 def test_the_summary_is_json_and_the_page_is_written(tmp_path: Path) -> None:
@@ -368,6 +372,19 @@ class _Hard:
             "each of the 60 members",
         ),
         (lambda: Service(batch=0), "batch from 1"),
+        (
+            lambda: seepage.audit(_model, (X[:30], np.eye(2)[Y[:30]]), (X[30:], Y[30:])),
+            "one value per sample",
+        ),
+        (lambda: seepage.audit(_model, (np.float64(1), Y[:30]), (X[30:], Y[30:])), "axis of samp"),
+        (lambda: seepage.audit(_model, [X[:30], Y[:30], Y[:30]], (X[30:], Y[30:])), "from_torch"),
+        (lambda: seepage.audit(_model, (X[:30], Y[:30] + 0.5), (X[30:], Y[30:])), "got 0.5"),
+        (
+            lambda: seepage.audit(
+                torch.nn.Identity(), (X[:30].astype(str), Y[:30]), (X[30:].astype(str), Y[30:])
+            ),
+            "expected numbers for a network",
+        ),
     ],
 )
 def test_bad_input_is_refused_in_one_line(call: Any, said: str) -> None:

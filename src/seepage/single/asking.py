@@ -279,8 +279,15 @@ def _network(model: nn.Module) -> tuple[Callable[[Any], Any], tuple[str, ...]]:
                 "inputs: expected arrays or tensors for a network, got a list; pass a function from "
                 "inputs to probabilities that prepares them"
             )
-        x = torch.as_tensor(np.ascontiguousarray(np.asarray(batch)))
-        if x.dtype.is_floating_point or x.dtype in (torch.uint8, torch.bool):
+        raw = np.asarray(batch)
+        if raw.dtype.kind not in "fiub":
+            raise InputError(
+                f"inputs: expected numbers for a network, got {raw.dtype}; pass a function from inputs "
+                "to probabilities that prepares them"
+            )
+        # Whole numbers with a sign may be tokens; others are pixels.
+        x = torch.as_tensor(raw.astype(np.float64) if raw.dtype.kind == "u" else raw)
+        if x.dtype.is_floating_point or x.dtype == torch.bool:
             x = x.to(narrow)
         try:
             with torch.no_grad():

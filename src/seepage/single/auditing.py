@@ -115,7 +115,7 @@ def audit(
     model: a `torch.nn.Module`; an estimator with `predict_proba`; a function from a batch of inputs
     to probabilities, such as a service; or `Recorded` outputs. members, others: what it was trained
     on and what it was not, drawn alike, some hundreds each: pairs (inputs, labels), a
-    `seepage.data.Dataset`, or the path of an .npz (`inputs` or `x`, `labels` or `y`, `groups`). With
+    `seepage.data.Dataset` or a PyTorch one, or the path of an .npz (`inputs` or `x`, `labels` or `y`, `groups`). With
     recorded outputs labels alone (N,) will do, or None with recorded signals.
 
     logits: whether the model's outputs are logits; by default those of a network are and those of
