@@ -235,6 +235,36 @@ def test_references_trained_within_a_budget() -> None:
         seepage.audit(model, *sides, references=TrainedReferences(broken))
 
 
+def test_curvature_is_measured_on_request() -> None:
+    from seepage.attacks import CurvatureThreshold
+    from seepage.curvature import ZerothOrder, curvature
+
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(80, 4)).astype(np.float32)
+    y = rng.integers(0, 3, 80)
+    nets = [
+        torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+        for _ in range(5)
+    ]
+    sides = ((x[:40], y[:40]), (x[40:], y[40:]))
+    masks = half_split(80, models=4, seed=0).member
+    pairs = list(zip(nets[1:], masks, strict=True))
+    one = seepage.audit(nets[0], *sides, references=pairs, curvature=True, blind=False)
+    nets[0].eval()
+    by_hand = curvature(nets[0], x, y, ZerothOrder(), generator=np.random.default_rng(0)).score
+    nothing = np.zeros((1, 80))
+    expected = CurvatureThreshold().score(by_hand, nothing, nothing.astype(bool))
+    np.testing.assert_allclose(one.attack("curvature").scores, expected)
+    assert {"curvature-calibrated", "curvature-mast"} <= {a.name for a in one.attacks}
+    without = seepage.audit(nets[0], *sides, references=pairs, blind=False)
+    assert "curvature=True" in without.skipped["curvature"]
+    assert "curvature=True" in without.skipped["curvature-mast"]
+    two = tuple((a, b % 2) for a, b in sides)
+    other = seepage.audit(_model, *two, blind=False, curvature=True)
+    assert "networks alone" in other.skipped["curvature"]
+
+
 def test_labels_of_an_estimator_are_its_own_classes() -> None:
     from sklearn.linear_model import LogisticRegression
 

@@ -19,6 +19,7 @@ from seepage.metrics.unit import Subjects, Unit
 from seepage.plan import Groups
 from seepage.single import words
 from seepage.single.asking import Answers, Service, answers_of, kind_of
+from seepage.single.input_curvature import with_curvature
 from seepage.single.outputs import Observed, from_logits, from_probabilities, from_signals
 from seepage.single.pool import Pool, Side, class_numbers, pooled, side_of
 from seepage.single.quantile import quantile_features
@@ -106,6 +107,7 @@ def audit(
     drop_copies: bool = False,
     accept_changes: bool = False,
     blind: bool = True,
+    curvature: bool = False,
     name: str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -126,7 +128,8 @@ def audit(
     or those of `attacks`. quantile: of quantile regression. q: false share among those named.
     drop_copies: others that are exact copies of members are taken out instead of refused.
     accept_changes: judge a model that answers differently each time, by one answer. blind: whether
-    the attack without a model is run. seed: of folds and of the half of others that calibrates.
+    the attack without a model is run. curvature: measure the input loss curvature of networks, 41
+    queries a sample and reference, for the attacks that read it. seed: of folds and of the half of others that calibrates.
     progress: called with (what, done, all).
 
     Inputs reach the model as they are given; nothing is standardised. A network is asked in eval
@@ -183,7 +186,11 @@ def audit(
         values = answers.values
         if one is not model and answers.classes is not None:
             values = _aligned(values, answers.classes, getattr(model, "classes_", None))
-        return rule(values, labels), answers
+        found = rule(values, labels)
+        if curvature:
+            say("input curvature", 0, 1)
+            found = with_curvature(found, one, pool.inputs, labels, seed)
+        return found, answers
 
     observed, answers = observe(model)
     unit = pool.unit
