@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.attacks import ATTACKS, Attack
@@ -407,7 +408,9 @@ def _blind(inputs: Float64Array | None, labels: Int64Array | None, pool: Pool, u
         note = "it saw labels alone: inputs were not given as numbers"
         features = np.zeros((len(labels), 1))
     try:
-        found = blind_baseline(features, pool.member, labels, unit=unit)
+        # Small fits: threads would wait for each other.
+        with threadpool_limits(1, "blas"):
+            found = blind_baseline(features, pool.member, labels, unit=unit)
     except InputError as error:
         return Blind(None, str(error))
     return Blind(found.estimate, note)
