@@ -1,10 +1,11 @@
-# Every target makes the virtual environment it needs; nothing outside .venv is touched.
+# Every target makes the virtual environment it needs; nothing outside .venv* is touched.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test slow browser parity gpu check thorough bench coverage clean
+.PHONY: demo test lowest newest slow browser parity gpu check thorough bench coverage fuzz clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -29,6 +30,24 @@ demo: $(STAMP)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+# On the lowest versions that pyproject.toml declares, and on the newest that are released, each in an
+# environment of its own: gigabytes, since torch then comes with CUDA. The lowest need Python 3.11 or 3.12.
+lowest: .venv-lowest/.installed
+	.venv-lowest/bin/python -m pytest -q -n 2 --dist worksteal
+
+.venv-lowest/.installed: pyproject.toml constraints-lowest.txt
+	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python $(PIP) --upgrade "pip>=25.1"
+	.venv-lowest/bin/python $(PIP) -c constraints-lowest.txt -e . --group test
+	touch $@
+
+newest:
+	test -x .venv-newest/bin/python || $(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python $(PIP) --upgrade "pip>=25.1"
+	.venv-newest/bin/python $(PIP) --upgrade --upgrade-strategy eager -e . --group test
+	.venv-newest/bin/python -m pip list --format freeze --exclude-editable > .venv-newest/versions.txt
+	.venv-newest/bin/python -m pytest -q -n 2 --dist worksteal
 
 slow: $(VENV)/.test
 	$(BIN)/python -m pytest -q -m slow --timeout 3600
@@ -61,5 +80,9 @@ coverage: $(VENV)/.test
 	$(BIN)/python -m benchmarks.discoveries
 	$(BIN)/python -m benchmarks.adversary
 
+# Malformed input to every command and reader, at least 10,000; a table of what became of it.
+fuzz: $(VENV)/.test
+	$(BIN)/python -m benchmarks.fuzz
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) .venv-lowest .venv-newest runs

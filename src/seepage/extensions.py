@@ -34,7 +34,7 @@ from typing import Any, TypeVar, cast
 from seepage.errors import InputError, nearest
 from seepage.local_paths import local_path
 
-__all__ = ["GROUPS", "make", "names", "outside", "resolve", "searched"]
+__all__ = ["FROM_FILE", "GROUPS", "make", "names", "outside", "resolve", "searched"]
 
 Base = TypeVar("Base")
 
@@ -47,6 +47,9 @@ GROUPS = {
     "signal": "seepage.signals",
 }
 """Entry point group by kind of thing."""
+
+FROM_FILE = "seepage_file_"
+"""How modules are called that were executed from a file: no other interpreter finds them."""
 
 _FILE = re.compile(r".+\.py:[A-Za-z_][\w.]*", re.DOTALL)
 
@@ -270,9 +273,9 @@ def _from_file(called: str, name: str) -> Any:
         ) from None
     where = os.path.realpath(path)
     told = hashlib.sha256(where.encode() + b"\0" + raw).hexdigest()[:16]
-    module = sys.modules.get(f"seepage_file_{told}")
+    module = sys.modules.get(f"{FROM_FILE}{told}")
     if module is None:
-        module = _executed(called, place, where, f"seepage_file_{told}")
+        module = _executed(called, place, where, f"{FROM_FILE}{told}")
     found: Any = module
     for part in thing.split("."):
         if part.startswith("_") or not hasattr(found, part):

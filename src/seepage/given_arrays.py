@@ -9,15 +9,15 @@ import numpy as np
 from seepage.array_types import AnyArray, BoolArray, Float64Array
 from seepage.errors import InputError
 
-__all__ = ["given_array", "given_bools", "given_floats"]
+__all__ = ["given_array", "given_bools", "given_floats", "given_numbers"]
 
 
 def given_array(values: Any, what: str) -> AnyArray:
     """`values` as a plain array, nothing dropped; a view of them where that is possible.
 
     what: its name in messages. Raises InputError for a masked array that masks something, whose
-    values below the mask would be taken for measured, and for complex numbers, whose imaginary
-    parts would be lost.
+    values below the mask would be taken for measured, for complex numbers, whose imaginary parts would be
+    lost, and for rows of several lengths.
 
     >>> given_array([1, 2], "scores").tolist()
     [1, 2]
@@ -36,7 +36,12 @@ def given_array(values: Any, what: str) -> AnyArray:
                 f"{tuple(int(i) for i in np.argwhere(mask)[0])}; "
                 "leave those samples or runs out"
             )
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as e:
+        raise InputError(
+            f"{what}: expected an array, got {type(values).__name__} ({e}); pass rows of one length"
+        ) from None
     if array.dtype.kind == "c":
         raise InputError(
             f"{what}: expected real numbers, got {array.dtype}; pass the part or size that is meant"
@@ -44,13 +49,33 @@ def given_array(values: Any, what: str) -> AnyArray:
     return array
 
 
+def given_numbers(values: Any, what: str) -> AnyArray:
+    """`given_array` of numbers or truth values.
+
+    Raises InputError for text, objects, dates and records too, which NumPy would convert where it
+    can.
+
+    >>> given_numbers([1.5, 2], "scores").tolist()
+    [1.5, 2.0]
+    >>> given_numbers(["1.5", "2"], "scores")
+    Traceback (most recent call last):
+        ...
+    seepage.errors.InputError: scores: expected numbers or truth values, got <U3; convert them
+    """
+    array = given_array(values, what)
+    if array.dtype.kind not in "biuf":
+        kind = f"{array.dtype}" if array.ndim else f"{type(values).__name__}"
+        raise InputError(f"{what}: expected numbers or truth values, got {kind}; convert them")
+    return array
+
+
 def given_floats(values: Any, what: str) -> Float64Array:
-    """`given_array` in float64, a view of it where that is possible."""
-    floats: Float64Array = given_array(values, what).astype(np.float64, copy=False)
+    """`given_numbers` in float64, a view of it where that is possible."""
+    floats: Float64Array = given_numbers(values, what).astype(np.float64, copy=False)
     return floats
 
 
 def given_bools(values: Any, what: str) -> BoolArray:
-    """`given_array` as truth values, a view of it where that is possible."""
-    bools: BoolArray = given_array(values, what).astype(np.bool_, copy=False)
+    """`given_numbers` as truth values, a view of it where that is possible."""
+    bools: BoolArray = given_numbers(values, what).astype(np.bool_, copy=False)
     return bools

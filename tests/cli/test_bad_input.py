@@ -435,3 +435,44 @@ def test_both_manifests_lost(seepage: Seepage, copied: Path) -> None:
 )
 def test_arguments(seepage: Seepage, args: list[str], message: str) -> None:
     assert message in refused(seepage, *args)
+
+
+@pytest.mark.parametrize("verb", ["train", "audit"])
+def test_a_folder_of_other_files_is_left_alone(
+    seepage: Seepage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    project = tmp_path / "project"
+    for name in ("data/patients.csv", "plan/2026.md"):
+        (project / name).parent.mkdir(parents=True)
+        (project / name).write_text("mine")
+    before = fingerprint(project)
+    for out in (project, "project", f"{project}/"):
+        line = refused(seepage, verb, "-o", out, "-s", "data.limit=60", "-s", "plan.models=8")
+        assert "expected a run folder or an empty one, got one that holds '" in line
+    assert fingerprint(project) == before
+    assert [p.name for p in tmp_path.iterdir()] == ["project"]
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "é" * 130, "a\udcff", "a\0b", ""])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("verify", "NAME"), ("serve", "NAME"), ("report", "NAME"), ("attack", "NAME"),
+        ("repair", "-o", "NAME"), ("train", "-o", "NAME"), ("audit", "--report", "NAME"),
+        ("import", "NAME", "out"), ("layers", "NAME"), ("curvature", "NAME"),
+        ("train", "-s", "data.name=NAME.csv", "-s", "data.label=x"), ("audit", "NAME"),
+    ],
+)  # fmt: skip
+def test_names_that_cannot_be(
+    seepage: Seepage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    name: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if not name and ("-o" in words or "--report" in words or "data.name=NAME.csv" in words):
+        pytest.skip("an empty option is the default, or another name")
+    refused(seepage, *(w.replace("NAME", name) for w in words))
+    assert list(tmp_path.iterdir()) == []

@@ -92,6 +92,11 @@ def test_bad_files_are_named_with_what_was_expected(tmp_path: Path) -> None:
     refuse(good + b"x", r"expected 12 bytes for shape \(3, 2, 2\), got more")
     huge = bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**32 - 1, 2**32 - 1, 2**32 - 1)
     refuse(huge + b"abc", "got only 3")
+    with pytest.MonkeyPatch.context() as lowered:
+        lowered.setattr("seepage.data.idx.most_bytes", lambda: 2**20)
+        refuse(
+            gzip.compress(huge + bytes(2**21)), "memory holds, at most 1 MiB unpacked, got", "z.gz"
+        )
     packed = gzip.compress(good)
     refuse(packed[:-6], "got a truncated or corrupt file", "a.gz")
     refuse(packed[:12] + b"\xff\xff\xff" + packed[15:], "got a truncated or corrupt file", "a.gz")

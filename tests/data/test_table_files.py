@@ -324,3 +324,35 @@ def test_odd_files_are_refused_in_one_line(
     assert "\n" not in str(raised.value)
     if text.startswith(","):
         assert load(write(tmp_path, text), label="y", drop=[""]).columns == ("x",)
+
+
+def test_what_memory_cannot_hold_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = SMALL + "39,nurse,low\n" * 300_000
+    packed = write(tmp_path, long, "t.csv.gz")
+    assert packed.stat().st_size < len(long) / 100
+    flat = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"age": [1.0] * 300_000, "income": ["low"] * 300_000}), flat)
+    assert flat.stat().st_size < 10_000
+    read: list[int] = []
+    unpacked = gzip.GzipFile.read
+
+    def counted(self: gzip.GzipFile, size: int | None = -1) -> bytes:
+        found = unpacked(self, min(size or -1, 2**18))
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(gzip.GzipFile, "read", counted)
+    for module in ("reading", "table"):
+        monkeypatch.setattr(f"seepage.data.{module}.most_bytes", lambda: 2**20)
+    for path, what in ((packed, "a CSV table"), (flat, "a Parquet table")):
+        with pytest.raises(InputError) as raised:
+            load(path, label="income")
+        assert str(raised.value) == (
+            f"{path}: expected {what} that memory holds, at most 1 MiB unpacked, got more; "
+            "read a part of it"
+        )
+    assert sum(read) <= 2**20 + 2**18
+    monkeypatch.undo()
+    assert len(load(packed, label="income")) == 300_003

@@ -172,6 +172,30 @@ def test_images_are_looked_at_as_they_are_fed(tmp_path: Path) -> None:
     torch.testing.assert_close(first, wanted + torch.from_numpy(shift)[:, None, None])
 
 
+def test_a_network_that_cannot_run_in_half_precision(tmp_path: Path) -> None:
+    """Left to choose, the fleet is trained in float32; asked for bf16, it is told in one line."""
+
+    def single(z: torch.Tensor) -> torch.Tensor:
+        if z.dtype != torch.float32:
+            raise RuntimeError("'kernel' not implemented for 'BFloat16'")
+        return z
+
+    def network() -> nn.Module:
+        return Answering(single)
+
+    run = fleet(tmp_path / "auto", model=network, recipe=seepage.Recipe(epochs=1, batch=8),
+                checkpoints=[0, 1])  # fmt: skip
+    assert run.manifest["chosen"]["precision"] == "fp32"
+    with pytest.raises(InputError, match=r"on inputs of shape \(32, 4\).*'BFloat16'"):
+        fleet(
+            tmp_path / "asked",
+            model=network,
+            recipe=seepage.Recipe(epochs=1, batch=8, precision="bf16"),
+            checkpoints=[0, 1],
+        )
+    assert not (tmp_path / "asked").exists()
+
+
 def test_a_folder_is_not_begun_twice_by_a_refusal(trained: Path, tmp_path: Path) -> None:
     """What lies there stays as it is when a network that cannot be measured is named."""
     before = contents(trained)

@@ -18,7 +18,7 @@ import seepage
 from seepage.attacks import LOSS, LiRA
 from seepage.curvature.estimate import estimator
 from seepage.data import Dataset, from_arrays
-from seepage.errors import InputError
+from seepage.errors import InputError, StorageFailed
 from seepage.findings.collect import collect
 from seepage.fleet import checkpoints
 from seepage.fleet.imported import ImportedWarning
@@ -273,6 +273,11 @@ def _named(values: Any) -> Callable[[Path], None]:
     return damage
 
 
+def _sparse(folder: Path) -> None:
+    weights = NETS[3].state_dict() | {"0.weight": torch.eye(8, 4).to_sparse()}
+    torch.save(weights, folder / "net-3.pt")
+
+
 REFUSED: list[tuple[Callable[[Path], None], str]] = [
     (_code, r"net-3.pt: expected weights.*names code.*never run; save model.state_dict\(\) alone"),
     (_module, r"net-3.pt: expected weights.*names code \(torch.nn.modules.container.Sequential"),
@@ -284,6 +289,7 @@ REFUSED: list[tuple[Callable[[Path], None], str]] = [
     (_wide, r"expected '2.bias' of shape \(3,\) as the factory makes it, got \(4,\)"),
     (_nan, "net-3.pt: expected finite weights, got NaN or infinity in '0.weight'"),
     (_huge, "net-3.pt: "),
+    (_sparse, "net-3.pt: expected dense weights, got sparse or quantised ones under '0.weight'"),
     (_list, "net-3.pt: expected weights.*got a list"),
     (_other, "got 'net-3.ckpt'; rename it or put it elsewhere"),
     (
@@ -320,6 +326,10 @@ def test_what_is_refused_leaves_nothing(
     ("options", "message"),
     [
         ({"model": lambda: nn.Linear(4, 2)}, "got 2 missing, the first 'weight' and 4 unexpected"),
+        (
+            {"model": lambda: nn.LazyLinear(3)},
+            "got lazy layers from .*; pass an input through it once",
+        ),
         ({"model": "nowhere:make"}, "model: expected a module 'nowhere'"),
         ({"model": "nets/none.py:make"}, "model: expected a Python file at nets/none.py"),
         ({"divide": 0.0}, "divide: expected a number above 0"),
@@ -380,6 +390,17 @@ def test_a_killed_import_is_taken_over(tmp_path: Path, monkeypatch: pytest.Monke
     assert not (tmp_path / "run").exists()
     assert len(opened(folder, tmp_path / "run").models) == R
     assert not [p for p in tmp_path.iterdir() if p.name.endswith(".importing")]
+
+
+def test_a_disk_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = files(tmp_path / "nets")
+    monkeypatch.setattr("seepage.fleet.disk.free_bytes", lambda where: 1000)
+    with pytest.raises(StorageFailed, match=r"of free disk \(.* signals, .* weights\), got 1 KiB"):
+        opened(folder, tmp_path / "run")
+    arrays = {"member": PLAN.member, "phi": np.ones(PLAN.member.shape)}
+    with pytest.raises(StorageFailed, match=r"of free disk \(.* signals\), got 1 KiB"):
+        seepage.import_arrays(arrays, tmp_path / "run")
+    assert [p.name for p in tmp_path.iterdir()] == ["nets"]
 
 
 def test_progress_tells_both_passes(tmp_path: Path) -> None:

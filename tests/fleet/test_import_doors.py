@@ -260,6 +260,16 @@ def test_tables_that_are_none(tmp_path: Path, change: Any, message: str) -> None
     assert [p.name for p in tmp_path.iterdir()] == ["scores.parquet"]
 
 
+def test_a_table_with_text_among_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("model,sample,member,phi\na,x,1,0.5\na,y,0,high\n")
+    with pytest.raises(InputError, match="phi: expected a number in every row, got 'high'"):
+        seepage.import_run(path, tmp_path / "run")
+    path.write_text("model,sample,member,phi\n")
+    with pytest.raises(InputError, match="got no rows; write them"):
+        seepage.import_run(path, tmp_path / "run")
+
+
 def experiments(folder: Path, views: int = 2, *, logits: bool = True, scores: bool = True) -> Path:
     """The layout of the reference code, a little larger than the pool as there."""
     folder.mkdir()

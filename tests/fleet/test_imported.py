@@ -76,7 +76,7 @@ REFUSED = [
     ({"labels": np.full(N, 1e300)}, r"labels: expected labels 0\.\.K-1, got 1e\+300"),
     ({"labels": np.full(N, np.inf)}, "labels: expected whole-number labels, got inf"),
     ({"labels": 1 + np.arange(N) % 3}, "expected labels 0..K-1 without gaps, got 1 but no 0; renumb"),
-    ({"labels": np.arange(N) % 3 - 1}, r"labels: expected labels in 0\.\.1, got -1"),
+    ({"labels": np.arange(N) % 3 - 1}, r"labels: expected labels in 0\.\.K-1, got -1 at row"),
     ({"labels": np.array(["a", "NA"] * (N // 2))}, "a label for every sample, got 'NA' at row 1"),
     ({"labels": np.zeros(N - 1, int)}, "labels: expected one for each of the 30 samples"),
     ({"labels": np.arange(N) % 3, "classes": ["a", "b"]}, r"expected labels in 0\.\.1, got 2"),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
+import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +18,8 @@ import torch
 from torch import nn
 
 from seepage.errors import InputError
-from seepage.fleet import FleetError
+from seepage.fleet import FleetError, pool_files
+from seepage.fleet.pool_files import held_folder, sweep
 from seepage.plan import half_split
 from seepage.record import Recorder
 from tiny_fleet import FACTORY, contents, fleet, importable, table
@@ -184,25 +190,71 @@ def test_bad_values_leave_no_folder(tmp_path: Path, options: dict, message: str)
 
 
 def test_what_a_killed_process_left_in_memory_is_swept(tmp_path: Path) -> None:
-    from seepage.fleet import start
-
+    ours, theirs = os.pipe()
     child = os.fork()
     if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
-    left = tmp_path / f"seepage-{child}-abc"
-    left.mkdir()
-    (left / "pixels.npy").write_bytes(b"x" * 10)
-    mine = tmp_path / f"seepage-{os.getpid()}-def"
-    mine.mkdir()
+        with held_folder(tmp_path) as folder:
+            (folder / "pixels.npy").write_bytes(b"x" * 10)
+            os.write(theirs, b".")
+            time.sleep(600)
+    assert os.read(ours, 1) == b"."
+    (left,) = tmp_path.iterdir()
     (tmp_path / "seepage-notes").mkdir()
-    start._sweep(tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [mine.name, "seepage-notes"]
+    with held_folder(tmp_path) as mine:
+        sweep(tmp_path)
+        assert left.exists(), "its owner lives"
+        assert mine.exists()
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        sweep(tmp_path)
+        assert sorted(tmp_path.iterdir()) == sorted([mine, tmp_path / "seepage-notes"])
+    assert [p.name for p in tmp_path.iterdir()] == ["seepage-notes"]
 
 
-def test_nothing_is_left_beside_the_folder(tmp_path: Path) -> None:
+def test_a_folder_that_is_swept_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+    true = tempfile.mkdtemp
+
+    def swept_at_once(**options: Any) -> str:
+        made.append(Path(true(**options)))
+        if len(made) < 3:
+            sweep(tmp_path)
+        return str(made[-1])
+
+    monkeypatch.setattr(tempfile, "mkdtemp", swept_at_once)
+    with held_folder(tmp_path) as folder:
+        assert folder == made[2]
+        assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_where_there_are_no_locks_nothing_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with held_folder(tmp_path) as folder:
+        monkeypatch.undo()
+        sweep(tmp_path)
+        assert list(tmp_path.iterdir()) == [folder]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_left_beside_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    make = pool_files._make
+
+    def noted(place: Path) -> tuple[Path, int | None]:
+        made.append(make(place))
+        return made[-1]
+
+    monkeypatch.setattr(pool_files, "_make", noted)
     fleet(tmp_path / "run", model=FACTORY)
-    assert not list(Path("/dev/shm").glob(f"seepage-{os.getpid()}-*"))
+    assert len(made) == 1
+    assert not made[0][0].exists()
     assert not list((tmp_path / "run").rglob("*.partial"))
     assert [p.name for p in (tmp_path / "run" / "locks").iterdir()] == []
     assert not (tmp_path / "run" / "state").exists() or not list(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +21,7 @@ import pytest
 
 from seepage.fleet.repair import find_damage
 from seepage.store import open_run
+from seepage.store.lock import DEAD_AFTER
 from tiny_fleet import contents
 
 pytestmark = pytest.mark.slow
@@ -52,17 +57,21 @@ def hear_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def start(config: Path, out: Path, *more: str, verb: str = "train") -> subprocess.Popen[bytes]:
-    """The command in a process group of its own."""
+def start(
+    config: Path, out: Path, *more: str, verb: str = "train", inside: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
+    """The command in a process group of its own. inside: what makes it a container."""
     return subprocess.Popen(
-        [*COMMAND, verb, str(config), "-o", str(out), *more],
+        [*inside, *COMMAND, verb, str(config), "-o", str(out), *more],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"}, preexec_fn=hear_ctrl_c,
     )  # fmt: skip
 
 
-def finish(config: Path, out: Path, *more: str, verb: str = "train") -> tuple[int, str]:
-    process = start(config, out, *more, verb=verb)
+def finish(
+    config: Path, out: Path, *more: str, verb: str = "train", inside: Sequence[str] = ()
+) -> tuple[int, str]:
+    process = start(config, out, *more, verb=verb, inside=inside)
     _, errors = process.communicate(timeout=600)
     return process.returncode, errors.decode()
 
@@ -98,6 +107,20 @@ def workers_of(group: int) -> list[int]:
     return found
 
 
+def abandoned_memory() -> list[Path]:
+    """Pools in memory that no process holds."""
+    found = []
+    for place in (Path("/dev/shm"), Path(tempfile.gettempdir())):
+        for pool in place.glob("seepage-pool-*"):
+            with contextlib.suppress(OSError):
+                held = os.open(pool, os.O_RDONLY)
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    found.append(pool)
+                os.close(held)
+    return found
+
+
 def kill_and_go_on(
     kills: int, config: Path, whole: Path, seconds: float, out: Path, *more: str
 ) -> None:
@@ -122,14 +145,13 @@ def kill_and_go_on(
             assert contents(out, *KEPT) == contents(whole, *KEPT)
             shutil.rmtree(out)
             ended += 1
-    left = list(Path("/dev/shm").glob("seepage-*-*"))
+    left = abandoned_memory()
     status, errors = finish(config, out, *more)
     assert status == 0, errors
     assert contents(out, *KEPT) == contents(whole, *KEPT)
     assert find_damage(str(out)) == []
-    dead = [p for p in left if not Path(f"/proc/{p.name.split('-')[1]}").exists()]
-    assert not any(p.exists() for p in dead), "memory of killed processes is given back"
-    print(f"{killed} kills, {ended + 1} audits finished, {len(dead)} left-overs swept")
+    assert not any(p.exists() for p in left), "memory of killed processes is given back"
+    print(f"{killed} kills, {ended + 1} audits finished, {len(left)} left-overs swept")
 
 
 def test_killed_at_twenty_random_moments(
@@ -199,11 +221,11 @@ def test_shards_at_the_same_time(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB."""
+    """A file system of 8 MiB."""
     place = tmp_path / "disk"
     place.mkdir()
     made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], capture_output=True
     )
     if made.returncode:
         pytest.skip("mounting a small file system needs root")
@@ -213,17 +235,30 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk(config: Path, undisturbed: tuple[Path, float], small_disk: Path) -> None:
     out, ballast = small_disk / "run", small_disk / "ballast"
-    # Room for the beginning, not for the end.
-    ballast.write_bytes(b"x" * (600 * 1024))
+    ballast.write_bytes(b"x" * (7 << 20))
     status, errors = finish(config, out)
-    assert status == 2, errors
+    assert status == 2
+    assert errors.count("\n") == 1
+    assert re.search(
+        r"run: expected [\d.]+ MiB of free disk \(.* signals, .*\), got 1.0 MiB;", errors
+    )
+    assert not out.exists(), "it is seen before anything is written"
+    ballast.unlink()
+    process = start(config, out)
+    wait_for(out / "records")
+    # Another program takes what was there at the start.
+    with ballast.open("wb", buffering=0) as full, contextlib.suppress(OSError):
+        while True:
+            full.write(b"x" * 1024)
+    _, printed = process.communicate(timeout=600)
+    errors = printed.decode()
+    assert process.returncode == 2, errors
     lines = [line for line in errors.splitlines() if line.startswith("seepage:")]
     assert len(lines) == 1
     assert "No space left on device" in lines[0]
     assert "Traceback" not in errors
     assert not list(out.rglob("*.partial"))
     ballast.unlink()
-    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
     status, errors = finish(config, out)
     assert status == 0, errors
     assert contents(out, *KEPT) == contents(undisturbed[0], *KEPT)
@@ -241,3 +276,69 @@ def test_the_whole_audit_after_a_kill_in_the_middle(config: Path, tmp_path: Path
     status, errors = finish(config, out, verb="audit")
     assert status == 0, errors
     assert (out / "report.html").stat().st_size > 10_000
+
+
+# Its own processes, network and host name on the same machine, disk and memory.
+CONTAINER = (
+    "unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc",
+    "--net", "--uts",
+)  # fmt: skip
+
+
+@pytest.fixture
+def container() -> tuple[str, ...]:
+    tried = subprocess.run([*CONTAINER, "true"], capture_output=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"containers are not permitted here: {tried.stderr.decode().strip()}")
+    return CONTAINER
+
+
+def wait_for(path: Path) -> None:
+    until = time.monotonic() + 300
+    while not path.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert path.exists()
+
+
+@pytest.mark.parametrize("order", ["inside first", "outside first", "both inside"])
+def test_two_containers_on_one_folder(
+    config: Path,
+    undisturbed: tuple[Path, float],
+    container: tuple[str, ...],
+    tmp_path: Path,
+    order: str,
+) -> None:
+    out, beside = tmp_path / "run", tmp_path / "beside"
+    first = start(config, out, inside=() if order == "outside first" else container)
+    there = () if order == "inside first" else container
+    wait_for(out / "manifest.json")
+    status, errors = finish(config, out, inside=there)
+    assert status == 2
+    assert errors.count("\n") == 1
+    assert "still running; wait for it or stop it" in errors
+    # Nor is the memory that it shares with its workers taken for a dead one's.
+    status, errors = finish(config, beside, inside=there)
+    assert status == 0, errors
+    _, printed = first.communicate(timeout=600)
+    assert first.returncode == 0, printed
+    for folder in (out, beside):
+        assert contents(folder, *KEPT) == contents(undisturbed[0], *KEPT)
+
+
+def test_a_container_that_was_killed_makes_room_when_its_heart_has_stopped(
+    config: Path, undisturbed: tuple[Path, float], container: tuple[str, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    first = start(config, out, inside=container)
+    wait_for(out / "records")
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    status, errors = finish(config, out)
+    assert status == 2, "who knows whether it lives"
+    assert "still running" in errors
+    time.sleep(DEAD_AFTER)
+    status, errors = finish(config, out)
+    assert status == 0, errors
+    assert contents(out, *KEPT) == contents(undisturbed[0], *KEPT)
+    assert list((out / "locks").iterdir()) == []
+    assert not abandoned_memory()

@@ -382,12 +382,48 @@ def test_what_the_command_refuses(copied: Path, tmp_path: Path, command: Command
         assert message in err
 
 
-def test_files_of_a_synchroniser_are_named_and_passed_over(copied: Path) -> None:
-    shutil.copy(copied / "records/00001.json", copied / "records/00001 (conflict).json")
-    assert open_run(copied).models.tolist() == [0, 1, 2, 3]
+@pytest.mark.parametrize(
+    "copy",
+    [
+        "records/00001 (conflict).json",
+        "records/00001 (1).json",
+        "records/000001.json",
+        "records/00001.sync-conflict-20260101-120000-ABCDEFG.json",
+        "manifest (conflict copy).json",
+        "manifest.copy (1).json",
+        "signals/phi/c/1/0/0 (1)",
+        "signals/phi/zarr (1).json",
+        "plan/member/zarr.sync-conflict-20260101-120000-ABCDEFG.json",
+        "plan/member/c/0/0 2",
+        "data/ids (Anna's conflicted copy 2026-01-01).json",
+        "weights/00001/0002 (1).safetensors",
+        "state/00001 (1).safetensors",
+        "sessions/00000000000000000000000000000000 (1).json",
+        "locks/00000000000000000000000000000000 (1).json",
+    ],
+)
+def test_files_of_a_synchroniser_are_named_and_passed_over(
+    copied: Path, trained: Path, command: Command, copy: str
+) -> None:
+    # Of another run, so that whoever read it would say so, or show other figures.
+    text = copied / "records/00002.json"
+    (copied / copy).parent.mkdir(exist_ok=True)
+    shutil.copy(text, copied / copy)
+    run, whole = open_run(copied), open_run(trained)
+    assert run.models.tolist() == [0, 1, 2, 3]
+    assert run.digest == whole.digest
+    np.testing.assert_array_equal(run.signal("phi"), whole.signal("phi"))
     found = verify(copied)
-    assert found.unknown == ("records/00001 (conflict).json",)
+    assert found.unknown == (copy,)
     assert found.whole
+    status, printed, _ = command("verify", copied)
+    assert status == 0
+    named = [line for line in printed.splitlines() if copy in line]
+    assert named == [f"unknown: {copy}: belongs to no run and is read by no command"]
+    # Training goes on beside it.
+    (copied / "records/00003.json").unlink()
+    fleet(copied)
+    assert open_run(copied).digest
 
 
 def test_records_of_runs_that_were_not_planned(copied: Path) -> None:

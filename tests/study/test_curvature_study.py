@@ -364,7 +364,7 @@ def test_page_says_what_was_not_run() -> None:
 
 def test_noise_reaches_its_budget() -> None:
     pytest.importorskip("opacus")
-    from seepage.defenses.dp import epsilon
+    from seepage.defenses import epsilon
 
     noise = noise_for(4.0, 0.2, 200, 1e-5)
     assert 3.9 < epsilon(noise, 0.2, 200, 1e-5) <= 4.0

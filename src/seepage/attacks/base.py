@@ -13,7 +13,7 @@ import numpy as np
 from seepage.array_types import BoolArray, FloatArray, Int64Array, IntArray
 from seepage.attacks.leaving import Matched, Way, way_of
 from seepage.errors import InputError, SeepageError
-from seepage.given_arrays import given_array
+from seepage.given_arrays import given_numbers
 from seepage.metrics import operating_points
 from seepage.plan import judged, partitions
 
@@ -38,6 +38,7 @@ Access = Literal["label", "scores", "weights"]
 
 # Samples that are looked at to say what an attack reads on noise.
 _ON_NOISE = 2000
+_LARGEST = 1e150
 
 
 class BalanceWarning(UserWarning):
@@ -380,9 +381,9 @@ class Attack(ABC):
                     f"{what}: expected the signals {', '.join(self.requires)}, "
                     f"{missing[0]} is missing; record it or choose another attack"
                 )
-            arrays = {k: given_array(given[k], f"{what}[{k}]") for k in self.requires}
+            arrays = {k: given_numbers(given[k], f"{what}[{k}]") for k in self.requires}
         elif len(self.requires) == 1:
-            arrays = {self.requires[0]: given_array(given, what)}
+            arrays = {self.requires[0]: given_numbers(given, what)}
         else:
             raise InputError(
                 f"{what}: {self.name} reads {', '.join(self.requires)}; pass a mapping of arrays"
@@ -396,7 +397,7 @@ class Attack(ABC):
         return arrays
 
     def _member(self, member: BoolArray, signals: Mapping[str, FloatArray]) -> BoolArray:
-        member = given_array(member, "member")
+        member = given_numbers(member, "member")
         shape = next(iter(signals.values())).shape[:2]
         if member.dtype != np.bool_ or member.shape != shape:
             raise InputError(
@@ -447,7 +448,20 @@ class Attack(ABC):
 
     def _finite(self, signals: Mapping[str, FloatArray], read: BoolArray, what: str) -> None:
         for key, a in signals.items():
-            if np.isfinite(a.sum(dtype=np.float64)):
+            # Squares of larger ones are no numbers; of 32-bit floats there are none.
+            if a.dtype.kind == "f" and a.dtype.itemsize > 4 and a.size:
+                largest = max(
+                    float(np.fmax.reduce(a, axis=None)), -float(np.fmin.reduce(a, axis=None))
+                )
+                if _LARGEST < largest < np.inf:
+                    raise InputError(
+                        f"{what}[{key}]: expected values of at most {_LARGEST:g} in size, got "
+                        f"{largest:g}; leave that run out"
+                    )
+            # Of infinite values the sum may be none, which is looked at below.
+            with np.errstate(over="ignore", invalid="ignore"):
+                total = a.sum(dtype=np.float64)
+            if np.isfinite(total):
                 continue
             bad = ~np.isfinite(a).all(axis=-1) & read
             if bad.any():

@@ -12,6 +12,7 @@ from seepage.cli.console import console, errors
 from seepage.config.function import as_function
 from seepage.config.prepare import Prepared, prepare
 from seepage.fleet.cost import estimate, interval_width, measure, workload
+from seepage.fleet.disk import free_bytes
 
 __all__ = ["print_cost"]
 
@@ -95,6 +96,10 @@ def print_cost(audit: Prepared) -> None:
         table.add_row("", "at most" if name == "memory" else "together", f"[bold]{show(total)}[/]")
         table.add_section()
     console.print(table)
+    free = free_bytes(c.out)
+    if free is not None:
+        fits = "" if cost.total_disk <= free else ", which is not enough"
+        console.print(f"Free on the disk of {c.out}: {size(free)}{fits}.", markup=False)
     extra = c.record.measured(c.record.times(c.recipe.epochs))
     if extra:
         names = ", ".join(name for e in extra for name in e.names)

@@ -137,13 +137,21 @@ def repair(config: ConfigFile = None, out: Out = None, override: Overrides = Non
 def serve(
     run: RunFolder,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=0, max=65535)] = 8765,
+    records: Annotated[
+        bool, typer.Option("--records", help="Name samples by their ids, not by their rows.")
+    ] = False,
 ) -> None:
     """Watch a fleet train: a page on this machine only that follows the run folder.
+
+    Prints the address with a token; without it the page shows nothing.
 
     Example: `seepage serve runs/digits`
     """
     from seepage.report.serve import serve as serve_run
 
     serve_run(
-        run, port=port, announce=lambda url: errors.print(f"watching {run} at {url}", markup=False)
+        run,
+        port=port,
+        records=records,
+        announce=lambda url: errors.print(f"watching {run} at {url}", markup=False, soft_wrap=True),
     )

@@ -66,6 +66,7 @@ def layers_command(
 
         seepage layers runs/digits --json --top 1
     """
+    from seepage.findings.clock import clock_of
     from seepage.fleet.kept import kept_layers
     from seepage.layers import Logistic, SmallMLP
 
@@ -95,7 +96,8 @@ def layers_command(
         typer.echo(json.dumps(list(table.regions(top))))
         return
     # Shown before it is kept: a folder that cannot be written costs no result.
-    title = f"{opened.path}: {len(found.models)} models, epoch {opened.checkpoints[-1]:g}"
+    when = clock_of(opened.manifest)(float(opened.checkpoints[-1]))
+    title = f"{opened.path}: {len(found.models)} models, {when}"
     _print(table, title, top, _bounds(found.last))
     keep(opened, "layers", found.content())
 

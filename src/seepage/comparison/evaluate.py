@@ -18,6 +18,7 @@ from scipy import special
 from seepage.array_types import AnyArray, BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks import Attack, LiRA, reference_rows
 from seepage.attacks.binding import bind, inputs
+from seepage.comparison.spent import joint_spending
 from seepage.epsilon.one_run import epsilon_of_runs
 from seepage.errors import InputError
 from seepage.metrics import Estimate, operating_points, pooled_by_target, pooled_points, row_auc
@@ -397,11 +398,7 @@ def _facts(run: Run, rows: Int64Array) -> dict[str, Any]:
         "seconds": float(np.mean(_seconds(run, rows))),
     }
     told = [run.records[r].get("facts") or {} for r in rows.tolist()]
-    if all("epsilon_holds" in f for f in told):
-        spent = [f["epsilon"] for f in told]
-        facts["epsilon"] = None if any(e is None for e in spent) else max(spent)
-        facts["delta"] = told[0]["delta"]
-        facts["epsilon_holds"] = all(f["epsilon_holds"] for f in told)
+    facts |= joint_spending(told)
     regions = {tuple(f["pptp_regions"]) for f in told if "pptp_regions" in f}
     if regions:
         facts["regions"] = sorted(list(r) for r in regions)

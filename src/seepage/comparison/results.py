@@ -12,6 +12,7 @@ import numpy as np
 
 from seepage.array_types import Float64Array
 from seepage.comparison.evaluate import UNBOUNDED, over_pairs
+from seepage.comparison.spent import joint_spending
 from seepage.comparison.verdicts import (
     Plane,
     d1_peaks_apart,
@@ -129,11 +130,7 @@ def _join(each: list[dict[str, Any]], canaries: int) -> Row:
         facts["epsilon_ceiling"] = (
             ceiling_of_runs(facts["epsilon_low"], samples) if samples else None
         )
-    if all("epsilon_holds" in f for f in told):
-        spent = [f["epsilon"] for f in told]
-        facts["epsilon"] = None if any(e is None for e in spent) else max(spent)
-        facts["delta"] = told[0]["delta"]
-        facts["epsilon_holds"] = all(f["epsilon_holds"] for f in told)
+    facts |= joint_spending(told)
     first = each[0]
     non_members = first.get("non_members") or _pooled(first, canaries)
     return Row(

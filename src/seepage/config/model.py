@@ -13,7 +13,7 @@ from torch import nn
 
 from seepage.config.base import Part
 from seepage.errors import InputError, SeepageError
-from seepage.extensions import outside, resolve
+from seepage.extensions import FROM_FILE, outside, resolve
 from seepage.models import MODELS, build, known
 
 __all__ = ["Factory", "Model", "as_model", "importable"]
@@ -90,7 +90,7 @@ class Model(Part):
 def importable(fn: Any) -> bool:
     """Whether `module:qualname` of `fn` leads back to it in a fresh interpreter."""
     module, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", "<")
-    if not module or module == "__main__" or "<" in name:
+    if not module or module == "__main__" or module.startswith(FROM_FILE) or "<" in name:
         return False
     try:
         found: Any = importlib.import_module(module)

@@ -251,7 +251,7 @@ def check_defense(
         apart = Samples(reference.inputs, reference.labels)
     context = Context(
         model=network,
-        members=Samples(data.inputs[:2], data.labels[:2]),
+        members=Samples(data.inputs[:2].float(), data.labels[:2]),
         classes=len(data.classes),
         epochs=recipe.epochs,
         steps_per_epoch=1,

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from seepage.array_types import AnyArray, Int64Array
 from seepage.data.pickled import unpickle_arrays
-from seepage.data.reading import Part, Raw, check_labels, read_all, reading
+from seepage.data.reading import (
+    Part,
+    Raw,
+    check_labels,
+    check_room,
+    most_bytes,
+    read_all,
+    reading,
+)
 from seepage.errors import InputError
 
 __all__ = ["read_cifar"]
@@ -135,6 +143,7 @@ def _archive(path: Path, form: _Form, wanted: tuple[str, ...]) -> _Source:
         for member in tar:
             folder, _, file = member.name.removeprefix("./").partition("/")
             if folder == form.folder and file in needed and member.isfile():
+                check_room(f"{path}: {file}", "a CIFAR batch file", member.size, most_bytes())
                 stream = tar.extractfile(member)
                 content[file] = stream.read() if stream else b""
     return content.get

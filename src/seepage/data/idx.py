@@ -11,7 +11,9 @@ from seepage.data.reading import (
     Part,
     Raw,
     check_labels,
+    check_room,
     first_existing,
+    most_bytes,
     open_plain_or_gz,
     reading,
     row_ids,
@@ -63,10 +65,11 @@ def read_idx(path: Path, axes: int) -> AnyArray:
         for n in shape:
             size *= n
         # A header may announce anything: read in pieces, so that memory follows the file.
-        pieces, left = [], size + 1
-        while left and (piece := stream.read(min(left, 1 << 24))):
+        pieces, left, room = [], size + 1, most_bytes()
+        while left and size + 1 - left <= room and (piece := stream.read(min(left, 1 << 24))):
             pieces.append(piece)
             left -= len(piece)
+    check_room(path, expected, size + 1 - left, room)
     content = b"".join(pieces)
     if len(content) != size:
         got = "more" if len(content) > size else f"only {len(content)}"

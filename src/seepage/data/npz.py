@@ -66,6 +66,8 @@ def from_arrays(
         if ids is None
         else as_text(f"{name}: ids", given_array(ids, f"{name}: ids"))
     )
+    if at.ndim != 1:
+        raise InputError(f"{name}: ids: expected one per sample, got shape {at.shape}")
     return Dataset(
         torch.tensor(x),
         torch.tensor(named["train"]),

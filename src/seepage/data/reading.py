@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from seepage.array_types import AnyArray, BoolArray, Int64Array
@@ -27,8 +28,10 @@ __all__ = [
     "as_text",
     "check_labels",
     "check_regular",
+    "check_room",
     "data_root",
     "first_existing",
+    "most_bytes",
     "name_labels",
     "open_plain_or_gz",
     "read_all",
@@ -87,12 +90,33 @@ def open_plain_or_gz(path: Path) -> gzip.GzipFile:
 
 
 def read_all(path: Path, expected: str) -> bytes:
-    """The whole file, unpacked; empty files are refused."""
+    """The whole file, unpacked; empty files are refused, and what memory cannot hold."""
+    room = most_bytes()
     with reading(path, expected), open_plain_or_gz(path) as stream:
-        data: bytes = stream.read()
+        # In pieces: a small packed file may unpack to anything.
+        pieces, size = [], 0
+        while size <= room and (piece := stream.read(1 << 24)):
+            pieces.append(piece)
+            size += len(piece)
+    check_room(path, expected, size, room)
+    data = b"".join(pieces)
     if not data:
         raise InputError(f"{path}: expected {expected}, got an empty file; fetch it again")
     return data
+
+
+def most_bytes() -> int:
+    """How much of one file is read at most: what is made of it needs a few times as much memory."""
+    return int(psutil.virtual_memory().available) // 4
+
+
+def check_room(path: object, expected: str, size: int, room: int) -> None:
+    """Refuse what unpacks to more than `room` bytes."""
+    if size > room:
+        raise InputError(
+            f"{path}: expected {expected} that memory holds, at most {max(1, room >> 20)} MiB "
+            "unpacked, got more; read a part of it"
+        )
 
 
 def first_existing(candidates: Iterable[Path]) -> Path | None:
@@ -214,7 +238,7 @@ def name_labels(
                 "seepage audits classifiers, bin a continuous target first"
             )
         # Above it float64 no longer tells whole numbers apart.
-        large = np.flatnonzero(np.abs(whole) > 2.0**53)
+        large = np.flatnonzero(np.abs(whole.astype(np.float64)) > 2.0**53)
         if large.size:
             raise InputError(
                 f"{where}: expected labels 0..K-1, got {whole[large[0]]} at row {large[0]}; "
@@ -226,7 +250,12 @@ def name_labels(
         )
     if classes is None:
         present = np.unique(whole if whole.dtype.kind == "u" else whole.astype(np.int64))
-        if present.size and present[0] >= 0 and int(present[-1]) + 1 != present.size:
+        if present.size and present[0] < 0:
+            raise InputError(
+                f"{where}: expected labels in 0..K-1, got {present[0]} at row "
+                f"{int(np.argmin(whole))}; number the classes from 0"
+            )
+        if present.size and int(present[-1]) + 1 != present.size:
             gap = int(np.flatnonzero(present != np.arange(present.size))[0])
             raise InputError(
                 f"{where}: expected labels 0..K-1 without gaps, got {present[gap]} but no {gap}; "

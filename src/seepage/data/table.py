@@ -17,7 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
-from seepage.data.reading import MISSING, Part, Raw, one_line, read_all, reading, row_ids
+from seepage.data.reading import (
+    MISSING,
+    Part,
+    Raw,
+    check_room,
+    most_bytes,
+    one_line,
+    read_all,
+    reading,
+    row_ids,
+)
 from seepage.errors import InputError, nearest
 
 __all__ = ["CSV_SUFFIXES", "PARQUET_SUFFIXES", "TableOptions", "read_table"]
@@ -181,9 +191,13 @@ def _read(path: Path, options: TableOptions) -> Any:
                     "it out"
                 )
             with reading(path, "a Parquet table"):
-                table = pyarrow.parquet.read_table(
-                    pa.BufferReader(read_all(path, "a Parquet table"))
-                )
+                content = pa.BufferReader(read_all(path, "a Parquet table"))
+                # A run of equal values takes a few bytes, however long it is.
+                told = pyarrow.parquet.ParquetFile(content).metadata
+                size = 8 * told.num_rows * told.num_columns
+                check_room(path, "a Parquet table", size, most_bytes())
+                content.seek(0)
+                table = pyarrow.parquet.read_table(content)
             found = table.column_names
             if len(set(found)) != len(found):
                 twice = next(name for name in found if found.count(name) > 1)
@@ -191,7 +205,7 @@ def _read(path: Path, options: TableOptions) -> Any:
                     f"{path}: expected every column name once, got {twice!r} twice; rename one"
                 )
             return table
-        content = _without_comments(
+        text = _without_comments(
             _checked_text(path, read_all(path, "a CSV table")), options.comment
         )
         tab = ".tsv" in path.suffixes
@@ -200,7 +214,7 @@ def _read(path: Path, options: TableOptions) -> Any:
             raise InputError(
                 f"delimiter: expected one ASCII character, got {delimiter!r}; pass such as ';'"
             )
-        head = content.split(b"\n", 1)[0].decode("utf-8", "replace").strip()
+        head = text.split(b"\n", 1)[0].decode("utf-8", "replace").strip()
         try:
             header = next(csv.reader([head], delimiter=delimiter, skipinitialspace=True), [])
         except (csv.Error, TypeError) as error:
@@ -221,7 +235,7 @@ def _read(path: Path, options: TableOptions) -> Any:
                 "pass header=False or columns=[...] for a file without header"
             )
         table = pyarrow.csv.read_csv(
-            io.BytesIO(content),
+            io.BytesIO(text),
             read_options=pyarrow.csv.ReadOptions(
                 column_names=[str(i) for i in range(len(names))],
                 skip_rows=0 if options.columns or numbered else 1,

@@ -34,11 +34,11 @@ from seepage.defenses.composed import Chain as Chain
 # isort: on
 
 # What they are built on, their variants, and where risk lies.
+from seepage.defenses.accountant import epsilon as epsilon
 from seepage.defenses.base import Context as Context
 from seepage.defenses.base import Defense as Defense
 from seepage.defenses.base import Fit as Fit
 from seepage.defenses.base import as_config as as_config
-from seepage.defenses.dp import epsilon as epsilon
 from seepage.defenses.dp import without_batchnorm as without_batchnorm
 from seepage.defenses.localise import Localisation as Localisation
 from seepage.defenses.localise import agreement as agreement

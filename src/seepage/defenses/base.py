@@ -52,6 +52,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar, Protocol, final
 
@@ -85,7 +86,8 @@ class Context:
     `members`, inputs as the model saw them, features (B, F) if the defence asked for them. Set by
     the defence: state (returned by `start`), stop, facts (JSON values, e.g. the accountant's ε).
     trainable: names of the parameters that a defence acts on when it protects only some regions;
-    None means all. autocast: the reduced precision of the loop's forward pass, or None.
+    None means all. autocast: the reduced precision of the loop's forward pass, or None. uncounted:
+    within it the loop counts no pass through the network, for what only looks at it.
     """
 
     model: nn.Module
@@ -110,6 +112,7 @@ class Context:
     state: Any = None
     stop: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
+    uncounted: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @property
     def device(self) -> torch.device:

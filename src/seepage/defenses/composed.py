@@ -8,7 +8,10 @@ from typing import Any, ClassVar
 
 import torch
 
+from seepage.defenses.accountant import withdraw
 from seepage.defenses.base import Context, Defense
+from seepage.defenses.single_samples import require_mean_loss
+from seepage.defenses.stopping import EarlyStopping
 from seepage.errors import InputError
 
 __all__ = ["Around", "Chain", "refuse_contradictions"]
@@ -134,6 +137,10 @@ class Chain(Defense):
     def compatible(self, context: Context) -> None:
         for part in self.parts:
             part.check(context)
+        clips = [p.name for p in self.parts if p.has("clips")]
+        for part in self.parts:
+            if clips and not part.has("clips"):
+                require_mean_loss(part, clips[0], context)
 
     def start(self, context: Context) -> Any:
         return [p.start(context) for p in self.parts]
@@ -185,6 +192,10 @@ class Chain(Defense):
     def finish(self, context: Context) -> None:
         for part, inner in self._each(context):
             part.finish(inner)
+        for part in self.parts:
+            edits = part.acts_on("parameters") or part.acts_on("epoch_end")
+            if edits and not isinstance(part, EarlyStopping):
+                withdraw(context.facts, f"{part.name!r} may edit parameters as well")
 
     def outputs(self, logits: torch.Tensor, context: Context) -> torch.Tensor:
         for part, inner in self._each(context):

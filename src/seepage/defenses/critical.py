@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from seepage.defenses.accountant import withdraw
 from seepage.defenses.base import Context, Defense, Fit, Undefended, check_number
 from seepage.defenses.composed import Around
 from seepage.defenses.losses import RelaxLoss
@@ -103,6 +104,10 @@ class FrozenWeights(Around):
     def epoch_end(self, context: Context) -> None:
         super().epoch_end(context)
         self._hold(context)
+
+    def finish(self, context: Context) -> None:
+        super().finish(context)
+        withdraw(context.facts, "the training before the fine-tuning was not private")
 
     def _hold(self, context: Context) -> None:
         with torch.no_grad():

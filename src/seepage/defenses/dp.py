@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import math
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
+from seepage.defenses.accountant import NEEDS_OPACUS, spent
 from seepage.defenses.base import Context, Defense, check_number
+from seepage.defenses.per_sample import PerSample, per_sample
 from seepage.defenses.regions import partition
+from seepage.defenses.single_samples import require_mean_loss, require_single_samples
 from seepage.errors import InputError
 
-__all__ = ["DPSGD", "LayerDPSGD", "clipped_sum", "epsilon", "without_batchnorm"]
-
-_EXTRA = "opacus: expected to be installed for DP-SGD; pip install 'seepage[opacus]'"
-
-
-def epsilon(noise: float, rate: float, steps: int, delta: float) -> float:
-    """ε of `steps` Poisson-subsampled Gaussian steps, by Rényi accounting (Opacus).
-
-    noise: multiplier σ; rate: probability of each sample to be drawn in a step; an upper bound.
-    For σ = 1.5, rate 0.04, 2250 steps and δ = 1e-5 it is 7.3291.
-    """
-    if noise == 0:
-        return math.inf
-    try:
-        from opacus.accountants import RDPAccountant
-    except ImportError:
-        raise InputError(_EXTRA) from None
-    accountant = RDPAccountant()
-    accountant.history = [(noise, rate, steps)]
-    with warnings.catch_warnings():
-        # The grid of Rényi orders may end before the optimum; the bound is valid all the same.
-        warnings.simplefilter("ignore")
-        return float(accountant.get_epsilon(delta))
+__all__ = ["DPSGD", "LayerDPSGD", "clipped_sum", "without_batchnorm"]
 
 
 def clipped_sum(
@@ -63,24 +43,59 @@ def clipped_sum(
 
 
 def without_batchnorm(model: nn.Module) -> nn.Module:
-    """A copy of an untrained model with GroupNorm in place of BatchNorm (Opacus' own repair)."""
+    """A copy of an untrained model that DP-SGD takes: Opacus' own repairs, and nothing in place.
+
+    GroupNorm stands in place of BatchNorm, InstanceNorm keeps no running statistics, LSTM, GRU and
+    multi-head attention become those of Opacus, and activations no longer write in place, which
+    hooks on layers do not bear. Layers without parameters, or with frozen ones, are repaired too,
+    which Opacus passes over. What a forward pass itself does is not touched.
+    """
     try:
         from opacus.validators import ModuleValidator
     except ImportError:
-        raise InputError(_EXTRA) from None
-    fixed: nn.Module = ModuleValidator.fix(model)
+        raise InputError(NEEDS_OPACUS) from None
+    fixed = copy.deepcopy(model)
+    for key, module in list(fixed.named_modules()):
+        if type(module) in ModuleValidator.FIXERS:
+            fixed = _replaced(fixed, key, ModuleValidator.FIXERS[type(module)](module))
+    for module in fixed.modules():
+        if isinstance(module, nn.modules.instancenorm._InstanceNorm):
+            module.track_running_stats = False
+            module.running_mean = module.running_var = module.num_batches_tracked = None
+        if getattr(module, "inplace", False) is True:
+            module.inplace = False  # type: ignore[assignment]
     return fixed
+
+
+def _replaced(root: nn.Module, key: str, new: nn.Module) -> nn.Module:
+    """`root` with `new`, as trainable and where it was, in place of the module of that name."""
+    old = root.get_submodule(key)
+    held = list(old.parameters())
+    if held:
+        new.to(held[0].device)
+        if not any(p.requires_grad for p in held):
+            new.requires_grad_(False)
+    if not key:
+        return new
+    # A module may stand in several places.
+    for parent in list(root.modules()):
+        for name, child in parent._modules.items():
+            if child is old:
+                parent._modules[name] = new
+    return root
 
 
 @dataclass(eq=False)
 class _Tracking:
-    """What a stage of DP-SGD holds: Opacus' module, factors by parameter, steps accounted for.
+    """What a stage of DP-SGD holds: gradients of samples, factors by parameter, steps so far.
 
-    Of a run that was interrupted only the steps are kept: `start` makes the rest again.
+    unknown: why the network could not be tried, or None. Of a run that was interrupted only the
+    steps are kept: `start` makes the rest again.
     """
 
-    tracker: Any
+    way: PerSample
     weights: list[float] | None
+    unknown: str | None
     steps: int = 0
 
     def state_dict(self) -> dict[str, int]:
@@ -96,13 +111,16 @@ class DPSGD(Defense):
 
     noise σ ≥ 0; max_norm C; delta: of the accountant; poisson: ask the loop for Poisson batches,
     which the accountant assumes. With `poisson=False` batches are shuffled and the reported ε is
-    that of Poisson sampling at the same rate, an approximation. `context.facts` gets "epsilon",
-    "delta" and what they cover. Opacus computes the per-sample gradients and the accounting.
+    that of Poisson sampling at the same rate, an approximation. `context.facts` gets "epsilon" and
+    "epsilon_rdp" (see `epsilon`), "delta", "epsilon_holds", which is true only where every
+    condition was checked, and "epsilon_why_not". Opacus does the accounting, and per-sample
+    gradients where its rules agree with autograd on this network; else `OneByOne` takes them.
 
     σ = 0 and C = ∞ is SGD: then the batch gradient is kept bit for bit. With one of them alone,
-    ε is infinite (σ = 0) or undefined (C = ∞, refused). Fails: BatchNorm couples samples, so
-    models with it are refused (`without_batchnorm` repairs); only training is covered: hyper-
-    parameter search on the same data and the statistics that scale the inputs are not.
+    ε is infinite (σ = 0) or undefined (C = ∞, refused). Fails: networks in which the output of a
+    sample depends on others or buffers hold data are refused after trying (`without_batchnorm`
+    repairs normalisation), losses that are no mean of one term per sample too; only training is
+    covered: hyper-parameter search on the same data and the statistics that scale inputs are not.
     Source: Abadi et al., CCS 2016, arXiv 1607.00133.
     """
 
@@ -134,18 +152,9 @@ class DPSGD(Defense):
     def compatible(self, context: Context) -> None:
         if self.is_sgd:
             return
-        for key, m in context.model.named_modules():
-            # In evaluation mode (a frozen region) its statistics are constants.
-            live = any(p.requires_grad for p in m.parameters(recurse=False))
-            inside = context.trainable is None or any(
-                f"{key}.{p}" in context.trainable for p, _ in m.named_parameters(recurse=False)
-            )
-            if isinstance(m, nn.modules.batchnorm._BatchNorm) and (live and inside):
-                raise InputError(
-                    f"model: {self.name} needs gradients of single samples, got BatchNorm "
-                    f"{key!r}, which couples them; use seepage.defenses.without_batchnorm(model) "
-                    "or an architecture without it"
-                )
+        require_single_samples(self.name, context)
+        if any(getattr(type(self), h) is not getattr(DPSGD, h) for h in ("targets", "mix", "loss")):
+            require_mean_loss(self, self.name, context)
 
     def weights(self, context: Context, names: list[str]) -> list[float] | None:
         """Factor of each named parameter's gradient before clipping; None for 1 throughout."""
@@ -154,15 +163,9 @@ class DPSGD(Defense):
     def start(self, context: Context) -> Any:
         if self.is_sgd:
             return None
-        try:
-            from opacus.grad_sample import GradSampleModule
-        except ImportError:
-            raise InputError(_EXTRA) from None
         names = [name for name, p in context.parameters() if p.requires_grad]
-        with _only_tracked(context.model, names):
-            tracker = GradSampleModule(context.model, loss_reduction="mean", strict=False)
-        tracker.disable_hooks()
-        return _Tracking(tracker, self.weights(context, names))
+        unknown = require_single_samples(self.name, context)
+        return _Tracking(per_sample(context), self.weights(context, names), unknown)
 
     def mix(
         self, inputs: torch.Tensor, targets: torch.Tensor, context: Context
@@ -170,7 +173,7 @@ class DPSGD(Defense):
         # The last hook before the forward pass whose per-sample gradients are wanted.
         if context.state is None:
             return inputs, targets
-        context.state.tracker.enable_hooks()
+        context.state.way.on()
         if inputs.is_floating_point():
             # Backward hooks of the first layer warn when its input needs no gradient.
             inputs = inputs.detach().requires_grad_()
@@ -179,10 +182,10 @@ class DPSGD(Defense):
     def gradients(self, context: Context) -> None:
         if context.state is None:
             return
-        context.state.tracker.disable_hooks()
+        context.state.way.off()
         context.state.steps += 1
         params = [p for _, p in context.parameters() if p.requires_grad]
-        seen = [_take(p) for p in params]
+        seen = context.state.way.take(params)
         with torch.no_grad():
             sums = clipped_sum(_padded(seen, params), self.max_norm, context.state.weights)
             for p, total in zip(params, sums, strict=True):
@@ -194,57 +197,36 @@ class DPSGD(Defense):
     def finish(self, context: Context) -> None:
         if context.state is None:
             return
-        tracker = context.state.tracker
-        tracker.remove_hooks()
-        for p in context.model.parameters():
-            for attribute in ("grad_sample", "_forward_counter"):
-                if attribute in p.__dict__:
-                    delattr(p, attribute)
+        context.state.way.remove()
         rate = min(1.0, context.batch_size / len(context.members))
-        spent = epsilon(self.noise, rate, context.state.steps, self.delta)
+        found = spent(self.noise, rate, context.state.steps, self.delta)
+        why_not = self._why_not(context, found.epsilon)
         facts = {
-            "epsilon": spent if math.isfinite(spent) else None,
+            "epsilon": found.epsilon if math.isfinite(found.epsilon) else None,
+            "epsilon_rdp": found.rdp if math.isfinite(found.rdp) else None,
+            "accountant": found.accountant,
             "delta": self.delta,
             "noise": self.noise,
             "sampling_rate": rate,
             "steps": context.state.steps,
+            "per_sample_gradients": context.state.way.name,
             "epsilon_assumes": "Poisson batches",
-            "epsilon_holds": context.poisson and context.trainable is None and self.noise > 0,
+            "epsilon_holds": not why_not,
+            "epsilon_why_not": "; ".join(why_not) or None,
         }
         context.facts.update(facts)
 
-
-@contextmanager
-def _only_tracked(model: nn.Module, names: list[str]) -> Iterator[None]:
-    """Hides from Opacus the modules none of whose parameters are in `names`.
-
-    It would spend time on them, and fail on frozen normalisation in evaluation mode.
-    """
-    modules = {n.rpartition(".")[0] for n in names}
-    hidden = [
-        p
-        for n, p in model.named_parameters()
-        if p.requires_grad and n.rpartition(".")[0] not in modules
-    ]
-    for p in hidden:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p in hidden:
-            p.requires_grad_(True)
-
-
-def _take(p: nn.Parameter) -> torch.Tensor | None:
-    """Per-sample gradients (B, *shape) of one parameter; removed from it."""
-    found = p.__dict__.get("grad_sample")
-    if found is not None:
-        p.grad_sample = None  # type: ignore[attr-defined]
-    if isinstance(found, list):
-        # One entry per forward pass of the step; a sample's gradient is their sum.
-        found = torch.stack(found).sum(0)
-    taken: torch.Tensor | None = found
-    return taken
+    def _why_not(self, context: Context, epsilon: float) -> list[str]:
+        """Reasons for which ε is no guarantee of this stage."""
+        reasons = (
+            (not context.poisson, "batches are shuffled, not Poisson draws"),
+            (context.trainable is not None, "only some regions are trained privately"),
+            (self.noise == 0, "no noise is added"),
+            (self.noise > 0 and math.isinf(epsilon), "no accountant gives a finite bound"),
+            ("epsilon" in context.facts, "an earlier stage was private as well, and spent its own"),
+            (context.state.unknown is not None, context.state.unknown),
+        )
+        return [text for holds, text in reasons if holds]
 
 
 def _padded(seen: list[torch.Tensor | None], params: list[nn.Parameter]) -> list[torch.Tensor]:

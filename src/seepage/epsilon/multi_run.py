@@ -19,7 +19,7 @@ from scipy import special
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.epsilon.trade_off import gdp_epsilon
 from seepage.errors import InputError
-from seepage.given_arrays import given_array, given_floats
+from seepage.given_arrays import given_floats, given_numbers
 from seepage.metrics import clopper_pearson
 
 __all__ = [
@@ -232,7 +232,7 @@ def check_level(level: float, delta: float) -> None:
 
 def scored(scores: ArrayLike, member: ArrayLike) -> tuple[Float64Array, BoolArray]:
     """The scores (n,) as float64 and their membership (n,), checked."""
-    s, y = given_floats(scores, "scores"), given_array(member, "member")
+    s, y = given_floats(scores, "scores"), given_numbers(member, "member")
     if s.ndim == 2:
         raise InputError(
             f"scores: expected one trial each (n,), got shape {s.shape}: targets share their "

@@ -22,6 +22,7 @@ from seepage.data.archive import map_archive
 from seepage.data.mapped import map_npy
 from seepage.errors import InputError, SeepageError, nearest
 from seepage.fleet.array_checks import Progress, check_member
+from seepage.fleet.disk import check_disk, disk_bytes
 from seepage.fleet.folder import Shapes, create
 from seepage.fleet.given_inputs import Inputs
 from seepage.fleet.identity import package_digest
@@ -97,7 +98,7 @@ def import_checkpoints(
 
     `seepage layers` and `seepage curvature` take the factory again: a name in a folder is never
     imported. Warns (`ImportedWarning`) where the networks know no more than the largest class, or are
-    far surer than training makes them, as inputs prepared otherwise would do: accuracy alone may not
+    far surer than training usually makes them, as inputs prepared otherwise would do: accuracy alone may not
     tell, a network of ReLUs is nearly the same on inputs that are 255 times as large.
 
     Raises InputError for another layout, weights that do not fit the factory (the first missing and
@@ -114,6 +115,11 @@ def import_checkpoints(
     Recorder(resident, [0.0], Memory(), signals=(), **recorder_fields)
     with torch.random.fork_rng(devices=[]):
         network = given.make(pool.shape, len(pool.classes))
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in network.parameters()):
+        raise InputError(
+            f"model: expected a network whose shapes are known, got lazy layers from {given.name}; pass "
+            "an input through it once in the factory"
+        )
     plan = SubsetPlan(member, np.zeros(len(member), np.uint64), "imported", 0)
     digest, noticed, outputs = _looked_over(
         found, network, pool, resident, prepared.recorder(pool, plan.members(0)), progress
@@ -132,10 +138,14 @@ def import_checkpoints(
         "views": list(views),
         "logits": logits,
     }
+    shapes = _shapes(pool, len(views), outputs if logits else None)
+    size = sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers()))
+    times = len(found.times)
+    check_disk(out, disk_bytes(shapes, len(member), times, weights=size, kept=times, unfinished=0))
     with whole(out) as storage:
         _write(
             storage, found, pool, resident, plan, key, notes, network, prepared, recorder_fields,
-            outputs, progress,
+            shapes, progress,
         )  # fmt: skip
     run = Run(out)
     _doubt(run, pool)
@@ -392,6 +402,16 @@ def _told(prepared: Inputs) -> str:
     )
 
 
+def _shapes(data: Dataset, views: int, outputs: int | None) -> Shapes:
+    """What one checkpoint of one model writes. outputs: how many, where they are kept."""
+    n = len(data)
+    tail = (views,) if views > 1 else ()
+    shapes: Shapes = {
+        name: ((n, *tail), "bool" if name == "correct" else "float32") for name in DEFAULT_SIGNALS
+    }
+    return shapes if outputs is None else shapes | {"logits": ((n, outputs), "float32")}
+
+
 def _write(
     storage: Storage,
     found: _Found,
@@ -403,16 +423,10 @@ def _write(
     network: nn.Module,
     prepared: Inputs,
     fields: Mapping[str, Any],
-    outputs: int,
+    shapes: Shapes,
     progress: Progress | None,
 ) -> None:
-    n, views, times = len(data), len(fields["views"]), found.times
-    tail = (views,) if views > 1 else ()
-    shapes: Shapes = {
-        name: ((n, *tail), "bool" if name == "correct" else "float32") for name in DEFAULT_SIGNALS
-    }
-    if fields["logits"]:
-        shapes["logits"] = ((n, outputs), "float32")
+    times = found.times
     provenance = {"code": package_digest(), "unfollowed": [], "notes": notes}
     copies = count_copies(data, plan.member)
     manifest = create(
@@ -471,8 +485,8 @@ def _doubt(run: Run, data: Dataset) -> None:
     sure = float(np.median(np.abs(run.signal_at("phi", -1))))
     if sure > _SURE:
         warnings.warn(
-            f"{run.path}: the networks are surer than training makes them: half of all |phi| lie above "
-            f"{sure:.3g}, and 32-bit training has no gradient left beyond 17; are inputs {how}? Those of "
+            f"{run.path}: the networks are surer than training usually makes them: half of all |phi| lie above "
+            f"{sure:.3g}, and 32-bit training has hardly any gradient left beyond 17; are inputs {how}? Those of "
             f"the data lie in {float(data.inputs.min()):g}..{float(data.inputs.max()):g}",
             ImportedWarning,
             stacklevel=3,

@@ -127,13 +127,19 @@ class Passes:
         network.register_forward_hook(forward)
         return network
 
-    def pausing(self, look: Callable[[], None]) -> None:
-        """Call it and count nothing meanwhile."""
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Count nothing meanwhile."""
         before, self.counting = self.counting, False
         try:
-            look()
+            yield
         finally:
             self.counting = before
+
+    def pausing(self, look: Callable[[], None]) -> None:
+        """Call it and count nothing meanwhile."""
+        with self.paused():
+            look()
 
 
 def _samples(pool: Resident, rows: Int64Array, scale: Scale) -> Samples:
@@ -252,6 +258,7 @@ class Engine:
             poisson=defense.poisson,
             autocast=self.autocast,
             facts=self.facts,
+            uncounted=self.passes.paused,
         )
 
     def __call__(

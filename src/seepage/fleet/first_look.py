@@ -44,9 +44,11 @@ def first_look(
     batch = min(recipe.batch, int(plan.member.sum(axis=1).min()))
 
     def look(inputs: torch.Tensor) -> int:
-        return try_network(
-            lambda: model.make(data.shape, classes), inputs, classes, batch=batch, exact=exact
-        )
+        half = recipe.precision == "bf16"
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=half):
+            return try_network(
+                lambda: model.make(data.shape, classes), inputs, classes, batch=batch, exact=exact
+            )
 
     try:
         return look(x)

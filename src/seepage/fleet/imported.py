@@ -14,7 +14,8 @@ from seepage.data.archive import map_archive
 from seepage.data.mapped import map_npy
 from seepage.errors import InputError
 from seepage.fleet.array_checks import Checked, Progress, check
-from seepage.fleet.folder import create
+from seepage.fleet.disk import check_disk, disk_bytes
+from seepage.fleet.folder import Shapes, create
 from seepage.fleet.given_signals import Array
 from seepage.fleet.identity import package_digest
 from seepage.fleet.score_table import TABLES, read_score_table
@@ -109,18 +110,19 @@ def write_arrays(
     arrays: Checked, out: str | os.PathLike[str], progress: Progress | None = None
 ) -> Run:
     """What was checked, as a run folder; the doubts as warnings."""
+    shapes = {k: (s.shape, s.dtype) for k, s in arrays.signals.items()}
+    check_disk(out, disk_bytes(shapes, len(arrays.member), len(arrays.times), unfinished=0))
     with whole(out) as storage:
-        _write(storage, arrays, progress)
+        _write(storage, arrays, shapes, progress)
     for doubt in arrays.doubts:
         warnings.warn(doubt, ImportedWarning, stacklevel=3)
     return Run(out)
 
 
-def _write(storage: Storage, arrays: Checked, progress: Progress | None) -> None:
+def _write(storage: Storage, arrays: Checked, shapes: Shapes, progress: Progress | None) -> None:
     member, times = arrays.member, arrays.times.tolist()
     plan = SubsetPlan(member, np.zeros(len(member), np.uint64), "imported", 0)
     key = arrays.key | {"data": arrays.pool.digest, "plan": plan.digest}
-    shapes = {k: (s.shape, s.dtype) for k, s in arrays.signals.items()}
     provenance = {
         "code": package_digest(),
         "unfollowed": [],

@@ -96,10 +96,17 @@ def _median_seconds(step: Callable[[], None], device: str, budget: float) -> flo
 def choose_precision(
     ref: Model, in_shape: tuple[int, ...], classes: int, recipe: Recipe, device: str
 ) -> tuple[str, dict[str, float]]:
-    """Precision of the fleet and the seconds a step took in each: bf16 only where it is faster."""
+    """Precision of the fleet and the seconds a step took in each: bf16 only where it is faster.
+
+    A network that bfloat16 cannot run at all is trained in float32.
+    """
     if recipe.precision != "auto":
         return recipe.precision, {}
-    seconds = {p: step_seconds(ref, in_shape, classes, recipe, p, device) for p in ("fp32", "bf16")}
+    seconds = {"fp32": step_seconds(ref, in_shape, classes, recipe, "fp32", device)}
+    try:
+        seconds["bf16"] = step_seconds(ref, in_shape, classes, recipe, "bf16", device)
+    except RuntimeError:
+        return "fp32", {"fp32": round(seconds["fp32"], 6)}
     # A tie goes to float32: nothing is gained by rounding.
     fastest = "bf16" if seconds["bf16"] < 0.9 * seconds["fp32"] else "fp32"
     return fastest, {k: round(v, 6) for k, v in seconds.items()}

@@ -6,10 +6,10 @@ The pool travels through Ray's object store, once per machine.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import itertools
 import logging
-import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +25,7 @@ from seepage.attacks.binding import bind
 from seepage.errors import InputError
 from seepage.extensions import searched
 from seepage.fleet.local import RETRIES, FleetError, Watcher
+from seepage.fleet.pool_files import held_folder, sweep
 from seepage.fleet.spec import FleetSpec, PoolFile
 from seepage.fleet.worker import ENVIRONMENT, WorkerContext, explain
 
@@ -32,6 +33,9 @@ __all__ = ["Distributed", "cluster", "run_ray"]
 
 
 _CONTEXTS: dict[str, WorkerContext] = {}
+# What a worker wrote for itself lasts as long as it does.
+_FILES = contextlib.ExitStack()
+atexit.register(_FILES.close)
 
 
 def _ray() -> Any:
@@ -118,7 +122,9 @@ def _with_local_files(
     for field, file, arrays in (("pool", spec.pool, pool), ("reference", spec.reference, apart)):
         if file is None or Path(file.inputs).exists():
             continue
-        folder = Path(tempfile.mkdtemp(prefix=f"seepage-{os.getpid()}-"))
+        place = Path(tempfile.gettempdir())
+        sweep(place)
+        folder = _FILES.enter_context(held_folder(place))
         np.save(folder / "pixels.npy", arrays[0], allow_pickle=False)
         np.save(folder / "pixels.npy.labels.npy", arrays[1], allow_pickle=False)
         changes[field] = replace(file, inputs=str(folder / "pixels.npy"))

@@ -72,6 +72,13 @@ def read_score_table(path: Path) -> dict[str, AnyArray]:
             ".npy files instead"
         ) from None
     except Exception as error:  # whatever Arrow says of a damaged file
+        told = re.search(r"CSV column #(\d+): (?:Row #\d+: )?.*invalid value (.*)", str(error))
+        if told is not None:
+            name = _columns(path)[int(told.group(1))]
+            raise InputError(
+                f"{path}: {name}: expected a number in every row, got {one_line(ValueError(told.group(2)), 60)}; "
+                "correct it, or leave the column out"
+            ) from None
         raise InputError(
             f"{path}: expected {_EXPECTED}, got a corrupt file or other content "
             f"({one_line(error)}); write it again"
@@ -104,7 +111,9 @@ def _read(path: Path) -> dict[str, AnyArray]:
             for value in _epochs(path, batch):
                 epochs.setdefault(value, len(epochs))
         size = (len(names["model"].at), max(1, len(epochs)), len(names["sample"].at))
-        if rows != size[0] * size[1] * size[2] or not rows:
+        if not rows:
+            raise InputError(f"{path}: expected {_EXPECTED}, got no rows; write them")
+        if rows != size[0] * size[1] * size[2]:
             raise InputError(
                 f"{path}: expected a row for each of {size[0]} models, {size[2]} samples and "
                 f"{size[1]} checkpoints, {size[0] * size[1] * size[2]} in all, got {rows}; add the "

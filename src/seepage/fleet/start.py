@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import psutil
 from torch import nn
 
@@ -26,18 +22,22 @@ from seepage.config.record import Record
 from seepage.data import CopiesWarning, Dataset, count_copies
 from seepage.data.copies import Copies
 from seepage.defenses import Defense
-from seepage.errors import CorruptStore, InputError, StorageFailed, nearest
+from seepage.errors import InputError, StorageFailed, nearest
 from seepage.fleet.backends import choose_backend, group
+from seepage.fleet.disk import check_disk, disk_bytes, weights_bytes
 from seepage.fleet.first_look import first_look
 from seepage.fleet.folder import create, ensure, signal_shapes
+from seepage.fleet.free_folder import check_free
 from seepage.fleet.identity import differing, package_digest, run_key
 from seepage.fleet.local import Watcher, run_inline, run_local
 from seepage.fleet.machine import choose_device, choose_precision, hardware
+from seepage.fleet.pool_files import shared_pool
 from seepage.fleet.rehearsal import learn_epochs
-from seepage.fleet.spec import FleetSpec, PoolFile, TrainFunction
+from seepage.fleet.spec import FleetSpec, TrainFunction
 from seepage.plan import SubsetPlan, refuse_offline
-from seepage.record import Resident, parse_views
+from seepage.record import parse_views
 from seepage.store.evidence import read_records, stamp
+from seepage.store.keys import row_of
 from seepage.store.lock import Lock, in_turn
 from seepage.store.run import Run
 from seepage.store.storage import Storage
@@ -145,8 +145,21 @@ def train(
     backend = choose_backend(
         execution.backend, network, recipe, plan, device, plain=own is None and defense is None
     )
+    check_free(out)
     copies = _noticed(data, plan)
-    shapes = {} if _begun(out) else signal_shapes(data, record, extra, network, outputs)
+    begun = _begun(out)
+    shapes = {} if begun else signal_shapes(data, record, extra, network, outputs)
+    kept = {"none": 0, "final": 1, "all": len(times)}[record.keep]
+    # What a function of the user's own trains is not known before.
+    size = weights_bytes(network, data.shape, len(data.classes)) if own is None else 0
+    at_once = execution.workers or psutil.cpu_count(logical=False) or 1
+    if not begun:
+        check_disk(
+            out,
+            disk_bytes(
+                shapes, plan.models, len(times), weights=size, kept=kept, unfinished=at_once
+            ),
+        )
     storage = Storage(out, write=True)
     with Lock(storage, shard):
         # Shards that start together must not measure and choose each for itself.
@@ -156,7 +169,7 @@ def train(
                 _same(storage, manifest, key, code)
                 ensure(storage, manifest, data, plan)
             else:
-                _check_new(storage)
+                check_free(out)
                 precision, seconds = (
                     ("fp32", {})
                     if own is not None
@@ -189,7 +202,7 @@ def train(
                     copies,
                 )
         held = {k: manifest["chosen"][k] for k in ("device", "backend", "threads", "compiled")}
-        with _shared(data) as pool, _shared(reference) as apart:
+        with shared_pool(data) as pool, shared_pool(reference) as apart:
             assert pool is not None
             spec = FleetSpec(
                 store=storage.where,
@@ -207,6 +220,8 @@ def train(
             )
             # A record of another run or folder is no run that ended.
             ended = read_records(storage, manifest)
+            if begun and storage.local is not None:
+                _check_rest(storage, manifest, ended, size, kept)
             _run(spec, storage, plan, shard, watcher, ended)
     run = Run(out)
     if own is not None:
@@ -248,13 +263,19 @@ def _noticed(data: Dataset, plan: SubsetPlan) -> Copies:
     return copies
 
 
-def _check_new(storage: Storage) -> None:
-    """Refuse to begin where finished runs lie, whose manifest was lost: they would be strangers."""
-    if storage.keys("records/"):
-        raise CorruptStore(
-            f"{storage.where}/manifest.json: expected that of the runs that lie there, found none; "
-            "run `seepage repair` on this folder or choose another"
-        )
+def _check_rest(
+    storage: Storage, manifest: Mapping[str, Any], ended: Iterable[int], weights: int, kept: int
+) -> None:
+    """Refuse to go on where what is left to write does not fit on the disk."""
+    shapes = {k: (tuple(s["shape"]), s["dtype"]) for k, s in manifest["signals"].items()}
+    left = set(range(manifest["plan"]["models"])) - set(ended)
+    parts = disk_bytes(
+        shapes, len(left), len(manifest["checkpoints"]), weights=weights, kept=kept, unfinished=0
+    )
+    for part in ("signals", "weights"):
+        written = (k for k in storage.keys(f"{part}/") if row_of(k) in left)
+        parts[part] = max(0, parts[part] - sum(storage.size(k) or 0 for k in written))
+    check_disk(storage.where, parts)
 
 
 def _begun(out: str | os.PathLike[str]) -> bool:
@@ -401,43 +422,3 @@ def _same(storage: Storage, manifest: dict[str, Any], key: dict[str, Any], code:
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 24 else f"{text[:12]}…"
-
-
-@contextlib.contextmanager
-def _shared(data: Dataset | None) -> Iterator[PoolFile | None]:
-    """The pool's inputs in a file that all workers map: one copy in memory, however many read."""
-    if data is None:
-        yield None
-        return
-    layout = Resident.layout(data)
-    fast = Path("/dev/shm")
-    room = fast.is_dir() and shutil.disk_usage(fast).free > 2 * layout.nbytes + 2**26
-    place = fast if room else Path(tempfile.gettempdir())
-    _sweep(place)
-    folder = Path(tempfile.mkdtemp(prefix=f"seepage-{os.getpid()}-", dir=place))
-    try:
-        try:
-            np.save(folder / "pixels.npy", layout, allow_pickle=False)
-            np.save(folder / "pixels.npy.labels.npy", data.labels.numpy(), allow_pickle=False)
-        except OSError as e:
-            raise StorageFailed(
-                f"{place}: expected room for {layout.nbytes / 2**20:.0f} MiB that workers share, "
-                f"got {e}; make room or set TMPDIR"
-            ) from None
-        yield PoolFile(
-            str(folder / "pixels.npy"),
-            data.kind,
-            data.classes,
-            None if data.numeric is None else tuple(data.numeric.tolist()),
-            data.shape,
-        )
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sweep(place: Path) -> None:
-    """Remove what a killed process left there: a file in memory outlives its owner."""
-    for left in place.glob("seepage-*-*"):
-        pid = left.name.split("-")[1]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)

@@ -68,6 +68,12 @@ def load_weights(path: Path) -> Weights:
             f"{path}: expected {_EXPECTED}, got {_kind(found[other])} under {str(other)[:60]!r}; "
             f"{_REMEDY}, alone or under 'state_dict'"
         )
+    odd = next((k for k, v in found.items() if v.layout != torch.strided or v.is_quantized), None)
+    if odd is not None:
+        raise InputError(
+            f"{path}: expected dense weights, got sparse or quantised ones under {str(odd)[:60]!r}; save "
+            "those of the network before it was quantised"
+        )
     return {str(k): v for k, v in found.items()}
 
 
@@ -111,7 +117,7 @@ def put_weights(network: nn.Module, weights: Weights, where: object) -> tuple[st
     Raises InputError that names the first key that is missing and the first that is not expected,
     or the first of another shape, and values that are not finite.
     """
-    wanted = network.state_dict()
+    wanted = {k: v for k, v in network.state_dict().items() if isinstance(v, torch.Tensor)}
     removed: tuple[str, ...] = ()
     if not all(k in wanted for k in weights):
         weights, removed = without_prefixes(weights)

@@ -11,7 +11,7 @@ from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError
-from seepage.given_arrays import given_array
+from seepage.given_arrays import given_numbers
 from seepage.metrics.intervals import Estimate, clopper_pearson
 from seepage.metrics.unit import EACH, Unit, judged
 from seepage.plan import Groups, group_codes
@@ -96,7 +96,7 @@ def auc_interval(
     >>> e.mean, round(e.low, 3), round(e.high, 3)
     (0.75, 0.061, 1.0)
     """
-    s, y = judged(scores, given_array(member, "member").astype(np.bool_, copy=False), 1)
+    s, y = judged(scores, given_numbers(member, "member").astype(np.bool_, copy=False), 1)
     owner = np.arange(len(s)) if groups is None else group_codes(groups)[0]
     if owner.shape != s.shape:
         raise InputError(f"groups: expected one per sample ({len(s)}), got {len(owner)}")

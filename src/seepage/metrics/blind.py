@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from seepage.array_types import Float64Array, Int64Array
 from seepage.errors import InputError
-from seepage.given_arrays import given_array
+from seepage.given_arrays import given_array, given_numbers
 from seepage.metrics.auc_intervals import auc_interval
 from seepage.metrics.intervals import Estimate, over_targets
 from seepage.metrics.roc import auc
@@ -71,9 +71,9 @@ def blind_baseline(
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold
 
-    x = given_array(features, "features")
+    x = given_numbers(features, "features")
     x = x.reshape(len(x), -1).astype(np.float64)
-    plan = given_array(member, "member")
+    plan = given_numbers(member, "member")
     plan = plan[None] if plan.ndim == 1 else plan
     if plan.dtype != np.bool_ or plan.ndim != 2 or plan.shape[1] != len(x):
         raise InputError(

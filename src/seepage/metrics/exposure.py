@@ -26,7 +26,7 @@ from scipy import stats
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.errors import InputError
-from seepage.given_arrays import given_array, given_floats
+from seepage.given_arrays import given_array, given_floats, given_numbers
 from seepage.metrics.unit import EACH, Unit
 from seepage.plan import tuples
 
@@ -59,7 +59,13 @@ def evidence(signal: FloatArray, member: BoolArray, *, unit: Unit = EACH) -> Flo
     >>> evidence(signal, np.array([[1], [0], [1], [0]], dtype=bool)).tolist()
     [0.25]
     """
-    values = np.asarray(unit.scores(signal), dtype=np.float64)
+    given, member = given_numbers(signal, "signal"), given_numbers(member, "member")
+    if given.ndim != 2 or member.shape != given.shape or member.dtype != np.bool_:
+        raise InputError(
+            f"signal, member: expected floats and bools of one shape (models, samples), got "
+            f"{given.shape} and {member.dtype} of shape {member.shape}; pass a truth value per value"
+        )
+    values = np.asarray(unit.scores(given), dtype=np.float64)
     member = unit.member(member)
     number = tuples(member)
     sizes = np.bincount(number[number >= 0])
@@ -77,7 +83,9 @@ def evidence(signal: FloatArray, member: BoolArray, *, unit: Unit = EACH) -> Flo
 def _paired(
     values: Float64Array, member: BoolArray, first: Int64Array, second: Int64Array
 ) -> Float64Array:
-    gap = np.where(member[first], 1.0, -1.0) * (values[first] - values[second])
+    # Beyond the largest float a difference is infinite, of the right sign and rank.
+    with np.errstate(over="ignore"):
+        gap = np.where(member[first], 1.0, -1.0) * (values[first] - values[second])
     method = "exact" if len(first) <= EXACT_AT_MOST else "asymptotic"
     found = stats.wilcoxon(gap, alternative="greater", axis=0, method=method, zero_method="pratt")
     # All differences zero: no evidence of membership.

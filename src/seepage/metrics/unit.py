@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError
-from seepage.given_arrays import given_array
+from seepage.given_arrays import given_numbers
 from seepage.plan import Groups, group_codes
 
 __all__ = ["EACH", "Samples", "Subjects", "Unit", "judged", "unit_of"]
@@ -49,10 +49,10 @@ class Samples(Unit):
     """
 
     def scores(self, scores: ArrayLike) -> AnyArray:
-        return given_array(scores, "scores")
+        return given_numbers(scores, "scores")
 
     def member(self, member: ArrayLike) -> AnyArray:
-        return given_array(member, "member")
+        return given_numbers(member, "member")
 
     def ids(self, ids: Sequence[Any]) -> list[str]:
         return [str(i) for i in ids]
@@ -98,13 +98,15 @@ class Subjects(Unit):
 
     def scores(self, scores: ArrayLike) -> AnyArray:
         return self._sums(
-            self._of_samples(given_array(scores, "scores").astype(np.float64, copy=False), "scores")
+            self._of_samples(
+                given_numbers(scores, "scores").astype(np.float64, copy=False), "scores"
+            )
         )
 
     def member(self, member: ArrayLike) -> AnyArray:
         inside = self._sums(
             self._of_samples(
-                given_array(member, "member").astype(np.bool_, copy=False), "member"
+                given_numbers(member, "member").astype(np.bool_, copy=False), "member"
             ).astype(int)
         )
         split = np.argwhere((inside > 0) & (inside < self.sizes))
@@ -149,8 +151,8 @@ def judged(
     >>> judged([1, 2, 3], np.array([True, False, True]), 1, Subjects([7, 8, 7]))
     (array([4., 2.]), array([ True, False]))
     """
-    s = given_array(scores, "scores").astype(np.float64, copy=False)
-    y = given_array(member, "member")
+    s = given_numbers(scores, "scores").astype(np.float64, copy=False)
+    y = given_numbers(member, "member")
     if s.ndim != axes or y.shape != s.shape or y.dtype != np.bool_:
         shape = "(samples,)" if axes == 1 else "(models, samples)"
         raise InputError(

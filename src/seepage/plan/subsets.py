@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Int64Array
 from seepage.errors import InputError
-from seepage.given_arrays import given_array, given_bools
+from seepage.given_arrays import given_array, given_bools, given_numbers
 
 __all__ = [
     "Canaries",
@@ -63,16 +63,18 @@ class SubsetPlan:
     canaries: Canaries | None = None
 
     def __post_init__(self) -> None:
-        member = given_array(self.member, "member")
+        member = given_numbers(self.member, "member")
         if member.ndim != 2 or member.dtype != np.bool_:
             raise InputError(
                 f"member: expected bool of shape (models, samples), got {member.dtype} "
                 f"of shape {member.shape}; pass a boolean matrix"
             )
-        if len(self.seeds) != len(member):
-            raise InputError(
-                f"seeds: expected one per model ({len(member)}), got {len(self.seeds)}"
-            )
+        seeds = given_numbers(self.seeds, "seeds")
+        if seeds.shape != (len(member),):
+            got = len(seeds) if seeds.ndim == 1 else f"an array of shape {seeds.shape}"
+            raise InputError(f"seeds: expected one per model ({len(member)}), got {got}")
+        if seeds.dtype.kind not in "iu":
+            raise InputError(f"seeds: expected whole numbers, got {seeds.dtype}")
         empty = np.flatnonzero(~member.any(axis=1))
         if empty.size:
             raise InputError(
@@ -125,6 +127,8 @@ def group_codes(groups: Groups, n: int | None = None) -> tuple[Int64Array, list[
     """
     if isinstance(groups, np.ndarray) and groups.ndim != 1:
         raise InputError(f"groups: expected one name per sample, got shape {groups.shape}")
+    if not isinstance(groups, np.ndarray | Iterable) or isinstance(groups, str | bytes):
+        raise InputError(f"groups: expected one name per sample, got {type(groups).__name__}")
     named = given_array(groups, "groups") if isinstance(groups, np.ndarray) else groups
     values = named.tolist() if isinstance(named, np.ndarray) else list(named)
     if n is not None and len(values) != n:
@@ -133,6 +137,11 @@ def group_codes(groups: Groups, n: int | None = None) -> tuple[Int64Array, list[
     codes = np.empty(len(values), dtype=np.int64)
     for i, value in enumerate(values):
         # NaN is the one value that differs from itself.
+        if not isinstance(value, Hashable):
+            raise InputError(
+                f"groups: expected a name or number for every sample, got {type(value).__name__} at "
+                f"row {i}"
+            )
         if value is None or value == "" or value != value:
             raise InputError(
                 f"groups: expected a name for every sample, got {value!r} at row {i}; give samples "

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from seepage.array_types import BoolArray, FloatArray, IntArray
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
-from seepage.given_arrays import given_array, given_floats
+from seepage.given_arrays import given_floats, given_numbers
 from seepage.metrics import auc, clopper_pearson
 from seepage.plane.rules import Rule
 
@@ -154,8 +154,8 @@ def points(decisions: BoolArray, member: BoolArray) -> Points:
 
 
 def _matched(decisions: BoolArray, member: BoolArray) -> tuple[BoolArray, BoolArray]:
-    decisions = given_array(decisions, "decisions")
-    member = given_array(member, "member")
+    decisions = given_numbers(decisions, "decisions")
+    member = given_numbers(member, "member")
     for name, a in (("decisions", decisions), ("member", member)):
         if a.dtype != np.bool_ or a.ndim != 2:
             raise InputError(

@@ -39,8 +39,19 @@ def _epsilon(row: Row) -> str:
     f = row.facts
     if "epsilon_holds" not in f:
         return "–"
-    value = "∞" if f["epsilon"] is None else f"{f['epsilon']:.2f}"
-    return f"{value} (δ {f['delta']:g})" + ("" if f["epsilon_holds"] else " not a guarantee")
+    beside = f"δ {f['delta']:g}"
+    if "epsilon_rdp" in f:
+        beside += f", by Rényi accounting {_bound(f['epsilon_rdp'])}"
+    why = (
+        f"not a guarantee: {f['epsilon_why_not']}"
+        if f.get("epsilon_why_not")
+        else "not a guarantee"
+    )
+    return f"{_bound(f['epsilon'])} ({beside})" + ("" if f["epsilon_holds"] else f" {why}")
+
+
+def _bound(value: float | None) -> str:
+    return "∞" if value is None else f"{value:.2f}"
 
 
 def _epsilon_low(row: Row) -> str:
@@ -228,6 +239,11 @@ def rules_before(row: Row) -> str:
         return (
             "; trained before MemGuard was as released: 50 search steps, a detector of logits, noise "
             "told also where it did not help"
+        )
+    if "epsilon_holds" in row.facts and "accountant" not in row.facts:
+        return (
+            "; trained when gradients of single samples were wrong in convolutions, whose memory lies "
+            "channels last: ε is not touched by it, accuracy and risk are to be measured again"
         )
     return ""
 

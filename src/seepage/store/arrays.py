@@ -116,8 +116,6 @@ def open_array(storage: Storage, name: str, description: str | None = None) -> z
             raise ValueError
         mode = "r+" if storage.write else "r"
         array = zarr.open_array(store=storage.store, path=name, mode=mode, zarr_format=3)
-        # Zarr omits chunks of zeros by default; a run with an absent chunk is no run.
-        return array.with_config({"write_empty_chunks": True})
     except SeepageError:
         raise
     except Exception:
@@ -125,6 +123,10 @@ def open_array(storage: Storage, name: str, description: str | None = None) -> z
             f"{storage.where}/{name}/zarr.json: it is not the description that was written; "
             "run `seepage repair` on this folder"
         ) from None
+    # Zarr omits chunks of zeros by default; a run with an absent chunk is no run. Not `with_config`,
+    # which came with 3.1.6.
+    config: Any = {"write_empty_chunks": True}
+    return zarr.Array(zarr.AsyncArray(array.metadata, array.store_path, config))
 
 
 def chunk_key(name: str, model: int, t: int, axes: int) -> str:

@@ -21,7 +21,7 @@ from seepage.errors import CorruptStore, InputError
 from seepage.plan import SubsetPlan
 from seepage.store import arrays
 from seepage.store.arrays import chunk_digest
-from seepage.store.keys import row_of
+from seepage.store.keys import record_key, row_of
 from seepage.store.storage import Storage, json_digest
 
 __all__ = [
@@ -92,6 +92,8 @@ def check_manifest(where: str, manifest: Any) -> None:
     need("data.classes", isinstance(classes, list) and _all(classes, str), "a list of names")
     need("plan.models", count(plan.get("models"), _MOST), "a number of runs")
     need("plan.digest", isinstance(plan.get("digest"), str), "text")
+    for field in ("provenance", "versions", "hardware", "chosen"):
+        need(field, isinstance(manifest.get(field, {}), dict), "a table")
     times = manifest.get("checkpoints")
     whole = isinstance(times, list) and len(times) > 0 and _all(times, (int, float))
     need("checkpoints", whole, "a list of epochs")
@@ -265,16 +267,18 @@ def read_records(
     wrong: dict[str, str] = {}
     for key in storage.keys("records/"):
         row = row_of(key)
-        record = None if row is None else storage.get_json(key)
-        if row is None or record is None:
+        if row is None or key != record_key(row):
+            continue
+        record = storage.get_json(key)
+        if record is None:
             continue
         found[row] = record
         why = None if manifest is None else check_record(manifest, row, record)
         if why is not None:
             wrong[key] = why
     if wrong and manifest is not None:
-        stamps = {r.get("manifest") for r in found.values() if isinstance(r, dict)}
-        if len(wrong) == len(found) > 1 and stamps.isdisjoint({stamp(manifest), None}):
+        stamps = {str(r.get("manifest")) for r in found.values() if isinstance(r, dict)}
+        if len(wrong) == len(found) > 1 and stamps.isdisjoint({stamp(manifest), "None"}):
             key, why = "manifest.json", "none of the records was written under it"
         else:
             key, why = next(iter(wrong.items()))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +47,17 @@ def plain(value: Any) -> Any:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary file that takes `path`'s place when the block ends well, and else vanishes.
 
-    Raises InputError when the folder cannot be written.
+    It is locked meanwhile: the next one for `path` removes those that a killed process left. Raises
+    InputError when the folder cannot be written.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    held = -1
     try:
         try:
+            _remove_abandoned(path)
+            held = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            with suppress(OSError):
+                fcntl.flock(held, fcntl.LOCK_EX)
             yield draft
             os.replace(draft, path)
         except OSError as error:
@@ -58,7 +66,22 @@ def replacing(path: Path) -> Iterator[Path]:
                 "choose another folder"
             ) from None
     finally:
-        draft.unlink(missing_ok=True)
+        if held >= 0:
+            draft.unlink(missing_ok=True)
+            os.close(held)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Temporary files for `path` that no process holds. Where files have no locks, none."""
+    name = re.compile(re.escape(f".{path.name}.") + "[0-9a-f]{8}")
+    for left in [p for p in path.parent.iterdir() if name.fullmatch(p.name)]:
+        with suppress(OSError):
+            found = os.open(left, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                left.unlink()
+            finally:
+                os.close(found)
 
 
 def write_text(path: Path, text: str) -> None:

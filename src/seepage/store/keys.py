@@ -8,6 +8,7 @@ __all__ = [
     "DERIVED",
     "OLDER_DERIVED",
     "derived_key",
+    "is_beside",
     "older_derived_key",
     "record_key",
     "row_of",
@@ -21,6 +22,21 @@ _ROWS = (
     re.compile(r"weights/(\d{5,})/\d{4,}\.safetensors"),
     re.compile(r"signals/[^/]+/c/(\d+)/\d+(?:/0)+"),
 )
+
+# A synchroniser's copies have other names: "00001 (1).json", "x.sync-conflict-….json".
+_BESIDE = re.compile(
+    r"manifest(\.copy)?\.json|state/\d{5,}(-stage-\d+)?\.safetensors"
+    r"|(sessions|locks(-[a-z]+)?)/[0-9a-f]{32}\.json|(derived|analysis)/[\w-]+\.json"
+)
+
+
+def is_beside(key: str) -> bool:
+    """Whether a key lies beside the evidence: a manifest, state, session, lock, derived result.
+
+    >>> is_beside("manifest.json"), is_beside("manifest (conflict copy).json")
+    (True, False)
+    """
+    return _BESIDE.fullmatch(key) is not None
 
 
 def record_key(model: int) -> str:

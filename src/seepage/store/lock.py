@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import socket
 import threading
 import time
@@ -12,9 +14,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
-import psutil
-
 from seepage.errors import Locked, SeepageError
+from seepage.store.liveness import process_table, runs_still, started
 from seepage.store.storage import Storage
 
 __all__ = ["Lock", "in_turn"]
@@ -22,10 +23,13 @@ __all__ = ["Lock", "in_turn"]
 HEARTBEAT = 5.0
 DEAD_AFTER = 60.0
 _LOOK_AGAIN = 0.05
-# A half-written file is a dead owner's when it is that old: other shards of the folder may be
-# writing theirs.
+# A half-written file is a dead owner's when it is that old; older where another shard of the
+# folder may be writing its own.
 _LEFT_OVER = 1.0
-_LEFT_OVER_BY_A_SHARD = 600.0
+_LEFT_OVER_BESIDE_A_SHARD = 600.0
+
+# A synchroniser's copy of a lock has another name and is none.
+_NAME = re.compile(r"[0-9a-f]{32}\.json")
 
 Owner = dict[str, Any]
 
@@ -34,9 +38,11 @@ class Lock:
     """Exclusive ownership of a run folder, or of one shard of its runs.
 
     A whole-folder lock conflicts with every live lock; shard i/n conflicts with the same shard
-    and with a different n. An owner on this host is dead when its process is gone (the pid and
-    the start time are both compared) or a zombie; one elsewhere when its heartbeat is a minute
-    old and does not move while it is watched for two beats, so that clocks need not agree.
+    and with a different n. An owner in this process's own table of processes, the same boot and
+    the same namespace, is dead when its process is gone (the pid and the start time are both
+    compared) or a zombie. Any other, in another container of this machine too, is dead when its
+    heartbeat is a minute old, or that far ahead, and does not move while it is watched for two
+    beats, so that clocks need not agree.
 
     No atomic operation of the store is needed, so folders on NFS and buckets serve as well as
     local disks: each process announces a claim under a key of its own, then looks. A held lock
@@ -64,18 +70,18 @@ class Lock:
         self.token = uuid.uuid4().hex
         self.key = f"{place}/{self.token}.json"
         self.beat = HEARTBEAT
-        self._took_over = False
+        self._took_over = self._others_live = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def _announce(self, state: str) -> None:
-        process = psutil.Process()
         mine = {
             "token": self.token,
             "state": state,
             "host": socket.gethostname(),
-            "pid": process.pid,
-            "started": process.create_time(),
+            "table": process_table(),
+            "pid": os.getpid(),
+            "started": started(os.getpid()),
             "heartbeat": time.time(),
             "shard": self.shard,
         }
@@ -91,35 +97,34 @@ class Lock:
         raw = self.storage.get(key)
         try:
             owner = json.loads(raw or b"")
-            float(owner["heartbeat"])
+            owner["heartbeat"] = float(owner["heartbeat"])
             str(owner["token"]), owner["state"], owner["shard"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
         return dict(owner)
 
     def _others(self) -> list[Owner]:
         """Owners and claimants that stand in the way; the dead are removed."""
         found = []
+        self._others_live = False
         for key in self.storage.keys(f"{self.place}/"):
-            if not key.endswith(".json") or key == self.key:
+            if key == self.key or not _NAME.fullmatch(key.removeprefix(f"{self.place}/")):
                 continue
             owner = self._read(key)
             if owner is None or not self._alive(key, owner):
                 self.storage.delete(key)
                 self._took_over = True
-            elif self._conflicts(owner):
+                continue
+            self._others_live = True
+            if self._conflicts(owner):
                 found.append(owner)
         return found
 
     def _alive(self, key: str, owner: Owner) -> bool:
-        if owner.get("host") == socket.gethostname():
-            try:
-                process = psutil.Process(int(owner["pid"]))
-                same = abs(process.create_time() - float(owner["started"])) < 1.0
-                return same and bool(process.status() != psutil.STATUS_ZOMBIE)
-            except (psutil.NoSuchProcess, KeyError, ValueError, TypeError):
-                return False
-        if time.time() - owner["heartbeat"] < DEAD_AFTER:
+        found = runs_still(owner.get("table"), owner.get("pid"), owner.get("started"))
+        if found is not None:
+            return found
+        if abs(time.time() - owner["heartbeat"]) < DEAD_AFTER:
             return True
         time.sleep(2 * self.beat)
         now = self._read(key)
@@ -144,7 +149,8 @@ class Lock:
                 time.sleep(_LOOK_AGAIN)
             self._announce("held")
             if self._took_over:
-                self._sweep(_LEFT_OVER)
+                # Who owns the whole folder is alone in it, however young a file is.
+                self._sweep(0.0 if self.shard is None else _LEFT_OVER)
         except BaseException:
             self._withdraw()
             raise
@@ -161,7 +167,15 @@ class Lock:
     def _sweep(self, older: float) -> None:
         if self.place == "locks":
             with contextlib.suppress(SeepageError, OSError):
-                self.storage.sweep(older if self.shard is None else _LEFT_OVER_BY_A_SHARD)
+                self.storage.sweep(_LEFT_OVER_BESIDE_A_SHARD if self._others_live else older)
+
+    def _sweep_after_shards(self) -> None:
+        """The last shard to leave removes what those that died beside others left half written."""
+        if self.shard is not None:
+            with contextlib.suppress(SeepageError, OSError):
+                self._others()
+                if not self._others_live:
+                    self._sweep(_LEFT_OVER)
 
     def _withdraw(self) -> None:
         with contextlib.suppress(SeepageError, OSError):
@@ -179,6 +193,8 @@ class Lock:
         if error is not None:
             # Workers were stopped wherever they were, perhaps in the middle of a write.
             self._sweep(0.0)
+        else:
+            self._sweep_after_shards()
         self._withdraw()
 
 

@@ -14,7 +14,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from seepage.errors import CorruptStore, InputError, SeepageError, StorageFailed
 from seepage.local_paths import local_path
 
 __all__ = ["DurableStore", "Storage", "json_digest"]
+
+_CLAIMS = 1.0
 
 
 def json_digest(value: Any) -> str:
@@ -217,6 +219,18 @@ class Storage:
         with self._reach(prefix):
             return sorted(k for k in sync(collect()) if not k.endswith(".partial"))
 
+    def first_key(self, wanted: Callable[[str], bool]) -> str | None:
+        """Some key for which `wanted` holds; a large folder is not listed to its end."""
+
+        async def look() -> str | None:
+            async for key in self.store.list_prefix(""):
+                if not key.endswith(".partial") and wanted(key):
+                    return key
+            return None
+
+        with self._reach(""):
+            return sync(look())
+
     def sweep(self, older: float) -> int:
         """Remove what killed writers left half-written at least `older` seconds ago; how many.
 
@@ -228,8 +242,10 @@ class Storage:
         found = 0
         until = time.time() - older
         for partial in self.local.rglob(".*.partial"):
+            # Others write their claims whoever owns the folder.
+            margin = _CLAIMS if partial.parent.name.startswith("locks") else 0.0
             with contextlib.suppress(OSError):
-                if partial.stat().st_mtime <= until:
+                if partial.stat().st_mtime <= until - margin:
                     partial.unlink()
                     found += 1
         return found

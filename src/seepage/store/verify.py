@@ -36,7 +36,14 @@ from seepage.store.evidence import (
     text_parts,
     unchecked,
 )
-from seepage.store.keys import DERIVED, OLDER_DERIVED, record_key, row_of, weights_key
+from seepage.store.keys import (
+    DERIVED,
+    OLDER_DERIVED,
+    is_beside,
+    record_key,
+    row_of,
+    weights_key,
+)
 from seepage.store.storage import Storage
 
 __all__ = ["Damage", "Verification", "sound_manifest", "verify"]
@@ -46,6 +53,7 @@ _MANIFESTS = ("manifest.json", "manifest.copy.json")
 _AT_ONCE = 2**28
 _OURS = ("plan/", "data/", "records/", "signals/", "weights/")
 _DERIVED = (f"{DERIVED}/", f"{OLDER_DERIVED}/")
+_BESIDE = ("manifest", "state/", "sessions/", "locks", *_DERIVED)
 
 
 @dataclass(frozen=True)
@@ -151,6 +159,8 @@ def _stamps(storage: Storage) -> Counter[str]:
     """How many records were written under each manifest."""
     votes: Counter[str] = Counter()
     for key in storage.keys("records/"):
+        if row_of(key) is None:
+            continue
         try:
             record = storage.get_json(key)
         except CorruptStore:
@@ -288,7 +298,7 @@ class _Look:
         good: dict[int, dict[str, Any]] = {}
         for key in self.keys:
             row = row_of(key) if key.startswith("records/") else None
-            if row is None:
+            if row is None or key != record_key(row):
                 continue
             try:
                 record = self.storage.get_json(key)
@@ -384,12 +394,13 @@ class _Look:
         return tuple(r for r in range(self.manifest["plan"]["models"]) if r not in self.ended)
 
     def unknown(self) -> tuple[str, ...]:
-        """Files among those of the evidence that belong to nothing."""
+        """Files among those of a run folder that belong to nothing, such as a synchroniser's copies."""
         fixed = {f"{n}.json" for n in text_parts(self.manifest)}
         fixed |= {f"{n}/zarr.json" for n in self.sound} | {self._chunk(n) for n in ARRAYS}
         fixed |= {d.key for d in self.damage}
         ours = (k for k in self.keys if k.startswith(_OURS) and k not in fixed)
-        return tuple(k for k in ours if not self._planned(k))
+        beside = (k for k in self.keys if k.startswith(_BESIDE) and not is_beside(k))
+        return (*(k for k in ours if not self._planned(k)), *beside)
 
     def _planned(self, key: str) -> bool:
         """Whether a key is that of a record, a chunk or weights that the manifest plans."""

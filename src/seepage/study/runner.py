@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from seepage.errors import InputError, Locked, SeepageError, nearest
 from seepage.fleet.local import Watcher
 from seepage.fleet.start import Silent
+from seepage.local_paths import local_path
 from seepage.store.files import write_json, write_text
 from seepage.store.lock import Lock
 from seepage.store.storage import Storage
@@ -247,6 +248,11 @@ class Task:
             raise InputError(
                 f"{self.result}: expected a result as JSON, got {e}; remove it to find it again"
             ) from None
+        if not isinstance(found, dict):
+            raise InputError(
+                f"{self.result}: expected a result, a JSON object, got something else; remove it to "
+                "find it again"
+            )
         key = self.digest()
         same = key is None or found.get("key") == key or self.older(found)
         return found if same else None
@@ -271,6 +277,10 @@ class Study(ABC):
     """What `--only` can ask for; the last is the page."""
 
     def __init__(self, page: str | None, results: str, locks: str, jobs: int = 1) -> None:
+        """Raises InputError for places that cannot be named so."""
+        for name, given in (("results", results), ("runs", locks), ("page", page)):
+            if given is not None and "://" not in given:
+                local_path(given, name)
         self.page, self.results, self.locks, self.jobs = page, results, locks, jobs
 
     @property

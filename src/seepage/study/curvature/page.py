@@ -252,6 +252,15 @@ def _private(results: Results, study: CurvatureSettings) -> list[str]:
         for r in there
     ]  # fmt: skip
     first = there[0]
+    # Later results say how gradients of single samples were had.
+    earlier = [r["budget"] for r in there if r["max_norm"] is not None and "gradients" not in r]
+    warned = (
+        f" **The fleets of ε = {', '.join(earlier)} were trained when gradients of single samples were "
+        "wrong in convolutions, whose memory lies channels last: ε is not touched by it, every AUC "
+        "under a budget is to be measured again.**"
+        if earlier
+        else ""
+    )
     return [
         "## Differential privacy",
         "",
@@ -259,7 +268,7 @@ def _private(results: Results, study: CurvatureSettings) -> list[str]:
         f"same budget and once the target. Poisson batches at rate {first['sampling rate']:.3g}, "
         f"{first['steps']} steps, clipping {study.private.max_norm:g}, δ = {first['delta']:g}; noise "
         "by Opacus' accountant. Higher scores mean member throughout (the released notebook is not "
-        "followed, C.6 #6 of the notes).",
+        "followed, C.6 #6 of the notes)." + warned,
         "",
         *_rows(("ε", "noise", "accuracy in", "out", *(ATTACKS[k].title for k in shown)), body),
     ]

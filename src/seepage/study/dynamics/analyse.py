@@ -19,6 +19,7 @@ from seepage.plan import tuples
 from seepage.plane import GlobalFPR, NaturalThreshold, Rule, Trajectories
 from seepage.scoring import score
 from seepage.store import Run
+from seepage.store.keys import is_beside
 
 __all__ = ["JUDGES", "Judge", "analyse", "provenance"]
 
@@ -281,7 +282,7 @@ def _proxies(run: Run, apart: Int64Array, paths: Trajectories) -> dict[str, Any]
 
 def provenance(run: Run) -> dict[str, Any]:
     """Digests, versions, hardware and training time, as the run folder holds them."""
-    sessions = [run.storage.get_json(k) for k in run.storage.keys("sessions/")]
+    sessions = [run.storage.get_json(k) for k in run.storage.keys("sessions/") if is_beside(k)]
     kept: Mapping[str, Any] = {
         k: v for k, v in run.manifest.items() if k not in ("descriptions", "signals", "data")
     }

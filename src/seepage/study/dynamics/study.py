@@ -48,8 +48,11 @@ class DynamicsStudy(Study):
         factors whose fleets differ in more than one section.
         """
         content |= places
-        for fleet in content.get("fleets", {}).values():
-            override(fleet, overrides)
+        fleets = content.get("fleets")
+        for fleet in fleets.values() if isinstance(fleets, dict) else ():
+            # What is no table is refused below, by its name.
+            if isinstance(fleet, dict):
+                override(fleet, overrides)
         settings = checked(DynamicsSettings, content, where)
         settings.check()
         return cls(settings)
