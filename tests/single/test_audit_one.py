@@ -402,6 +402,9 @@ class _Hard:
             "each of the 60 members",
         ),
         (lambda: Service(batch=0), "batch from 1"),
+        (lambda: seepage.audit(_model, (X[:30], Y[:30] * np.nan), (X[30:], Y[30:])), "got nan"),
+        (lambda: seepage.audit(Recorded({"phi": 1.0}, {"phi": X[:, 0]}), None, None), "one axis"),
+        (lambda: seepage.audit(Recorded(X, X), np.array(1), Y), r"or labels alone \(N,\)"),
         (
             lambda: seepage.audit(_model, (X[:30], np.eye(2)[Y[:30]]), (X[30:], Y[30:])),
             "one value per sample",

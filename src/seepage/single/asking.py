@@ -304,8 +304,8 @@ def floating(inputs: AnyArray, model: nn.Module) -> torch.Tensor:
             "to probabilities that prepares them"
         )
     first = next((p for p in model.parameters()), None)
-    pixels = inputs.dtype.kind == "u"
-    x = torch.as_tensor(inputs.astype(np.float64) if pixels else inputs)
+    wide = inputs.dtype.kind == "u" or inputs.dtype.itemsize > 8
+    x = torch.as_tensor(inputs.astype(np.float64) if wide else inputs)
     if x.dtype.is_floating_point or x.dtype == torch.bool:
         x = x.to(torch.float32 if first is None else first.dtype)
     return x

@@ -70,10 +70,17 @@ class Recorded:
 
     def sizes(self) -> tuple[int, int]:
         """Samples of members and of others."""
-        sides = (self.members, self.others)
-        return tuple(  # type: ignore[return-value]
-            len(next(iter(s.values()))) if isinstance(s, Mapping) and s else len(s) for s in sides
-        )
+        found = []
+        for side, what in ((self.members, "members"), (self.others, "others")):
+            values = list(side.values()) if isinstance(side, Mapping) else [side]
+            shapes = {np.shape(v)[:1] for v in values}
+            if len(shapes) != 1 or not all(shapes):
+                raise InputError(
+                    f"model: expected recorded outputs of {what} with one axis of samples, all alike, "
+                    f"got {[np.shape(v) for v in values]}; record one row per sample"
+                )
+            found.append(int(next(iter(shapes))[0]))
+        return found[0], found[1]
 
 
 def _concatenated(a: Any, b: Any, what: str) -> AnyArray:
@@ -279,7 +286,8 @@ def _recorded_in(model: Any, sides: list[Side]) -> Any:
 
 def _with_ids(side: Side, outputs: int, what: str) -> Side:
     """Names for samples of which only outputs may be known."""
-    given = next((len(v) for v in (side.inputs, side.labels) if v is not None), outputs)
+    known = [v for v in (side.inputs, side.labels) if v is not None and hasattr(v, "__len__")]
+    given = next((len(v) for v in known if np.ndim(v) or not isinstance(v, np.ndarray)), outputs)
     if given != outputs:
         raise InputError(
             f"model: expected a recorded output for each of the {given:,} {what}s, got {outputs:,}; "

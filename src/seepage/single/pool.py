@@ -406,8 +406,9 @@ def class_numbers(labels: ArrayLike, classes: AnyArray | None, what: str = "labe
             f"{what}: expected whole numbers, the columns of the model's outputs, got text such as "
             f"{str(y[0])!r}; number the classes as the model does"
         )
-    if y.dtype.kind == "f" and not (y == np.floor(y)).all():
-        row = int((y != np.floor(y)).argmax())
+    y = y.astype(np.float64) if y.dtype.kind == "f" else y
+    if y.dtype.kind == "f" and not ((y == np.floor(y)) & (np.abs(y) < 2**31)).all():
+        row = int(((y != np.floor(y)) | (np.abs(y) >= 2**31)).argmax())
         raise InputError(
             f"{what}: expected whole numbers, got {y[row]:g} at row {row}; this audits classifiers"
         )
