@@ -103,7 +103,8 @@ def test_a_network_is_audited_and_the_page_written(seepage: Seepage) -> None:
     assert status == 0, err
     for words in ("AUC", "LOSS", "Quantile", "blind", "What this does not say", "Next:", "80"):
         assert words in out
-    assert "17 attacks need reference models" in out
+    assert "16 attacks need reference models" in out
+    assert "curvature (is measured of networks with curvature=True (--curvature))" in out
     assert out.splitlines()[0] in Path("one.html").read_text()
     held = json.loads(Path("one.json").read_text())
     status, out, err = seepage(*NET, "--json")
@@ -114,6 +115,9 @@ def test_a_network_is_audited_and_the_page_written(seepage: Seepage) -> None:
     assert {k: v for k, v in direct.summary().items() if k != "notes"} == {
         k: v for k, v in held.items() if k != "notes"
     }
+    status, out, err = seepage(*NET, "--curvature")
+    assert status == 0, err
+    assert "Input curvature" in out
     # Recorded logits of the same weights, by the door without a model.
     status, out, err = seepage("--members", "mz.npz", "--others", "oz.npz", "--json")
     assert status == 0, err

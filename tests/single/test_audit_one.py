@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import seepage
 from seepage.attacks import RMIA, LiRA
@@ -234,6 +235,36 @@ def test_references_trained_within_a_budget() -> None:
         seepage.audit(model, *sides, references=TrainedReferences(broken))
 
 
+def test_curvature_is_measured_on_request() -> None:
+    from seepage.attacks import CurvatureThreshold
+    from seepage.curvature import ZerothOrder, curvature
+
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(80, 4)).astype(np.float32)
+    y = rng.integers(0, 3, 80)
+    nets = [
+        torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+        for _ in range(5)
+    ]
+    sides = ((x[:40], y[:40]), (x[40:], y[40:]))
+    masks = half_split(80, models=4, seed=0).member
+    pairs = list(zip(nets[1:], masks, strict=True))
+    one = seepage.audit(nets[0], *sides, references=pairs, curvature=True, blind=False)
+    nets[0].eval()
+    by_hand = curvature(nets[0], x, y, ZerothOrder(), generator=np.random.default_rng(0)).score
+    nothing = np.zeros((1, 80))
+    expected = CurvatureThreshold().score(by_hand, nothing, nothing.astype(bool))
+    np.testing.assert_allclose(one.attack("curvature").scores, expected)
+    assert {"curvature-calibrated", "curvature-mast"} <= {a.name for a in one.attacks}
+    without = seepage.audit(nets[0], *sides, references=pairs, blind=False)
+    assert "curvature=True" in without.skipped["curvature"]
+    assert "curvature=True" in without.skipped["curvature-mast"]
+    two = tuple((a, b % 2) for a, b in sides)
+    other = seepage.audit(_model, *two, blind=False, curvature=True)
+    assert "networks alone" in other.skipped["curvature"]
+
+
 def test_labels_of_an_estimator_are_its_own_classes() -> None:
     from sklearn.linear_model import LogisticRegression
 
@@ -313,6 +344,9 @@ def test_a_dataset_and_a_file_are_read(tmp_path: Path) -> None:
     b = seepage.audit(model, str(tmp_path / "m.npz"), tmp_path / "o.npz")
     assert a.attack("loss").auc == b.attack("loss").auc
     assert a.ids[0] == "train/0"
+    pairs = torch.utils.data.TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
+    halves = (torch.utils.data.Subset(pairs, range(i, i + 40)) for i in (0, 40))
+    assert seepage.audit(model, *halves).attack("loss").auc == a.attack("loss").auc
 
 
 def test_the_summary_is_json_and_the_page_is_written(tmp_path: Path) -> None:
@@ -368,6 +402,22 @@ class _Hard:
             "each of the 60 members",
         ),
         (lambda: Service(batch=0), "batch from 1"),
+        (lambda: seepage.audit(_model, (X[:30], Y[:30] * np.nan), (X[30:], Y[30:])), "got nan"),
+        (lambda: seepage.audit(Recorded({"phi": 1.0}, {"phi": X[:, 0]}), None, None), "one axis"),
+        (lambda: seepage.audit(Recorded(X, X), np.array(1), Y), r"or labels alone \(N,\)"),
+        (
+            lambda: seepage.audit(_model, (X[:30], np.eye(2)[Y[:30]]), (X[30:], Y[30:])),
+            "one value per sample",
+        ),
+        (lambda: seepage.audit(_model, (np.float64(1), Y[:30]), (X[30:], Y[30:])), "axis of samp"),
+        (lambda: seepage.audit(_model, [X[:30], Y[:30], Y[:30]], (X[30:], Y[30:])), "from_torch"),
+        (lambda: seepage.audit(_model, (X[:30], Y[:30] + 0.5), (X[30:], Y[30:])), "got 0.5"),
+        (
+            lambda: seepage.audit(
+                torch.nn.Identity(), (X[:30].astype(str), Y[:30]), (X[30:].astype(str), Y[30:])
+            ),
+            "expected numbers for a network",
+        ),
     ],
 )
 def test_bad_input_is_refused_in_one_line(call: Any, said: str) -> None:

@@ -137,6 +137,10 @@ def audit(
         bool,
         typer.Option("--accept-changes", help="Judge a model that answers at random.", **_ONE),
     ] = False,
+    curvature: Annotated[
+        bool,
+        typer.Option("--curvature", help="Measure input curvature of a network too.", **_ONE),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", **_ONE)] = False,
 ) -> None:
     """Audit a fleet, trained from a configuration, or one model that is trained already.
@@ -178,6 +182,7 @@ def audit(
                 cache=cache,
                 drop_copies=drop_copies,
                 accept_changes=accept_changes,
+                curvature=curvature,
                 page=out if out is not None else report,
                 as_json=as_json,
             )

@@ -39,6 +39,7 @@ class OneModel:
     cache: str | None = None
     drop_copies: bool = False
     accept_changes: bool = False
+    curvature: bool = False
     page: str | None = None
     as_json: bool = False
 
@@ -78,6 +79,7 @@ def audit_one(given: OneModel) -> None:
             ),
             drop_copies=given.drop_copies,
             accept_changes=given.accept_changes,
+            curvature=given.curvature,
             name=given.model or "recorded outputs",
             progress=lambda what, done, total: status.update(escape(f"{what} {done}/{total}")),
         )

@@ -19,7 +19,7 @@ from seepage.errors import InputError, SeepageError
 from seepage.single.cache import AnswerCache
 from seepage.single.pool import chosen_rows, keys_of
 
-__all__ = ["Answers", "Service", "answers_of", "kind_of"]
+__all__ = ["Answers", "Service", "answers_of", "evaluating", "floating", "kind_of"]
 
 Progress = Callable[[str, int, int], object]
 
@@ -116,7 +116,7 @@ def answers_of(
         )
     if kind == "network":
         call, notes = _network(model)
-        with _evaluating(model) as changed:
+        with evaluating(model) as changed:
             values = _asked(call, inputs, samples, service.batch, progress)
             again = _rows_of(call(chosen_rows(inputs, _first(samples))), min(_TWICE, samples))
         if changed:
@@ -271,7 +271,6 @@ def _network(model: nn.Module) -> tuple[Callable[[Any], Any], tuple[str, ...]]:
     """The network as a function of a batch of inputs, on its own device."""
     first = next((p for p in model.parameters()), None)
     device = torch.device("cpu") if first is None else first.device
-    narrow = torch.float32 if first is None else first.dtype
 
     def call(batch: Any) -> Any:
         if isinstance(batch, list):
@@ -279,9 +278,7 @@ def _network(model: nn.Module) -> tuple[Callable[[Any], Any], tuple[str, ...]]:
                 "inputs: expected arrays or tensors for a network, got a list; pass a function from "
                 "inputs to probabilities that prepares them"
             )
-        x = torch.as_tensor(np.ascontiguousarray(np.asarray(batch)))
-        if x.dtype.is_floating_point or x.dtype in (torch.uint8, torch.bool):
-            x = x.to(narrow)
+        x = floating(np.asarray(batch), model)
         try:
             with torch.no_grad():
                 return model(x.to(device))
@@ -296,8 +293,26 @@ def _network(model: nn.Module) -> tuple[Callable[[Any], Any], tuple[str, ...]]:
     return call, ()
 
 
+def floating(inputs: AnyArray, model: nn.Module) -> torch.Tensor:
+    """Inputs as the network takes numbers: in its own type; whole numbers with a sign as they are.
+
+    Those may be tokens; whole numbers without one are pixels, 0 to 255 unchanged.
+    """
+    if inputs.dtype.kind not in "fiub":
+        raise InputError(
+            f"inputs: expected numbers for a network, got {inputs.dtype}; pass a function from inputs "
+            "to probabilities that prepares them"
+        )
+    first = next((p for p in model.parameters()), None)
+    wide = inputs.dtype.kind == "u" or inputs.dtype.itemsize > 8
+    x = torch.as_tensor(inputs.astype(np.float64) if wide else inputs)
+    if x.dtype.is_floating_point or x.dtype == torch.bool:
+        x = x.to(torch.float32 if first is None else first.dtype)
+    return x
+
+
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[bool]:
+def evaluating(model: nn.Module) -> Iterator[bool]:
     """Eval mode throughout; every part has its own mode again afterwards. Yields what it changed."""
     before = [(m, m.training) for m in model.modules()]
     model.eval()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.attacks import ATTACKS, Attack
@@ -19,6 +20,7 @@ from seepage.metrics.unit import Subjects, Unit
 from seepage.plan import Groups
 from seepage.single import words
 from seepage.single.asking import Answers, Service, answers_of, kind_of
+from seepage.single.input_curvature import with_curvature
 from seepage.single.outputs import Observed, from_logits, from_probabilities, from_signals
 from seepage.single.pool import Pool, Side, class_numbers, pooled, side_of
 from seepage.single.quantile import quantile_features
@@ -68,10 +70,17 @@ class Recorded:
 
     def sizes(self) -> tuple[int, int]:
         """Samples of members and of others."""
-        sides = (self.members, self.others)
-        return tuple(  # type: ignore[return-value]
-            len(next(iter(s.values()))) if isinstance(s, Mapping) and s else len(s) for s in sides
-        )
+        found = []
+        for side, what in ((self.members, "members"), (self.others, "others")):
+            values = list(side.values()) if isinstance(side, Mapping) else [side]
+            shapes = {np.shape(v)[:1] for v in values}
+            if len(shapes) != 1 or not all(shapes):
+                raise InputError(
+                    f"model: expected recorded outputs of {what} with one axis of samples, all alike, "
+                    f"got {[np.shape(v) for v in values]}; record one row per sample"
+                )
+            found.append(int(next(iter(shapes))[0]))
+        return found[0], found[1]
 
 
 def _concatenated(a: Any, b: Any, what: str) -> AnyArray:
@@ -106,6 +115,7 @@ def audit(
     drop_copies: bool = False,
     accept_changes: bool = False,
     blind: bool = True,
+    curvature: bool = False,
     name: str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -115,7 +125,7 @@ def audit(
     model: a `torch.nn.Module`; an estimator with `predict_proba`; a function from a batch of inputs
     to probabilities, such as a service; or `Recorded` outputs. members, others: what it was trained
     on and what it was not, drawn alike, some hundreds each: pairs (inputs, labels), a
-    `seepage.data.Dataset`, or the path of an .npz (`inputs` or `x`, `labels` or `y`, `groups`). With
+    `seepage.data.Dataset` or a PyTorch one, or the path of an .npz (`inputs` or `x`, `labels` or `y`, `groups`). With
     recorded outputs labels alone (N,) will do, or None with recorded signals.
 
     logits: whether the model's outputs are logits; by default those of a network are and those of
@@ -126,7 +136,8 @@ def audit(
     or those of `attacks`. quantile: of quantile regression. q: false share among those named.
     drop_copies: others that are exact copies of members are taken out instead of refused.
     accept_changes: judge a model that answers differently each time, by one answer. blind: whether
-    the attack without a model is run. seed: of folds and of the half of others that calibrates.
+    the attack without a model is run. curvature: measure the input loss curvature of networks, 41
+    queries a sample and reference, for the attacks that read it. seed: of folds and of the half of others that calibrates.
     progress: called with (what, done, all).
 
     Inputs reach the model as they are given; nothing is standardised. A network is asked in eval
@@ -183,7 +194,11 @@ def audit(
         values = answers.values
         if one is not model and answers.classes is not None:
             values = _aligned(values, answers.classes, getattr(model, "classes_", None))
-        return rule(values, labels), answers
+        found = rule(values, labels)
+        if curvature:
+            say("input curvature", 0, 1)
+            found = with_curvature(found, one, pool.inputs, labels, seed)
+        return found, answers
 
     observed, answers = observe(model)
     unit = pool.unit
@@ -271,7 +286,8 @@ def _recorded_in(model: Any, sides: list[Side]) -> Any:
 
 def _with_ids(side: Side, outputs: int, what: str) -> Side:
     """Names for samples of which only outputs may be known."""
-    given = next((len(v) for v in (side.inputs, side.labels) if v is not None), outputs)
+    known = [v for v in (side.inputs, side.labels) if v is not None and hasattr(v, "__len__")]
+    given = next((len(v) for v in known if np.ndim(v) or not isinstance(v, np.ndarray)), outputs)
     if given != outputs:
         raise InputError(
             f"model: expected a recorded output for each of the {given:,} {what}s, got {outputs:,}; "
@@ -400,7 +416,9 @@ def _blind(inputs: Float64Array | None, labels: Int64Array | None, pool: Pool, u
         note = "it saw labels alone: inputs were not given as numbers"
         features = np.zeros((len(labels), 1))
     try:
-        found = blind_baseline(features, pool.member, labels, unit=unit)
+        # Small fits: threads would wait for each other.
+        with threadpool_limits(1, "blas"):
+            found = blind_baseline(features, pool.member, labels, unit=unit)
     except InputError as error:
         return Blind(None, str(error))
     return Blind(found.estimate, note)

@@ -77,7 +77,7 @@ def from_probabilities(probabilities: AnyArray, labels: Int64Array) -> Observed:
         row = int(bad.argmax())
         raise InputError(
             f"probabilities: expected rows of values from 0 that sum to 1, got "
-            f"{np.round(p[row, :4], 3).tolist()} with sum {sums[row]:.4g} at row {row}; pass whole "
+            f"{', '.join(f'{v:.3g}' for v in p[row, :4])} with sum {sums[row]:.4g} at row {row}; pass whole "
             "rows, or say logits=True (--logits) if that is what they are"
         )
     _in_range(labels, p.shape[1])

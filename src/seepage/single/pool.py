@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
-from seepage.data import Dataset
+from seepage.data import Dataset, from_torch
 from seepage.data.archive import read_archive
 from seepage.errors import InputError
 from seepage.given_arrays import given_array
@@ -100,16 +100,18 @@ class Pool:
 def side_of(given: Any, what: str, groups: Groups | None = None) -> Side:
     """What a caller passed as members or others.
 
-    given: a pair (inputs, labels), labels alone, a `seepage.data.Dataset`, the path of an .npz, a
-    `Side`, or None where recorded outputs need no labels. what: its name in messages.
+    given: a pair (inputs, labels), labels alone, a `seepage.data.Dataset`, a PyTorch one, the path of
+    an .npz, a `Side`, or None where recorded outputs need no labels. what: its name in messages.
     """
     if isinstance(given, Side):
         side = given
     elif isinstance(given, Dataset):
         side = Side(given.inputs.numpy(), given.labels.numpy(), given.groups, given.ids)
+    elif isinstance(given, torch.utils.data.Dataset):
+        side = side_of(from_torch(given, name=what), what)
     elif isinstance(given, (str, os.PathLike)):
         side = read_side(given, what)
-    elif isinstance(given, tuple) and len(given) == 2:
+    elif isinstance(given, (tuple, list)) and len(given) == 2 and np.ndim(given[1]):
         side = Side(given[0], _array(given[1], f"{what}: labels"))
     elif given is None:
         side = Side()
@@ -118,8 +120,14 @@ def side_of(given: Any, what: str, groups: Groups | None = None) -> Side:
             f"{what}: expected a pair (inputs, labels), got {len(given)} values; pass those two"
         )
     else:
-        labels = _array(given, f"{what}: labels")
-        if labels.ndim != 1:
+        try:
+            labels = _array(given, f"{what}: labels")
+        except ValueError as error:
+            raise InputError(
+                f"{what}: expected (inputs, labels), a seepage.data.Dataset or labels, got "
+                f"{type(given).__name__} ({error}); see seepage.data.from_torch for others"
+            ) from None
+        if labels.ndim != 1 or labels.dtype.kind == "O":
             raise InputError(
                 f"{what}: expected (inputs, labels), or labels alone (N,), got an array of shape "
                 f"{labels.shape}; pass the labels with the inputs"
@@ -183,7 +191,7 @@ def pooled(members: Side, others: Side, *, drop_copies: bool = False) -> tuple[P
         inputs,
         labels,
         member,
-        None if groups is None else np.asarray([str(g) for g in groups.tolist()]),
+        None if groups is None else np.asarray([str(g) for g in groups.ravel().tolist()]),
         _ids(members, others, sizes),
         {n: a for n, a in recorded.items() if a is not None},
     )
@@ -264,17 +272,20 @@ def _array(values: Any, what: str) -> AnyArray:
 
 
 def _size(side: Side, what: str) -> int:
-    found: dict[str, int] = {
-        name: len(value)
-        for name, value in (
-            ("inputs", side.inputs),
-            ("labels", side.labels),
-            ("groups", side.groups),
-            ("ids", side.ids),
-            *side.recorded.items(),
-        )
-        if value is not None
+    given = {
+        "inputs": side.inputs,
+        "labels": side.labels,
+        "groups": side.groups,
+        "ids": side.ids,
+        **side.recorded,
     }
+    for name, value in given.items():
+        flat = name in ("labels", "groups", "ids")
+        shape = np.shape(value) if flat or not isinstance(value, (list, tuple)) else (len(value),)
+        if value is not None and (not shape or (flat and len(shape) > 1 and shape[1:] != (1,))):
+            wanted = "one value per sample" if flat else "an array with an axis of samples"
+            raise InputError(f"{what}: {name}: expected {wanted}, got shape {shape}; reshape it")
+    found: dict[str, int] = {name: len(value) for name, value in given.items() if value is not None}
     if not found:
         raise InputError(f"{what}: expected inputs and labels, or recorded outputs, got nothing")
     if len(set(found.values())) > 1:
@@ -344,7 +355,7 @@ def _finite_inputs(inputs: Any, what: str) -> None:
 def _ids(members: Side, others: Side, sizes: list[int]) -> NDArray[np.str_]:
     out: list[str] = []
     for side, what, n in zip((members, others), ("member", "other"), sizes, strict=True):
-        own = None if side.ids is None else [str(i) for i in np.asarray(side.ids).tolist()]
+        own = None if side.ids is None else [str(i) for i in np.asarray(side.ids).ravel().tolist()]
         out += own if own is not None else [f"{what}/{i}" for i in range(n)]
     if len(set(out)) < len(out):  # Two data sets that number their samples alike.
         out = [f"member/{i}" for i in range(sizes[0])] + [f"other/{i}" for i in range(sizes[1])]
@@ -357,7 +368,7 @@ def _copies(pool: Pool) -> Int64Array:
         return np.zeros(0, dtype=np.int64)
     n = len(pool.member)
     keys = keys_of(pool.inputs, n)
-    labels = [None] * n if pool.labels is None else pool.labels.tolist()
+    labels = [None] * n if pool.labels is None else pool.labels.ravel().tolist()
     known = {(keys[i], labels[i]) for i in np.flatnonzero(pool.member).tolist()}
     others = np.flatnonzero(~pool.member).tolist()
     return np.array([i for i in others if (keys[i], labels[i]) in known], dtype=np.int64)
@@ -376,6 +387,11 @@ def class_numbers(labels: ArrayLike, classes: AnyArray | None, what: str = "labe
         raise InputError(
             f"{what}: expected one per sample, got shape {y.shape}; turn one-hot labels into numbers"
         )
+    if classes is not None and np.ndim(classes) != 1:
+        raise InputError(
+            f"{what}: expected a model of one label per sample, got one with {len(classes)} of them; "
+            "audit one output"
+        )
     if classes is not None:
         number = {c: k for k, c in enumerate(np.asarray(classes).tolist())}
         unknown = [v for v in y.tolist() if v not in number]
@@ -390,8 +406,9 @@ def class_numbers(labels: ArrayLike, classes: AnyArray | None, what: str = "labe
             f"{what}: expected whole numbers, the columns of the model's outputs, got text such as "
             f"{str(y[0])!r}; number the classes as the model does"
         )
-    if y.dtype.kind == "f" and not (y == np.floor(y)).all():
-        row = int((y != np.floor(y)).argmax())
+    y = y.astype(np.float64) if y.dtype.kind == "f" else y
+    if y.dtype.kind == "f" and not ((y == np.floor(y)) & (np.abs(y) < 2**31)).all():
+        row = int(((y != np.floor(y)) | (np.abs(y) >= 2**31)).argmax())
         raise InputError(
             f"{what}: expected whole numbers, got {y[row]:g} at row {row}; this audits classifiers"
         )

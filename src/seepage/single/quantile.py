@@ -11,6 +11,7 @@ __all__ = ["cross_fitted_quantile", "quantile_features"]
 
 _CLASSES = 50
 _FEWEST = 20
+_THREADS_FROM = 20_000
 
 
 def quantile_features(
@@ -75,6 +76,7 @@ def cross_fitted_quantile(
     True
     """
     from sklearn.ensemble import HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     if not 0 < quantile < 1:
         raise InputError(f"quantile: expected a number between 0 and 1, got {quantile}; use 0.5")
@@ -89,18 +91,20 @@ def cross_fitted_quantile(
             )
         fold[side] = (rng.permutation(len(names)) % folds)[at]
     out = np.empty(len(signal), dtype=np.float64)
-    for k in range(folds):
-        held = fold == k
-        learnt = ~held & ~member
-        model = HistGradientBoostingRegressor(
-            loss="quantile",
-            quantile=quantile,
-            max_iter=60,
-            max_leaf_nodes=8,
-            min_samples_leaf=min(20, max(2, int(learnt.sum()) // 10)),
-            early_stopping=False,
-            random_state=seed,
-        )
-        model.fit(features[learnt], signal[learnt])
-        out[held] = signal[held] - model.predict(features[held])
+    # A tree on hundreds of rows takes less than its threads' waiting for each other.
+    with threadpool_limits(1 if len(signal) < _THREADS_FROM else None, "openmp"):
+        for k in range(folds):
+            held = fold == k
+            learnt = ~held & ~member
+            model = HistGradientBoostingRegressor(
+                loss="quantile",
+                quantile=quantile,
+                max_iter=60,
+                max_leaf_nodes=8,
+                min_samples_leaf=min(20, max(2, int(learnt.sum()) // 10)),
+                early_stopping=False,
+                random_state=seed,
+            )
+            model.fit(features[learnt], signal[learnt])
+            out[held] = signal[held] - model.predict(features[held])
     return out

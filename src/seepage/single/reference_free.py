@@ -11,13 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from seepage.array_types import BoolArray, Float64Array, Int64Array
+from seepage.attacks import CurvatureThreshold
 from seepage.errors import InputError
 from seepage.metrics import Unit
 from seepage.metrics.unit import Subjects
+from seepage.single.input_curvature import CURVATURE
 from seepage.single.outputs import Observed
 from seepage.single.quantile import cross_fitted_quantile
 
-__all__ = ["TITLES", "Scored", "population_score", "reference_free_scores"]
+__all__ = ["ON_REQUEST", "TITLES", "Scored", "population_score", "reference_free_scores"]
 
 TITLES = {
     "loss": "LOSS",
@@ -26,14 +28,19 @@ TITLES = {
     "attack-p": "Attack-P",
     "quantile": "Quantile regression",
     "gap": "Gap (correctness)",
+    "curvature": "Input curvature",
 }
 """The attacks without references by name, in the order in which tables show them.
 
 loss: −loss (Yeom et al., arXiv 1709.01604). entropy: −H(p), which knows no label (Salem et al.,
 arXiv 1806.01246). mentr: −Mentr (Song and Mittal, arXiv 2003.10595). attack-p: `population_score`
 of the loss (Ye et al., arXiv 2111.09679). quantile: `cross_fitted_quantile` of φ (a reconstruction
-of Bertran et al., arXiv 2307.03694). gap: whether the answer is right (Yeom et al.).
+of Bertran et al., arXiv 2307.03694). gap: whether the answer is right (Yeom et al.). curvature:
+`seepage.attacks.CurvatureThreshold` (Ravikumar et al., arXiv 2407.02747), of a network and on
+request.
 """
+
+ON_REQUEST = "is measured of networks with curvature=True (--curvature)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +125,14 @@ def reference_free_scores(
             skipped["quantile"] = str(error)
     if lacks("gap", "correct"):
         scores["gap"] = signals["correct"]
+    if CURVATURE in signals:
+        flat = CurvatureThreshold()
+        nobody = np.zeros((1, len(member)))
+        scores["curvature"] = np.asarray(
+            flat.score(signals[CURVATURE], nobody, nobody.astype(np.bool_)), dtype=np.float64
+        )
+    else:
+        skipped["curvature"] = lacking.get(CURVATURE, ON_REQUEST)
     if isinstance(unit, Subjects):
         scores = {name: s - s[~member].mean() for name, s in scores.items()}
     ordered = {name: scores[name] for name in TITLES if name in scores}

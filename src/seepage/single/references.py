@@ -18,9 +18,10 @@ from seepage.given_arrays import given_array
 from seepage.metrics import Estimate, auc_interval
 from seepage.metrics.unit import Unit
 from seepage.plan import half_split
+from seepage.single.input_curvature import CURVATURE
 from seepage.single.outputs import Observed, from_logits, from_probabilities, from_signals
 from seepage.single.pool import Pool, chosen_rows
-from seepage.single.reference_free import Scored
+from seepage.single.reference_free import ON_REQUEST, Scored
 
 __all__ = [
     "Measured",
@@ -281,7 +282,11 @@ def referenced_scores(
             bound = bind(attack, source)
             missing = unrecorded(bound, source)
             if missing:
-                skipped[attack.name] = f"needs {', '.join(missing)}, which is not measured here"
+                skipped[attack.name] = (
+                    target.lacking.get(CURVATURE, ON_REQUEST)
+                    if CURVATURE in missing and CURVATURE not in target.signals
+                    else f"needs {', '.join(missing)} of the model and of every reference"
+                )
                 continue
             held = {name: source.signal_at(name, 0) for name in bound.requires}
             scores[attack.name] = np.asarray(
