@@ -366,7 +366,7 @@ BAD = {
     "Opacus and BatchNorm": (
         '[[defences]]\nname = "dp-sgd"\n' + BASE.replace('"digits"', '"fashion-mnist"')
         .replace('"mlp", options = { hidden = [16] }', '"wrn-16-1"'),
-        (), "which couples them; use seepage.defenses.without_batchnorm",
+        (), "which couples the samples of a batch; use seepage.defenses.without_batchnorm",
     ),
     "a chain that contradicts itself": (
         '[[defences]]\nname = "chain"\noptions = { parts = ["relaxloss", "label-smoothing"] }\n'

@@ -337,7 +337,13 @@ def test_results_do_not_depend_on_the_batch(estimator, batch) -> None:
 def test_memory_bounds_the_batch() -> None:
     model = seeded(relu_mlp)
     sizes: list[int] = []
-    hook = model.register_forward_pre_hook(lambda m, a: sizes.append(len(a[0])))
+
+    def seen(m: torch.nn.Module, a: tuple[torch.Tensor]) -> None:
+        # Not the first look at what the network is, which takes no derivatives.
+        if torch.is_grad_enabled():
+            sizes.append(len(a[0]))
+
+    hook = model.register_forward_pre_hook(seen)
     few = curvature(model, normal(50, 12), torch.zeros(50, dtype=torch.int64), memory=4000)
     small, sizes[:] = max(sizes), []
     many = curvature(model, normal(50, 12), torch.zeros(50, dtype=torch.int64))

@@ -210,6 +210,8 @@ def everything(page: str) -> str:
     blocks = re.findall(r">([A-Za-z0-9+/=\s]{40,})</script>", page)
     opened = [page]
     for block in blocks:
+        # Letters of a packed block may spell an id by chance.
+        opened[0] = opened[0].replace(block, "")
         with contextlib.suppress(ValueError, OSError):
             opened.append(gzip.decompress(base64.b64decode(block)).decode("latin-1"))
     return "\n".join(opened)
