@@ -12,6 +12,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, Literal, final
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -53,6 +54,8 @@ def fit(
     neighbours with equal weights; else 1e-12, or 1.2e-7 for probabilities in float32. Where every
     fourth answer of a forest is exactly 0 or 1, values far outside the others hide them from an
     attack that fits Gaussians.
+
+    Of XGBoost the margins are taken, in float64, where their softmax is what it gives.
 
     Assumes that the estimator is fitted to all of its members alike. What it does otherwise
     (internal validation, bootstraps, subsampling) is noted in the run's records and warned of.
@@ -137,15 +140,19 @@ class FittedEstimator:
 
     def _answers(self, fitted: Any, inputs: AnyArray) -> Iterator[tuple[float, Any]]:
         name = type(_last(fitted)).__name__
+        last, inside = _last(fitted), inputs
+        if last is not fitted and (self.stages is not None or hasattr(last, "get_booster")):
+            with _told(f"{name}, what is before it"):
+                inside = _before_last(fitted, inputs)
         if self.stages is None:
             with _told(f"{name}.predict_proba"):
                 answer = fitted.predict_proba(inputs)
+                if hasattr(last, "get_booster"):
+                    answer = _of_margins(last, inside, np.asarray(answer))
             yield 1.0, answer
             return
-        if hasattr(fitted, "steps"):
-            inputs = fitted[:-1].transform(inputs) if len(fitted.steps) > 1 else inputs
         reached, answer = 0, None
-        for reached, answer in enumerate(_last(fitted).staged_predict_proba(inputs), 1):
+        for reached, answer in enumerate(last.staged_predict_proba(inside), 1):
             if reached in self.stages:
                 yield float(reached), answer
         for stage in self.stages:
@@ -262,6 +269,28 @@ def _last(estimator: Any) -> Any:
     return estimator
 
 
+def _before_last(pipeline: Any, inputs: AnyArray) -> AnyArray:
+    """What the last step of a Pipeline gets of these inputs."""
+    while getattr(pipeline, "steps", None):
+        inputs = pipeline[:-1].transform(inputs) if len(pipeline.steps) > 1 else inputs
+        pipeline = pipeline.steps[-1][1]
+    return inputs
+
+
+def _of_margins(booster: Any, inputs: AnyArray, given: AnyArray) -> AnyArray:
+    """Probabilities in float64 from the margins of XGBoost, whose own are rounded to float32.
+
+    Taken where they are those that it gives, to 1e-5: not for every objective margins are logits.
+    """
+    margins = np.asarray(booster.predict(inputs, output_margin=True), dtype=np.float64)
+    if margins.ndim == 1:
+        margins = np.stack([np.zeros(len(margins)), margins], axis=1)
+    if margins.shape != given.shape:
+        return given
+    found: AnyArray = softmax(margins, axis=1)
+    return found if np.abs(found - given).max(initial=0.0) < 1e-5 else given
+
+
 def _aligned(answer: Any, fitted: Any, samples: int, classes: int, name: str) -> AnyArray:
     """Probabilities (N, K) with the columns of all classes, those a run has not seen at 0."""
     p = np.asarray(answer) if not isinstance(answer, list) else np.empty((0, 0, 0))
@@ -293,10 +322,14 @@ def _resolution(fitted: Any, members: int) -> float | None:
     if not isinstance(votes, int) or not ("bootstrap" in held or name == "BaggingClassifier"):
         return None
     tree = held if "max_depth" in held else _params(getattr(last, "estimator_", None))
-    if "max_depth" not in tree or held.get("class_weight") is not None:
+    if "max_depth" not in tree:
         return None
     bounded = any(tree.get(key) is not None for key in ("max_depth", "max_leaf_nodes"))
-    return 0.5 / (votes * members) if bounded else 0.5 / votes
+    if not bounded:
+        return 0.5 / votes
+    # Weighted leaves hold shares of any size.
+    weighted = any(p.get("class_weight") is not None for p in (held, tree))
+    return None if weighted else 0.5 / (votes * members)
 
 
 def _note(recorder: Recorder, text: str) -> None:

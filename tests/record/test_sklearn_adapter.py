@@ -271,7 +271,8 @@ def test_notes_are_warned_of_once_and_kept(tmp_path: Path) -> None:
     [
         (RandomForestClassifier(5), 0.1),
         (RandomForestClassifier(5, max_depth=2), 0.5 / (5 * 24)),
-        (RandomForestClassifier(5, class_weight="balanced"), None),
+        (RandomForestClassifier(5, class_weight="balanced"), 0.1),
+        (RandomForestClassifier(5, class_weight="balanced", max_depth=2), None),
         (BaggingClassifier(n_estimators=5), 0.1),
         (BaggingClassifier(DecisionTreeClassifier(max_depth=2), 5), 0.5 / (5 * 24)),
         (BaggingClassifier(GaussianNB(), 5), None),
@@ -394,6 +395,90 @@ run = seepage.train(data, half_split(48, models=4, seed=1), function=sys.argv[1]
                     workers=1, device="cpu", executor=sys.argv[3])
 print(len(run.models))
 """
+
+
+class Margins:
+    """Speaks as XGBoost does: probabilities in float32, margins, no class of scikit-learn."""
+
+    def __init__(self, shift: float = 0.0, n_jobs: int | None = None, random_state: Any = None):
+        self.shift, self.n_jobs, self.random_state = shift, n_jobs, random_state
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        return dict(vars(self))
+
+    def set_params(self, **params: Any) -> Margins:
+        vars(self).update(params)
+        return self
+
+    def get_booster(self) -> None: ...
+
+    def fit(self, x: Any, y: Any) -> Margins:
+        return self
+
+    def predict(self, x: Any, output_margin: bool = False) -> Any:
+        return np.stack([x[:, 0] * 9, x[:, 0] * 0, -x[:, 0] * 9], axis=1).astype(np.float32)
+
+    def predict_proba(self, x: Any) -> Any:
+        z = self.predict(x, True) * (1 + self.shift)
+        return (np.exp(z) / np.exp(z).sum(1, keepdims=True)).astype(np.float32)
+
+
+def test_margins_are_taken_where_probabilities_are_their_softmax() -> None:
+    memory = Memory()
+    recorder = Recorder(Resident.of(DATA), [1.0], memory)
+    fitted = fit(Margins(), dtype="float32")(np.arange(len(Y)), 1, recorder)
+    assert fitted.n_jobs == 1
+    z = Margins().predict(X.astype(np.float32)).astype(np.float64)
+    rest = np.where(np.arange(3) == Y[:, None], -np.inf, z)
+    phi = z[np.arange(len(Y)), Y] - np.log(np.exp(rest).sum(1))
+    assert np.abs(phi).max() > 20  # float32 near 1 ends at 16
+    np.testing.assert_allclose(
+        memory.values[0]["phi"], phi.clip(np.log(0.5e-12), -np.log(1e-12)), atol=1e-5
+    )
+    assert "notes" not in recorder.facts
+    other = Recorder(Resident.of(DATA), [1.0], Memory())
+    fit(Margins(shift=0.5))(np.arange(len(Y)), 1, other)
+    assert other.facts["notes"] == ["Margins gives probabilities in float32: 1.2e-7 near 1"]
+
+
+def test_the_bound_of_votes_shows_more_than_the_smallest_number(tmp_path: Path) -> None:
+    inputs, labels = load_breast_cancer(return_X_y=True)
+    data = from_arrays(inputs.astype(np.float32), labels)
+    plan = half_split(len(data), models=12, seed=0)
+    auc = {}
+    for least in (None, 1e-12):
+        function = fit(RandomForestClassifier(20), least=least)
+        with pytest.warns(EstimatorWarning):
+            run = seepage.train(data, plan, function=function, out=tmp_path / str(least), **INLINE)
+        scores = seepage.score(run, seepage.attacks.LiRA())
+        auc[least] = np.mean(
+            [seepage.metrics.auc(s, m) for s, m in zip(scores, run.member, strict=True)]
+        )
+    assert auc[None] > auc[1e-12] + 0.03
+
+
+def test_images_are_flattened_and_a_function_may_standardise() -> None:
+    images = np.random.default_rng(0).integers(0, 255, (20, 4, 4), dtype=np.uint8)
+    data = from_arrays(images, np.arange(20) % 2)
+    seen: list[Any] = []
+    spy = make_pipeline(FunctionTransformer(lambda x: seen.append(x) or x), GaussianNB())
+    fit(spy)(np.arange(10), 1, Recorder(Resident.of(data), [1.0], Memory()))
+    np.testing.assert_array_equal(seen[0], images[:10].reshape(10, 16).astype(np.float64))
+    assert seen[0].dtype == np.float64
+
+
+def test_a_plain_function_may_answer_too(tmp_path: Path) -> None:
+    def train(members: Any, seed: int, recorder: Recorder) -> Any:
+        for epoch in (1, 2):
+            prior = np.bincount(Y[members], minlength=3) + epoch
+            recorder.answers(np.tile(prior / prior.sum(), (len(Y), 1)), epoch=epoch)
+
+    run = fleet(tmp_path / "run", train, checkpoints=[1, 2])
+    assert run.signal("phi").shape[:3] == (4, 2, 48)
+    with pytest.raises(InputError, match="expected the loop to reach epoch 3, it ended at 2"):
+        fleet(tmp_path / "more", train, checkpoints=[1, 3])
+    train.network, train.checkpoints = False, (1, 2)  # type: ignore[attr-defined]
+    assert fleet(tmp_path / "told", train).checkpoints.tolist() == [1.0, 2.0]
 
 
 def test_worker_processes_give_the_same_bits_and_a_fresh_process_goes_on(tmp_path: Path) -> None:
