@@ -208,6 +208,8 @@ def _one_worker(estimator: Any) -> None:
 def _seed(estimator: Any, seed: int) -> None:
     """A seed of its own for every parameter that is one, drawn from the run's."""
     keys = _ends_in(_params(estimator), _SEEDS)
+    if not keys and type(estimator).__module__.partition(".")[0] == "catboost":
+        keys = ["random_seed"]  # CatBoost tells only what was set, and would take 0 in every run
     if not keys:
         return
     drawn = np.random.SeedSequence(int(seed)).generate_state(len(keys)) % 2**31
