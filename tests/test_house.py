@@ -22,7 +22,7 @@ FLOORS = [
     {"attacks", "curvature", "defenses", "epsilon", "layers"},
     {"plane"},
     {"record", "store"},
-    {"config"},
+    {"config", "sklearn"},
     {"fleet"},
     {"scoring"},
     {"comparison", "study"},

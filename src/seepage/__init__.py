@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         plane,
         record,
         single,
+        sklearn,
     )
     from seepage.comparison import compare_defenses
     from seepage.config import Execution, Function, Model, Recipe, Record
@@ -85,13 +86,15 @@ __all__ = [
     "record",
     "score",
     "single",
+    "sklearn",
     "subsets",
     "train",
     "write_report",
 ]
 
 _ROOMS = {
-    "attacks", "epsilon", "curvature", "defenses", "layers", "metrics", "plane", "record", "single"
+    "attacks", "epsilon", "curvature", "defenses", "layers", "metrics", "plane", "record", "single",
+    "sklearn",
 }  # fmt: skip
 _WHERE = {
     "compare_defenses": "seepage.comparison",

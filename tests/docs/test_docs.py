@@ -194,7 +194,7 @@ def _python_of(page: Path, folder: Path) -> str:
     return "\n".join(program)
 
 
-@pytest.mark.parametrize("page", ["extending.md", "migration.md", "one-model.md"])
+@pytest.mark.parametrize("page", ["estimators.md", "extending.md", "migration.md", "one-model.md"])
 def test_python_of_the_page_runs(page: str, tmp_path: Path) -> None:
     """In an interpreter of its own, one block after another, in an empty working directory."""
     (tmp_path / "page_run.py").write_text(

@@ -56,14 +56,14 @@ class Part(BaseModel):
         return value
 
     def changed(self, **values: Any) -> Any:
-        """The same with other values, checked again.
+        """The same with other values, checked again; what was not stated is not stated now.
 
         >>> class Size(Part):
         ...     width: int = 1
         >>> Size().changed(width=2).width
         2
         """
-        held = {name: getattr(self, name) for name in type(self).model_fields}
+        held = {name: getattr(self, name) for name in self.model_fields_set}
         return type(self)(**(held | values))
 
 

@@ -57,6 +57,11 @@ class Function(Part):
         return self
 
     @property
+    def network(self) -> bool:
+        """Whether the function trains a torch network; one that does not says `network = False`."""
+        return getattr(self.function, "network", True) is not False
+
+    @property
     def called(self) -> str:
         """How the function is named in messages and manifests."""
         inner = getattr(self.function, "func", self.function)

@@ -130,6 +130,7 @@ def _train_user(spec: FleetSpec, job: Job) -> tuple[int, dict[str, Any]]:
         if spec.function.standardise
         else AS_GIVEN,
         "own_accuracy": [told.get(t) for t in spec.times] if told else None,
+        **job.recorder.facts,
     }
     return job.recorder.step, facts
 

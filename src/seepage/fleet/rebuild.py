@@ -71,6 +71,11 @@ def rebuild(
             "train a fleet with `seepage audit`"
         )
     own = key.get("function")
+    if any("clipped" in (r.get("facts") or {}) for r in run.records.values()):
+        raise InputError(
+            f"{run.path}: was trained by an estimator, which is no torch network and has no layers "
+            "and no derivatives; train a network to ask for them"
+        )
     if own and model is None:
         raise InputError(
             f"{run.path}: was trained by a function of your own ({own['name']}), which built the "

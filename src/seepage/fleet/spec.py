@@ -85,4 +85,6 @@ class FleetSpec:
         own = [] if self.function is None else [self.function.function]
         own += [s for s in self.record.signals if not isinstance(s, str)]
         kinds = [type(x) for x in (*self.extra, *([self.defense] if self.defense else []))]
-        return self.model.travels() and all(importable(x) for x in [*own, *kinds])
+        # Objects that are no functions of a module say themselves whether they can be sent.
+        sent = (importable(x) or getattr(x, "travels", False) is True for x in [*own, *kinds])
+        return self.model.travels() and all(sent)

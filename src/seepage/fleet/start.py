@@ -25,6 +25,7 @@ from seepage.defenses import Defense
 from seepage.errors import InputError, StorageFailed, nearest
 from seepage.fleet.backends import choose_backend, group
 from seepage.fleet.disk import check_disk, disk_bytes, weights_bytes
+from seepage.fleet.estimators import say_notes, without_network
 from seepage.fleet.first_look import first_look
 from seepage.fleet.folder import create, ensure, signal_shapes
 from seepage.fleet.free_folder import check_free
@@ -123,7 +124,9 @@ def train(
     refuse_offline(plan.member, "plan", figures=False)
     watcher = watcher if watcher is not None else Silent()
     network, own = as_model(model), as_function(function)
-    if own is not None and not stated and not isinstance(record.checkpoints, tuple):
+    if own is not None and not own.network:
+        record, recipe = without_network(own, record, recipe, defense)
+    elif own is not None and not stated and not isinstance(record.checkpoints, tuple):
         # The recipe is that of the built-in loop; this one has epochs of its own.
         recipe = recipe.changed(epochs=learn_epochs(own, data, plan))
     times = record.times(recipe.epochs)
@@ -226,6 +229,7 @@ def train(
     run = Run(out)
     if own is not None:
         _compare_accuracy(run)
+        say_notes(run)
     return run
 
 

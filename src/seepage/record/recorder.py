@@ -10,7 +10,9 @@ The loop that it watches, with its five events::
         recorder.epoch_end()                             # checkpoints at whole epochs
     recorder.finish()                                    # every requested checkpoint was seen
 
-and, where the loop keeps its own clock, `recorder.checkpoint(epoch)` at any moment.
+and, where the loop keeps its own clock, `recorder.checkpoint(epoch)` at any moment. A model that is
+no torch network has neither start nor steps: `recorder.answers(probabilities, epoch=epoch)` at each
+checkpoint, then `finish`.
 """
 
 from __future__ import annotations
@@ -18,19 +20,20 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from seepage.array_types import AnyArray, Int64Array
+from seepage.array_types import AnyArray, Float64Array, Int64Array
 from seepage.errors import InputError, SeepageError
 from seepage.models.outputs import Simplex, check_logits, not_logits, try_outputs
 from seepage.record.resident import Resident, parse_views
 from seepage.record.seen_inputs import SeenInputs
 from seepage.signals import SignalRule, named
+from seepage.signals.related import log_probabilities
 
 __all__ = [
     "DEFAULT_SIGNALS",
@@ -90,6 +93,12 @@ def checkpoints(spec: str | int | Sequence[float], epochs: int) -> tuple[float, 
         )
     return values
 
+
+# Below it probabilities are raised to it, by bytes per number, where the caller names no bound.
+_LEAST = {4: float(np.finfo(np.float32).eps), 8: 1e-12}
+# How far the sum of a row may lie from 1: rounding in single precision over many classes.
+_SUM = 1e-3
+_ROWS = 65536
 
 DEFAULT_SIGNALS = ("loss", "phi", "correct", "mentr")
 
@@ -227,6 +236,8 @@ class Recorder:
         self._steps_per_epoch = 0
         self._next = 0
         self.accuracy: dict[float, float] = {}
+        # What the training says of itself beside its answers: part of the run's record.
+        self.facts: dict[str, Any] = {}
         self._seen: SeenInputs | None = None
         self._members: Int64Array | None = None
         self._tried = False
@@ -295,6 +306,29 @@ class Recorder:
             self.accuracy[epoch] = float(accuracy)
         self._look(epoch)
 
+    def answers(self, probabilities: AnyArray, *, epoch: float, least: float | None = None) -> None:
+        """A checkpoint of a model that is no torch network, by what it answers of the whole pool.
+
+        probabilities (N, K): of the samples in the order of the pool, one column per class in the
+        order of the labels, in float32 or float64; nothing is done where `epoch` was not requested.
+        Their logarithms are taken as logits, in float64, so that every signal is that of the
+        package: φ = log p_y − log Σ_{j≠y} p_j needs no rows that sum to exactly 1. What lies below
+        least / (K − 1) is raised to it, so that φ is −log(least) where p_y is exactly 1; least is
+        1e-12, or 1.2e-7 (the machine epsilon) of float32, unless it is given. Samples tie there;
+        how many do is kept in `facts["clipped"]`, by epoch.
+
+        No weights are kept, and no signal that needs a network can be measured. Raises InputError
+        for another shape, values that are not finite, rows that are no probabilities, views, and
+        a requested checkpoint before this one that was passed over.
+        """
+        self.epoch = epoch
+        for t in self._due(epoch):
+            began = time.perf_counter()
+            p, below = self._probabilities(probabilities, least)
+            self.facts.setdefault("clipped", {})[f"{epoch:g}"] = below
+            self.sink.write(t, self._signals_of(p))
+            self.seconds += time.perf_counter() - began
+
     def finish(self) -> None:
         """Training is over. Raises InputError when a requested checkpoint never came."""
         if self._seen is not None:
@@ -306,17 +340,84 @@ class Recorder:
                 f"{self.epoch:g}; call epoch_end after every epoch or request fewer"
             )
 
-    def _look(self, epoch: float) -> None:
+    def _due(self, epoch: float) -> Iterator[int]:
+        """Checkpoints that are requested at this epoch and still to be written."""
         while self._next < len(self.checkpoints) and self.checkpoints[self._next] <= epoch + 1e-9:
             t = self._next
             self._next += 1
             if abs(self.checkpoints[t] - epoch) < 1e-9 and self.sink.wants(t):
-                began = time.perf_counter()
-                self._check_inputs()
-                self.sink.write(t, self.observe(t))
-                assert self._model is not None
-                self.sink.keep(t, self._model)
-                self.seconds += time.perf_counter() - began
+                yield t
+
+    def _look(self, epoch: float) -> None:
+        for t in self._due(epoch):
+            began = time.perf_counter()
+            self._check_inputs()
+            self.sink.write(t, self.observe(t))
+            assert self._model is not None
+            self.sink.keep(t, self._model)
+            self.seconds += time.perf_counter() - began
+
+    def _probabilities(self, given: AnyArray, least: float | None) -> tuple[Float64Array, int]:
+        """Logarithms of probabilities that were checked, and how many samples were raised to least."""
+        p: AnyArray = np.asarray(given)
+        n = len(self.pool)
+        if self.extra or len(self.views) > 1:
+            asked = f"signal {self.extra[0].names[0]}" if self.extra else "several views"
+            raise InputError(
+                f"record: expected what probabilities alone give, got {asked}; a model that is no "
+                "torch network has neither layers, curvature nor views, leave them out"
+            )
+        if p.dtype not in (np.float32, np.float64) or p.ndim != 2 or len(p) != n:
+            raise InputError(
+                f"probabilities: expected float32 or float64 of shape ({n}, {self._classes}), a row "
+                f"for every sample of the pool, got {p.dtype} of shape {p.shape}; ask the model of "
+                "all samples"
+            )
+        if p.shape[1] < max(self._classes, 2):
+            raise InputError(
+                f"probabilities: expected {max(self._classes, 2)} columns, one per class, got "
+                f"{p.shape[1]}; a class that the model does not know has probability 0"
+            )
+        bad = ~np.isfinite(p).all(axis=1)
+        if bad.any():
+            raise InputError(
+                f"probabilities: expected finite numbers, got others for {int(bad.sum())} of {n} "
+                f"samples, the first at row {int(bad.argmax())}; correct the model's answer"
+            )
+        sums = p.sum(axis=1, dtype=np.float64)
+        bad = (p < 0).any(axis=1) | (np.abs(sums - 1) > _SUM)
+        if bad.any():
+            row = int(bad.argmax())
+            raise InputError(
+                f"probabilities: expected rows from 0 that sum to 1, got {p[row, :4].tolist()} with "
+                f"sum {sums[row]:.4g} at row {row}; pass the probabilities of all classes"
+            )
+        # Over all other classes together it is `least`: raised rows add no more than that.
+        floor = (_LEAST[p.dtype.itemsize] if least is None else least) / (p.shape[1] - 1)
+        p = p.astype(np.float64)
+        at = np.arange(n), self.pool.labels_host
+        own, rest = p[at], p.copy()
+        rest[at] = 0.0
+        tied = int(((own < floor) | (rest.max(axis=1) < floor)).sum())
+        return log_probabilities(np.maximum(p, floor), floor), tied
+
+    def _signals_of(self, log_p: Float64Array) -> dict[str, AnyArray]:
+        """All signals of log-probabilities (N, K): {name: (N,)} float32."""
+        found = {name: np.empty(len(log_p), dtype=np.float32) for name in self.names}
+        kept = []
+        for at in range(0, len(log_p), _ROWS):
+            logits = torch.from_numpy(log_p[at : at + _ROWS]).to(self.pool.device)
+            if self.outputs is not None:
+                logits = check_logits(self.outputs(logits), logits, self._classes, "outputs")
+            labels = self.pool.labels[at : at + _ROWS]
+            for name, rule in self._rules.items():
+                found[name][at : at + _ROWS] = _told(name, rule, logits, labels)
+            if self.logits:
+                kept.append(logits.float().cpu().numpy())
+        for name, values in found.items():
+            if not np.isfinite(values).all():
+                raise Diverged(f"signal {name} not finite at epoch {self.epoch:g}")
+        return {**found, "logits": np.concatenate(kept)} if self.logits else dict(found)
 
     def _check_inputs(self) -> None:
         if self._seen is not None and self._seen.batches and self._members is not None:
@@ -371,13 +472,7 @@ class Recorder:
                     simplex.see(logits)
                     labels = self.pool.labels[at : at + len(rows)]
                     for name in self.names:
-                        told = self._rules[name](logits, labels)
-                        if told.shape != labels.shape:
-                            raise InputError(
-                                f"signals: expected {name} to return {tuple(labels.shape)}, one "
-                                f"number per sample, got {tuple(told.shape)}; fix it"
-                            )
-                        found[name][rows, view] = told.float().cpu().numpy()
+                        found[name][rows, view] = _told(name, self._rules[name], logits, labels)
                     if self.logits and view == 0:
                         kept.append(logits.float().cpu().numpy())
         if simplex.found:
@@ -417,3 +512,17 @@ class Recorder:
             outputs = self._forward(x)
         self._tried = True
         return check_logits(outputs, x, self._classes)
+
+
+def _told(
+    name: str, rule: SignalRule, logits: torch.Tensor, labels: torch.Tensor
+) -> NDArray[np.float32]:
+    """A signal of one batch, (B,) float32; InputError where its rule gives another shape."""
+    told = rule(logits, labels)
+    if told.shape != labels.shape:
+        raise InputError(
+            f"signals: expected {name} to return {tuple(labels.shape)}, one number per sample, got "
+            f"{tuple(told.shape)}; fix it"
+        )
+    values: NDArray[np.float32] = told.float().cpu().numpy()
+    return values
