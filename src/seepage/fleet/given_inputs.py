@@ -52,5 +52,11 @@ class Inputs:
 
 
 def prepared(key: Mapping[str, Any]) -> Inputs:
-    """As the key of an imported run says."""
-    return Inputs(**key["inputs"])
+    """As the key of an imported run says. Raises InputError where it says nothing of the kind."""
+    told: Any = key.get("inputs")
+    try:
+        return Inputs(**told)
+    except TypeError:
+        raise InputError(
+            f"key.inputs: expected how inputs were prepared, got {told!r}; import the run again"
+        ) from None
