@@ -26,7 +26,15 @@ def test_an_example(tmp_path: Path, name: str, line: str) -> None:
     assert len(text.splitlines()) < 60
     source = os.pathsep.join([str(Path(seepage.__file__).parents[1]), *sys.path])
     told = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / name, tmp_path],
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-W",
+            "ignore:Call to deprecated",
+            EXAMPLES / name,
+            tmp_path,
+        ],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"},
