@@ -553,7 +553,17 @@ def test_the_example_runs_as_it_stands(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) < 60
     source = os.pathsep.join([str(Path(seepage.__file__).parents[1]), *sys.path])
     told = subprocess.run(
-        [sys.executable, "-W", "error", "-W", "ignore:Call to deprecated", path, tmp_path],
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-W",
+            "ignore:Call to deprecated",
+            "-W",
+            "ignore:Implicitly cleaning up",
+            path,
+            tmp_path,
+        ],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"},

@@ -78,6 +78,11 @@ def main() -> None:
             raise
         where = f"{e.filename}: " if e.filename else ""
         _end(f"{where}{os.strerror(e.errno)}; free space or repair it and run the same again", 2)
+    except ValueError as e:
+        # Older releases of the parser ask the system for a path that cannot be one.
+        if "null byte" not in str(e):
+            raise
+        _end("path: expected a name, got one with a zero byte; correct it", 2)
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     if status == INTERRUPTED:
