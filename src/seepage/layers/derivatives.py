@@ -41,8 +41,9 @@ def unfused_attention() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             # The first forward-mode derivative of a process makes torch load rules of its own by a
-            # function that it deprecates itself.
+            # function that it deprecates itself, as one kind of warning or, from 2.14, another.
             warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", FutureWarning)
             jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))
         with sdpa_kernel(SDPBackend.MATH):
             yield
