@@ -476,3 +476,33 @@ def test_names_that_cannot_be(
         pytest.skip("an empty option is the default, or another name")
     refused(seepage, *(w.replace("NAME", name) for w in words))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("train", "--shard", "¹/2"), "--shard: expected i/n"),
+        (("audit", "--dry-run", "--shard", "1.0/2"), "--shard: expected i/n"),
+        (("curvature", "bound", "-e", "0.5", "--sigma", "inf"), "sigma: expected a finite number"),
+        (("curvature", "bound", "-e", "0.5", "--loss", "inf"), "expected a finite loss > 0"),
+    ],
+)
+def test_numbers_that_are_none(
+    seepage: Seepage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert says in refused(seepage, *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_comparison_whose_data_is_no_table(
+    seepage: Seepage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d.toml").write_text('[[defences]]\nname = "label-smoothing"\n')
+    line = refused(seepage, "defend", "--dry-run", "d.toml", "-s", "base.data=3")
+    assert "base.data: expected a table, got 3" in line

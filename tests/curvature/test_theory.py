@@ -71,7 +71,7 @@ def test_bad_constants_are_refused() -> None:
         (lambda: crossing_size(1, 0, Assumptions()), "sigma: expected > 0, got 0"),
         (lambda: curvature_divergence(1, 5, -1, Assumptions()), "sigma: expected > 0, got -1"),
         (lambda: Assumptions(loss=0), "assumptions: expected loss > 0"),
-        (lambda: Assumptions(bias=-1), "assumptions: expected loss > 0 and the others >= 0"),
+        (lambda: Assumptions(bias=-1), "assumptions: expected a finite loss > 0 and the others >= 0"),
     ]:
         with pytest.raises(InputError, match=message):
             bad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,8 +36,8 @@ def parse_shard(text: str | None) -> tuple[int, int] | None:
     """ "3/16" -> (3, 16)."""
     if text is None:
         return None
-    a, slash, b = text.partition("/")
-    if not (slash and a.isdigit() and b.isdigit() and 1 <= int(a) <= int(b)):
+    a, _, b = text.partition("/")
+    if not re.fullmatch(r"[0-9]{1,9}/[0-9]{1,9}", text) or not 1 <= int(a) <= int(b):
         raise InputError(f"--shard: expected i/n with 1 <= i <= n such as 3/16, got {text!r}")
     return int(a), int(b)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -111,7 +111,12 @@ class ComparisonConfig(Part):
         override(content, overrides)
         config = checked(cls, content, str(path))
         if not config.pools:
-            name = plain_name(str(config.base.get("data", {}).get("name", "digits")))
+            data = config.base.get("data", {})
+            if not isinstance(data, Mapping):
+                raise InputError(
+                    f"{path}: base.data: expected a table, got {data!r}; set base.data.name"
+                )
+            name = plain_name(str(data.get("name", "digits")))
             config = config.model_copy(update={"pools": {name: {}}})
         if not config.defences and config.pptp is None:
             raise InputError(

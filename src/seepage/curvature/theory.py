@@ -44,8 +44,10 @@ class Assumptions:
 
     def __post_init__(self) -> None:
         values = (self.generalisation, self.bias, self.lipschitz, self.displacement)
-        if not self.loss > 0 or not all(v >= 0 and math.isfinite(v) for v in values):
-            raise InputError(f"assumptions: expected loss > 0 and the others >= 0, got {self}")
+        if not 0 < self.loss < math.inf or not all(0 <= v < math.inf for v in values):
+            raise InputError(
+                f"assumptions: expected a finite loss > 0 and the others >= 0, got {self}"
+            )
 
     @property
     def third_order(self) -> float:
@@ -127,8 +129,8 @@ def curvature_divergence(epsilon: float, size: int, sigma: float, given: Assumpt
     >>> round(curvature_divergence(0.001, 100, sigma=1.0, given=Assumptions()), 4)
     0.6049
     """
-    if not sigma > 0:
-        raise InputError(f"sigma: expected > 0, got {sigma}")
+    if not 0 < sigma < math.inf:
+        raise InputError(f"sigma: expected a finite number > 0, got {sigma}")
     gap = _size(size) * stability(epsilon, given.loss) + given.loss + given.slack(size)
     return gap**2 / (2 * sigma**2)
 
@@ -148,8 +150,8 @@ def crossing_size(epsilon: float, sigma: float, given: Assumptions) -> int:
     >>> crossing_size(epsilon=1.0, sigma=1000.0, given=Assumptions())
     2236
     """
-    if not sigma > 0:
-        raise InputError(f"sigma: expected > 0, got {sigma}")
+    if not 0 < sigma < math.inf:
+        raise InputError(f"sigma: expected a finite number > 0, got {sigma}")
     slope = stability(epsilon, given.loss) + 4 * given.generalisation + 2 * given.bias
     start = given.loss - given.generalisation - 2 * given.bias + given.third_order
     needed = sigma * math.sqrt(2 * _epsilon(epsilon)) - start

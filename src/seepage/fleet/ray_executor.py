@@ -80,7 +80,7 @@ def cluster(address: str | None = None, workers: int | None = None) -> Iterator[
 def _check_listening(address: str) -> None:
     """InputError where nothing listens: Ray itself would wait for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
+    if not colon or not port.isdecimal():
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10.0).close()

@@ -219,7 +219,7 @@ def _named(
                 "never called; name one that is, or let the default choose"
             )
         if number:
-            if not number.isdigit() or not 1 <= int(number) <= len(made):
+            if not number.isdecimal() or not 1 <= int(number) <= len(made):
                 raise InputError(
                     f"layers: expected a call from 1 to {len(made)} of {name!r}, got #{number}"
                 )
