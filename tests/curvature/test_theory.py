@@ -68,10 +68,16 @@ def test_bad_constants_are_refused() -> None:
     for bad, message in [
         (lambda: stability(-1), "epsilon: expected a finite number >= 0, got -1"),
         (lambda: curvature_bound(1, 0, Assumptions()), "size: expected a training set"),
-        (lambda: crossing_size(1, 0, Assumptions()), "sigma: expected > 0, got 0"),
-        (lambda: curvature_divergence(1, 5, -1, Assumptions()), "sigma: expected > 0, got -1"),
-        (lambda: Assumptions(loss=0), "assumptions: expected loss > 0"),
-        (lambda: Assumptions(bias=-1), "assumptions: expected a finite loss > 0 and the others >= 0"),
+        (lambda: crossing_size(1, 0, Assumptions()), "sigma: expected a finite number > 0, got 0"),
+        (
+            lambda: curvature_divergence(1, 5, -1, Assumptions()),
+            "sigma: expected a finite number > 0, got -1",
+        ),
+        (lambda: Assumptions(loss=0), "assumptions: expected a finite loss > 0"),
+        (
+            lambda: Assumptions(bias=-1),
+            "assumptions: expected a finite loss > 0 and the others >= 0",
+        ),
     ]:
         with pytest.raises(InputError, match=message):
             bad()
