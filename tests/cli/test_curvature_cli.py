@@ -143,7 +143,7 @@ def test_bounds_name_their_sources(command: Callable[..., tuple[int, str, str]])
     assert "reconstruction of Thm 4.3" in out
     status, _, err = command("curvature", "bound", "--epsilon", 1, "--sigma", -1)
     assert status == 2
-    assert "sigma: expected > 0" in err
+    assert "sigma: expected a finite number > 0" in err
 
 
 def test_attacks_read_what_was_recorded(
