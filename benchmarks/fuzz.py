@@ -20,6 +20,7 @@ FILES = (
     "tests/data/test_malformed.py",
     "tests/config/test_malformed_configuration.py",
     "tests/study/test_malformed_studies.py",
+    "tests/study/test_malformed_results.py",
     "tests/store/test_malformed_folders.py",
     "tests/test_malformed_arrays.py",
     "tests/cli/test_malformed_commands.py",

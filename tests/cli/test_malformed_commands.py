@@ -10,18 +10,22 @@ import glob
 import os
 import re
 import shutil
-import socketserver
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
+from torch import nn
 
 import seepage
 from malformed import Tally, damaged
 from seepage.attacks import ATTACKS
 from seepage.plan import half_split
+from seepage.report import serve
 
 pytestmark = pytest.mark.slow
 EACH = 240
@@ -286,7 +290,16 @@ RUN = Slot("", ("run", "./run", "run/", "other"), a_run,
             "run\n", " run", "run/../absent", "a" * 300, "\udcff", "[/x]", ""),
            "a run folder", needed=True)  # fmt: skip
 CONFIG = Slot("", ("good.toml",), names_of("", ".toml"), BAD_FILES, "a configuration", needed=True, general=False)  # fmt: skip
-SET = Slot("-s", ("plan.seed=3", "recipe.lr=0.1"), lambda t, at: SETS.get(t, False), tuple(SETS), "a field", general=False)  # fmt: skip
+
+
+def a_field(text: str, at: Path) -> bool | None:
+    """As listed, but for spaces around a value, which JSON leaves out."""
+    name, _, value = text.partition("=")
+    bare = value.strip(" \t\r\n")
+    return SETS.get(text, SETS.get(f"{name}={bare}", False))
+
+
+SET = Slot("-s", ("plan.seed=3", "recipe.lr=0.1"), a_field, tuple(SETS), "a field", general=False)  # fmt: skip
 OUT = Slot("-o", ("out", "deep/out"), a_new_folder,
            ("file/run", "pipe", "loop", "run", "a" * 300, "\udcff", "s3:/b", "nowhere://b", "empty", "[/x]", "é",
             "", "a:b", "/dev/null", "/proc/x"),
@@ -337,10 +350,37 @@ PAGE = Slot("", ("r.html", "R.HTM"), a_file(".html", ".htm"),
             "a page", writes=True)  # fmt: skip
 FREE = Slot("--made-up", ("1",), lambda t, at: False, what="an option that is none")
 
+NPZ = (
+    "good.npz",
+    "good-arrays.npz",
+    "bad.npz",
+    "absent.npz",
+    "empty",
+    "pipe",
+    "file",
+    "run",
+    "loop",
+    "",
+    "net.safetensors",
+    "code.py",
+    "/dev/zero",
+    "s3:/b/m.npz",
+    "\udcff.npz",
+    "[/x].npz",
+)
+
 COMMANDS: dict[str, tuple[list[str], list[Slot]]] = {
     "train": (["train"], [CONFIG, OUT, SET, SHARD]),
     "audit": (["audit"], [CONFIG, OUT, SET, SHARD, Slot("--report", ("r.html",), PAGE.holds, PAGE.odd, "a page", writes=True)]),
     "audit --dry-run": (["audit", "--dry-run"], [CONFIG, SET, SHARD]),
+    "audit MODEL": (["audit"], [Slot("", ("code.py:make", "./code.py:make"), one_of("code.py:make", "./code.py:make"),
+                                     ("code.py:absent", "code.py:two", "code.py:broken", "code.py:LIMIT", "code.py", "absent.py:make", "os:system", "builtins:eval", "file:make", "pipe:make", "empty:make", "bad.npz:make", "code.py:make:x", ":make", "code.py:", "[/x]:make", "run:make", "sub/code.py:make"), "a factory", needed=True, general=False),
+                                Slot("--members", ("members.npz",), one_of("members.npz"), ("others.npz", *NPZ), "recorded members", needed=True, general=False),
+                                Slot("--others", ("others.npz",), one_of("others.npz"), ("members.npz", *NPZ), "recorded others", needed=True, general=False),
+                                Slot("--weights", ("net.safetensors",), one_of("net.safetensors"), ("wide.safetensors", "cut.safetensors", "code.pt", "absent.pt", "file", "pipe", "run", "members.npz", "", "os:system", "loop"), "weights", general=False),
+                                Slot("--references", ("references.npz",), one_of("references.npz"), ("members.npz", *NPZ), "references", general=False),
+                                whole("--batch", 1, 10**4300, "7"), whole("--retries", 0, 10**4300, "1"), real("--minutes", 0, float("inf"), "5"), Slot("--timeout", ("30",), number(0, float("inf"), open_low=True), ("0", "-1", "nan", "inf", "x"), "seconds"),
+                                Slot("--cache", ("answers",), lambda t, at: None, OUT.odd, "a cache", writes=True), Slot("-o", PAGE.sound, PAGE.holds, PAGE.odd, "a page", writes=True)]),
     "doctor": (["doctor"], [CONFIG, SET]),
     "repair": (["repair"], [CONFIG, Slot("-o", ("run",), lambda t, at: None, OUT.odd, "a run folder", needed=True), SET]),
     "report": (["report"], [RUN, Slot("", PAGE.sound, PAGE.holds, PAGE.odd, PAGE.what, True, True), Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True)]),
@@ -364,22 +404,53 @@ COMMANDS: dict[str, tuple[list[str], list[Slot]]] = {
                                                          Slot("--column", ("good.csv",), names_of("", ".csv"), ("bad.csv", "absent.csv", "pipe", "empty", "file", "run"), "a column", general=False)]),
     "curvature show": (["curvature", "show"], [RUN, Slot("-e", ("exact", "hutchinson"), lambda t, at: None if t in ("exact", "hutchinson", "finite-difference", "zeroth-order") else False, ("Exact", "hutchinson ", ""), "an estimator"),
                                                Slot("--option", ("n=4",), lambda t, at: None if t == "n=4" else False, ("n=0", "n=-1", "n=x", "n", "m=3", "n=[1]", "=", "n=1e9", "n=" + "[" * 3000), "an option", general=False),
-                                               whole("-n", 1, 10**30, "1", "2"), Slot("--epoch", ("2", "1"), lambda t, at: None if number(0, 2)(t, at) else False, ("3", "-1", "nan", "0.5"), "a checkpoint"),
-                                               whole("--top", 1, 10**30, "1"), Slot("-o", ("c.parquet",), a_file(), PAGE.odd, "a file", writes=True), SEED]),
-    "curvature compare": (["curvature", "compare"], [RUN, Slot("--samples", ("10", "20"), number(10, 10**30, int), ("9", "0", "1.5"), "a whole number", needed=True), Slot("--n", ("2",), number(2, 10**30, int), ("1", "0", "-1", "x"), "a whole number", needed=True, general=False),
+                                               whole("-n", 1, 10**4300, "1", "2"), Slot("--epoch", ("2", "1"), lambda t, at: None if number(0, 2)(t, at) else False, ("3", "-1", "nan", "0.5"), "a checkpoint"),
+                                               whole("--top", 1, 10**4300, "1"), Slot("-o", ("c.parquet",), a_file(), PAGE.odd, "a file", writes=True), SEED]),
+    "curvature compare": (["curvature", "compare"], [RUN, Slot("--samples", ("10", "20"), number(10, 10**4300, int), ("9", "0", "1.5"), "a whole number", needed=True), Slot("--n", ("2",), number(2, 10**4300, int), ("1", "0", "-1", "x"), "a whole number", needed=True, general=False),
                                                      Slot("--target", ("0", "3"), lambda t, at: None if number(0, 7, int)(t, at) else False, ("8", "-1", "x"), "a run"), SEED]),
     "curvature bound": (["curvature", "bound"], [Slot("-e", ("1", "0", "0.5"), number(0, 1e300), ("-1", "nan", "inf"), "a budget", needed=True),
-                                                 *(Slot(f, ("1", "0.5"), lambda t, at: None if number(0, 1e308)(t, at) else False, ("-1", "nan", "inf", "1e400"), "a number") for f in ("--sigma", "--loss", "--generalisation", "--bias", "--lipschitz", "--displacement")), whole("--size", 1, 10**30, "100")]),
-    "layers": (["layers", "--no-jacobian"], [RUN, Slot("-l", ("head*",), lambda t, at: None, ("absent", "", "[", "conv*", "*"), "layers"), whole("-n", 1, 10**30, "1", "2"), Slot("--samples", ("20", "10"), number(2, 10**30, int), ("1", "0", "-2"), "a whole number", needed=True),
+                                                 *(Slot(f, ("1", "0.5"), lambda t, at: None if number(0, 1e308)(t, at) else False, ("-1", "nan", "inf", "1e400"), "a number") for f in ("--sigma", "--loss", "--generalisation", "--bias", "--lipschitz", "--displacement")), whole("--size", 1, 10**4300, "100")]),
+    "layers": (["layers", "--no-jacobian"], [RUN, Slot("-l", ("head*",), lambda t, at: None, ("absent", "", "[", "conv*", "*"), "layers"), whole("-n", 1, 10**4300, "1", "2"), Slot("--samples", ("20", "10"), number(2, 10**4300, int), ("1", "0", "-2"), "a whole number", needed=True),
                                              Slot("--variant", ("audit",), one_of("audit", "shadow"), ("Audit", ""), "a variant"), Slot("--attacker", ("logistic",), one_of("logistic", "mlp"), ("svm", ""), "an attacker"),
                                              Slot("--top", ("1",), lambda t, at: None if number(1, 2, int)(t, at) else False, ("0", "99", "x"), "a number of layers")]),
     "defend": (["defend", "--dry-run"], [Slot("", ("good-defences.toml",), names_of("", ".toml"), (*BAD_FILES, "good.toml"), "a comparison", needed=True, general=False), Slot("-p", ("good",), one_of("good"), ("digits", "goood", ""), "a pool"),
-                                         Slot("--only", ("train",), one_of("train", "report"), ("all", "Train", ""), "a part"), whole("--jobs", 1, 10**30, "1"), Slot("--report", ("r.html",), lambda t, at: None, PAGE.odd, "a page", writes=True), Slot("--results", ("results",), lambda t, at: None, OUT.odd, "a folder", writes=True),
+                                         Slot("--only", ("train",), one_of("train", "report"), ("all", "Train", ""), "a part"), whole("--jobs", 1, 10**4300, "1"), Slot("--report", ("r.html",), lambda t, at: None, PAGE.odd, "a page", writes=True), Slot("--results", ("results",), lambda t, at: None, OUT.odd, "a folder", writes=True),
                                          Slot("-s", ("base.plan.models=6",), lambda t, at: None if t.startswith("base.") else False, ("base.plan.models=3", "base.plan.models=x", "base.plan=3", "base=3", "pools=3", "pools.a=3", "defences=[]", "defences=3", "defences=[3]", 'defences=[{"name":"x"}]', "defences=[{}]", "seeds=[]", "seeds=[-1]", "seeds=x", "top=0", "fprs=[2]", "fprs=[]", "fprs=[0]", 'fprs=["x"]', "attacks=[]", 'attacks=["x"]', 'attacks=["os:system"]', "fgsm=3", "fgsm.epsilon=-1", "fgsm.samples=0", "pptp=3", "pptp.bases=[]", 'pptp.bases=["x"]', "pptp.bases=[3]", "base.data=3", "base.data.name=3", 'base.defense.name="x"', "x=1", "nonsense", "=", "runs=3", "report=3"), "a field", general=False)]),
     "study": (["study", "--dry-run"], [Slot("", tuple(STUDIES), names_of("", ".toml"), (*BAD_FILES, "good.toml"), "a study", needed=True, general=False), Slot("--only", ("train", "page"), lambda t, at: None if t in ("train", "analyse", "page") else False, ("all", "Train", ""), "a part"),
-                                       Slot("-f", ("*",), lambda t, at: None, ("absent", "", "["), "fleets"), whole("--jobs", 1, 10**30, "1"), Slot("--page", ("p.md",), lambda t, at: None, PAGE.odd, "a page", writes=True), Slot("--results", ("results",), lambda t, at: None, OUT.odd, "a folder", writes=True),
+                                       Slot("-f", ("*",), lambda t, at: None, ("absent", "", "["), "fleets"), whole("--jobs", 1, 10**4300, "1"), Slot("--page", ("p.md",), lambda t, at: None, PAGE.odd, "a page", writes=True), Slot("--results", ("results",), lambda t, at: None, OUT.odd, "a folder", writes=True),
                                        Slot("-s", ("recipe.lr=0.1",), lambda t, at: None, ("recipe=3", "recipe.lr=x", "recipe.lr=-1", "plan=3", "plan.models=x", "fleets=3", "tables=3", "members=-1", "members=x", "seeds=x", "noise=[2]", "noise=x", "architectures=3", "x=1", "nonsense", "=", "data=3", "data.name=3", "sizes=3", "matched=3", "estimators=3", "mislabel=3", "private=3"), "a field", general=False)]),
 }  # fmt: skip
+
+
+CODE = """from torch import nn
+LIMIT = 3
+def make():
+    return nn.Linear(4, 3)
+def two(x, y):
+    return x
+def broken():
+    raise RuntimeError("not today")
+"""
+
+
+def write_one_model(at: Path, x: np.ndarray, y: np.ndarray) -> None:
+    """A factory, weights that fit it and others that do not, members and others, and references."""
+    (at / "code.py").write_text(CODE)
+    torch.manual_seed(0)
+    fits, wide = nn.Linear(4, 3), nn.Linear(5, 3)
+    safetensors.torch.save_file(fits.state_dict(), at / "net.safetensors")
+    safetensors.torch.save_file(wide.state_dict(), at / "wide.safetensors")
+    (at / "cut.safetensors").write_bytes((at / "net.safetensors").read_bytes()[:-9])
+    torch.save({"weight": fits.weight, "odd": Fraction(1, 2)}, at / "code.pt")
+    np.savez(at / "members.npz", inputs=x[:24], labels=y[:24])
+    np.savez(at / "others.npz", inputs=x[24:], labels=y[24:])
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(8, 48, 3))
+    np.savez(
+        at / "references.npz",
+        member=rng.permuted(np.arange(8)[:, None] < np.full((1, 48), 4), axis=0),
+        logits=logits,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -406,6 +477,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(48, 4)) + (np.arange(48) % 3)[:, None], np.arange(48) % 3
     np.savez(at / "good.npz", x=x, y=y)
+    write_one_model(at, x, y)
     (at / "bad.npz").write_bytes((at / "good.npz").read_bytes()[:200])
     member = half_split(12, models=8).member
     np.savez(at / "good-arrays.npz", member=member, phi=member + rng.normal(size=member.shape))
@@ -426,7 +498,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A workspace of one's own, with the user's state folder inside it; a server that ends at once."""
+    """A workspace of one's own, with the user's state folder inside it; a server that is interrupted at its second look."""
     at = tmp_path / "work"
     shutil.copytree(template, at, symlinks=True)
     os.mkfifo(at / "pipe")
@@ -434,15 +506,21 @@ def place(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     for name in ("HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(at / "home"))
 
-    def ended(server: object, poll_interval: float = 0.5) -> None:
-        raise KeyboardInterrupt
+    first = serve.Follower.look
 
-    monkeypatch.setattr(socketserver.BaseServer, "serve_forever", ended)
+    def once(follower: serve.Follower) -> None:
+        if hasattr(follower, "looked"):
+            raise KeyboardInterrupt
+        first(follower)
+        follower.looked = True  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(serve, "EVERY", 0.001)
+    monkeypatch.setattr(serve.Follower, "look", once)
     return at
 
 
-COSTLY = {"train", "audit", "audit --dry-run", "doctor", "repair"}
-"""Commands that start processes when they accept."""
+COSTLY = {"train", "audit", "audit --dry-run", "audit MODEL", "doctor", "repair"}
+"""Commands that start processes, or take seconds, when they accept."""
 
 
 def case(name: str, seed: int, at: Path) -> tuple[list[str], str | None, list[str]]:
@@ -486,7 +564,9 @@ def drawn(name: str, rng: np.random.Generator, at: Path) -> tuple[list[str], str
             above = [
                 glob.escape(str(p)) for p in Path(os.path.normpath(text)).parents if str(p) != "."
             ]
-            targets += [named, f"{named}/*", *above]
+            # Beside a page lie its figures, of the same name.
+            beside = f"{glob.escape(os.path.splitext(os.path.normpath(text))[0])}.*"
+            targets += [named, f"{named}/*", beside, *above]
     if form == 0:
         words.append(str(rng.choice(["--made-up", "--made-up=1", "-ß", "--out-of-place"])))
         return words, None, targets
@@ -527,4 +607,4 @@ def test_every_command_is_here() -> None:
     for name, command in group.commands.items():  # type: ignore[attr-defined]
         inner = getattr(command, "commands", None)
         found |= {name} if inner is None else {f"{name} {n}" for n in inner}
-    assert found == {n for n in COMMANDS if n != "audit --dry-run"}
+    assert found == COMMANDS.keys() - {"audit --dry-run", "audit MODEL"}

@@ -177,6 +177,8 @@ def test_errors_are_repeated_with_a_bound(sides: tuple[Side, Side]) -> None:
 def test_late_answers_are_repeated(sides: tuple[Side, Side]) -> None:
     patient = Service(batch=80, wait=0.0, retries=1, timeout=0.5)
     assert seepage.audit(Flaky(late=(0,)), *sides, service=patient).queries == 168
+    endless = Service(batch=80, wait=0.0, timeout=1e308)
+    assert seepage.audit(Flaky(), *sides, service=endless).queries == 168
     with pytest.raises(InputError, match=r"no answer within 0\.2 s at each of 1 calls"):
         seepage.audit(
             Flaky(late=range(9)), *sides, service=Service(retries=0, timeout=0.2, wait=0.0)

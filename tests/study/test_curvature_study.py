@@ -15,6 +15,7 @@ from seepage.cli import app
 from seepage.errors import InputError
 from seepage.metrics import auc
 from seepage.plan import half_split
+from seepage.store.result_files import write_result
 from seepage.study import read_study
 from seepage.study.curvature.claims import FAILS, HOLDS, NOT_RUN, OPEN, half_width, judge
 from seepage.study.curvature.page import curvature_page
@@ -398,8 +399,8 @@ def test_a_unit_is_computed_once_and_the_page_is_written_from_it(tmp_path: Path)
     stored = json.loads(result.read_text())
     assert len(stored["attacks"]["lira"]["auc"]) == 6
     assert (stored["pool"], stored["samples"]) == (60, 40)
-    marked = json.dumps(stored | {"accuracy": [0.123, 0.456]})
-    result.write_text(marked)
+    write_result(result, stored | {"accuracy": [0.123, 0.456]})
+    marked = result.read_text()
     run(tmp_path, "--fleet", "table-*")
     assert result.read_text() == marked
     assert not (tmp_path / "page.md").exists()

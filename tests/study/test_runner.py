@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from seepage.errors import InputError, SeepageError
 from seepage.store.lock import Lock
+from seepage.store.result_files import read_result, write_result
 from seepage.store.storage import Storage
 from seepage.study import read_study
 from seepage.study.runner import (
@@ -71,7 +71,7 @@ def test_a_result_is_found_once_and_again_when_its_inputs_change(tmp_path: Path)
 
 def test_a_result_from_before_keys_is_taken_as_it_is(tmp_path: Path) -> None:
     done: list[str] = []
-    (tmp_path / "a.json").write_text('{"found": "old"}')
+    write_result(tmp_path / "a.json", {"found": "old"})
     run_tasks([task(tmp_path, done, "a", "k")], str(tmp_path))
     assert done == []
     (tmp_path / "a.json").write_text("{half")
@@ -96,18 +96,18 @@ def test_what_is_found_on_the_way_is_kept_and_gone_on_with(tmp_path: Path) -> No
     run_tasks([one], str(tmp_path))
     run_tasks([one], str(tmp_path))
     assert seen == [{}, {"parts": 1, "key": "k"}]
-    assert json.loads(place.read_text()) == {"parts": 2, "key": "k"}
+    assert read_result(place) == {"parts": 2, "key": "k"}
 
 
 def test_a_result_that_holds_no_number_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text('{"key": "old", "found": 1}')
+    write_result(tmp_path / "a.json", {"key": "old", "found": 1})
 
     def broken(before: Result, save: Callable[[Result], None], progress: Progress) -> Result:
         return {"found": float("nan")}
 
     with pytest.raises(ValueError, match="Out of range float"):
         run_tasks([Task("a", broken, tmp_path / "a.json", "k")], str(tmp_path / "locks"))
-    assert json.loads((tmp_path / "a.json").read_text()) == {"key": "old", "found": 1}
+    assert read_result(tmp_path / "a.json") == {"key": "old", "found": 1}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "locks"]
 
 

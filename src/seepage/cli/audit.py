@@ -43,7 +43,7 @@ def parse_shard(text: str | None) -> tuple[int, int] | None:
 
 
 def merged(given: list[str] | None, out: str | None) -> list[str]:
-    return [*(given or []), *([f"out={out}"] if out else [])]
+    return [*(given or []), *([f"out={out}"] if out is not None else [])]
 
 
 # How `seepage audit --help` groups what is about one model.

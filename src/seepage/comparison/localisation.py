@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -33,7 +32,7 @@ from seepage.fleet.rebuild import Rebuilt, rebuild
 from seepage.layers import DegreesOfFreedom, change_values, probe
 from seepage.record import Resident
 from seepage.store import open_run
-from seepage.store.files import write_json
+from seepage.store.result_files import read_result, write_result
 from seepage.study.runner import key_of
 
 __all__ = ["Kind", "initial_weights", "layer_indicator", "locate", "pptp_candidates"]
@@ -63,7 +62,7 @@ def locate(pool: PoolComparison, base: Candidate, seed: int) -> dict[str, Any]:
         }
     )
     if place.exists():
-        before: dict[str, Any] = json.loads(place.read_text())
+        before = read_result(place)
         if before.get("key") == key:
             return before
     setting = pool.at(seed)
@@ -127,7 +126,7 @@ def locate(pool: PoolComparison, base: Candidate, seed: int) -> dict[str, Any]:
         "layers": None if free is None else free.tolist(),
         "agreement": {k: _finite(v) for k, v in agreement(ways).items()},
     }
-    write_json(place, content)
+    write_result(place, content)
     return content
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -33,7 +32,8 @@ from seepage.fleet import Watcher, train
 from seepage.fleet.rebuild import rebuild
 from seepage.plan import SubsetPlan
 from seepage.store import Run, open_run
-from seepage.store.files import replacing, write_json
+from seepage.store.files import replacing
+from seepage.store.result_files import read_result, write_result
 from seepage.study.runner import Progress, Quiet, key_of
 
 __all__ = ["Options", "PoolComparison", "Setting", "from_config"]
@@ -236,7 +236,7 @@ class PoolComparison:
                 raise
             self.progress.say(f"{candidate.label}: left out: {e}")
             head = self._head(candidate, seed)
-            write_json(self.result(candidate, seed), head | {"failed": str(e)})
+            write_result(self.result(candidate, seed), head | {"failed": str(e)})
             return False
         return True
 
@@ -266,7 +266,7 @@ class PoolComparison:
             }
         )
         place = self.result(candidate, seed)
-        if place.exists() and json.loads(place.read_text()).get("key") == key:
+        if place.exists() and read_result(place).get("key") == key:
             return
         setting = self.at(seed)
 
@@ -304,7 +304,7 @@ class PoolComparison:
             "paths": found.paths,
             "facts": found.facts,
         }
-        write_json(place, content)
+        write_result(place, content)
         # A machine that only trains and evaluates may do without.
         if find_spec("pyarrow") is not None:
             folder = self.folder(candidate, seed)

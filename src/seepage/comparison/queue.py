@@ -17,7 +17,7 @@ from seepage.comparison.results import controls_of, rank_rows
 from seepage.defenses import Undefended
 from seepage.errors import InputError, SeepageError
 from seepage.fleet.worker import ENVIRONMENT
-from seepage.store.files import write_json
+from seepage.store.result_files import write_result
 from seepage.study.runner import Progress, Quiet, work_through
 
 __all__ = ["FleetTask", "PoolQueue", "run_pools"]
@@ -152,7 +152,7 @@ class PoolQueue:
                 new.append(candidate)
                 self._add("train", candidate, self.first, PROTECTED)
             self.roles.append(part)
-        write_json(self.pool.results / "roles.json", {"roles": self.roles})
+        write_result(self.pool.results / "roles.json", {"roles": self.roles})
         if self.options.again:
             self._later([c for c in new if self._again(c)])
 
@@ -181,7 +181,7 @@ class PoolQueue:
         """All of the first seed have ended: the best are trained with further seeds."""
         self._chosen = True
         options = self.options
-        write_json(self.pool.results / "roles.json", {"roles": self.roles})
+        write_result(self.pool.results / "roles.json", {"roles": self.roles})
         if options.again or len(options.seeds) == 1:
             return
         chosen = self.candidates

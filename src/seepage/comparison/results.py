@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from seepage.epsilon.one_run import ceiling_of_runs, joint_epsilon
 from seepage.errors import InputError
 from seepage.metrics import Estimate
 from seepage.metrics.verdict import Verdict
+from seepage.store.result_files import read_result
 
 __all__ = [
     "UNDEFENDED",
@@ -97,7 +97,7 @@ def read_rows(results: Path, *, seed: int | None = None, canaries: int = 0) -> l
     """
     grouped: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(results.glob("*-s*.json")):
-        content = json.loads(path.read_text())
+        content = read_result(path)
         if "values" in content and (seed is None or content["seed"] == seed):
             grouped.setdefault(content["label"], []).append(content)
     rows = [_join(sorted(v, key=lambda c: int(c["seed"])), canaries) for v in grouped.values()]
@@ -257,12 +257,10 @@ def read_pool(results: Path, main: str, fprs: Sequence[float], *, canaries: int 
             f"{results}: expected results of the undefended fleet, found none; "
             "run the same command without --only"
         )
-    failed = [
-        c for p in sorted(results.glob("*-s*.json")) if "failed" in (c := json.loads(p.read_text()))
-    ]
-    located = [json.loads(p.read_text()) for p in sorted(results.glob("regions-*.json"))]
+    failed = [c for p in sorted(results.glob("*-s*.json")) if "failed" in (c := read_result(p))]
+    located = [read_result(p) for p in sorted(results.glob("regions-*.json"))]
     at = results / "roles.json"
-    roles = json.loads(at.read_text())["roles"] if at.exists() else []
+    roles = read_result(at)["roles"] if at.exists() else []
     judged = _judge(rows, roles, located, main)
     return PoolResults(
         pool=results.name,

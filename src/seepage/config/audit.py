@@ -102,7 +102,9 @@ class AttackConfig(Part):
     """[attacks]: which attacks are run."""
 
     names: list[str] | None = Field(
-        None, description="Attacks by name or 'package.module:Name'; all that apply by default."
+        None,
+        min_length=1,
+        description="Attacks by name or 'package.module:Name'; all that apply by default.",
     )
     main: str = Field("lira", description="The attack that is followed over training.")
 

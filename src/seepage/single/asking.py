@@ -259,7 +259,7 @@ def _in_time(model: Callable[[Any], Any], batch: Any, timeout: float | None) -> 
     # A thread that does not keep the process alive when its answer never comes.
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
-    thread.join(timeout)
+    thread.join(min(timeout, threading.TIMEOUT_MAX))
     if failed:
         raise failed[0]
     if not got:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from seepage.config.reading import read_toml
 from seepage.errors import InputError, nearest
+from seepage.store.result_files import add_digests
 from seepage.study.runner import Study
 
-__all__ = ["read_study"]
+__all__ = ["add_digests", "read_study"]
 
 KINDS = ("dynamics", "rates", "layers", "curvature")
 

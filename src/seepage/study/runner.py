@@ -20,8 +20,9 @@ from seepage.errors import InputError, Locked, SeepageError, nearest
 from seepage.fleet.local import Watcher
 from seepage.fleet.start import Silent
 from seepage.local_paths import local_path
-from seepage.store.files import write_json, write_text
+from seepage.store.files import write_text
 from seepage.store.lock import Lock
+from seepage.store.result_files import read_result, write_result
 from seepage.store.storage import Storage
 
 __all__ = [
@@ -238,21 +239,11 @@ class Task:
     def stored(self) -> Result | None:
         """Its result, if there is one of the same inputs.
 
-        Raises InputError for a file that is no JSON.
+        Raises InputError for a file that is no result or was changed since.
         """
         if self.result is None or not self.result.exists():
             return None
-        try:
-            found: Result = json.loads(self.result.read_text(encoding="utf-8"))
-        except ValueError as e:
-            raise InputError(
-                f"{self.result}: expected a result as JSON, got {e}; remove it to find it again"
-            ) from None
-        if not isinstance(found, dict):
-            raise InputError(
-                f"{self.result}: expected a result, a JSON object, got something else; remove it to "
-                "find it again"
-            )
+        found: Result = read_result(self.result)
         key = self.digest()
         same = key is None or found.get("key") == key or self.older(found)
         return found if same else None
@@ -395,7 +386,7 @@ def _found(task: Task, result: Path, progress: Progress) -> bool:
     key = task.digest()
 
     def save(found: Result) -> None:
-        write_json(result, {**found, **({} if key is None else {"key": key})}, indent=None)
+        write_result(result, {**found, **({} if key is None else {"key": key})}, indent=None)
 
     found = task.work(before if before is not None else {}, save, progress)
     if found is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from seepage.config.prepare import prepare
 from seepage.config.reading import checked, override
 from seepage.fleet import train_prepared
 from seepage.store import Run, open_run
+from seepage.store.result_files import read_result
 from seepage.study.dynamics.analyse import JUDGES, analyse
 from seepage.study.dynamics.claims import claims
 from seepage.study.dynamics.page import dynamics_page
@@ -110,7 +110,7 @@ class DynamicsStudy(Study):
         judges = [j for j in JUDGES if all(j in r["attacks"] for r in results.values())]
         judged = claims(results, self.settings.factors, judges)
         other = Path(self.settings.rates_result) if self.settings.rates_result else None
-        rates = json.loads(other.read_text()) if other is not None and other.exists() else None
+        rates = read_result(other) if other is not None and other.exists() else None
         return dynamics_page(results, judged, rates, self.names, file)
 
 
