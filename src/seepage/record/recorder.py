@@ -260,6 +260,16 @@ class Recorder:
         """Compare what the loop gives its network with what is evaluated; `members` trains it."""
         self._seen, self._members = SeenInputs(), members
 
+    @property
+    def members(self) -> Int64Array | None:
+        """Positions of those who train the network, where a training function was given them."""
+        return self._members
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch as the loop said them, or 0."""
+        return self._steps_per_epoch
+
     def start(
         self,
         model: nn.Module,
