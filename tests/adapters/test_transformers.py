@@ -61,9 +61,11 @@ def model() -> BertForSequenceClassification:
 
 def trainer(folder: Path, members: Any = MEMBERS, **options: Any) -> Trainer:
     args = TrainingArguments(
-        str(folder), num_train_epochs=3, per_device_train_batch_size=8, learning_rate=5e-3,
-        report_to="none", disable_tqdm=True, use_cpu=True,
-        **{"save_strategy": "no", "logging_strategy": "no", "seed": 5, **options},
+        str(folder), per_device_train_batch_size=8, disable_tqdm=True, use_cpu=True,
+        **{
+            "num_train_epochs": 3, "learning_rate": 5e-3, "save_strategy": "no", "seed": 5,
+            "logging_strategy": "no", "report_to": "none", **options,
+        },
     )  # fmt: skip
     set_seed(5)
     given = rows(DATA, members) if isinstance(members, np.ndarray) else members
