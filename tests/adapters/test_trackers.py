@@ -144,3 +144,26 @@ def test_a_plain_loop(tmp_path: Path) -> None:
     tracked.log(figures)
     assert tracked.summary["seepage/auc"] == pytest.approx(figures["seepage/auc"])
     tracked.finish()
+
+
+def test_mlflow_by_the_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{tmp_path}/mlruns")
+    look, memory = hf.recorder(TIMES)
+    made = hf.trainer(tmp_path / "out", report_to=["mlflow"], run_name="trainer")
+    watch(made, look, member=hf.MEMBER)
+    made.train()
+    run = mlflow.last_active_run()
+    mlflow.end_run()
+    client = mlflow.MlflowClient(f"file:{tmp_path}/mlruns")
+    held = {n: client.get_metric_history(run.info.run_id, f"seepage/{n}") for n in WANTED}
+    same({n: [m.value for m in h] for n, h in held.items()}, by_hand(memory, hf.MEMBER))
+
+
+def test_wandb_by_the_trainer(tmp_path: Path) -> None:
+    look, memory = hf.recorder(TIMES)
+    made = hf.trainer(tmp_path / "out", report_to=["wandb"])
+    watch(made, look, member=hf.MEMBER)
+    made.train()
+    last = {n: [float(wandb.run.summary[f"train/seepage/{n}"])] for n in WANTED}
+    wandb.finish()
+    same(last, {n: v[-1:] for n, v in by_hand(memory, hf.MEMBER).items()})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +239,55 @@ def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected a list of token numbers for every text"):
         pool([[]], [0])
     assert tokens(DATA.inputs[:1], 7)["input_ids"].min() >= 1
+
+
+SCRIPT = """
+import sys
+import os
+import subprocess
+import sys
+from pathlib import Path
+import numpy as np, torch
+from tests.adapters import test_transformers as t
+from seepage.transformers import watch
+torch.set_num_threads(1)
+out, which = Path(sys.argv[1]), sys.argv[2]
+look, memory = t.recorder([0.0, 1.0, 3.0])
+made = t.trainer(out / which, ddp_backend="gloo")
+if which == "watched":
+    watch(made, look, member=t.MEMBER)
+made.train()
+if made.is_world_process_zero():
+    torch.save(made.model.state_dict(), out / (which + ".pt"))
+    if which == "watched":
+        look.finish()
+        np.save(out / "phi.npy", memory.values[2]["phi"])
+else:
+    assert not memory.values
+assert made.args.world_size == 2
+"""
+
+
+def test_two_processes_end_in_the_same_bits_and_the_first_records(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    root = Path(__file__).parents[2]
+    for which in ("alone", "watched"):
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"),
+                *(str(tmp_path / "script.py"), str(tmp_path), which),
+            ],
+            capture_output=True, text=True, check=False, cwd=root,
+            env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+    alone, watched = (
+        torch.load(tmp_path / f"{w}.pt", weights_only=True) for w in ("alone", "watched")
+    )
+    assert set(alone) == set(model().state_dict())
+    assert all(torch.equal(alone[k], watched[k]) for k in alone)
+    network = model()
+    network.load_state_dict(watched)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "phi.npy"), by_hand(network, 20), rtol=1e-5, atol=1e-5
+    )
