@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lowest newest slow browser parity gpu check thorough bench coverage fuzz clean
+.PHONY: demo test lowest newest slow browser parity adapters gpu check thorough bench coverage fuzz clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -61,6 +61,16 @@ gpu: $(VENV)/.test
 parity: $(VENV)/.test
 	sh tests/parity/run.sh
 
+# Against the real Lightning, Transformers, boosting libraries and trackers, in an environment of its own.
+adapters: .venv-adapters/.installed
+	.venv-adapters/bin/python -m pytest -q -m adapters tests/adapters
+
+.venv-adapters/.installed: pyproject.toml constraints.txt
+	test -x .venv-adapters/bin/python || $(PYTHON) -m venv .venv-adapters
+	.venv-adapters/bin/python $(PIP) --upgrade "pip>=25.1"
+	.venv-adapters/bin/python $(PIP) -c constraints.txt -e . --group adapters
+	touch $@
+
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
@@ -85,4 +95,4 @@ fuzz: $(VENV)/.test
 	$(BIN)/python -m benchmarks.fuzz
 
 clean:
-	rm -rf $(VENV) .venv-lowest .venv-newest runs
+	rm -rf $(VENV) .venv-lowest .venv-newest .venv-adapters runs

@@ -22,7 +22,7 @@ FLOORS = [
     {"attacks", "curvature", "defenses", "epsilon", "layers"},
     {"plane"},
     {"record", "store"},
-    {"config", "sklearn"},
+    {"config", "lightning", "sklearn", "transformers"},
     {"fleet"},
     {"scoring"},
     {"comparison", "study"},

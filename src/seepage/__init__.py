@@ -20,11 +20,13 @@ if TYPE_CHECKING:
         defenses,
         epsilon,
         layers,
+        lightning,
         metrics,
         plane,
         record,
         single,
         sklearn,
+        transformers,
     )
     from seepage.comparison import compare_defenses
     from seepage.config import Execution, Function, Model, Recipe, Record
@@ -79,6 +81,7 @@ __all__ = [
     "import_run",
     "layers",
     "leave_out",
+    "lightning",
     "load",
     "metrics",
     "open",
@@ -89,12 +92,13 @@ __all__ = [
     "sklearn",
     "subsets",
     "train",
+    "transformers",
     "write_report",
 ]
 
 _ROOMS = {
-    "attacks", "epsilon", "curvature", "defenses", "layers", "metrics", "plane", "record", "single",
-    "sklearn",
+    "attacks", "epsilon", "curvature", "defenses", "layers", "lightning", "metrics", "plane", "record",
+    "single", "sklearn", "transformers",
 }  # fmt: skip
 _WHERE = {
     "compare_defenses": "seepage.comparison",

@@ -349,6 +349,8 @@ def _notes(fitted: Any, members: int) -> list[str]:
 
 def _of_one(part: Any, members: int) -> Iterator[str]:
     name, held = type(part).__name__, {k: v for k, v in _params(part).items() if "__" not in k}
+    if callable(getattr(part, "get_all_params", None)):
+        held |= part.get_all_params()  # CatBoost tells what it chose by itself once it is fitted
     share = held.get("validation_fraction")
     stops = held.get("early_stopping")
     stops = stops is True or (stops == "auto" and members > 10_000)
@@ -368,15 +370,37 @@ def _of_one(part: Any, members: int) -> Iterator[str]:
             f"each part of {name} is fitted to {kind} of its members and sees about {seen:.0%} of "
             "them: it leaks less of each than one that sees all"
         )
-    rate = held.get("subsample")
-    idle = "subsample_freq" in held and not held["subsample_freq"]  # LightGBM then draws nothing
-    if isinstance(rate, float) and rate < 1 and not idle:
+    apart = held.get("eval_fraction")
+    if apart:
+        yield (
+            f"{name} holds out {apart:.0%} of its members to decide when to stop: it is not fitted to "
+            "these, and they look like others (eval_fraction=None)"
+        )
+    rate = _round(held)
+    if rate < 1:
         yield f"each round of {name} is fitted to {rate:.0%} of its members, drawn anew"
+    if held.get("bootstrap_type") == "Bayesian" and held.get("bagging_temperature"):
+        yield f"each round of {name} weighs its members at random (bootstrap_type='No')"
+    if "goss" in (held.get("boosting_type"), held.get("data_sample_strategy")):
+        yield (
+            f"each round of {name} is fitted to the members of the largest gradients and a random part "
+            "of the others"
+        )
     if name == "CalibratedClassifierCV":
         yield (
             f"{name} fits its classifier and its calibration to different parts of its members: "
             "they do not all count alike"
         )
+
+
+def _round(held: dict[str, Any]) -> float:
+    """The share of the members that a round of boosting is fitted to."""
+    names = ("bagging_fraction", "sub_row", "bagging", "subsample")  # LightGBM takes its own first
+    rate = next((held[n] for n in names if isinstance(held.get(n), float)), 1.0)
+    every = next((held[n] for n in ("bagging_freq", "subsample_freq") if n in held), None)
+    # Without a frequency LightGBM draws nothing, without a bootstrap CatBoost.
+    idle = (every is not None and every <= 0) or held.get("bootstrap_type") in ("No", "Bayesian")
+    return 1.0 if idle else float(rate)
 
 
 def _drawn(held: dict[str, Any], members: int) -> float:

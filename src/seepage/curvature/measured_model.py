@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from seepage.errors import InputError
 from seepage.models.outputs import Simplex, check_logits, not_logits
+from seepage.models.wrapped import unwrapped, without_sample_hooks
 
 __all__ = ["MeasuredModel", "Network", "Probabilities", "network"]
 
@@ -78,6 +79,7 @@ class Network(MeasuredModel):
             with (
                 torch.inference_mode(False),
                 torch.enable_grad(),
+                without_sample_hooks(self.module),
                 torch.autocast(self.device.type, enabled=False),
                 # The fused attention kernels have no second derivative.
                 sdpa_kernel(SDPBackend.MATH),
@@ -228,8 +230,7 @@ def network(model: nn.Module, dtype: torch.dtype | None) -> Network:
 
     Half precision is always left for float32: in bfloat16 the curvature is noise.
     """
-    compiled: object = getattr(model, "_orig_mod", None)  # torch.compile has no second derivative
-    module = compiled if isinstance(compiled, nn.Module) else model
+    module = unwrapped(model)  # torch.compile and Opacus have no second derivative
     _refuse_training(module)
     tensors = [t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
     device = tensors[0].device if tensors else torch.device("cpu")

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from seepage.errors import InputError
+from seepage.models.wrapped import unwrapped, without_sample_hooks
 
 __all__ = [
     "Inputs",
@@ -132,20 +133,6 @@ def device_of(model: nn.Module) -> torch.device:
     return torch.device("cpu")
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The module behind `torch.compile` and data-parallel wrappers.
-
-    A compiled graph would not run the hooks, and replicas would run them once each.
-    """
-    while True:
-        inner = getattr(model, "_orig_mod", None)
-        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            inner = model.module
-        if not isinstance(inner, nn.Module):
-            return model
-        model = inner
-
-
 # ---- model state --------------------------------------------------------------------------------
 
 
@@ -161,7 +148,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     legacy, own = np.random.get_state(), random.getstate()  # noqa: NPY002
     cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     try:
-        with torch.random.fork_rng(devices=cuda), torch.no_grad():
+        with torch.random.fork_rng(devices=cuda), torch.no_grad(), without_sample_hooks(model):
             for m, _ in modes:
                 # Not `model.eval()`: models override `train` to keep parts frozen.
                 m.training = False

@@ -30,6 +30,13 @@ from torch import nn
 from seepage.array_types import AnyArray, Float64Array, Int64Array
 from seepage.errors import InputError, SeepageError
 from seepage.models.outputs import Simplex, check_logits, not_logits, try_outputs
+from seepage.models.wrapped import (
+    check_whole,
+    in_single_precision,
+    plain_forward,
+    unwrapped,
+    without_sample_hooks,
+)
 from seepage.record.resident import Resident, parse_views
 from seepage.record.seen_inputs import SeenInputs
 from seepage.signals import SignalRule, named
@@ -169,7 +176,12 @@ def observing(model: nn.Module) -> Iterator[None]:
     """Eval mode and untouched random streams within; every module's own mode comes back after."""
     modes = [(m, m.training) for m in model.modules()]
     cuda = [p.device for p in model.parameters() if p.device.type == "cuda"][:1]
-    with torch.random.fork_rng(devices=cuda):
+    # Where a loop validates in inference mode, what needs gradients is measured all the same.
+    with (
+        torch.random.fork_rng(devices=cuda),
+        torch.inference_mode(False),
+        without_sample_hooks(model),
+    ):
         model.eval()
         try:
             yield
@@ -232,7 +244,8 @@ class Recorder:
         self.step = 0
         self.epoch = 0.0
         self._model: nn.Module | None = None
-        self._forward: Callable[[torch.Tensor], torch.Tensor] | None = None
+        self._compiled: Callable[..., Any] | None = None
+        self._forward: Callable[..., Any] | None = None
         self._steps_per_epoch = 0
         self._next = 0
         self.accuracy: dict[float, float] = {}
@@ -246,6 +259,16 @@ class Recorder:
     def watch_inputs(self, members: Int64Array) -> None:
         """Compare what the loop gives its network with what is evaluated; `members` trains it."""
         self._seen, self._members = SeenInputs(), members
+
+    @property
+    def members(self) -> Int64Array | None:
+        """Positions of those who train the network, where a training function was given them."""
+        return self._members
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch as the loop said them, or 0."""
+        return self._steps_per_epoch
 
     def start(
         self,
@@ -268,8 +291,7 @@ class Recorder:
             self.preprocess = preprocess
         if self._seen is not None and check_inputs:
             self._seen.watch(model)
-        self._model = model
-        self._forward = torch.compile(model, dynamic=False) if self.compiled else model
+        self._watch(model)
         self._steps_per_epoch = steps_per_epoch
         self.epoch = epoch
         self.step = round(epoch * steps_per_epoch)
@@ -281,10 +303,32 @@ class Recorder:
 
     def follow(self, model: nn.Module, *, steps_per_epoch: int = 0) -> None:
         """Watch another network from here on, as a later stage of the same training."""
-        self._model = model
-        self._forward = torch.compile(model, dynamic=False) if self.compiled else model
+        self._watch(model)
         self._steps_per_epoch = steps_per_epoch
         self.step = round(self.epoch * steps_per_epoch)
+
+    def _watch(self, model: nn.Module) -> None:
+        """The network inside of wrappers, and the pool beside it."""
+        inner = unwrapped(model)
+        check_whole(inner)
+        self._model = inner
+        self._compiled = torch.compile(inner, dynamic=False) if self.compiled else None
+        device = next((p.device for p in inner.parameters()), self.pool.device)
+        if device != self.pool.device and device.type != "meta":
+            self.pool = Resident(self.pool.pixels, self.pool.labels_host, device)
+
+    @contextlib.contextmanager
+    def _looking(self) -> Iterator[None]:
+        """The network in eval mode, without gradients, in float32 even where its weights are halves."""
+        assert self._model is not None
+        with observing(self._model), torch.no_grad():
+            single = in_single_precision(self._model)
+            whole = single is self._model and self._compiled is not None
+            self._forward = self._compiled if whole else plain_forward(single)
+            try:
+                yield
+            finally:
+                self._forward = None
 
     def step_end(self) -> None:
         """One optimiser step is done; evaluates when a fraction of an epoch was requested."""
@@ -427,7 +471,7 @@ class Recorder:
         """One batch through a network that no checkpoint is due for; buffers stay as they are."""
         assert self._model is not None
         buffers = [(b, b.clone()) for b in self._model.buffers()]
-        with observing(self._model), torch.no_grad():
+        with self._looking():
             self._answer(self.inputs(np.arange(self.batch)))
             for buffer, before in buffers:
                 if not torch.equal(buffer, before):
@@ -463,7 +507,7 @@ class Recorder:
         found = {name: np.empty((n, views), dtype=np.float32) for name in self.names}
         kept: list[NDArray[np.float32]] = []
         simplex = Simplex()
-        with observing(self._model), torch.no_grad():
+        with self._looking():
             for view in range(views):
                 for at in range(0, n, size):
                     rows = np.arange(at, min(at + size, n))

@@ -145,12 +145,15 @@ def answers_of(
 
 
 def _held_out(model: Any) -> tuple[str, ...]:
-    """A note where the estimator kept part of what it was given to itself, as scikit-learn's do."""
+    """A note where the estimator kept part of what it was given to itself."""
     last = model.steps[-1][1] if hasattr(model, "steps") else model
     stops = getattr(last, "do_early_stopping_", None)
     if stops is None:
         stops = getattr(last, "early_stopping", None) is True
     share = getattr(last, "validation_fraction", None)
+    told = getattr(last, "get_all_params", None)  # of CatBoost
+    apart = told().get("eval_fraction") if callable(told) else None
+    stops, share = (True, float(apart)) if apart else (stops, share)
     if not stops or not share:
         return ()
     held = f"{share:.0%}" if isinstance(share, float) and share < 1 else f"{share}"

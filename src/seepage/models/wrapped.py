@@ -1,0 +1,98 @@
+"""The network inside of wrappers, and what these leave on it: known by their marks, never imported.
+
+Opacus (`GradSampleModule`), `torch.compile`, DataParallel and DistributedDataParallel put a module around
+a network; Opacus puts hooks on its parts, Accelerate another `forward`, mixed precision halves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from seepage.errors import InputError
+
+__all__ = [
+    "check_whole",
+    "in_single_precision",
+    "plain_forward",
+    "unwrapped",
+    "without_sample_hooks",
+]
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network behind `torch.compile`, data-parallel wrappers and Opacus, however they are nested.
+
+    It shares parameters and buffers with what is around it, under its own names: without `module.`,
+    `_orig_mod.` or `_module.`.
+
+    >>> net = nn.Linear(2, 2)
+    >>> unwrapped(nn.DataParallel(net)) is net
+    True
+    """
+    while True:
+        inner: Any = getattr(model, "_orig_mod", None)
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            inner = model.module
+        elif _of_opacus(model):
+            inner = model._module
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
+def _of_opacus(model: nn.Module) -> bool:
+    return any(
+        c.__name__.endswith("GradSampleModule") and c.__module__.partition(".")[0] == "opacus"
+        for c in type(model).__mro__
+    )
+
+
+def check_whole(model: nn.Module) -> None:
+    """Raises InputError for a network whose parameters lie in shards on several processes."""
+    sharded = any("FullySharded" in type(m).__name__ for m in model.modules())
+    if sharded or any(type(p).__name__ == "DTensor" for p in model.parameters()):
+        raise InputError(
+            "model: expected whole parameters in this process, got shards of them; train by "
+            "DistributedDataParallel, or record the network after it was gathered"
+        )
+
+
+@contextlib.contextmanager
+def without_sample_hooks(model: nn.Module) -> Iterator[None]:
+    """Hooks that Opacus left on the parts of a network rest within; they count samples, and a second
+    derivative, or a first one in eval mode, ends in their error."""
+    found: dict[int, Any] = {}
+    for part in model.modules():
+        for hook in (*part._forward_hooks.values(), *part._backward_hooks.values()):
+            inner = hook.func if isinstance(hook, functools.partial) else hook
+            owner: Any = getattr(inner, "__self__", None)
+            if getattr(owner, "hooks_enabled", None) is True:
+                found[id(owner)] = owner
+    try:
+        for owner in found.values():
+            owner.hooks_enabled = False
+        yield
+    finally:
+        for owner in found.values():
+            owner.hooks_enabled = True
+
+
+def plain_forward(model: nn.Module) -> Callable[..., Any]:
+    """How a network answers without the autocast that Accelerate puts around its `forward`."""
+    original: Callable[..., Any] | None = vars(model).get("_original_forward")
+    return model if original is None else original
+
+
+def in_single_precision(model: nn.Module) -> nn.Module:
+    """The network, or a float32 copy of one whose weights are halves: the same weights, exactly."""
+    tensors = (*model.parameters(), *model.buffers())
+    return copy.deepcopy(model).float() if any(t.dtype in _HALF for t in tensors) else model
