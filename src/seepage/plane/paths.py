@@ -209,7 +209,7 @@ def trajectories(
     if isinstance(unit, Subjects):
         if rates.requires:
             raise InputError(
-                "rates: expected Counting() with subjects, whose laws are not fitted, got "
+                "rates: expected Counting() with subjects, or samples as the unit (--unit sample), got "
                 f"{type(rates).__name__}"
             )
         if isinstance(rule, NaturalThreshold) and attack.threshold not in (None, 0.0):
