@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from tests.fake_run import FakeRun
 
 from seepage.attacks import LOSS, RMIA, LiRA
 from seepage.attacks.subjects import of_unit
@@ -26,7 +27,6 @@ from seepage.metrics import (
 from seepage.plan import fixed_target, half_split
 from seepage.plane import points
 from seepage.report import write_report
-from tests.fake_run import FakeRun
 
 SIZES = np.random.default_rng(3).integers(1, 8, 60)
 WHOSE = np.array([f"person {i}" for i in np.repeat(np.arange(60), SIZES)])

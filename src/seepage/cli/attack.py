@@ -75,6 +75,7 @@ def attack(
 
 def attack_table(run: Run, chosen: Sequence[Attack], factory: str | None, unit: Unit) -> Table:
     """One row per attack: AUC and TPR at low FPR with 95 % intervals, what noise reads beside."""
+    from seepage.attacks.subjects import centred
     from seepage.findings.judging import Judging
     from seepage.findings.subjects import by_unit
     from seepage.metrics import Samples, Subjects
@@ -99,7 +100,7 @@ def attack_table(run: Run, chosen: Sequence[Attack], factory: str | None, unit: 
             (auc,) = judging.auc(scores)
             if sums:
                 alone = score(run, a, model=factory)
-                (total,) = judging.auc(np.asarray(unit.scores(alone), np.float64))
+                (total,) = judging.auc(np.asarray(unit.scores(centred(a, alone)), np.float64))
                 plain = (f"{total.mean:.4f}",)
             one, tenth = judging.rates(scores, (0.01, 0.001))
             (pooled,) = judging.pooled(scores, (0.001,))

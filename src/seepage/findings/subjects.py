@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.attacks import Attack, bind, of_unit
 from seepage.attacks.binding import inputs
+from seepage.attacks.subjects import centred
 from seepage.errors import InputError
 from seepage.findings.judging import Judging
 from seepage.findings.result import BySize, SubjectFinding
@@ -17,6 +18,7 @@ from seepage.findings.source import sides
 from seepage.metrics import (
     Subjects,
     Unit,
+    Within,
     score_correlation,
     signal_correlation,
     subject_auc,
@@ -24,7 +26,7 @@ from seepage.metrics import (
 )
 from seepage.metrics.within_subject import distance_of
 
-__all__ = ["SEVERAL", "OfSubjects", "by_unit", "subject_finding", "telling_records"]
+__all__ = ["SEVERAL", "OfSubjects", "by_unit", "grown", "subject_finding", "telling_records"]
 
 SEVERAL = "several classes"
 """The class of a subject whose records are of more than one."""
@@ -121,23 +123,42 @@ def subject_finding(run: Any, attack: Attack, unit: Subjects, judging: Judging) 
     if bound.log_ratio:
         within = signal_correlation(signals[bound.requires[0]], member, unit)
     else:
-        within = score_correlation(alone, member, unit)
+        within = score_correlation(centred(bound, alone), member, unit)
+    return grown(
+        bound.title, bound.log_ratio, centred(bound, alone), scores, within, member, unit, judging
+    )
+
+
+def grown(
+    title: str,
+    log_ratio: bool,
+    alone: Float64Array,
+    scores: Float64Array,
+    within: Within,
+    member: BoolArray,
+    unit: Subjects,
+    judging: Judging,
+) -> SubjectFinding:
+    """How the figures grow from records to subjects.
+
+    alone, member (R, N): scores of records, with a zero of their own; scores (R, G): of subjects;
+    judging: of subjects.
+    """
     (by_record,) = Judging(member, judging.target, groups=unit.codes).auc(alone)
     (plain,) = judging.auc(np.asarray(unit.scores(alone), dtype=np.float64))
     (whole,) = judging.auc(scores)
+    distance = distance_of(by_record.mean)
     return SubjectFinding(
         sizes=unit.sizes,
         records=len(unit.codes),
-        attack=bound.title,
-        log_ratio=bound.log_ratio,
+        attack=title,
+        log_ratio=log_ratio,
         within=within,
         by_record=by_record,
         plain=plain,
         whole=whole,
         by_size=tuple(
-            _of_size(
-                first, last, scores, unit.sizes, judging, distance_of(by_record.mean), within.used
-            )
+            _of_size(first, last, scores, unit.sizes, judging, distance, within.used)
             for first, last in _classes(unit.sizes)
         ),
     )

@@ -51,6 +51,12 @@ class Within:
     between: float
     subjects: int
 
+    @classmethod
+    def unknown(cls) -> Within:
+        """Where nothing could be estimated."""
+        nan = float("nan")
+        return cls(nan, nan, nan, nan, 0)
+
     @property
     def used(self) -> float:
         """What sums are discounted by: within 0 to 1, and 0 where it is not known."""
@@ -81,7 +87,7 @@ def signal_correlation(signal: ArrayLike, member: ArrayLike, unit: Subjects) -> 
     >>> abs(found.value - 0.4) < 0.03, abs(found.between) < 0.01
     (True, True)
     """
-    x, m = _given(signal, member, unit)
+    x, m = _given(signal, member)
     parts = _Parts(unit)
     n_in = m.sum(axis=0)
     n_out = len(m) - n_in
@@ -119,7 +125,8 @@ def score_correlation(scores: ArrayLike, member: ArrayLike, unit: Subjects) -> W
     >>> round(score_correlation(np.stack([hard, hard]), out, Subjects(whose)).value, 2)
     1.0
     """
-    s, m = _given(scores, member, unit)
+    s, m = _given(scores, member)
+    unit.member(m)
     s = np.clip(s, -_LARGEST, _LARGEST)
     parts = _Parts(unit)
     out = ~m
@@ -234,7 +241,7 @@ class _Parts:
         return np.asarray(np.add.reduceat(values[..., self.order], self.begin, axis=-1))
 
 
-def _given(values: ArrayLike, member: ArrayLike, unit: Subjects) -> tuple[Float64Array, BoolArray]:
+def _given(values: ArrayLike, member: ArrayLike) -> tuple[Float64Array, BoolArray]:
     x = given_numbers(values, "signal").astype(np.float64, copy=False)
     x = x.mean(axis=2) if x.ndim == 3 else x
     m = given_numbers(member, "member")
@@ -243,7 +250,6 @@ def _given(values: ArrayLike, member: ArrayLike, unit: Subjects) -> tuple[Float6
             f"signal, member: expected floats and bools of one shape (models, samples), got "
             f"{x.shape} and {m.dtype} of shape {m.shape}; pass a truth value per value"
         )
-    unit.member(m)
     return x, m
 
 
@@ -253,7 +259,7 @@ def _ratio(own: Float64Array, pairs: Float64Array, between: float) -> Within:
     count = int(several.sum())
     nan = float("nan")
     if not count:
-        return Within(nan, nan, nan, nan, 0)
+        return Within.unknown()
     value = float(own.sum() / pairs.sum())
     if count < 2:
         return Within(value, nan, nan, between, count)

@@ -11,11 +11,23 @@ from seepage.findings import SubjectFinding
 from seepage.report.svg import Axis, Chart, linear_ticks
 from seepage.report.words import interval, number
 
-__all__ = ["subjects_values"]
+__all__ = ["subjects_values", "subjects_words"]
 
 
-def subjects_values(x: SubjectFinding) -> dict[str, Any]:
-    """What `sections/subjects.html.j2` reads."""
+def subjects_values(x: SubjectFinding, *, single: bool = False) -> dict[str, Any]:
+    """What `sections/subjects.html.j2` reads; single: of one model, without a fleet."""
+    if x.log_ratio:
+        where = (
+            "over the references"
+            if single
+            else ("over models and given membership, estimated for each target on the other runs")
+        )
+    else:
+        where = (
+            "of their scores among the others"
+            if single
+            else ("of their scores as non-members, estimated for each target on the others")
+        )
     rows = [
         {
             "size": f"{b.first:,}" if b.first == b.last else f"{b.first:,} to {b.last:,}",
@@ -27,10 +39,19 @@ def subjects_values(x: SubjectFinding) -> dict[str, Any]:
         }
         for b in x.by_size
     ]
-    return {"x": x, "words": _words(x), "rows": rows, "chart": _chart(x)}
+    return {
+        "x": x,
+        "words": subjects_words(x),
+        "rows": rows,
+        "chart": _chart(x),
+        "where": where,
+        "whom": "the others" if single else "the pool",
+        "single": single,
+    }
 
 
-def _words(x: SubjectFinding) -> str:
+def subjects_words(x: SubjectFinding) -> str:
+    """Sizes and correlation, in sentences."""
     w = x.within
     low, middle, high = int(x.sizes.min()), float(np.median(x.sizes)), int(x.sizes.max())
     text = (
