@@ -265,4 +265,4 @@ def _ratio(own: Float64Array, pairs: Float64Array, between: float) -> Within:
         return Within(value, nan, nan, between, count)
     away = (own - value * pairs)[several]
     half = 1.96 * np.sqrt((away**2).sum() * count / (count - 1)) / pairs.sum()
-    return Within(value, value - half, value + half, between, count)
+    return Within(value, float(value - half), float(value + half), between, count)
