@@ -3,7 +3,7 @@
     python examples/patients.py
 
 The patients are made up: scikit-learn's digits, 1 to 12 of one class to a patient. Sixteen networks
-are trained on random halves of the patients; then one of them is audited alone. Writes patients.html.
+are trained on random halves of the patients; then one is audited alone. Writes patients.html.
 """
 
 from __future__ import annotations
@@ -24,34 +24,32 @@ def patients(images: int) -> seepage.Dataset:
     data = seepage.load("digits", limit=images)
     sizes = np.random.default_rng(0).integers(1, 13, images)
     whose = np.empty(images, dtype=np.int64)
-    by_class = np.argsort(data.labels.numpy(), kind="stable")
-    whose[by_class] = np.repeat(np.arange(images), sizes)[:images]
+    whose[np.argsort(data.labels.numpy())] = np.repeat(np.arange(images), sizes)[:images]
     return replace(data, groups=np.array([f"patient {i:03d}" for i in whose]))
 
 
 def main(images: int = 1797, epochs: int = 20) -> tuple[Findings, Findings, SingleAudit]:
     data = patients(images)
     plan = seepage.half_split(len(data), models=16, groups=data.groups)  # whole patients
-    recipe, at = seepage.Recipe(epochs=epochs, precision="fp32"), [1, epochs]
-    run = seepage.train(
-        data, plan, recipe=recipe, checkpoints=at, executor="inline", out="patients"
-    )
+    recipe = seepage.Recipe(epochs=epochs, precision="fp32")
+    here = {"executor": "inline", "out": "patients", "checkpoints": [1, epochs]}
+    run = seepage.train(data, plan, recipe=recipe, **here)
     people = collect(run, attacks=[LiRA()])
     single = collect(run, attacks=[LiRA()], unit=Samples(), blind=False)
     x = people.subjects
-    print(f"{x.records} images of {people.samples} patients, correlation {x.within.value:.2f}")
+    print(f"{people.samples} patients, correlation of their images {x.within.value:.2f}")
     print(f"AUC by image {single.main_attack.auc.mean:.3f}, by patient {x.whole.mean:.3f}")
     for i in people.exposure.order[:5]:
         print(f"{people.ids[i]}: {x.sizes[i]} images, AUC {people.exposure.auc[i]:.2f}")
     seepage.write_report(run, "patients.html", findings=people)
 
-    # One model alone: run 0, its members and the others, with the runs that are not of its pair.
+    # Run 0 alone, its members and the others, with the runs that are not of its pair.
     inside, phi = plan.member[0], run.signal_at("phi", -1)
-    order = np.argsort(~inside, kind="stable")  # members first
-    rest = RecordedReferences(plan.member[2:, order], signals={"phi": phi[2:, order]})
+    by = np.argsort(~inside, kind="stable")  # members first
+    rest = RecordedReferences(plan.member[2:, by], signals={"phi": phi[2:, by]})
     alone = Recorded({"phi": phi[0, inside]}, {"phi": phi[0, ~inside]})
-    groups = data.groups[inside], data.groups[~inside]
-    one = seepage.audit(alone, None, None, groups=groups, references=rest)
+    whose = data.groups[inside], data.groups[~inside]
+    one = seepage.audit(alone, None, None, groups=whose, references=rest)
     print(one)
     return people, single, one
 
