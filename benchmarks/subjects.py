@@ -258,7 +258,7 @@ better; `seepage attack` and the report show both.
 
 **ρ is one number.** A covariance matrix for each subject would need more runs than records. The residuals of
 φ about the mean of their side are correlated pair by pair within subjects, and pooled over pairs, subjects and
-sides (`seepage.metrics.signal_correlation`); the 95 % interval is over subjects. It is cut to 0..1. It
+sides (`seepage.metrics.signal_correlation`); the 95 % interval is over subjects. For targets it is cut to 0..1, and estimated on some 8,000 records of a larger pool. It
 includes what all records of one class have in common from model to model, and `between`, the correlation of records of
 different subjects, says what all records have in common. Where it cannot be estimated (no two records
 of a subject, too few runs) it is 0, and the report says so.
@@ -275,9 +275,10 @@ never beyond δ/√ρ. AUC for δ = {SHIFT:g}, and in brackets how many independ
 {table(("ρ", *(f"n = {n}" for n in (1, 2, 5, 10, 20))), _growth())}
 
 Of mixed sizes it is the mean over pairs of a member and a non-member of Φ(½ √(Δ_n² + Δ_m²)), which
-`seepage.metrics.subject_auc` computes. The report draws measured AUC by number of records beside it. That more
-records of a person make the person easier to infer, by less than √n where they are alike, is what arXiv
-2109.03975 and 2310.09266 report; their formulas were not available, and the one above is derived, not theirs.
+`seepage.metrics.subject_auc` computes. The report draws measured AUC by number of records beside it. That the
+records of one source together tell more than one of them is what arXiv 2109.03975 (records correlated in
+time) and 2310.09266 (users of a fine-tuned model) rest on; their texts were not at hand, and the formula above
+is derived here, not theirs.
 
 ## Measured
 

@@ -192,3 +192,13 @@ def test_bad_arguments_are_refused_in_one_line() -> None:
     with pytest.raises(InputError, match="expected every subject whole on one side"):
         score_correlation(np.ones((2, 3)), split, unit)
     assert auc(discounted([3.0, 1.0, 0.0], unit, 0.5), np.array([True, False])) == 1.0
+
+
+def test_of_a_large_pool_whole_subjects_are_looked_at() -> None:
+    whose = np.repeat(np.arange(5000), 4)
+    member = half_split(20_000, models=8, groups=whose, seed=1).member
+    rng = np.random.default_rng(8)
+    own = rng.normal(size=(8, 5000))[:, whose]
+    x = np.sqrt(0.5) * own + np.sqrt(0.5) * rng.normal(size=member.shape)
+    np.testing.assert_allclose(by_target(x, member, Subjects(whose)), 0.47, atol=0.03)
+    np.testing.assert_allclose(by_target(x, member, Subjects(whose), scores=True), 0.5, atol=0.03)

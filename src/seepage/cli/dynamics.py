@@ -149,7 +149,10 @@ def show(
     console.print(table)
     console.print(clusters(paths))
     if rates == "counting":
-        console.print(f"At the end: {plane.fpr_spread(paths.fpr[-1], paths.n_out)}.")
+        spread = str(plane.fpr_spread(paths.fpr[-1], paths.n_out))
+        if about(who):
+            spread = spread.replace("samples", "subjects")
+        console.print(f"At the end: {spread}.")
     console.print("All metrics are reconstructions; null: the same under permuted membership.")
 
 

@@ -32,6 +32,7 @@ __all__ = [
 
 # How many times the correlation is estimated, each without a part of the runs.
 _FOLDS = 8
+_ENOUGH = 8_000
 # Sums of larger ones are no numbers.
 _LARGEST = 1e150
 
@@ -148,12 +149,14 @@ def by_target(
 
     It is estimated on the other runs: those of the target's own part of the runs, its whole tuple
     among them, are left out, so that nothing of the target is read. values (R, N[, A]): the signal,
-    or, if `scores`, scores. 0 where the other runs are too few.
+    or, if `scores`, scores. Of a large pool some 8,000 records of whole subjects are looked at. 0 where
+    the other runs are too few.
     """
     number = partitions(np.asarray(unit.member(member)))
     fold = np.asarray(number % min(_FOLDS, int(number.max()) + 1))
     estimate = score_correlation if scores else signal_correlation
-    x = np.asarray(values)
+    at = _some(unit)
+    x, member, unit = np.asarray(values)[:, at], member[:, at], Subjects(unit.codes[at])
     found = np.zeros(len(member))
     for k in np.unique(fold):
         rest = fold != k
@@ -227,6 +230,18 @@ def distance_of(auc: float) -> float:
     1.0
     """
     return float(np.sqrt(2) * special.ndtri(np.clip(auc, 1e-12, 1 - 1e-12)))
+
+
+def _some(unit: Subjects) -> Int64Array:
+    """Positions of the records by which a correlation is estimated: of subjects that have several."""
+    several = np.flatnonzero(unit.sizes > 1)
+    if not several.size:
+        return np.arange(len(unit.codes))
+    if unit.sizes[several].sum() > _ENOUGH:
+        # The same ones for every target, whatever the scores.
+        several = np.random.default_rng(0).permutation(several)
+        several = several[: max(2, int((np.cumsum(unit.sizes[several]) <= _ENOUGH).sum()))]
+    return np.flatnonzero(np.isin(unit.codes, several))
 
 
 class _Parts:
