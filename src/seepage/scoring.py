@@ -18,7 +18,9 @@ import numpy as np
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks import binding
 from seepage.attacks.base import Attack, SignalSource
+from seepage.attacks.subjects import of_unit
 from seepage.errors import InputError
+from seepage.metrics import EACH, Unit
 from seepage.models import known
 from seepage.store import Run
 
@@ -41,6 +43,7 @@ def score(
     member: BoolArray | None = None,
     model: Factory | None = None,
     data: Dataset | None = None,
+    unit: Unit = EACH,
 ) -> Float64Array:
     """Every model of a run once the target, its tuple left out: (R, N) float64, higher = member.
 
@@ -48,7 +51,8 @@ def score(
     holds; checkpoint: its index. member: another membership (R, N) to score under, as a permuted
     one for the null. model, data: the factory and the pool again, where curvature has to be
     measured on kept weights of a network that is not one of `seepage.models`, or of a pool that
-    was made of arrays in memory.
+    was made of arrays in memory. unit: `seepage.metrics.unit_of(run.groups)` gives scores of subjects
+    (R, G), by the rule of `seepage.attacks.subjects`.
 
     Assumes that the recorded models are exchangeable but for their members. Raises InputError,
     in one line, for whatever `lacks` says, and where the attack does.
@@ -64,7 +68,7 @@ def score(
     bound, source = ready(run, attack, checkpoint, model=model, data=data)
     signals = binding.inputs(bound, source, checkpoint)
     truth = np.asarray(run.member if member is None else member, dtype=np.bool_)
-    return np.asarray(bound.leave_one_out(signals, truth), dtype=np.float64)
+    return of_unit(bound, bound.leave_one_out(signals, truth), signals, truth, unit)
 
 
 def lacks(

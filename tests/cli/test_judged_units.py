@@ -13,7 +13,7 @@ import pytest
 
 import seepage
 from seepage.cli import main
-from seepage.metrics import Subjects, operating_points, over_targets
+from seepage.metrics import Samples, Subjects, operating_points, over_targets
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -58,13 +58,13 @@ def test_the_run_keeps_whose_its_samples_are(grouped: Path) -> None:
 def test_the_gate_judges_subjects_unless_asked_for_samples(grouped: Path, command: Command) -> None:
     run = seepage.open(grouped)
     assert run.groups is not None
-    scores = seepage.score(run, seepage.attacks.LiRA())
-    for words, unit, says in (
-        ([], Subjects(run.groups), "lira, by subject (30): AUC"),
-        (["--unit", "sample"], None, "lira: AUC"),
+    whose = Subjects(run.groups)
+    for words, unit, member, says in (
+        ([], whose, whose.member(run.member), "lira, by subject (30): AUC"),
+        (["--unit", "sample"], Samples(), run.member, "lira: AUC"),
     ):
-        given = {} if unit is None else {"unit": unit}
-        auc = operating_points(scores, run.member, (0.01,), **given).auc
+        scores = seepage.score(run, seepage.attacks.LiRA(), unit=unit)
+        auc = operating_points(scores, member, (0.01,)).auc
         expected = over_targets(auc, run.member)
         status, out, _ = command("check", str(grouped), "--max-auc", "1", "-a", "lira", *words)
         assert status == 0
@@ -75,6 +75,24 @@ def test_the_gate_judges_subjects_unless_asked_for_samples(grouped: Path, comman
     status, out, _ = command("attack", str(grouped), "-a", "lira")
     assert status == 0
     assert "by subject (30)" in out
+    plain = operating_points(
+        seepage.score(run, seepage.attacks.LiRA()), run.member, (), unit=whose
+    ).auc.mean()
+    assert f"{plain:.4f}" in out
+    assert "120 records of 30 subjects, 4 to 4 each (median 4)" in out
+    assert re.search(r"correlation of phi within subjects [-.\d]+ \[", out)
+
+
+def test_dynamics_are_of_subjects_unless_asked_for_samples(grouped: Path, command: Command) -> None:
+    status, out, _ = command("dynamics", "show", str(grouped))
+    assert status == 0
+    assert "by subject (30)" in out
+    status, out, _ = command("dynamics", "show", str(grouped), "--unit", "sample")
+    assert status == 0
+    assert "120 samples" in out
+    status, _, err = command("dynamics", "show", str(grouped), "--rates", "gaussian")
+    assert status == 2
+    assert "--unit sample" in err
 
 
 def test_subjects_are_refused_where_there_are_none(trained: Path, command: Command) -> None:

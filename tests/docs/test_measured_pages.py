@@ -6,10 +6,10 @@ import json
 
 import numpy as np
 import pytest
-from benchmarks import adversary, discoveries
+from benchmarks import adversary, discoveries, subjects
 
 
-@pytest.mark.parametrize("study", [discoveries, adversary], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("study", [discoveries, adversary, subjects], ids=lambda m: m.__name__)
 def test_the_page_follows_from_the_stored_result(study: object) -> None:
     result = json.loads(study.OUT.read_text())  # type: ignore[attr-defined]
     assert study.page(result) == study.PAGE.read_text()  # type: ignore[attr-defined]
@@ -70,3 +70,11 @@ def _quantile(p: float) -> float:
 
 def _cdf(x: float) -> float:
     return float(adversary.special.ndtr(x))
+
+
+def test_subjects_meet_their_closed_form_in_a_few_fleets() -> None:
+    for rho in (0.0, 0.6):
+        assert subjects.known(rho, 2)["holds"]
+    few = subjects.estimated(subjects.LOSS(), 16, 0.3, 0.0, 2)
+    assert few["uncentred"] < few["single"] < few["discounted"]
+    assert few["correlation"] == pytest.approx(0.3, abs=0.05)

@@ -62,7 +62,7 @@ def test_the_files_keep_their_fields(run: Any, findings: Any, tmp_path: Path) ->
     write_report(run, tmp_path / "r.html", findings=findings)
     summary = json.loads((tmp_path / "r.json").read_text())
     assert list(summary) == [
-        "format", "title", "dataset", "run", "models", "samples", "judged",
+        "format", "title", "dataset", "run", "models", "samples", "unit", "subjects", "judged",
         "non_members_per_target", "checkpoints", "main_attack", "decision_rule", "leaks", "utility",
         "blind_baseline", "attacks", "strongest", "references", "unjudged_samples", "pool_share", "naming",
         "false_positive_rates_of_samples", "skipped_attacks",
@@ -94,7 +94,7 @@ def test_the_files_keep_their_fields(run: Any, findings: Any, tmp_path: Path) ->
     assert list(summary["exposed"]) == [
         "level", "count", "count_per_checkpoint", "null_count_per_checkpoint",
         "high_count_per_checkpoint", "null_high_count_per_checkpoint", "smallest_p_possible",
-        "false_at_most_95", "most_exposed",
+        "false_at_most_95", "most_exposed", "records_of_most_exposed",
     ]  # fmt: skip
     assert pq.read_table(tmp_path / "r.samples.parquet").column_names == [
         "row", "id", "label", "class", "n_in", "n_out", "tp", "fp", "tpr", "fpr", "advantage", "p", "q", "exposed", "rank", "exposed_since",

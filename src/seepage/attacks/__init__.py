@@ -44,6 +44,7 @@ from seepage.attacks.joint import Wishart as Wishart
 from seepage.attacks.leaving import Way as Way
 from seepage.attacks.leaving import how_left_out as how_left_out
 from seepage.attacks.population import Untrained as Untrained
+from seepage.attacks.subjects import of_unit as of_unit
 from seepage.attacks.tails import Empirical as Empirical
 from seepage.attacks.tails import Gaussian as Gaussian
 from seepage.attacks.tails import Logistic as Logistic

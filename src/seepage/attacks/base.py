@@ -198,6 +198,15 @@ class Attack(ABC):
         return self
 
     @property
+    def log_ratio(self) -> bool:
+        """Whether a score is the log-ratio of a record's likelihoods, IN over OUT, in nats.
+
+        Such scores have a zero of their own, and those of a subject's records are summed as they
+        are; others are taken relative to their mean first (`seepage.attacks.subjects`).
+        """
+        return False
+
+    @property
     def by_sample(self) -> bool:
         """Whether a sample's score reads no other sample, so that blocks of them score alike."""
         return False

@@ -302,6 +302,10 @@ class CurvatureNLL(MomentAttack):
     reference: ClassVar[str] = "Ravikumar et al., arXiv 2407.02747"
     threshold: ClassVar[float | None] = 0.0
 
+    @property
+    def log_ratio(self) -> bool:
+        return isinstance(self.form, Corrected)
+
     def ratios(self, x: Float64Array, outside: Moments, inside: Moments) -> Float64Array:
         mu_in, mu_out = inside.mean[..., 0], outside.mean[..., 0]
         if isinstance(self.form, AsPublished):
@@ -345,6 +349,10 @@ class CurvatureLR(MomentAttack):
     title: ClassVar[str] = "Curvature, likelihood ratio"
     reference: ClassVar[str] = "Ravikumar et al., arXiv 2407.02747"
     threshold: ClassVar[float | None] = 0.0
+
+    @property
+    def log_ratio(self) -> bool:
+        return isinstance(self.form, Corrected)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -146,6 +146,10 @@ class CurvatureAndConfidence(MomentAttack):
     requires: ClassVar[tuple[str, ...]] = ("phi", "curvature_zo")
     threshold: ClassVar[float | None] = 0.0
 
+    @property
+    def log_ratio(self) -> bool:
+        return True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.covariance == Pooled(released=True):

@@ -125,6 +125,10 @@ class LiRA(_Likelihood):
     threshold: ClassVar[float | None] = 0.0
     side: ClassVar[int] = ONLINE
 
+    @property
+    def log_ratio(self) -> bool:
+        return True
+
     def run(
         self,
         target: Mapping[str, FloatArray],

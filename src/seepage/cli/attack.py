@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -64,17 +65,25 @@ def attack(
             raise InputError(
                 f"{run}: expected a run that some attack can be run on, got one where {first} {why}"
             )
-    console.print(attack_table(part, chosen, factory, judged_unit(part, unit)))
+    who = judged_unit(part, unit)
+    console.print(attack_table(part, chosen, factory, who))
+    for line in about_subjects(part, who):
+        console.print(line, markup=False, soft_wrap=True)
     if without.words:
         console.print(without.words, markup=False, soft_wrap=True)
 
 
 def attack_table(run: Run, chosen: Sequence[Attack], factory: str | None, unit: Unit) -> Table:
     """One row per attack: AUC and TPR at low FPR with 95 % intervals, what noise reads beside."""
+    from seepage.attacks.subjects import centred
     from seepage.findings.judging import Judging
+    from seepage.findings.subjects import by_unit
+    from seepage.metrics import Samples, Subjects
     from seepage.scoring import score
 
-    judging = Judging.of(run, unit)
+    counted, unit = by_unit(run, unit)
+    judging = Judging.of(counted, Samples())
+    sums = isinstance(unit, Subjects)
     who = (
         f"{len(run.models)} models, each the target once"
         if judging.target is None
@@ -82,16 +91,45 @@ def attack_table(run: Run, chosen: Sequence[Attack], factory: str | None, unit: 
     )
     table = Table(title=f"{escape(run.path)}: {who}, last checkpoint{about(unit)}")
     table.add_column("attack")
-    for column in ("AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR", "TPR at 0.1 %, pooled"):
+    plain = ("plain sums",) if sums else ()
+    for column in ("AUC", *plain, "TPR at 1 % FPR", "TPR at 0.1 % FPR", "TPR at 0.1 %, pooled"):
         table.add_column(column, justify="right")
     with errors.status("scoring"):
         for a in chosen:
-            scores = score(run, a, model=factory)
+            scores = score(run, a, model=factory, unit=unit)
             (auc,) = judging.auc(scores)
+            if sums:
+                alone = score(run, a, model=factory)
+                (total,) = judging.auc(np.asarray(unit.scores(centred(a, alone)), np.float64))
+                plain = (f"{total.mean:.4f}",)
             one, tenth = judging.rates(scores, (0.01, 0.001))
             (pooled,) = judging.pooled(scores, (0.001,))
-            table.add_row(escape(a.name), interval(auc), *(rate(r) for r in (one, tenth, pooled)))
+            table.add_row(
+                escape(a.name), interval(auc), *plain, *(rate(r) for r in (one, tenth, pooled))
+            )
     return table
+
+
+def about_subjects(run: Run, unit: Unit) -> list[str]:
+    """How many records subjects have, and how alike these are; nothing of samples."""
+    from seepage.metrics import Subjects, signal_correlation
+
+    if not isinstance(unit, Subjects):
+        return []
+    sizes = unit.sizes
+    lines = [
+        f"{len(unit.codes):,} records of {len(sizes):,} subjects, {sizes.min():,} to "
+        f"{sizes.max():,} each (median {np.median(sizes):g}); scores are sums, discounted by how "
+        "alike a subject's records are (docs/subjects.md)"
+    ]
+    if "phi" in run.signals:
+        w = signal_correlation(run.signal_at("phi", len(run.checkpoints) - 1), run.member, unit)
+        if math.isfinite(w.value):
+            lines.append(
+                f"correlation of phi within subjects {w.value:.2f} [{w.low:.2f}, {w.high:.2f}], "
+                f"between subjects {w.between:.2f}"
+            )
+    return lines
 
 
 def interval(e: Estimate) -> str:
@@ -143,8 +181,9 @@ def check(
     from seepage.attacks import ATTACKS
     from seepage.config.prepare import chosen_attacks
     from seepage.findings.judging import Judging
+    from seepage.findings.subjects import by_unit
     from seepage.findings.unjudged import unjudged
-    from seepage.metrics import strongest
+    from seepage.metrics import Samples, strongest
 
     if max_auc is None and max_tpr is None:
         raise InputError("check: expected a limit, got none; pass --max-auc or --max-tpr")
@@ -157,10 +196,10 @@ def check(
     others = [c() for n, c in ATTACKS.items() if n not in asked]
     without = unjudged(whole, [*named, *others])
     opened, named = without.part(whole), without.attacks(named)
-    who = judged_unit(opened, unit)
-    judging = Judging.of(opened, who)
+    counted, who = by_unit(opened, judged_unit(opened, unit))
+    judging = Judging.of(counted, Samples())
     with errors.status("scoring"):
-        scores, skipped = _every(opened, named, others, factory)
+        scores, skipped = _every(opened, named, others, factory, who)
     wide = 1 - 0.05 / len(scores)
     failed = []
     for name, limit in ((_AUC, max_auc), (f"TPR at {fpr:g} FPR", max_tpr)):
@@ -214,18 +253,18 @@ _AUC = "AUC"
 
 
 def _every(
-    run: Run, named: Sequence[Attack], others: Sequence[Attack], factory: str | None
+    run: Run, named: Sequence[Attack], others: Sequence[Attack], factory: str | None, unit: Unit
 ) -> tuple[dict[str, Float64Array], dict[str, str]]:
-    """Scores (R, N) of all that are named and of every other that applies; why the rest do not."""
+    """Scores, (R, N) or of subjects (R, G), of all that are named and of every other that applies; why the rest do not."""
     from seepage.attacks.binding import ReadOnce
     from seepage.scoring import applicable, score
 
     chosen, skipped = applicable(run, others)
-    scores = {a.name: score(run, a, model=factory) for a in named}
+    scores = {a.name: score(run, a, model=factory, unit=unit) for a in named}
     source = ReadOnce(run)
     for a in chosen:
         try:
-            scores[a.name] = score(source, a)
+            scores[a.name] = score(source, a, unit=unit)
         except InputError as error:
             skipped[a.name] = str(error)
     if not scores:

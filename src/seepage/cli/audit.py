@@ -18,6 +18,8 @@ from seepage.cli.arguments import (
     Overrides,
     RunFolder,
     Shard,
+    UnitName,
+    judged_unit,
     opened_run,
 )
 from seepage.cli.console import FleetBar, console, errors
@@ -256,6 +258,7 @@ def report_command(
     run: RunFolder,
     path: Annotated[Path, typer.Argument(help="The HTML file to write.")] = Path("report.html"),
     name: AttackNames = None,
+    unit: UnitName = None,
 ) -> None:
     """Write the report of a run folder again, with today's attacks.
 
@@ -267,10 +270,12 @@ def report_command(
     """
 
     place_for(path, "path", suffixes=(".html", ".htm"))
-    _report(opened_run(run), path, chosen_attacks(name, name[0]) if name else None)
+    opened = opened_run(run)
+    chosen = chosen_attacks(name, name[0]) if name else None
+    _report(opened, path, chosen, judged_unit(opened, unit))
 
 
-def _report(run: Any, path: Path, attacks: Any) -> None:
+def _report(run: Any, path: Path, attacks: Any, unit: Any = None) -> None:
     from seepage.attacks import ATTACKS
     from seepage.findings import collect
     from seepage.findings.unjudged import unjudged
@@ -279,7 +284,7 @@ def _report(run: Any, path: Path, attacks: Any) -> None:
 
     with errors.status("scoring"):
         data = run.data()
-        found = collect(run, attacks=attacks, data=data)
+        found = collect(run, attacks=attacks, data=data, unit=unit)
         written = write_report(run, path, findings=found, data=data)
     without = unjudged(run, attacks or [cls() for cls in ATTACKS.values()])
     if without.words:

@@ -11,13 +11,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from seepage.cli.app import app
-from seepage.cli.arguments import AttackName, RunFolder, opened_run
+from seepage.cli.arguments import (
+    AttackName,
+    RunFolder,
+    UnitName,
+    about,
+    judged_unit,
+    opened_run,
+)
 from seepage.cli.console import console, errors
 from seepage.cli.places import place_for
 from seepage.errors import InputError
 
 if TYPE_CHECKING:
     from seepage.findings.clock import Clock
+    from seepage.metrics import Unit
     from seepage.plane import Comparison, Estimate, Population, Trajectories
     from seepage.store import Run
 
@@ -52,9 +60,11 @@ def judged_paths(
     models: Any = None,
     rates: str = "counting",
     own: bool = False,
+    unit: Unit | None = None,
 ) -> Trajectories:
-    """Trajectories under the named attack: its own threshold, or a rate, pooled or of each sample."""
+    """Trajectories, of subjects where the run has groups unless told otherwise, under the named attack: its own threshold, or a rate, pooled or of each sample."""
     from seepage import attacks, plane, scoring
+    from seepage.metrics import unit_of
 
     if draws < 2:
         raise InputError(f"--draws: expected at least 2, got {draws}")
@@ -79,8 +89,9 @@ def judged_paths(
             attack=bound,
             rule=rule,
             rates=ways[rates],
-            null=plane.Permuted(draws),
+            null=plane.Permuted(draws, groups=run.groups),
             models=models,
+            unit=unit_of(run.groups) if unit is None else unit,
         )
 
 
@@ -101,6 +112,7 @@ def show(
         Literal["advantage", "epsilon"],
         typer.Option(help="What makes a region high: advantage of 0.5, or ε of 1.5."),
     ] = "advantage",
+    unit: UnitName = None,
 ) -> None:
     """Print the population metrics over training, each with interval and null.
 
@@ -117,11 +129,12 @@ def show(
 
     opened = opened_run(run)
     clock = clock_of(opened.manifest)
-    paths = judged_paths(opened, attack, fpr, draws, rates=rates, own=own)
+    who = judged_unit(opened, unit)
+    paths = judged_paths(opened, attack, fpr, draws, rates=rates, own=own, unit=who)
     population = paths.population(
         plane.ByEpsilon() if regions == "epsilon" else plane.ByAdvantage()
     )
-    console.print(over_training(run, population, paths.auc, clock))
+    console.print(over_training(run, population, paths.auc, clock, about(who)))
     table = Table(title="over all of training")
     table.add_column("metric")
     table.add_column("value [95 % over models] null", justify="right")
@@ -136,7 +149,10 @@ def show(
     console.print(table)
     console.print(clusters(paths))
     if rates == "counting":
-        console.print(f"At the end: {plane.fpr_spread(paths.fpr[-1], paths.n_out)}.")
+        spread = str(plane.fpr_spread(paths.fpr[-1], paths.n_out))
+        if about(who):
+            spread = spread.replace("samples", "subjects")
+        console.print(f"At the end: {spread}.")
     console.print("All metrics are reconstructions; null: the same under permuted membership.")
 
 
@@ -172,9 +188,10 @@ def clusters(paths: Trajectories) -> Table:
     return table
 
 
-def over_training(name: str, p: Population, auc: Any, clock: Clock) -> Table:
+def over_training(name: str, p: Population, auc: Any, clock: Clock, by: str = "") -> Table:
     """One row per checkpoint."""
-    table = Table(title=f"{escape(name)}: {p.models} models, {p.samples} samples")
+    counted = by or f", {p.samples} samples"
+    table = Table(title=f"{escape(name)}: {p.models} models{counted}")
     for column in (
         clock.unit,
         "AUC",

@@ -13,7 +13,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from seepage.array_types import Float64Array, Int64Array
-from seepage.cli.arguments import AttackName, Factory, RunFolder, opened_run
+from seepage.cli.arguments import (
+    AttackName,
+    Factory,
+    RunFolder,
+    UnitName,
+    judged_unit,
+    opened_run,
+)
 from seepage.cli.console import console, errors
 from seepage.cli.dynamics import Fpr, dynamics, judged_paths
 from seepage.data.reading import check_regular, reading
@@ -22,6 +29,7 @@ from seepage.local_paths import local_path
 
 if TYPE_CHECKING:
     from seepage.findings.clock import Clock
+    from seepage.metrics import Unit
     from seepage.plane import EarlyDetermination, Estimate, Trajectories
     from seepage.store import Run
 
@@ -32,12 +40,12 @@ PROXIES = {"lt_iqr": "LT-IQR", "loss": "mean loss", "slope": "fall of the loss"}
 
 
 def _apart(
-    run: Run, attack: str, fpr: float | None, aside: float
+    run: Run, attack: str, fpr: float | None, aside: float, unit: Unit
 ) -> tuple[Trajectories, Int64Array]:
     from seepage import plane
 
     rows, apart = plane.split_models(run.member, aside, np.random.default_rng(0))
-    return judged_paths(run, attack, fpr, 2, rows), apart
+    return judged_paths(run, attack, fpr, 2, rows, unit=unit), apart
 
 
 @dynamics.command("early")
@@ -50,6 +58,7 @@ def early_command(
         typer.Option(help="Vulnerable: this share of highest advantage, not the high region."),
     ] = None,
     aside: Aside = 0.25,
+    unit: UnitName = None,
 ) -> None:
     """Print how early the finally vulnerable samples are identified, with and without the attack.
 
@@ -61,16 +70,20 @@ def early_command(
     """
     from seepage import attacks, plane, scoring
     from seepage.findings.clock import clock_of
+    from seepage.findings.subjects import by_unit
     from seepage.plan import tuples
 
     opened = opened_run(run)
     clock = clock_of(opened.manifest)
     vulnerable = plane.HighRegion() if share is None else plane.TopShare(share)
-    paths = judged_paths(opened, attack, fpr, 2)
+    counted, who = by_unit(opened, judged_unit(opened, unit))
+    paths = judged_paths(opened, attack, fpr, 2, unit=who)
     found = plane.early_determination(paths, vulnerable=vulnerable)
     what = "in the high region" if share is None else f"in the top {share:g}"
     console.print(
-        _recalls(found, f"{int(found.final.sum())} of {paths.samples} samples end {what}", clock)
+        _recalls(
+            found, f"{int(found.final.sum())} of {paths.samples} {_units(who)} end {what}", clock
+        )
     )
     for k in found.known:
         console.print(
@@ -86,6 +99,7 @@ def early_command(
                 attack=judge,
                 rule=_rule(fpr),
                 vulnerable=plane.TopShare(share or 0.05),
+                unit=who,
             )
         table = Table(title=f"two halves of {halves.models} models, top {share or 0.05:g}")
         for column in (clock.unit, "recall of the other half", "null", "known of what can be"):
@@ -95,10 +109,16 @@ def early_command(
             table.add_row(f"{epoch:g}", _of(halves.recall, t), null, _of(halves.known, t))
         console.print(table)
     if {"loss", "correct"} <= set(opened.signals):
-        rest, apart = _apart(opened, attack, fpr, aside)
-        told = plane.evaluate_monitors(opened, apart, rest.advantage[-1], share=share or 0.05)
+        rest, apart = _apart(opened, attack, fpr, aside, who)
+        told = plane.evaluate_monitors(counted, apart, rest.advantage[-1], share=share or 0.05)
         console.print(_proxies(told, share or 0.05, clock))
     console.print("Definitions are reconstructions or our own; see docs/dynamics.md.")
+
+
+def _units(unit: Unit) -> str:
+    from seepage.metrics import Subjects
+
+    return "subjects" if isinstance(unit, Subjects) else "samples"
 
 
 def _rule(fpr: float | None) -> Any:
@@ -167,16 +187,20 @@ def difficulty_command(
     aside: Aside = 0.25,
     column: Annotated[
         Path | None,
-        typer.Option(help="Your own difficulty: a CSV file with the columns id, value."),
+        typer.Option(
+            help="Your own difficulty: a CSV file with the columns id, value; ids of what is judged."
+        ),
     ] = None,
     depth: Annotated[
         bool, typer.Option(help="Prediction depth too: needs the weights kept at the end.")
     ] = False,
     factory: Factory = None,
+    unit: UnitName = None,
 ) -> None:
     """Print rank correlations of learning difficulty with vulnerability.
 
-    Difficulty comes from runs that the attack does not use.
+    Difficulty comes from runs that the attack does not use; that of a subject is the mean over its
+    records.
 
     Examples:
 
@@ -185,18 +209,24 @@ def difficulty_command(
         seepage dynamics difficulty runs/digits --column mine.csv
     """
     from seepage import plane
+    from seepage.findings.subjects import by_unit
     from seepage.fleet.kept import kept_depth
+    from seepage.metrics import Subjects
 
     opened = opened_run(run)
     # Read first: what cannot be read is found before anything is scored.
-    own = {} if column is None else {column.stem: _own(column, opened.ids.tolist())}
-    paths, apart = _apart(opened, attack, fpr, aside)
+    counted, who = by_unit(opened, judged_unit(opened, unit))
+    own = {} if column is None else {column.stem: _own(column, counted.ids.tolist())}
+    paths, apart = _apart(opened, attack, fpr, aside, who)
     columns: dict[str, Any] = {}
     if {"loss", "correct"} <= set(opened.signals):
-        columns |= plane.learning_difficulty(opened, apart).as_dict()
+        columns |= plane.learning_difficulty(counted, apart).as_dict()
     if depth:
         with errors.status("probing layers"):
-            columns["prediction_depth"] = kept_depth(opened, apart, model=factory)
+            depths = kept_depth(opened, apart, model=factory)
+            if isinstance(who, Subjects):
+                depths = np.asarray(who.scores(depths)) / who.sizes
+            columns["prediction_depth"] = depths
     columns |= own
     if not columns:
         raise InputError("signals: expected loss and correct, or --column; neither is there")

@@ -138,6 +138,7 @@ def _references(given: OneModel) -> Any:
 
 
 def _print(one: SingleAudit) -> None:
+    from seepage.report.subjects import subjects_words
     from seepage.single import words
 
     counted = f"{one.members:,} members, {one.others:,} others"
@@ -165,7 +166,8 @@ def _print(one: SingleAudit) -> None:
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
 
-    for text in (words.accuracy(one), words.named(one), _asked(one)):
+    told = "" if one.whose is None else subjects_words(one.whose)
+    for text in (words.accuracy(one), told, words.named(one), _asked(one)):
         if text:
             say(text)
     for title, lines in (

@@ -16,12 +16,19 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, FloatArray, Int64Array
-from seepage.attacks import Attack, LiRA, reference_rows
+from seepage.attacks import Attack, LiRA, of_unit, reference_rows
 from seepage.attacks.binding import bind, inputs
 from seepage.comparison.spent import joint_spending
 from seepage.epsilon.one_run import epsilon_of_runs
 from seepage.errors import InputError
-from seepage.metrics import Estimate, operating_points, pooled_by_target, pooled_points, row_auc
+from seepage.metrics import (
+    Estimate,
+    Subjects,
+    operating_points,
+    pooled_by_target,
+    pooled_points,
+    row_auc,
+)
 from seepage.metrics.intervals import around, reach
 from seepage.plan import tuples
 from seepage.plane import Permuted, trajectories
@@ -225,7 +232,8 @@ def evaluate(
 ) -> Evaluation:
     """Utility, risk and cost of a defended fleet compared with the undefended one of the same plan.
 
-    The most vulnerable samples are the planted mislabelled canaries (Aerni et al., arXiv
+    Where records belong to subjects the attacks and ε are of subjects, accuracy and what is per
+    sample stay of records. The most vulnerable samples are the planted mislabelled canaries (Aerni et al., arXiv
     2404.17399); without them only the pool is evaluated. extra(run, at) adds metrics, each a list
     of one value per model measured; `at` are the positions in `run` of the pairs' runs (e.g.
     robustness). Attacks whose signals are missing raise InputError, as do fleets of different plans
@@ -256,16 +264,21 @@ def evaluate(
             kept |= {n: _view0(v[rows_of]) for n, v in read.items()}
     main: Float64Array | None = None
     exposed = canary if canary.any() else ~canary
+    judged_epsilon: tuple[Float64Array, BoolArray] | None = None
     for attack in attacks:
-        found: dict[str, Float64Array] = {
-            "adaptive": np.asarray(attack.leave_one_out(here, member), np.float64),
-            "static": non_adaptive(attack, here, there, member),
+        found: dict[str, tuple[Float64Array, dict[str, FloatArray]]] = {
+            "adaptive": (np.asarray(attack.leave_one_out(here, member), np.float64), here),
+            "static": (non_adaptive(attack, here, there, member), there),
         }
-        main = found["adaptive"] if main is None else main
-        for kind, scores in found.items():
+        main = found["adaptive"][0] if main is None else main
+        if judged_epsilon is None:
+            judged_epsilon = _of_units(run, attack, *found["adaptive"], member, exposed)
+        for kind, (scores, read) in found.items():
             for where, cols in (("pool", np.ones(len(canary), np.bool_)), ("canaries", canary)):
                 key = f"{attack.name}/{kind}/{where}"
-                judged = risk(scores[:, cols], member[:, cols], fprs)
+                judged = None
+                if cols.any():
+                    judged = risk(*_of_units(run, attack, scores, read, member, cols), fprs)
                 if judged is None:
                     continue
                 values[f"{key}/auc"] = judged.auc
@@ -278,6 +291,7 @@ def evaluate(
                     realised[f"{key}/tpr@{fpr:g}"] = float(judged.fpr[k])
                     null[f"{key}/tpr@{fpr:g}"] = float(judged.null[k])
     assert main is not None
+    assert judged_epsilon is not None
     plain = ~canary
     inside, outside = member & plain, ~member & plain
     correct = here["correct"].astype(np.float64)
@@ -323,10 +337,30 @@ def evaluate(
         facts=_facts(run, rows)
         | {
             "pairs": rows[_in_pairs(member)[:, 0]].tolist(),
-            "epsilon_low": epsilon_of_runs(main[:, exposed], member[:, exposed]).tolist(),
-            "epsilon_samples": int(exposed.sum()),
+            "epsilon_low": epsilon_of_runs(*judged_epsilon).tolist(),
+            "epsilon_samples": judged_epsilon[0].shape[1],
         },
     )
+
+
+def _of_units(
+    run: Run,
+    attack: Attack,
+    scores: Float64Array,
+    signals: Mapping[str, FloatArray],
+    member: BoolArray,
+    cols: BoolArray,
+) -> tuple[Float64Array, BoolArray]:
+    """Scores and membership of what is judged among these samples: of subjects where there are any.
+
+    The canaries of one subject share its coin, and so are one.
+    """
+    if run.groups is None:
+        return scores[:, cols], member[:, cols]
+    unit = Subjects(run.groups[cols])
+    inside = member[:, cols]
+    read = {name: values[:, cols] for name, values in signals.items()}
+    return of_unit(attack, scores[:, cols], read, inside, unit), np.asarray(unit.member(inside))
 
 
 def _phi(run: Run) -> Float64Array:

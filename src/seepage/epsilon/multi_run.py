@@ -20,7 +20,7 @@ from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.epsilon.trade_off import gdp_epsilon
 from seepage.errors import InputError
 from seepage.given_arrays import given_floats, given_numbers
-from seepage.metrics import clopper_pearson
+from seepage.metrics import EACH, Unit, clopper_pearson
 
 __all__ = [
     "Bonferroni",
@@ -230,8 +230,10 @@ def check_level(level: float, delta: float) -> None:
         raise InputError(f"delta: expected a number in [0, 1), got {delta}; use 0 or 1e-5")
 
 
-def scored(scores: ArrayLike, member: ArrayLike) -> tuple[Float64Array, BoolArray]:
-    """The scores (n,) as float64 and their membership (n,), checked."""
+def scored(
+    scores: ArrayLike, member: ArrayLike, unit: Unit = EACH
+) -> tuple[Float64Array, BoolArray]:
+    """The scores (n,) as float64 and their membership (n,), checked; of subjects summed."""
     s, y = given_floats(scores, "scores"), given_numbers(member, "member")
     if s.ndim == 2:
         raise InputError(
@@ -249,7 +251,7 @@ def scored(scores: ArrayLike, member: ArrayLike) -> tuple[Float64Array, BoolArra
             f"scores: expected finite numbers, got {int((~np.isfinite(s)).sum())} others; "
             "leave those trials out"
         )
-    return s, y
+    return np.asarray(unit.scores(s), dtype=np.float64), np.asarray(unit.member(y))
 
 
 class _Best(NamedTuple):
@@ -268,8 +270,9 @@ def _best(
     level: float,
     threshold: Threshold | None,
     objective: Objective,
+    unit: Unit,
 ) -> _Best:
-    s, y = scored(scores, member)
+    s, y = scored(scores, member, unit)
     n_in = int(y.sum())
     if n_in in (0, len(y)):
         raise InputError(
@@ -303,6 +306,7 @@ def multi_run(
     delta: float = 0.0,
     level: float = 0.95,
     threshold: Threshold | None = None,
+    unit: Unit = EACH,
 ) -> Bound:
     """Lower bound on ε from attack scores of independent trials, by Clopper-Pearson.
 
@@ -311,7 +315,9 @@ def multi_run(
     with TPR⁻ and FPR⁺ the lower and upper bound of the rates, each at (1 − level)/2. scores (n,)
     float, higher = more likely a member; member (n,) bool. threshold: `Bonferroni()` (default),
     `Split(...)` or `Explicit(t)`, which correct for choosing the threshold on the scores at hand;
-    the arg-max of uncorrected bounds has no confidence level and is not offered.
+    the arg-max of uncorrected bounds has no confidence level and is not offered. unit: with
+    `Subjects(groups)` a subject is one trial, its scores are summed, and the bound is on the ε of
+    adding or removing a *subject*, all its records at once, which is no smaller than that of a record.
 
     Assumes that the n trials are independent: one sample (a canary), n models, each trained from
     scratch on random subsets with or without it, scored by an attack that knows nothing of the
@@ -343,7 +349,7 @@ def multi_run(
         here, there = _log_ratio(tpr - delta, fpr), _log_ratio(1 - fpr - delta, 1 - tpr)
         return np.asarray(np.maximum(here, there))
 
-    best = _best(scores, member, level, threshold, objective)
+    best = _best(scores, member, level, threshold, objective, unit)
     return Bound(best.value, level, delta, *best.at, best.method, best.trials, best.ceiling)
 
 
@@ -354,6 +360,7 @@ def gdp(
     delta: float = 1e-5,
     level: float = 0.95,
     threshold: Threshold | None = None,
+    unit: Unit = EACH,
 ) -> Bound:
     """Lower bound on μ of a Gaussian mechanism, and the ε(δ) that follows from it.
 
@@ -377,6 +384,6 @@ def gdp(
     def objective(tpr: Float64Array, fpr: Float64Array) -> Float64Array:
         return np.asarray(special.ndtri(tpr) - special.ndtri(fpr), np.float64)
 
-    best = _best(scores, member, level, threshold, objective)
+    best = _best(scores, member, level, threshold, objective, unit)
     epsilon, ceiling = (gdp_epsilon(mu, delta) for mu in (best.value, best.ceiling))
     return Bound(epsilon, level, delta, *best.at, best.method, best.trials, ceiling, mu=best.value)

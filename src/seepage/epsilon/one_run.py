@@ -14,6 +14,7 @@ from seepage.array_types import BoolArray, Float64Array
 from seepage.epsilon.multi_run import check_level, scored
 from seepage.errors import InputError
 from seepage.given_arrays import given_array, given_floats
+from seepage.metrics import EACH, Unit
 from seepage.plan import tuples
 
 __all__ = [
@@ -173,6 +174,7 @@ def one_run_from_scores(
     *,
     delta: float = 0.0,
     level: float = 0.95,
+    unit: Unit = EACH,
 ) -> OneRunBound:
     """`one_run` with guesses made from the scores (m,) of all canaries of one run.
 
@@ -181,14 +183,16 @@ def one_run_from_scores(
     `BothEnds()` (default) or `HighestOnly()`. Ties at a cut are guessed *wrong* first, so that the
     order of the array, which may reveal members, cannot help. The result's `ceiling` is that of
     the count that gave the bound; larger counts could show more. Assumptions as in `one_run`;
-    membership that fair coin flips give in less than one of 10⁵ runs is refused.
+    membership that fair coin flips give in less than one of 10⁵ runs is refused. unit: with
+    `Subjects(groups)` a subject is one canary with one coin, its scores are summed, and the bound is on
+    the ε of a subject; records that share a coin are no canaries of their own.
 
     >>> member = np.arange(200) % 2 == 0
     >>> one_run_from_scores(np.where(member, 1.0, -1.0), member, (20, 100)).guesses
     100
     """
     check_level(level, delta)
-    s, y = scored(scores, member)
+    s, y = scored(scores, member, unit)
     _fair(y)
     counts = [guesses] if isinstance(guesses, (int, np.integer)) else list(guesses)
     if not counts or not all(1 <= r <= len(s) for r in counts):
@@ -226,7 +230,12 @@ SHARES = (0.125, 0.25, 0.5, 1.0)
 
 
 def epsilon_of_runs(
-    scores: ArrayLike, member: ArrayLike, *, delta: float = 1e-5, level: float = LEVEL
+    scores: ArrayLike,
+    member: ArrayLike,
+    *,
+    delta: float = 1e-5,
+    level: float = LEVEL,
+    unit: Unit = EACH,
 ) -> Float64Array:
     """A lower bound on ε from each run alone, at 1 − (1 − level)/2, so that `joint_epsilon` is at `level`.
 
@@ -234,7 +243,7 @@ def epsilon_of_runs(
     other of its pair; member (R, M) bool. Each run is audited in one run (Steinke et al., arXiv 2305.08846) by
     guessing an eighth, a quarter, half and all of its M samples from both ends, corrected for that
     choice. Assumes that every sample is IN a run with probability ½, which a half-split of many samples is close to.
-    It refutes smaller ε; a 0 shows nothing.
+    It refutes smaller ε; a 0 shows nothing. unit: as of `one_run_from_scores`.
     """
     s, y = given_floats(scores, "scores"), given_array(member, "member")
     if s.ndim != 2 or y.shape != s.shape or y.dtype != np.bool_:
@@ -248,6 +257,7 @@ def epsilon_of_runs(
             "runs, in which a sample is IN with probability 1/k and the bound does not hold; use "
             "seepage.half_split"
         )
+    s, y = np.asarray(unit.scores(s), dtype=np.float64), np.asarray(unit.member(y))
     counts = _counts(s.shape[1])
     each = 1 - (1 - level) / 2
     return np.array(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seepage.findings.collect import collect
-from seepage.findings.result import Findings, plain
+from seepage.findings.result import Findings, SubjectFinding, plain
 from seepage.findings.source import ReportSource
 
-__all__ = ["Findings", "ReportSource", "collect", "plain"]
+__all__ = ["Findings", "ReportSource", "SubjectFinding", "collect", "plain"]

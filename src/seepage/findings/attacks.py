@@ -13,6 +13,7 @@ from seepage.errors import InputError
 from seepage.findings.judging import Judging
 from seepage.findings.result import AttackFinding
 from seepage.findings.source import Progress, ReportSource
+from seepage.metrics import EACH, Subjects, Unit
 from seepage.plane import GlobalFPR, Rule
 from seepage.scoring import applicable, score
 
@@ -24,26 +25,35 @@ MAIN = ("lira", "rmia")
 
 
 def at_last_checkpoint(
-    run: ReportSource, attacks: Iterable[Attack] | None, judging: Judging, seed: int, say: Progress
+    run: ReportSource,
+    attacks: Iterable[Attack] | None,
+    judging: Judging,
+    seed: int,
+    say: Progress,
+    unit: Unit = EACH,
 ) -> tuple[list[tuple[Attack, AttackFinding]], dict[str, str], dict[str, Float64Array]]:
-    """Every attack at the last checkpoint; those that cannot be run, and why; their scores (R, N)."""
+    """Every attack at the last checkpoint; those that cannot be run, and why; their scores (R, N).
+
+    run: by record; judging: of what `unit` counts, and scores are of it.
+    """
     wanted = [cls() for cls in ATTACKS.values()] if attacks is None else list(attacks)
     chosen, skipped = applicable(run, wanted)
     source = ReadOnce(run)
     redrawn = judging.redrawn(np.random.default_rng(seed))
+    permuted = redrawn.member[:, unit.codes] if isinstance(unit, Subjects) else redrawn.member
     scores: dict[str, Float64Array] = {}
     null: dict[str, float] = {}
     run_here: list[Attack] = []
     for done, attack in enumerate(chosen):
         say("attacks", done, len(chosen))
         try:
-            scores[attack.name] = score(source, attack)
+            scores[attack.name] = score(source, attack, unit=unit)
         except InputError as error:
             # An attack that lacks what it needs in this run is left out and named.
             skipped[attack.name] = str(error)
             continue
         run_here.append(attack)
-        (chance,) = redrawn.auc(score(source, attack, member=redrawn.member))
+        (chance,) = redrawn.auc(score(source, attack, member=permuted, unit=unit))
         null[attack.name] = chance.mean
     if not run_here:
         reasons = "; ".join(f"{k}: {v}" for k, v in skipped.items())

@@ -29,8 +29,18 @@ from seepage.findings.result import (
 )
 from seepage.findings.samples import exposure_of, groups_of, high, tested
 from seepage.findings.source import Progress, ReportSource, Shadows, sides
+from seepage.findings.subjects import by_unit, subject_finding, telling_records
 from seepage.findings.unjudged import unjudged
-from seepage.metrics import Estimate, blind_baseline, clopper_pearson, over_targets
+from seepage.metrics import (
+    EACH,
+    Estimate,
+    Samples,
+    Subjects,
+    Unit,
+    blind_baseline,
+    clopper_pearson,
+    over_targets,
+)
 from seepage.metrics.naming import name_members, name_over_targets
 from seepage.plan import distance_factor, pool_share
 from seepage.plane import (
@@ -49,6 +59,9 @@ from seepage.plane import (
 from seepage.scoring import score
 
 __all__ = ["ReportSource", "collect"]
+
+# How many samples the blind baseline is run on at most.
+_BLIND = 10_000
 
 
 def _correct(run: ReportSource, t: int) -> Float64Array:
@@ -88,21 +101,37 @@ def _utility_of(run: ReportSource, target: int | None, say: Progress) -> Utility
     return Utility(*np.array(rows).T)
 
 
-def _blind_of(data: Dataset | None, member: BoolArray, labels: Int64Array) -> Blind:
+def _blind_of(
+    data: Dataset | None, member: BoolArray, labels: Int64Array, unit: Unit = EACH
+) -> Blind:
     """The blind baseline, or the reason why it could not be run."""
     if data is None:
         return Blind(None, "the data could not be found again from its source")
     rows = np.arange(len(data))
     note = ""
-    if len(rows) > 10_000:
+    if len(rows) > _BLIND:
         # A linear classifier has long converged; the whole pool would only cost memory.
-        rows = np.sort(np.random.default_rng(0).choice(len(rows), 10_000, replace=False))
-        note = "It was run on 10,000 samples drawn from the pool."
+        rows = _some(unit, len(rows))
+        note = f"It was run on {len(rows):,} samples drawn from the pool."
+    if isinstance(unit, Subjects):
+        unit = Subjects(unit.codes[rows])
     try:
-        found = blind_baseline(data.inputs.numpy()[rows], member[:, rows], labels[rows], runs=4)
+        found = blind_baseline(
+            data.inputs.numpy()[rows], member[:, rows], labels[rows], runs=4, unit=unit
+        )
     except InputError as error:
         return Blind(None, str(error))
     return Blind(found.estimate, note)
+
+
+def _some(unit: Unit, samples: int) -> Int64Array:
+    """Some 10,000 samples of the pool, subjects whole."""
+    rng = np.random.default_rng(0)
+    if not isinstance(unit, Subjects):
+        return np.sort(rng.choice(samples, _BLIND, replace=False))
+    order = rng.permutation(len(unit.names))
+    kept = order[: max(10, int(np.searchsorted(np.cumsum(unit.sizes[order]), _BLIND)))]
+    return np.flatnonzero(np.isin(unit.codes, kept))
 
 
 @dataclass
@@ -165,6 +194,7 @@ def _of_target(
     permutations: int,
     seed: int,
     say: Progress,
+    unit: Unit,
 ) -> list[_Curves]:
     """The curves of a fixed target, the true membership first; its shadows are references only."""
     drawn = [judging.redrawn(rng) for rng in np.random.default_rng(seed).spawn(permutations)]
@@ -172,7 +202,7 @@ def _of_target(
     for t in range(len(run.checkpoints)):
         say("risk over training", t, len(run.checkpoints))
         # Scores of a target do not read its own members, so that redrawing those changes none.
-        scores = score(run, attack, t)
+        scores = score(run, attack, t, unit=unit)
         for held, of in zip(curves, [judging, *drawn], strict=True):
             held.add(of, scores, fpr)
     return curves
@@ -188,6 +218,7 @@ def collect(
     level: float = 0.05,
     seed: int = 0,
     blind: bool = True,
+    unit: Unit | None = None,
     progress: Progress | None = None,
 ) -> Findings:
     """Compute everything a report says about a run.
@@ -197,7 +228,8 @@ def collect(
     drawn on the plane (LiRA when it can be run). data: the pool, for the blind baseline (by default
     that of the run). permutations: redraws of membership under which everything is repeated, each
     as costly as the main attack itself. level: false-discovery rate of the samples named as
-    exposed. seed: of the redraws. blind: whether the blind baseline is run. progress: called with
+    exposed. seed: of the redraws. blind: whether the blind baseline is run. unit:
+    what is judged: subjects where the run has groups, unless `Samples()` is asked for. progress: called with
     (what, done, all).
 
     Raises InputError when no attack can be run, and where attacks would.
@@ -213,8 +245,11 @@ def collect(
         if data is None and blind:
             data = run.data()
         run, data, attacks = without.part(run), without.data(data), without.attacks(wanted)
-    judging = Judging.of(run)
+    records = run
+    run, unit = by_unit(run, unit)
+    judging = Judging.of(run, Samples())
     fleet = run if judging.target is None else Shadows(run, judging.target)
+    fleet_records = records if judging.target is None else Shadows(records, judging.target)
     if len(fleet.member) < 4:
         # One pair leaves no references and no spread between pairs.
         what = "usable runs" if judging.target is None else "usable shadows"
@@ -222,31 +257,37 @@ def collect(
             f"models: expected at least 4 {what}, got {len(fleet.member)}; train more models"
         )
     say: Progress = progress if progress is not None else lambda what, done, total: None
-    findings, skipped, scores = at_last_checkpoint(run, attacks, judging, seed, say)
+    findings, skipped, scores = at_last_checkpoint(records, attacks, judging, seed, say, unit)
     attack = main_attack(findings, main)
-    rule: Rule = NaturalThreshold() if attack.threshold is not None else GlobalFPR(0.1)
+    # An attack's own threshold is for single records, but for the zero of what is summed.
+    own_rule = attack.threshold is not None and (unit == EACH or attack.threshold == 0)
+    rule: Rule = NaturalThreshold() if own_rule else GlobalFPR(0.1)
     rates = _CountingWithCurves(judging, FPRS[1])
     paths = trajectories(
-        fleet,
+        fleet_records,
         attack=attack,
         rule=rule,
         rates=rates if judging.target is None else Counting(),
-        null=Permuted(draws=permutations, seed=seed),
+        null=Permuted(draws=permutations, seed=seed, groups=judging.groups),
+        unit=unit,
         progress=lambda done, total: say("risk over training", done, total),
     )
     curves = rates.curves
     own = scores[attack.name]
     if judging.target is not None:
-        curves = _of_target(run, attack, judging, FPRS[1], permutations, seed, say)
-        own = score(fleet, attack)
+        curves = _of_target(records, attack, judging, FPRS[1], permutations, seed, say, unit)
+        own = score(fleet_records, attack, unit=unit)
     counted, null_high = _paths(paths)
     found = tested(fleet, level, permutations, seed, say)
     exposure = exposure_of(fleet, counted, null_high, own, level, found)
     accuracy_in, accuracy_out = _accuracy_of(fleet)
     member = run.member
     mean_in, mean_out = sides(own, fleet.member)
-    split = member if judging.target is None else member[judging.target][None]
-    utility = _utility_of(run, judging.target, say)
+    split = records.member if judging.target is None else records.member[judging.target][None]
+    utility = _utility_of(records, judging.target, say)
+    whose = None
+    if isinstance(unit, Subjects):
+        whose = subject_finding(records, attack, unit, judging)
     say("blind baseline", 0, 1)
     name = str(run.manifest.get("data", {}).get("name", "data"))
     return Findings(
@@ -257,7 +298,11 @@ def collect(
         samples=member.shape[1],
         target=judging.target,
         negatives=judging.negatives,
-        subjects=judging.groups is not None,
+        subjects=whose,
+        shown=telling_records(fleet_records, unit)
+        if isinstance(unit, Subjects)
+        else np.arange(member.shape[1]),
+        records=records.ids,
         checkpoints=np.asarray(run.checkpoints, dtype=np.float64),
         main=attack.name,
         rule=rule_words(rule, attack),
@@ -265,7 +310,9 @@ def collect(
         labels=run.labels,
         classes=tuple(run.classes),
         utility=utility,
-        blind=_blind_of(data, split, run.labels) if blind else Blind(None, "it was left out"),
+        blind=_blind_of(data, split, records.labels, unit)
+        if blind
+        else Blind(None, "it was left out"),
         attacks=tuple(f for _, f in findings),
         skipped=skipped,
         left_out=how_left_out(fleet.member),
@@ -310,17 +357,16 @@ def _evidence_of(run: ReportSource) -> Evidence:
 def _naming(scores: Float64Array, judging: Judging, q: float, seed: int) -> Naming | None:
     """What the main attack can name of one model; None where its score may read the plan."""
     rng = np.random.default_rng(seed)
-    row, unit = judging.target, judging.unit
+    row = judging.target
     if row is None:
         try:
-            found = name_over_targets(scores, judging.member, rng, q=q, unit=unit)
+            found = name_over_targets(scores, judging.member, rng, q=q)
         except InputError:
             return None
         return Naming(
             q, found.mean_count, found.members, found.calibration, found.fewest, found.false
         )
-    one = np.asarray(unit.scores(scores[row]), np.float64)
-    member = np.asarray(unit.member(judging.member[row]))
+    one, member = scores[row], judging.member[row]
     others = rng.permutation(np.flatnonzero(~member))
     calibration, rest = np.split(others, [(len(others) + 1) // 2])
     if not rest.size:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.findings.clock import Clock, clock_of
 from seepage.findings.probes import CurvatureFinding, LayerFinding
-from seepage.metrics import Estimate, Strongest, strongest
+from seepage.metrics import Estimate, Strongest, Within, strongest
 from seepage.plane import FprSpread, Population
 from seepage.store.files import plain
 
@@ -20,6 +20,7 @@ __all__ = [
     "AtFpr",
     "AttackFinding",
     "Blind",
+    "BySize",
     "EarlyRecall",
     "Evidence",
     "Exposure",
@@ -28,6 +29,7 @@ __all__ = [
     "Naming",
     "Paths",
     "Risk",
+    "SubjectFinding",
     "Utility",
     "plain",
 ]
@@ -218,6 +220,63 @@ class EarlyRecall:
 
 
 @dataclass(frozen=True)
+class BySize:
+    """Subjects of `first` to `last` records: their number and AUC, None where they are too few.
+
+    alike, apart: the AUC that single records' AUC and the correlation within subjects would give
+    them, and the one if records of a subject were independent (`seepage.metrics.subject_auc`).
+    """
+
+    first: int
+    last: int
+    subjects: int
+    auc: Estimate | None
+    alike: float
+    apart: float
+
+
+@dataclass(frozen=True, eq=False)
+class SubjectFinding:
+    """Whose the records are: sizes (G,), their number, and what belonging together changes.
+
+    attack: title of the main attack, which these figures are of, at the last checkpoint; log_ratio:
+    whether it gives log-ratios. within: correlation of a subject's records, of the signal over
+    models if `log_ratio`, else of scores over subjects. by_record: AUC of single records, its
+    interval by subject; plain: of sums; whole: of sums discounted by the correlation, which every
+    other figure uses.
+    """
+
+    sizes: Int64Array
+    records: int
+    attack: str
+    log_ratio: bool
+    within: Within
+    by_record: Estimate
+    plain: Estimate
+    whole: Estimate
+    by_size: tuple[BySize, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """Everything but the size of each subject."""
+        return {
+            "subjects": len(self.sizes),
+            "records": self.records,
+            "records_of_a_subject": {
+                "least": int(self.sizes.min()),
+                "median": float(np.median(self.sizes)),
+                "most": int(self.sizes.max()),
+            },
+            "attack": self.attack,
+            "correlation_of": "the signal, over models" if self.log_ratio else "scores",
+            "correlation": plain(self.within),
+            "auc_of_single_records": plain(self.by_record),
+            "auc_of_plain_sums": plain(self.plain),
+            "auc": plain(self.whole),
+            "by_size": [plain(b) for b in self.by_size],
+        }
+
+
+@dataclass(frozen=True)
 class Group:
     """One class: how many samples, mean advantage, its null, and how many are exposed."""
 
@@ -250,10 +309,16 @@ class Evidence:
 class Findings:
     """Everything that the report of one run says. Axes: checkpoints T, samples N.
 
+    Where records belong to subjects, subjects are what is judged: N is then their number, `samples`
+    too, `ids` are their names, and `subjects` says what belonging together changes.
+
     target: the row of the fixed target, which attacks and risk over training are then about; paths,
     dynamics, exposure and groups are those of its shadows. None: every model is a target. models:
     the runs there are, the target among them; negatives: non-members that a target is judged on;
-    subjects: whether groups of samples belong together. left_out: how a target's references were
+    subjects: of records that belong together, else None; shown (N,): the record that stands for
+    each sample or subject where a record is shown, a position among `records`, the ids of all records
+    that figures are about.
+    left_out: how a target's references were
     chosen (`seepage.attacks.how_left_out`); pool_share: share of the pool that a model trains on; distance_factor:
     what that means for an attacker who does not know the pool (`seepage.plan.distance_factor`).
     sample_fpr: how the false-positive rates of samples differ under the one threshold. unjudged:
@@ -267,7 +332,9 @@ class Findings:
     samples: int
     target: int | None
     negatives: int
-    subjects: bool
+    subjects: SubjectFinding | None
+    shown: Int64Array
+    records: NDArray[np.str_]
     checkpoints: Float64Array
     main: str
     rule: str
@@ -300,6 +367,16 @@ class Findings:
     curvature: CurvatureFinding | None = None
     layers: LayerFinding | None = None
     unjudged: str = ""
+
+    @property
+    def unit(self) -> str:
+        """What is judged, one of them: "sample" or "subject"."""
+        return "sample" if self.subjects is None else "subject"
+
+    @property
+    def units(self) -> str:
+        """What is judged: "samples" or "subjects"."""
+        return f"{self.unit}s"
 
     @property
     def clock(self) -> Clock:
@@ -405,7 +482,9 @@ class Findings:
             "dataset": self.dataset,
             "run": self.path,
             "models": self.models,
-            "samples": self.samples,
+            "samples": self.samples if self.subjects is None else self.subjects.records,
+            "unit": self.unit,
+            "subjects": None if self.subjects is None else plain(self.subjects.summary()),
             "judged": "every model" if self.target is None else "the fixed target, run 0",
             "non_members_per_target": self.negatives,
             "checkpoints": plain(self.checkpoints),
@@ -437,6 +516,9 @@ class Findings:
                 "smallest_p_possible": plain(e.least),
                 "false_at_most_95": e.at_most_false,
                 "most_exposed": [str(self.ids[i]) for i in e.order[:50]],
+                "records_of_most_exposed": None
+                if self.subjects is None
+                else plain(self.subjects.sizes[e.order[:50]]),
             },
             "groups": [plain(g) for g in self.groups],
             "half_width_of_a_samples_auc": plain(self.half_width),

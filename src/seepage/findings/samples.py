@@ -45,7 +45,8 @@ class Tested(NamedTuple):
 def tested(run: ReportSource, level: float, permutations: int, seed: int, say: Progress) -> Tested:
     """The test of every sample at every checkpoint, and the size of the effect at the last."""
     name, sign = ("phi", 1.0) if "phi" in run.signals else ("loss", -1.0)
-    nulls = list(Permuted(draws=permutations, seed=seed).members(run.member))
+    null = Permuted(draws=permutations, seed=seed, groups=getattr(run, "groups", None))
+    nulls = list(null.members(run.member))
     times = len(run.checkpoints)
     p = np.empty((times, run.member.shape[1]))
     cuts, false = np.empty(times), np.empty(times)

@@ -37,9 +37,17 @@ from seepage.metrics.roc import (
     tpr_at_fpr,
 )
 from seepage.metrics.strongest import Strongest, strongest
-from seepage.metrics.unit import Samples, Subjects, Unit, unit_of
+from seepage.metrics.unit import EACH, Samples, Subjects, Unit, unit_of
+from seepage.metrics.within_subject import (
+    Within,
+    discounted,
+    score_correlation,
+    signal_correlation,
+    subject_auc,
+)
 
 __all__ = [
+    "EACH",
     "AveragedRoc",
     "BlindBaseline",
     "Estimate",
@@ -54,6 +62,7 @@ __all__ = [
     "Subjects",
     "TprAtFpr",
     "Unit",
+    "Within",
     "at_most_false",
     "auc",
     "auc_interval",
@@ -64,6 +73,7 @@ __all__ = [
     "clopper_pearson",
     "conformal_p",
     "cut_off",
+    "discounted",
     "evidence",
     "fewest_named",
     "joint_rates",
@@ -76,8 +86,11 @@ __all__ = [
     "roc",
     "row_auc",
     "sample_auc",
+    "score_correlation",
+    "signal_correlation",
     "smallest",
     "strongest",
+    "subject_auc",
     "tpr_at_fpr",
     "unit_of",
 ]

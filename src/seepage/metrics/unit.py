@@ -72,7 +72,9 @@ class Subjects(Unit):
     which is the log-likelihood ratio of all of a subject's samples together, if the score is that
     of one and samples are independent given the model. Where they resemble each other the sum is
     too sure of itself by up to the size of the subject, but ranks subjects of one size as before;
-    of scores that are ranks (RMIA) or losses it is a heuristic.
+    sums of scores without a zero of their own, losses or ranks, count samples. The scores that
+    every report and gate judges are `seepage.score(run, attack, unit=Subjects(run.groups))`, which
+    are discounted by that resemblance (`seepage.metrics.discounted`, docs/subjects.md).
 
     groups (N,): whose sample each is, anything hashable; codes (N,) and names (G,) by first
     occurrence. Raises InputError when a subject has no name or lies on both sides in a run.
@@ -115,7 +117,8 @@ class Subjects(Unit):
             where = f" in run {at[0]}" if len(at) == 2 else ""
             raise InputError(
                 f"member: expected every subject whole on one side, got {self.names[at[-1]]!r} with "
-                f"{inside[at]} of {self.sizes[at[-1]]} samples in{where}; split the plan by groups"
+                f"{inside[at]} of {self.sizes[at[-1]]} samples in{where}; split the plan by groups, or "
+                "judge samples (unit=Samples(), --unit sample)"
             )
         return np.asarray(inside > 0)
 

@@ -12,8 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack, SignalSource
 from seepage.attacks.binding import bind, inputs
+from seepage.attacks.subjects import of_unit
 from seepage.errors import InputError
 from seepage.given_arrays import given_array
+from seepage.metrics import EACH, Subjects, Unit
 from seepage.plan import Groups, permute_membership
 from seepage.plane import dynamics
 from seepage.plane.population import Population, population
@@ -174,6 +176,7 @@ def trajectories(
     null: Permuted | None = None,
     models: ArrayLike | None = None,
     keep_decisions: bool = True,
+    unit: Unit = EACH,
     progress: Progress | None = None,
 ) -> Trajectories:
     """Score every checkpoint of a run and place every sample on the plane.
@@ -183,7 +186,8 @@ def trajectories(
     by default. rates: `Counting()` (default) or `ClosedForm(...)`. null: permuted membership,
     `Permuted(draws=1)` by default. models: rows of `run` to use (all by default); keep whole pairs
     together. keep_decisions: keep T·R·N/8 bytes of decisions, needed for intervals over models.
-    progress: called with (checkpoints done, all) after each.
+    unit: with `Subjects(groups)` a point is a subject, N their number, the null moves subjects whole,
+    and rates are counted. progress: called with (checkpoints done, all) after each.
 
     Raises InputError where the attack or the rule would: missing signals, too few models, no
     natural threshold.
@@ -202,20 +206,35 @@ def trajectories(
         raise InputError(f"models: expected rows within 0 to {len(member) - 1}, got {rows!r}")
     member = member[rows]
     attack = bind(attack, run)
+    if isinstance(unit, Subjects):
+        if rates.requires:
+            raise InputError(
+                "rates: expected Counting() with subjects, or samples as the unit (--unit sample), got "
+                f"{type(rates).__name__}"
+            )
+        if isinstance(rule, NaturalThreshold) and attack.threshold not in (None, 0.0):
+            raise InputError(
+                f"rule: expected a rate with subjects, since {attack.name}'s own threshold is for "
+                "single records; use GlobalFPR(0.1)"
+            )
+        if null.groups is None:
+            null = replace(null, groups=unit.codes)
     truths = [member, *null.members(member)]
+    judged = [np.asarray(unit.member(truth)) for truth in truths]
     tracks = [
-        rates.start(truth, len(checkpoints), rule, attack, keep_decisions) for truth in truths
+        rates.start(truth, len(checkpoints), rule, attack, keep_decisions) for truth in judged
     ]
     for t in range(len(checkpoints)):
         read = inputs(attack, run, t, also=rates.requires)
         signals = {name: values[rows] for name, values in read.items()}
         for truth, track in zip(truths, tracks, strict=True):
-            track.add(t, signals, attack.leave_one_out(signals, truth))
+            scores = attack.leave_one_out(signals, truth)
+            track.add(t, signals, of_unit(attack, scores, signals, truth, unit))
         if progress is not None:
             progress(t + 1, len(checkpoints))
     description = {"attack": repr(attack), "rule": repr(rule), "rates": repr(rates)}
     first, *others = [
         Trajectories(checkpoints, member=truth, description=description, **track.finish())
-        for truth, track in zip(truths, tracks, strict=True)
+        for truth, track in zip(judged, tracks, strict=True)
     ]
     return replace(first, null=tuple(others))

@@ -21,7 +21,9 @@ from scipy import stats
 from seepage.array_types import BoolArray, FloatArray, Int64Array
 from seepage.attacks.base import Attack
 from seepage.attacks.binding import bind, inputs
+from seepage.attacks.subjects import of_unit
 from seepage.errors import InputError
+from seepage.metrics import EACH, Subjects, Unit
 from seepage.plan import partitions, tuples
 from seepage.plane.early import TopShare, Vulnerable, expected_recall
 from seepage.plane.paths import Permuted, SignalSource
@@ -76,13 +78,17 @@ class _Half:
 
     truth: BoolArray
     rows: Int64Array
+    unit: Unit
     fpr: list[FloatArray] = field(default_factory=list)
     tpr: list[FloatArray] = field(default_factory=list)
 
     def add(self, signals: dict[str, FloatArray], attack: Attack, rule: Rule) -> None:
         mine = {name: values[self.rows] for name, values in signals.items()}
-        scores = attack.leave_one_out(mine, self.truth)
-        state = points(rule.decide(scores, self.truth, attack), self.truth)
+        scores = of_unit(
+            attack, attack.leave_one_out(mine, self.truth), mine, self.truth, self.unit
+        )
+        judged = np.asarray(self.unit.member(self.truth))
+        state = points(rule.decide(scores, judged, attack), judged)
         self.fpr.append(state.fpr.astype(np.float32))
         self.tpr.append(state.tpr.astype(np.float32))
 
@@ -98,6 +104,7 @@ def split_half(
     null: Permuted | None = None,
     level: float = 0.95,
     seed: int = 0,
+    unit: Unit = EACH,
     progress: Progress | None = None,
 ) -> SplitHalf:
     """Halve the tuples of a fleet at random `splits` times and compare the halves.
@@ -106,7 +113,7 @@ def split_half(
     `TopShare(0.05)` by default. Intervals: delete-a-group jackknife over `groups` of tuples,
     everything scored again without each group, so that the choice of references is part of the
     variation. null: permuted membership, `Permuted(draws=4)` by default, at least 2. Runs in no
-    complementary tuple are left out. Work: 2 · splits · (1 + groups + draws) scorings of half the
+    complementary tuple are left out. unit: with `Subjects(groups)` subjects are scored. Work: 2 · splits · (1 + groups + draws) scorings of half the
     fleet; memory: 8 bytes of rates for each of these, checkpoint and sample.
 
     Raises InputError with fewer than 8 complete tuples.
@@ -139,11 +146,13 @@ def split_half(
     def halves(truth: BoolArray, gone: Int64Array) -> list[tuple[_Half, _Half]]:
         def one(side: Int64Array) -> _Half:
             rows = np.flatnonzero(np.isin(tuple_of, np.setdiff1d(side, gone)))
-            return _Half(truth[rows], rows)
+            return _Half(truth[rows], rows, unit)
 
         return [(one(a), one(b)) for a, b in sides]
 
     attack = bind(attack, run)
+    if isinstance(unit, Subjects) and null.groups is None:
+        null = replace(null, groups=unit.codes)
     # First the whole, then without each group, then permuted.
     replicates = [halves(member, gone) for gone in left_out]
     replicates += [halves(m, left_out[0]) for m in null.members(member)]
@@ -201,7 +210,7 @@ def _statistics(
         ]
         rows["squared_speed"].append((steps[0] * steps[1]).sum(axis=0).mean(axis=-1) / spans**2)
         for final, early in ((a, b), (b, a)):
-            n_in = final.truth.sum(axis=0)
+            n_in = np.asarray(final.unit.member(final.truth)).sum(axis=0)
             chosen = vulnerable.select(final.fpr[-1], final.tpr[-1], len(final.truth) - n_in, n_in)
             gain = np.stack(early.tpr) - np.stack(early.fpr)
             rows["recall"].append(expected_recall(gain, chosen))

@@ -138,16 +138,16 @@ def high(f: Findings) -> Markup:
     top = float(max(e.high_count.max(), e.null_high_count.max(), 1))
     chart = Chart(
         axis,
-        Axis(0.0, top * 1.05, "samples", linear_ticks(0.0, top * 1.05, "{:.0f}")),
-        "Number of samples with advantage of at least one half",
+        Axis(0.0, top * 1.05, f.units, linear_ticks(0.0, top * 1.05, "{:.0f}")),
+        f"Number of {f.units} with advantage of at least one half",
         height=300,
     )
     chart.line(at, e.null_high_count, "null", "permuted membership")
-    chart.line(at, e.high_count.astype(float), "s3", "samples with advantage ≥ 0.5")
+    chart.line(at, e.high_count.astype(float), "s3", f"{f.units} with advantage ≥ 0.5")
     chart.dots(
         at, e.high_count.astype(float), "s3",
         [
-            f"{f.clock(t)}: {a} samples, {n:.0f} under permuted membership"
+            f"{f.clock(t)}: {a} {f.units}, {n:.0f} under permuted membership"
             for t, a, n in zip(f.checkpoints, e.high_count, e.null_high_count, strict=True)
         ],
     )  # fmt: skip

@@ -28,6 +28,7 @@ from seepage.findings import Findings, ReportSource, collect
 from seepage.report import figures, words
 from seepage.report.payload import Exhibit, blocks, exhibits
 from seepage.report.single import single_values
+from seepage.report.subjects import subjects_values
 from seepage.report.tables import beside, write_tables
 from seepage.single import SingleAudit
 from seepage.store.files import replacing
@@ -142,9 +143,9 @@ def _risk(f: Findings, data: Dataset | None) -> Values:
             text += f" The risk was highest at {f.clock(t[f.peak])} and fell afterwards."
     e = f.exposure
     high = (
-        f"A sample with an advantage of at least 0.5 was called a member at least 50 percentage "
+        f"A {f.unit} with an advantage of at least 0.5 was called a member at least 50 percentage "
         f"points more often when it was one than when it was not. At the end "
-        f"{words.thousands(int(e.high_count[-1]))} samples have one; under permuted membership "
+        f"{words.thousands(int(e.high_count[-1]))} {f.units} have one; under permuted membership "
         f"{words.thousands(float(e.null_high_count[-1]))}."
     )
     return {
@@ -164,11 +165,11 @@ def _dynamics(f: Findings, data: Dataset | None) -> Values | None:
     if p is None:
         return None
     shown = (
-        ("Encoding speed", f"speed per {f.clock.unit}", p.speed, f"How far a sample moves on the plane per {f.clock.unit}, on average. Counting noise alone moves points, as each rate comes from few models: compare with the grey line."),
-        ("Spatial entropy", "entropy, bits", p.entropy, "How widely the samples are spread over the plane: low when all behave alike."),
-        ("Into the high region", "probability per interval", p.to_high, "The probability that a sample outside the high region (advantage of at least 0.5) is in it at the next checkpoint."),
+        ("Encoding speed", f"speed per {f.clock.unit}", p.speed, f"How far a {f.unit} moves on the plane per {f.clock.unit}, on average. Counting noise alone moves points, as each rate comes from few models: compare with the grey line."),
+        ("Spatial entropy", "entropy, bits", p.entropy, f"How widely the {f.units} are spread over the plane: low when all behave alike."),
+        ("Into the high region", "probability per interval", p.to_high, f"The probability that a {f.unit} outside the high region (advantage of at least 0.5) is in it at the next checkpoint."),
         ("Displacement", "from the start", p.displacement, "How far the mean of all points is from where it began, in units of the square."),
-        ("Mean advantage", "TPR − FPR", p.advantage, "Mean over samples: how far above the diagonal they lie."),
+        ("Mean advantage", "TPR − FPR", p.advantage, f"Mean over {f.units}: how far above the diagonal they lie."),
     )  # fmt: skip
     charts = [
         {"title": title, "text": text, "chart": figures.metric(f.checkpoints, e, label, f.clock)}
@@ -178,7 +179,7 @@ def _dynamics(f: Findings, data: Dataset | None) -> Values | None:
         charts.append(
             {
                 "title": "Early determination",
-                "text": "Recall: the share of the samples high at the end that are high already. Dashed: as many samples drawn at random.",
+                "text": f"Recall: the share of the {f.units} high at the end that are high already. Dashed: as many {f.units} drawn at random.",
                 "chart": figures.early(f.checkpoints, f.early, f.clock),
             }
         )
@@ -231,19 +232,21 @@ def _exposed(f: Findings, data: Dataset | None) -> Values:
                 "q": f"{e.q[i]:.2g}",
                 "auc": words.interval_of(e.auc[i], e.auc_low[i], e.auc_high[i]),
                 "exposed": bool(e.exposed[i]),
+                "records": 1 if f.subjects is None else int(f.subjects.sizes[i]),
                 "since": f.clock(f.checkpoints[e.since[i]]) if e.since[i] >= 0 else "",
             }
         )
     exposed = int(e.exposed.sum())
     if exposed:
-        text = f"{exposed:,} of {f.samples:,} samples are exposed at the last checkpoint. Shown are {len(cards)}: exposed ones first, then by advantage."
+        text = f"{exposed:,} of {f.samples:,} {f.units} are exposed at the last checkpoint. Shown are {len(cards)}: exposed ones first, then by advantage."
         middle = int(np.median(e.since[e.exposed]))
         text += f" Half of the exposed ones have been so since {f.clock(f.checkpoints[middle])} or earlier."
     else:
-        text = f"No sample is shown to be exposed at an expected share of {words.percent(e.level)} false names. The {len(cards)} with the largest advantage are listed so that you can look for a pattern; each may be chance."
+        text = f"No {f.unit} is shown to be exposed at an expected share of {words.percent(e.level)} false names. The {len(cards)} with the largest advantage are listed so that you can look for a pattern; each may be chance."
     groups = sorted(f.groups, key=lambda g: -np.nan_to_num(g.advantage))
     return {
         "cards": cards,
+        "content": "" if data is None else "picture" if data.kind == "image" else "row",
         "words": text,
         "naming": words.naming(f),
         "groups": groups[:CLASSES_SHOWN],
@@ -283,7 +286,7 @@ def _curvature(f: Findings, data: Dataset | None) -> Values | None:
         "chart": figures.curvature(c, f.clock),
         "chart_auc": figures.curvature_auc(c, f.clock),
         "rows": rows,
-        "share": c.measured < f.samples,
+        "share": c.measured < len(c.mean),
     }
 
 
@@ -320,7 +323,7 @@ def _layers(f: Findings, data: Dataset | None) -> Values | None:
 def _evidence(f: Findings, data: Dataset | None) -> Values:
     text = (
         "Figures of the whole pool rest on all models together and are reliable; figures of a single "
-        "sample rest on a few runs and are not. Read a sample on the list as a reason to look at it, "
+        f"{f.unit} rest on a few runs and are not. Read a {f.unit} on the list as a reason to look at it, "
         "not as a verdict."
     )
     kept = {k: v for k, v in f.provenance.items() if k not in ("descriptions", "checkpoints")}
@@ -337,10 +340,15 @@ def _evidence(f: Findings, data: Dataset | None) -> Values:
     }
 
 
+def _subjects(f: Findings, data: Dataset | None) -> Values | None:
+    return None if f.subjects is None else subjects_values(f.subjects)
+
+
 SECTIONS: tuple[Section, ...] = (
     Section("utility", "Accuracy", "How accurate are the models?", _utility),
     Section("blind", "The blind baseline", "Are members and non-members alike?", _blind),
     Section("attacks", "Attacks", "How much leaks?", _attacks),
+    Section("subjects", "Subjects", "What do several records of one person tell?", _subjects),
     Section("risk", "Risk over training", "When does it leak?", _risk),
     Section("plane", "The FPR-TPR plane", "When, and for which samples?", _plane),
     Section("dynamics", "Dynamics", "How does the leak develop?", _dynamics),
@@ -367,7 +375,7 @@ def section_bodies(
             shown.append(
                 {
                     "key": section.key,
-                    "title": section.title,
+                    "title": section.title.replace("samples", findings.units),
                     "question": section.question,
                     "body": body,
                 }
@@ -392,6 +400,13 @@ def render(
         blocks=blocks(findings, data),
         records=data is not None,
     )
+
+
+def shown_data(f: Findings, data: Dataset) -> Dataset:
+    """The record that stands for each sample or subject of the findings, in their order."""
+    if f.subjects is None and len(f.ids) == len(data):
+        return data
+    return data.take(np.flatnonzero(np.isin(data.ids, f.records))[f.shown])
 
 
 def write_report(
@@ -430,9 +445,8 @@ def write_report(
     data = run.data() if data is None else data
     if findings is None:
         findings = collect(run, attacks=attacks, data=data, progress=progress, **options)
-    if data is not None and len(findings.ids) < len(data):
-        # Samples that no figure is about were left out.
-        data = data.take(np.flatnonzero(np.isin(data.ids, findings.ids)))
+    if data is not None:
+        data = shown_data(findings, data)
     names = [p.name for p in beside(target)]
     text = render(findings, data if records else None, beside=names)
     write_tables(findings, target)

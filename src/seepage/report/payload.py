@@ -125,6 +125,7 @@ def blocks(findings: Findings, data: Dataset | None) -> list[Block]:
     rank[e.order] = np.arange(f.samples)
     meta: dict[str, Any] = {
         "samples": f.samples,
+        "unit": f.unit,
         "models": f.models,
         "checkpoints": f.checkpoints,
         "clock": f.clock.unit,
@@ -154,6 +155,8 @@ def blocks(findings: Findings, data: Dataset | None) -> list[Block]:
         _array("scoreOut", _short(f.score_out)),
         _array("auc", _share(np.stack([e.auc, e.auc_low, e.auc_high]))),
     ]
+    if f.subjects is not None:
+        out.append(_array("records", f.subjects.sizes))
     if data is not None and data.kind == "image":
         one = pixels(data, e.order[:1]).size
         fit = max(1, min(f.samples, PICTURES_AT_MOST // one))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from seepage.report.subjects import subjects_values
 from seepage.report.svg import Axis, Chart
 from seepage.single import SingleAudit, words
 
@@ -30,10 +31,16 @@ def single_values(one: SingleAudit) -> Mapping[str, Any]:
         # The first rate that so few others cannot resolve stands for the lower ones.
         "rates": range(min(resolved + 1, len(one.attacks[0].rates))),
         "named": [
-            {"id": str(one.ids[i]), "p": f"{one.p[i]:.3g}", "member": bool(one.member[i])}
+            {
+                "id": str(one.ids[i]),
+                "p": f"{one.p[i]:.3g}",
+                "member": bool(one.member[i]),
+                "records": 1 if one.whose is None else int(one.whose.sizes[i]),
+            }
             for i in named[:SHOWN].tolist()
         ],
         "more": max(0, len(named) - SHOWN),
+        "whose": None if one.whose is None else subjects_values(one.whose, single=True),
     }
 
 

@@ -31,7 +31,8 @@ def beside(path: Path) -> tuple[Path, Path, Path]:
 def samples_table(f: Findings) -> pa.Table:
     """One row per sample at the last checkpoint: counts, rates, evidence, and the effect.
 
-    auc: of the sample's own signal across models, with its 95 % interval.
+    auc: of the sample's own signal across models, with its 95 % interval. Where records belong to
+    subjects a row is a subject, and `records` the number of its records.
     """
     p, e = f.paths, f.exposure
     fpr, tpr = p.rates()
@@ -62,6 +63,8 @@ def samples_table(f: Findings) -> pa.Table:
         "auc_low": e.auc_low,
         "auc_high": e.auc_high,
     }
+    if f.subjects is not None:
+        columns["records"] = f.subjects.sizes
     return pa.table({k: pa.array(v) for k, v in columns.items()})
 
 

@@ -130,19 +130,19 @@ def _who(f: Findings) -> Answer:
             f"members of this model can be named by {f.main_attack.title} when an expected "
             f"{percent(n.q)} of the names may be false; calibrated on {n.calibration:,} of its "
             f"non-members, at least {n.fewest:,} have to be named to reach that rate. By the shadows, "
-            f"{exposed:,} samples are exposed by this recipe."
+            f"{exposed:,} {f.units} are exposed by this recipe."
         )
         tone = "risky" if n.count else "calm" if not f.leaks else ""
         return Answer("Who?", f"{thousands(n.count)} of {n.members:,}", words, tone)
     if exposed == 0:
-        words = "of the samples is shown to be exposed"
+        words = f"of the {f.units} is shown to be exposed"
         if e.least * f.samples > e.level:
             words += (
                 f": with {f.models} models even a perfectly recognised one has p = {e.least:.2g}"
             )
         return Answer("Who?", "none", words + ".", "calm" if not f.leaks else "")
     words = (
-        f"samples are exposed. Of such lists a share of {percent(e.level)} is expected to be wrong "
+        f"{f.units} are exposed. Of such lists a share of {percent(e.level)} is expected to be wrong "
         f"at most; of this one, with 95 % confidence, no more than {e.at_most_false:,} names are. "
         f"Under permuted membership {thousands(e.null_count[-1])} would be named."
     )
@@ -156,7 +156,7 @@ def _how_sure(f: Findings) -> Answer:
     blind = f.blind.auc
     words = (
         f"were {'audited' if f.target is None else 'trained: the one that is judged and its shadows'}. "
-        f"Each sample was a member in {f.judged_in} of them, so how far training on it raises its "
+        f"Each {f.unit} was a member in {f.judged_in} of them, so how far training on it raises its "
         f"own signal (AUC) is known to ±{f.half_width:.2f} only. "
     )
     words += (
@@ -167,6 +167,11 @@ def _how_sure(f: Findings) -> Answer:
     return Answer("How sure?", f"{f.models} models", words)
 
 
+def _shown(f: Findings) -> str:
+    who = "a member and a non-member"
+    return f"Shown {who}" if f.subjects is None else f"Shown the records of {who}"
+
+
 def first_screen(f: Findings) -> FirstScreen:
     """The verdict, four answers and warnings, from the findings."""
     best, main = f.strongest, f.main_attack
@@ -174,7 +179,7 @@ def first_screen(f: Findings) -> FirstScreen:
         headline = "Too few models to say whether this training leaks."
     elif f.leaks:
         headline = (
-            f"{'This training' if f.target is None else 'This model'} leaks. Shown a member and a non-member, an attacker picks the member "
+            f"{'This training' if f.target is None else 'This model'} leaks. {_shown(f)}, an attacker picks the member "
             f"{100 * best.auc.mean:.0f} times in 100."
         )
     else:
@@ -190,7 +195,7 @@ def first_screen(f: Findings) -> FirstScreen:
         )
     summary += f"; chance is 0.5, and the same attack under permuted membership (redrawn at random after training) {number(best.null_auc)}."  # fmt: skip
     if best.name != main.name:
-        summary += f" {main.title}, which this report follows over training and sample by sample, reaches {number(main.auc.mean)}."  # fmt: skip
+        summary += f" {main.title}, which this report follows over training and {f.unit} by {f.unit}, reaches {number(main.auc.mean)}."  # fmt: skip
     if f.utility is not None:
         who = "models classify" if f.target is None else "model classifies"
         summary += (
@@ -200,7 +205,14 @@ def first_screen(f: Findings) -> FirstScreen:
     if f.target is not None:
         summary += (
             f" Judged is one model, run 0, whose members are known; {f.models - 1} shadows of the "
-            "same recipe serve as references, and the plane and the list of exposed samples are theirs."
+            "same recipe serve as references, and the plane and the list of exposed "
+            f"{f.units} are theirs."
+        )
+    if f.subjects is not None:
+        x = f.subjects
+        summary += (
+            f" Judged are {f.samples:,} subjects, by all of their {x.records:,} records together "
+            f"({number(x.by_record.mean)} by single records)."
         )
     if f.judged and not f.leaks:
         summary += " That is no proof of privacy: a stronger attack or more models may find some."
@@ -222,7 +234,7 @@ def _warnings(f: Findings) -> tuple[tuple[str, str], ...]:
         out.append(
             (
                 "Few models.",
-                f"{f.models} models measure the risk of the whole pool roughly and that of single samples poorly; 32 or more are usual.",
+                f"{f.models} models measure the risk of the whole pool roughly and that of single {f.units} poorly; 32 or more are usual.",
             )
         )  # fmt: skip
     e = f.evidence
@@ -317,10 +329,10 @@ def calibration(f: Findings) -> str:
     """How much the false-positive rate differs between samples under the report's one threshold."""
     c = f.sample_fpr
     return (
-        "One threshold for all samples is not one false-positive rate for all: at the end their own "
+        f"One threshold for all {f.units} is not one false-positive rate for all: at the end their own "
         f"rates have a mean of {percent(c.mean)} and a standard deviation of {percent(c.sd)}, where "
         f"counting alone gives {percent(c.sd_counting)}; the 99th percentile is {percent(c.top)} "
-        f"({percent(c.top_counting)}), and {percent(c.zero)} of the samples have none "
+        f"({percent(c.top_counting)}), and {percent(c.zero)} of the {f.units} have none "
         f"({percent(c.zero_counting)})."
     )
 
@@ -331,7 +343,7 @@ def naming(f: Findings) -> str:
     if n is None:
         return ""
     who = "of each model, on average over targets," if f.target is None else "of the model"
-    what = "subjects" if f.subjects else "records"
+    what = "records" if f.subjects is None else "subjects"
     text = (
         f"{f.main_attack.title} can name {thousands(n.count)} of {n.members:,} members {who} when "
         f"an expected {percent(n.q)} of the names may be false; calibrated on {n.calibration:,} "

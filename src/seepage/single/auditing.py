@@ -15,7 +15,7 @@ from seepage.errors import InputError
 from seepage.findings.attacks import FPRS
 from seepage.findings.judging import Judging
 from seepage.findings.result import Blind, Naming
-from seepage.metrics import Estimate, blind_baseline, clopper_pearson, name_members
+from seepage.metrics import Estimate, Within, blind_baseline, clopper_pearson, name_members
 from seepage.metrics.unit import Subjects, Unit
 from seepage.plan import Groups
 from seepage.single import words
@@ -27,6 +27,7 @@ from seepage.single.quantile import quantile_features
 from seepage.single.reference_free import TITLES, Scored, reference_free_scores
 from seepage.single.references import balance, measured, referenced_scores
 from seepage.single.result import OneAttack, SingleAudit
+from seepage.single.subjects import scores_of_units, subjects_found
 
 __all__ = ["Recorded", "audit"]
 
@@ -218,11 +219,12 @@ def audit(
         )  # fmt: skip
         models, notes = len(found.member), notes + found.notes
         balanced = balance(found.member, pool.member, unit)
-        more = referenced_scores(observed, found, pool.member, labels, attacks)
+        more = referenced_scores(observed, found, pool.member, labels, attacks, unit)
         # The same attack without references judges every sample by others that it is not one of.
         scored = Scored(
             {**more.scores, **scored.scores},
             {n: w for n, w in {**more.skipped, **scored.skipped}.items() if n not in scored.scores},
+            more.within,
         )
     else:
         why = words.NEEDS_REFERENCES
@@ -235,20 +237,31 @@ def audit(
         raise InputError(f"attacks: expected at least one that can be run, got none ({reasons})")
     titles = {n: cls.title for n, cls in ATTACKS.items()} | TITLES
     titles |= {a.name: a.title for a in attacks or ()}
-    judged = _judged(scored.scores, titles, pool, unit)
+    scores, alone, within = scores_of_units(scored.scores, scored.within, pool.member, unit)
+    member = np.asarray(unit.member(pool.member))
+    judged = _judged(scores, titles, member)
     order = ("lira", *_MAIN) if models >= _MANY else _MAIN
     main = next((n for n in order if n in scored.scores), next(iter(scored.scores)))
     say("naming", 0, 1)
-    naming, p, named = _naming(scored.scores[main], pool.member, unit, q, seed)
+    naming, p, named = _naming(scores[main], member, q, seed)
     say("blind baseline", 0, 1)
-    subjects = isinstance(unit, Subjects)
+    whose = subjects_found(
+        titles.get(main, main),
+        alone[main],
+        scores[main],
+        within.get(main, Within.unknown()),
+        main in scored.within,
+        pool.member,
+        unit,
+    )
     one = SingleAudit(
         title=name or _called(model),
         asked=asked,
         ids=np.asarray(unit.ids(pool.ids.tolist())),
-        member=np.asarray(unit.member(pool.member)),
+        member=member,
         samples=(int(pool.member.sum()), int((~pool.member).sum())),
-        subjects=subjects,
+        subjects=isinstance(unit, Subjects),
+        whose=whose,
         classes=observed.classes or classes,
         accuracy=_accuracy(observed, pool.member),
         blind=_blind(inputs, labels, pool, unit) if blind else Blind(None, "it was left out"),
@@ -340,11 +353,11 @@ def _called(model: Any) -> str:
 
 
 def _judged(
-    scores: Mapping[str, Float64Array], titles: Mapping[str, str], pool: Pool, unit: Unit
+    scores: Mapping[str, Float64Array], titles: Mapping[str, str], member: BoolArray
 ) -> tuple[OneAttack, ...]:
-    """AUC and rates of every attack, as of a fixed target."""
+    """AUC and rates of every attack, as of a fixed target; scores and member of what is judged."""
     # Every sample is OUT of its complement, so that all of them are judged.
-    judging = Judging(np.stack([pool.member, ~pool.member]), 0, unit, pool.groups)
+    judging = Judging(np.stack([member, ~member]), 0)
     wide = 1 - 0.05 / len(scores)
     out = []
     for name, values in scores.items():
@@ -359,10 +372,9 @@ def _judged(
         )
         curve = judging.curve(values[None])
         at = _thin(curve.fpr)
-        summed = np.asarray(unit.scores(values), dtype=np.float64)
         out.append(
             OneAttack(
-                name, titles.get(name, name), auc, auc_wide, rates, curve.fpr[at], curve.tpr[at], summed
+                name, titles.get(name, name), auc, auc_wide, rates, curve.fpr[at], curve.tpr[at], values
             )
         )  # fmt: skip
     return tuple(out)
@@ -375,11 +387,9 @@ def _thin(fpr: Float64Array) -> Int64Array:
 
 
 def _naming(
-    scores: Float64Array, member: BoolArray, unit: Unit, q: float, seed: int
+    one: Float64Array, truth: BoolArray, q: float, seed: int
 ) -> tuple[Naming | None, Float64Array, BoolArray]:
     """Whom these scores name: p (U,), NaN for the half of the others that calibrates; named (U,)."""
-    one = np.asarray(unit.scores(scores), dtype=np.float64)
-    truth = np.asarray(unit.member(member))
     others = np.random.default_rng(seed).permutation(np.flatnonzero(~truth))
     calibration, rest = np.split(others, [(len(others) + 1) // 2])
     p, named = np.full(len(one), np.nan), np.zeros(len(one), dtype=np.bool_)

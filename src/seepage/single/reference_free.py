@@ -6,14 +6,14 @@ Higher = more likely a member. Each names what it needs and why it could not be 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.attacks import CurvatureThreshold
 from seepage.errors import InputError
-from seepage.metrics import Unit
+from seepage.metrics import Unit, Within
 from seepage.metrics.unit import Subjects
 from seepage.single.input_curvature import CURVATURE
 from seepage.single.outputs import Observed
@@ -45,10 +45,15 @@ ON_REQUEST = "is measured of networks with curvature=True (--curvature)"
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Scores of one model's samples, each (N,), by attack; `skipped`: name -> why not."""
+    """Scores of one model's samples, each (N,), by attack; `skipped`: name -> why not.
+
+    within: of subjects' records, for attacks that give log-ratios: the correlation of what these
+    read, over the references.
+    """
 
     scores: Mapping[str, Float64Array]
     skipped: Mapping[str, str]
+    within: Mapping[str, Within] = field(default_factory=dict)
 
 
 def population_score(loss: Float64Array, member: BoolArray) -> Float64Array:
@@ -85,9 +90,7 @@ def reference_free_scores(
 ) -> Scored:
     """Every attack of `TITLES` that the signals allow; a sample's score, before subjects are summed.
 
-    features (N, D): as of `quantile_features`. Scores of subjects are sums, and so each score is
-    taken relative to its mean over the others: else a subject's number of samples alone would rank
-    it.
+    features (N, D): as of `quantile_features`.
     """
     signals, lacking = observed.signals, observed.lacking
     scores: dict[str, Float64Array] = {}
@@ -133,7 +136,5 @@ def reference_free_scores(
         )
     else:
         skipped["curvature"] = lacking.get(CURVATURE, ON_REQUEST)
-    if isinstance(unit, Subjects):
-        scores = {name: s - s[~member].mean() for name, s in scores.items()}
     ordered = {name: scores[name] for name in TITLES if name in scores}
     return Scored(ordered, {name: skipped[name] for name in TITLES if name in skipped})

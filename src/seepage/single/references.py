@@ -15,8 +15,8 @@ from seepage.attacks import ATTACKS, Attack, AttackError
 from seepage.attacks.binding import bind, unrecorded
 from seepage.errors import InputError
 from seepage.given_arrays import given_array
-from seepage.metrics import Estimate, auc_interval
-from seepage.metrics.unit import Unit
+from seepage.metrics import Estimate, Within, auc_interval, signal_correlation
+from seepage.metrics.unit import EACH, Subjects, Unit
 from seepage.plan import half_split
 from seepage.single.input_curvature import CURVATURE
 from seepage.single.outputs import Observed, from_logits, from_probabilities, from_signals
@@ -267,16 +267,19 @@ def referenced_scores(
     member: BoolArray,
     labels: Int64Array | None,
     attacks: Iterable[Attack] | None = None,
+    unit: Unit = EACH,
 ) -> Scored:
     """Every attack that can be bound, on the one target: scores (N,), and why the others cannot.
 
     attacks: all of `seepage.attacks.ATTACKS` with their defaults unless given. The target's own
-    membership is read by no attack: its references are all R models.
+    membership is read by no attack: its references are all R models. unit: with `Subjects(groups)`
+    the correlation of subjects' records over the references comes with log-ratios.
     """
     source = _OneTarget(target, references, member, labels)
     wanted = [cls() for cls in ATTACKS.values()] if attacks is None else list(attacks)
     scores: dict[str, Float64Array] = {}
     skipped: dict[str, str] = {}
+    within: dict[str, Within] = {}
     for attack in wanted:
         try:
             bound = bind(attack, source)
@@ -297,6 +300,9 @@ def referenced_scores(
                 ),
                 dtype=np.float64,
             )
+            if isinstance(unit, Subjects) and bound.log_ratio:
+                read = held[bound.requires[0]][1:]
+                within[attack.name] = signal_correlation(read, references.member, unit)
         except (InputError, AttackError) as error:
             skipped[attack.name] = str(error).removeprefix("models: ")
-    return Scored(scores, skipped)
+    return Scored(scores, skipped, within)

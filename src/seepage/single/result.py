@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Float64Array
 from seepage.errors import InputError
-from seepage.findings.result import AtFpr, Blind, Naming
+from seepage.findings.result import AtFpr, Blind, Naming, SubjectFinding
 from seepage.local_paths import local_path
 from seepage.metrics import Estimate, Strongest, strongest
 from seepage.store.files import plain, replacing
@@ -49,7 +49,8 @@ class SingleAudit:
 
     title: what the model is called; asked: "network", "estimator", "function" or "recorded outputs";
     ids (U,), member (U,): what is judged, members first; samples: (members, others) as samples;
-    subjects: whether groups are judged. accuracy: of members and of others, None where it is not
+    subjects: whether groups are judged; whose: what belonging together changes for `main`, None for
+    samples. accuracy: of members and of others, None where it is not
     known. blind: the attack that never sees the model. attacks: those that ran, `skipped`: why the
     rest did not. naming: whom `main` names; p (U,): conformal p-value against held others, NaN for
     those that calibrate; named (U,). references: how many reference models. queries, cached: samples
@@ -63,6 +64,7 @@ class SingleAudit:
     member: BoolArray
     samples: tuple[int, int]
     subjects: bool
+    whose: SubjectFinding | None
     classes: int
     accuracy: tuple[Estimate, Estimate] | None
     blind: Blind
@@ -132,6 +134,7 @@ class SingleAudit:
             "unit": self.unit,
             "members": self.members,
             "others": self.others,
+            "subjects_of_records": None if self.whose is None else plain(self.whose.summary()),
             "samples": {"members": self.samples[0], "others": self.samples[1]},
             "accuracy": None
             if self.accuracy is None
@@ -158,16 +161,23 @@ class SingleAudit:
             "cannot_be_said": list(self.limits),
             "next": list(self.steps),
             self.unit: [
-                {"id": i, "member": m, "p": p, "named": n}
-                for i, m, p, n in zip(
+                {"id": i, "member": m, "p": p, "named": n, **k}
+                for i, m, p, n, k in zip(
                     self.ids.tolist(),
                     self.member.tolist(),
                     plain(self.p),
                     self.named.tolist(),
+                    self._records(),
                     strict=True,
                 )
             ],
         }
+
+    def _records(self) -> list[dict[str, int]]:
+        """How many records each subject has; of samples nothing."""
+        if self.whose is None:
+            return [{} for _ in self.ids]
+        return [{"records": k} for k in self.whose.sizes.tolist()]
 
     def write_json(self, path: str | os.PathLike[str]) -> Path:
         """Write `summary()`, whole or not at all. Raises InputError where it cannot be written."""

@@ -107,7 +107,7 @@
         box.append(li);
       };
       if (view.value === "density") {
-        item(ramp(stops, 0.1), "few samples at a position"); item(ramp(stops, 1), "many");
+        item(ramp(stops, 0.1), `few ${M.unit}s at a position`); item(ramp(stops, 1), "many");
         return;
       }
       const mode = colour.value;
@@ -256,7 +256,7 @@
       const t = Math.round(time);
       $("plane-now").textContent = epoch(t);
       $("plane-count").textContent =
-        `${M.high[t].toLocaleString("en")} of ${N.toLocaleString("en")} samples at advantage 0.5 or more` +
+        `${M.high[t].toLocaleString("en")} of ${N.toLocaleString("en")} ${M.unit}s at advantage 0.5 or more` +
         ` (permuted membership: ${M.nullHigh[t].toLocaleString("en")})`;
       slider.setAttribute("aria-valuetext", epoch(t));
       plane.dataset.time = time.toFixed(3);
@@ -281,7 +281,8 @@
       if (picked < 0) return;
       const i = picked, t = Math.round(time);
       $("sample-id").textContent = M.ids[i];
-      $("sample-class").textContent = M.classes[D.labels[i]] ?? String(D.labels[i]);
+      $("sample-class").textContent = (M.classes[D.labels[i]] ?? String(D.labels[i])) +
+        (D.records ? `, ${D.records[i]} record${D.records[i] === 1 ? "" : "s"}` : "");
       const since = Number(D.since[i]);
       $("sample-verdict").textContent = D.exposed[i]
         ? `Exposed: rank ${D.rank[i] + 1} of ${N}, q ${D.q[i] < 0.001 ? "below 0.001" : "= " + number(D.q[i], 3)}; exposed since ${since ? epoch(since - 1) : "the end"}.`
@@ -329,7 +330,7 @@
         }
       } else absent.hidden = false;
       absent.textContent = M.kind
-        ? "Its content is not in this file; only that of the most exposed samples is, to keep the file small."
+        ? "Its content is not in this file; only that of the most exposed is, to keep the file small."
         : "The data's content is not in this file.";
     }
     function pick(i) {
@@ -404,7 +405,7 @@
       const text = find.value.trim(), lower = text.toLowerCase();
       let i = M.ids.indexOf(text);
       if (i < 0) i = M.ids.findIndex((s) => s.toLowerCase().includes(lower));
-      $("plane-found").textContent = i < 0 || !text ? "No sample has this id." : "";
+      $("plane-found").textContent = i < 0 || !text ? `No ${M.unit} has this id.` : "";
       if (i >= 0 && text) pick(i);
     });
     document.addEventListener("click", (e) => {
