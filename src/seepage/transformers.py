@@ -174,7 +174,7 @@ def watch(
     A callback is added, and the collator is wrapped so that a column `seepage_row` of the training set
     (`rows` has it; in one of your own the position in the pool) passes `remove_unused_columns`. The
     network never gets it. Each sample that the Trainer takes is compared with the members, and the
-    tokens of the first batches with the pool's.
+    labels and the tokens of the first batches with the pool's.
 
     Networks are evaluated on the whole pool, padded alike, outside of autocast, and by a float32 copy
     where their weights are halves. Epochs are whole epochs of the loop, fractions are of its steps. With
@@ -182,7 +182,7 @@ def watch(
     `train(resume_from_checkpoint=True)` goes on from there. `recorder.finish()` says what never came.
 
     Raises InputError where Transformers is not installed; in the loop, for a sample that is no member,
-    other tokens than the pool's, and what the Recorder refuses.
+    other labels or tokens than the pool's, and what the Recorder refuses.
     """
     loop = AnotherLoop(recorder, member)
     trainer.data_collator = _Collator(trainer)
@@ -251,6 +251,14 @@ class _Seen:
                 "which is none; make train_dataset of the members"
             )
         self.rows |= set(rows.tolist())
+        labels = given.get("labels")
+        if isinstance(labels, torch.Tensor) and labels.shape == rows.shape:
+            wrong = labels.cpu().numpy() != self.recorder.pool.labels_host[rows]
+            if not labels.is_floating_point() and wrong.any():
+                raise InputError(
+                    f"labels: expected those of the pool, got others for sample {int(rows[wrong][0])}; "
+                    "number the classes of the training set as the pool does"
+                )
         ids, mask = given.get("input_ids"), given.get("attention_mask")
         if self.left and isinstance(ids, torch.Tensor) and isinstance(mask, torch.Tensor):
             self.left -= 1
@@ -281,8 +289,10 @@ def _kind() -> type[Any]:
         ) -> None:
             self.trainer, self.loop, self.seen = trainer, loop, seen
             self.inputs, self.log = inputs, log
+            self.began = 0
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
+            self.began = state.global_step
             if not state.is_world_process_zero:
                 return
             if state.global_step:
@@ -325,8 +335,16 @@ def _kind() -> type[Any]:
                 saved.write_bytes(pack(held.pop("values"), held))
 
         def on_train_end(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
-            if state.is_world_process_zero and self.seen.rows and args.world_size == 1:
-                self.loop.recorder.facts["seen"] = len(self.seen.rows)
+            taken, member = len(self.seen.rows), self.loop.member
+            # Of other processes, and of what was trained before, it is not known here.
+            if not taken or args.world_size > 1 or self.began:
+                return
+            self.loop.recorder.facts["seen"] = taken
+            if member is not None and taken < member.sum():
+                self.loop.recorder.facts.setdefault("notes", []).append(
+                    f"the Trainer took {taken} of {int(member.sum())} members: the others look like "
+                    "non-members"
+                )
 
         def saved(self, args: Any, state: Any) -> Path:
             return Path(args.output_dir) / f"checkpoint-{state.global_step}" / _SAVED

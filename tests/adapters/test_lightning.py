@@ -282,3 +282,16 @@ def test_what_is_refused(tmp_path: Path) -> None:
         fitted(tmp_path, seepage.lightning.callback(recorder([0.0])[0], accuracy="wrong"))
     with pytest.raises(InputError, match=r"member: expected a boolean array \(60,\)"):
         seepage.lightning.callback(look, member=MEMBERS)
+
+
+def test_the_older_name_of_the_library() -> None:
+    """Where a script imports `pytorch_lightning` alone, the callback is one of its kind."""
+    code = (
+        "import numpy as np, sys, pytorch_lightning as pl, seepage\n"
+        "from seepage.record import Memory, Resident\n"
+        "pool = Resident(np.zeros((4, 2), np.float32), np.arange(4) % 2)\n"
+        "made = seepage.lightning.callback(seepage.Recorder(pool, [0], Memory()))\n"
+        "assert isinstance(made, pl.Callback)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -35,6 +35,8 @@ def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
     # Its database needs more than mlflow-skinny brings.
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{tmp_path}/mlruns")
+    mlflow.set_tracking_uri(f"file:{tmp_path}/mlruns")  # which it remembers
 
 
 def written(folder: Path, prefix: str) -> dict[str, list[float]]:
@@ -136,7 +138,6 @@ def test_a_plain_loop(tmp_path: Path) -> None:
     same(written(tmp_path / "tb", "seepage/"), by_hand(memory, lit.MEMBER))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        mlflow.set_tracking_uri(f"file:{tmp_path}/mlruns")
         with mlflow.start_run() as run:
             mlflow.log_metrics(figures, step=0)
         assert mlflow.get_run(run.info.run_id).data.metrics == pytest.approx(figures)
@@ -146,8 +147,7 @@ def test_a_plain_loop(tmp_path: Path) -> None:
     tracked.finish()
 
 
-def test_mlflow_by_the_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{tmp_path}/mlruns")
+def test_mlflow_by_the_trainer(tmp_path: Path) -> None:
     look, memory = hf.recorder(TIMES)
     made = hf.trainer(tmp_path / "out", report_to=["mlflow"], run_name="trainer")
     watch(made, look, member=hf.MEMBER)

@@ -166,6 +166,11 @@ def test_a_training_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
     again.finish()
     for t in range(len(times)):
         np.testing.assert_array_equal(resumed.values[t]["phi"], memory.values[t]["phi"])
+    changed, _ = recorder(times[:-1])
+    made = trainer(tmp_path / "a", **options)
+    watch(made, changed, member=MEMBER)
+    with pytest.raises(InputError, match="the epochs that this training began with, 0, 1, 1"):
+        made.train(resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-6"))
     made = trainer(tmp_path / "b", **options)
     made.train()
     late, _ = recorder(times)
@@ -222,6 +227,16 @@ def test_a_fleet_of_text_classifiers(tmp_path: Path) -> None:
         seepage.curvature.curvature(held.model, held.inputs, held.labels)
 
 
+def test_members_that_were_never_taken_are_noted(tmp_path: Path) -> None:
+    look, _ = recorder([0.0])
+    made = trainer(tmp_path, MEMBERS[:12])
+    watch(made, look, member=MEMBER)
+    made.train()
+    assert look.facts["notes"] == [
+        "the Trainer took 12 of 30 members: the others look like non-members"
+    ]
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     made = trainer(tmp_path, np.arange(N))
     watch(made, recorder([0.0])[0], member=MEMBER)
@@ -232,6 +247,13 @@ def test_what_is_refused(tmp_path: Path) -> None:
     watch(made, recorder([0.0], other)[0], member=MEMBER)
     with pytest.raises(
         InputError, match="tokens: expected those of the pool, got others for sample"
+    ):
+        made.train()
+    other = pool(TEXTS, np.roll(LABELS, 1))
+    made = trainer(tmp_path)
+    watch(made, recorder([0.0], other)[0], member=MEMBER)
+    with pytest.raises(
+        InputError, match="labels: expected those of the pool, got others for sample"
     ):
         made.train()
     with pytest.raises(InputError, match="input_ids: expected token numbers in 0"):

@@ -93,6 +93,7 @@ class AnotherLoop:
         recorder = self.recorder
         per_epoch = recorder.steps_per_epoch
         return {
+            "checkpoints": list(recorder.checkpoints),
             "position": max(recorder.epoch, recorder.step / per_epoch if per_epoch else 0.0),
             "accuracy": {str(k): v for k, v in recorder.accuracy.items()},
             "values": {
@@ -105,8 +106,16 @@ class AnotherLoop:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Write what was recorded before, each checkpoint once.
 
-        Raises InputError where it is of another pool.
+        Raises InputError where it is of another pool or of other requested epochs.
         """
+        times = [float(c) for c in state["checkpoints"]]
+        if times != list(self.recorder.checkpoints):
+            raise InputError(
+                f"checkpoints: expected the epochs that this training began with, "
+                f"{', '.join(f'{c:g}' for c in times)}, got "
+                f"{', '.join(f'{c:g}' for c in self.recorder.checkpoints)}; request the same, or train "
+                "from the start"
+            )
         self._position = float(state["position"])
         self.recorder.accuracy = {float(k): float(v) for k, v in state["accuracy"].items()}
         held: dict[int, dict[str, AnyArray]] = {}
