@@ -53,6 +53,7 @@ def test_references_give_the_correlation_and_the_closed_form(tmp_path: Path) -> 
     want = subject_auc(SIZES[:200], SIZES[200:], SHIFT, RHO)
     assert one.attack("lira").auc.covers(want)
     assert x.by_record.mean < x.whole.mean
+    assert set(one.skipped).isdisjoint(a.name for a in one.attacks)
     seepage.write_report(one, tmp_path / "one.html")
     text = (tmp_path / "one.html").read_text()
     assert "What do several records of one person tell?" in text
