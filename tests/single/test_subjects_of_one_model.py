@@ -53,6 +53,7 @@ def test_references_give_the_correlation_and_the_closed_form(tmp_path: Path) -> 
     want = subject_auc(SIZES[:200], SIZES[200:], SHIFT, RHO)
     assert one.attack("lira").auc.covers(want)
     assert x.by_record.mean < x.whole.mean
+    assert set(one.skipped).isdisjoint(a.name for a in one.attacks)
     seepage.write_report(one, tmp_path / "one.html")
     text = (tmp_path / "one.html").read_text()
     assert "What do several records of one person tell?" in text
@@ -75,3 +76,21 @@ def test_without_references_scores_are_discounted_by_what_others_show() -> None:
     firsts = np.unique(WHOSE, return_index=True)[1]
     alone = auc(hard[firsts], np.arange(400) < 200)
     assert abs(copies.attack("loss").auc.mean - alone) < 0.01
+
+
+def test_p_values_of_subjects_hold_where_nothing_leaks() -> None:
+    """Records alike, sizes unequal: of members that leak nothing one in ten has a p of 0.1."""
+    first = int(MEMBER.sum())
+    shares = []
+    for seed in range(20):
+        values = phi(np.zeros((1, len(WHOSE)), dtype=bool), 100 + seed)[0]
+        one = seepage.audit(
+            Recorded({"phi": values[:first]}, {"phi": values[first:]}),
+            None,
+            None,
+            groups=(WHOSE[:first], WHOSE[first:]),
+            blind=False,
+        )
+        shares.append(float((one.p[one.member] <= 0.1).mean()))
+        assert not one.named.any()
+    assert abs(np.mean(shares) - 0.1) < 0.025

@@ -223,7 +223,11 @@ def audit(
         # The same attack without references judges every sample by others that it is not one of.
         scored = Scored(
             {**more.scores, **scored.scores},
-            {n: w for n, w in {**more.skipped, **scored.skipped}.items() if n not in scored.scores},
+            {
+                n: w
+                for n, w in {**more.skipped, **scored.skipped}.items()
+                if n not in scored.scores and n not in more.scores
+            },
             more.within,
         )
     else:
