@@ -530,3 +530,10 @@ def test_pool_share_and_factor() -> None:
         distance_factor(1.0)
     with pytest.raises(InputError, match="member: expected bool"):
         pool_share([True, False])
+
+
+def test_a_single_run_is_told_where_to_go() -> None:
+    from seepage.plan import refuse_offline
+
+    with pytest.raises(InputError, match=r"got one; audit one model with `seepage audit MODEL"):
+        refuse_offline(np.array([[True, True, False, False]]), "run")

@@ -396,7 +396,7 @@ def test_networks_that_do_not_return_logits(
     *progress, told = errors.splitlines()
     assert status == 2
     assert message in told
-    # A training function's network is known only in a worker, when there is a folder.
+    # A training function's outputs are known only in a worker, when there is a folder.
     own = option.startswith("train")
     assert (tmp_path / "run").exists() == own
     assert len(progress) <= own

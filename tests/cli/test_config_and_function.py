@@ -96,6 +96,26 @@ def test_a_function_named_in_a_file_is_trained_and_resumed(
     assert err.strip().count("\n") == 0
 
 
+def test_a_function_named_in_a_file_is_tried_first(here: Path, command: Command) -> None:
+    wrong = LOOP.replace("DATA.inputs[members]", "DATA.inputs[: len(members)]")
+    wrong = wrong.replace("DATA.labels[members]", "DATA.labels[: len(members)]")
+    (here / "loop_of_no_members.py").write_text(wrong)
+    given = ("train", "audit.toml", "-s", "train.function=loop_of_no_members:train")
+    # In this process, and in one of its own as workers are.
+    for executor in ("inline", "local"):
+        status, _, err = command(*given, "-s", f"execution.executor={executor}")
+        assert status == 2
+        assert "expected train to train on its 30 members alone" in err
+        assert err.strip().count("\n") == 0
+        assert not (here / "run").exists()
+    status, _, err = command(*given, "-s", "train.check=false")
+    assert status == 0, err
+    assert "training function: not checked (switched off)" in err
+    status, _, err = command("train", "audit.toml", "-o", "other")
+    assert status == 0, err
+    assert "training function: members obeyed (two members replaced), repeats bit for bit" in err
+
+
 def test_a_name_that_is_no_function_is_one_line(here: Path, command: Command) -> None:
     for name, says in (
         ("loop_named_in_a_file:EPOCHS", "expected 'loop_named_in_a_file:EPOCHS' to name a func"),

@@ -18,6 +18,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
     ("name", "line"),
     [
         ("checkpoints.py", "LiRA: AUC 0."),
+        ("plain_loop.py", "LiRA: AUC 0."),
         ("reference_arrays.py", "phi, loss, correct, mentr: derived from logits and labels"),
     ],
 )

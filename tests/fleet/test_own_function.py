@@ -130,7 +130,8 @@ def test_other_shapes_are_refused_and_the_check_can_be_left_out(tmp_path: Path) 
     ) -> nn.Module:
         model = Sliced(nn.Linear(5, 3))
         recorder.start(model, epochs=1, **start)
-        model(torch.from_numpy(INPUTS[members][:, :5])).sum().backward()
+        model(torch.from_numpy(INPUTS[members][:, :5])).square().sum().backward()
+        torch.optim.SGD(model.parameters(), 1e-6).step()
         recorder.epoch_end()
         return model
 

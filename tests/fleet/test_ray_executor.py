@@ -98,3 +98,49 @@ def test_an_address_where_nothing_listens() -> None:
         cluster("127.0.0.1:1"),
     ):
         pass
+
+
+@pytest.mark.slow
+def test_own_functions_and_estimators_are_the_same_bits_as_in_this_process(tmp_path: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    import seepage
+    from tiny_fleet import table
+
+    data = table()
+
+    def loop(members: np.ndarray, seed: int, recorder: seepage.Recorder) -> nn.Module:
+        torch.manual_seed(seed % 2**63)
+        model = importable()
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        recorder.start(model, epochs=2)
+        for _ in range(2):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(
+                model(data.inputs[members]), data.labels[members]
+            ).backward()
+            optimizer.step()
+            recorder.epoch_end()
+        return model
+
+    fitted = seepage.sklearn.fit(LogisticRegression())
+    for name, function, times in (("loop", loop, [0, 2]), ("fitted", fitted, "log")):
+        for executor in ("ray", "inline"):
+            out = tmp_path / name / executor
+            run = fleet(out, function=function, executor=executor, checkpoints=times)
+            assert run.models.tolist() == [0, 1, 2, 3]
+        a, b = (contents(tmp_path / name / x, "signals", "plan") for x in ("ray", "inline"))
+        assert a == b
+
+
+@pytest.mark.slow
+def test_what_an_own_function_raises_on_ray_is_told(tmp_path: Path) -> None:
+    import seepage
+    from seepage.fleet import FleetError
+
+    def broken(members: np.ndarray, seed: int, recorder: seepage.Recorder) -> nn.Module:
+        raise RuntimeError("no such optimiser")
+
+    own = seepage.Function(function=broken, check=False)
+    with pytest.raises(FleetError, match=r"(?s)Traceback.*no such optimiser"):
+        fleet(tmp_path / "run", function=own, executor="ray", checkpoints=[0, 2])

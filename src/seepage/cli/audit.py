@@ -25,7 +25,7 @@ from seepage.cli.arguments import (
 from seepage.cli.console import FleetBar, console, errors
 from seepage.cli.places import place_for
 from seepage.config.audit import read_config
-from seepage.config.prepare import chosen_attacks, prepare
+from seepage.config.prepare import Prepared, chosen_attacks, prepare
 from seepage.errors import InputError
 from seepage.extensions import outside
 from seepage.fleet import train_prepared
@@ -220,7 +220,7 @@ def audit(
 
         print_cost(wanted)
         return
-    run = train_prepared(wanted, FleetBar(), part)
+    run = _trained(wanted, part)
     if len(run.models) + len(run.failed) < wanted.plan.models:
         errors.print(
             f"{run.path}: {len(run.models)} of {wanted.plan.models} runs are done; "
@@ -243,7 +243,7 @@ def train_command(
     Example: `seepage train fashion.toml --shard 3/16`
     """
     part = parse_shard(shard)
-    run = train_prepared(prepare(read_config(config, merged(override, out))), FleetBar(), part)
+    run = _trained(prepare(read_config(config, merged(override, out))), part)
     if run.failed and not len(run.models):
         first, why = next(iter(run.failed.items()))
         raise InputError(
@@ -273,6 +273,17 @@ def report_command(
     opened = opened_run(run)
     chosen = chosen_attacks(name, name[0]) if name else None
     _report(opened, path, chosen, judged_unit(opened, unit))
+
+
+def _trained(wanted: Prepared, part: tuple[int, int] | None) -> Run:
+    """The fleet, trained; of a training function of the user's own what was seen of it."""
+    run = train_prepared(wanted, FleetBar(), part)
+    tried = run.manifest["provenance"].get("function_check")
+    if tried is not None:
+        from seepage.findings.notes import function_check
+
+        errors.print(function_check(tried), markup=False, soft_wrap=True)
+    return run
 
 
 def _report(run: Any, path: Path, attacks: Any, unit: Any = None) -> None:

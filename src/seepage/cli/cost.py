@@ -104,6 +104,12 @@ def print_cost(audit: Prepared) -> None:
     if extra:
         names = ", ".join(name for e in extra for name in e.names)
         console.print(f"Not counted above, and possibly slow: {names}.", markup=False)
+    if as_function(c.train) is not None and c.train.check:
+        console.print(
+            f"Before it the training function is tried for up to {span(c.train.check_seconds)} "
+            "(train.check = false leaves that out).",
+            markup=False,
+        )
     inside = audit.plan.member.sum(axis=0)
     few = np.minimum(inside, audit.plan.models - inside)
     if few.max() > 0:

@@ -12,8 +12,9 @@ from rich.table import Table
 from seepage.cli.attack import interval, rate
 from seepage.cli.console import console, errors
 from seepage.cli.places import place_for
-from seepage.cli.user_models import made, named
+from seepage.cli.user_models import made
 from seepage.errors import InputError
+from seepage.extensions import resolve
 
 if TYPE_CHECKING:
     from seepage.single import SingleAudit
@@ -120,7 +121,10 @@ def _references(given: OneModel) -> Any:
     if given.references is not None and given.train is not None:
         raise InputError("--references, --train: expected one of them, got both; choose")
     if given.train is not None:
-        return TrainedReferences(named(given.train, "--train"), seconds=60 * given.minutes)
+        train = resolve(
+            "function", given.train, {}, accepts=callable, expected="a function", field="--train"
+        )
+        return TrainedReferences(train, seconds=60 * given.minutes)
     if given.references is None:
         return None
     path = local_path(given.references, "--references")

@@ -10,12 +10,7 @@ from torch import nn
 from seepage.errors import InputError, SeepageError
 from seepage.extensions import resolve
 
-__all__ = ["made", "named"]
-
-
-def named(name: str, option: str) -> Any:
-    """What a name leads to; `option` names the value in messages. InputError where nothing is."""
-    return resolve("model", name, {}, accepts=lambda found: True, expected="", field=option)
+__all__ = ["made"]
 
 
 def made(name: str, option: str) -> Any:
@@ -24,7 +19,7 @@ def made(name: str, option: str) -> Any:
     A function or class that can be called without arguments is a factory; a function of one
     argument is a model, from inputs to probabilities.
     """
-    found = named(name, option)
+    found = resolve("model", name, {}, accepts=lambda found: True, expected="", field=option)
     whole = not inspect.isclass(found)
     if whole and (isinstance(found, nn.Module) or hasattr(found, "predict_proba")):
         return found

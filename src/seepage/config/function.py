@@ -47,6 +47,14 @@ class Function(Part):
         description="Whether inputs are standardised by the members when the network is evaluated, "
         "because your loop does the same.",
     )
+    check: bool = Field(
+        True,
+        description="Whether the function is tried before the fleet: does it obey the members and "
+        "the seed that it is given; docs/extending.md.",
+    )
+    check_seconds: float = Field(
+        60.0, gt=0, description="Seconds after which that check makes no further call."
+    )
 
     @pydantic.model_validator(mode="after")
     def _of_something(self) -> Function:

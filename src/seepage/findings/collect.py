@@ -15,6 +15,7 @@ from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.findings.attacks import FPRS, at_last_checkpoint, main_attack, rule_words
 from seepage.findings.judging import Judging
+from seepage.findings.notes import run_notes
 from seepage.findings.probes import curvature_finding, layer_finding
 from seepage.findings.result import (
     AtFpr,
@@ -241,6 +242,7 @@ def collect(
             f"permutations: expected at least 1, got {permutations}; without one there is no "
             "null to compare with"
         )
+    notes = run_notes(run)
     if without is not None:
         if data is None and blind:
             data = run.data()
@@ -339,6 +341,7 @@ def collect(
         curvature=curvature_finding(run),
         layers=layer_finding(run),
         unjudged="" if without is None else without.words,
+        notes=notes,
     )
 
 

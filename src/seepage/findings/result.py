@@ -322,7 +322,8 @@ class Findings:
     chosen (`seepage.attacks.how_left_out`); pool_share: share of the pool that a model trains on; distance_factor:
     what that means for an attacker who does not know the pool (`seepage.plan.distance_factor`).
     sample_fpr: how the false-positive rates of samples differ under the one threshold. unjudged:
-    which samples no figure is about, and why, or "" (`seepage.findings.unjudged`).
+    which samples no figure is about, and why, or "" (`seepage.findings.unjudged`). notes: what the
+    run says of itself (`seepage.findings.notes`).
     """
 
     title: str
@@ -367,6 +368,7 @@ class Findings:
     curvature: CurvatureFinding | None = None
     layers: LayerFinding | None = None
     unjudged: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def unit(self) -> str:
@@ -497,6 +499,7 @@ class Findings:
             "strongest": plain(self.strongest_auc),
             "references": self.left_out,
             "unjudged_samples": self.unjudged,
+            "notes": list(self.notes),
             "pool_share": self.pool_share,
             "naming": plain(self.naming),
             "false_positive_rates_of_samples": plain(self.sample_fpr),

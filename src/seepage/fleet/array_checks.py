@@ -20,14 +20,14 @@ from seepage.errors import InputError, nearest
 from seepage.fleet.given_signals import (
     Array,
     FromLogits,
-    FromLoss,
-    FromPhi,
     Given,
+    Related,
     Signal,
     parts,
 )
 from seepage.models.outputs import Simplex
 from seepage.plan import refuse_offline
+from seepage.signals.related import loss_of_phi, phi_of_loss
 
 __all__ = ["Checked", "Progress", "check", "check_member"]
 
@@ -382,13 +382,13 @@ def _derived(
     held = {**signals, **found}
     if cross_entropy and "phi" not in held and "loss" in signals:
         doubts += _check_loss(where, signals["loss"], size)
-        found["phi"] = FromLoss(signals["loss"])
+        found["phi"] = Related(signals["loss"], phi_of_loss)
         notes.append(
             "phi: derived from loss in float64, which was said to be unweighted, unsmoothed "
             "cross-entropy in nats"
         )
     elif cross_entropy and "loss" not in held and "phi" in signals:
-        found["loss"] = FromPhi(signals["phi"])
+        found["loss"] = Related(signals["phi"], loss_of_phi)
         notes.append("loss: derived from phi in float64, which was said to be log p − log(1 − p)")
     elif cross_entropy and not {"phi", "loss"} & held.keys():
         raise InputError(

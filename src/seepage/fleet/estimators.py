@@ -11,7 +11,7 @@ from seepage.defenses import Defense
 from seepage.errors import InputError
 from seepage.store.run import Run
 
-__all__ = ["EstimatorWarning", "say_notes", "without_network"]
+__all__ = ["EstimatorWarning", "notes_of", "say_notes", "without_network"]
 
 
 class EstimatorWarning(UserWarning):
@@ -59,17 +59,21 @@ def without_network(
     )
 
 
-def say_notes(run: Run) -> None:
-    """Warn, each thing once, of what runs noted of their estimators and of samples that tie."""
+def notes_of(run: Run) -> tuple[str, ...]:
+    """What runs noted of their estimators, each thing once, and how many samples tie."""
     facts = [run.records[row].get("facts") or {} for row in run.models.tolist()]
-    for note in dict.fromkeys(note for f in facts for note in f.get("notes", ())):
-        warnings.warn(f"{run.path}: {note}", EstimatorWarning, stacklevel=3)
+    notes = list(dict.fromkeys(str(note) for f in facts for note in f.get("notes", ())))
     tied = [list(f["clipped"].values())[-1] for f in facts if f.get("clipped")]
     if sum(tied):
-        warnings.warn(
-            f"{run.path}: {sum(tied):,} of {len(tied) * run.member.shape[1]:,} answers give a class a "
-            f"probability of 0 or 1 as far as the estimator tells them apart: these tie, and what "
-            "differs beyond is not measured",
-            EstimatorWarning,
-            stacklevel=3,
+        notes.append(
+            f"{sum(tied):,} of {len(tied) * run.member.shape[1]:,} answers give a class a "
+            "probability of 0 or 1 as far as the estimator tells them apart: these tie, and what "
+            "differs beyond is not measured"
         )
+    return tuple(notes)
+
+
+def say_notes(run: Run) -> None:
+    """Warn of what runs noted of their estimators."""
+    for note in notes_of(run):
+        warnings.warn(f"{run.path}: {note}", EstimatorWarning, stacklevel=3)

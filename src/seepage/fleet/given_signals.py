@@ -6,19 +6,19 @@ unless it was given so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from seepage.array_types import AnyArray, Int64Array
+from seepage.array_types import AnyArray, Float64Array, Int64Array
 from seepage.errors import InputError
 from seepage.signals import SIGNALS
-from seepage.signals.related import log_probabilities, loss_of_phi, phi_of_loss
+from seepage.signals.related import log_probabilities
 
-__all__ = ["Array", "FromLogits", "FromLoss", "FromPhi", "Given", "Signal", "parts"]
+__all__ = ["Array", "FromLogits", "Given", "Related", "Signal", "parts"]
 
 
 class Array(Protocol):
@@ -197,14 +197,18 @@ class FromLogits:
 
 
 @dataclass
-class FromLoss:
-    """φ from unweighted, unsmoothed cross-entropy in nats, in float64."""
+class Related:
+    """φ from unweighted, unsmoothed cross-entropy in nats, or that from φ, in float64.
+
+    rule: `phi_of_loss` or `loss_of_phi`.
+    """
 
     source: Given
+    rule: Callable[[AnyArray], Float64Array]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of the loss."""
+        """That of the source."""
         return self.source.shape
 
     @property
@@ -213,26 +217,5 @@ class FromLoss:
         return "float32"
 
     def block(self, r: int, t: int) -> AnyArray:
-        """φ of every sample."""
-        return phi_of_loss(self.source.raw(r, t)).astype(np.float32)
-
-
-@dataclass
-class FromPhi:
-    """Cross-entropy from logit-scaled confidences, in float64."""
-
-    source: Given
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """That of φ."""
-        return self.source.shape
-
-    @property
-    def dtype(self) -> str:
-        """Type that is stored."""
-        return "float32"
-
-    def block(self, r: int, t: int) -> AnyArray:
-        """The loss of every sample."""
-        return loss_of_phi(self.source.raw(r, t)).astype(np.float32)
+        """The signal of every sample."""
+        return self.rule(self.source.raw(r, t)).astype(np.float32)

@@ -20,7 +20,7 @@ from seepage.extensions import searched
 from seepage.fleet.spec import FleetSpec
 from seepage.fleet.worker import ENVIRONMENT, WorkerContext, explain, serve
 
-__all__ = ["FleetError", "Watcher", "run_inline", "run_local"]
+__all__ = ["FleetError", "Watcher", "run_apart", "run_inline", "run_local"]
 
 RETRIES = 2
 # Ctrl-C reaches the whole process group: the parent alone handles it and stops its workers.
@@ -92,12 +92,13 @@ class _Worker:
         self.pipe.close()
 
 
-def _launch(spec: FleetSpec) -> _Worker:
+def _launch(task: Any, travels: bool, threads: int) -> _Worker:
+    """A process that is sent `task` first: a fresh interpreter if that travels, else a fork."""
     ours, theirs = multiprocessing.Pipe()
     process: _Process
-    if spec.travels:
+    if travels:
         env = {**os.environ, **ENVIRONMENT}
-        env["OMP_NUM_THREADS"] = env["MKL_NUM_THREADS"] = str(spec.execution.threads)
+        env["OMP_NUM_THREADS"] = env["MKL_NUM_THREADS"] = str(threads)
         # The child must find the user's modules where the parent finds them.
         env["PYTHONPATH"] = searched()
         # Not the working directory first: there a file could stand in for an installed package.
@@ -109,7 +110,7 @@ def _launch(spec: FleetSpec) -> _Worker:
         )
     else:
         context = multiprocessing.get_context("fork")
-        child = context.Process(target=_forked, args=(spec, ours, theirs), daemon=True)
+        child = context.Process(target=_forked, args=(task, ours, theirs), daemon=True)
         with warnings.catch_warnings():
             # Python warns of threads at a fork: Zarr renews its own, the heartbeat holds no lock.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -117,27 +118,27 @@ def _launch(spec: FleetSpec) -> _Worker:
         process = _Forked(child)  # type: ignore[arg-type]
     theirs.close()
     worker = _Worker(ours, process)
-    worker.send(spec if spec.travels else None)
+    worker.send(task if travels else None)
     return worker
 
 
-def _forked(spec: FleetSpec, ours: Connection, theirs: Connection) -> None:
+def _forked(task: Any, ours: Connection, theirs: Connection) -> None:
     ours.close()
     theirs.recv()
-    serve(_WithSpec(theirs, spec))  # type: ignore[arg-type]
+    serve(_WithTask(theirs, task))  # type: ignore[arg-type]
 
 
-class _WithSpec:
-    """A pipe whose first message is a spec that was inherited and never travelled."""
+class _WithTask:
+    """A pipe whose first message is a task that was inherited and never travelled."""
 
-    def __init__(self, pipe: Connection, spec: FleetSpec) -> None:
+    def __init__(self, pipe: Connection, task: Any) -> None:
         self.pipe = pipe
-        self.first: FleetSpec | None = spec
+        self.first: Any = task
 
     def recv(self) -> Any:
         if self.first is not None:
-            spec, self.first = self.first, None
-            return spec
+            task, self.first = self.first, None
+            return task
         return self.pipe.recv()
 
     def send(self, message: Any) -> None:
@@ -160,8 +161,12 @@ def run_local(
     waiting = list(tasks)
     crashes: dict[tuple[int, ...], int] = {}
     running: list[_Worker] = []
+
+    def launch() -> _Worker:
+        return _launch(spec, spec.travels, spec.execution.threads)
+
     try:
-        running.extend(_launch(spec) for _ in range(min(workers, len(waiting))))
+        running.extend(launch() for _ in range(min(workers, len(waiting))))
         while running:
             ready = set(map(id, wait([w.pipe for w in running])))
             for worker in [w for w in running if id(w.pipe) in ready]:
@@ -175,7 +180,7 @@ def run_local(
                         # Whole: runs that are trained together round alike only together.
                         waiting.insert(0, worker.task or [])
                     if len(running) < min(workers, len(waiting)):
-                        running.append(_launch(spec))
+                        running.append(launch())
                     continue
                 if kind == "error":
                     who, message = value
@@ -199,6 +204,27 @@ def run_local(
         for worker in running:
             worker.process.kill()
             worker.close()
+
+
+def run_apart(task: Callable[[], Any], *, travels: bool, threads: int, seconds: float) -> Any:
+    """What `task` returns, called in a process like a worker's; None where it took longer or died.
+
+    Raises what a worker would: InputError for what the user can fix, FleetError with a traceback.
+    """
+    worker = _launch(task, travels, threads)
+    try:
+        if not worker.pipe.poll(seconds):
+            return None
+        kind, value = worker.pipe.recv()
+    except (EOFError, OSError):
+        return None
+    finally:
+        worker.process.kill()
+        worker.close()
+    if kind == "error":
+        who, message = value
+        raise InputError(message) if who == "user" else FleetError(message)
+    return value
 
 
 def run_inline(

@@ -1,20 +1,34 @@
-"""What a training function says at its start, asked before any run: how many epochs it trains."""
+"""A training function before any run: how many epochs it trains, and whether it obeys."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from seepage.config.execution import Execution
 from seepage.config.function import Function
 from seepage.data import Dataset
 from seepage.errors import InputError
+from seepage.fleet.function_check import FunctionTrial, Obedience
+from seepage.fleet.local import run_apart
+from seepage.fleet.pool_files import shared_pool
+from seepage.fleet.spec import travels
 from seepage.plan import SubsetPlan
 from seepage.record import Memory, Recorder, Resident
 
-__all__ = ["learn_epochs"]
+__all__ = ["FunctionWarning", "check_function", "learn_epochs"]
+
+# A process of its own is ended after so many times the seconds that the check allows itself.
+_PATIENCE = 2.0
+_START = 30.0
+
+
+class FunctionWarning(UserWarning):
+    """What was seen of a training function that its figures must be read with."""
 
 
 class _Told(BaseException):
@@ -58,3 +72,60 @@ def learn_epochs(function: Function, data: Dataset, plan: SubsetPlan) -> int:
             f"epochs: expected a whole number of at least 1 in recorder.start, got {epochs!r}"
         )
     return epochs
+
+
+def check_function(
+    function: Function,
+    data: Dataset,
+    plan: SubsetPlan,
+    times: tuple[float, ...],
+    execution: Execution,
+) -> Obedience:
+    """Try a training function as `seepage.fleet.function_check` says, and warn of what it shows.
+
+    In a process of its own, as workers are, unless runs train in this one; it is ended when it
+    takes twice as long as `function.check_seconds`, and half a minute to start. Functions of this
+    package obey by their construction.
+
+    Raises InputError for a function that ignores its members or trains on others.
+    """
+    if not function.check:
+        return Obedience(False, why="switched off")
+    if type(function.function).__module__.partition(".")[0] == "seepage":
+        return Obedience(False, why="a function of this package")
+    strangers = np.flatnonzero(~plan.member[0]).astype(np.int64)
+    if len(strangers) < 2:
+        return Obedience(False, why="the first run has fewer than two others")
+    with shared_pool(data) as pool:
+        assert pool is not None
+        trial = FunctionTrial(
+            function=function,
+            pool=pool,
+            members=np.flatnonzero(plan.member[0]).astype(np.int64),
+            strangers=strangers,
+            seeds=(int(plan.seeds[0]), int(plan.seeds[1])),
+            times=times,
+            seconds=function.check_seconds,
+            threads=execution.threads,
+        )
+        if execution.executor == "inline":
+            found: Obedience | None = trial()
+        else:
+            longest = _PATIENCE * function.check_seconds + _START
+            found = run_apart(
+                trial,
+                travels=travels(function.function),
+                threads=execution.threads,
+                seconds=longest,
+            )
+    if found is None:
+        why = f"its process died or did not end within {longest:g} s"
+        warnings.warn(
+            f"function: {function.called} could not be checked: {why}; train.check_seconds allows more",
+            FunctionWarning,
+            stacklevel=3,
+        )
+        return Obedience(False, why=why)
+    for text in found.warned:
+        warnings.warn(f"function: {function.called}: {text}", FunctionWarning, stacklevel=3)
+    return found

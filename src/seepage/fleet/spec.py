@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,15 @@ from seepage.data import Dataset
 from seepage.defenses import Defense
 from seepage.record import ExtraSignal, Recorder
 
-__all__ = ["AS_GIVEN", "PREPARED", "STANDARDISED", "FleetSpec", "PoolFile", "TrainFunction"]
+__all__ = [
+    "AS_GIVEN",
+    "PREPARED",
+    "STANDARDISED",
+    "FleetSpec",
+    "PoolFile",
+    "TrainFunction",
+    "travels",
+]
 
 AS_GIVEN, STANDARDISED = "as the data holds them", "standardised by the members"
 PREPARED = "prepared by the loop"
@@ -85,6 +94,9 @@ class FleetSpec:
         own = [] if self.function is None else [self.function.function]
         own += [s for s in self.record.signals if not isinstance(s, str)]
         kinds = [type(x) for x in (*self.extra, *([self.defense] if self.defense else []))]
-        # Objects that are no functions of a module say themselves whether they can be sent.
-        sent = (importable(x) or getattr(x, "travels", False) is True for x in [*own, *kinds])
-        return self.model.travels() and all(sent)
+        return self.model.travels() and all(travels(x) for x in [*own, *kinds])
+
+
+def travels(x: Any) -> bool:
+    """Whether another interpreter can have it; what is no function of a module says so itself."""
+    return importable(x) or getattr(x, "travels", False) is True

@@ -33,7 +33,7 @@ from seepage.fleet.identity import differing, package_digest, run_key
 from seepage.fleet.local import Watcher, run_inline, run_local
 from seepage.fleet.machine import choose_device, choose_precision, hardware
 from seepage.fleet.pool_files import shared_pool
-from seepage.fleet.rehearsal import learn_epochs
+from seepage.fleet.rehearsal import check_function, learn_epochs
 from seepage.fleet.spec import FleetSpec, TrainFunction
 from seepage.plan import SubsetPlan, refuse_offline
 from seepage.record import parse_views
@@ -96,7 +96,8 @@ def train(
     resumes there; if anything differs it is refused and the field is named. model: a name,
     "package.module:factory", any `() -> nn.Module`, or a `Model` with options, a version or files
     of its own. function: your own training, `train(members, seed, recorder) -> model`, its name,
-    or a `Function` with a version or files, instead of the built-in loop. recipe, record,
+    or a `Function` with a version or files, instead of the built-in loop; before a new folder it is
+    tried whether it obeys its members and its seed (`seepage.fleet.function_check`). recipe, record,
     execution: how runs are trained, what is written down, where they run. defense: acts on
     training; reference: non-members set apart for it. shard (i, n), 1-based: only every n-th task
     (a run, or runs that are stacked), for job arrays that share a folder. fields: a field of
@@ -155,6 +156,9 @@ def train(
     kept = {"none": 0, "final": 1, "all": len(times)}[record.keep]
     # What a function of the user's own trains is not known before.
     size = weights_bytes(network, data.shape, len(data.classes)) if own is None else 0
+    tried = None
+    if own is not None and not begun:
+        tried = check_function(own, data, plan, times, execution.changed(device=device))
     at_once = execution.workers or psutil.cpu_count(logical=False) or 1
     if not begun:
         check_disk(
@@ -191,7 +195,9 @@ def train(
                     # Rows of a signal per layer have names, known from its first measurement.
                     if getattr(e, "axis", None) == "layer":
                         chosen["layers"] = list(e.layers)  # type: ignore[attr-defined]
-                provenance = {"code": code, "unfollowed": unfollowed}
+                provenance: dict[str, Any] = {"code": code, "unfollowed": unfollowed}
+                if tried is not None:
+                    provenance["function_check"] = tried.told()
                 manifest = create(
                     storage,
                     data,

@@ -87,11 +87,18 @@ class WorkerContext:
 
 
 def serve(pipe: Connection) -> None:
-    """Loop of a worker: receive a spec, then plan rows, until the parent closes the pipe."""
+    """Loop of a worker: receive a spec, then plan rows, until the parent closes the pipe.
+
+    Anything else that it receives first is called, and what that returns is all it sends.
+    """
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        context = WorkerContext.set_up(pipe.recv())
+        first = pipe.recv()
+        if not isinstance(first, FleetSpec):
+            pipe.send(("done", first()))
+            return
+        context = WorkerContext.set_up(first)
         pipe.send(("ready", None))
         while True:
             rows: list[int] | None = pipe.recv()

@@ -28,6 +28,11 @@ none of whose 1 members another run trained on; such a target is offline, which 
 cannot hold yet: leave it out, or pass its arrays to an offline attack's `score`
     """
     member = given_bools(member, "member")
+    if figures and len(member) == 1:
+        raise InputError(
+            f"{where}: expected several runs, each judged by the others, got one; audit one model with "
+            "`seepage audit MODEL --members … --others …` (docs/one-model.md)"
+        )
     if figures and not judged(member).any():
         never, always = int((~member.any(axis=0)).sum()), int(member.all(axis=0).sum())
         raise InputError(

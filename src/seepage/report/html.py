@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from seepage.array_types import Float64Array
 from seepage.attacks import Attack
@@ -61,8 +62,14 @@ def _environment() -> Environment:
         thousands=words.thousands,
         interval=words.interval,
         interval_percent=words.interval_percent,
+        code=_code,
     )
     return env
+
+
+def _code(text: str) -> Markup:
+    """Text whose `commands` are set as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _static(name: str) -> str:
