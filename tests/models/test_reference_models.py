@@ -158,7 +158,7 @@ def test_mlp_takes_tables_and_images():
         (lambda: build("cnn-2", (1, 8, 8), 10, blocks=3), "already fixes it"),
         (lambda: build("cnn", (1, 8, 8), 10, widht=3), "did you mean 'width'"),
         (lambda: build("resnet9", (3, 32, 32), 10, width=3), "it has no options"),
-        (lambda: build("mlp", (4,), 1), "classes: expected an integer of at least 2"),
+        (lambda: build("mlp", (4,), 0), "classes: expected an integer of at least 1"),
         (lambda: build("mlp", (4,), 3, hidden="8"), "hidden: expected a list"),
         (lambda: build("mlp", (4,), 3, hidden=(0,)), r"hidden\[0\]: expected an integer"),
         (lambda: build("mlp", (), 3), "in_shape: expected the shape of one input"),

@@ -61,7 +61,8 @@ class Setting:
 
     def network(self) -> nn.Module:
         """A fresh network from torch's current random stream."""
-        return self.model.make(self.data.shape, len(self.data.classes))
+        model = self.model.for_task(self.data.task)
+        return model.make(self.data.shape, len(self.data.classes))
 
     def check(self, candidate: Candidate) -> None:
         """Raise InputError where a defence cannot act on this network, data or recipe."""

@@ -34,7 +34,14 @@ class DataConfig(Part):
     limit: int | None = Field(None, ge=2, description="Only so many samples, drawn by the seed.")
     seed: int = Field(0, ge=0, description="Seed of the limit, of label noise and of set-aside.")
     download: bool = Field(False, description="Whether a named data set may be fetched.")
-    label: str | None = Field(None, description="Column of a table that holds the class.")
+    task: Literal["classification", "binary", "multi-label", "regression", "soft-labels"] = Field(
+        "classification",
+        description="What labels are: a class by K logits or, 'binary', by one; several labels of 0 "
+        "and 1; a real number; a distribution of classes. docs/tasks.md.",
+    )
+    label: str | list[str] | None = Field(
+        None, description="Column of a table that holds the class or the target, or several."
+    )
     group: str | None = Field(
         None,
         description="Whose sample each is: a column of a table, or 'folder' for images in "

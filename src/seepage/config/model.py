@@ -15,6 +15,8 @@ from seepage.config.base import Part
 from seepage.errors import InputError, SeepageError
 from seepage.extensions import FROM_FILE, outside, resolve
 from seepage.models import MODELS, build, known
+from seepage.models.answers import answering
+from seepage.signals.tasks import task
 
 __all__ = ["Factory", "Model", "as_model", "importable"]
 
@@ -45,6 +47,19 @@ class Model(Part):
     )
     factory: Any = Field(None, exclude=True, repr=False, description="Set from Python alone.")
 
+    _task: str = pydantic.PrivateAttr(default="classification")
+
+    def for_task(self, name: str) -> Model:
+        """The same, its networks answering as a task reads; the data says which task it is."""
+        other = self.model_copy()
+        other._task = name
+        return other
+
+    @property
+    def task(self) -> str:
+        """The task that networks answer."""
+        return self._task
+
     @pydantic.field_validator("factory")
     @classmethod
     def _callable(cls, value: Any) -> Any:
@@ -53,11 +68,21 @@ class Model(Part):
         return value
 
     def make(self, in_shape: tuple[int, ...], classes: int) -> nn.Module:
-        """A freshly initialised network from torch's current random stream."""
+        """A freshly initialised network from torch's current random stream.
+
+        It answers as the task reads: of two classes one logit z is (0, z), of a real target the
+        answer is in its units (`seepage.models.answers`).
+        """
+        own = self.factory is not None or not known(self.name)
+        return answering(self.bare(in_shape, classes), task(self.task), classes, own=own)
+
+    def bare(self, in_shape: tuple[int, ...], classes: int) -> nn.Module:
+        """The network alone, which answers as it was built to."""
         model = self if self.factory is not None or known(self.name) else as_model(self)
         if model.factory is None:
             try:
-                return build(model.name, in_shape, classes, **model.options)
+                outputs = task(self.task).outputs(classes)
+                return build(model.name, in_shape, outputs, **model.options)
             except SeepageError:
                 raise
             except (RuntimeError, MemoryError, OverflowError) as e:

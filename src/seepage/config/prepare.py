@@ -119,7 +119,7 @@ def prepare(config: AuditConfig) -> Prepared:
         )
         assert plan.canaries is not None
         data = apply_canaries(data, plan.canaries)
-    model = as_model(config.model)
+    model = as_model(config.model).for_task(data.task)
     as_function(config.train)
     if known(model.name):
         with torch.random.fork_rng(devices=[]):
@@ -138,7 +138,7 @@ def load_pool(config: AuditConfig) -> Dataset:
     options = {
         k: v
         for k, v in d.model_dump(exclude={"name", "label_noise", "copies"}).items()
-        if v not in (None, []) and k != "seed"
+        if v not in (None, []) and k != "seed" and (k, v) != ("task", "classification")
     }
     data = load(d.name, seed=d.seed, **options)
     if d.copies != "keep":
@@ -244,6 +244,7 @@ def check_defense(
     from seepage.defenses import Context
     from seepage.defenses.networks import Samples
 
+    data.needs_classes(f"defense {defense.name}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = model.make(data.shape, len(data.classes))

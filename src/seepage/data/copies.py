@@ -124,5 +124,7 @@ def _first_of_each(data: Dataset, leave_out: Sequence[int] = ()) -> Int64Array:
         raw = x.contiguous().view(torch.uint8).numpy()
         h = hashlib.blake2b(raw.tobytes(), digest_size=16)
         h.update(int(labels[i]).to_bytes(8, "little"))
+        if data.targets is not None:
+            h.update(np.ascontiguousarray(data.targets[i].numpy() + 0.0).tobytes())
         out[i] = seen.setdefault(h.digest(), i)
     return out

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Int64Array
 from seepage.errors import InputError
+from seepage.signals.tasks import task
 
 __all__ = ["Dataset"]
 
@@ -29,6 +30,12 @@ class Dataset:
     (one-hot columns are not); `columns` names them. `source` says how `seepage.data.reload` makes
     it again, step by step; empty for a dataset made of arrays in memory. groups (N,) of str, or
     None: whose sample each is; plans keep a group together and statistics can count it as one.
+
+    task: what is asked of a model, one of `seepage.signals.tasks.TASKS`. targets: what it is asked
+    for where that is no class: (N,) real numbers of "regression", whose one class is the target's
+    name; (N, L) of 0 and 1 of "multi-label", whose classes are the labels' names; (N, K)
+    distributions of "soft-labels", or of "classification" beside hard labels. Labels of the first
+    two are 0.
 
     Raw values are kept: normalisation is computed per training run from its members alone
     (`member_scale`), never from the whole pool.
@@ -53,6 +60,8 @@ class Dataset:
     numeric: BoolArray | None = None
     source: dict[str, Any] = field(default_factory=dict)
     groups: NDArray[np.str_] | None = None
+    task: str = "classification"
+    targets: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         n = len(self.labels)
@@ -74,8 +83,9 @@ class Dataset:
                 f"{self.name}: expected int64 labels of one axis, got "
                 f"{self.labels.dtype} of shape {tuple(self.labels.shape)}"
             )
+        check_targets(self)
         k = len(self.classes)
-        if k < 2:
+        if k < 2 and self.task not in ("regression", "multi-label"):
             raise InputError(
                 f"{self.name}: expected at least two classes, got {k}; "
                 "membership of a constant classifier cannot be evaluated"
@@ -116,6 +126,15 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def needs_classes(self, what: str) -> None:
+        """Raise InputError, naming the task, where `what` is defined on classes alone."""
+        if not task(self.task).classes or self.targets is not None:
+            soft = "classification by distributions" if self.task == "classification" else self.task
+            raise InputError(
+                f"{what}: expected the task classification, on whose classes it is defined, got "
+                f"{soft}; leave it out"
+            )
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one input, without the sample axis."""
@@ -131,6 +150,10 @@ class Dataset:
         h.update("\0".join(self.ids.tolist()).encode())
         if self.numeric is not None:
             h.update(self.numeric.tobytes())
+        if self.task != "classification" or self.targets is not None:
+            h.update(f"\0task\0{self.task}".encode())
+        if self.targets is not None:
+            h.update(np.ascontiguousarray(self.targets.numpy()).astype("<f4").tobytes())
         if self.groups is not None:
             h.update(b"\0groups\0")
             h.update("\0".join(self.groups.tolist()).encode())
@@ -157,6 +180,7 @@ class Dataset:
             ids=self.ids[rows],
             source={"take": rows.tolist(), "of": self.source},
             groups=None if self.groups is None else self.groups[rows],
+            targets=None if self.targets is None else self.targets[at],
         )
 
     def member_scale(self, members: Int64Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -199,3 +223,43 @@ class Dataset:
                 std = np.where(self.numeric, std, 1.0)
         scale = 1.0 / np.where(std > 0, std, 1.0)
         return scale.astype(np.float32), (-mean * scale).astype(np.float32)
+
+
+def check_targets(data: Dataset) -> None:
+    """Raise InputError unless the targets are those of the data's task."""
+    kind, name, n, k = task(data.task), data.name, len(data.labels), len(data.classes)
+    y = data.targets
+    if kind.name == "binary" and k != 2:
+        raise InputError(
+            f"{name}: expected two classes with task = 'binary', got {k}; set task = 'classification'"
+        )
+    needed = kind.name in ("multi-label", "regression", "soft-labels")
+    if y is None and not needed:
+        return
+    shapes = {"regression": (n,), "binary": None}
+    shape = shapes.get(kind.name, (n, k))
+    if y is None or shape is None or y.dtype != torch.float32 or tuple(y.shape) != shape:
+        got = "none" if y is None else f"{y.dtype} of shape {tuple(y.shape)}"
+        wanted = (
+            "no targets beside labels" if shape is None else f"float32 targets of shape {shape}"
+        )
+        raise InputError(f"{name}: expected {wanted} with task = {kind.name!r}, got {got}")
+    bad = ~torch.isfinite(y).reshape(n, -1).all(1)
+    why = "finite targets"
+    if not bool(bad.any()) and kind.name == "multi-label":
+        bad, why = ~((y == 0) | (y == 1)).all(1), "labels of 0 or 1"
+    elif not bool(bad.any()) and kind.name != "regression":
+        bad = (y < 0).any(1) | ((y.double().sum(1) - 1).abs() > 1e-3)
+        why = "distributions of values from 0 that sum to 1"
+    if bool(bad.any()):
+        row = int(bad.nonzero()[0, 0])
+        shown = ", ".join(f"{v:g}" for v in y[row].reshape(-1)[:4].tolist())
+        raise InputError(
+            f"{name}: expected {why} with task = {kind.name!r}, got {shown} in row {row} "
+            f"({data.ids[row]}); correct it or leave the sample out"
+        )
+    if kind.name == "regression" and n > 1 and float(y.min()) == float(y.max()):
+        raise InputError(
+            f"{name}: expected targets that differ, got {float(y[0]):g} for every sample; choose "
+            "another target"
+        )

@@ -27,6 +27,7 @@ from seepage.errors import InputError, SeepageError, nearest
 from seepage.extensions import names, outside, resolve
 from seepage.local_paths import local_path
 from seepage.plan import Canaries
+from seepage.signals.tasks import task as task_named
 
 __all__ = ["NAMES", "load", "reload"]
 
@@ -51,7 +52,8 @@ def load(
     download: bool = False,
     progress: Progress | None = None,
     size: int | tuple[int, int] | None = None,
-    label: str | None = None,
+    label: str | Sequence[str] | None = None,
+    task: str = "classification",
     group: str | None = None,
     test: str | os.PathLike[str] | None = None,
     columns: Sequence[str] | None = None,
@@ -78,9 +80,10 @@ def load(
     the same for the same seed, ids kept. download: fetch missing official files, checked against
     their SHA-256; progress is called with (file, bytes done, bytes in all).
     size: resample the images of a folder to (height, width). group: whose sample each is: a column
-    of a table, or "folder" for images in CLASS/SUBJECT/; an .npz has an array `groups`.
+    of a table, or "folder" for images in CLASS/SUBJECT/; an .npz has an array `groups`. task: what
+    labels are, one of `seepage.signals.tasks.TASKS` (docs/tasks.md).
 
-    Tables only. label: the label column. test: a second file of the same form. columns: names for
+    Tables only. label: the label column, or the columns of several labels. test: a second file of the same form. columns: names for
     files without a header line; header=False: without names, columns are "0", "1", ... delimiter:
     what separates columns, a comma or in .tsv a tab unless given. id_column: use it as ids. drop: leave columns out. categorical:
     treat numbers as categories. missing: what a numeric column with gaps does: "refuse" raises,
@@ -103,7 +106,7 @@ def load(
     if limit is not None and limit < 1:
         raise InputError(f"limit: expected at least 1, got {limit}")
     options = TableOptions(
-        label,
+        label if isinstance(label, str) or label is None else tuple(label),
         tuple(columns) if columns is not None else None,
         id_column,
         tuple(drop),
@@ -115,6 +118,7 @@ def load(
         comment,
         group,
         header,
+        task_named(task).name,
     )
     wanted = {"both": ("train", "test"), "all": PARTS}.get(part, (part,))
     text = os.fspath(name)
@@ -126,14 +130,19 @@ def load(
     given = _given(options)
     if text in _NAMED:
         extra = [*given, *(k for k, v in {"size": size, "test": test}.items() if v is not None)]
+        extra = [k for k in extra if k != "task"]
+        if not task_named(task).classes:
+            raise InputError(
+                f"task: expected classification or binary of {text!r}, which holds classes, got {task!r}"
+            )
         if extra:
             raise InputError(
                 f"{extra[0]}: expected only for files of your own, got it with {text!r}; leave it out"
             )
         if download:
             fetch_official(text, base, progress)
-        raw = _NAMED[text](base, wanted)
-        source: dict[str, Any] = {"name": text}
+        raw = replace(_NAMED[text](base, wanted), task=task)
+        source: dict[str, Any] = {"name": text} | given
     elif _own_reader(text, base):
         extra = [*given, *(k for k, v in {"size": size, "test": test}.items() if v is not None)]
         if part != "train" or extra or download:
@@ -344,9 +353,11 @@ def _read_path(
     plain = path.with_suffix("") if path.suffix == ".gz" else path
     kind = plain.suffix.lower()
     is_table = kind in CSV_SUFFIXES + PARQUET_SUFFIXES and not path.is_dir()
-    allowed = set(_TABLE_FIELDS) | {"test"} if is_table else {"drop"} if kind == ".npz" else set()
+    allowed = (
+        set(_TABLE_FIELDS) | {"test"} if is_table else {"drop", "task"} if kind == ".npz" else set()
+    )
     if path.is_dir():
-        allowed = {"size", "group"}
+        allowed = {"size", "group"} | ({"task"} if task_named(options.task).classes else set())
     used = [
         *given,
         *(["test"] if test is not None else []),
@@ -357,11 +368,11 @@ def _read_path(
             what = "an image folder" if path.is_dir() else f"a {kind or 'suffix-less'} file"
             raise InputError(f"{option}: not an option for {what} ({path}); leave it out")
     if path.is_dir():
-        return read_folder(path, size, options.group)
+        return replace(read_folder(path, size, options.group), task=options.task)
     if is_table:
         return read_table({"train": path} | ({"test": test} if test else {}), options)
     if kind == ".npz":
-        return read_npz(path, options.drop)
+        return read_npz(path, options.drop, options.task)
     raise InputError(
         f"{path}: expected .npz, {', '.join(CSV_SUFFIXES + PARQUET_SUFFIXES)} or a folder of "
         f"class folders, got {kind or 'no suffix'!r}; rename or convert it"
@@ -376,6 +387,7 @@ def _dataset(raw: Raw, wanted: tuple[str, ...], source: dict[str, Any]) -> Datas
             f"part, got {wanted[0]!r}"
         )
     groups = [p.groups for p in parts if p.groups is not None]
+    targets = [p.targets for p in parts if p.targets is not None]
     return Dataset(
         _tensor([p.inputs for p in parts]),
         _tensor([p.labels for p in parts]),
@@ -387,6 +399,8 @@ def _dataset(raw: Raw, wanted: tuple[str, ...], source: dict[str, Any]) -> Datas
         raw.numeric,
         source,
         np.concatenate(groups) if len(groups) == len(parts) else None,
+        raw.task,
+        _tensor(list(targets)) if len(targets) == len(parts) else None,
     )
 
 
@@ -397,7 +411,7 @@ def _tensor(arrays: list[AnyArray]) -> torch.Tensor:
 
 def _check_variety(data: Dataset) -> None:
     """Refuse a pool that no classifier can be trained on: one class, or one and the same input."""
-    if int(data.labels.min()) == int(data.labels.max()):
+    if data.targets is None and int(data.labels.min()) == int(data.labels.max()):
         only = data.classes[int(data.labels[0])]
         raise InputError(
             f"{data.name}: expected samples of at least two classes, got only {only!r}; "

@@ -12,9 +12,11 @@ from seepage.array_types import AnyArray
 from seepage.data.archive import read_archive
 from seepage.data.dataset import Dataset, Kind
 from seepage.data.reading import Part, Raw, as_text, name_labels, row_ids
+from seepage.data.targets import Asked, target_values
 from seepage.errors import InputError
 from seepage.given_arrays import given_array
 from seepage.plan import Groups, group_codes
+from seepage.signals.tasks import task as task_named
 
 __all__ = ["from_arrays", "read_npz"]
 
@@ -40,20 +42,35 @@ def from_arrays(
     groups: Groups | None = None,
     classes: tuple[str, ...] | None = None,
     name: str = "arrays",
+    task: str = "classification",
+    targets: ArrayLike | None = None,
 ) -> Dataset:
     """A dataset from arrays in memory.
 
     inputs: images (N, H, W), (N, C, H, W) or (N, H, W, C), uint8 or float, or a table (N, D);
     labels (N,) whole numbers 0..K−1 or text; ids (N,) unique, "train/0" ... when not given;
     groups (N,) names or numbers of whose sample each is, if that is known.
+    task: what labels are (`seepage.signals.tasks.TASKS`): of "regression" they are real numbers (N,),
+    of "multi-label" 0 and 1 (N, L), of "soft-labels" distributions (N, K); classes name the target,
+    the labels or the classes. targets: distributions (N, K) beside the labels of "classification".
     All columns of a table count as numeric. Such a dataset has no source: a report cannot load
     it again and shows its samples without pictures.
 
     >>> from_arrays([[0.0, 1.0], [2.0, 5.0]], ["sick", "well"]).classes
     ('sick', 'well')
     """
-    y = _flat(name, given_array(labels, f"{name}: labels"))
-    named, names = name_labels(name, {"train": y}, classes)
+    asked = _asked(name, {"train": given_array(labels, f"{name}: labels")}, task, classes)
+    named, names = asked.labels, asked.classes
+    soft = asked.targets.get("train")
+    if targets is not None:
+        if task != "classification":
+            raise InputError(
+                f"{name}: targets: expected beside labels with task = 'classification' alone, got "
+                f"{task!r}; pass them as labels"
+            )
+        given = given_array(targets, f"{name}: targets")
+        soft = target_values(name, {"train": given}, "soft-labels", names).targets["train"]
+    y = named["train"]
     x, kind = _as_inputs(name, given_array(inputs, f"{name}: inputs"))
     whose = None
     if groups is not None:
@@ -78,10 +95,12 @@ def from_arrays(
         tuple(f"x{j}" for j in range(x.shape[1])) if kind == "table" else (),
         np.ones(x.shape[1], dtype=np.bool_) if kind == "table" else None,
         groups=whose,
+        task=task_named(task).name,
+        targets=None if soft is None else torch.tensor(soft),
     )
 
 
-def read_npz(path: Path, drop: tuple[str, ...]) -> Raw:
+def read_npz(path: Path, drop: tuple[str, ...], task: str = "classification") -> Raw:
     """All parts of an .npz: inputs/labels, x/y, x_train/y_train or train_images/train_labels.
 
     Beside the latter two also val and test, named alike. Optional arrays: `classes` (K,) text, `ids`
@@ -99,9 +118,10 @@ def read_npz(path: Path, drop: tuple[str, ...]) -> Raw:
         held = next((p for p in names_of if p[0] in arrays and p[1] in arrays), None)
         if held is not None:
             pairs[part] = held
-    labels = {p: _flat(path, arrays[k[1]]) for p, k in pairs.items() if k}
+    labels = {p: arrays[k[1]] for p, k in pairs.items() if k}
     classes = class_names(path, arrays["classes"]) if "classes" in arrays else None
-    named, names = name_labels(path, labels, classes)
+    asked = _asked(path, labels, task, classes)
+    named, names = asked.labels, asked.classes
     inputs: dict[str, AnyArray] = {}
     kinds: set[Kind] = set()
     for part, keys in pairs.items():
@@ -132,14 +152,25 @@ def read_npz(path: Path, drop: tuple[str, ...]) -> Raw:
     for p, x in inputs.items():
         ids = _texts(path, arrays, "ids", p, len(x), len(inputs))
         groups = _texts(path, arrays, "groups", p, len(x), len(inputs))
-        parts[p] = Part(x, named[p], row_ids(p, len(x)) if ids is None else ids, groups)
+        at = row_ids(p, len(x)) if ids is None else ids
+        parts[p] = Part(x, named[p], at, groups, asked.targets.get(p))
     if len({part.groups is None for part in parts.values()}) > 1:
         raise InputError(
             f"{path}: expected groups of every part or of none, got them of "
             f"{', '.join(p for p, part in parts.items() if part.groups is not None)}; save the others"
         )
     numeric = np.ones(len(columns), dtype=np.bool_) if columns else None
-    return Raw(parts, names, path.stem, kinds.pop(), columns, numeric)
+    return Raw(parts, names, path.stem, kinds.pop(), columns, numeric, task)
+
+
+def _asked(
+    where: object, labels: dict[str, AnyArray], task: str, classes: tuple[str, ...] | None
+) -> Asked:
+    """Labels of all parts, and targets of a task that has some."""
+    if not task_named(task).classes:
+        return target_values(where, labels, task, classes)
+    named, names = name_labels(where, {p: _flat(where, y) for p, y in labels.items()}, classes)
+    return Asked(named, names, {})
 
 
 def _flat(where: object, labels: AnyArray) -> AnyArray:
@@ -148,7 +179,7 @@ def _flat(where: object, labels: AnyArray) -> AnyArray:
     if labels.ndim != 1:
         raise InputError(
             f"{where}: expected labels of one axis, got shape {labels.shape}; "
-            "turn one-hot labels into class numbers"
+            "turn one-hot labels into class numbers, or say task='multi-label'"
         )
     return labels
 

@@ -133,13 +133,14 @@ Array = AnyArray
 class Part:
     """One part of a data set: inputs (N, ...), labels int64 (N,), ids (N,).
 
-    groups (N,): whose sample each is, where the file says it.
+    groups (N,): whose sample each is, where the file says it. targets: of tasks other than classes.
     """
 
     inputs: Array
     labels: Int64Array
     ids: NDArray[np.str_]
     groups: NDArray[np.str_] | None = None
+    targets: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +153,7 @@ class Raw:
     kind: Kind
     columns: tuple[str, ...] = ()
     numeric: BoolArray | None = None
+    task: str = "classification"
 
 
 MISSING = ("", "?", "na", "n/a", "<na>", "nan", "nat", "null", "none")
@@ -235,7 +237,7 @@ def name_labels(
         if bad.size:
             raise InputError(
                 f"{where}: expected whole-number labels, got {whole[bad[0]]} at row {bad[0]}; "
-                "seepage audits classifiers, bin a continuous target first"
+                "a real-valued target needs task = 'regression'"
             )
         # Above it float64 no longer tells whole numbers apart.
         large = np.flatnonzero(np.abs(whole.astype(np.float64)) > 2.0**53)

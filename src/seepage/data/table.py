@@ -28,7 +28,9 @@ from seepage.data.reading import (
     reading,
     row_ids,
 )
+from seepage.data.targets import target_values
 from seepage.errors import InputError, nearest
+from seepage.signals.tasks import task
 
 __all__ = ["CSV_SUFFIXES", "PARQUET_SUFFIXES", "TableOptions", "read_table"]
 
@@ -55,7 +57,7 @@ _PLAIN = re.compile(
 class TableOptions:
     """How a table is read; the arguments of `seepage.load` of the same names."""
 
-    label: str | None = None
+    label: str | tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
     id_column: str | None = None
     drop: tuple[str, ...] = ()
@@ -67,6 +69,12 @@ class TableOptions:
     comment: str = "#|"
     group: str | None = None
     header: bool = True
+    task: str = "classification"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The columns that are asked for."""
+        return (self.label,) if isinstance(self.label, str) else tuple(self.label or ())
 
 
 @dataclass(eq=False)
@@ -99,7 +107,7 @@ def read_table(files: Mapping[str, Path], options: TableOptions) -> Raw:
     """
     import pyarrow as pa
 
-    if options.label is None:
+    if not options.labels:
         raise InputError(
             f"label: expected the name of the label column of {next(iter(files.values()))}, "
             'got none; pass label="..."'
@@ -124,14 +132,19 @@ def read_table(files: Mapping[str, Path], options: TableOptions) -> Raw:
         if size == 0:
             raise InputError(f"{files[part]}: expected at least one row, got none; check the file")
     where = " and ".join(str(path) for path in files.values())
-    exact = (options.label, options.id_column, options.group)
+    by_class = task(options.task).classes
+    if by_class and len(options.labels) > 1:
+        raise InputError(
+            f"label: expected one column with task = {options.task!r}, got {len(options.labels)}; "
+            "set task = 'multi-label' or 'soft-labels'"
+        )
+    exact = (*(options.labels if by_class else ()), options.id_column, options.group)
     columns = {
         name: [_plain(where, name, t.column(name), name in exact) for t in tables.values()]
         for name in names
         if name not in options.drop
     }
-    texts = [_text(pa.chunked_array(c, pa.string())) for c in columns.pop(options.label)]
-    labels, classes = _labels(where, options, texts)
+    asked = [columns.pop(name) for name in options.labels]
     whole = {
         name: pa.chunked_array([chunk for part in parts for chunk in part])
         for name, parts in columns.items()
@@ -142,6 +155,13 @@ def read_table(files: Mapping[str, Path], options: TableOptions) -> Raw:
         if options.group is None
         else _groups(where, options.group, _text(whole.pop(options.group)))
     )
+    targets: NDArray[np.float32] | None = None
+    if by_class:
+        texts = [_text(pa.chunked_array(c, pa.string())) for c in asked[0]]
+        labels, classes = _labels(where, options, texts)
+    else:
+        joined = [pa.chunked_array([chunk for part in parts for chunk in part]) for parts in asked]
+        labels, classes, targets = _targets(where, options, joined)
     encoded = _Encoded()
     for name, column in whole.items():
         _encode(where, name, column, options, encoded)
@@ -154,7 +174,8 @@ def read_table(files: Mapping[str, Path], options: TableOptions) -> Raw:
         rows = slice(at, at + size)
         named = row_ids(part, size) if ids is None else _text(ids.slice(at, size))
         whose = None if groups is None else groups[rows]
-        parts[part] = Part(inputs[rows], labels[rows], named, whose)
+        held = None if targets is None else targets[rows]
+        parts[part] = Part(inputs[rows], labels[rows], named, whose, held)
         at += size
     return Raw(
         parts,
@@ -163,7 +184,28 @@ def read_table(files: Mapping[str, Path], options: TableOptions) -> Raw:
         "table",
         tuple(encoded.names),
         np.array(encoded.numeric, dtype=np.bool_),
+        options.task,
     )
+
+
+def _targets(
+    where: str, options: TableOptions, columns: list[Any]
+) -> tuple[Int64Array, tuple[str, ...], NDArray[np.float32]]:
+    """Labels, names and targets of a task whose targets are numbers, one column each."""
+    values = []
+    for name, column in zip(options.labels, columns, strict=True):
+        numbers = _as_numbers(column)
+        absent = None if numbers is None else numbers[1]
+        if numbers is None or (absent is not None and absent.any()):
+            row = "" if absent is None else f", first at row {int(absent.argmax())}"
+            got = "text" if absent is None else f"{int(absent.sum())} missing"
+            raise InputError(
+                f"{where}: expected a number in every row of column {name!r} with task = "
+                f"{options.task!r}, got {got}{row}; repair or drop such rows"
+            )
+        values.append(numbers[0])
+    found = target_values(where, {"": np.stack(values, axis=1)}, options.task, options.labels)
+    return found.labels[""], found.classes, found.targets[""]
 
 
 def _groups(where: str, name: str, texts: NDArray[np.str_]) -> NDArray[np.str_]:
@@ -296,7 +338,7 @@ def _without_comments(content: bytes, comment: str) -> bytes:
 
 def _check_names(options: TableOptions, names: list[str]) -> None:
     asked = {
-        "label": (options.label,),
+        "label": options.labels,
         "id_column": (options.id_column,) if options.id_column is not None else (),
         "group": (options.group,) if options.group is not None else (),
         "drop": options.drop,
@@ -324,15 +366,21 @@ def _check_names(options: TableOptions, names: list[str]) -> None:
     if options.group is not None and options.group in (
         *options.drop,
         options.id_column,
-        options.label,
+        *options.labels,
     ):
         raise InputError(
             f"group: expected a column of its own, got {options.group!r} that is also dropped, the "
             "id or the label; leave it to group alone, it is not trained on"
         )
-    if options.label in options.drop or options.label == options.id_column:
+    for label in options.labels:
+        if (
+            label not in options.drop
+            and label != options.id_column
+            and options.labels.count(label) == 1
+        ):
+            continue
         raise InputError(
-            f"label: expected a column of its own, got {options.label!r} that is also dropped or "
+            f"label: expected a column of its own, got {label!r} that is also dropped or "
             "the id; name another"
         )
 
@@ -409,7 +457,7 @@ def _labels(
     where: str, options: TableOptions, files: list[NDArray[np.str_]]
 ) -> tuple[Int64Array, tuple[str, ...]]:
     """Classes in order and the class of every row, from the labels of all files as text."""
-    name = str(options.label)
+    name = options.labels[0]
     # Some files end every label in a dot ("<=50K."); where all do, it is no part of the class.
     raw = np.concatenate([np.char.rstrip(t, ".") if _all_dotted(t) else t for t in files])
     levels, at = np.unique(raw, return_inverse=True)
@@ -432,7 +480,7 @@ def _labels(
     if len(texts) > _MOST_CLASSES:
         raise InputError(
             f"{where}: expected at most {_MOST_CLASSES} classes in column {name!r}, got "
-            f"{len(texts)}; it looks continuous, bin it or choose another label column"
+            f"{len(texts)}; it looks continuous: pass task='regression', or choose another label column"
         )
     return at.astype(np.int64), tuple(texts)
 
@@ -463,8 +511,8 @@ def _numbers_as_classes(
         if not isinstance(v, Fraction) or v.denominator != 1:
             raise InputError(
                 f"{where}: expected labels as whole numbers or names in column {name!r}, got "
-                f"{text!r} at row {int((at == k).argmax())}; seepage audits classifiers: bin a "
-                f'continuous target, or pass categorical=["{name}"] if these are classes'
+                f'{text!r} at row {int((at == k).argmax())}; pass task="regression" for a '
+                f'real-valued target, or categorical=["{name}"] if these are classes'
             )
     distinct = sorted(set(numbers))
     place = {v: k for k, v in enumerate(distinct)}

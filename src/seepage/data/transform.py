@@ -39,6 +39,8 @@ def pool(train: Dataset, test: Dataset) -> Dataset:
         ("shape", train.shape, test.shape),
         ("type", train.inputs.dtype, test.inputs.dtype),
         ("columns", train.columns, test.columns),
+        ("task", train.task, test.task),
+        ("targets", train.targets is None, test.targets is None),
     ):
         if a != b:
             raise InputError(
@@ -61,6 +63,9 @@ def pool(train: Dataset, test: Dataset) -> Dataset:
         groups=None
         if train.groups is None or test.groups is None
         else np.concatenate([train.groups, test.groups]),
+        targets=None
+        if train.targets is None or test.targets is None
+        else torch.cat([train.targets, test.targets]),
     )
 
 
@@ -100,6 +105,7 @@ def relabel(data: Dataset, fraction: float, *, seed: int = 0) -> Dataset:
     """
     if not 0.0 <= fraction <= 1.0:
         raise InputError(f"fraction: expected 0 to 1, got {fraction}")
+    data.needs_classes("data.label_noise")
     rng = _rng(seed, 11)
     rows = np.sort(rng.permutation(len(data))[: round(fraction * len(data))])
     labels = data.labels.numpy().copy()
@@ -128,6 +134,7 @@ def apply_canaries(data: Dataset, canaries: Canaries) -> Dataset:
     A duplicate and its source are members independently of each other: a run that holds out one
     of them may still have trained on the same content.
     """
+    data.needs_classes("plan.canaries")
     index = np.asarray(canaries.index, dtype=np.int64)
     label = np.asarray(canaries.label, dtype=np.int64)
     source = np.asarray(canaries.source, dtype=np.int64)

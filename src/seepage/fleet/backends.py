@@ -18,6 +18,7 @@ from seepage.fleet.loop import Job, Progress, train_run
 from seepage.fleet.spec import FleetSpec
 from seepage.plan import SubsetPlan
 from seepage.record import Resident
+from seepage.signals.tasks import task
 from seepage.store.storage import Storage
 
 __all__ = ["BACKENDS", "choose_backend", "group", "train_jobs"]
@@ -42,7 +43,10 @@ def choose_backend(
     can = {
         "process": True,
         "stacked": plain and stacked.can_stack(ref, recipe) and _even(plan, recipe),
-        "graphs": plain and device == "cuda" and graphs.can_capture(recipe),
+        "graphs": plain
+        and device == "cuda"
+        and graphs.can_capture(recipe)
+        and task(ref.task).classes,
     }
     # Never taken by itself: it costs a compilation and the promise of the same bits.
     can["compiled"] = can["graphs"]

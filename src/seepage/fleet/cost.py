@@ -162,7 +162,7 @@ def workload(
 ) -> Workload:
     """The size of an audit from what `seepage.train` takes."""
     times = record.times(recipe.epochs)
-    net = as_model(model).make(data.shape, len(data.classes))
+    net = as_model(model).for_task(data.task).make(data.shape, len(data.classes))
     per_view = sum(1 if s == "correct" else 4 for s in record.rules())
     logits = 4 * len(data.classes) if record.logits else 0
     return Workload(

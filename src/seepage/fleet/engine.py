@@ -150,7 +150,7 @@ def _samples(pool: Resident, rows: Int64Array, scale: Scale) -> Samples:
     def prepare(positions: torch.Tensor) -> torch.Tensor:
         return pool.gather(positions, factor, shift)
 
-    return Samples(at, pool.labels[at], prepare)
+    return Samples(at, pool.targets[at], prepare)
 
 
 class Engine:

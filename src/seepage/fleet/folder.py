@@ -168,6 +168,7 @@ def create(
             "shape": list(data.shape),
             "kind": data.kind,
             "classes": list(data.classes),
+            "task": getattr(data, "task", "classification"),
             "source": data.source,
             "copies": None if copies is None else asdict(copies),
         },

@@ -251,7 +251,7 @@ def _model(
 def _network(model: Model, in_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return model.make(in_shape, classes)
+        return model.bare(in_shape, classes)
 
 
 def _made(

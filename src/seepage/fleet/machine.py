@@ -195,7 +195,7 @@ def diagnose(data: Dataset, model: Model, recipe: Recipe) -> list[tuple[str, str
     """Rows of (what, measured) for a configuration on this machine."""
     machine = hardware()
     device = choose_device("auto")
-    ref = as_model(model)
+    ref = as_model(model).for_task(data.task)
     classes = len(data.classes)
     rows = [
         ("processor", f"{machine['processor']}, {machine['cores']} cores"),

@@ -39,6 +39,9 @@ def shared_pool(data: Dataset | None) -> Iterator[PoolFile | None]:
         try:
             np.save(folder / "pixels.npy", layout, allow_pickle=False)
             np.save(folder / "pixels.npy.labels.npy", data.labels.numpy(), allow_pickle=False)
+            if data.targets is not None:
+                held = data.targets.numpy()
+                np.save(folder / "pixels.npy.targets.npy", held, allow_pickle=False)
         except OSError as e:
             raise StorageFailed(
                 f"{place}: expected room for {layout.nbytes / 2**20:.0f} MiB that workers share, "
@@ -50,6 +53,8 @@ def shared_pool(data: Dataset | None) -> Iterator[PoolFile | None]:
             data.classes,
             None if data.numeric is None else tuple(data.numeric.tolist()),
             data.shape,
+            data.task,
+            data.targets is not None,
         )
 
 

@@ -127,6 +127,8 @@ def _with_local_files(
         folder = _FILES.enter_context(held_folder(place))
         np.save(folder / "pixels.npy", arrays[0], allow_pickle=False)
         np.save(folder / "pixels.npy.labels.npy", arrays[1], allow_pickle=False)
+        if file.soft:
+            np.save(folder / "pixels.npy.targets.npy", arrays[2], allow_pickle=False)
         changes[field] = replace(file, inputs=str(folder / "pixels.npy"))
     return replace(spec, **changes)  # type: ignore[arg-type]
 
@@ -134,9 +136,10 @@ def _with_local_files(
 def _read(file: PoolFile | None) -> tuple[AnyArray, ...]:
     if file is None:
         return ()
-    return (
-        np.load(file.inputs, mmap_mode="r", allow_pickle=False),
-        np.load(f"{file.inputs}.labels.npy", allow_pickle=False),
+    parts = ("", ".labels.npy", *((".targets.npy",) if file.soft else ()))
+    return tuple(
+        np.load(f"{file.inputs}{part}", mmap_mode=None if part else "r", allow_pickle=False)
+        for part in parts
     )
 
 

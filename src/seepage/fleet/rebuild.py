@@ -19,6 +19,7 @@ from seepage.fleet.spec import AS_GIVEN, STANDARDISED
 from seepage.models import known
 from seepage.models.outputs import check_trained
 from seepage.record import Memory, Recorder, Resident
+from seepage.signals.tasks import task
 from seepage.store.run import Run
 
 __all__ = ["Rebuilt", "rebuild"]
@@ -65,6 +66,12 @@ def rebuild(
     the user's own that prepared its inputs itself.
     """
     key = run.manifest["key"]
+    name = str(run.manifest["data"].get("task", "classification"))
+    if not task(name).classes:
+        raise InputError(
+            f"{run.path}: expected a run of the task classification, on whose logits layers and "
+            f"curvature are measured here, got {name}"
+        )
     if "imported" in key and "model" not in key:
         raise InputError(
             f"{run.path}: was imported from arrays and holds no networks; "
@@ -178,4 +185,5 @@ def _network(run: Run, model: Factory | None) -> nn.Module:
         )
     with torch.random.fork_rng(devices=[]):
         shape = tuple(int(v) for v in run.manifest["data"]["shape"])
-        return ref.make(shape, len(run.classes))
+        name = str(run.manifest["data"].get("task", "classification"))
+        return ref.for_task(name).make(shape, len(run.classes))

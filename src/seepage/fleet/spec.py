@@ -41,7 +41,7 @@ TrainFunction = Callable[[np.ndarray, int, Recorder], nn.Module]
 class PoolFile:
     """A pool's inputs and labels in files that every worker maps, and what its dataset says.
 
-    inputs: path of an .npy, images as (N, H, W, C); labels next to it.
+    inputs: path of an .npy, images as (N, H, W, C); labels next to it, and targets where `soft`.
     """
 
     inputs: str
@@ -49,11 +49,14 @@ class PoolFile:
     classes: tuple[str, ...]
     numeric: tuple[bool, ...] | None
     shape: tuple[int, ...]
+    task: str = "classification"
+    soft: bool = False
 
     def dataset(self, name: str = "pool") -> Dataset:
         """The pool over the shared file, mapped copy-on-write: nothing is read until used."""
         x = torch.from_numpy(np.load(self.inputs, mmap_mode="c", allow_pickle=False))
         labels = torch.from_numpy(np.load(f"{self.inputs}.labels.npy", allow_pickle=False))
+        targets = f"{self.inputs}.targets.npy"
         return Dataset(
             inputs=x.permute(0, 3, 1, 2) if x.ndim == 4 else x,
             labels=labels,
@@ -62,6 +65,8 @@ class PoolFile:
             name=name,
             kind="image" if self.kind == "image" else "table",
             numeric=None if self.numeric is None else np.array(self.numeric),
+            task=self.task,
+            targets=torch.from_numpy(np.load(targets, allow_pickle=False)) if self.soft else None,
         )
 
 

@@ -33,8 +33,9 @@ GROUP = {"cpu": 8, "cuda": 64}
 
 
 def can_stack(ref: Model, recipe: Recipe) -> bool:
-    """Whether the stack trains this: a reference perceptron and an elementwise optimiser."""
-    return ref.factory is None and ref.name == "mlp" and recipe.optimizer != "sam"
+    """Whether the stack trains this: a perceptron of K logits and an elementwise optimiser."""
+    plain = ref.factory is None and ref.name == "mlp" and ref.task == "classification"
+    return plain and recipe.optimizer != "sam"
 
 
 class Stack(nn.Module):

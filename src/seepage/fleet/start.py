@@ -124,7 +124,7 @@ def train(
         raise InputError(f"plan: expected at least 2 members in every run, got {smallest}")
     refuse_offline(plan.member, "plan", figures=False)
     watcher = watcher if watcher is not None else Silent()
-    network, own = as_model(model), as_function(function)
+    network, own = as_model(model).for_task(data.task), as_function(function)
     if own is not None and not own.network:
         record, recipe = without_network(own, record, recipe, defense)
     elif own is not None and not stated and not isinstance(record.checkpoints, tuple):
@@ -133,6 +133,8 @@ def train(
     times = record.times(recipe.epochs)
     parse_views(record.views)
     extra = record.measured(times)
+    if extra:
+        data.needs_classes(f"record: {extra[0].names[0]}")
     device = choose_device(execution.device)
     key, unfollowed = run_key(
         data, plan, recipe, network, own, defense, reference, record, times, extra
@@ -147,7 +149,12 @@ def train(
         check_defense(defense, data, reference, network, recipe)
     # Whatever can be refused is refused before a folder is made.
     backend = choose_backend(
-        execution.backend, network, recipe, plan, device, plain=own is None and defense is None
+        execution.backend,
+        network,
+        recipe,
+        plan,
+        device,
+        plain=own is None and defense is None and data.targets is None,
     )
     check_free(out)
     copies = _noticed(data, plan)

@@ -70,7 +70,7 @@ class WorkerContext:
             torch.backends.cudnn.allow_tf32 = spec.recipe.precision == "bf16"
         storage = Storage(spec.store, write=True)
         data = spec.pool.dataset()
-        pool = Resident(Resident.layout(data), data.labels.numpy(), spec.execution.device)
+        pool = Resident.of(data, spec.execution.device)
         manifest = storage.get_json("manifest.json")
         member = read_array(storage, manifest, "plan/member").astype(np.bool_)
         return cls(spec, storage, pool, member, read_array(storage, manifest, "plan/seeds"))

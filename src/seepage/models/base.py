@@ -57,8 +57,8 @@ def check_count(name: str, value: object, low: int, high: int | None = None) -> 
 
 
 def check_classes(classes: int) -> int:
-    """At least two classes."""
-    return check_count("classes", classes, 2)
+    """Outputs: one for each class, or one unit for two classes or a real target."""
+    return check_count("classes", classes, 1)
 
 
 def check_image(in_shape: tuple[int, ...], network: str, *, side: int = 1) -> tuple[int, int, int]:

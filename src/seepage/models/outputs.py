@@ -10,6 +10,7 @@ softmax runs over all of them, labels take the first, and −∞ for the others 
 
 from __future__ import annotations
 
+import copy
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ import torch
 from torch import nn
 
 from seepage.errors import InputError, SeepageError
+from seepage.signals.tasks import two_logits
 
 __all__ = [
     "Simplex",
@@ -27,6 +29,8 @@ __all__ = [
     "check_logits",
     "check_trained",
     "not_logits",
+    "one_unit",
+    "refuse_sigmoid",
     "try_network",
     "try_outputs",
 ]
@@ -42,7 +46,9 @@ def check_logits(
     """`outputs` if they can be logits of `inputs` (B, ...) for at least `classes` classes: (B, K).
 
     Kind and shape alone, so that it may be asked of every batch. classes: at least two where they
-    are not known. what: who returned them, in messages. Raises InputError that names what came and the remedy.
+    are not known. what: who returned them, in messages. Of two classes one unit is taken
+    as the logit z of the second, and (0, z) returned. Raises InputError that names what came and the
+    remedy.
 
     >>> check_logits((torch.zeros(2, 3), None), torch.zeros(2, 5), 3)
     Traceback (most recent call last):
@@ -64,11 +70,14 @@ net(x)[0] does
             f"{expected}, got {outputs.dtype}{layout} of shape {shape}; return dense floating-point "
             "logits, not the number of a class"
         )
-    if shape in ((count,), (count, 1)) and count > 1:
-        raise InputError(
-            f"{expected}, got shape {shape}, one output unit; two classes need two outputs: for a "
-            "single logit z return (0, z), torch.nn.functional.pad(z.reshape(-1, 1), (1, 0))"
-        )
+    if one_unit(outputs, count):
+        if classes == 2:
+            outputs, shape = two_logits(outputs), (count, 2)
+        elif count > 1:
+            raise InputError(
+                f"{expected}, got shape {shape}, one output unit; one logit is enough for two classes "
+                "alone, and for two return (0, z), torch.nn.functional.pad(z.reshape(-1, 1), (1, 0))"
+            )
     if len(shape) != 2:
         raise InputError(
             f"{expected}, got shape {shape}; return one row per sample: take one token or the mean "
@@ -90,6 +99,12 @@ net(x)[0] does
             "where the inputs are"
         )
     return outputs
+
+
+def one_unit(outputs: torch.Tensor, samples: int) -> bool:
+    """Whether these are answers of a single output unit: (B,) or (B, 1)."""
+    shape = tuple(outputs.shape)
+    return shape == (samples, 1) or (shape == (samples,) and samples > 1)
 
 
 def check_finite(logits: torch.Tensor, classes: int, what: str = "model") -> None:
@@ -241,6 +256,26 @@ def check_trained(network: nn.Module, inputs: torch.Tensor, classes: int) -> Non
         seen.see(_forward(network, inputs[:_LOOK], classes, "model"))
     if seen.found:
         raise not_logits(len(inputs[:_LOOK]))
+
+
+def refuse_sigmoid(
+    network: nn.Module, inputs: torch.Tensor, logits: torch.Tensor, what: str = "model"
+) -> None:
+    """Raises InputError where one unit answers probabilities: [0, 1] whatever the weights.
+
+    logits (B, 2): its answers to `inputs`, (0, z). Looked at in a copy of the network, in eval mode;
+    streams are what they were. A network that cannot be copied is taken as it is.
+    """
+    if not _bounded([logits]):
+        return
+    try:
+        copied = copy.deepcopy(network)
+    except Exception:  # whatever parts of a user's own raise
+        return
+    cuda = [inputs.device] if inputs.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(0)
+        _refuse_probabilities(copied.eval(), inputs, logits, 2, what)
 
 
 def _forward(network: nn.Module, inputs: torch.Tensor, classes: int, what: str) -> torch.Tensor:

@@ -29,7 +29,14 @@ from torch import nn
 
 from seepage.array_types import AnyArray, Float64Array, Int64Array
 from seepage.errors import InputError, SeepageError
-from seepage.models.outputs import Simplex, check_logits, not_logits, try_outputs
+from seepage.models.outputs import (
+    Simplex,
+    check_logits,
+    not_logits,
+    one_unit,
+    refuse_sigmoid,
+    try_outputs,
+)
 from seepage.models.wrapped import (
     check_whole,
     in_single_precision,
@@ -554,8 +561,12 @@ class Recorder:
                 torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16")
             )
             outputs = self._forward(x)
-        self._tried = True
-        return check_logits(outputs, x, self._classes)
+        tried, self._tried = self._tried, True
+        logits = check_logits(outputs, x, self._classes)
+        if not tried and self._classes == 2 and one_unit(outputs, len(x)):
+            assert self._model is not None
+            refuse_sigmoid(self._model, x, logits)
+        return logits
 
 
 def _told(

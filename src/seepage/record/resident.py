@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from seepage.array_types import AnyArray, BoolArray, Int64Array
 from seepage.data import Dataset
 from seepage.errors import InputError
+from seepage.signals.tasks import task as task_named
 
 __all__ = ["Resident", "View", "parse_views"]
 
@@ -109,14 +110,21 @@ class Resident:
         pixels: NDArray[np.uint8] | NDArray[np.float32],
         labels: Int64Array,
         device: torch.device | str = "cpu",
+        *,
+        task: str = "classification",
+        targets: torch.Tensor | None = None,
     ) -> None:
         self.device = torch.device(device)
+        self.task = task_named(task)
         self.image = pixels.ndim == 4
         self.shape: tuple[int, ...] = (
             (pixels.shape[3], pixels.shape[1], pixels.shape[2]) if self.image else pixels.shape[1:]
         )
         self.labels_host = np.asarray(labels)
         self.labels = torch.from_numpy(self.labels_host).to(self.device)
+        # What a model is asked for: distributions, label vectors or real numbers, or the labels.
+        self.soft = targets is not None
+        self.targets = self.labels if targets is None else targets.to(self.device)
         self.pixels = pixels
         self.on_device: torch.Tensor | None = None
         if self.device.type != "cpu":
@@ -136,7 +144,8 @@ class Resident:
     @classmethod
     def of(cls, data: Dataset, device: torch.device | str = "cpu") -> Resident:
         """The pool of a dataset."""
-        return cls(cls.layout(data), data.labels.numpy(), device)
+        layout = cls.layout(data)
+        return cls(layout, data.labels.numpy(), device, task=data.task, targets=data.targets)
 
     def __len__(self) -> int:
         return len(self.labels_host)

@@ -12,6 +12,7 @@ from seepage.array_types import Int64Array
 from seepage.curvature.differences import ZerothOrder
 from seepage.curvature.estimate import curvature
 from seepage.errors import InputError
+from seepage.models.answers import OneAsTwo
 from seepage.single.asking import evaluating, floating
 from seepage.single.outputs import Observed
 
@@ -31,7 +32,7 @@ def with_curvature(
         try:
             with evaluating(model):
                 found = curvature(
-                    model,
+                    OneAsTwo(model) if observed.one_logit else model,
                     floating(np.asarray(inputs), model),
                     labels,
                     ZerothOrder(),

@@ -28,13 +28,14 @@ class Observed:
     """What a model says of every sample: `signals`, each (N,) float64, by name.
 
     lacking: name -> why it is not known. notes: what a reader should know of these values. classes:
-    columns of the outputs, 0 where they are not known.
+    columns of the outputs, 0 where they are not known. one_logit: whether (0, z) was made of one z.
     """
 
     signals: Mapping[str, Float64Array]
     lacking: Mapping[str, str]
     notes: tuple[str, ...] = ()
     classes: int = 0
+    one_logit: bool = False
 
 
 def from_logits(logits: AnyArray, labels: Int64Array) -> Observed:
@@ -47,13 +48,14 @@ def from_logits(logits: AnyArray, labels: Int64Array) -> Observed:
     ([2.0, -3.0], [1.0, 0.0])
     """
     z = _rows(logits, "logits")
-    z = np.stack([np.zeros(len(z)), z[:, 0]], axis=1) if z.shape[1] == 1 else z
+    one = z.shape[1] == 1
+    z = np.stack([np.zeros(len(z)), z[:, 0]], axis=1) if one else z
     _in_range(labels, z.shape[1])
     rows, y = torch.from_numpy(z), torch.from_numpy(labels)
     found = {name: SIGNALS[name](rows, y).numpy() for name in ("phi", "loss", "mentr", "correct")}
     log_p = special.log_softmax(z, axis=1)
     found["entropy"] = -(np.exp(log_p) * log_p).sum(axis=1)
-    return Observed(found, {}, _degenerate(found["phi"]), z.shape[1])
+    return Observed(found, {}, _degenerate(found["phi"]), z.shape[1], one)
 
 
 def from_probabilities(probabilities: AnyArray, labels: Int64Array) -> Observed:

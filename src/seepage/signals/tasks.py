@@ -1,0 +1,299 @@
+"""Tasks: what a target is, what a network answers, which signals that gives and which it does not.
+
+>>> task("regression").refused["phi"][:33]
+'regression has no φ: a density is'
+>>> task("binary").outputs(2), task("multi-label").outputs(5)
+(1, 5)
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+import torch.nn.functional as F
+
+from seepage.errors import InputError, nearest
+from seepage.signals import SIGNALS, SignalRule
+
+__all__ = [
+    "TASKS",
+    "Binary",
+    "Classification",
+    "MultiLabel",
+    "Regression",
+    "SoftLabels",
+    "Task",
+    "divergence",
+    "gaussian_loss",
+    "joint_correct",
+    "joint_loss",
+    "joint_phi",
+    "residual",
+    "task",
+    "two_logits",
+]
+
+
+def two_logits(outputs: torch.Tensor) -> torch.Tensor:
+    """One logit z of class 1 as two, (0, z): (B,) or (B, 1) -> (B, 2). Its softmax is the sigmoid.
+
+    >>> two_logits(torch.tensor([3.0, -1.0])).tolist()
+    [[0.0, 3.0], [0.0, -1.0]]
+    """
+    wide: torch.Tensor = F.pad(outputs.reshape(-1, 1), (1, 0))
+    return wide
+
+
+def _against(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Log-odds against each given label, −s z with s = ±1: (B, L) float64."""
+    return (1 - 2 * targets.double()) * logits.double()
+
+
+def joint_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """−log P(y) of a whole vector of labels, Σ_l log(1 + e^{−s_l z_l}) in nats, s_l = 2 y_l − 1.
+
+    (B, L), (B, L) of 0 and 1 -> (B,) float64. Given the input, the network's labels are
+    independent: that is what L sigmoids say.
+
+    >>> round(float(joint_loss(torch.zeros(1, 3), torch.ones(1, 3))[0]), 4)
+    2.0794
+    """
+    found: torch.Tensor = F.softplus(_against(logits, targets), threshold=700.0).sum(1)
+    return found
+
+
+def joint_phi(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Log-odds of a whole vector of labels, φ = log P(y) − log(1 − P(y)): (B, L), (B, L) -> (B,).
+
+    From the loss ℓ of `joint_loss`, −ℓ − log(1 − e^{−ℓ}), in float64 and without cancellation: for
+    small ℓ by its series in log ℓ, so that it stays finite where ℓ is below the smallest number.
+    With one label it is ±z. The sum of per-label log-odds is another number, and no log-odds.
+
+    >>> joint_phi(torch.tensor([[2.5]]), torch.tensor([[0.0]])).tolist()
+    [-2.5]
+    """
+    x = _against(logits, targets)
+    terms = F.softplus(x, threshold=700.0)
+    ell = terms.sum(1)
+    small = ell < 1e-4
+    log_ell = torch.where(x < -40, x, terms.clamp_min(1e-300).log()).logsumexp(1)
+    series = -log_ell - ell / 2 - ell.square() / 24
+    held = torch.where(small, torch.ones_like(ell), ell)
+    return torch.where(small, series, -held - torch.log(-torch.expm1(-held)))
+
+
+def joint_correct(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Whether every label is right, z > 0 answering 1: (B, L), (B, L) -> (B,) of 0 and 1."""
+    return ((logits > 0) == (targets > 0.5)).all(1).double()
+
+
+def residual(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """y − ŷ in the target's units: (B,) or (B, 1), (B,) -> (B,) float64."""
+    return targets.double() - outputs.double().reshape(len(targets))
+
+
+def gaussian_loss(residuals: torch.Tensor, scale: float) -> torch.Tensor:
+    """−log N(r; 0, σ²) of residuals, in nats of the target's units: r²/2σ² + log σ + ½ log 2π.
+
+    Raises InputError unless scale σ is positive.
+
+    >>> round(float(gaussian_loss(torch.tensor([0.0]), 1.0)[0]), 4)
+    0.9189
+    """
+    if not scale > 0:
+        raise InputError(
+            f"noise: expected a standard deviation above 0, got {scale:g}; a network whose residuals "
+            "are all 0 has no scale of noise, give one"
+        )
+    r = residuals.double() / scale
+    constant = torch.log(torch.tensor(scale * (2 * torch.pi) ** 0.5, dtype=torch.float64))
+    found: torch.Tensor = r.square() / 2 + constant
+    return found
+
+
+def divergence(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """KL(q ‖ p) = Σ q (log q − log p) in nats, of distributions q: (B, K), (B, K) -> (B,) float64.
+
+    Cross-entropy against q minus the entropy of q, which no training changes; of a one-hot q it is
+    the cross-entropy itself. Logits of more columns than q has count as classes of probability 0.
+
+    >>> divergence(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]])).tolist()
+    [0.0]
+    """
+    log_p = logits.double().log_softmax(1)[:, : targets.shape[1]]
+    q = targets.double()
+    found: torch.Tensor = (torch.special.xlogy(q, q) - torch.where(q > 0, q * log_p, 0.0)).sum(1)
+    return found.clamp_min(0.0)
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """What a target is and what follows from a network's answer to it. Abstract; five are final.
+
+    name: as in the configuration and the manifest. refused: signals that are not defined -> why.
+    rules: signals by name, each from outputs and targets as `reads` says.
+    """
+
+    name: ClassVar[str]
+    refused: ClassVar[Mapping[str, str]] = {}
+    rules: ClassVar[Mapping[str, SignalRule]]
+
+    def outputs(self, classes: int) -> int:
+        """Output units of a network for so many classes, labels or targets."""
+        return classes
+
+    def reads_targets(self, signal: str) -> bool:
+        """Whether a signal is one of the outputs and the *targets*, not of class numbers."""
+        return True
+
+    @property
+    def classes(self) -> bool:
+        """Whether a sample has one class: what is defined on classes alone may be used."""
+        return False
+
+    @abstractmethod
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """What the built-in loop minimises: the mean over a batch."""
+
+    def defined(self, signals: tuple[str, ...]) -> tuple[str, ...]:
+        """Those signals of a list of defaults that this task has, and then its own."""
+        kept = [s for s in signals if s not in self.refused]
+        return (*kept, *(s for s in self.rules if s not in kept and s not in SIGNALS))
+
+    def refuse(self, signal: str) -> None:
+        """Raise InputError where a signal is not defined."""
+        if signal in self.refused:
+            raise InputError(
+                f"signals: expected some that {self.name} has ({', '.join(self.rules)}), got "
+                f"{signal!r}: {self.refused[signal]}"
+            )
+
+
+@final
+@dataclass(frozen=True)
+class Classification(Task):
+    """One of K classes by K logits; of two classes by one logit as well."""
+
+    name: ClassVar[str] = "classification"
+    rules: ClassVar[Mapping[str, SignalRule]] = SIGNALS
+
+    def reads_targets(self, signal: str) -> bool:
+        return False
+
+    @property
+    def classes(self) -> bool:
+        return True
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(outputs.float(), targets)
+
+
+@final
+@dataclass(frozen=True)
+class Binary(Task):
+    """Class 0 or 1 by one logit z, which is (0, z): every signal is that of two logits."""
+
+    name: ClassVar[str] = "binary"
+    rules: ClassVar[Mapping[str, SignalRule]] = SIGNALS
+
+    def outputs(self, classes: int) -> int:
+        return 1
+
+    def reads_targets(self, signal: str) -> bool:
+        return False
+
+    @property
+    def classes(self) -> bool:
+        return True
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(outputs.float(), targets)
+
+
+@final
+@dataclass(frozen=True)
+class MultiLabel(Task):
+    """L labels of 0 or 1 by L logits; signals of the whole vector."""
+
+    name: ClassVar[str] = "multi-label"
+    rules: ClassVar[Mapping[str, SignalRule]] = {
+        "loss": joint_loss,
+        "phi": joint_phi,
+        "correct": joint_correct,
+    }
+    refused: ClassVar[Mapping[str, str]] = {
+        "mentr": "modified entropy is defined for one class per sample",
+    }
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return F.binary_cross_entropy_with_logits(outputs.float(), targets.float())
+
+
+@final
+@dataclass(frozen=True)
+class Regression(Task):
+    """A real target by one output, in the target's units; the likelihood is that of the residual."""
+
+    name: ClassVar[str] = "regression"
+    rules: ClassVar[Mapping[str, SignalRule]] = {
+        "residual": residual,
+        "loss": lambda outputs, targets: gaussian_loss(residual(outputs, targets), 1.0),
+    }
+    refused: ClassVar[Mapping[str, str]] = {
+        "phi": "regression has no φ: a density is no probability, and log p − log(1 − p) not defined",
+        "correct": "an answer of regression is not right or wrong",
+        "mentr": "regression has no probabilities of classes",
+    }
+
+    def outputs(self, classes: int) -> int:
+        return 1
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return F.mse_loss(outputs.float().reshape(len(targets)), targets.float())
+
+
+@final
+@dataclass(frozen=True)
+class SoftLabels(Task):
+    """A distribution of K classes as target, and no class that is right."""
+
+    name: ClassVar[str] = "soft-labels"
+    rules: ClassVar[Mapping[str, SignalRule]] = {"loss": divergence}
+    refused: ClassVar[Mapping[str, str]] = {
+        name: f"{what} needs the class that is right, which soft labels do not name; give hard "
+        "labels beside the distributions"
+        for name, what in (
+            ("phi", "φ"),
+            ("correct", "correctness"),
+            ("mentr", "modified entropy"),
+        )
+    }
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(outputs.float(), targets.float())
+
+
+TASKS: dict[str, Task] = {
+    t.name: t for t in (Classification(), Binary(), MultiLabel(), Regression(), SoftLabels())
+}
+"""Tasks by name."""
+
+
+def task(name: str) -> Task:
+    """The task of that name; InputError names the nearest.
+
+    >>> task("regresion")
+    Traceback (most recent call last):
+        ...
+    seepage.errors.InputError: task: expected one of classification, binary, multi-label, \
+regression, soft-labels, got 'regresion'; did you mean 'regression'?
+    """
+    if name not in TASKS:
+        raise InputError(
+            f"task: expected one of {', '.join(TASKS)}, got {name!r}; {nearest(name, TASKS)}"
+        )
+    return TASKS[name]
