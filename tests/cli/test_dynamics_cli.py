@@ -15,6 +15,7 @@ from seepage.errors import InputError
 from seepage.fleet.imported import import_arrays
 from seepage.plan import half_split
 from seepage.store import open_run
+from seepage.store.result_files import write_result
 from seepage.study import read_study
 from seepage.study.dynamics.study import DynamicsStudy
 
@@ -240,7 +241,7 @@ def test_study_lists_trains_analyses_and_goes_on(study: Path, tmp_path: Path):
     assert not (tmp_path / "page.md").exists()
     # Keys once held a digest of the package's code; such a result is known by its provenance.
     old = {k: v for k, v in found.items() if k != "analysis"} | {"key": "0" * 64}
-    (tmp_path / "results" / "sgd.json").write_text(json.dumps(old))
+    write_result(tmp_path / "results" / "sgd.json", old)
     assert read_study(study).tasks(["sgd"], "analyse")[0].done()
     study.write_text(study.read_text().replace("null_draws = 2", "null_draws = 3"))
     assert read_study(study).tasks(["sgd"], "analyse")[0].stored() is None
