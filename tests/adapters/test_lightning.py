@@ -187,6 +187,10 @@ if trainer.is_global_zero:
         np.savez(out / "watched.npz", **{{f"phi{{t}}": v["phi"] for t, v in memory.values.items()}})
 elif watched:
     assert not memory.values
+if torch.distributed.is_initialized():
+    # Threads of gloo that are left at the end may end the process by a signal.
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
 """
 
 

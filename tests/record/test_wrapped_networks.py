@@ -139,9 +139,10 @@ def test_halves_are_evaluated_in_single_precision_and_stay_halves(kind: torch.dt
         np.testing.assert_array_equal(found[0][name], found[1][name])
 
 
-def test_the_autocast_around_a_forward_is_left_out() -> None:
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_the_autocast_around_a_forward_is_left_out(kind: torch.dtype) -> None:
     """As Accelerate leaves a network: `forward` of the object in bfloat16, the own one kept."""
-    model, alone = network(), network()
+    model, alone = network().to(kind), network().to(kind).float()
     model._original_forward = model.forward  # type: ignore[assignment]
     model.forward = MethodType(  # type: ignore[method-assign]
         torch.autocast("cpu", torch.bfloat16)(type(model).forward), model
@@ -152,7 +153,8 @@ def test_the_autocast_around_a_forward_is_left_out() -> None:
         Recorder(Resident.of(POOL), [0.0], memory).start(each)
         found.append(memory.values[0]["phi"])
     np.testing.assert_array_equal(*found)
-    assert not torch.equal(model.eval()(X), alone.eval()(X))
+    assert not torch.equal(model.eval()(X).float(), alone.eval()(X))
+    assert {p.dtype for p in model.parameters()} == {kind}
 
 
 def test_a_validation_in_inference_mode_does_not_keep_gradients_away() -> None:
