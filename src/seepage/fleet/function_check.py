@@ -157,8 +157,9 @@ class _Watching(Recorder):
         if not model.training or not torch.is_grad_enabled():
             return
         x = args[0] if args else None
-        read = isinstance(x, torch.Tensor) and x.is_floating_point()
-        if not read or not isinstance(answer, torch.Tensor) or not answer.requires_grad:
+        if not (isinstance(x, torch.Tensor) and isinstance(answer, torch.Tensor)) or not (
+            x.is_floating_point() and answer.requires_grad
+        ):
             self.rows = None
         elif self.rows is not None:
             told, size = _told_rows(x), len(x)
