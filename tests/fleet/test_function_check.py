@@ -108,6 +108,24 @@ def test_other_samples_are_seen_in_the_inputs(rows: Rows, message: str, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+def test_answers_without_a_gradient_back_are_no_training(tmp_path: Path) -> None:
+    def careless(members: np.ndarray, seed: int, recorder: seepage.Recorder) -> nn.Module:
+        torch.manual_seed(seed % 2**63)
+        model = nn.Linear(6, 3)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        recorder.start(model, epochs=2)
+        for _ in range(2):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(X[members]), Y[members]).backward()
+            optimizer.step()
+            model(X)  # in training mode, gradients on: looked at, not trained on
+            recorder.epoch_end()
+        return model
+
+    told = train(tmp_path / "run", careless)
+    assert (told["shown"], told["unseen"], told["members"]) == (30, 0, "obeyed")
+
+
 def test_members_that_are_ignored_are_refused_without_comparing_inputs(tmp_path: Path) -> None:
     def moved(x: torch.Tensor) -> torch.Tensor:
         return x + 0.01 * torch.randn_like(x)

@@ -97,8 +97,8 @@ def audit_one(given: OneModel) -> None:
 def _with_weights(model: Any, weights: str) -> Any:
     from torch import nn
 
-    from seepage.fleet.weight_files import load_weights, put_weights
     from seepage.local_paths import local_path
+    from seepage.store.weight_files import load_weights, put_weights
 
     if not isinstance(model, nn.Module):
         raise InputError(

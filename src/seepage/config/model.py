@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import nn
 
 from seepage.config.base import Part
+from seepage.config.starting_point import start_from
 from seepage.errors import InputError, SeepageError
 from seepage.extensions import FROM_FILE, outside, resolve
 from seepage.models import MODELS, build, known
@@ -45,6 +46,21 @@ class Model(Part):
     files: tuple[str, ...] = Field(
         (), description="Files that the factory reads; their bytes are part of what was trained."
     )
+    weights: str | None = Field(
+        None,
+        min_length=1,
+        description="Weights that every run starts from: a .safetensors or .pt file of weights alone; "
+        "docs/starting-point.md.",
+    )
+    frozen: tuple[str, ...] = Field(
+        (), description="Patterns of parameters that do not train, such as 'features.*'."
+    )
+    reset: tuple[str, ...] = Field(
+        (),
+        description="Patterns of names that are made anew instead of loaded, such as 'head.*' for "
+        "other classes.",
+    )
+    expected: str | None = Field(None, exclude=True, repr=False, description="Set by a fleet.")
     factory: Any = Field(None, exclude=True, repr=False, description="Set from Python alone.")
 
     _task: str = pydantic.PrivateAttr(default="classification")
@@ -54,6 +70,11 @@ class Model(Part):
         other = self.model_copy()
         other._task = name
         return other
+
+    def changed(self, **values: Any) -> Model:
+        """The same with other values, of the same task."""
+        other: Model = super().changed(**values)
+        return other.for_task(self._task)
 
     @property
     def task(self) -> str:
@@ -67,6 +88,11 @@ class Model(Part):
             raise ValueError("a factory is set from Python; a file names it as model.name")
         return value
 
+    @property
+    def starts(self) -> bool:
+        """Whether it starts from anything else than a fresh draw of all that trains."""
+        return self.weights is not None or bool(self.frozen) or bool(self.reset)
+
     def make(self, in_shape: tuple[int, ...], classes: int) -> nn.Module:
         """A freshly initialised network from torch's current random stream.
 
@@ -77,7 +103,14 @@ class Model(Part):
         return answering(self.bare(in_shape, classes), task(self.task), classes, own=own)
 
     def bare(self, in_shape: tuple[int, ...], classes: int) -> nn.Module:
-        """The network alone, which answers as it was built to."""
+        """The network alone at its start, which answers as it was built to."""
+        made = self.fresh(in_shape, classes)
+        if not self.starts:
+            return made
+        return start_from(made, self.weights, self.frozen, self.reset, self.expected)
+
+    def fresh(self, in_shape: tuple[int, ...], classes: int) -> nn.Module:
+        """The network alone from torch's current random stream, whatever it starts from."""
         model = self if self.factory is not None or known(self.name) else as_model(self)
         if model.factory is None:
             try:

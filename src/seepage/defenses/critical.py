@@ -50,7 +50,7 @@ def vulnerability(
             log_q = F.log_softmax(still(z).float(), dim=1)
         divergence = (log_p.exp() * (log_p - log_q)).sum(1).mean()
         loss = (1 - weight) * cross_entropy(moving(x), y) + weight * divergence
-        named = list(moving.named_parameters())
+        named = [(n, p) for n, p in moving.named_parameters() if p.requires_grad]
         grads = torch.autograd.grad(loss, [p for _, p in named], allow_unused=True)
         with torch.no_grad():
             for (name, p), g in zip(named, grads, strict=True):

@@ -59,9 +59,9 @@ def choose_backend(
     if not can[asked]:
         why = {
             "stacked": "the model 'mlp', an optimiser other than SAM, runs with equally many "
-            "batches, and neither a defence nor a training function",
-            "graphs": "a CUDA device, SGD or SAM, and neither a defence nor a training function",
-            "compiled": "a CUDA device, SGD or SAM, and neither a defence nor a training function",
+            "batches, and neither a defence, a training function nor a starting point",
+            "graphs": "a CUDA device, SGD or SAM, and neither a defence, a training function nor a starting point",
+            "compiled": "a CUDA device, SGD or SAM, and neither a defence, a training function nor a starting point",
         }[asked]
         raise InputError(f"backend: {asked!r} needs {why}; use 'auto'")
     return asked

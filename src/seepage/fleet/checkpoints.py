@@ -28,7 +28,6 @@ from seepage.fleet.given_inputs import Inputs
 from seepage.fleet.identity import package_digest
 from seepage.fleet.imported import ImportedWarning
 from seepage.fleet.sink import StoreSink
-from seepage.fleet.weight_files import SUFFIXES, load_weights, put_weights
 from seepage.fleet.whole_folder import check_new, whole
 from seepage.given_arrays import given_array
 from seepage.local_paths import local_path
@@ -38,6 +37,7 @@ from seepage.record import DEFAULT_SIGNALS, Diverged, Memory, Recorder, Resident
 from seepage.store.evidence import stamp
 from seepage.store.run import Run
 from seepage.store.storage import Storage
+from seepage.store.weight_files import SUFFIXES, load_weights, put_weights
 
 __all__ = ["Members", "has_checkpoints", "import_checkpoints"]
 

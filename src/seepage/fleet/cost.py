@@ -216,7 +216,9 @@ def measure(
         count = execution.workers or 1
     plain = function is None and defense is None
     ref = as_model(model)
-    chosen = choose_backend(execution.backend, ref, recipe, plan, device, plain=plain)
+    chosen = choose_backend(
+        execution.backend, ref, recipe, plan, device, plain=plain and not ref.starts
+    )
     together = {"stacked": stacked.GROUP[device], "graphs": graphs.GROUP}
     together["compiled"] = graphs.GROUP
     group = together.get(chosen, 1)

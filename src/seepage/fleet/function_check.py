@@ -126,7 +126,7 @@ class _Watching(Recorder):
         self.batches = self.largest = 0
         self.cut = False
         self.rows: set[bytes] | None = set()
-        self._hook: Any = None
+        self._hooks: list[Any] = []
 
     def start(self, model: nn.Module, **facts: Any) -> None:
         """The network is built: it is tried, and from here on its batches are counted."""
@@ -135,7 +135,10 @@ class _Watching(Recorder):
         self._model = self._forward = model
         self._try()
         self.before = _values(model)
-        self._hook = model.register_forward_pre_hook(self._forward_comes, with_kwargs=True)
+        self._hooks = [
+            model.register_forward_pre_hook(self._forward_comes, with_kwargs=True),
+            model.register_forward_hook(self._forward_went),
+        ]
 
     def follow(self, model: nn.Module, **facts: Any) -> None:
         """Another network goes on; the first tells enough."""
@@ -148,12 +151,25 @@ class _Watching(Recorder):
             self.cut = True
             raise _Stop
         self.batches += 1
-        x = args[0] if args else None
-        if self.rows is None or not isinstance(x, torch.Tensor) or not x.is_floating_point():
-            self.rows = None
+
+    def _forward_went(self, model: nn.Module, args: Any, answer: Any) -> None:
+        """Rows are trained on where a gradient comes back through their answer."""
+        if not model.training or not torch.is_grad_enabled():
             return
-        self.largest = max(self.largest, len(x))
-        self.rows |= _told_rows(x)
+        x = args[0] if args else None
+        if not (isinstance(x, torch.Tensor) and isinstance(answer, torch.Tensor)) or not (
+            x.is_floating_point() and answer.requires_grad
+        ):
+            self.rows = None
+        elif self.rows is not None:
+            told, size = _told_rows(x), len(x)
+
+            def backward(slope: torch.Tensor) -> None:
+                self.largest = max(self.largest, size)
+                if self.rows is not None:
+                    self.rows |= told
+
+            answer.register_hook(backward)  # type: ignore[no-untyped-call]
 
     @property
     def moved(self) -> bool:
@@ -181,10 +197,10 @@ class _Watching(Recorder):
 
     def seen(self) -> _Seen:
         """What there is to compare."""
-        if self._hook is not None:
-            self._hook.remove()
+        for hook in self._hooks:
+            hook.remove()
         end = self.answered if self._model is None else _values(self._model)
-        rows = self.rows if self.batches and not self.cut else None
+        rows = self.rows if self.rows and not self.cut else None
         return _Seen(self.before, end, self.batches, self.largest, self.cut, rows)
 
 

@@ -23,6 +23,7 @@ from seepage.config.function import Function
 from seepage.config.model import Model
 from seepage.config.recipe import Recipe
 from seepage.config.record import Record
+from seepage.config.starting_point import trainable, weights_digest
 from seepage.data import Dataset
 from seepage.defenses import Defense, as_config
 from seepage.errors import InputError
@@ -245,6 +246,17 @@ def _model(
         **code,
         "start": {"fixed": fixed.hexdigest(), "drawn": None if math.isnan(drawn) else drawn},
         "files": _files(model.files, "model"),
+        **(_start(model, network) if model.starts else {}),
+    }
+
+
+def _start(model: Model, network: nn.Module) -> dict[str, Any]:
+    """What every run starts from: the file by its bytes, patterns, and how much of it trains."""
+    return {
+        "weights": None if model.weights is None else weights_digest(model.weights),
+        "frozen": list(model.frozen),
+        "reset": list(model.reset),
+        "trainable": trainable(network),
     }
 
 

@@ -19,6 +19,7 @@ from seepage.config.model import Model, as_model
 from seepage.config.prepare import Prepared, check_defense
 from seepage.config.recipe import Recipe
 from seepage.config.record import Record
+from seepage.config.starting_point import weights_digest
 from seepage.data import CopiesWarning, Dataset, count_copies
 from seepage.data.copies import Copies
 from seepage.defenses import Defense
@@ -125,6 +126,14 @@ def train(
     refuse_offline(plan.member, "plan", figures=False)
     watcher = watcher if watcher is not None else Silent()
     network, own = as_model(model).for_task(data.task), as_function(function)
+    if own is not None and network.starts:
+        raise InputError(
+            f"model: expected no weights, frozen or reset parts with {own.called}, which builds its "
+            "network itself; load them there"
+        )
+    if network.weights is not None:
+        # Every worker sees that it reads the same file.
+        network = network.changed(expected=weights_digest(network.weights))
     if own is not None and not own.network:
         record, recipe = without_network(own, record, recipe, defense)
     elif own is not None and not stated and not isinstance(record.checkpoints, tuple):
@@ -154,7 +163,7 @@ def train(
         recipe,
         plan,
         device,
-        plain=own is None and defense is None and data.targets is None,
+        plain=own is None and defense is None and data.targets is None and not network.starts,
     )
     check_free(out)
     copies = _noticed(data, plan)
