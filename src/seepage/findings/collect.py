@@ -263,7 +263,7 @@ def collect(
         rule=rule_words(rule, attack),
         ids=run.ids,
         labels=run.labels,
-        classes=tuple(run.classes),
+        classes=_classes(run),
         utility=utility,
         blind=_blind_of(data, split, run.labels) if blind else Blind(None, "it was left out"),
         attacks=tuple(f for _, f in findings),
@@ -293,6 +293,13 @@ def collect(
         layers=layer_finding(run),
         unjudged="" if without is None else without.words,
     )
+
+
+def _classes(run: ReportSource) -> tuple[str, ...]:
+    """Names of what `labels` number; a sample of several labels has no class of its own."""
+    if run.manifest.get("data", {}).get("task") == "multi-label":
+        return (f"labels {', '.join(run.classes)}",)
+    return tuple(run.classes)
 
 
 def _evidence_of(run: ReportSource) -> Evidence:
