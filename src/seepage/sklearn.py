@@ -13,7 +13,7 @@ from typing import Any, Literal, final
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.base import clone
+from sklearn.base import clone, is_regressor
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from seepage.array_types import AnyArray, Int64Array
@@ -36,7 +36,7 @@ def fit(
 ) -> FittedEstimator:
     """A training function that fits a copy of `estimator` on the members of each run.
 
-    estimator: a classifier with `fit`, `predict_proba` and `get_params` (scikit-learn, a Pipeline,
+    estimator: a regressor with `fit` and `predict`, for data of the task "regression", or a classifier with `fit`, `predict_proba` and `get_params` (scikit-learn, a Pipeline,
     a search over options; objects of XGBoost, LightGBM and CatBoost have the same methods). It is
     not changed. Every parameter `random_state`, of nested estimators too, is drawn from the run's
     seed, whatever was set; `n_jobs` is 1, since runs are what is parallel and sums in another order
@@ -118,7 +118,15 @@ class FittedEstimator:
 
     def __call__(self, members: Int64Array, seed: int, recorder: Recorder) -> Any:
         """Fit on `members` and hand the probabilities of all samples to the recorder."""
-        labels = recorder.pool.labels_host
+        pool = recorder.pool
+        real = pool.task.name == "regression"
+        if real == _classifies(self.estimator):
+            raise InputError(
+                f"estimator: expected {'a regressor' if real else 'a classifier'} for the task "
+                f"{pool.task.name}, got {type(_last(self.estimator)).__name__}; pass another"
+            )
+        labels = pool.targets.cpu().numpy() if real else pool.labels_host
+        least = None
         x = recorder.inputs(np.arange(len(labels)))
         inputs = x.reshape(len(labels), -1).cpu().numpy().astype(self.dtype)
         fresh = clone(self.estimator, safe=False)
@@ -127,7 +135,9 @@ class FittedEstimator:
         with _alone(seed):
             with _told(f"{name}.fit"):
                 fresh.fit(inputs[members], labels[members])
-            for epoch, answer in self._answers(fresh, inputs):
+            if real:
+                self._predictions(fresh, inputs, recorder)
+            for epoch, answer in () if real else self._answers(fresh, inputs):
                 p = _aligned(answer, fresh, len(labels), max(int(labels.max()) + 1, 2), name)
                 least = _resolution(fresh, len(members)) if self.least is None else self.least
                 recorder.answers(p, epoch=epoch, least=least)
@@ -135,8 +145,17 @@ class FittedEstimator:
                     _note(recorder, f"{name} gives probabilities in float32: 1.2e-7 near 1")
         for note in _notes(fresh, len(members)):
             _note(recorder, note)
-        recorder.facts |= {"least": least, "classes": len(np.unique(labels[members]))}
+        if real:
+            recorder.facts["clipped"] = {}
+        else:
+            recorder.facts |= {"least": least, "classes": len(np.unique(labels[members]))}
         return fresh
+
+    def _predictions(self, fitted: Any, inputs: AnyArray, recorder: Recorder) -> None:
+        """Hands what a regressor predicts of all samples to the recorder."""
+        with _told(f"{type(_last(fitted)).__name__}.predict"):
+            answer = np.asarray(fitted.predict(inputs))
+        recorder.answers(answer, epoch=1.0)
 
     def _answers(self, fitted: Any, inputs: AnyArray) -> Iterator[tuple[float, Any]]:
         name = type(_last(fitted)).__name__
@@ -169,6 +188,8 @@ def _check(estimator: Any) -> None:
             f"estimator: expected a classifier with fit and predict_proba, got {name}; pass a "
             "scikit-learn style classifier"
         )
+    if not _classifies(estimator) and callable(getattr(estimator, "predict", None)):
+        return
     if not callable(getattr(estimator, "predict_proba", None)):
         remedy = (
             "wrap it in sklearn.calibration.CalibratedClassifierCV"
@@ -178,6 +199,16 @@ def _check(estimator: Any) -> None:
         raise InputError(
             f"estimator: expected probabilities, got {name} without predict_proba; {remedy}"
         )
+
+
+def _classifies(estimator: Any) -> bool:
+    """Whether it answers classes; False only of what says of itself that it is a regressor."""
+    if hasattr(estimator, "predict_proba"):
+        return True
+    try:
+        return not is_regressor(estimator)
+    except AttributeError:  # it says nothing of itself
+        return True
 
 
 def _params(estimator: Any) -> dict[str, Any]:

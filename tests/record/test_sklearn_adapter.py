@@ -23,7 +23,7 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     RandomForestClassifier,
 )
-from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassifier
+from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -214,7 +214,6 @@ def test_a_class_that_a_run_has_not_seen_has_probability_0() -> None:
     [
         (SVC(), "got SVC without predict_proba; wrap it in sklearn.calibration"),
         (make_pipeline(StandardScaler(), SVC()), "got Pipeline without predict_proba; wrap it in"),
-        (LinearRegression(), "LinearRegression without predict_proba; pass a classifier"),
         (RandomForestClassifier, r"got the class RandomForestClassifier; call it"),
         (StandardScaler(), "StandardScaler without predict_proba"),
         (3, "expected a classifier with fit and predict_proba, got int"),

@@ -17,6 +17,7 @@ from seepage.attacks.base import (
 )
 from seepage.attacks.population import Untrained
 from seepage.errors import InputError
+from seepage.signals.tasks import Task, task
 
 __all__ = ["FromLogits", "ReadOnce", "bind", "inputs", "lacks", "signals_at", "unrecorded"]
 
@@ -151,6 +152,8 @@ def _every_member(source: SignalSource) -> BoolArray:
 
 def _derivable(name: str, attack: Attack, source: Source) -> bool:
     """Whether it follows from recorded logits, which are those of the first view, and labels."""
+    if not _task(source).classes:
+        return False
     key = source.manifest.get("key", {})
     labelled = key.get("labels", "imported" not in key)
     one = len(source.manifest.get("views", ())) < 2
@@ -158,7 +161,17 @@ def _derivable(name: str, attack: Attack, source: Source) -> bool:
     return bool(held and labelled and (one or attack.first_view))
 
 
+def _task(source: SignalSource) -> Task:
+    """The task that a source's manifest names; classification where it names none."""
+    told = getattr(source, "manifest", {}).get("data", {}).get("task", "classification")
+    return task(told)
+
+
 def _why(missing: Collection[str], source: SignalSource) -> str:
+    refused = _task(source).refused
+    for name in missing:
+        if name in refused:
+            return f"needs {name}: {refused[name]}"
     text = f"needs {', '.join(missing)}, which was not recorded; "
     curved = [name for name in missing if name.startswith("curvature_")]
     known = [name for name in missing if name in FromLogits]

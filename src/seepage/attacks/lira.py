@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar, final
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self, final
 
 import numpy as np
 from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray
-from seepage.attacks.base import Attack
+from seepage.attacks.base import Attack, Source
 from seepage.attacks.kernels.densities import ONE_SIDED, ONLINE, TWO_SIDED, normal_all, student_all
 from seepage.attacks.targets import dropped, kernel_ready
 from seepage.attacks.variance import (
@@ -40,21 +40,32 @@ class _Likelihood(Attack, ABC):
 
     centre: Centre = field(default_factory=Mean)
     variance: Variance = field(default_factory=StudentT)
+    signal: str = "phi"
 
     requires: ClassVar[tuple[str, ...]] = ("phi",)
     aligns: ClassVar[bool] = True
     side: ClassVar[int]
+    two_sided: ClassVar[bool] = True
 
     @property
     def by_sample(self) -> bool:
         return isinstance(self.variance, PerSample)
 
     def __post_init__(self) -> None:
+        # What the contract keeps on the class is the instance's own, since the signal is an option.
+        object.__setattr__(self, "requires", (self.signal,))
         if isinstance(self.variance, StudentT) and isinstance(self.centre, Median):
             raise InputError(
                 "centre: expected Mean() with StudentT(), whose centre is a posterior mean, got "
                 "Median(); choose PerSample() or Pooled() with it"
             )
+
+    def bound(self, source: Source) -> Self:
+        """Reading the signed residual of a regression, which has no φ."""
+        lacks = self.signal == "phi" and "phi" not in source.signals
+        if self.two_sided and lacks and "residual" in source.signals:
+            return replace(self, signal="residual")
+        return self
 
     def run_all(
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
@@ -62,7 +73,7 @@ class _Likelihood(Attack, ABC):
         if self.variance == Pooled(released=True):
             return super().run_all(signals, member, use)
         drop = dropped(use)
-        signal = kernel_ready(signals["phi"])
+        signal = kernel_ready(signals[self.signal])
         member = np.ascontiguousarray(member)
         models, samples, views = signal.shape
         out = np.empty((models, samples))
@@ -100,6 +111,10 @@ class LiRA(_Likelihood):
     5 references of each kind on, above all at very low FPR, where spreads differ much between
     samples; `tests/attacks/test_variance_ladder.py` has a ladder and docs/attacks.md the table.
 
+    signal: "phi", or "residual" of a regression, taken by itself where a run holds no φ: y − ŷ with
+    its sign, which is normal across models as far as predictions are (a *reconstruction*: the paper
+    has classification alone; docs/tasks.md has what |residual| and its logarithm read instead).
+
     Needs 2 IN and 2 OUT references for every sample: 6 models of `half_split`. Assumes that a
     sample's φ is about normal across models. Raises InputError on shapes, non-finite values and
     too few references.
@@ -135,7 +150,7 @@ class LiRA(_Likelihood):
         references: Mapping[str, FloatArray],
         member: BoolArray,
     ) -> FloatArray:
-        x, r = target["phi"].astype(np.float64), references["phi"]
+        x, r = target[self.signal].astype(np.float64), references[self.signal]
         groups = [Group.of(r, ~member), Group.of(r, member)]
         outside, inside = fit_laws(groups, self.centre, self.variance)
         return np.asarray((inside.log_density(x) - outside.log_density(x)).mean(axis=1))
@@ -157,9 +172,9 @@ class _Offline(_Likelihood, ABC):
         references: Mapping[str, FloatArray],
         member: BoolArray,
     ) -> FloatArray:
-        outside = Group.of(references["phi"], ~member)
+        outside = Group.of(references[self.signal], ~member)
         (law,) = fit_laws([outside], self.centre, self.variance)
-        return np.asarray(self.against(law, target["phi"].astype(np.float64)).mean(axis=1))
+        return np.asarray(self.against(law, target[self.signal].astype(np.float64)).mean(axis=1))
 
 
 @final
@@ -175,6 +190,8 @@ class LiRAOfflineOneSided(_Offline):
     degrees of freedom depend on the number of OUT references: compare samples only under plans
     with equal counts, such as `half_split`.
 
+    Of a regression it is not defined: members' residuals are nearer to 0, from either side.
+
     IN entries of the references are not read. On data whose members also fall *below* (rare) the
     two-sided rule differs much: on one survey's arrays AUC 0.759 here against 0.668 there.
     Needs 2 OUT references. Source: Carlini et al., arXiv 2112.03570, section VI.
@@ -189,6 +206,7 @@ class LiRAOfflineOneSided(_Offline):
     title: ClassVar[str] = "LiRA offline, one-sided"
     reference: ClassVar[str] = "Carlini et al., arXiv 2112.03570"
     side: ClassVar[int] = ONE_SIDED
+    two_sided: ClassVar[bool] = False
 
     def against(self, law: Law, x: Float64Array) -> Float64Array:
         return law.deviate(x)

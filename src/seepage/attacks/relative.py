@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Self, final
 
 import numpy as np
 from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray
-from seepage.attacks.base import Attack
+from seepage.attacks.base import Attack, Source
 from seepage.attacks.kernels.samplewise import log_ratio_all, rank_against
 from seepage.attacks.leaving import Matched
 from seepage.attacks.population import Population, chosen
@@ -190,6 +190,15 @@ class RMIAOffline(_Pairwise):
     @property
     def weight(self) -> float:
         return self.a
+
+    def bound(self, source: Source) -> Self:
+        """Itself, where exp(−loss) is a probability."""
+        if "residual" in source.signals:
+            raise InputError(
+                "takes the likelihood under IN to grow towards 1; that of a regression is a density, "
+                "which has no such bound"
+            )
+        return self
 
     def log_reference(self, loss: FloatArray, member: BoolArray) -> Float64Array:
         outside = np.exp(_log_mean(loss, ~member))

@@ -78,6 +78,9 @@ class FleetBar:
         else:
             last = record["accuracy"][-1] if record["accuracy"] else None
             accuracy = f"  accuracy of members {last[0]:.3f}, others {last[1]:.3f}" if last else ""
+            if record.get("rmse"):
+                inside, outside = record["rmse"][-1]
+                accuracy = f"  RMSE of members {inside:.4g}, others {outside:.4g}"
             own = (record.get("facts") or {}).get("own_accuracy")
             if own and own[-1] is not None:
                 accuracy += f"; your loop says {own[-1]:.3f} of members"

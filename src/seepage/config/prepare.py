@@ -88,10 +88,10 @@ def prepare(config: AuditConfig) -> Prepared:
     Raises InputError before anything is trained or written.
     """
     recipe = config.recipe
-    config.record.rules()
     config.record.measured(config.record.times(recipe.epochs))
     chosen = chosen_attacks(config.attacks.names, config.attacks.main)
     data, reference = set_apart(load_pool(config), config.defense.reference, config.data.seed)
+    config.record.for_task(data.task).rules()
     p = config.plan
     if p.parts is not None and p.kind != "subsets":
         raise InputError(f'plan.parts: expected with kind = "subsets" alone, got {p.kind}; drop it')

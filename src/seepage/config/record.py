@@ -12,7 +12,8 @@ from seepage.config.base import Part
 from seepage.errors import InputError, nearest
 from seepage.extensions import resolve
 from seepage.record import DEFAULT_SIGNALS, ExtraSignal, checkpoints
-from seepage.signals import SIGNALS, SignalRule, named
+from seepage.signals import SignalRule, named
+from seepage.signals.tasks import task
 
 __all__ = ["Record"]
 
@@ -63,9 +64,39 @@ class Record(Part):
         {},
         description="Options of the layer probe: samples, columns, spectrum, seed, batch, jacobian.",
     )
+    noise: float | None = Field(
+        None,
+        gt=0,
+        le=1e30,
+        allow_inf_nan=False,
+        description="Of a regression, the standard deviation of the noise that its likelihood assumes, "
+        "in units of the target; by default that of the residuals of samples that a run was not "
+        "trained on.",
+    )
     extra: tuple[Any, ...] = Field(
         (), exclude=True, description="Further signals that need the model; from Python alone."
     )
+
+    _task: str = pydantic.PrivateAttr(default="classification")
+
+    def for_task(self, name: str) -> Record:
+        """The same with the signals that a task has where none were chosen.
+
+        Raises InputError for chosen ones that it refuses, and for `noise` of another task than
+        regression.
+        """
+        kind = task(name)
+        if self.noise is not None and name != "regression":
+            raise InputError(f"record.noise: expected with the task regression alone, got {name}")
+        chosen = self.signals
+        if chosen == DEFAULT_SIGNALS:
+            chosen = kind.defined(DEFAULT_SIGNALS)
+        for signal in chosen:
+            if isinstance(signal, str):
+                kind.refuse(signal)
+        other: Record = self.model_copy(update={"signals": chosen})
+        other._task = name
+        return other
 
     @pydantic.field_validator("signals", "views")
     @classmethod
@@ -106,7 +137,7 @@ class Record(Part):
 
     def rules(self) -> dict[str, SignalRule]:
         """The signals of the outputs: the name that each is stored under -> its rule."""
-        return dict(named(s) for s in self.of_outputs())
+        return dict(named(s, task(self._task).rules) for s in self.of_outputs())
 
     def of_outputs(self) -> tuple[str | Callable[..., Any], ...]:
         """The entries of `signals` that read outputs alone, as a Recorder takes them."""
@@ -115,12 +146,13 @@ class Record(Part):
     def _resolved(self) -> dict[str | Callable[..., Any], Any]:
         """What every entry of `signals` names: a rule, or a class that measures the model."""
         found: dict[str | Callable[..., Any], Any] = {}
+        known = task(self._task).rules
         for s in self.signals:
             found[s] = (
                 resolve(
                     "signal",
                     s,
-                    SIGNALS,
+                    known,
                     accepts=callable,
                     field="record.signals",
                     expected="a function of logits and labels, or a class that measures a model",

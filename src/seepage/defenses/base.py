@@ -59,9 +59,10 @@ from typing import Any, ClassVar, Protocol, final
 import torch
 from torch import nn
 
-from seepage.defenses.networks import Samples, cross_entropy, in_precision
+from seepage.defenses.networks import Samples, in_precision
 from seepage.errors import InputError
 from seepage.plan import SubsetPlan
+from seepage.signals.tasks import Classification, Task
 
 __all__ = [
     "Context",
@@ -87,7 +88,8 @@ class Context:
     the defence: state (returned by `start`), stop, facts (JSON values, e.g. the accountant's ε).
     trainable: names of the parameters that a defence acts on when it protects only some regions;
     None means all. autocast: the reduced precision of the loop's forward pass, or None. uncounted:
-    within it the loop counts no pass through the network, for what only looks at it.
+    within it the loop counts no pass through the network, for what only looks at it. task: whose loss
+    is minimised where a defence has none of its own; defences are defined on classes alone.
     """
 
     model: nn.Module
@@ -113,6 +115,7 @@ class Context:
     stop: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     uncounted: Callable[[], AbstractContextManager[None]] = nullcontext
+    task: Task = field(default_factory=Classification)
 
     @property
     def device(self) -> torch.device:
@@ -252,8 +255,8 @@ class Defense(ABC):
         labels: torch.Tensor,
         context: Context,
     ) -> torch.Tensor:
-        """The scalar to minimise, instead of cross-entropy."""
-        return cross_entropy(logits, targets)
+        """The scalar to minimise, instead of the task's own, cross-entropy of classes."""
+        return context.task.loss(logits, targets)
 
     def gradients(self, context: Context) -> None:  # noqa: B027 - optional
         """After backward: may edit `p.grad`."""

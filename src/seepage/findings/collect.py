@@ -310,7 +310,7 @@ def collect(
         rule=rule_words(rule, attack),
         ids=run.ids,
         labels=run.labels,
-        classes=tuple(run.classes),
+        classes=_classes(run),
         utility=utility,
         blind=_blind_of(data, split, records.labels, unit)
         if blind
@@ -343,6 +343,13 @@ def collect(
         unjudged="" if without is None else without.words,
         notes=notes,
     )
+
+
+def _classes(run: ReportSource) -> tuple[str, ...]:
+    """Names of what `labels` number; a sample of several labels has no class of its own."""
+    if run.manifest.get("data", {}).get("task") == "multi-label":
+        return (f"labels {', '.join(run.classes)}",)
+    return tuple(run.classes)
 
 
 def _evidence_of(run: ReportSource) -> Evidence:

@@ -25,7 +25,9 @@ from seepage.errors import InputError
 from seepage.fleet import optim
 from seepage.fleet.feed import CHUNK, Draw, Feed
 from seepage.fleet.saved import SavedRun, SavedState, Unfit
+from seepage.models.answers import set_target_scale
 from seepage.record import Diverged, Resident
+from seepage.signals.tasks import Regression
 
 __all__ = [
     "Batches",
@@ -200,6 +202,9 @@ class Engine:
         self._watching = False
         self._unread: list[tuple[int, torch.Tensor]] = []
         self._members = _samples(pool, members, scale)
+        self.task = pool.task
+        if isinstance(self.task, Regression):
+            self.task = Regression.of(self._members.labels)
         self._reference: Samples | None = None
         if reference is not None:
             apart = Resident.of(reference, pool.device)
@@ -226,6 +231,8 @@ class Engine:
         seed = self.seed if self._built == 0 else int(words.generate_state(1, np.uint64)[0])
         self._built += 1
         network = self.build(seed)
+        if isinstance(self.task, Regression):
+            set_target_scale(network, self._members.labels)
         return self.passes.watch(network) if self._defended else network
 
     def _generator(self, purpose: int) -> torch.Generator:
@@ -259,6 +266,7 @@ class Engine:
             autocast=self.autocast,
             facts=self.facts,
             uncounted=self.passes.paused,
+            task=self.task,
         )
 
     def __call__(

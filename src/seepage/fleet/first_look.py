@@ -47,7 +47,12 @@ def first_look(
         half = recipe.precision == "bf16"
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=half):
             return try_network(
-                lambda: model.make(data.shape, classes), inputs, classes, batch=batch, exact=exact
+                lambda: model.make(data.shape, classes),
+                inputs,
+                classes,
+                batch=batch,
+                exact=exact,
+                task=pool.task,
             )
 
     try:

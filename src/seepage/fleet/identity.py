@@ -33,6 +33,7 @@ from seepage.models import known
 from seepage.plan import SubsetPlan
 from seepage.record import ExtraSignal
 from seepage.signals import SIGNALS, SignalRule
+from seepage.signals.tasks import TASKS
 
 __all__ = ["TRAINING_VERSION", "differing", "package_digest", "run_key"]
 
@@ -83,6 +84,7 @@ def run_key(
         "extra": [_extra(e, unfollowed) for e in extra],
         "views": list(record.views),
         "logits": record.logits,
+        **({} if record.noise is None else {"noise": record.noise}),
     }
     return {field: _as_stored(field, value) for field, value in key.items()}, unfollowed
 
@@ -183,7 +185,7 @@ def _kinds(value: Any) -> set[type]:
 
 def _signal(name: str, rule: SignalRule, unfollowed: list[str]) -> Any:
     """Ours by name, the user's own by name and code."""
-    if name in SIGNALS:
+    if name in SIGNALS or any(rule is r for t in TASKS.values() for r in t.rules.values()):
         return name
     return {"name": name, **_code(follow(rule), unfollowed)}
 

@@ -70,6 +70,8 @@ def prepare(
         scale=None if as_given else scale,
         compiled=spec.execution.compiled,
         batch=4096 if spec.execution.device == "cuda" else 512,
+        noise=spec.record.noise,
+        outside=~np.asarray(member, dtype=np.bool_),
     )
     return Job(row, members, seed, scale, recorder, sink)
 
@@ -175,6 +177,6 @@ def _train_stages(
     engine.passes.pausing(remaining)
     job.recorder.finish()
     if spec.defense is None:
-        return engine.steps, {}
+        return engine.steps, dict(job.recorder.facts)
     passes = {"forward": engine.passes.forward, "backward": engine.passes.backward}
     return engine.steps, engine.facts | passes

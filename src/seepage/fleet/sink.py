@@ -46,6 +46,8 @@ class StoreSink:
         self.weights: dict[str, str] = {}
         self.arrays = {n: arrays.open_array(storage, f"signals/{n}") for n in names}
         self.digests: dict[str, list[str]] = {n: [] for n in names}
+        # Of members and of others; of a regression the root mean square of residuals.
+        self.measure = "rmse" if "residual" in names else "accuracy"
         self.accuracy: list[tuple[float, float]] = []
         self.began = time.time()
 
@@ -79,6 +81,10 @@ class StoreSink:
         if "correct" in values:
             correct = values["correct"].reshape(len(self.member), -1)[:, 0].astype(np.float64)
             self.accuracy.append((float(correct[self.member].mean()), _mean(correct[~self.member])))
+        elif "residual" in values:
+            square = values["residual"].reshape(len(self.member), -1)[:, 0].astype(np.float64) ** 2
+            inside, outside = square[self.member].mean(), _mean(square[~self.member])
+            self.accuracy.append((float(inside**0.5), outside**0.5))
 
     def _kept(self, t: int) -> bool:
         return self.keep_rule == "all" or (self.keep_rule == "final" and t == self.checkpoints - 1)
@@ -104,7 +110,8 @@ class StoreSink:
             "manifest": self.manifest,
             "digests": self.digests,
             "weights": self.weights,
-            "accuracy": self.accuracy,
+            "accuracy": self.accuracy if self.measure == "accuracy" else [],
+            **({} if self.measure == "accuracy" else {self.measure: self.accuracy}),
             **facts,
         }
         self.storage.put_json(record_key(self.row), record)

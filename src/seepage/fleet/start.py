@@ -139,6 +139,9 @@ def train(
     elif own is not None and not stated and not isinstance(record.checkpoints, tuple):
         # The recipe is that of the built-in loop; this one has epochs of its own.
         recipe = recipe.changed(epochs=learn_epochs(own, data, plan))
+    record = record.for_task(data.task)
+    if defense is not None:
+        data.needs_classes(f"defense {defense.name}")
     times = record.times(recipe.epochs)
     parse_views(record.views)
     extra = record.measured(times)

@@ -21,10 +21,11 @@ import torch
 from torch import nn
 
 from seepage.errors import InputError, SeepageError
-from seepage.signals.tasks import two_logits
+from seepage.signals.tasks import Classification, Task, two_logits
 
 __all__ = [
     "Simplex",
+    "check_answers",
     "check_finite",
     "check_logits",
     "check_trained",
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 _LOOK = 32
+_BY_CLASS = Classification()
 _TORCH = str(Path(torch.__file__).parent)
 _HERE = str(Path(__file__).parents[1])
 
@@ -99,6 +101,31 @@ net(x)[0] does
             "where the inputs are"
         )
     return outputs
+
+
+def check_answers(
+    outputs: object, inputs: torch.Tensor, classes: int, task: Task, what: str = "model"
+) -> torch.Tensor:
+    """`outputs` if a task can read them: logits as of `check_logits`, or answers of its own.
+
+    "multi-label": logits (B, L), one per label. "regression": one number per sample, (B,).
+    """
+    if task.name not in ("multi-label", "regression"):
+        return check_logits(outputs, inputs, classes, what)
+    n = len(inputs)
+    one = task.name == "regression" or classes == 1
+    expected = f"{what}: expected answers of shape ({n}, {classes}) for the task {task.name}"
+    if not isinstance(outputs, torch.Tensor):
+        raise InputError(f"{expected}, got {_kind(outputs)}; {_remedy(outputs)}")
+    shape = tuple(outputs.shape)
+    if not outputs.is_floating_point():
+        raise InputError(f"{expected}, got {outputs.dtype}; return floating-point numbers")
+    if shape != (n, classes) and not (one and shape == (n,)):
+        raise InputError(
+            f"{expected}, got shape {shape}; return one row per sample and one column for each "
+            + ("target" if one else "label")
+        )
+    return outputs.reshape(n) if task.name == "regression" else outputs.reshape(n, classes)
 
 
 def one_unit(outputs: torch.Tensor, samples: int) -> bool:
@@ -196,13 +223,14 @@ def try_network(
     *,
     batch: int = _LOOK,
     exact: bool = False,
+    task: Task = _BY_CLASS,
     what: str = "model",
 ) -> int:
     """One look at a network before it is trained; returns the number of its outputs.
 
     make: builds a network of the kind, from torch's current stream. inputs (B, ...): a few, as it
     will be given them; the first `batch` are also passed in training mode, where some networks
-    return something else. exact: whether outputs beyond the classes are refused too. Torch's
+    return something else. exact: whether outputs beyond the classes are refused too. task: what answers are. Torch's
     streams are what they were afterwards, and so are weights, buffers and modes of the network,
     should `make` hand out the same one each time.
 
@@ -226,23 +254,24 @@ def try_network(
         with _restored(network):
             network.eval()
             with torch.no_grad():
-                logits = _forward(network, inputs, classes, what)
-            check_finite(logits, classes, what)
+                logits = _forward(network, inputs, classes, what, task)
+            check_finite(logits.reshape(len(inputs), -1), classes, what)
             if exact and logits.shape[1] != classes:
                 raise InputError(
                     f"{what}: expected one output for each of the {classes} classes, got "
                     f"{logits.shape[1]}; defences are defined on the classes alone"
                 )
-            _refuse_probabilities(network, inputs, logits, classes, what)
+            if task.name != "regression":
+                _refuse_probabilities(network, inputs, logits, classes, what, task)
             network.train()
             part = inputs[: max(1, min(batch, len(inputs)))]
-            trained = _forward(network, part, classes, f"{what}, in training mode")
+            trained = _forward(network, part, classes, f"{what}, in training mode", task)
             if not trained.requires_grad:
                 raise InputError(
                     f"{what}: expected logits that a gradient passes through, got none in training "
                     "mode; unfreeze parameters, take detach() and no_grad() out of forward"
                 )
-            return int(logits.shape[1])
+            return int(logits.shape[1]) if logits.ndim > 1 else 1
 
 
 def check_trained(network: nn.Module, inputs: torch.Tensor, classes: int) -> None:
@@ -278,15 +307,26 @@ def refuse_sigmoid(
         _refuse_probabilities(copied.eval(), inputs, logits, 2, what)
 
 
-def _forward(network: nn.Module, inputs: torch.Tensor, classes: int, what: str) -> torch.Tensor:
+def _forward(
+    network: nn.Module,
+    inputs: torch.Tensor,
+    classes: int,
+    what: str,
+    task: Task = _BY_CLASS,
+) -> torch.Tensor:
     with try_outputs(inputs, what):
         # A copy: a network may write into its inputs.
         outputs = network(inputs.clone())
-    return check_logits(outputs, inputs, classes, what)
+    return check_answers(outputs, inputs, classes, task, what)
 
 
 def _refuse_probabilities(
-    network: nn.Module, inputs: torch.Tensor, logits: torch.Tensor, classes: int, what: str
+    network: nn.Module,
+    inputs: torch.Tensor,
+    logits: torch.Tensor,
+    classes: int,
+    what: str,
+    task: Task = _BY_CLASS,
 ) -> None:
     rows = [logits]
     if not _bounded(rows):
@@ -296,7 +336,7 @@ def _refuse_probabilities(
             if p.is_floating_point():
                 p.add_(torch.randn_like(p) * (p.abs().mean() + 0.1))
         moved = (inputs, 10 * torch.randn_like(inputs))
-        rows += [_forward(network, x, classes, what) for x in moved]
+        rows += [_forward(network, x, classes, what, task) for x in moved]
     seen = Simplex()
     for batch in rows:
         seen.see(batch)

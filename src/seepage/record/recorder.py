@@ -27,11 +27,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from seepage.array_types import AnyArray, Float64Array, Int64Array
+from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError, SeepageError
 from seepage.models.outputs import (
     Simplex,
-    check_logits,
+    check_answers,
     not_logits,
     one_unit,
     refuse_sigmoid,
@@ -48,6 +48,7 @@ from seepage.record.resident import Resident, parse_views
 from seepage.record.seen_inputs import SeenInputs
 from seepage.signals import SignalRule, named
 from seepage.signals.related import log_probabilities
+from seepage.signals.tasks import divergence, gaussian_loss, residual
 
 __all__ = [
     "DEFAULT_SIGNALS",
@@ -205,7 +206,9 @@ class Recorder:
     samples there are. Views are fixed transforms of images, the identity first. `preprocess`
     replaces the members' normalisation for users whose loop has its own: it gets raw inputs
     (B, ...) as the dataset holds them. `signals` are names or functions of logits and labels, see
-    `seepage.signals.named`. `outputs` maps logits to what an attacker sees (a
+    `seepage.signals.named`; by default those of the pool's task. noise, outside: of a regression the
+    standard deviation of the noise, or the samples (N,) of whose residuals it is the root mean
+    square; all, where nobody says which were not trained on. `outputs` maps logits to what an attacker sees (a
     defence's fifth hook). `seconds` is the time spent on evaluation.
 
     Raises Diverged when signals are not finite, and InputError when the network does not return
@@ -229,9 +232,11 @@ class Recorder:
         preprocess: Callable[[torch.Tensor], torch.Tensor] | None = None,
         outputs: Callable[[torch.Tensor], torch.Tensor] | None = None,
         compiled: bool = False,
+        noise: float | None = None,
+        outside: BoolArray | None = None,
     ) -> None:
-        self._rules = dict(named(signal) for signal in signals)
         self.pool = pool
+        self._rules = rules_of(pool, signals)
         self.checkpoints = tuple(float(c) for c in checkpoints)
         self.sink = sink
         self.names = tuple(self._rules)
@@ -261,7 +266,8 @@ class Recorder:
         self._seen: SeenInputs | None = None
         self._members: Int64Array | None = None
         self._tried = False
-        self._classes = int(pool.labels_host.max()) + 1
+        self._classes = pool.width
+        self._noise, self._outside = noise, outside
 
     def watch_inputs(self, members: Int64Array) -> None:
         """Compare what the loop gives its network with what is evaluated; `members` trains it."""
@@ -375,6 +381,10 @@ class Recorder:
         self.epoch = epoch
         for t in self._due(epoch):
             began = time.perf_counter()
+            if self.pool.task.name == "regression":
+                self.sink.write(t, self._signals_of_predictions(probabilities, epoch))
+                self.seconds += time.perf_counter() - began
+                continue
             p, below = self._probabilities(probabilities, least)
             self.facts.setdefault("clipped", {})[f"{epoch:g}"] = below
             self.sink.write(t, self._signals_of(p))
@@ -452,6 +462,41 @@ class Recorder:
         tied = int(((own < floor) | (rest.max(axis=1) < floor)).sum())
         return log_probabilities(np.maximum(p, floor), floor), tied
 
+    def _signals_of_predictions(self, given: AnyArray, epoch: float) -> dict[str, AnyArray]:
+        """All signals of predicted targets (N,): {name: (N,)} float32."""
+        values: AnyArray = np.asarray(given)
+        n = len(self.pool)
+        if values.dtype.kind not in "fiu" or values.reshape(-1).shape != (n,):
+            raise InputError(
+                f"predictions: expected {n} numbers, one for each sample of the pool, got "
+                f"{values.dtype} of shape {values.shape}; ask the model of all samples"
+            )
+        bad = ~np.isfinite(values.reshape(-1))
+        if bad.any():
+            raise InputError(
+                f"predictions: expected finite numbers, got others for {int(bad.sum())} of {n} "
+                f"samples, the first at row {int(bad.argmax())}; correct the model's answer"
+            )
+        self._check_plain()
+        outputs = torch.from_numpy(values.reshape(-1).astype(np.float64)).to(self.pool.device)
+        found = {
+            name: _told(name, rule, outputs, self._asked(name))
+            for name, rule in self._rules.items()
+        }
+        self._likelihood(found, epoch)
+        if self.logits:
+            return {**found, "logits": outputs.float().cpu().numpy()[:, None]}
+        return dict(found)
+
+    def _check_plain(self) -> None:
+        """Refuse what only a network can be asked."""
+        if self.extra or len(self.views) > 1:
+            asked = f"signal {self.extra[0].names[0]}" if self.extra else "several views"
+            raise InputError(
+                f"record: expected what answers alone give, got {asked}; a model that is no torch "
+                "network has neither layers, curvature nor views, leave them out"
+            )
+
     def _signals_of(self, log_p: Float64Array) -> dict[str, AnyArray]:
         """All signals of log-probabilities (N, K): {name: (N,)} float32."""
         found = {name: np.empty(len(log_p), dtype=np.float32) for name in self.names}
@@ -459,10 +504,12 @@ class Recorder:
         for at in range(0, len(log_p), _ROWS):
             logits = torch.from_numpy(log_p[at : at + _ROWS]).to(self.pool.device)
             if self.outputs is not None:
-                logits = check_logits(self.outputs(logits), logits, self._classes, "outputs")
-            labels = self.pool.labels[at : at + _ROWS]
+                logits = check_answers(
+                    self.outputs(logits), logits, self._classes, self.pool.task, "outputs"
+                )
             for name, rule in self._rules.items():
-                found[name][at : at + _ROWS] = _told(name, rule, logits, labels)
+                asked = self._asked(name)[at : at + _ROWS]
+                found[name][at : at + _ROWS] = _told(name, rule, logits, asked)
             if self.logits:
                 kept.append(logits.float().cpu().numpy())
         for name, values in found.items():
@@ -520,12 +567,14 @@ class Recorder:
                     rows = np.arange(at, min(at + size, n))
                     padded = np.resize(rows, size)
                     logits = self._logits(self.inputs(padded, view))[: len(rows)]
-                    simplex.see(logits)
-                    labels = self.pool.labels[at : at + len(rows)]
+                    if self.pool.task.classes or self.pool.task.name == "soft-labels":
+                        simplex.see(logits)
                     for name in self.names:
-                        found[name][rows, view] = _told(name, self._rules[name], logits, labels)
+                        asked = self._asked(name)[at : at + len(rows)]
+                        found[name][rows, view] = _told(name, self._rules[name], logits, asked)
                     if self.logits and view == 0:
-                        kept.append(logits.float().cpu().numpy())
+                        kept.append(logits.float().reshape(len(rows), -1).cpu().numpy())
+        self._likelihood(found, self.checkpoints[t])
         if simplex.found:
             at_epoch = f"model, at epoch {self.checkpoints[t]:g}"
             raise not_logits(n * views, at_epoch if self.outputs is None else "outputs")
@@ -545,10 +594,35 @@ class Recorder:
                 out.update(extra.measure(self._model, everything, self.pool.labels, generator))
         return out
 
+    def _asked(self, name: str) -> torch.Tensor:
+        """What a signal compares answers with: the targets, or the numbers of classes."""
+        soft = self.pool.soft and name == "loss"
+        return self.pool.targets if soft or self.pool.task.reads_targets(name) else self.pool.labels
+
+    def _likelihood(self, found: dict[str, NDArray[np.float32]], epoch: float) -> None:
+        """Puts the loss of a regression in its place, once the scale of its noise is known."""
+        if self.pool.task.name != "regression" or "loss" not in found:
+            return
+        r = found["loss"].astype(np.float64)
+        first = r if r.ndim == 1 else r[:, 0]
+        scale = self._noise
+        if scale is None:
+            held = (
+                first if self._outside is None or not self._outside.any() else first[self._outside]
+            )
+            scale = float(np.sqrt(np.mean(held**2)))
+        if not np.isfinite(scale):
+            raise Diverged(f"residuals not finite at epoch {epoch:g}")
+        self.facts.setdefault("noise", {})[f"{epoch:g}"] = scale
+        values = gaussian_loss(torch.from_numpy(r), scale).float().numpy()
+        found["loss"][...] = values.reshape(found["loss"].shape)
+
     def _logits(self, x: torch.Tensor) -> torch.Tensor:
         logits = self._answer(x)
         if self.outputs is not None:
-            logits = check_logits(self.outputs(logits), x, self._classes, "outputs")
+            logits = check_answers(
+                self.outputs(logits), x, self._classes, self.pool.task, "outputs"
+            )
         return logits
 
     def _answer(self, x: torch.Tensor) -> torch.Tensor:
@@ -562,11 +636,32 @@ class Recorder:
             )
             outputs = self._forward(x)
         tried, self._tried = self._tried, True
-        logits = check_logits(outputs, x, self._classes)
-        if not tried and self._classes == 2 and one_unit(outputs, len(x)):
+        logits = check_answers(outputs, x, self._classes, self.pool.task)
+        if not tried and len(logits.shape) == 2 and one_unit(outputs, len(x)):
             assert self._model is not None
             refuse_sigmoid(self._model, x, logits)
         return logits
+
+
+def rules_of(pool: Resident, signals: Sequence[str | SignalRule]) -> dict[str, SignalRule]:
+    """Signals by the name they are stored under: those that the pool's task has.
+
+    Where none were chosen (`DEFAULT_SIGNALS`) they are those of the task. Beside hard labels,
+    distributions are what the loss is of. Raises InputError for signals that the task refuses.
+    """
+    task = pool.task
+    chosen = tuple(signals)
+    if chosen == DEFAULT_SIGNALS:
+        chosen = task.defined(DEFAULT_SIGNALS)
+    for signal in chosen:
+        if isinstance(signal, str):
+            task.refuse(signal)
+    rules = dict(named(signal, task.rules) for signal in chosen)
+    if "loss" in rules and task.classes and pool.soft:
+        rules["loss"] = divergence
+    if "loss" in rules and task.name == "regression":
+        rules["loss"] = residual  # its likelihood follows once the scale of the noise is known
+    return rules
 
 
 def _told(
@@ -574,9 +669,9 @@ def _told(
 ) -> NDArray[np.float32]:
     """A signal of one batch, (B,) float32; InputError where its rule gives another shape."""
     told = rule(logits, labels)
-    if told.shape != labels.shape:
+    if told.shape != labels.shape[:1]:
         raise InputError(
-            f"signals: expected {name} to return {tuple(labels.shape)}, one number per sample, got "
+            f"signals: expected {name} to return {tuple(labels.shape[:1])}, one number per sample, got "
             f"{tuple(told.shape)}; fix it"
         )
     values: NDArray[np.float32] = told.float().cpu().numpy()

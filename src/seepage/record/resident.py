@@ -147,6 +147,13 @@ class Resident:
         layout = cls.layout(data)
         return cls(layout, data.labels.numpy(), device, task=data.task, targets=data.targets)
 
+    @property
+    def width(self) -> int:
+        """Columns of what a model is asked for: classes, labels, or 1 for a real target."""
+        if self.soft:
+            return 1 if self.targets.ndim == 1 else int(self.targets.shape[1])
+        return int(self.labels_host.max()) + 1
+
     def __len__(self) -> int:
         return len(self.labels_host)
 

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -82,24 +82,28 @@ SIGNALS: dict[str, SignalRule] = {
 """Signals by name: what the Recorder evaluates and the store keeps."""
 
 
-def named(signal: str | SignalRule) -> tuple[str, SignalRule]:
+def named(
+    signal: str | SignalRule, known: Mapping[str, SignalRule] | None = None
+) -> tuple[str, SignalRule]:
     """(name that it is stored under, rule) of a signal: one of `SIGNALS`, or the user's own.
 
     signal: a name, "package.module:function", the entry point of an installed package, or a
     function. The user's own is stored under the function's name (that of its entry point), which
-    must be none of ours. Raises InputError in one line.
+    must be none of ours. known: the rules of a task other than classification. Raises InputError in
+    one line.
 
     >>> named("phi")[0]
     'phi'
     """
-    if isinstance(signal, str) and signal in SIGNALS:
-        return signal, SIGNALS[signal]
+    rules = SIGNALS if known is None else known
+    if isinstance(signal, str) and signal in rules:
+        return signal, rules[signal]
     rule = signal
     if isinstance(signal, str):
         rule = resolve(
             "signal",
             signal,
-            SIGNALS,
+            rules,
             accepts=callable,
             expected="a function of logits and labels",
             field="signals",
@@ -110,7 +114,7 @@ def named(signal: str | SignalRule) -> tuple[str, SignalRule]:
     name = str(signal) if own else getattr(rule, "__name__", "")
     if not name.isidentifier():
         raise InputError(f"signals: expected a function with a name, got {name!r}; define it")
-    if name in SIGNALS or name == "logits":
+    if name in {*SIGNALS, *rules, "logits"}:
         raise InputError(
             f"signals: {signal!r} would be stored as {name!r}, which is one of seepage's own; "
             "give the function another name"

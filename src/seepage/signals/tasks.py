@@ -236,7 +236,12 @@ class MultiLabel(Task):
 @final
 @dataclass(frozen=True)
 class Regression(Task):
-    """A real target by one output, in the target's units; the likelihood is that of the residual."""
+    """A real target by one output, in the target's units; the likelihood is that of the residual.
+
+    deviation: of the members' targets, in units of which training measures residuals.
+    """
+
+    deviation: float = 1.0
 
     name: ClassVar[str] = "regression"
     rules: ClassVar[Mapping[str, SignalRule]] = {
@@ -253,7 +258,14 @@ class Regression(Task):
         return 1
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return F.mse_loss(outputs.float().reshape(len(targets)), targets.float())
+        scale = self.deviation
+        return F.mse_loss(outputs.float().reshape(len(targets)) / scale, targets.float() / scale)
+
+    @staticmethod
+    def of(targets: torch.Tensor) -> Regression:
+        """The task as it is trained on these members' targets."""
+        deviation = float(targets.double().std(correction=0))
+        return Regression(deviation if deviation > 0 else 1.0)
 
 
 @final
