@@ -181,9 +181,11 @@ def watch(
     several processes the first one records. Checkpoints carry what was recorded;
     `train(resume_from_checkpoint=True)` goes on from there. `recorder.finish()` says what never came.
 
-    Raises InputError where Transformers is not installed; in the loop, for a sample that is no member,
+    Raises InputError where Transformers is not installed or the model does not classify by one label
+    (`num_labels` of 1, which the Trainer fits as a regression, or several labels); in the loop, for a sample that is no member,
     other labels or tokens than the pool's, and what the Recorder refuses.
     """
+    _check_classifies(unwrapped(trainer.model))
     loop = AnotherLoop(recorder, member)
     trainer.data_collator = _Collator(trainer)
     # The Trainer would take the column away before the collator sees it; that does the rest.
@@ -203,6 +205,18 @@ def watch(
     trainer.training_step = without_row(trainer.training_step, True)
     trainer.prediction_step = without_row(trainer.prediction_step, False)
     trainer.add_callback(_kind()(trainer, loop, seen, inputs, log))
+
+
+def _check_classifies(model: Any) -> None:
+    """Logits of one unit are fitted by squared error: they are no log-odds, whatever their labels."""
+    config = getattr(model, "config", None)
+    labels, problem = getattr(config, "num_labels", None), getattr(config, "problem_type", None)
+    if labels == 1 or problem in ("regression", "multi_label_classification"):
+        got = f"num_labels {labels}" + (f" and problem_type {problem!r}" if problem else "")
+        raise InputError(
+            f"trainer: expected a model that classifies by one label of at least two, got {got}; "
+            "set num_labels=2 for two classes"
+        )
 
 
 class _Collator:

@@ -358,7 +358,6 @@ class Then(nn.Module):
     def forward(self, x):
         return self.then(self.layer(x))
 
-def one_unit(): return Then(lambda z: z, 1)
 def pair(): return Then(lambda z: (z, z))
 def softmax(): return Then(lambda z: z.softmax(1))
 def wide(): return nn.Linear(3, 2)
@@ -370,7 +369,6 @@ def loop(members, seed, recorder):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("model.name=shown_networks:one_unit", "got shape (32, 1), one output unit"),
         ("model.name=shown_networks:pair", "got a tuple of (32, 2) and (32, 2)"),
         ("model.name=shown_networks:softmax", "expected logits, got probabilities"),
         (

@@ -118,7 +118,9 @@ def test_members_alone_decide_the_scale(n: int, seed: int) -> None:
         return
     scale, shift = data.member_scale(members)
     z = data.inputs.double().numpy()[members] * scale + shift
-    np.testing.assert_allclose(z.mean(0), 0, atol=1e-4)
+    # Scale and shift are float32: of two members that nearly agree the mean is far off in their spread.
+    near = 1e-4 + 1e-6 * float(np.abs(shift).max())
+    np.testing.assert_allclose(z.mean(0), 0, atol=near)
     np.testing.assert_allclose(z.std(0), 1, rtol=1e-4)
     moved = data.inputs.clone()
     moved[np.setdiff1d(np.arange(n), members)] += 1000

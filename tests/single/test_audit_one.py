@@ -89,6 +89,34 @@ def test_no_verdict_where_the_blind_baseline_wins() -> None:
     assert _audit(z, y).said == "refused"
 
 
+def test_sides_that_are_exchanged_are_no_verdict() -> None:
+    z, y = _world()
+    one = seepage.audit(Recorded(z[200:], z[:200]), y[200:], y[:200])
+    assert one.strongest.estimate.high < 0.5
+    assert one.said == "refused"
+    assert "others look more like members than the members do, AUC 0." in one.headline
+    assert one.steps[0].startswith("Exchange members and others")
+    assert not _audit(z, y).reversed
+
+
+def test_an_attack_below_chance_is_told_beside_one_above() -> None:
+    z, y = _world(leak=0.0)
+    # References whose φ is lower where they had the sample: LiRA turns round.
+    rng, mine = np.random.default_rng(3), np.arange(400) < 200
+    member = half_split(400, models=16, seed=2).member
+    phi = from_logits(z, y).signals["phi"] + 2.0 * (mine - 0.5)
+    near = phi[None] - 2.0 * (member - 0.5) - (mine - 0.5) + 0.1 * rng.normal(size=member.shape)
+    one = seepage.audit(
+        Recorded({"phi": phi[:200]}, {"phi": phi[200:]}),
+        None,
+        None,
+        references=RecordedReferences(member, signals={"phi": near}),
+    )
+    lira = one.attack("lira")
+    assert lira.auc_wide.high < 0.5 < one.strongest.estimate.low
+    assert any("LiRA" in told and "below chance" in told for told in one.limits)
+
+
 def test_recorded_signals_alone() -> None:
     z, y = _world()
     found = from_logits(z, y).signals

@@ -112,8 +112,8 @@ class LiRA(_Likelihood):
     samples; `tests/attacks/test_variance_ladder.py` has a ladder and docs/attacks.md the table.
 
     signal: "phi", or "residual" of a regression, taken by itself where a run holds no φ: y − ŷ with
-    its sign, which is normal across models as far as predictions are (a *reconstruction*: the paper
-    has classification alone; docs/tasks.md has what |residual| and its logarithm read instead).
+    its sign, which is normal across models as far as predictions are; the paper has classification
+    alone.
 
     Needs 2 IN and 2 OUT references for every sample: 6 models of `half_split`. Assumes that a
     sample's φ is about normal across models. Raises InputError on shapes, non-finite values and

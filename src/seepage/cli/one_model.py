@@ -84,6 +84,10 @@ def audit_one(given: OneModel) -> None:
             name=given.model or "recorded outputs",
             progress=lambda what, done, total: status.update(escape(f"{what} {done}/{total}")),
         )
+    if given.weights is None and _is_network(model):
+        errors.print(
+            "note: without --weights the network is judged as the factory makes it", soft_wrap=True
+        )
     if given.as_json:
         print(json.dumps(one.summary(), indent=1, allow_nan=False))
     else:
@@ -92,6 +96,12 @@ def audit_one(given: OneModel) -> None:
         from seepage.report import write_report
 
         errors.print(f"page: {write_report(one, place)}", markup=False, soft_wrap=True)
+
+
+def _is_network(model: Any) -> bool:
+    from torch import nn
+
+    return isinstance(model, nn.Module)
 
 
 def _with_weights(model: Any, weights: str) -> Any:

@@ -58,6 +58,7 @@ _EXAMPLES: dict[str, str] = {
     "train.version": '"2"',
     "train.files": '["vocabulary.txt"]',
     "record.curvature": '"exact"',
+    "record.noise": "0.5",
     "record.curvature_options": "{ n = 20 }",
     "record.curvature_checkpoints": "[10, 40]",
     "record.layer_options": "{ samples = 1000 }",

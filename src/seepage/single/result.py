@@ -106,11 +106,19 @@ class SingleAudit:
     @property
     def said(self) -> Said:
         """ "leaks" where the strongest attack's whole interval lies above chance; "refused" where
-        members and others differ without the model, or the references give the members away."""
+        members and others differ without the model, where the references give the members away, or
+        where every attack reads below chance, as when members and others are exchanged."""
         told = [e for e in (self.blind.auc, self.balanced) if e is not None]
         if any(np.isfinite(e.low) and e.low > 0.5 for e in told):
             return "refused"
+        if self.reversed:
+            return "refused"
         return "leaks" if self.strongest.estimate.low > 0.5 else "not shown"
+
+    @property
+    def reversed(self) -> bool:
+        """Whether even the strongest attack's whole interval lies below chance."""
+        return bool(self.strongest.estimate.high < 0.5)
 
     def attack(self, name: str) -> OneAttack:
         """The attack of that name; InputError where it did not run."""

@@ -27,6 +27,12 @@ def headline(one: SingleAudit) -> str:
                 f"No verdict: members and others differ without the model. An attack that never sees "
                 f"it tells them apart with AUC {_auc(blind)}."
             )
+        if one.reversed:
+            return (
+                "No verdict: others look more like members than the members do, AUC "
+                f"{_auc(best.estimate)} (strongest of {best.compared} attacks: {title}). Probably "
+                "members and others are exchanged."
+            )
         assert one.balanced is not None
         return (
             "No verdict: the references give the members away. How many of them were trained on a "
@@ -49,6 +55,13 @@ def limits(one: SingleAudit) -> tuple[str, ...]:
             "Without reference models the difficulty of each sample is not removed: LiRA, RMIA and "
             "other attacks that have some would find more. A low figure here is no proof that "
             "little leaks."
+        )
+    below = [a for a in one.attacks if a.auc_wide.high < 0.5]
+    if below and not one.reversed:
+        out.append(
+            f"{', '.join(a.title for a in below)}: below chance with the whole interval. An attack that "
+            "calls others members tells of something wrong: members of the references that are not "
+            "theirs, labels in another order, or other inputs than the model was trained on."
         )
     out.append(
         "Figures are about leakage only if members and others were drawn alike, at random from one "
@@ -100,6 +113,11 @@ def steps(one: SingleAudit) -> tuple[str, ...]:
             return (
                 "Draw others from the source, time and classes of the members, or split one source "
                 "at random before training, and audit again.",
+            )
+        if one.reversed:
+            return (
+                "Exchange members and others if that is what happened; else look at the accuracies: "
+                "on members it should be what the training saw.",
             )
         return (
             "Draw the members of each reference model at random from members and others together, "
