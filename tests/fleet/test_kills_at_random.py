@@ -74,7 +74,7 @@ def train(members, seed, recorder):
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     x, y = DATA.inputs[members].flatten(1) / 16, DATA.labels[members]
-    recorder.start(model)
+    recorder.start(model, preprocess=lambda x: x / 16)
     for _ in range(6):
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(x), y).backward()
