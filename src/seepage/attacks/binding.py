@@ -175,6 +175,11 @@ def _why(missing: Collection[str], source: SignalSource) -> str:
     text = f"needs {', '.join(missing)}, which was not recorded; "
     curved = [name for name in missing if name.startswith("curvature_")]
     known = [name for name in missing if name in FromLogits]
+    told = _task(source)
+    if curved and not told.classes:
+        return (
+            f"needs {', '.join(curved)}, and input curvature is defined on classes, not {told.name}"
+        )
     if len(curved) == len(missing):
         kind = _ESTIMATORS.get(curved[0])
         return text + ("set record.curvature" + (f' = "{kind}"' if kind else ""))
