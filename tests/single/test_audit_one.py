@@ -435,7 +435,7 @@ class _Hard:
         (lambda: seepage.audit(Recorded(X, X), np.array(1), Y), r"or labels alone \(N,\)"),
         (
             lambda: seepage.audit(_model, (X[:30], np.eye(2)[Y[:30]]), (X[30:], Y[30:])),
-            "one value per sample",
+            "one class per sample",
         ),
         (lambda: seepage.audit(_model, (np.float64(1), Y[:30]), (X[30:], Y[30:])), "axis of samp"),
         (lambda: seepage.audit(_model, [X[:30], Y[:30], Y[:30]], (X[30:], Y[30:])), "from_torch"),

@@ -22,6 +22,7 @@ from seepage.given_arrays import given_array
 from seepage.local_paths import local_path
 from seepage.metrics import Samples, Subjects, Unit
 from seepage.plan import Groups
+from seepage.signals.tasks import task
 
 __all__ = [
     "Pool",
@@ -106,6 +107,11 @@ def side_of(given: Any, what: str, groups: Groups | None = None) -> Side:
     if isinstance(given, Side):
         side = given
     elif isinstance(given, Dataset):
+        if not task(given.task).classes:
+            raise InputError(
+                f"{what}: expected data of classes, got the task {given.task!r}; of it fleets alone are "
+                "audited, docs/tasks.md"
+            )
         side = Side(given.inputs.numpy(), given.labels.numpy(), given.groups, given.ids)
     elif isinstance(given, torch.utils.data.Dataset):
         side = side_of(from_torch(given, name=what), what)
@@ -283,6 +289,12 @@ def _size(side: Side, what: str) -> int:
         flat = name in ("labels", "groups", "ids")
         shape = np.shape(value) if flat or not isinstance(value, (list, tuple)) else (len(value),)
         if value is not None and (not shape or (flat and len(shape) > 1 and shape[1:] != (1,))):
+            if name == "labels" and len(shape) == 2 and shape[-1] > 1:
+                raise InputError(
+                    f"{what}: labels: expected one class per sample, got shape {shape}; turn one-hot "
+                    "labels into numbers; of label vectors and distributions fleets alone are audited, "
+                    "docs/tasks.md"
+                )
             wanted = "one value per sample" if flat else "an array with an axis of samples"
             raise InputError(f"{what}: {name}: expected {wanted}, got shape {shape}; reshape it")
     found: dict[str, int] = {name: len(value) for name, value in given.items() if value is not None}
@@ -410,6 +422,7 @@ def class_numbers(labels: ArrayLike, classes: AnyArray | None, what: str = "labe
     if y.dtype.kind == "f" and not ((y == np.floor(y)) & (np.abs(y) < 2**31)).all():
         row = int(((y != np.floor(y)) | (np.abs(y) >= 2**31)).argmax())
         raise InputError(
-            f"{what}: expected whole numbers, got {y[row]:g} at row {row}; this audits classifiers"
+            f"{what}: expected whole numbers, got {y[row]:g} at row {row}; of real targets "
+            "fleets alone are audited, docs/tasks.md"
         )
     return y.astype(np.int64)
