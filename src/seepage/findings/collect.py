@@ -42,8 +42,9 @@ from seepage.metrics import (
     clopper_pearson,
     over_targets,
 )
+from seepage.metrics.intervals import reach
 from seepage.metrics.naming import name_members, name_over_targets
-from seepage.plan import distance_factor, pool_share
+from seepage.plan import distance_factor, partitions, pool_share
 from seepage.plane import (
     Bootstrap,
     Counting,
@@ -80,9 +81,11 @@ def _accuracy_of(run: ReportSource) -> tuple[Float64Array, Float64Array]:
 
 
 def _utility_of(run: ReportSource, target: int | None, say: Progress) -> Utility | None:
-    """Accuracy at every checkpoint, of all models or of the target; None where not recorded."""
+    """Accuracy, or RMSE, at every checkpoint, of all models or of the target; None unrecorded."""
+    told = run.manifest.get("data", {}).get("task")
     if "correct" not in run.signals:
-        return None
+        real = told == "regression" and "residual" in run.signals
+        return _errors_of(run, target, say) if real else None
     member = run.member
     rows = []
     for t in range(len(run.checkpoints)):
@@ -99,7 +102,40 @@ def _utility_of(run: ReportSource, target: int | None, say: Progress) -> Utility
             e = over_targets((right * side).sum(axis=1) / side.sum(axis=1), member, shared=False)
             row += [e.mean, e.low, e.high]
         rows.append(row)
-    return Utility(*np.array(rows).T)
+    measure = "label-vectors" if told == "multi-label" else "accuracy"
+    return replace(Utility(*np.array(rows).T), measure=measure)
+
+
+def _errors_of(run: ReportSource, target: int | None, say: Progress) -> Utility:
+    """RMSE at every checkpoint, the mean over models with an interval over tuples of runs.
+
+    Of one target the interval is a normal one of the mean square over samples.
+    """
+    member = run.member
+    rows = []
+    for t in range(len(run.checkpoints)):
+        say("utility", t, len(run.checkpoints))
+        values = np.asarray(run.signal_at("residual", t), dtype=np.float64)
+        square = (values[..., 0] if values.ndim == 3 else values) ** 2
+        row: list[float] = []
+        for side in (member, ~member):
+            if target is not None:
+                own = square[target][side[target]]
+                half = 1.96 * own.std(ddof=1) / np.sqrt(len(own)) if len(own) > 1 else np.nan
+                bounds = (own.mean(), max(own.mean() - half, 0.0), own.mean() + half)
+                row += [float(np.sqrt(b)) for b in bounds]
+                continue
+            each = np.sqrt((square * side).sum(axis=1) / side.sum(axis=1))
+            # An error is no share: Student's t over tuples of runs, as in `over_targets`, unclipped.
+            number = partitions(member)
+            tuples = np.bincount(number, weights=each) / np.bincount(number)
+            groups, centre = len(tuples), float(each.mean())
+            weight = np.bincount(number) / len(member)
+            spread = (weight**2 * (tuples - centre) ** 2).sum() * groups / max(groups - 1, 1)
+            half = reach(groups, 0.95, shared=False) * float(np.sqrt(spread))
+            row += [centre, float(np.maximum(centre - half, 0.0)), centre + half]
+        rows.append(row)
+    return replace(Utility(*np.array(rows).T), measure="rmse")
 
 
 def _blind_of(
@@ -118,7 +154,12 @@ def _blind_of(
         unit = Subjects(unit.codes[rows])
     try:
         found = blind_baseline(
-            data.inputs.numpy()[rows], member[:, rows], labels[rows], runs=4, unit=unit
+            data.inputs.numpy()[rows],
+            member[:, rows],
+            labels[rows],
+            targets=None if data.targets is None else data.targets.numpy()[rows],
+            runs=4,
+            unit=unit,
         )
     except InputError as error:
         return Blind(None, str(error))

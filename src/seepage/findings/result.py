@@ -39,7 +39,11 @@ Counts = NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class Utility:
-    """Accuracy at each checkpoint, mean over models, with intervals: all (T,)."""
+    """Accuracy at each checkpoint, mean over models, with intervals: all (T,).
+
+    measure: "accuracy", the share of right classes; "label-vectors", the share of samples all of
+    whose labels are right; or "rmse" of a real target, in its units, where less is better.
+    """
 
     member: Float64Array
     member_low: Float64Array
@@ -47,6 +51,7 @@ class Utility:
     other: Float64Array
     other_low: Float64Array
     other_high: Float64Array
+    measure: str = "accuracy"
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ class RunRow:
 def run_row(f: Findings) -> RunRow:
     """What the table of a comparison shows of one run."""
     u, e = f.utility, f.exposure
+    if u is not None and u.measure == "rmse":
+        u = None
     return RunRow(
         findings=f,
         member=float("nan") if u is None else float(u.member[-1]),

@@ -38,6 +38,7 @@ def blind_baseline(
     member: ArrayLike,
     labels: ArrayLike | None = None,
     *,
+    targets: ArrayLike | None = None,
     folds: int = 5,
     runs: int = 8,
     components: int = 64,
@@ -53,7 +54,7 @@ def blind_baseline(
     does not, and then every attack's AUC on it measures the shift as well as leakage.
 
     features (N, ...) numbers, flattened per sample; member (N,) or (R, N) bool; labels (N,) whole
-    numbers or None. Of an (R, N) plan at most `runs` runs are judged, one of each complementary
+    numbers or None. targets (N,) or (N, T): of other tasks, further columns, standardised. Of an (R, N) plan at most `runs` runs are judged, one of each complementary
     tuple (the other run of a pair has the same classifier with the sign turned). unit: with
     `Subjects(groups)` whole subjects are held out, and ranked by the sum of their samples'
     log-odds. The interval is `over_targets` of several runs; of one run it is DeLong's times √2,
@@ -97,6 +98,15 @@ def blind_baseline(
         solver = PCA(min(components, len(x)), svd_solver="randomized", random_state=seed)
         x = solver.fit_transform(x)
         x /= x.std(axis=0).max()
+    if targets is not None:
+        t = given_numbers(targets, "targets").astype(np.float64)
+        if t.ndim not in (1, 2) or len(t) != len(x) or not np.isfinite(t).all():
+            raise InputError(
+                f"targets: expected finite numbers, one row per sample ({len(x)}), got shape {t.shape}"
+            )
+        t = t.reshape(len(t), -1)
+        spread = t.std(axis=0)
+        x = np.concatenate([x, (t - t.mean(axis=0)) / np.where(spread > 0, spread, 1.0)], axis=1)
     if labels is not None:
         y = given_array(labels, "labels")
         if y.shape != (len(x),):

@@ -55,14 +55,22 @@ def epochs_axis(checkpoints: FloatArray, clock: Clock = EPOCHS) -> tuple[Axis, F
 
 
 def utility(checkpoints: FloatArray, u: Utility, clock: Clock = EPOCHS) -> Markup:
-    """Accuracy of members and non-members over training."""
+    """Accuracy, or RMSE, of members and non-members over training."""
     axis, at = epochs_axis(checkpoints, clock)
     low = float(np.nanmin([u.member_low.min(), u.other_low.min()]))
     floor = max(0.0, np.floor(low * 10) / 10) if np.isfinite(low) else 0.0
+    top, title, what = 1.0, "accuracy", "Accuracy"
+    if u.measure == "label-vectors":
+        title = what = "Share with all labels right"
+    if u.measure == "rmse":
+        tops = np.concatenate([u.member, u.other, u.member_high, u.other_high])
+        highest = float(np.max(tops[np.isfinite(tops)], initial=0.0))
+        floor, top = 0.0, 1.05 * highest if highest > 0 else 1.0
+        title, what = "RMSE (units of the target)", "Root-mean-square error"
     chart = Chart(
         axis,
-        Axis(floor, 1.0, "accuracy", linear_ticks(floor, 1.0)),
-        "Accuracy of members and of non-members at each checkpoint",
+        Axis(floor, top, title, linear_ticks(floor, top, "{:.3g}")),
+        f"{what} of members and of non-members at each checkpoint",
         height=330,
     )
     for css, name, mean, lo, hi in (

@@ -118,7 +118,10 @@ class Section:
 
 def _utility(f: Findings, data: Dataset | None) -> Values | None:
     u = f.utility
-    return None if u is None else {"u": u, "chart": figures.utility(f.checkpoints, u, f.clock)}
+    if u is None:
+        return None
+    chart = figures.utility(f.checkpoints, u, f.clock)
+    return {"u": u, "chart": chart, "said": words.how_accurate(f, u)}
 
 
 def _blind(f: Findings, data: Dataset | None) -> Values:

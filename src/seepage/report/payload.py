@@ -132,6 +132,9 @@ def blocks(findings: Findings, data: Dataset | None) -> list[Block]:
         "classes": f.classes,
         "ids": f.ids,
         "main": f.main_attack.title,
+        "right": "say all its labels right"
+        if f.utility is not None and f.utility.measure == "label-vectors"
+        else "classify it correctly",
         "level": e.level,
         "high": e.high_count,
         "nullHigh": np.rint(e.null_high_count).astype(np.int64),

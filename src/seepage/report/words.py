@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from seepage.findings import Findings
+from seepage.findings.result import Utility
 from seepage.metrics import Estimate
 
 __all__ = [
@@ -83,6 +84,25 @@ def interval(e: Estimate) -> str:
 def interval_percent(e: Estimate) -> str:
     """The interval of a share, in per cent."""
     return f"{percent(e.low)} – {percent(e.high)}" if np.isfinite(e.low) else ""
+
+
+def how_accurate(f: Findings, u: Utility) -> str:
+    """What the models reach at the end, by their task, without a full stop."""
+    own, other = u.member[-1], u.other[-1]
+    one = f.target is not None
+    if u.measure == "rmse":
+        whose = "model's" if one else "models'"
+        return (
+            f"The {whose} root-mean-square error is {own:.4g} on members and {other:.4g} on "
+            "non-members, in units of the target"
+        )
+    if u.measure == "label-vectors":
+        return (
+            f"The {'model says' if one else 'models say'} all labels right of {percent(own)} of "
+            f"members and of {percent(other)} of non-members"
+        )
+    who = "model classifies" if one else "models classify"
+    return f"The {who} {percent(own)} of members and {percent(other)} of non-members correctly"
 
 
 def _how_much(f: Findings) -> Answer:
@@ -197,11 +217,7 @@ def first_screen(f: Findings) -> FirstScreen:
     if best.name != main.name:
         summary += f" {main.title}, which this report follows over training and {f.unit} by {f.unit}, reaches {number(main.auc.mean)}."  # fmt: skip
     if f.utility is not None:
-        who = "models classify" if f.target is None else "model classifies"
-        summary += (
-            f" The {who} {percent(f.utility.member[-1])} of members and "
-            f"{percent(f.utility.other[-1])} of non-members correctly."
-        )
+        summary += f" {how_accurate(f, f.utility)}."
     if f.target is not None:
         summary += (
             f" Judged is one model, run 0, whose members are known; {f.models - 1} shadows of the "

@@ -305,7 +305,7 @@
           (low === 255 ? "." : `(95 % interval ${(low / 250).toFixed(2)} to ${(high / 250).toFixed(2)}); 0.50 is chance.`);
       $("sample-means").textContent =
         `Mean score of ${M.main}: ${D.scoreIn[i].toPrecision(3)} as a member, ${D.scoreOut[i].toPrecision(3)} as a non-member. ` +
-        (D.accOut[i] === 255 ? "" : `Models not trained on it classify it correctly in ${Math.round(D.accOut[i] / 2.5)} % of the runs.`);
+        (D.accOut[i] === 255 ? "" : `Models not trained on it ${M.right} in ${Math.round(D.accOut[i] / 2.5)} % of the runs.`);
       picture(i);
     }
     function picture(i) {
