@@ -1,4 +1,4 @@
-"""What the report of other tasks says: its measure, its words, and what sees the targets."""
+"""Other tasks in reports, the blind baseline, audits of one model and imports."""
 
 from __future__ import annotations
 
@@ -107,3 +107,18 @@ def test_one_model_is_audited_on_classes_alone() -> None:
     sides = data.take(np.arange(40)), data.take(np.arange(40, 80))
     with pytest.raises(InputError, match=r"got the task 'regression'; .* docs/tasks\.md$"):
         seepage.audit(nn.Linear(10, 1), *sides)
+
+
+def test_imports_take_the_signals_of_other_tasks_but_no_targets(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    r = rng.normal(size=(6, 40))
+    given = {"member": half_split(40, models=6, seed=0).member, "loss": r**2, "residual": r}
+    for more in (
+        {"labels": rng.normal(size=40)},
+        {"labels": rng.integers(0, 2, (40, 3))},
+        {"task": np.array("regression")},
+    ):
+        with pytest.raises(InputError, match=r"^[^\n]*leave [^\n]*docs/tasks\.md$"):
+            seepage.import_arrays(given | more, out=tmp_path / "refused")
+    run = seepage.import_arrays(given, out=tmp_path / "run")
+    assert seepage.score(run, seepage.attacks.LiRA()).shape == (6, 40)

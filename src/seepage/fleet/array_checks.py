@@ -105,6 +105,11 @@ def check(
 
     Raises InputError as `import_arrays` says.
     """
+    if "task" in arrays:
+        raise InputError(
+            f"{where}: task: expected arrays of classes, which state none, got a task; of others leave "
+            "task and labels out and save their signals, such as loss and residual, docs/tasks.md"
+        )
     known = {k: np.asarray(arrays[k][...]) for k in _KNOWN if k in arrays}
     member = check_member(where, known, arrays)
     r, n = member.shape
@@ -469,6 +474,16 @@ def _pool(where: str, arrays: Mapping[str, AnyArray], n: int, by_class: Given | 
             raise InputError(f"{where}: classes: expected labels with them, got none; save both")
         return Pool(ids, torch.zeros(n, dtype=torch.int64), (_NOT_GIVEN,), name, groups)
     labels = arrays["labels"]
+    matrix = labels.ndim == 2 and len(labels) == n and labels.shape[1] > 1
+    real = labels.dtype.kind == "f" and bool(
+        (np.isfinite(labels) & (np.floor(labels) != labels)).any()
+    )
+    if matrix or real:
+        got = f"shape {labels.shape}" if matrix else "numbers with fractions"
+        raise InputError(
+            f"{where}: labels: expected one class for each of the {n} samples, got {got}; of other tasks "
+            "leave labels out and save their signals, such as loss and residual, docs/tasks.md"
+        )
     if labels.shape != (n,):
         raise InputError(
             f"{where}: labels: expected one for each of the {n} samples, got shape {labels.shape}; "
