@@ -119,31 +119,39 @@ class Int8(WeightVariant):
 
     def of(self, network: nn.Module) -> nn.Module:
         """The quantised network."""
-        if not any(isinstance(m, nn.Linear) for m in network.modules()):
+        if not any(type(m) is nn.Linear for m in network.modules()):
             raise InputError(
                 f"int8: expected a network with linear layers, which dynamic quantisation is of, got "
                 f"none in {type(network).__name__}; leave this variant out"
             )
-        if isinstance(network, nn.Linear):
+        if type(network) is nn.Linear:
             network = nn.Sequential(network)  # the layer itself is replaced within its parent
         made = _copied(network).float()
         with _quiet():
             if util.find_spec("torchao") is not None:
                 return _by_torchao(made)
-            return _Quiet(_by_torch(made))
+            return _by_torch(made)
 
 
-class _Quiet(nn.Module):
-    """Old quantised layers, whose tensors warn when they are used."""
+class _Quantised(nn.Module):
+    """torch's old dynamic layer, which warns when it is used, with weights as a float layer has them.
 
-    def __init__(self, network: nn.Module) -> None:
+    Some networks look at a layer's weight; the old layer has a function in its place.
+    """
+
+    weight: torch.Tensor
+
+    def __init__(self, layer: Any) -> None:
         super().__init__()
-        self.network = network
+        self.layer = layer
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+        self.register_buffer("weight", layer.weight().dequantize())
 
-    def forward(self, x: torch.Tensor) -> Any:
-        """As the network."""
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """As a linear layer, in float32."""
         with _quiet():
-            return self.network(x)
+            found: torch.Tensor = self.layer(x.float())
+        return found
 
 
 def _quiet() -> warnings.catch_warnings[None]:
@@ -164,6 +172,7 @@ def _by_torchao(network: nn.Module) -> nn.Module:
 
 def _by_torch(network: nn.Module) -> nn.Module:
     try:
+        from torch.ao.nn.quantized.dynamic import Linear
         from torch.ao.quantization import quantize_dynamic
     except ImportError:
         raise InputError(
@@ -178,4 +187,8 @@ def _by_torch(network: nn.Module) -> nn.Module:
     if torch.backends.quantized.engine == "none":
         torch.backends.quantized.engine = engines[-1]
     made: nn.Module = quantize_dynamic(network, {nn.Linear}, dtype=torch.qint8)  # type: ignore[no-untyped-call]
+    for parent in list(made.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, Linear):
+                setattr(parent, name, _Quantised(layer))
     return made
