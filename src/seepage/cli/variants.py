@@ -38,14 +38,10 @@ def variants_of(
     if figure.compared > 1:
         text += f", strongest of {figure.compared} pairs of attack and variant"
     console.print(f"{text}: {found.said}", markup=False, soft_wrap=True)
-    lines: dict[str, list[str]] = {}
-    for v in found.found:
-        for name, why in v.skipped.items():
-            lines.setdefault(f"{v.name}: {why}", []).append(name)
-    for why, names in lines.items():
-        of, _, reason = why.partition(": ")
+    for why, names, on in found.skipped:
+        where = "any variant" if len(on) == len(found.found) else ", ".join(on)
         console.print(
-            f"not run on {of}: {', '.join(names)} ({reason})", markup=False, soft_wrap=True
+            f"not run on {where}: {', '.join(names)} ({why})", markup=False, soft_wrap=True
         )
     if found.left_out:
         console.print(found.left_out, markup=False, soft_wrap=True)

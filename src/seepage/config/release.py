@@ -123,10 +123,10 @@ def _step(part: str, whole: str, field: str) -> OutputVariant | WeightVariant:
     if kind in _WITH and re.fullmatch(r"[0-9.]{1,20}", value):
         try:
             return _WITH[kind](value)
-        except ValueError:
-            pass
         except InputError as error:
             raise InputError(f"{field}: {whole!r}: {error}") from None
+        except ValueError:
+            pass
     raise InputError(
         f"{field}: expected one of {', '.join(FORMS)}, joined by + where several apply, got "
         f"{whole!r}; {nearest(part, [*_PLAIN, AS_TRAINED, 'top-1', 'rounded-2', 'temperature-2', 'pruned-0.5'])}"

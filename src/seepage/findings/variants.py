@@ -105,6 +105,18 @@ class Variants:
         return one, replace(best, attack=attack)
 
     @property
+    def skipped(self) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+        """Why attacks did not run: (reason, attacks, variants) for each reason."""
+        where: dict[tuple[str, str], list[str]] = {}
+        for v in self.found:
+            for attack, why in v.skipped.items():
+                where.setdefault((why, attack), []).append(v.name)
+        lines: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        for (why, attack), on in where.items():
+            lines.setdefault((why, tuple(on)), []).append(attack)
+        return [(why, tuple(attacks), on) for (why, on), attacks in lines.items()]
+
+    @property
     def said(self) -> str:
         """The verdict on the release, that of the worst: "leaks", "not shown" or "no interval"."""
         low = self.worst[1].estimate.low
@@ -235,7 +247,7 @@ def _hidden(attack: Attack, source: Released) -> str | None:
         return None
     if not missing:
         return None
-    return f"reads {', '.join(missing)}, not known of a model released as {source.variant.name}"
+    return f"reads {', '.join(missing)}, which is not known of what is released so"
 
 
 def variants(

@@ -13,15 +13,18 @@ __all__ = ["variants_values", "variants_words"]
 def variants_values(x: Variants) -> dict[str, Any]:
     """What `sections/variants.html.j2` reads."""
     worst, _ = x.worst
-    skipped: dict[str, list[str]] = {}
-    for v in x.found:
-        for name, why in v.skipped.items():
-            skipped.setdefault(f"{v.name}: {why}", []).append(name)
     return {
         "x": x,
         "words": variants_words(x),
         "worst": worst.name,
-        "skipped": [{"why": why, "names": ", ".join(names)} for why, names in skipped.items()],
+        "skipped": [
+            {
+                "why": why,
+                "names": ", ".join(names),
+                "on": "any variant" if len(on) == len(x.found) else ", ".join(on),
+            }
+            for why, names, on in x.skipped
+        ],
     }
 
 

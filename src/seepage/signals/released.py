@@ -108,7 +108,7 @@ class TopK(OutputVariant):
         hidden.scatter_(1, first, False)
         count = hidden.sum(1, keepdim=True)
         left = z.masked_fill(~hidden, -torch.inf).logsumexp(1, keepdim=True)
-        share = left - count.clamp(min=1).log()
+        share = left - count.clamp(min=1).double().log()
         return torch.where(hidden & (count > 1), share, z)
 
 
