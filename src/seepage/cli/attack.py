@@ -23,12 +23,12 @@ from seepage.cli.arguments import (
     opened_run,
 )
 from seepage.cli.console import console, errors
+from seepage.cli.figures import interval, rate
 from seepage.errors import CheckFailed, InputError
 
 if TYPE_CHECKING:
     from seepage.array_types import Float64Array
     from seepage.attacks import Attack
-    from seepage.findings.result import AtFpr
     from seepage.metrics import Estimate, Unit
     from seepage.store import Run
 
@@ -139,23 +139,6 @@ def about_subjects(run: Run, unit: Unit) -> list[str]:
                 f"between subjects {w.between:.2f}"
             )
     return lines
-
-
-def interval(e: Estimate) -> str:
-    """A figure with its interval, or without where there is none."""
-    if not math.isfinite(e.low):
-        return f"{e.mean:.4f} (no interval)"
-    return f"{e.mean:.4f} [{e.low:.4f}, {e.high:.4f}]".replace("[", "\\[")
-
-
-def rate(r: AtFpr) -> str:
-    """A true-positive rate with its interval, its null and the false-positive rate that was reached."""
-    if not r.resolved:
-        return r.unresolved
-    reached = f"FPR {r.realised:.5f}"
-    if math.isfinite(r.realised_low):
-        reached += f" \\[{r.realised_low:.5f}, {r.realised_high:.5f}]"
-    return f"{interval(r.tpr)}\nnoise {r.null:.5f}, {reached}"
 
 
 @app.command()

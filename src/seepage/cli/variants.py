@@ -10,6 +10,7 @@ from rich.table import Table
 
 from seepage.cli.arguments import about, keep
 from seepage.cli.console import console, errors
+from seepage.cli.figures import interval, rate
 
 if TYPE_CHECKING:
     from seepage.array_types import Float64Array
@@ -33,8 +34,8 @@ def variants_of(
     keep(run, "variants", found.summary())
     console.print(_table(found, about(unit)))
     worst, figure = found.worst
-    e = figure.estimate
-    text = f"as released: {worst.name} by {figure.attack}, AUC {_interval(e)}"
+    shown = interval(figure.estimate).replace("\\[", "[")
+    text = f"as released: {worst.name} by {figure.attack}, AUC {shown}"
     if figure.compared > 1:
         text += f", strongest of {figure.compared} pairs of attack and variant"
     console.print(f"{text}: {found.said}", markup=False, soft_wrap=True)
@@ -48,8 +49,6 @@ def variants_of(
 
 
 def _table(found: Variants, whose: str) -> Table:
-    from seepage.cli.attack import interval, rate
-
     table = Table(title=f"{escape(found.path)}: as trained and as released{whose}, last checkpoint")
     table.add_column("variant")
     for column in ("accuracy", "strongest", "AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR", "verdict"):
@@ -65,12 +64,6 @@ def _table(found: Variants, whose: str) -> Table:
             v.said if v.judged else f"{v.said}\n(for comparison)",
         )
     return table
-
-
-def _interval(e: Any) -> str:
-    from seepage.cli.attack import interval
-
-    return interval(e).replace("\\[", "[")
 
 
 def every_as_released(
