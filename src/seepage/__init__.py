@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from seepage.config import Execution, Function, Model, Recipe, Record
     from seepage.data import Dataset, load
     from seepage.errors import InputError, SeepageError
+    from seepage.findings.variants import variants
     from seepage.fleet import train
     from seepage.fleet.checkpoints import import_checkpoints
     from seepage.fleet.import_run import import_run
@@ -93,6 +94,7 @@ __all__ = [
     "subsets",
     "train",
     "transformers",
+    "variants",
     "write_report",
 ]
 
@@ -123,6 +125,7 @@ _WHERE = {
     "half_split": "seepage.plan",
     "leave_out": "seepage.plan",
     "subsets": "seepage.plan",
+    "variants": "seepage.findings.variants",
     "write_report": "seepage.report",
     "audit": "seepage.single",
     "score": "seepage.scoring",

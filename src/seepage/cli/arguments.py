@@ -21,6 +21,7 @@ __all__ = [
     "Factory",
     "Out",
     "Overrides",
+    "ReleasedAs",
     "RunFolder",
     "Shard",
     "UnitName",
@@ -68,6 +69,14 @@ UnitName = Annotated[
     typer.Option(
         "--unit",
         help="What figures count; by default subjects where the run has groups of samples.",
+    ),
+]
+ReleasedAs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--as",
+        help="As released: 'label-only', 'top-1', 'rounded-2', 'temperature-2', 'int8', 'bf16', "
+        "'pruned-0.5', 'as-trained', several joined by +. Repeatable; the worst decides.",
     ),
 ]
 

@@ -15,6 +15,7 @@ from seepage.cli.app import app
 from seepage.cli.arguments import (
     AttackNames,
     Factory,
+    ReleasedAs,
     RunFolder,
     UnitName,
     about,
@@ -22,12 +23,12 @@ from seepage.cli.arguments import (
     opened_run,
 )
 from seepage.cli.console import console, errors
+from seepage.cli.figures import interval, rate
 from seepage.errors import CheckFailed, InputError
 
 if TYPE_CHECKING:
     from seepage.array_types import Float64Array
     from seepage.attacks import Attack
-    from seepage.findings.result import AtFpr
     from seepage.metrics import Estimate, Unit
     from seepage.store import Run
 
@@ -38,6 +39,7 @@ def attack(
     name: AttackNames = None,
     factory: Factory = None,
     unit: UnitName = None,
+    released_as: ReleasedAs = None,
 ) -> None:
     """Run attacks on the stored signals and print how well each identifies members.
 
@@ -49,6 +51,8 @@ def attack(
         seepage attack runs/digits -a lira -a rmia
 
         seepage attack runs/digits -a mine.attacks:Mine
+
+        seepage attack runs/digits --as label-only --as int8
     """
     from seepage import scoring
     from seepage.config.prepare import chosen_attacks
@@ -56,6 +60,11 @@ def attack(
 
     opened = opened_run(run)
     chosen: Sequence[Attack] = chosen_attacks(name, name[0] if name else "lira")
+    if released_as:
+        from seepage.cli.variants import variants_of
+
+        variants_of(opened, released_as, chosen, factory, judged_unit(opened, unit))
+        return
     without = unjudged(opened, chosen)
     part, chosen = without.part(opened), without.attacks(chosen)
     if not name:
@@ -132,23 +141,6 @@ def about_subjects(run: Run, unit: Unit) -> list[str]:
     return lines
 
 
-def interval(e: Estimate) -> str:
-    """A figure with its interval, or without where there is none."""
-    if not math.isfinite(e.low):
-        return f"{e.mean:.4f} (no interval)"
-    return f"{e.mean:.4f} [{e.low:.4f}, {e.high:.4f}]".replace("[", "\\[")
-
-
-def rate(r: AtFpr) -> str:
-    """A true-positive rate with its interval, its null and the false-positive rate that was reached."""
-    if not r.resolved:
-        return r.unresolved
-    reached = f"FPR {r.realised:.5f}"
-    if math.isfinite(r.realised_low):
-        reached += f" \\[{r.realised_low:.5f}, {r.realised_high:.5f}]"
-    return f"{interval(r.tpr)}\nnoise {r.null:.5f}, {reached}"
-
-
 @app.command()
 def check(
     run: RunFolder,
@@ -167,6 +159,7 @@ def check(
     fpr: Annotated[float, typer.Option(help="False-positive rate of --max-tpr.")] = 0.001,
     factory: Factory = None,
     unit: UnitName = None,
+    released_as: ReleasedAs = None,
 ) -> None:
     """Gate a pipeline: exit status 1 when the measured risk may exceed the limits.
 
@@ -174,7 +167,8 @@ def check(
     that the report names too; attacks passed by name are judged and printed beside it. The *upper*
     end of the 95 % interval is compared, so that too few models fail rather than pass, and the
     largest upper end of all attacks, so that choosing among them hides nothing. Of a run with a
-    fixed target that target is judged. A rate that so few non-members cannot resolve fails.
+    fixed target that target is judged. A rate that so few non-members cannot resolve fails. With
+    --as the models are judged as they are released, the strongest attack on the worst variant.
 
     Example: `seepage check runs/digits --max-auc 0.6 --max-tpr 0.01`
     """
@@ -194,12 +188,22 @@ def check(
     named = list(chosen_attacks(attack, attack[0])) if attack else []
     asked = {a.name for a in named}
     others = [c() for n, c in ATTACKS.items() if n not in asked]
-    without = unjudged(whole, [*named, *others])
-    opened, named = without.part(whole), without.attacks(named)
-    counted, who = by_unit(opened, judged_unit(opened, unit))
+    judged = judged_unit(whole, unit)
+    if released_as:
+        from seepage.cli.variants import every_as_released
+
+        part, asked_for, scores, skipped, left_out = every_as_released(
+            whole, released_as, named, others, factory, judged
+        )
+        counted, who = by_unit(part, judged)
+    else:
+        without = unjudged(whole, [*named, *others])
+        part, named = without.part(whole), without.attacks(named)
+        counted, who = by_unit(part, judged)
+        with errors.status("scoring"):
+            scores, skipped = _every(part, named, others, factory, who)
+        asked_for, left_out = [a.name for a in named], without.words
     judging = Judging.of(counted, Samples())
-    with errors.status("scoring"):
-        scores, skipped = _every(opened, named, others, factory, who)
     wide = 1 - 0.05 / len(scores)
     failed = []
     for name, limit in ((_AUC, max_auc), (f"TPR at {fpr:g} FPR", max_tpr)):
@@ -221,7 +225,7 @@ def check(
         told = {a: e for a, e in found.items() if math.isfinite(e[0].mean)}
         untold = [a for a in found if a not in told]
         best = strongest(told or found)
-        for a in dict.fromkeys([best.attack, *(x.name for x in named)]):
+        for a in dict.fromkeys([best.attack, *asked_for]):
             chosen = a == best.attack
             e = best.estimate if chosen else found[a][0]
             shown = interval(e) if math.isfinite(e.mean) else words[a]
@@ -240,9 +244,9 @@ def check(
             why = words[untold[0]]
             console.print(f"without a figure: {', '.join(untold)} ({why})")
     if judging.target is not None:
-        console.print(f"judged: the fixed target, run 0, by {len(opened.models) - 1} shadows")
-    if without.words:
-        console.print(without.words, markup=False, soft_wrap=True)
+        console.print(f"judged: the fixed target, run 0, by {len(part.models) - 1} shadows")
+    if left_out:
+        console.print(left_out, markup=False, soft_wrap=True)
     if skipped:
         console.print(f"not run: {', '.join(sorted(skipped))}", markup=False)
     if failed:

@@ -29,6 +29,7 @@ from seepage.config.prepare import Prepared, chosen_attacks, prepare
 from seepage.errors import InputError
 from seepage.extensions import outside
 from seepage.fleet import train_prepared
+from seepage.models import known
 
 if TYPE_CHECKING:
     from seepage.store import Run
@@ -229,7 +230,7 @@ def audit(
             soft_wrap=True,
         )
         return
-    _report(run, place, wanted.attacks)
+    _audited(run, place, wanted)
     _next(run)
     errors.print(f"audit took {time.perf_counter() - began:.1f} s")
 
@@ -284,6 +285,26 @@ def _trained(wanted: Prepared, part: tuple[int, int] | None) -> Run:
 
         errors.print(function_check(tried), markup=False, soft_wrap=True)
     return run
+
+
+def _audited(run: Run, place: Path, wanted: Prepared) -> None:
+    """The report of what was trained, and of it as released where the configuration says how."""
+    if not wanted.config.release:
+        _report(run, place, wanted.attacks)
+        return
+    from seepage.cli.variants import variants_of
+
+    refused = None
+    try:
+        own = wanted.config.model
+        model = None if known(own.name) else own
+        variants_of(run, wanted.config.release, wanted.attacks, model, judged_unit(run, None))
+    except InputError as error:
+        # What was trained is reported all the same.
+        refused = error
+    _report(run, place, wanted.attacks)
+    if refused is not None:
+        raise refused
 
 
 def _report(run: Any, path: Path, attacks: Any, unit: Any = None) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from seepage.cli.attack import interval, rate
 from seepage.cli.console import console, errors
+from seepage.cli.figures import interval, rate
 from seepage.cli.places import place_for
 from seepage.cli.user_models import made
 from seepage.errors import InputError

@@ -133,6 +133,11 @@ class AuditConfig(Part):
     report: str | None = Field(
         None, description="Where the HTML report goes; by default report.html in the run folder."
     )
+    release: list[str] = Field(
+        [],
+        description="How the models are released, judged after training: 'label-only', 'top-1', "
+        "'rounded-2', 'temperature-2', 'int8', 'bf16', 'pruned-0.5', several joined by +.",
+    )
     data: DataConfig = Field(DataConfig(), description="Which pool.")
     plan: PlanConfig = Field(PlanConfig(), description="Who trains on what.")
     model: Model = Field(Model(), description="The network that every run trains.")

@@ -16,6 +16,7 @@ from seepage.config.audit import AuditConfig
 from seepage.config.function import as_function
 from seepage.config.model import Model, as_model
 from seepage.config.recipe import Recipe
+from seepage.config.release import as_variants
 from seepage.data import (
     Dataset,
     apply_canaries,
@@ -88,6 +89,7 @@ def prepare(config: AuditConfig) -> Prepared:
     Raises InputError before anything is trained or written.
     """
     recipe = config.recipe
+    _check_release(config)
     config.record.measured(config.record.times(recipe.epochs))
     chosen = chosen_attacks(config.attacks.names, config.attacks.main)
     data, reference = set_apart(load_pool(config), config.defense.reference, config.data.seed)
@@ -130,6 +132,19 @@ def prepare(config: AuditConfig) -> Prepared:
         plan = defense.plan(plan)
     check_references(plan, chosen)
     return Prepared(config, data, plan, defense, chosen, reference)
+
+
+def _check_release(config: AuditConfig) -> None:
+    """That what is released can be judged from what will be recorded and kept."""
+    if not config.release:
+        return
+    wanted = as_variants(config.release, "release")
+    bare = [v.name for v in wanted if v.weights or not config.record.logits]
+    if bare and config.record.keep == "none":
+        raise InputError(
+            f"release: {bare[0]} is judged on kept weights, got record.keep = 'none'; set record.keep "
+            "= 'final'" + ("" if any(v.weights for v in wanted) else " or record.logits = true")
+        )
 
 
 def load_pool(config: AuditConfig) -> Dataset:

@@ -16,7 +16,7 @@ from seepage.errors import InputError
 from seepage.findings.attacks import FPRS, at_last_checkpoint, main_attack, rule_words
 from seepage.findings.judging import Judging
 from seepage.findings.notes import run_notes
-from seepage.findings.probes import curvature_finding, layer_finding
+from seepage.findings.probes import curvature_finding, kept_variants, layer_finding
 from seepage.findings.result import (
     AtFpr,
     Blind,
@@ -381,6 +381,7 @@ def collect(
         provenance=dict(run.manifest),
         curvature=curvature_finding(run),
         layers=layer_finding(run),
+        variants=kept_variants(run),
         unjudged="" if without is None else without.words,
         notes=notes,
     )

@@ -1,4 +1,4 @@
-"""Curvature and layers, where a run recorded them or a later command measured them."""
+"""Curvature, layers and variants, where a run recorded them or a later command measured them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from seepage.findings.source import sides
 from seepage.metrics import auc, over_targets
 from seepage.plane.difficulty import time_mean
 
-__all__ = ["CurvatureFinding", "LayerFinding", "curvature_finding", "layer_finding"]
+__all__ = [
+    "CurvatureFinding",
+    "LayerFinding",
+    "curvature_finding",
+    "kept_variants",
+    "layer_finding",
+]
 
 # Indicators that are drawn, in this order; others stay in the run folder.
 DRAWN = ("k95", "erank", "pooled_k95", "jac_rank_1e2", "jac_participation", "stable_rank")
@@ -105,6 +111,11 @@ def _derived(run: Any, name: str) -> Mapping[str, Any] | None:
     read = getattr(run, "derived", None)
     found: Mapping[str, Any] | None = None if read is None else read(name)
     return found
+
+
+def kept_variants(run: Any) -> Mapping[str, Any] | None:
+    """What `seepage.findings.variants` kept of a run, or None."""
+    return _derived(run, "variants")
 
 
 def _side(values: Float64Array, member: BoolArray) -> Float64Array:

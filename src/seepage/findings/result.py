@@ -328,7 +328,8 @@ class Findings:
     what that means for an attacker who does not know the pool (`seepage.plan.distance_factor`).
     sample_fpr: how the false-positive rates of samples differ under the one threshold. unjudged:
     which samples no figure is about, and why, or "" (`seepage.findings.unjudged`). notes: what the
-    run says of itself (`seepage.findings.notes`).
+    run says of itself (`seepage.findings.notes`). variants: what was kept of the models as
+    released (`seepage.findings.variants`), or None.
     """
 
     title: str
@@ -372,6 +373,7 @@ class Findings:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     curvature: CurvatureFinding | None = None
     layers: LayerFinding | None = None
+    variants: Mapping[str, Any] | None = None
     unjudged: str = ""
     notes: tuple[str, ...] = ()
 
@@ -532,6 +534,7 @@ class Findings:
             "half_width_of_a_samples_auc": plain(self.half_width),
             "curvature": None if self.curvature is None else plain(self.curvature.summary()),
             "layers": None if self.layers is None else plain(self.layers.summary()),
+            "as_released": plain(self.variants),
             "evidence": plain(self.evidence),
             "failed_runs": {str(k): v for k, v in self.failed.items()},
             "provenance": plain(self.provenance),

@@ -26,11 +26,13 @@ from seepage.attacks import Attack
 from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.findings import Findings, ReportSource, collect
+from seepage.findings.variants import read_variants
 from seepage.report import figures, words
 from seepage.report.payload import Exhibit, blocks, exhibits
 from seepage.report.single import single_values
 from seepage.report.subjects import subjects_values
 from seepage.report.tables import beside, write_tables
+from seepage.report.variants import variants_values
 from seepage.single import SingleAudit
 from seepage.store.files import replacing
 
@@ -354,10 +356,15 @@ def _subjects(f: Findings, data: Dataset | None) -> Values | None:
     return None if f.subjects is None else subjects_values(f.subjects)
 
 
+def _variants(f: Findings, data: Dataset | None) -> Values | None:
+    return None if f.variants is None else variants_values(read_variants(f.path, f.variants))
+
+
 SECTIONS: tuple[Section, ...] = (
     Section("utility", "Accuracy", "How accurate are the models?", _utility),
     Section("blind", "The blind baseline", "Are members and non-members alike?", _blind),
     Section("attacks", "Attacks", "How much leaks?", _attacks),
+    Section("variants", "What ships", "How much leaks of what is released?", _variants),
     Section("subjects", "Subjects", "What do several records of one person tell?", _subjects),
     Section("risk", "Risk over training", "When does it leak?", _risk),
     Section("plane", "The FPR-TPR plane", "When, and for which samples?", _plane),
