@@ -32,17 +32,14 @@ Of halves the brackets are ½, so that d'(pool) = √2 d'(anew) and AUC = Φ(d'(
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import special, stats
 
-from benchmarks.stored import RESULTS, ROOT, table
+from benchmarks.stored import RESULTS, ROOT, measured_page, table
 from seepage.attacks import LiRA
 from seepage.metrics import auc
 from seepage.plan import (
@@ -343,17 +340,7 @@ estimated from {half["models"]} models {half["auc_lira"]:.3f} and {anew["auc_lir
 
 def main() -> None:
     """Measure, store, write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pools", type=int, default=40)
-    parser.add_argument("--page", action="store_true", help="write the page alone")
-    parser.add_argument("--out", type=Path, default=OUT)
-    given = parser.parse_args()
-    if not given.page:
-        given.out.write_text(json.dumps(study(pools=given.pools), indent=1) + "\n")
-    result = json.loads(given.out.read_text())
-    if given.out == OUT:
-        PAGE.write_text(page(result))
-    sys.exit(0 if result["holds"] else 1)
+    measured_page(__doc__, study, page, at=(OUT, PAGE), size=("pools", 40))
 
 
 if __name__ == "__main__":

@@ -13,16 +13,13 @@ near-duplicates: a tenth of the samples without an effect of their own carries t
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.stored import RESULTS, ROOT, table
+from benchmarks.stored import RESULTS, ROOT, measured_page, table
 from seepage.attacks import RMIA, Attack, LiRA
 from seepage.metrics import (
     at_most_false,
@@ -412,17 +409,7 @@ and differ between samples by more than place and scale. {
 
 def main() -> None:
     """Measure, store, write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fleets", type=int, default=2000)
-    parser.add_argument("--page", action="store_true", help="write the page alone")
-    parser.add_argument("--out", type=Path, default=OUT)
-    given = parser.parse_args()
-    if not given.page:
-        given.out.write_text(json.dumps(study(fleets=given.fleets), indent=1) + "\n")
-    result = json.loads(given.out.read_text())
-    if given.out == OUT:
-        PAGE.write_text(page(result))
-    sys.exit(0 if result["holds"] else 1)
+    measured_page(__doc__, study, page, at=(OUT, PAGE), size=("fleets", 2000))
 
 
 if __name__ == "__main__":

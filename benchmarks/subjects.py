@@ -13,16 +13,12 @@ subject have the correlation ρ in every model, and membership shifts φ by δ.
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.stored import RESULTS, ROOT, table
+from benchmarks.stored import RESULTS, ROOT, measured_page, table
 from seepage.attacks import LOSS, Attack, LiRA, of_unit
 from seepage.attacks.subjects import centred
 from seepage.metrics import (
@@ -283,7 +279,7 @@ is derived here, not theirs.
 ## Measured
 
 {SUBJECTS} subjects of 1 to {MOST} records, δ = {SHIFT:g}. With the true laws and the true ρ, mean AUC over targets, and in brackets how far it
-lies from the closed form:
+lies from the closed form, ± one standard error:
 
 {table(("ρ", "targets", "discounted sums", "plain sums"), laws)}
 
@@ -321,17 +317,7 @@ The loss, 16 models, here with records of one difficulty: summed as it is, centr
 
 def main() -> None:
     """Measure, store, write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fleets", type=int, default=8)
-    parser.add_argument("--page", action="store_true", help="write the page alone")
-    parser.add_argument("--out", type=Path, default=OUT)
-    given = parser.parse_args()
-    if not given.page:
-        given.out.write_text(json.dumps(study(fleets=given.fleets), indent=1) + "\n")
-    result = json.loads(given.out.read_text())
-    if given.out == OUT:
-        PAGE.write_text(page(result))
-    sys.exit(0 if result["holds"] else 1)
+    measured_page(__doc__, study, page, at=(OUT, PAGE), size=("fleets", 8))
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def divergence(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """What a target is and what follows from a network's answer to it. Abstract; five are final.
+    """What a target is and what follows from a network's answer to it. Abstract.
 
     name: as in the configuration and the manifest. refused: signals that are not defined -> why.
     rules: signals by name, each from outputs and targets as `reads` says.
@@ -173,7 +173,6 @@ class Task(ABC):
             )
 
 
-@final
 @dataclass(frozen=True)
 class Classification(Task):
     """One of K classes by K logits; of two classes by one logit as well."""
@@ -194,24 +193,13 @@ class Classification(Task):
 
 @final
 @dataclass(frozen=True)
-class Binary(Task):
+class Binary(Classification):
     """Class 0 or 1 by one logit z, which is (0, z): every signal is that of two logits."""
 
     name: ClassVar[str] = "binary"
-    rules: ClassVar[Mapping[str, SignalRule]] = SIGNALS
 
     def outputs(self, classes: int) -> int:
         return 1
-
-    def reads_targets(self, signal: str) -> bool:
-        return False
-
-    @property
-    def classes(self) -> bool:
-        return True
-
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(outputs.float(), targets)
 
 
 @final
