@@ -185,6 +185,16 @@ def _data_or_one_line(content: bytes) -> None:
     assert not message or re.fullmatch(r"pickle: expected a [^\n]*", message)
 
 
+def test_a_backslash_anywhere_ends_in_data_or_an_input_error() -> None:
+    """The standard library warns of escapes that are none; here warnings are errors."""
+    for protocol in (0, 2):
+        whole = pickle.dumps(
+            {b"labels": [1, 2], b"data": np.arange(4), "é": "u"}, protocol=protocol
+        )
+        for at in range(len(whole)):
+            _data_or_one_line(whole[:at] + b"\\" + whole[at + 1 :])
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_every_cut_and_every_flipped_byte_ends_in_data_or_an_input_error(

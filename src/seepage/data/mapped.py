@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -72,7 +73,14 @@ def npy_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.
     }.get(version)
     if read is None:
         raise ValueError(f"{name[:60]!r} of format {version}")
-    shape, fortran, dtype = read(stream)
+    with warnings.catch_warnings():
+        # An escape that is none, in a text that stands where none should.
+        for kind in (DeprecationWarning, SyntaxWarning):
+            warnings.simplefilter("error", kind)
+        try:
+            shape, fortran, dtype = read(stream)
+        except (DeprecationWarning, SyntaxWarning) as error:
+            raise ValueError(f"{name[:60]!r} has a header that cannot be read ({error})") from None
     if not all(isinstance(n, int) and n >= 0 for n in shape):
         raise ValueError(f"{name.removesuffix('.npy')[:60]!r} announces shape {shape}")
     if dtype.hasobject or dtype.kind not in "biufcSU":

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import pickletools
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -83,17 +84,29 @@ def unpickle_arrays(data: bytes, *, where: str | Path = "pickle") -> Any:
     position = 0
     machine = _Machine()
     try:
-        for opcode, argument, at in pickletools.genops(data):
-            position = at or 0
-            if opcode.name == "STOP":
-                return machine.finish()
-            machine.step(opcode.name, argument)
+        with warnings.catch_warnings():
+            # A text with an escape that is none: the standard library only warns of it.
+            warnings.simplefilter("error")
+            for opcode, argument, at in pickletools.genops(data):
+                position = at or 0
+                if opcode.name == "STOP":
+                    return machine.finish()
+                machine.step(opcode.name, argument)
     except _Refused as error:
         raise InputError(
-            f"{where}: expected a pickle of arrays, strings, numbers, lists and dicts, got {error} "
+            f"{where}: expected a pickle of arrays, strings, numbers, lists and dicts, got "
+            f"{one_line(error)} "
             f"at byte {position}; do not trust this file, fetch the official one"
         ) from error
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
+    except (
+        ValueError,
+        IndexError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        MemoryError,
+        Warning,
+    ) as error:
         raise InputError(
             f"{where}: expected a whole pickle, got a truncated or corrupt one "
             f"({one_line(error)} after byte {position}); fetch it again"
