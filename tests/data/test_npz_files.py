@@ -249,3 +249,20 @@ def test_labels_that_would_be_read_as_others(tmp_path: Path, labels: Any, match:
         load(save(tmp_path, x=TABLE, y=Y, classes=["a", "b", "a"]))
     with pytest.raises(InputError, match="expected text or whole numbers, got float64"):
         load(save(tmp_path, x=TABLE, y=Y, ids=np.arange(6.0)))
+
+
+def test_an_array_that_nothing_reads_is_named_and_left_out_on_request(tmp_path: Path) -> None:
+    whose = np.repeat(np.arange(3), 2)
+    for name, message in (
+        ("group", r"'group' is read by nothing; .*did you mean 'groups'"),
+        ("age", r"'age' is read by nothing; .*left out by drop=\[\"age\"\]"),
+    ):
+        path = save(tmp_path, x=TABLE, y=Y, **{name: whose})
+        with pytest.raises(InputError, match=message):
+            load(path)
+        data = load(path, drop=[name, "x1"])
+        assert data.columns == ("x0", "x2")
+        again = reload(data.source, data.digest)
+        assert again is not None
+    assert load(save(tmp_path, x=TABLE, y=Y, groups=whose), drop=["groups"]).groups is None
+    assert load(save(tmp_path, x=IMAGES, y=Y, note=whose), drop=["note"]).kind == "image"

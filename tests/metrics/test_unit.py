@@ -50,9 +50,9 @@ def test_subjects_sum_scores_in_the_order_they_first_appear() -> None:
 
 def test_a_subject_on_both_sides_is_refused() -> None:
     unit = Subjects(["ann", "bob", "ann"])
-    with pytest.raises(InputError, match=r"got 'ann' with 1 of 2 samples in in run 1; split the"):
+    with pytest.raises(InputError, match=r"got 'ann' with 1 of 2 samples IN run 1; split the"):
         unit.member(np.array([[True, False, True], [True, False, False]]))
-    with pytest.raises(InputError, match=r"got 'ann' with 1 of 2 samples in; split the plan"):
+    with pytest.raises(InputError, match=r"got 'ann' with 1 of 2 samples IN; split the plan"):
         unit.member(np.array([True, False, False]))
     with pytest.raises(InputError, match=r"scores: expected one per sample of the groups \(3\)"):
         unit.scores(np.ones((2, 4)))

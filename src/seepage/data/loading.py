@@ -85,7 +85,7 @@ def load(
 
     Tables only. label: the label column, or the columns of several labels. test: a second file of the same form. columns: names for
     files without a header line; header=False: without names, columns are "0", "1", ... delimiter:
-    what separates columns, a comma or in .tsv a tab unless given. id_column: use it as ids. drop: leave columns out. categorical:
+    what separates columns, a comma or in .tsv a tab unless given. id_column: use it as ids. drop: leave columns out, or arrays of an .npz. categorical:
     treat numbers as categories. missing: what a numeric column with gaps does: "refuse" raises,
     "indicator" writes `fill` (one number or one per column, never computed from the data) and adds
     a 0/1 column "NAME missing". max_levels: most levels of a text column. comment: signs that mark

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +106,8 @@ def read_npz(path: Path, drop: tuple[str, ...], task: str = "classification") ->
 
     Beside the latter two also val and test, named alike. Optional arrays: `classes` (K,) text, `ids`
     and `groups` (with several parts ids_train, ids_test, ...), whose sample each is. Columns of a table are
-    called x0, x1, ... and may be dropped. Object arrays are refused: they would be pickles.
+    called x0, x1, ... and may be dropped. Any other array is refused, unless drop names it: what was
+    meant as `groups` must not be passed over. Object arrays are refused: they would be pickles.
     """
     arrays = read_archive(path)
     pairs = {"train": next((p for p in _WHOLE if p[0] in arrays and p[1] in arrays), None)}
@@ -118,6 +120,7 @@ def read_npz(path: Path, drop: tuple[str, ...], task: str = "classification") ->
         held = next((p for p in names_of if p[0] in arrays and p[1] in arrays), None)
         if held is not None:
             pairs[part] = held
+    drop = _others(path, arrays, pairs, drop)
     labels = {p: arrays[k[1]] for p, k in pairs.items() if k}
     classes = class_names(path, arrays["classes"]) if "classes" in arrays else None
     asked = _asked(path, labels, task, classes)
@@ -161,6 +164,34 @@ def read_npz(path: Path, drop: tuple[str, ...], task: str = "classification") ->
         )
     numeric = np.ones(len(columns), dtype=np.bool_) if columns else None
     return Raw(parts, names, path.stem, kinds.pop(), columns, numeric, task)
+
+
+def _others(
+    path: Path,
+    arrays: dict[str, AnyArray],
+    pairs: dict[str, tuple[str, str] | None],
+    drop: tuple[str, ...],
+) -> tuple[str, ...]:
+    """Take away arrays that `drop` names, refuse those that nothing reads; what is left: columns."""
+    read = {name for keys in pairs.values() if keys for name in keys}
+    left_out = {name for name in drop if name in arrays and name not in read}
+    for name in left_out:
+        del arrays[name]
+    whose = [f"{what}_{part}" for what in ("ids", "groups") for part in pairs]
+    known = ["classes", "ids", "groups", *whose]
+    other = next((name for name in arrays if name not in read and name not in known), None)
+    if other is not None:
+        close = difflib.get_close_matches(other, known, n=1, cutoff=0.75)
+        meant = (
+            f"did you mean {close[0]!r}? It"
+            if close
+            else "rename what says whose sample each is to groups; it"
+        )
+        raise InputError(
+            f"{path}: array {other!r} is read by nothing; beside {', '.join(sorted(read))} are read "
+            f'{", ".join(known)}; {meant} is left out by drop=["{other}"]'
+        )
+    return tuple(name for name in drop if name not in left_out)
 
 
 def _asked(

@@ -36,7 +36,7 @@ from seepage.fleet.machine import choose_device, choose_precision, hardware
 from seepage.fleet.pool_files import shared_pool
 from seepage.fleet.rehearsal import check_function, learn_epochs
 from seepage.fleet.spec import FleetSpec, TrainFunction
-from seepage.plan import SubsetPlan, refuse_offline
+from seepage.plan import SubsetPlan, refuse_offline, refuse_split_groups
 from seepage.record import parse_views
 from seepage.store.evidence import read_records, stamp
 from seepage.store.keys import row_of
@@ -108,7 +108,8 @@ def train(
     Code of the user's own is followed as far as it can be (`seepage.fleet.user_code`); what could
     not be is listed in the manifest under provenance.
 
-    Raises InputError for bad values, Locked when another process owns the folder.
+    Raises InputError for bad values, a plan that splits the data's groups or has groups that the data
+    lack, Locked when another process owns the folder.
     """
     recipe = recipe if recipe is not None else Recipe()
     stated = "epochs" in recipe.model_fields_set
@@ -118,6 +119,7 @@ def train(
             f"plan: expected as many samples as the data has ({len(data)}), got {plan.samples}; "
             "make the plan with len(data)"
         )
+    refuse_split_groups(plan, data.groups)
     if shard is not None and not 1 <= shard[0] <= shard[1]:
         raise InputError(f"shard: expected i/n with 1 <= i <= n, got {shard[0]}/{shard[1]}")
     smallest = int(plan.member.sum(axis=1).min())

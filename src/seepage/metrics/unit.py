@@ -114,10 +114,10 @@ class Subjects(Unit):
         split = np.argwhere((inside > 0) & (inside < self.sizes))
         if split.size:
             at = tuple(split[0])
-            where = f" in run {at[0]}" if len(at) == 2 else ""
+            where = f" run {at[0]}" if len(at) == 2 else ""
             raise InputError(
                 f"member: expected every subject whole on one side, got {self.names[at[-1]]!r} with "
-                f"{inside[at]} of {self.sizes[at[-1]]} samples in{where}; split the plan by groups, or "
+                f"{inside[at]} of {self.sizes[at[-1]]} samples IN{where}; split the plan by groups, or "
                 "judge samples (unit=Samples(), --unit sample)"
             )
         return np.asarray(inside > 0)

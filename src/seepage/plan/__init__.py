@@ -26,6 +26,7 @@ from seepage.plan.subsets import (
     subsets,
 )
 from seepage.plan.tuples import judged, partitions, permute_membership, tuples
+from seepage.plan.whole_groups import refuse_split_groups
 
 __all__ = [
     "Canaries",
@@ -43,6 +44,7 @@ __all__ = [
     "plant_canaries",
     "pool_share",
     "refuse_offline",
+    "refuse_split_groups",
     "subsets",
     "tuples",
 ]
