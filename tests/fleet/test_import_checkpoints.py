@@ -206,10 +206,22 @@ def test_same_weights_through_every_door(tmp_path: Path) -> None:
 def test_inputs_of_another_scale_are_noticed(tmp_path: Path) -> None:
     """Networks that were trained on pictures in 0..1, given them as 0..255."""
     opened(files(tmp_path / "nets"), tmp_path / "run")  # says nothing
+    for factor in (10, 255):
+        with pytest.warns(
+            ImportedWarning, match=rf"inputs divided by {factor} would be .*divide=1 "
+        ):
+            opened(tmp_path / "nets", tmp_path / f"large-{factor}", divide=1 / factor)
+
+
+def test_networks_that_are_far_too_sure_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no other scale is better."""
+    monkeypatch.setattr(checkpoints, "better_scale", lambda *given: None)
     with pytest.warns(
         ImportedWarning, match=r"half of all \|phi\| lie above \d+, and 32-bit training"
     ):
-        opened(tmp_path / "nets", tmp_path / "large", divide=1 / 255)
+        opened(files(tmp_path / "nets"), tmp_path / "large", divide=1 / 255)
 
 
 class Trojan:

@@ -57,7 +57,9 @@ class DataConfig(Part):
         None, min_length=1, max_length=1, description="What separates columns of a text table."
     )
     id_column: str | None = Field(None, description="Column of a table that identifies a row.")
-    drop: list[str] = Field([], description="Columns of a table, or arrays of an .npz, that are left out.")
+    drop: list[str] = Field(
+        [], description="Columns of a table, or arrays of an .npz, that are left out."
+    )
     categorical: list[str] = Field([], description="Columns of a table taken as categories.")
     missing: Literal["refuse", "indicator"] | None = Field(
         None, description="What becomes of missing values: refused, or a column that marks them."

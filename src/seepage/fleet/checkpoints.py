@@ -31,6 +31,7 @@ from seepage.fleet.sink import StoreSink
 from seepage.fleet.whole_folder import check_new, whole
 from seepage.given_arrays import given_array
 from seepage.local_paths import local_path
+from seepage.models.input_scale import BetterScale, better_scale
 from seepage.models.outputs import check_logits, check_trained, try_outputs
 from seepage.plan import SubsetPlan
 from seepage.record import DEFAULT_SIGNALS, Diverged, Memory, Recorder, Resident, observing
@@ -51,6 +52,8 @@ _LAST = re.compile(r"(\d+(?:\.\d+)?)$")
 _LOOK = 64
 # The softmax of 32-bit logits is 1 from about 17 on, and gives no gradient.
 _SURE = 40.0
+# Members, and others, that are asked about on other scales.
+_SCALED = 256
 _EXPECTED = (
     "a file of weights for each model (NAME.pt, .pth or .safetensors), or a folder for each with a file "
     "per epoch (NAME/epoch-12.pt)"
@@ -97,9 +100,11 @@ def import_checkpoints(
     compared with the factory before anything is written, and a local folder appears when it is whole.
 
     `seepage layers` and `seepage curvature` take the factory again: a name in a folder is never
-    imported. Warns (`ImportedWarning`) where the networks know no more than the largest class, or are
-    far surer than training usually makes them, as inputs prepared otherwise would do: accuracy alone may not
-    tell, a network of ReLUs is nearly the same on inputs that are 255 times as large.
+    imported. Warns (`ImportedWarning`) where inputs seem to be prepared otherwise than in training: where
+    the networks know no more than the largest class, where the last one does far better on inputs that
+    are 10 or 255 times smaller or larger (`seepage.models.input_scale`), or where they are far surer than
+    training usually makes them. Accuracy alone may not tell: a network of ReLUs is nearly the same on
+    inputs that are 255 times as large.
 
     Raises InputError for another layout, weights that do not fit the factory (the first missing and
     the first unexpected key), members that are not in the data, and what `Recorder` refuses.
@@ -148,7 +153,9 @@ def import_checkpoints(
             shapes, progress,
         )  # fmt: skip
     run = Run(out)
-    _doubt(run, pool)
+    how = prepared.recorder(pool, plan.members(-1))
+    # The network holds what was evaluated last: the last model as it was trained at its end.
+    _doubt(run, pool, prepared, _better_scale(network, pool, resident, plan.member[-1], how))
     return run
 
 
@@ -469,8 +476,24 @@ def _write(
         )
 
 
-def _doubt(run: Run, data: Dataset) -> None:
-    """Say so where networks know no more than the most frequent class, or are far too sure."""
+def _better_scale(
+    network: nn.Module, data: Dataset, resident: Resident, member: BoolArray, how: Mapping[str, Any]
+) -> BetterScale | None:
+    """Whether the network does far better on inputs of another scale; on some samples of each side."""
+    sides = (np.flatnonzero(member), np.flatnonzero(~member))
+    rows = np.sort(np.concatenate([s[:: max(1, len(s) // _SCALED)] for s in sides]))
+    x = Recorder(resident, [0.0], Memory(), signals=(), **how).inputs(rows)
+    with observing(network), torch.no_grad():
+        return better_scale(
+            lambda inputs: check_logits(network(inputs.clone()), inputs, len(data.classes)),
+            x,
+            data.labels[torch.from_numpy(rows)],
+            torch.from_numpy(member[rows]),
+        )
+
+
+def _doubt(run: Run, data: Dataset, prepared: Inputs, better: BetterScale | None) -> None:
+    """Say so where networks know no more than the most frequent class, or were trained otherwise."""
     how = "prepared as in training (divide=, standardise=, the factory's own network)"
     last = np.array([run.records[int(r)]["accuracy"][-1] for r in run.models])
     share = float(np.bincount(data.labels.numpy()).max() / len(data))
@@ -482,6 +505,16 @@ def _doubt(run: Run, data: Dataset) -> None:
             ImportedWarning,
             stacklevel=3,
         )
+    if better is not None:
+        divide = (
+            ""
+            if prepared.standardise
+            else f" divide={prepared.divide / better.factor:g} does that."
+        )
+        warnings.warn(
+            f"{run.path}: {better.words}: are inputs {how}?{divide}", ImportedWarning, stacklevel=3
+        )
+        return
     sure = float(np.median(np.abs(run.signal_at("phi", -1))))
     if sure > _SURE:
         warnings.warn(

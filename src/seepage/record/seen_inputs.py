@@ -24,6 +24,9 @@ _LEVELS = np.linspace(0.1, 0.9, 9)
 # Of the range of the middle four fifths. Crops, flips and noise of augmentation stay far below;
 # another normalisation, bytes instead of fractions or missing standardisation far above.
 _FAR = 0.5
+# Values about 0 on another scale: their deciles lie apart by less than half of the wider range,
+# whatever the factor. Of values from 0 on, half of the range is a factor of 2.
+_WIDER = 2.0
 
 
 class SeenInputs:
@@ -61,7 +64,8 @@ class SeenInputs:
         """Compare what was seen with members as the Recorder evaluates them; once.
 
         Raises InputError when the shapes of a sample differ, or some decile of all values by more
-        than half of what lies between the lowest and the highest decile.
+        than half of what lies between the lowest and the highest decile, or when that is more than
+        twice as wide on one side; of values that are nearly all 0, when the median of the others is.
         """
         seen, self.batches = self.batches, []
         self.close()
@@ -79,10 +83,14 @@ class SeenInputs:
         if theirs is None or ours is None:
             return
         room = max(float(np.ptp(theirs)), float(np.ptp(ours)))
-        if np.abs(theirs - ours).max() > _FAR * room:
+        scales = float(np.ptp(theirs)), float(np.ptp(ours))
+        if room == 0:
+            scales = _size(seen), _size([evaluated.cpu()])
+        if np.abs(theirs - ours).max() > _FAR * room or _apart(*scales):
             raise InputError(
                 "function: expected a loop that gives its network what the Recorder evaluates, got "
-                f"inputs of deciles {_shown(theirs)} in training and {_shown(ours)} in evaluation; "
+                f"inputs of deciles {_shown(theirs)} in training and {_shown(ours)} in evaluation"
+                f"{', ' + _times(*scales) if _apart(*scales) else ''}; "
                 f"{_REMEDY}"
             )
 
@@ -97,6 +105,24 @@ def _deciles(batches: list[torch.Tensor]) -> Float64Array | None:
     values = torch.cat([b.flatten().double() for b in batches]).numpy()
     values = values[np.isfinite(values)]
     return None if len(values) < _LEAST else np.quantile(values, _LEVELS)
+
+
+def _size(batches: list[torch.Tensor]) -> float:
+    """The median size of the values that are not 0; 0 where hardly any are."""
+    values = torch.cat([b.flatten().double() for b in batches]).abs().numpy()
+    values = values[np.isfinite(values) & (values > 0)]
+    return 0.0 if len(values) < _LEAST else float(np.median(values))
+
+
+def _apart(theirs: float, ours: float) -> bool:
+    """Whether two scales, where both are known, differ by more than a factor of `_WIDER`."""
+    return min(theirs, ours) > 0 and max(theirs / ours, ours / theirs) > _WIDER
+
+
+def _times(theirs: float, ours: float) -> str:
+    """By what factor the evaluation differs."""
+    ratio = ours / theirs
+    return f"{ratio:.3g} times as large" if ratio > 1 else f"{1 / ratio:.3g} times smaller"
 
 
 def _shown(deciles: Float64Array) -> str:

@@ -21,6 +21,7 @@ from seepage.plan import Groups
 from seepage.single import words
 from seepage.single.asking import Answers, Service, answers_of, kind_of
 from seepage.single.input_curvature import with_curvature
+from seepage.single.likeness import scale_noted, unlike_references
 from seepage.single.outputs import Observed, from_logits, from_probabilities, from_signals
 from seepage.single.pool import Pool, Side, class_numbers, pooled, side_of
 from seepage.single.quantile import quantile_features
@@ -210,6 +211,8 @@ def audit(
         observed, pool.member, features, unit, quantile=quantile, seed=seed
     )
     notes = observed.notes + (() if answers is None else answers.notes)
+    if answers is not None:
+        notes += scale_noted(model, pool, labels, answers.logits)
     if len(kept) < given:
         notes += (f"others: {given - len(kept):,} exact copies of members were taken out",)
     models, balanced = 0, None
@@ -218,6 +221,7 @@ def audit(
             references, pool, labels, kept, given, lambda one: observe(one)[0], say
         )  # fmt: skip
         models, notes = len(found.member), notes + found.notes
+        notes += unlike_references(observed, found, pool.member)
         balanced = balance(found.member, pool.member, unit)
         more = referenced_scores(observed, found, pool.member, labels, attacks, unit)
         # The same attack without references judges every sample by others that it is not one of.
