@@ -16,6 +16,7 @@ from seepage.errors import InputError
 from seepage.metrics import Subjects, auc, auc_interval, conformal_p, joint_rates
 from seepage.plan import half_split
 from seepage.single import Recorded, RecordedReferences, Service, TrainedReferences, from_logits
+from seepage.store.result_files import read_result
 
 Side = tuple[np.ndarray, np.ndarray]
 
@@ -388,6 +389,7 @@ def test_the_summary_is_json_and_the_page_is_written(tmp_path: Path) -> None:
     assert one.headline in page
     assert "<script" not in page
     assert json.loads((tmp_path / "page.json").read_text()) == held
+    assert read_result(tmp_path / "page.json") == {k: v for k, v in held.items() if k != "digest"}
     for text in one.limits:
         assert text.split(":")[0] in page
 

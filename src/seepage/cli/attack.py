@@ -24,6 +24,7 @@ from seepage.cli.arguments import (
 )
 from seepage.cli.console import console, errors
 from seepage.cli.figures import interval, rate
+from seepage.cli.gate import AUC, check_one, holds, limits_of
 from seepage.errors import CheckFailed, InputError
 
 if TYPE_CHECKING:
@@ -143,7 +144,12 @@ def about_subjects(run: Run, unit: Unit) -> list[str]:
 
 @app.command()
 def check(
-    run: RunFolder,
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="A run folder, an s3:// address, or the .json of one model's audit.",
+        ),
+    ],
     attack: Annotated[
         list[str] | None,
         typer.Option(
@@ -170,20 +176,27 @@ def check(
     fixed target that target is judged. A rate that so few non-members cannot resolve fails. With
     --as the models are judged as they are released, the strongest attack on the worst variant.
 
-    Example: `seepage check runs/digits --max-auc 0.6 --max-tpr 0.01`
+    Of one model, what `seepage audit MODEL … --out one.html` (or --json) wrote is judged by the same
+    rule; one that was changed since is refused, and one without a verdict does not hold.
+
+    Examples:
+
+        seepage check runs/digits --max-auc 0.6 --max-tpr 0.01
+
+        seepage check one.json --max-auc 0.6
     """
     from seepage.attacks import ATTACKS
     from seepage.config.prepare import chosen_attacks
     from seepage.findings.judging import Judging
     from seepage.findings.subjects import by_unit
     from seepage.findings.unjudged import unjudged
-    from seepage.metrics import Samples, strongest
+    from seepage.metrics import Samples
 
-    if max_auc is None and max_tpr is None:
-        raise InputError("check: expected a limit, got none; pass --max-auc or --max-tpr")
-    for name, value in (("--max-auc", max_auc), ("--max-tpr", max_tpr), ("--fpr", fpr)):
-        if value is not None and not 0 <= value <= 1:
-            raise InputError(f"{name}: expected a value in 0..1, got {value}")
+    limits = limits_of(max_auc, max_tpr, fpr)
+    if run.lower().endswith(".json"):
+        other = {"--model": factory, "--unit": unit, "--as": released_as}
+        check_one(run, limits, fpr, attack or [], [o for o, given in other.items() if given])
+        return
     whole = opened_run(run)
     named = list(chosen_attacks(attack, attack[0])) if attack else []
     asked = {a.name for a in named}
@@ -206,13 +219,11 @@ def check(
     judging = Judging.of(counted, Samples())
     wide = 1 - 0.05 / len(scores)
     failed = []
-    for name, limit in ((_AUC, max_auc), (f"TPR at {fpr:g} FPR", max_tpr)):
-        if limit is None:
-            continue
+    for name, limit in limits.items():
         found: dict[str, tuple[Estimate, Estimate]] = {}
         words = {}
         for a, values in scores.items():
-            if name == _AUC:
+            if name == AUC:
                 near, far = judging.auc(values, 0.95, wide)
                 found[a] = near, far
                 words[a] = interval(found[a][0])
@@ -222,27 +233,8 @@ def check(
                 (at,), (wider,) = (judging.rates(values, [fpr], level) for level in (0.95, wide))
             found[a] = at.tpr, wider.tpr
             words[a] = rate(at).replace("\n", " ")
-        told = {a: e for a, e in found.items() if math.isfinite(e[0].mean)}
-        untold = [a for a in found if a not in told]
-        best = strongest(told or found)
-        for a in dict.fromkeys([best.attack, *asked_for]):
-            chosen = a == best.attack
-            e = best.estimate if chosen else found[a][0]
-            shown = interval(e) if math.isfinite(e.mean) else words[a]
-            if chosen and name != _AUC and math.isfinite(e.mean):
-                shown += words[a].removeprefix(interval(found[a][0]))
-            # Without an interval nothing is known but that no rate exceeds 1.
-            held = (e.high if math.isfinite(e.high) else 1.0) <= limit
-            of = f", strongest of {best.compared}" if chosen else ""
-            console.print(
-                f"{escape(a)}{about(who)}{of}: {name} {shown}, limit {limit:g}: "
-                f"{'holds' if held else 'does not hold'}"
-            )
-            if not held and name not in failed:
-                failed.append(name)
-        if told and untold:
-            why = words[untold[0]]
-            console.print(f"without a figure: {', '.join(untold)} ({why})")
+        if not holds(name, limit, found, words, asked_for, about(who)):
+            failed.append(name)
     if judging.target is not None:
         console.print(f"judged: the fixed target, run 0, by {len(part.models) - 1} shadows")
     if left_out:
@@ -251,9 +243,6 @@ def check(
         console.print(f"not run: {', '.join(sorted(skipped))}", markup=False)
     if failed:
         raise CheckFailed(f"{run}: {' and '.join(failed)} may exceed the limit")
-
-
-_AUC = "AUC"
 
 
 def _every(

@@ -89,7 +89,9 @@ def audit_one(given: OneModel) -> None:
             "note: without --weights the network is judged as the factory makes it", soft_wrap=True
         )
     if given.as_json:
-        print(json.dumps(one.summary(), indent=1, allow_nan=False))
+        from seepage.store.result_files import sealed
+
+        print(json.dumps(sealed(one.summary()), indent=1, allow_nan=False))
     else:
         _print(one)
     if place is not None:

@@ -14,7 +14,7 @@ from seepage.attacks import ATTACKS, Attack
 from seepage.errors import InputError
 from seepage.findings.attacks import FPRS
 from seepage.findings.judging import Judging
-from seepage.findings.result import Blind, Naming
+from seepage.findings.result import AtFpr, Blind, Naming
 from seepage.metrics import Estimate, Within, blind_baseline, clopper_pearson, name_members
 from seepage.metrics.unit import Subjects, Unit
 from seepage.plan import Groups
@@ -370,22 +370,25 @@ def _judged(
     out = []
     for name, values in scores.items():
         auc, auc_wide = judging.auc(values[None], 0.95, wide)
-        rates = judging.rates(values[None], FPRS)
-        # Scores that tie at a rate cannot show it: correctness knows two values.
-        rates = tuple(
-            replace(r, resolved=False)
-            if r.resolved and 2 * r.realised * r.negatives < round(r.null * (r.negatives + 1)) - 1
-            else r
-            for r in rates
-        )
+        near, far = (_resolved(judging.rates(values[None], FPRS, level)) for level in (0.95, wide))
         curve = judging.curve(values[None])
         at = _thin(curve.fpr)
         out.append(
             OneAttack(
-                name, titles.get(name, name), auc, auc_wide, rates, curve.fpr[at], curve.tpr[at], values
+                name, titles.get(name, name), auc, auc_wide, near, far, curve.fpr[at], curve.tpr[at], values
             )
         )  # fmt: skip
     return tuple(out)
+
+
+def _resolved(rates: Iterable[AtFpr]) -> tuple[AtFpr, ...]:
+    """Scores that tie at a rate cannot show it: correctness knows two values."""
+    return tuple(
+        replace(r, resolved=False)
+        if r.resolved and 2 * r.realised * r.negatives < round(r.null * (r.negatives + 1)) - 1
+        else r
+        for r in rates
+    )
 
 
 def _thin(fpr: Float64Array) -> Int64Array:

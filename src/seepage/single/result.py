@@ -18,6 +18,7 @@ from seepage.findings.result import AtFpr, Blind, Naming, SubjectFinding
 from seepage.local_paths import local_path
 from seepage.metrics import Estimate, Strongest, strongest
 from seepage.store.files import plain, replacing
+from seepage.store.result_files import sealed
 
 __all__ = ["OneAttack", "Said", "SingleAudit"]
 
@@ -29,7 +30,8 @@ class OneAttack:
     """One attack on the one model.
 
     auc, with its interval over samples (subjects); auc_wide: the same with the interval that the
-    choice of the strongest needs; rates: TPR at low FPR, both rates jointly; roc_fpr, roc_tpr: the
+    choice of the strongest needs; rates: TPR at low FPR, both rates jointly; rates_wide: the same with
+    the intervals that the choice of the strongest needs; roc_fpr, roc_tpr: the
     curve, thinned; scores (U,): of every sample (subject), higher = more likely a member.
     """
 
@@ -38,6 +40,7 @@ class OneAttack:
     auc: Estimate
     auc_wide: Estimate
     rates: tuple[AtFpr, ...]
+    rates_wide: tuple[AtFpr, ...]
     roc_fpr: Float64Array
     roc_tpr: Float64Array
     scores: Float64Array
@@ -154,7 +157,9 @@ class SingleAudit:
                     "name": a.name,
                     "title": a.title,
                     "auc": plain(a.auc),
+                    "auc_wide": plain(a.auc_wide),
                     "rates": plain(a.rates),
+                    "rates_wide": plain(a.rates_wide),
                 }
                 for a in self.attacks
             ],
@@ -188,10 +193,13 @@ class SingleAudit:
         return [{"records": k} for k in self.whose.sizes.tolist()]
 
     def write_json(self, path: str | os.PathLike[str]) -> Path:
-        """Write `summary()`, whole or not at all. Raises InputError where it cannot be written."""
+        """Write `summary()` with its digest, whole or not at all; `seepage check` reads it.
+
+        Raises InputError where it cannot be written.
+        """
         target = Path(local_path(path, "path"))
         with replacing(target) as draft:
-            text = json.dumps(self.summary(), indent=1, allow_nan=False)
+            text = json.dumps(sealed(self.summary()), indent=1, allow_nan=False)
             draft.write_text(text + "\n", encoding="utf-8")
         return target
 

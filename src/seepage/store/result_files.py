@@ -1,4 +1,4 @@
-"""Results of studies and comparisons as JSON that carries its own digest."""
+"""Results of studies, comparisons and audits of one model as JSON that carries its own digest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from seepage.errors import InputError
 from seepage.store.files import write_json
 
-__all__ = ["add_digests", "read_result", "write_result"]
+__all__ = ["add_digests", "read_result", "sealed", "write_result"]
 
 KEY = "digest"
 
@@ -30,18 +30,22 @@ def digest_of(content: Mapping[str, Any]) -> str:
 
 def write_result(path: Path, content: Mapping[str, Any], *, indent: int | None = 1) -> None:
     """The result with its digest, whole or not at all; NaN is refused."""
+    write_json(path, sealed(content), indent=indent)
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content with its digest, as `write_result` writes it."""
     rest = {k: v for k, v in content.items() if k != KEY}
     # As it will be read: tuples as lists, keys as text.
-    write_json(path, rest | {KEY: digest_of(json.loads(json.dumps(rest)))}, indent=indent)
+    return rest | {KEY: digest_of(json.loads(json.dumps(rest)))}
 
 
-def read_result(path: Path) -> dict[str, Any]:
-    """What `write_result` wrote, without the digest.
+def read_result(path: Path, again: str = "remove it to find it again") -> dict[str, Any]:
+    """What `write_result` wrote, without the digest. again: the remedy that messages name.
 
     Raises InputError for a file that cannot be read, is no JSON object, has no digest, as results
     of version 0.1, or was changed after it was written.
     """
-    again = "remove it to find it again"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as e:
