@@ -9,13 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import seepage
 
 ROOT = Path(seepage.__file__).parent
 FLOORS = [
-    {"array_types", "errors", "given_arrays", "local_paths"},
+    {"array_types", "errors", "given_arrays", "local_paths", "short_repr"},
     {"extensions"},
     {"plan", "signals"},
     {"data", "metrics", "models"},
@@ -186,3 +187,40 @@ def test_what_is_given_is_guarded_by_errors_not_by_assert() -> None:
             assert re.fullmatch(r"[\w.\[\]']+ is not None|isinstance\(.*\)", narrows), (
                 f"{path.relative_to(ROOT)}, line {node.lineno}: assert {narrows}"
             )
+
+
+# Options are known by what they print: attacks, defences, estimators. What is computed or loaded is not.
+_PRINTED = ("comparison", "data", "epsilon", "findings", "metrics", "plan", "plane", "single")
+
+
+def test_what_holds_arrays_prints_one_short_line() -> None:
+    """A dataclass with arrays shows their shapes: printed by itself, it would flood a terminal."""
+    for path in (p for room in _PRINTED for p in (ROOT / room).rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
+                continue
+            above = [ast.unparse(d) for d in node.decorator_list]
+            types = [ast.unparse(a.annotation) for a in node.body if isinstance(a, ast.AnnAssign)]
+            if not any("dataclass" in d for d in above) or not re.search(
+                "Array|Tensor", str(types)
+            ):
+                continue
+            own = [n.name for n in node.body if isinstance(n, ast.FunctionDef)]
+            assert "short_repr" in above or "__repr__" in own, f"{path}: {node.name}"
+
+
+def test_data_plans_and_audits_print_one_short_line() -> None:
+    data = seepage.load("digits", limit=60)
+    plan = seepage.half_split(len(data), models=4, groups=range(60))
+    z = np.random.default_rng(0).normal(size=(60, 10))
+    y = data.labels.numpy()
+    one = seepage.audit(seepage.single.Recorded(z[:30], z[30:]), y[:30], y[30:], blind=False)
+    for value, said in (
+        (data, "Dataset(inputs=uint8 (60, 1, 8, 8), labels=int64 (60,), ids=text (60,), classes="),
+        (plan, "SubsetPlan(member=bool (4, 60), seeds=uint64 (4,), kind='half_split', seed=0, "),
+        (one, "SingleAudit('recorded outputs': not shown, "),
+        (one.attacks[0], "OneAttack(name='"),
+    ):
+        assert repr(value).startswith(said)
+        assert len(repr(value)) <= 400
+        assert "\n" not in repr(value)

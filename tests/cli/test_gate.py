@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import seepage
-from seepage.cli import main
+from seepage.cli import audit, main
 from seepage.data import npz
 from seepage.findings import collect
 from seepage.metrics import auc
@@ -148,3 +148,17 @@ def test_samples_with_too_few_references_do_not_stop_the_strongest_attack(
     status, out, err = command("report", folder, report, "-a", "lira")
     assert status == 0, err
     assert told in out
+
+
+def test_a_report_goes_into_the_run_folder_unless_told_otherwise(
+    command: Command, fleet: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    places: list[str] = []
+    monkeypatch.setattr(audit, "_report", lambda run, path, *rest: places.append(str(path)))
+    monkeypatch.chdir(tmp_path)
+    assert command("report", str(fleet))[0] == 0
+    assert command("report", str(fleet), "a.html")[0] == 0
+    assert command("report", str(fleet), "--out", "b.html")[0] == 0
+    status, _, err = command("report", str(fleet), "a.html", "--out", "b.html")
+    assert (status, "expected one of them" in err) == (2, True)
+    assert places == [str(fleet / "report.html"), "a.html", "b.html"]

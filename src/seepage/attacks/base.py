@@ -443,7 +443,9 @@ class Attack(ABC):
             shown = ", ".join(map(str, few[:3].tolist())) + (", …" if few.size > 3 else "")
             return (
                 f"{text} at the worst from {models} models: {few.size} of {at.size} samples have too "
-                f"few, at positions {shown}; leave them out, or train more models"
+                f"few, at positions {shown}; leave them out, as commands and reports do "
+                "(seepage.findings.unjudged.unjudged(run, [attack]).part(run) is the run without them), "
+                "or train more models"
             )
         k = max(together, 2)
         need = k * (1 + max(self.min_in, -(-self.min_out // (k - 1))))

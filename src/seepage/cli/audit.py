@@ -210,8 +210,7 @@ def audit(
     settings = read_config(config, merged(override, out))
     asked = settings.report if report is None else report
     if asked is None:
-        folder = Path() if "://" in settings.out else Path(settings.out)
-        place = folder / "report.html"
+        place = _beside(settings.out)
     else:
         option = "report" if report is None else "--report"
         place = place_for(asked, option, suffixes=(".html", ".htm"), later=settings.out)
@@ -257,7 +256,13 @@ def train_command(
 @app.command("report")
 def report_command(
     run: RunFolder,
-    path: Annotated[Path, typer.Argument(help="The HTML file to write.")] = Path("report.html"),
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="The HTML file to write; by default report.html in the run folder."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The HTML file to write, as PATH.")
+    ] = None,
     name: AttackNames = None,
     unit: UnitName = None,
 ) -> None:
@@ -265,15 +270,28 @@ def report_command(
 
     Examples:
 
-        seepage report runs/digits report.html
+        seepage report runs/digits
 
-        seepage report runs/digits report.html -a lira -a mine.attacks:Mine
+        seepage report runs/digits --out report.html -a lira -a mine.attacks:Mine
     """
-
-    place_for(path, "path", suffixes=(".html", ".htm"))
+    if path is not None and out is not None:
+        raise InputError(f"path, --out: expected one of them, got {path} and {out}; choose")
+    given = out if path is None else path
+    option = "path" if out is None else "--out"
+    if given is None:
+        given = _beside(run)
+    place = place_for(given, option, suffixes=(".html", ".htm"), later=run)
     opened = opened_run(run)
     chosen = chosen_attacks(name, name[0]) if name else None
-    _report(opened, path, chosen, judged_unit(opened, unit))
+    _report(opened, place, chosen, judged_unit(opened, unit))
+
+
+def _beside(run: str) -> Path:
+    """Where the report of a run goes unless told otherwise: into its folder, as `audit` writes it.
+
+    Of a run in an object store into the folder that the command is called in.
+    """
+    return (Path() if "://" in run else Path(run)) / "report.html"
 
 
 def _trained(wanted: Prepared, part: tuple[int, int] | None) -> Run:

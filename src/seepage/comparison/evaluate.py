@@ -32,6 +32,7 @@ from seepage.metrics import (
 from seepage.metrics.intervals import around, reach
 from seepage.plan import tuples
 from seepage.plane import Permuted, trajectories
+from seepage.short_repr import short_repr
 from seepage.store import Run
 
 __all__ = [
@@ -146,6 +147,7 @@ def non_adaptive(
     )
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Risk:
     """Per target: auc (R,), tpr (R, F) at one threshold for all targets; realised fpr (F,).
@@ -194,6 +196,7 @@ def calibration_error(logits: ArrayLike, labels: ArrayLike, bins: int = 15) -> f
     return float(np.abs(gap).sum() / len(y))
 
 
+@short_repr
 @dataclass(frozen=True)
 class Evaluation:
     """One fleet under one defence: every value per pair of runs, so that seeds can be joined.

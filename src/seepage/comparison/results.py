@@ -25,6 +25,7 @@ from seepage.epsilon.one_run import ceiling_of_runs, joint_epsilon
 from seepage.errors import InputError
 from seepage.metrics import Estimate
 from seepage.metrics.verdict import Verdict
+from seepage.short_repr import short_repr
 from seepage.store.result_files import read_result
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
 UNDEFENDED = "none"
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Row:
     """One defence on one pool, its seeds joined: metric -> {(seed, pair): value}.

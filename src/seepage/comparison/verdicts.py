@@ -19,6 +19,7 @@ from seepage.defenses.localise import spearman
 from seepage.errors import InputError
 from seepage.metrics import Estimate
 from seepage.metrics.verdict import Outcome, Verdict, combined
+from seepage.short_repr import short_repr
 
 __all__ = [
     "Plane",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 
+@short_repr
 @dataclass(frozen=True)
 class Plane:
     """A defence in the plane: accuracy of non-members and AUC, each (G,) per pair of runs."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from seepage.array_types import Float64Array
 from seepage.curvature.measured_model import MeasuredModel, Network
 from seepage.errors import InputError
+from seepage.short_repr import short_repr
 
 __all__ = [
     "BlackBox",
@@ -177,6 +178,7 @@ class CurvatureWarning(UserWarning):
     """The estimate is not what its name says for this model or these inputs."""
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Curvature:
     """Curvature of the loss at each input, H = ∇²ₓ ℓ(model(x), y), one row per sample.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Int64Array
 from seepage.errors import InputError
+from seepage.short_repr import short_repr
 from seepage.signals.tasks import task
 
 __all__ = ["Dataset"]
@@ -20,6 +21,7 @@ __all__ = ["Dataset"]
 Kind = Literal["image", "table"]
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Inputs, labels and ids of a pool, whole in memory.

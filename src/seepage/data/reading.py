@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from seepage.array_types import AnyArray, BoolArray, Int64Array
 from seepage.data.dataset import Kind
 from seepage.errors import InputError
+from seepage.short_repr import short_repr
 
 __all__ = [
     "MISSING",
@@ -129,6 +130,7 @@ PARTS = ("train", "val", "test")
 Array = AnyArray
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Part:
     """One part of a data set: inputs (N, ...), labels int64 (N,), ids (N,).
@@ -143,6 +145,7 @@ class Part:
     targets: NDArray[np.float32] | None = None
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Raw:
     """The parts that were read, in the order of `PARTS`, and what they have in common."""

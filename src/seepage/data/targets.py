@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from seepage.array_types import AnyArray, Int64Array
 from seepage.errors import InputError
+from seepage.short_repr import short_repr
 
 __all__ = ["Asked", "target_values"]
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Asked:
     """Labels (N,) by part, the classes' names, and targets by part where the task has them."""

@@ -21,6 +21,7 @@ from seepage.epsilon.trade_off import gdp_epsilon
 from seepage.errors import InputError
 from seepage.given_arrays import given_floats, given_numbers
 from seepage.metrics import EACH, Unit, clopper_pearson
+from seepage.short_repr import short_repr
 
 __all__ = [
     "Bonferroni",
@@ -40,6 +41,7 @@ Objective = Callable[[Float64Array, Float64Array], Float64Array]
 """(tpr_low, fpr_high) -> the value to maximise; only `Split` uses it to choose."""
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class OperatingPoints:
     """Operating points (P,): TPR ≥ tpr_low and FPR ≤ fpr_high at threshold, simultaneously."""

@@ -33,6 +33,7 @@ from seepage.metrics import (
 )
 from seepage.metrics.unit import EACH
 from seepage.plan import judged, permute_membership
+from seepage.short_repr import short_repr
 
 __all__ = ["Judging", "target_row"]
 
@@ -67,6 +68,7 @@ def target_row(run: Planned) -> int | None:
     return int(at[0])
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Judging:
     """Which rows and samples count, and what counts as one; figures of scores (R, N) under it.

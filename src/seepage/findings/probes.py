@@ -14,6 +14,7 @@ from seepage.attacks.curvature import INSTEAD
 from seepage.findings.source import sides
 from seepage.metrics import auc, over_targets
 from seepage.plane.difficulty import time_mean
+from seepage.short_repr import short_repr
 
 __all__ = [
     "CurvatureFinding",
@@ -27,6 +28,7 @@ __all__ = [
 DRAWN = ("k95", "erank", "pooled_k95", "jac_rank_1e2", "jac_participation", "stable_rank")
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class CurvatureFinding:
     """Curvature of the recorded signal at the checkpoints that have it, (T',).
@@ -68,6 +70,7 @@ class CurvatureFinding:
         }
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class LayerFinding:
     """Indicators per layer over training, and the attack where it was run.

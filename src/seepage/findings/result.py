@@ -14,6 +14,7 @@ from seepage.findings.clock import Clock, clock_of
 from seepage.findings.probes import CurvatureFinding, LayerFinding
 from seepage.metrics import Estimate, Strongest, Within, strongest
 from seepage.plane import FprSpread, Population
+from seepage.short_repr import short_repr
 from seepage.store.files import plain
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
 Counts = NDArray[np.uint16]
 
 
+@short_repr
 @dataclass(frozen=True)
 class Utility:
     """Accuracy at each checkpoint, mean over models, with intervals: all (T,).
@@ -85,6 +87,7 @@ class AtFpr:
         return f"cannot be resolved: scores tie at this rate ({self.negatives:,} non-members)"
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class AttackFinding:
     """One attack at the last checkpoint.
@@ -114,6 +117,7 @@ class Blind:
     note: str
 
 
+@short_repr
 @dataclass(frozen=True)
 class Risk:
     """The main attack at every checkpoint, all (T,): AUC, its interval, its null range.
@@ -179,6 +183,7 @@ class Naming:
     false: Estimate
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Exposure:
     """Which samples are named as exposed, with the expected share of false names controlled.
@@ -209,6 +214,7 @@ class Exposure:
     auc_high: Float64Array
 
 
+@short_repr
 @dataclass(frozen=True)
 class EarlyRecall:
     """Curves of `seepage.plane.early_determination` that the report draws, all (T,).
@@ -240,6 +246,7 @@ class BySize:
     apart: float
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class SubjectFinding:
     """Whose the records are: sizes (G,), their number, and what belonging together changes.
@@ -310,6 +317,7 @@ class Evidence:
     copies: int | None
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Findings:
     """Everything that the report of one run says. Axes: checkpoints T, samples N.

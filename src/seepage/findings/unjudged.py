@@ -21,6 +21,7 @@ from seepage.attacks.base import references_by_sample
 from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.plan import judged, refuse_offline
+from seepage.short_repr import short_repr
 
 __all__ = ["Part", "Unjudged", "unjudged"]
 
@@ -28,6 +29,7 @@ __all__ = ["Part", "Unjudged", "unjudged"]
 _MOST = 0.5
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Unjudged:
     """What no figure is about: samples (N,) bool whose references are too few, and why, in words.

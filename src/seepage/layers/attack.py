@@ -23,6 +23,7 @@ from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.errors import InputError
 from seepage.given_arrays import given_array
 from seepage.metrics import auc, balanced_accuracy, tpr_at_fpr
+from seepage.short_repr import short_repr
 
 __all__ = [
     "AttackTable",
@@ -104,6 +105,7 @@ class ShadowTransfer:
     member: BoolArray
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class AttackTable:
     """Success of the attack on every layer, over seeds.

@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError
 from seepage.given_arrays import given_floats
+from seepage.short_repr import short_repr
 
 __all__ = ["CHANGES", "Phases", "change_values", "phases"]
 
@@ -75,6 +76,7 @@ def change_values(series: ArrayLike) -> dict[str, Float64Array]:
     }
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Phases:
     """Where the minimum of an indicator lies, its fall before and its rise after.

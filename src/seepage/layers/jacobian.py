@@ -28,6 +28,7 @@ from seepage.layers.singular_values import (
     singular_values,
     sketch_spectrum,
 )
+from seepage.short_repr import short_repr
 
 __all__ = ["Jacobian", "JacobianResult", "measure_jacobians"]
 
@@ -62,6 +63,7 @@ class Jacobian:
                 raise InputError(f"{name}: expected at least {low}, got {value}")
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class JacobianResult:
     """One layer's indicators at m samples, each (m,), and its singular values (m, r).

@@ -23,6 +23,7 @@ from seepage.array_types import Float64Array
 from seepage.errors import InputError, nearest
 from seepage.layers.features import block_parameters
 from seepage.layers.hooks import Inputs, batches, call_model, device_of
+from seepage.short_repr import short_repr
 
 __all__ = [
     "BlockTable",
@@ -37,6 +38,7 @@ Blocks = Mapping[str, Sequence[str]]
 Evaluate = Callable[[nn.Module], Mapping[str, float]]
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class BlockTable:
     """Results of an evaluation after each block was reset.

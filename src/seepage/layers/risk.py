@@ -23,6 +23,7 @@ from seepage.layers.hooks import Inputs, sample_count, select_samples
 from seepage.layers.jacobian import Jacobian
 from seepage.layers.probe import DegreesOfFreedom, Indicator, probe
 from seepage.layers.table import LayerTable
+from seepage.short_repr import short_repr
 
 __all__ = [
     "RankAgreement",
@@ -100,6 +101,7 @@ def rank_agreement(
     return RankAgreement(rho, (1 + hits) / (1 + permutations), layers, models, False)
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class RiskTable:
     """One row per layer, the riskiest first.

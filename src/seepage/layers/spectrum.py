@@ -19,6 +19,7 @@ import numpy as np
 from seepage.array_types import Float64Array, FloatArray
 from seepage.errors import InputError
 from seepage.given_arrays import given_floats
+from seepage.short_repr import short_repr
 
 __all__ = [
     "Spectrum",
@@ -119,6 +120,7 @@ def numerical_rank(variances: FloatArray, n: int, d: int, eps: float) -> int:
     return int((np.sqrt(v) > max(n, d) * eps * np.sqrt(v[0])).sum())
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Spectrum:
     """Variances of one layer's outputs along their principal directions.

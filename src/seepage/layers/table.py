@@ -11,10 +11,12 @@ from seepage.array_types import BoolArray, Float64Array
 from seepage.errors import InputError, nearest
 from seepage.layers.hooks import Layer
 from seepage.layers.spectrum import Spectrum
+from seepage.short_repr import short_repr
 
 __all__ = ["LayerTable"]
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class LayerTable:
     """Indicators per layer, columns (L,) in the order of a forward pass; NaN: not measured.

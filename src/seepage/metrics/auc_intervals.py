@@ -15,6 +15,7 @@ from seepage.given_arrays import given_numbers
 from seepage.metrics.intervals import Estimate, clopper_pearson
 from seepage.metrics.unit import EACH, Unit, judged
 from seepage.plan import Groups, group_codes
+from seepage.short_repr import short_repr
 
 __all__ = ["SampleAuc", "auc_interval", "sample_auc"]
 
@@ -131,6 +132,7 @@ def auc_interval(
     return Estimate(mean, float(low[0]), float(high[0]), level, len(np.unique(owner)))
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class SampleAuc:
     """AUC of every sample across models, and its limits; each (N,), NaN where it has one side."""

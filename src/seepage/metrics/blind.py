@@ -15,10 +15,12 @@ from seepage.metrics.intervals import Estimate, over_targets
 from seepage.metrics.roc import auc
 from seepage.metrics.unit import EACH, Subjects, Unit
 from seepage.plan import partitions
+from seepage.short_repr import short_repr
 
 __all__ = ["BlindBaseline", "blind_baseline"]
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class BlindBaseline:
     """auc (M,) of the scored runs `models` (M,), and `estimate`, their mean with an interval.

@@ -22,6 +22,7 @@ from seepage.metrics.exposure import benjamini_hochberg
 from seepage.metrics.intervals import Estimate, over_targets
 from seepage.metrics.unit import EACH, Unit
 from seepage.plan import tuples
+from seepage.short_repr import short_repr
 
 __all__ = [
     "Named",
@@ -84,6 +85,7 @@ def fewest_named(tested: int, calibration: int, q: float = 0.05) -> int:
     return int(np.ceil(round(tested / (q * (calibration + 1)), 9)))
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Named:
     """The records of one model that were named.
@@ -163,6 +165,7 @@ def name_members(
     return Named(p, named, q, fewest, share, false_share)
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class NamedOverTargets:
     """What can be named of each model of a fleet, every one the target once.

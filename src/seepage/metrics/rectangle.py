@@ -14,6 +14,7 @@ from seepage.given_arrays import given_floats
 from seepage.metrics.intervals import clopper_pearson
 from seepage.metrics.unit import judged
 from seepage.plan import Groups, group_codes
+from seepage.short_repr import short_repr
 
 __all__ = ["JointRates", "joint_rates"]
 
@@ -21,6 +22,7 @@ __all__ = ["JointRates", "joint_rates"]
 _SLACK = 1e-9
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class JointRates:
     """Rates of one target at each nominal FPR, all (F,); NaN where `resolved` is False.

@@ -19,6 +19,7 @@ from seepage.errors import InputError
 from seepage.given_arrays import given_floats
 from seepage.metrics.intervals import clopper_pearson, over_targets
 from seepage.metrics.unit import EACH, Unit, judged
+from seepage.short_repr import short_repr
 
 __all__ = [
     "AveragedRoc",
@@ -72,6 +73,7 @@ def _pair_auc(scores: Float64Array, member: BoolArray, out: Float64Array) -> Non
             out[first + j] = twice / (2.0 * n_in[j] * n_out[j])
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Roc:
     """Every operating point: fpr, tpr, thresholds (P,) float64, one point per distinct score.
@@ -107,6 +109,7 @@ class TprAtFpr:
     resolved: bool
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class OperatingPoints:
     """Of every target r and nominal FPR f: auc (R,), the other rates (R, F); nominal (F,).
@@ -128,6 +131,7 @@ class OperatingPoints:
     resolved: BoolArray
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class AveragedRoc:
     """Vertical average over targets: fpr (G,) the grid, tpr (G,), low and high over tuples (G,)."""

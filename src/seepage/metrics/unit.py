@@ -18,6 +18,7 @@ from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError
 from seepage.given_arrays import given_numbers
 from seepage.plan import Groups, group_codes
+from seepage.short_repr import short_repr
 
 __all__ = ["EACH", "Samples", "Subjects", "Unit", "judged", "unit_of"]
 
@@ -62,6 +63,7 @@ EACH = Samples()
 """What every statistic counts by default."""
 
 
+@short_repr
 @final
 @dataclass(frozen=True, eq=False)
 class Subjects(Unit):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from seepage.array_types import BoolArray, Int64Array
 from seepage.errors import InputError
 from seepage.given_arrays import given_array, given_bools, given_numbers
+from seepage.short_repr import short_repr
 
 __all__ = [
     "Canaries",
@@ -30,6 +31,7 @@ Groups = Iterable[Any]
 """Whose sample each is: (N,) of anything hashable, a name or a number."""
 
 
+@short_repr
 @dataclass(frozen=True)
 class Canaries:
     """Planted samples: the most exposed case, which an honest audit includes.
@@ -47,6 +49,7 @@ class Canaries:
     source: Int64Array
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class SubsetPlan:
     """Membership and seeds of every training run.

@@ -24,6 +24,7 @@ from seepage.plan import partitions
 from seepage.plane.rates import RateRule, Track, mean_auc
 from seepage.plane.rules import GlobalFPR, NaturalThreshold, Rule
 from seepage.plane.shrinkage import EmpiricalBayes, Shrinkage
+from seepage.short_repr import short_repr
 
 __all__ = [
     "ClosedForm",
@@ -85,6 +86,7 @@ class StudentTLaw(Law):
         return float(grid[int(np.argmax(likely))])
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Laws:
     """IN and OUT distribution of every sample: means and variances (N,), degrees of freedom `df`.

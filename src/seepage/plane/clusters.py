@@ -14,6 +14,7 @@ import numpy as np
 from seepage.array_types import FloatArray, Int64Array
 from seepage.errors import InputError
 from seepage.plane.rates import Points
+from seepage.short_repr import short_repr
 
 __all__ = ["HDBSCAN", "ClusterMethod", "Clusters", "KMeans", "find_clusters"]
 
@@ -23,6 +24,7 @@ __all__ = ["HDBSCAN", "ClusterMethod", "Clusters", "KMeans", "find_clusters"]
 _PAIRWISE = 5000
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Clusters:
     """A clustering of the samples at one checkpoint.

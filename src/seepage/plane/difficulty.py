@@ -24,6 +24,7 @@ from seepage.errors import InputError
 from seepage.given_arrays import given_array, given_bools, given_floats
 from seepage.plan import partitions
 from seepage.plane.paths import SignalSource
+from seepage.short_repr import short_repr
 
 __all__ = [
     "Correlation",
@@ -279,6 +280,7 @@ def _probe(
     return np.asarray(votes.argmax(axis=1), dtype=np.int64)
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Difficulty:
     """Learning difficulty of every sample, (N,) each, NaN where no run gives a value.

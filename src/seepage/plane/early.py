@@ -22,6 +22,7 @@ from seepage.plane.paths import Trajectories
 from seepage.plane.rates import advantage
 from seepage.plane.regions import ByAdvantage, Regions
 from seepage.plane.resampling import Bootstrap, Estimate, cores, estimate, standard_error
+from seepage.short_repr import short_repr
 
 __all__ = [
     "EarlyDetermination",
@@ -113,6 +114,7 @@ class KnownFrom:
     high: float
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class EarlyDetermination:
     """Early determination of V_T, the samples vulnerable at the last checkpoint; (T,) curves.
@@ -293,6 +295,7 @@ def _on_lattice(
     return _tally(chosen)
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class PredictorEvaluation:
     """How well a score that needs no attack predicts V_T; (T,) or () as the score.

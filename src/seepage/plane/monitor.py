@@ -18,6 +18,7 @@ from seepage.given_arrays import given_array, given_bools, given_floats
 from seepage.metrics import auc, over_targets
 from seepage.plane.difficulty import Correlation, by_epoch, loss_iqr, mean_loss, spearman
 from seepage.plane.paths import SignalSource
+from seepage.short_repr import short_repr
 
 __all__ = ["Judgement", "Monitor", "MonitorEvaluation", "Snapshot", "evaluate_monitors"]
 
@@ -214,6 +215,7 @@ def _top_weight(values: FloatArray, k: int) -> FloatArray:
     return weight
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class MonitorEvaluation:
     """A proxy against the full attack, mean over the monitored runs; T checkpoints.

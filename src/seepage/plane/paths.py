@@ -31,12 +31,14 @@ from seepage.plane.rates import (
 from seepage.plane.regions import ByAdvantage, Grid, Regions
 from seepage.plane.resampling import Bootstrap
 from seepage.plane.rules import NaturalThreshold, Rule
+from seepage.short_repr import short_repr
 
 __all__ = ["Permuted", "SignalSource", "Trajectories", "trajectories"]
 
 Progress = Callable[[int, int], object]
 
 
+@short_repr
 @dataclass(frozen=True)
 class Permuted:
     """The null: membership drawn again as the plan would, attack and rates recomputed.

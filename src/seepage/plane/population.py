@@ -25,6 +25,7 @@ from seepage.plane.kernels import accumulate, accumulate_pairs, pair_counts, tup
 from seepage.plane.rates import RateSeries
 from seepage.plane.regions import Grid, Regions
 from seepage.plane.resampling import Bootstrap, Estimate, cores, estimate, half, standard_error
+from seepage.short_repr import short_repr
 
 __all__ = ["Population", "population"]
 
@@ -33,6 +34,7 @@ __all__ = ["Population", "population"]
 _BLOCK = 2048
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Population:
     """Population metrics over training; T checkpoints, T−1 intervals between them, S regions.

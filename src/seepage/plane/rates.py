@@ -22,6 +22,7 @@ from seepage.errors import InputError
 from seepage.given_arrays import given_floats, given_numbers
 from seepage.metrics import auc, clopper_pearson
 from seepage.plane.rules import Rule
+from seepage.short_repr import short_repr
 
 __all__ = [
     "Counting",
@@ -80,6 +81,7 @@ def epsilon_two_sided(
     return np.maximum(epsilon(fpr, tpr, n_out, n_in), other)
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Points:
     """FPR and TPR of every sample at one checkpoint.
@@ -175,6 +177,7 @@ def _share(hits: IntArray, trials: IntArray) -> FloatArray:
     return out
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class RateSeries:
     """Both rates of every sample at every checkpoint, and what intervals over models need.

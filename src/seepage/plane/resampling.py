@@ -11,6 +11,7 @@ from scipy import stats
 
 from seepage.array_types import BoolArray, FloatArray
 from seepage.errors import InputError
+from seepage.short_repr import short_repr
 
 __all__ = ["Bootstrap", "Estimate", "cores", "estimate", "half", "standard_error"]
 
@@ -64,6 +65,7 @@ def half(count: int) -> int:
     return count // 2
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Estimate:
     """A population metric, its interval over models, and the same under permuted membership.

@@ -30,12 +30,14 @@ from seepage.plane.paths import Permuted, SignalSource
 from seepage.plane.rates import points
 from seepage.plane.resampling import Estimate, estimate
 from seepage.plane.rules import NaturalThreshold, Rule
+from seepage.short_repr import short_repr
 
 __all__ = ["SplitHalf", "split_half"]
 
 Progress = Callable[[int, int], object]
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class SplitHalf:
     """Speed and early determination estimated from two halves of a fleet; T checkpoints.

@@ -16,6 +16,7 @@ from torch import nn
 
 from seepage.array_types import AnyArray, Int64Array
 from seepage.errors import InputError, SeepageError
+from seepage.short_repr import short_repr
 from seepage.single.cache import AnswerCache
 from seepage.single.pool import chosen_rows, keys_of
 
@@ -54,6 +55,7 @@ class Service:
             raise InputError(f"timeout: expected seconds above 0, got {self.timeout:g}")
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Answers:
     """Rows of outputs (N, K) as they came, `logits` or probabilities; classes: the model's names.

@@ -18,6 +18,7 @@ from seepage.findings.result import AtFpr, Blind, Naming
 from seepage.metrics import Estimate, Within, blind_baseline, clopper_pearson, name_members
 from seepage.metrics.unit import Subjects, Unit
 from seepage.plan import Groups
+from seepage.short_repr import short_repr
 from seepage.single import words
 from seepage.single.asking import Answers, Service, answers_of, kind_of
 from seepage.single.input_curvature import with_curvature
@@ -41,6 +42,7 @@ _MANY = 32
 _POINTS = 160
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Recorded:
     """Outputs of the model at members and others, in the place of the model.

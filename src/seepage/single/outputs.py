@@ -12,6 +12,7 @@ from scipy import special
 from seepage.array_types import AnyArray, Float64Array, Int64Array
 from seepage.errors import InputError, nearest
 from seepage.given_arrays import given_array
+from seepage.short_repr import short_repr
 from seepage.signals import SIGNALS
 
 __all__ = ["READ", "Observed", "from_logits", "from_probabilities", "from_signals"]
@@ -23,6 +24,7 @@ READ = ("phi", "loss", "mentr", "entropy", "correct")
 _SUM = 0.02
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Observed:
     """What a model says of every sample: `signals`, each (N,) float64, by name.

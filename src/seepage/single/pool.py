@@ -22,6 +22,7 @@ from seepage.given_arrays import given_array
 from seepage.local_paths import local_path
 from seepage.metrics import Samples, Subjects, Unit
 from seepage.plan import Groups
+from seepage.short_repr import short_repr
 from seepage.signals.tasks import task
 
 __all__ = [
@@ -42,6 +43,7 @@ _LABELS = ("labels", "y")
 _MOST_COLUMNS = 8192
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Side:
     """The members, or the others: each field one per sample, or None where it is not known.
@@ -57,6 +59,7 @@ class Side:
     recorded: Mapping[str, AnyArray] = field(default_factory=dict)
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Pool:
     """Members first, then others: N samples.

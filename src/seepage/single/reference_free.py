@@ -15,6 +15,7 @@ from seepage.attacks import CurvatureThreshold
 from seepage.errors import InputError
 from seepage.metrics import Unit, Within
 from seepage.metrics.unit import Subjects
+from seepage.short_repr import short_repr
 from seepage.single.input_curvature import CURVATURE
 from seepage.single.outputs import Observed
 from seepage.single.quantile import cross_fitted_quantile
@@ -43,6 +44,7 @@ request.
 ON_REQUEST = "is measured of networks with curvature=True (--curvature)"
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Scored:
     """Scores of one model's samples, each (N,), by attack; `skipped`: name -> why not.

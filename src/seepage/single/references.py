@@ -18,6 +18,7 @@ from seepage.given_arrays import given_array
 from seepage.metrics import Estimate, Within, auc_interval, signal_correlation
 from seepage.metrics.unit import EACH, Subjects, Unit
 from seepage.plan import half_split
+from seepage.short_repr import short_repr
 from seepage.single.input_curvature import CURVATURE
 from seepage.single.outputs import Observed, from_logits, from_probabilities, from_signals
 from seepage.single.pool import Pool, chosen_rows
@@ -35,6 +36,7 @@ __all__ = [
 Progress = Callable[[str, int, int], object]
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class RecordedReferences:
     """Outputs of R reference models at members and then others, N samples in all.
@@ -49,6 +51,7 @@ class RecordedReferences:
     signals: Mapping[str, AnyArray] = field(default_factory=dict)
 
 
+@short_repr
 @dataclass(frozen=True)
 class TrainedReferences:
     """Reference models that are trained on random halves of members and others, as many as time
@@ -73,6 +76,7 @@ class TrainedReferences:
             )
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Measured:
     """Signals of references: member (R, N) bool, signals {name: (R, N)}, what is said of them."""

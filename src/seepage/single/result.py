@@ -17,6 +17,7 @@ from seepage.errors import InputError
 from seepage.findings.result import AtFpr, Blind, Naming, SubjectFinding
 from seepage.local_paths import local_path
 from seepage.metrics import Estimate, Strongest, strongest
+from seepage.short_repr import short_repr
 from seepage.store.files import plain, replacing
 from seepage.store.result_files import sealed
 
@@ -25,6 +26,7 @@ __all__ = ["OneAttack", "Said", "SingleAudit"]
 Said = Literal["leaks", "not shown", "refused"]
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class OneAttack:
     """One attack on the one model.
@@ -202,6 +204,13 @@ class SingleAudit:
             text = json.dumps(sealed(self.summary()), indent=1, allow_nan=False)
             draft.write_text(text + "\n", encoding="utf-8")
         return target
+
+    def __repr__(self) -> str:
+        e = self.strongest.estimate
+        return (
+            f"SingleAudit({self.title[:60]!r}: {self.said}, {self.strongest.attack} AUC {e.mean:.3f} "
+            f"[{e.low:.3f}, {e.high:.3f}], {self.members:,} members, {self.others:,} others, {self.unit})"
+        )
 
     def __str__(self) -> str:
         rows = [f"{self.title}: {self.headline}"]
