@@ -76,6 +76,23 @@ def given_floats(values: Any, what: str) -> Float64Array:
 
 
 def given_bools(values: Any, what: str) -> BoolArray:
-    """`given_numbers` as truth values, a view of it where that is possible."""
-    bools: BoolArray = given_numbers(values, what).astype(np.bool_, copy=False)
+    """`given_numbers` as truth values, a view of it where that is possible.
+
+    Raises InputError for numbers other than 0 and 1, which may be positions.
+
+    >>> given_bools([2, 5], "member")
+    Traceback (most recent call last):
+        ...
+    seepage.errors.InputError: member: expected truth values, got 2; of positions \
+numpy.isin(numpy.arange(n), positions) makes them
+    """
+    array = given_numbers(values, what)
+    if array.dtype != np.bool_:
+        other = (array != 0) & (array != 1)
+        if other.any():
+            raise InputError(
+                f"{what}: expected truth values, got {array[other][0]:g}; of positions "
+                "numpy.isin(numpy.arange(n), positions) makes them"
+            )
+    bools: BoolArray = array.astype(np.bool_, copy=False)
     return bools

@@ -73,9 +73,19 @@ def _library() -> str:
     )
 
 
+# Where a module's forward lies that only says that there is none.
+_ABOVE = ("lightning", "pytorch_lightning", "torch")
+
+
 def _part(module: Any, network: str | Callable[[Any], nn.Module] | None) -> nn.Module:
     if network is None:
         found = module
+        if type(module).forward.__module__.partition(".")[0] in _ABOVE:
+            known = [name for name, _ in module.named_children()]
+            raise InputError(
+                f"network: expected the part of {type(module).__name__} that gives logits, got none, and it "
+                f"has no forward of its own; pass its name, network={(known or ['net'])[0]!r}"
+            )
     elif isinstance(network, str):
         try:
             found = module.get_submodule(network)

@@ -92,6 +92,13 @@ def as_function(given: str | Callable[..., Any] | Function | None) -> Function |
         )
         resolved: Function = asked.changed(function=found)
         return _takes_a_run(resolved)
+    if callable(getattr(asked.function, "fit", None)):
+        call = "()" if isinstance(asked.function, type) else ""
+        name = getattr(asked.function, "__name__", type(asked.function).__name__)
+        raise InputError(
+            f"function: expected train(members, seed, recorder) -> model, got the estimator {name}; "
+            f"pass seepage.sklearn.fit({name}{call or '(…)'})"
+        )
     if not callable(asked.function):
         raise InputError(
             f"function: expected train(members, seed, recorder) -> model or its name, got "

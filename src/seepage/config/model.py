@@ -166,6 +166,17 @@ def as_model(model: str | Factory | Model) -> Model:
     and for options of a factory, which takes none.
     """
     if not isinstance(model, Model):
+        if isinstance(model, nn.Module):
+            raise InputError(
+                f"model: expected a function that makes a new network, got a {type(model).__name__}; pass "
+                "the function that made it: every run starts from a network of its own, and a trained "
+                "one is audited by seepage.audit(model, members, others)"
+            )
+        if callable(getattr(model, "fit", None)):
+            raise InputError(
+                "model: expected a name or a function that returns a torch.nn.Module, got an estimator; "
+                "pass function=seepage.sklearn.fit(estimator)"
+            )
         if isinstance(model, str):
             model = Model(name=model)
         elif callable(model):

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Int64Array
 from seepage.errors import InputError
+from seepage.remedies import of_data
 from seepage.short_repr import short_repr
 from seepage.signals.tasks import task
 
-__all__ = ["Dataset"]
+__all__ = ["Dataset", "check_dataset", "check_targets"]
 
 Kind = Literal["image", "table"]
 
@@ -170,6 +171,11 @@ class Dataset:
                 "pass numpy.flatnonzero(mask) for a mask"
             )
         rows = rows.astype(np.int64)
+        if len(rows) == len(self) > 2 and np.isin(rows, (0, 1)).all():
+            raise InputError(
+                f"rows: expected positions, got 0 and 1 for each of {len(self)} samples; pass "
+                "numpy.flatnonzero(mask) for a mask"
+            )
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
             raise InputError(
                 f"rows: expected positions in 0..{len(self) - 1}, got {rows.min()}..{rows.max()}"
@@ -225,6 +231,14 @@ class Dataset:
                 std = np.where(self.numeric, std, 1.0)
         scale = 1.0 / np.where(std > 0, std, 1.0)
         return scale.astype(np.float32), (-mean * scale).astype(np.float32)
+
+
+def check_dataset(given: object) -> None:
+    """Raise InputError, with what makes one of it, unless `given` is a `Dataset`."""
+    if not isinstance(given, Dataset):
+        raise InputError(
+            f"data: expected a seepage.Dataset, got {type(given).__name__}; {of_data(given)}"
+        )
 
 
 def check_targets(data: Dataset) -> None:

@@ -27,6 +27,7 @@ from seepage.errors import InputError, SeepageError, nearest
 from seepage.extensions import names, outside, resolve
 from seepage.local_paths import local_path
 from seepage.plan import Canaries
+from seepage.remedies import of_data
 from seepage.signals.tasks import task as task_named
 
 __all__ = ["NAMES", "load", "reload"]
@@ -101,6 +102,10 @@ def load(
     >>> len(data), data.shape, data.inputs.dtype, len(data.classes)
     (100, (1, 8, 8), torch.uint8, 10)
     """
+    if not isinstance(name, str | os.PathLike):
+        raise InputError(
+            f"data: expected a name or a path to load, got {type(name).__name__}; {of_data(name)}"
+        )
     if part not in (*PARTS, "both", "all"):
         raise InputError(f"part: expected train, val, test, both or all, got {part!r}")
     if limit is not None and limit < 1:

@@ -16,6 +16,7 @@ from seepage.data.dataset import Dataset
 from seepage.data.npz import from_arrays
 from seepage.errors import InputError, nearest
 from seepage.plan import Groups
+from seepage.remedies import of_data
 
 __all__ = ["from_hugging_face", "from_torch"]
 
@@ -51,7 +52,11 @@ def from_torch(
     if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
         raise InputError(
             f"dataset: expected a map-style dataset with a length and items, got {called}; "
-            "draw its samples into arrays and pass seepage.data.from_arrays(inputs, labels)"
+            + (
+                of_data(dataset)
+                if hasattr(dataset, "dataset")
+                else "draw its samples into arrays and pass seepage.data.from_arrays(inputs, labels)"
+            )
         )
     if len(dataset) == 0:
         raise InputError(f"{called}: expected at least one sample, got none; check the dataset")

@@ -19,6 +19,7 @@ from seepage.array_types import AnyArray, BoolArray
 from seepage.config.model import Factory, Model, as_model
 from seepage.data import Dataset, count_copies, load
 from seepage.data.archive import map_archive
+from seepage.data.dataset import check_dataset
 from seepage.data.mapped import map_npy
 from seepage.errors import InputError, SeepageError, nearest
 from seepage.fleet.array_checks import Progress, check_member
@@ -110,7 +111,8 @@ def import_checkpoints(
     the first unexpected key), members that are not in the data, and what `Recorder` refuses.
     """
     check_new(out)
-    pool = data if isinstance(data, Dataset) else load(data)
+    pool = load(data) if isinstance(data, str | os.PathLike) else data
+    check_dataset(pool)
     prepared = Inputs(divide, standardise)
     given = as_model(model)
     found = _found(local_path(folder, "folder"))
@@ -346,6 +348,11 @@ def _rows(where: str, told: AnyArray, data: Dataset) -> BoolArray:
                 f"in it, the first {lost[0]!r}; its ids are like {str(data.ids[0])!r}"
             )
         at = np.array([place[v] for v in texts], dtype=np.int64)
+    if len(told) == n > 2 and told.dtype.kind in "iu" and np.isin(told, (0, 1)).all():
+        raise InputError(
+            f"{where}: expected truth values or row numbers, got 0 and 1 for each of the {n} samples, "
+            "which are a mask as whole numbers; save mask.astype(bool)"
+        )
     if len(np.unique(at)) < len(at):
         raise InputError(
             f"{where}: expected every member once, got {len(at) - len(np.unique(at))} twice; save each "

@@ -22,6 +22,7 @@ from seepage.config.record import Record
 from seepage.config.starting_point import weights_digest
 from seepage.data import CopiesWarning, Dataset, count_copies
 from seepage.data.copies import Copies
+from seepage.data.dataset import check_dataset
 from seepage.defenses import Defense
 from seepage.errors import InputError, StorageFailed, nearest
 from seepage.fleet.backends import choose_backend, group
@@ -111,6 +112,13 @@ def train(
     Raises InputError for bad values, a plan that splits the data's groups or has groups that the data
     lack, Locked when another process owns the folder.
     """
+    check_dataset(data)
+    if not isinstance(plan, SubsetPlan):
+        raise InputError(
+            f"plan: expected a seepage.SubsetPlan, got {type(plan).__name__}; make one with "
+            "seepage.half_split(len(data), models=…), or of a matrix (R, N) of truth values "
+            'seepage.SubsetPlan(member, seeds=numpy.arange(R), kind="mine", seed=0)'
+        )
     recipe = recipe if recipe is not None else Recipe()
     stated = "epochs" in recipe.model_fields_set
     record, execution, model = _with_fields(record, execution, model, fields)

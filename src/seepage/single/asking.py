@@ -16,6 +16,7 @@ from torch import nn
 
 from seepage.array_types import AnyArray, Int64Array
 from seepage.errors import InputError, SeepageError
+from seepage.remedies import of_model, reads_tokens
 from seepage.short_repr import short_repr
 from seepage.single.cache import AnswerCache
 from seepage.single.pool import chosen_rows, keys_of
@@ -73,7 +74,18 @@ class Answers:
 
 def kind_of(model: Any) -> str:
     """ "network", "estimator" or "function"; InputError for anything else."""
+    if isinstance(model, type):
+        raise InputError(
+            f"model: expected a model, got the class {model.__name__}; {of_model(model)}"
+        )
     if isinstance(model, nn.Module):
+        if reads_tokens(model):
+            raise InputError(
+                f"model: expected a network of inputs alone, got {type(model).__name__} of Transformers, "
+                "which takes tokens and a mask of what is padding; pass "
+                "seepage.transformers.Logits(model), and texts as seepage.transformers.pool(input_ids, "
+                "labels)"
+            )
         return "network"
     if hasattr(model, "predict_proba"):
         return "estimator"
@@ -87,7 +99,7 @@ def kind_of(model: Any) -> str:
         return "function"
     raise InputError(
         "model: expected a torch.nn.Module, an estimator with predict_proba, a function from inputs "
-        f"to probabilities, or recorded outputs, got {type(model).__name__}"
+        f"to probabilities, or recorded outputs, got {type(model).__name__}; {of_model(model)}"
     )
 
 
@@ -289,6 +301,12 @@ def _network(model: nn.Module) -> tuple[Callable[[Any], Any], tuple[str, ...]]:
                 return model(x.to(device))
         except SeepageError:
             raise
+        except NotImplementedError as error:
+            raise InputError(
+                f"model: {type(model).__name__} raised {_said(error)}; a module without a forward of its own, "
+                "as some of Lightning are, is no network: pass the part that gives logits, such as "
+                "module.net"
+            ) from error
         except Exception as error:
             raise InputError(
                 f"model: {type(model).__name__} raised {_said(error)} on inputs {tuple(x.shape)} of "

@@ -22,6 +22,7 @@ from seepage.given_arrays import given_array
 from seepage.local_paths import local_path
 from seepage.metrics import Samples, Subjects, Unit
 from seepage.plan import Groups
+from seepage.remedies import of_data
 from seepage.short_repr import short_repr
 from seepage.signals.tasks import task
 
@@ -124,6 +125,8 @@ def side_of(given: Any, what: str, groups: Groups | None = None) -> Side:
         side = Side(given[0], _array(given[1], f"{what}: labels"))
     elif given is None:
         side = Side()
+    elif isinstance(given, torch.utils.data.DataLoader):
+        raise InputError(f"{what}: expected samples, got a DataLoader; {of_data(given)}")
     elif isinstance(given, tuple):
         raise InputError(
             f"{what}: expected a pair (inputs, labels), got {len(given)} values; pass those two"
@@ -419,7 +422,8 @@ def class_numbers(labels: ArrayLike, classes: AnyArray | None, what: str = "labe
     if y.dtype.kind in "SUO":
         raise InputError(
             f"{what}: expected whole numbers, the columns of the model's outputs, got text such as "
-            f"{str(y[0])!r}; number the classes as the model does"
+            f"{str(y[0])!r}; pass the estimator itself, whose classes_ give the order, or number the "
+            "classes as the model does: numpy.searchsorted(model.classes_, labels)"
         )
     y = y.astype(np.float64) if y.dtype.kind == "f" else y
     if y.dtype.kind == "f" and not ((y == np.floor(y)) & (np.abs(y) < 2**31)).all():
