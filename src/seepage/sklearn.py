@@ -14,6 +14,7 @@ from typing import Any, Literal, final
 import numpy as np
 from scipy.special import softmax
 from sklearn.base import clone, is_regressor
+from sklearn.utils import get_tags
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from seepage.array_types import AnyArray, Int64Array
@@ -115,6 +116,16 @@ class FittedEstimator:
         except Exception:  # whatever an estimator's own parts raise
             return False
         return b"__main__" not in sent and FROM_FILE.encode() not in sent
+
+    @property
+    def takes_missing(self) -> bool:
+        """Whether it takes NaN, as far as it says so; a Pipeline shows it when it is fitted."""
+        if getattr(self.estimator, "steps", None):
+            return True
+        try:
+            return bool(get_tags(self.estimator).input_tags.allow_nan)
+        except Exception:  # of other libraries: it says nothing of itself
+            return True
 
     def __call__(self, members: Int64Array, seed: int, recorder: Recorder) -> Any:
         """Fit on `members` and hand the probabilities of all samples to the recorder."""

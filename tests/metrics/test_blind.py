@@ -50,7 +50,7 @@ def test_errors_name_the_value():
     with pytest.raises(InputError, match="member: expected bool of shape"):
         metrics.blind_baseline(x, member[:5])
     with pytest.raises(InputError, match="features: expected finite numbers"):
-        metrics.blind_baseline(np.full((20, 2), np.nan), member)
+        metrics.blind_baseline(np.full((20, 2), np.inf), member)
     with pytest.raises(InputError, match="at least 5 members and non-members in every run, got 2"):
         metrics.blind_baseline(x, np.arange(20) < 2)
     with pytest.raises(InputError, match="labels: expected one per sample"):

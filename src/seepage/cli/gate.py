@@ -125,7 +125,8 @@ def check_one(
 def _estimate(told: Mapping[str, Any]) -> Estimate:
     from seepage.metrics import Estimate
 
-    return Estimate(**{k: math.nan if v is None else v for k, v in told.items()})
+    values: dict[str, Any] = {k: math.nan if v is None else v for k, v in told.items()}
+    return Estimate(**values)
 
 
 def _at(path: str, rates: Sequence[Mapping[str, Any]], fpr: float) -> AtFpr:
@@ -134,7 +135,9 @@ def _at(path: str, rates: Sequence[Mapping[str, Any]], fpr: float) -> AtFpr:
 
     for told in rates:
         if math.isclose(told["fpr"], fpr):
-            plain = {k: math.nan if v is None else v for k, v in told.items() if k != "tpr"}
+            plain: dict[str, Any] = {
+                k: math.nan if v is None else v for k, v in told.items() if k != "tpr"
+            }
             return AtFpr(tpr=_estimate(told["tpr"]), **plain)
     known = ", ".join(f"{r['fpr']:g}" for r in rates)
     raise InputError(f"--fpr: expected one of {known}, which {path} holds, got {fpr:g}")

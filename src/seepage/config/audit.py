@@ -61,8 +61,10 @@ class DataConfig(Part):
         [], description="Columns of a table, or arrays of an .npz, that are left out."
     )
     categorical: list[str] = Field([], description="Columns of a table taken as categories.")
-    missing: Literal["refuse", "indicator"] | None = Field(
-        None, description="What becomes of missing values: refused, or a column that marks them."
+    missing: Literal["refuse", "indicator", "keep"] | None = Field(
+        None,
+        description="What becomes of missing values: refused, a column that marks them, or kept as NaN "
+        "for estimators that take them.",
     )
     size: int | tuple[int, int] | None = Field(
         None, description="Side or (height, width) to which images of a folder are resized."

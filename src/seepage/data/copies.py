@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from seepage.array_types import BoolArray, Int64Array
-from seepage.data.dataset import Dataset
+from seepage.data.dataset import Dataset, one_nan
 
 __all__ = ["Copies", "CopiesWarning", "count_copies", "drop_copies", "group_copies"]
 
@@ -42,7 +42,7 @@ def count_copies(
     """Exact copies (the same inputs and the same label) in a pool and under a plan (R, N).
 
     leave_out: positions of samples that are copies on purpose, such as planted canaries. Contents
-    are compared by a hash of 128 bits; 0.0 and -0.0 are the same. Near copies are not found.
+    are compared by a hash of 128 bits; 0.0 and -0.0 are the same, and so are all missing values. Near copies are not found.
 
     >>> from seepage.data import from_arrays
     >>> data = from_arrays([[1.0], [1.0], [2.0], [1.0]], [0, 0, 1, 1])
@@ -117,8 +117,9 @@ def _first_of_each(data: Dataset, leave_out: Sequence[int] = ()) -> Int64Array:
     seen: dict[bytes, int] = {}
     out = np.arange(len(data))
     labels = data.labels.numpy()
+    inputs = one_nan(data.inputs)
     for i in sorted(set(range(len(data))) - set(leave_out)):
-        x = data.inputs[i]
+        x = inputs[i]
         if x.dtype.is_floating_point:
             x = x + 0.0  # -0.0 is 0.0
         raw = x.contiguous().view(torch.uint8).numpy()

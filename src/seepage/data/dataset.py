@@ -40,6 +40,9 @@ class Dataset:
     distributions of "soft-labels", or of "classification" beside hard labels. Labels of the first
     two are 0.
 
+    missing: whether NaN in a table stands for a missing value, which estimators such as boosted trees
+    take; networks do not, and training them on it is refused.
+
     Raw values are kept: normalisation is computed per training run from its members alone
     (`member_scale`), never from the whole pool.
 
@@ -65,6 +68,7 @@ class Dataset:
     groups: NDArray[np.str_] | None = None
     task: str = "classification"
     targets: torch.Tensor | None = None
+    missing: bool = False
 
     def __post_init__(self) -> None:
         n = len(self.labels)
@@ -101,12 +105,7 @@ class Dataset:
                 f"{self.name}: expected labels in 0..{k - 1}, got {bad} at row {where}; "
                 "check the label column or the class list"
             )
-        if self.inputs.dtype.is_floating_point and not bool(torch.isfinite(self.inputs).all()):
-            row = int((~torch.isfinite(self.inputs).flatten(1).all(1)).nonzero()[0, 0])
-            raise InputError(
-                f"{self.name}: expected finite inputs, got NaN or infinity in row {row} "
-                f"({self.ids[row]}); drop or impute it"
-            )
+        self._check_numbers()
         if len(np.unique(self.ids)) != n:
             names, counts = np.unique(self.ids, return_counts=True)
             raise InputError(
@@ -125,6 +124,51 @@ class Dataset:
                     f"{self.name}: expected a group for every sample, got none at row {row} "
                     f"({self.ids[row]}); give samples without a subject a name of their own"
                 )
+
+    def _check_numbers(self) -> None:
+        """Refuse infinity, and NaN unless it stands for a missing value of a table."""
+        if self.missing and self.kind != "table":
+            raise InputError(f"{self.name}: missing: expected of tables alone, got images")
+        if not self.inputs.dtype.is_floating_point:
+            return
+        odd = ~torch.isfinite(self.inputs)
+        if self.missing:
+            absent = torch.isnan(self.inputs)
+            empty = absent.all(0).nonzero()
+            if len(empty):
+                column = int(empty[0, 0])
+                name = self.columns[column] if self.columns else f"x{column}"
+                raise InputError(
+                    f"{self.name}: expected values in every column, got none in {name!r}; leave it out"
+                )
+            odd &= ~absent
+        if bool(odd.any()):
+            row = int(odd.flatten(1).any(1).nonzero()[0, 0])
+            what = "infinity" if self.missing else "NaN or infinity"
+            keep = (
+                ""
+                if self.missing or self.kind != "table"
+                else (', or, for estimators that take missing values, pass missing="keep"')
+            )
+            raise InputError(
+                f"{self.name}: expected finite inputs, got {what} in row {row} "
+                f"({self.ids[row]}); drop or impute it{keep}"
+            )
+
+    @property
+    def has_missing(self) -> bool:
+        """Whether any value is missing."""
+        return self.missing and bool(torch.isnan(self.inputs).any())
+
+    def needs_values(self, what: str) -> None:
+        """Raise InputError, naming a row, where a value is missing that `what` cannot do without."""
+        if self.has_missing:
+            row = int(torch.isnan(self.inputs).any(1).nonzero()[0, 0])
+            raise InputError(
+                f"{self.name}: expected a value everywhere for {what}, got NaN in row {row} "
+                f"({self.ids[row]}); impute it, or train an estimator that takes missing values "
+                "(docs/estimators.md)"
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -148,7 +192,7 @@ class Dataset:
         """SHA-256 over inputs, labels, ids, classes and groups; the same on every machine."""
         h = hashlib.sha256()
         h.update(repr((str(self.inputs.dtype), tuple(self.inputs.shape), self.classes)).encode())
-        h.update(np.ascontiguousarray(self.inputs.numpy()).view(np.uint8).data)
+        h.update(np.ascontiguousarray(one_nan(self.inputs).numpy()).view(np.uint8).data)
         h.update(np.ascontiguousarray(self.labels.numpy()).astype("<i8").tobytes())
         h.update("\0".join(self.ids.tolist()).encode())
         if self.numeric is not None:
@@ -231,6 +275,13 @@ class Dataset:
                 std = np.where(self.numeric, std, 1.0)
         scale = 1.0 / np.where(std > 0, std, 1.0)
         return scale.astype(np.float32), (-mean * scale).astype(np.float32)
+
+
+def one_nan(values: torch.Tensor) -> torch.Tensor:
+    """The same values with every NaN of the same bits, so that what is equal has equal bytes."""
+    if not values.dtype.is_floating_point or not bool(torch.isnan(values).any()):
+        return values
+    return torch.where(torch.isnan(values), torch.full_like(values, torch.nan), values)
 
 
 def check_dataset(given: object) -> None:

@@ -20,7 +20,7 @@ from seepage.data.idx import read_mnist
 from seepage.data.npz import read_npz
 from seepage.data.official import Progress
 from seepage.data.official import download as fetch_official
-from seepage.data.reading import PARTS, Part, Raw, check_regular, data_root, row_ids
+from seepage.data.reading import PARTS, Part, Raw, check_missing, check_regular, data_root, row_ids
 from seepage.data.table import CSV_SUFFIXES, PARQUET_SUFFIXES, TableOptions, read_table
 from seepage.data.transform import apply_canaries, pool, relabel, subset
 from seepage.errors import InputError, SeepageError, nearest
@@ -62,7 +62,7 @@ def load(
     id_column: str | None = None,
     drop: Sequence[str] = (),
     categorical: Sequence[str] = (),
-    missing: Literal["refuse", "indicator"] = "refuse",
+    missing: Literal["refuse", "indicator", "keep"] = "refuse",
     fill: float | Mapping[str, float] = 0.0,
     max_levels: int = 256,
     delimiter: str | None = None,
@@ -89,7 +89,8 @@ def load(
     what separates columns, a comma or in .tsv a tab unless given. id_column: use it as ids. drop: leave columns out, or arrays of an .npz. categorical:
     treat numbers as categories. missing: what a numeric column with gaps does: "refuse" raises,
     "indicator" writes `fill` (one number or one per column, never computed from the data) and adds
-    a 0/1 column "NAME missing". max_levels: most levels of a text column. comment: signs that mark
+    a 0/1 column "NAME missing"; "keep", of an .npz too, leaves NaN for estimators that take missing
+    values (docs/estimators.md). max_levels: most levels of a text column. comment: signs that mark
     comment lines at the beginning of a file.
 
     Values stay raw: nothing here reads more than one sample, except which levels and classes
@@ -171,6 +172,7 @@ def load(
             )
         test_path = _find(os.fspath(test), base) if test is not None else None
         raw = _read_path(path, test_path, size_hw, options, given)
+        raw = replace(raw, missing=options.missing == "keep")
         source = {"name": _portable(path, root)}
         if size_hw is not None:
             source["size"] = list(size_hw)
@@ -359,7 +361,11 @@ def _read_path(
     kind = plain.suffix.lower()
     is_table = kind in CSV_SUFFIXES + PARQUET_SUFFIXES and not path.is_dir()
     allowed = (
-        set(_TABLE_FIELDS) | {"test"} if is_table else {"drop", "task"} if kind == ".npz" else set()
+        set(_TABLE_FIELDS) | {"test"}
+        if is_table
+        else {"drop", "task", "missing"}
+        if kind == ".npz"
+        else set()
     )
     if path.is_dir():
         allowed = {"size", "group"} | ({"task"} if task_named(options.task).classes else set())
@@ -377,6 +383,7 @@ def _read_path(
     if is_table:
         return read_table({"train": path} | ({"test": test} if test else {}), options)
     if kind == ".npz":
+        check_missing(options.missing, ("refuse", "keep"))
         return read_npz(path, options.drop, options.task)
     raise InputError(
         f"{path}: expected .npz, {', '.join(CSV_SUFFIXES + PARQUET_SUFFIXES)} or a folder of "
@@ -406,6 +413,7 @@ def _dataset(raw: Raw, wanted: tuple[str, ...], source: dict[str, Any]) -> Datas
         np.concatenate(groups) if len(groups) == len(parts) else None,
         raw.task,
         _tensor(list(targets)) if len(targets) == len(parts) else None,
+        raw.missing,
     )
 
 

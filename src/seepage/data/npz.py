@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from seepage.array_types import AnyArray
 from seepage.data.archive import read_archive
 from seepage.data.dataset import Dataset, Kind
-from seepage.data.reading import Part, Raw, as_text, name_labels, row_ids
+from seepage.data.reading import Part, Raw, as_text, check_missing, name_labels, row_ids
 from seepage.data.targets import Asked, target_values
 from seepage.errors import InputError
 from seepage.given_arrays import given_array
@@ -45,6 +46,7 @@ def from_arrays(
     name: str = "arrays",
     task: str = "classification",
     targets: ArrayLike | None = None,
+    missing: Literal["refuse", "keep"] = "refuse",
 ) -> Dataset:
     """A dataset from arrays in memory.
 
@@ -54,12 +56,14 @@ def from_arrays(
     task: what labels are (`seepage.signals.tasks.TASKS`): of "regression" they are real numbers (N,),
     of "multi-label" 0 and 1 (N, L), of "soft-labels" distributions (N, K); classes name the target,
     the labels or the classes. targets: distributions (N, K) beside the labels of "classification".
-    All columns of a table count as numeric. Such a dataset has no source: a report cannot load
+    missing: what NaN in a table is: refused, or kept as a missing value for estimators that take such
+    (docs/estimators.md). All columns of a table count as numeric. Such a dataset has no source: a report cannot load
     it again and shows its samples without pictures.
 
     >>> from_arrays([[0.0, 1.0], [2.0, 5.0]], ["sick", "well"]).classes
     ('sick', 'well')
     """
+    check_missing(missing, ("refuse", "keep"))
     asked = _asked(name, {"train": given_array(labels, f"{name}: labels")}, task, classes)
     named, names = asked.labels, asked.classes
     soft = asked.targets.get("train")
@@ -98,6 +102,7 @@ def from_arrays(
         groups=whose,
         task=task_named(task).name,
         targets=None if soft is None else torch.tensor(soft),
+        missing=missing == "keep",
     )
 
 

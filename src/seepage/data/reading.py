@@ -28,6 +28,7 @@ __all__ = [
     "Raw",
     "as_text",
     "check_labels",
+    "check_missing",
     "check_regular",
     "check_room",
     "data_root",
@@ -157,6 +158,15 @@ class Raw:
     columns: tuple[str, ...] = ()
     numeric: BoolArray | None = None
     task: str = "classification"
+    missing: bool = False
+
+
+def check_missing(given: str, known: tuple[str, ...]) -> None:
+    """Refuse other rules for missing values than those that a reader has."""
+    if given not in known:
+        raise InputError(
+            f"missing: expected {', '.join(map(repr, known))}, got {given!r}; choose one"
+        )
 
 
 MISSING = ("", "?", "na", "n/a", "<na>", "nan", "nat", "null", "none")

@@ -21,6 +21,7 @@ from seepage.data.reading import (
     MISSING,
     Part,
     Raw,
+    check_missing,
     check_room,
     most_bytes,
     one_line,
@@ -62,7 +63,7 @@ class TableOptions:
     id_column: str | None = None
     drop: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
-    missing: Literal["refuse", "indicator"] = "refuse"
+    missing: Literal["refuse", "indicator", "keep"] = "refuse"
     fill: float | Mapping[str, float] = 0.0
     max_levels: int = 256
     delimiter: str | None = None
@@ -112,10 +113,7 @@ def read_table(files: Mapping[str, Path], options: TableOptions) -> Raw:
             f"label: expected the name of the label column of {next(iter(files.values()))}, "
             'got none; pass label="..."'
         )
-    if options.missing not in ("refuse", "indicator"):
-        raise InputError(
-            f'missing: expected "refuse" or "indicator", got {options.missing!r}; choose one'
-        )
+    check_missing(options.missing, ("refuse", "indicator", "keep"))
     tables = {part: _read(path, options) for part, path in files.items()}
     first, *others = tables
     names = tables[first].column_names
@@ -541,7 +539,8 @@ def _encode(where: str, name: str, column: Any, options: TableOptions, encoded: 
     if absent.any() and options.missing == "refuse":
         raise InputError(
             f"{where}: expected a number in every row of column {name!r}, got {absent.sum()} "
-            f'missing, first at row {int(absent.argmax())}; pass missing="indicator" or drop it'
+            f'missing, first at row {int(absent.argmax())}; pass missing="indicator", "keep" for an '
+            "estimator that takes missing values, or drop it"
         )
     present = values[~absent]
     if not np.isfinite(present).all():
@@ -567,7 +566,7 @@ def _encode(where: str, name: str, column: Any, options: TableOptions, encoded: 
             f"{where}: expected a spread that 32-bit floats can hold, column {name!r} lies in "
             f"{low:.10g}..{high:.10g}; subtract a constant from it first"
         )
-    if absent.any():
+    if absent.any() and options.missing == "indicator":
         fill = options.fill.get(name, 0.0) if isinstance(options.fill, Mapping) else options.fill
         encoded.add(name, np.where(absent, fill, values), True)
         encoded.add(f"{name} missing", absent, False)

@@ -113,6 +113,7 @@ def import_checkpoints(
     check_new(out)
     pool = load(data) if isinstance(data, str | os.PathLike) else data
     check_dataset(pool)
+    pool.needs_values("networks")
     prepared = Inputs(divide, standardise)
     given = as_model(model)
     found = _found(local_path(folder, "folder"))

@@ -67,6 +67,8 @@ class PoolFile:
             numeric=None if self.numeric is None else np.array(self.numeric),
             task=self.task,
             targets=torch.from_numpy(np.load(targets, allow_pickle=False)) if self.soft else None,
+            # Whether values may be missing was looked at before the fleet began.
+            missing=self.kind == "table" and x.dtype.is_floating_point,
         )
 
 

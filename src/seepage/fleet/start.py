@@ -144,6 +144,10 @@ def train(
     if network.weights is not None:
         # Every worker sees that it reads the same file.
         network = network.changed(expected=weights_digest(network.weights))
+    if own is None or own.network or own.standardise:
+        data.needs_values("a network" if own is None or own.network else "standardise")
+    elif data.has_missing and getattr(own.function, "takes_missing", True) is False:
+        data.needs_values(own.called)
     if own is not None and not own.network:
         record, recipe = without_network(own, record, recipe, defense)
     elif own is not None and not stated and not isinstance(record.checkpoints, tuple):

@@ -17,7 +17,7 @@ from seepage.metrics.unit import EACH, Subjects, Unit
 from seepage.plan import partitions
 from seepage.short_repr import short_repr
 
-__all__ = ["BlindBaseline", "blind_baseline"]
+__all__ = ["BlindBaseline", "blind_baseline", "with_missing_marked"]
 
 
 @short_repr
@@ -33,6 +33,23 @@ class BlindBaseline:
     models: Int64Array
     estimate: Estimate
     scores: Float64Array
+
+
+def with_missing_marked(features: Float64Array) -> Float64Array:
+    """NaN at its column's mean, and a column of 0 and 1 beside for each that has any.
+
+    What is missing may tell members as well as any value.
+
+    >>> with_missing_marked(np.array([[1.0, 2.0], [np.nan, 4.0]])).tolist()
+    [[1.0, 2.0, 0.0], [1.0, 4.0, 1.0]]
+    """
+    absent = np.isnan(features)
+    if not absent.any():
+        return features
+    known = np.maximum((~absent).sum(axis=0), 1)
+    mean = np.where(absent, 0.0, features).sum(axis=0) / known
+    marks = absent[:, absent.any(axis=0)].astype(np.float64)
+    return np.concatenate([np.where(absent, mean, features), marks], axis=1)
 
 
 def blind_baseline(
@@ -55,7 +72,8 @@ def blind_baseline(
     of different fits do not compare). A random split gives 0.5; a split by time, source or class
     does not, and then every attack's AUC on it measures the shift as well as leakage.
 
-    features (N, ...) numbers, flattened per sample; member (N,) or (R, N) bool; labels (N,) whole
+    features (N, ...) numbers, flattened per sample, NaN where missing: at its column's mean, with a
+    column that marks it; member (N,) or (R, N) bool; labels (N,) whole
     numbers or None. targets (N,) or (N, T): of other tasks, further columns, standardised. Of an (R, N) plan at most `runs` runs are judged, one of each complementary
     tuple (the other run of a pair has the same classifier with the sign turned). unit: with
     `Subjects(groups)` whole subjects are held out, and ranked by the sum of their samples'
@@ -83,8 +101,9 @@ def blind_baseline(
             f"member: expected bool of shape (samples,) or (models, samples) with {len(x)} samples, "
             f"got {plan.dtype} of shape {plan.shape}; pass the plan's membership"
         )
-    if not np.isfinite(x).all():
-        raise InputError("features: expected finite numbers, got others; clean the inputs first")
+    if np.isinf(x).any():
+        raise InputError("features: expected finite numbers, got infinity; clean the inputs first")
+    x = with_missing_marked(x)
     truth = np.asarray(unit.member(plan))
     judged = np.unique(partitions(plan), return_index=True)[1][:runs]
     smallest = int(min(truth[judged].sum(axis=1).min(), (~truth[judged]).sum(axis=1).min()))

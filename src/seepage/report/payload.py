@@ -63,7 +63,8 @@ def exhibits(data: Dataset, rows: Int64Array, *, cells: int = 8) -> list[Exhibit
         return [Exhibit(_png_uri(p)) for p in pixels(data, rows)]
     x = data.inputs.numpy().astype(np.float64)
     names = data.columns or tuple(f"column {k}" for k in range(x.shape[1]))
-    mean, spread = x.mean(axis=0), x.std(axis=0)
+    # Of missing values nothing is far, and the last thing that is shown.
+    mean, spread = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
     shown = []
     for row in rows.tolist():
         far = np.abs(x[row] - mean) / np.where(spread > 0, spread, np.inf)

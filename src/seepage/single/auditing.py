@@ -174,7 +174,7 @@ def audit(
         asked = "recorded outputs"
     else:
         asked = kind_of(model)
-    pool, kept = pooled(sides[0], sides[1], drop_copies=drop_copies)
+    pool, kept = pooled(sides[0], sides[1], drop_copies=drop_copies, missing=asked != "network")
     given = _all(sides)
     labels, classes = _labels(model, pool)
 

@@ -21,6 +21,7 @@ from seepage.errors import InputError
 from seepage.given_arrays import given_array
 from seepage.local_paths import local_path
 from seepage.metrics import Samples, Subjects, Unit
+from seepage.metrics.blind import with_missing_marked
 from seepage.plan import Groups
 from seepage.remedies import of_data
 from seepage.short_repr import short_repr
@@ -85,7 +86,8 @@ class Pool:
     def features(self) -> Float64Array | None:
         """Inputs as numbers (N, D), or None where they are text or were not given.
 
-        Of more than 8,192 columns every k-th; missing values of a data frame at their column's mean.
+        Of more than 8,192 columns every k-th; missing values at their column's mean, marked in a column
+        of their own.
         """
         if self.inputs is None:
             return None
@@ -95,11 +97,7 @@ class Pool:
             x = raw[:, :: -(-raw.shape[1] // _MOST_COLUMNS)].astype(np.float64)
         except (TypeError, ValueError):
             return None
-        known = np.isfinite(x)
-        if not known.all():
-            count = np.maximum(known.sum(axis=0), 1)
-            x = np.where(known, x, np.where(known, x, 0.0).sum(axis=0) / count)
-        return x
+        return with_missing_marked(np.where(np.isfinite(x), x, np.nan))
 
 
 def side_of(given: Any, what: str, groups: Groups | None = None) -> Side:
@@ -178,10 +176,13 @@ def read_side(path: str | os.PathLike[str], what: str) -> Side:
     return side
 
 
-def pooled(members: Side, others: Side, *, drop_copies: bool = False) -> tuple[Pool, Int64Array]:
+def pooled(
+    members: Side, others: Side, *, drop_copies: bool = False, missing: bool = False
+) -> tuple[Pool, Int64Array]:
     """Both sides as one pool, checked; and the positions of its samples among all that were given.
 
-    drop_copies: take others that are exact copies of members out, instead of refusing them. Raises InputError, in one line, where a side is empty, lengths differ, only one side has a
+    drop_copies: take others that are exact copies of members out, instead of refusing them. missing:
+    NaN in inputs stands for a missing value, which the model may take. Raises InputError, in one line, where a side is empty, lengths differ, only one side has a
     field, inputs hold NaN, members lie among the others, or a subject lies on both sides.
     """
     sizes = [_size(s, what) for s, what in ((members, "members"), (others, "others"))]
@@ -190,7 +191,7 @@ def pooled(members: Side, others: Side, *, drop_copies: bool = False) -> tuple[P
             raise InputError(
                 f"{what}: expected at least 2 samples, got {n}; a figure needs members and others"
             )
-        _finite_inputs(side.inputs, what)
+        _finite_inputs(side.inputs, what, missing)
     labels = _joined(members.labels, others.labels, "labels")
     groups = _joined(members.groups, others.groups, "groups")
     recorded = {
@@ -256,14 +257,14 @@ def chosen_rows(inputs: Any, rows: Int64Array) -> Any:
 
 
 def key_of(sample: Any) -> bytes:
-    """A digest of 128 bits of one sample's content; 0.0 and −0.0 are the same."""
+    """A digest of 128 bits of one sample's content; 0.0 and −0.0 are the same, and all NaN."""
     h = hashlib.blake2b(digest_size=16)
     if isinstance(sample, (str, bytes)):
         h.update(b"text" + (sample.encode() if isinstance(sample, str) else sample))
         return h.digest()
     a = np.asarray(sample)
     if a.dtype.kind == "f":
-        a = a + 0.0
+        a = np.where(np.isnan(a), np.array(np.nan, a.dtype), a + 0.0)
     if a.dtype.hasobject:
         h.update(repr(a.tolist()).encode("utf-8", "surrogatepass"))
     else:
@@ -356,16 +357,16 @@ def _listed(a: Any) -> bool:
     return any(isinstance(v, (str, bytes)) for v in a) or len({np.shape(v) for v in a}) > 1
 
 
-def _finite_inputs(inputs: Any, what: str) -> None:
+def _finite_inputs(inputs: Any, what: str, missing: bool) -> None:
     if inputs is None or hasattr(inputs, "iloc") or isinstance(inputs, (list, tuple)):
         return  # a data frame's missing values, and a service's texts, are its own affair
     x = _array(inputs, f"{what}: inputs")
     if x.dtype.kind != "f":
         return
-    bad = ~np.isfinite(x).reshape(len(x), -1).all(axis=1)
+    bad = (np.isinf(x) if missing else ~np.isfinite(x)).reshape(len(x), -1).any(axis=1)
     if bad.any():
         raise InputError(
-            f"{what}: expected finite inputs, got NaN or infinity in {int(bad.sum()):,} samples, the "
+            f"{what}: expected finite inputs, got {'' if missing else 'NaN or '}infinity in {int(bad.sum()):,} samples, the "
             f"first at row {int(bad.argmax())}; impute them or leave them out"
         )
 
