@@ -12,6 +12,7 @@ import itertools
 import logging
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from seepage.attacks.base import Attack, Source
 from seepage.attacks.binding import bind
 from seepage.errors import InputError
 from seepage.extensions import searched
+from seepage.fleet.budget import Budget
 from seepage.fleet.local import RETRIES, FleetError, Watcher
 from seepage.fleet.pool_files import held_folder, sweep
 from seepage.fleet.spec import FleetSpec, PoolFile
@@ -150,12 +152,13 @@ def run_ray(
     watcher: Watcher,
     on_done: Callable[[int, dict[str, Any]], None] = lambda row, record: None,
     address: str | None = None,
+    budget: Budget | None = None,
 ) -> None:
     """Train every task (a group of plan rows) as a Ray task.
 
     A worker that crashes costs its task only: Ray tries it again, twice, from what it had saved.
-    workers: tasks at a time, all that the cluster has room for when None. Raises as `run_local`
-    does; on any error, and on Ctrl-C, running tasks are stopped.
+    workers: tasks at a time, all that the cluster has room for when None. budget, and what it
+    raises: as of `run_local`; on any error, and on Ctrl-C, running tasks are stopped.
     """
     with cluster(address, workers) as ray:
         remote = ray.remote(_train_rows).options(
@@ -167,16 +170,31 @@ def run_ray(
         # Ray does not look inside containers: a list of references travels as references.
         shared = ray.put(spec), ray.put(_read(spec.pool)), ray.put(_read(spec.reference))
         waiting = list(tasks)
-        running: dict[Any, list[int]] = {}
+        running: dict[Any, tuple[list[int], float]] = {}
+        most = workers or len(tasks)
+        if budget is not None:
+            # More than there is room for would only wait, and be measured with their waiting.
+            cores = int(ray.cluster_resources().get("CPU", 1)) // spec.execution.threads
+            most = budget.workers = max(1, min(most, cores))
         try:
             while waiting or running:
-                while waiting and len(running) < (workers or len(tasks)):
+                while waiting and len(running) < most:
+                    if budget is not None and not budget.allows(waiting[0][0]):
+                        waiting.clear()
+                        break
                     task = waiting.pop(0)
-                    running[remote.remote(*shared, task)] = task
-                ended, _ = ray.wait(list(running), num_returns=1)
+                    running[remote.remote(*shared, task)] = task, time.monotonic()
+                if not running:
+                    return
+                patience = None if budget is None else budget.left
+                ended, _ = ray.wait(list(running), num_returns=1, timeout=patience)
+                if budget is not None and budget.over:
+                    return
                 for reference in ended:
-                    task = running.pop(reference)
+                    task, began = running.pop(reference)
                     for row, record in _result(ray, reference, task):
+                        if budget is not None:
+                            budget.took(time.monotonic() - began)
                         on_done(row, record)
                         watcher.done(row, record)
         finally:
