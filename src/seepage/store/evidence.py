@@ -260,7 +260,7 @@ def planned_runs(manifest: Mapping[str, Any], ended: Iterable[int]) -> int:
     """How many runs a folder should hold, of which those of plan rows `ended` have a record.
 
     All of the plan; of one that is open, which trains as many pairs as a time allows, those up to
-    the last pair of which any has ended.
+    the last pair of which any has ended, at least one pair.
 
     >>> planned_runs({"plan": {"models": 64}}, [0])
     64
@@ -271,7 +271,7 @@ def planned_runs(manifest: Mapping[str, Any], ended: Iterable[int]) -> int:
     options = plan.get("options")
     if not isinstance(options, Mapping) or options.get("open") is not True:
         return int(plan["models"])
-    return 2 * (max(ended, default=-1) // 2 + 1)
+    return 2 * (max(ended, default=0) // 2 + 1)
 
 
 def read_records(
