@@ -198,13 +198,14 @@ def _trained(given: OneModel) -> Any:
     if given.workers is not None:
         execution = {**execution, "workers": given.workers}
     asked["execution"] = checked(Execution, execution, given.recipe or "--workers")
+    made = TrainedReferences(**asked)
     if given.folder is None:
         errors.print(
             "note: references are trained anew each time; --folder keeps them and goes on after an "
             "interruption",
             soft_wrap=True,
         )
-    return TrainedReferences(**asked)
+    return made
 
 
 def _recorded(file: str) -> Any:
