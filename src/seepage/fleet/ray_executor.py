@@ -23,15 +23,17 @@ import numpy as np
 from seepage.array_types import AnyArray, BoolArray, FloatArray
 from seepage.attacks.base import Attack, Source
 from seepage.attacks.binding import bind
+from seepage.config.execution import Execution
 from seepage.errors import InputError
 from seepage.extensions import searched
 from seepage.fleet.budget import Budget
+from seepage.fleet.function_check import FunctionTrial, Obedience
 from seepage.fleet.local import RETRIES, FleetError, Watcher
 from seepage.fleet.pool_files import held_folder, sweep
 from seepage.fleet.spec import FleetSpec, PoolFile
 from seepage.fleet.worker import ENVIRONMENT, WorkerContext, explain
 
-__all__ = ["Distributed", "cluster", "run_ray"]
+__all__ = ["Distributed", "cluster", "run_ray", "try_on_ray"]
 
 
 _CONTEXTS: dict[str, WorkerContext] = {}
@@ -93,9 +95,9 @@ def _check_listening(address: str) -> None:
         ) from None
 
 
-def _environment(spec: FleetSpec) -> dict[str, Any]:
+def _environment(threads: int) -> dict[str, Any]:
     env = dict(ENVIRONMENT)
-    env["OMP_NUM_THREADS"] = env["MKL_NUM_THREADS"] = str(spec.execution.threads)
+    env["OMP_NUM_THREADS"] = env["MKL_NUM_THREADS"] = str(threads)
     # On a cluster started here workers must find the user's modules where this process does.
     env["PYTHONPATH"] = searched()
     return {"env_vars": env}
@@ -120,19 +122,21 @@ def _with_local_files(
     spec: FleetSpec, pool: Sequence[AnyArray], apart: Sequence[AnyArray]
 ) -> FleetSpec:
     """The spec with paths on this machine; the arrays are written to files that it lacks."""
-    changes = {}
-    for field, file, arrays in (("pool", spec.pool, pool), ("reference", spec.reference, apart)):
-        if file is None or Path(file.inputs).exists():
-            continue
-        place = Path(tempfile.gettempdir())
-        sweep(place)
-        folder = _FILES.enter_context(held_folder(place))
-        np.save(folder / "pixels.npy", arrays[0], allow_pickle=False)
-        np.save(folder / "pixels.npy.labels.npy", arrays[1], allow_pickle=False)
-        if file.soft:
-            np.save(folder / "pixels.npy.targets.npy", arrays[2], allow_pickle=False)
-        changes[field] = replace(file, inputs=str(folder / "pixels.npy"))
-    return replace(spec, **changes)  # type: ignore[arg-type]
+    reference = None if spec.reference is None else _local_file(spec.reference, apart)
+    return replace(spec, pool=_local_file(spec.pool, pool), reference=reference)
+
+
+def _local_file(file: PoolFile, arrays: Sequence[AnyArray]) -> PoolFile:
+    if Path(file.inputs).exists():
+        return file
+    place = Path(tempfile.gettempdir())
+    sweep(place)
+    folder = _FILES.enter_context(held_folder(place))
+    np.save(folder / "pixels.npy", arrays[0], allow_pickle=False)
+    np.save(folder / "pixels.npy.labels.npy", arrays[1], allow_pickle=False)
+    if file.soft:
+        np.save(folder / "pixels.npy.targets.npy", arrays[2], allow_pickle=False)
+    return replace(file, inputs=str(folder / "pixels.npy"))
 
 
 def _read(file: PoolFile | None) -> tuple[AnyArray, ...]:
@@ -165,7 +169,7 @@ def run_ray(
             num_cpus=spec.execution.threads,
             num_gpus=1 if spec.execution.device == "cuda" else 0,
             max_retries=RETRIES,
-            runtime_env=_environment(spec),
+            runtime_env=_environment(spec.execution.threads),
         )
         # Ray does not look inside containers: a list of references travels as references.
         shared = ray.put(spec), ray.put(_read(spec.pool)), ray.put(_read(spec.reference))
@@ -216,6 +220,44 @@ def _result(ray: Any, reference: Any, task: list[int]) -> list[tuple[int, dict[s
         raise InputError(message) if who == "user" else FleetError(message)
     done: list[tuple[int, dict[str, Any]]] = value
     return done
+
+
+def _try(trial: FunctionTrial, pool: Sequence[AnyArray]) -> tuple[str, Any]:
+    """The task: (done, what was seen) or (error, (who, message))."""
+    try:
+        return "done", replace(trial, pool=_local_file(trial.pool, pool))()
+    except BaseException as e:
+        return "error", explain(e)
+
+
+def try_on_ray(trial: FunctionTrial, execution: Execution, seconds: float) -> Obedience | None:
+    """What the check of a training function sees on a worker; None where it took longer or died.
+
+    There runs are trained, on other machines perhaps, with other files and devices. seconds: until
+    then it must have ended, waiting for room in the cluster included. Raises as `run_ray`.
+    """
+    with cluster(execution.address, execution.workers) as ray:
+        remote = ray.remote(_try).options(
+            num_cpus=execution.threads,
+            num_gpus=1 if execution.device == "cuda" else 0,
+            max_retries=0,
+            runtime_env=_environment(execution.threads),
+        )
+        task = remote.remote(ray.put(trial), ray.put(_read(trial.pool)))
+        try:
+            ended, _ = ray.wait([task], timeout=seconds)
+            if not ended:
+                return None
+            kind, value = ray.get(task)
+        except ray.exceptions.RayError:
+            return None
+        finally:
+            ray.cancel(task, force=True)
+    if kind == "error":
+        who, message = value
+        raise InputError(message) if who == "user" else FleetError(message)
+    found: Obedience = value
+    return found
 
 
 def _score_samples(
