@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +14,10 @@ from torch import nn
 
 import seepage as package
 from seepage import cli
+from seepage.store.verify import verify
 
 Ran = tuple[int, str, str]
-Seepage = Callable[..., Ran]
+Seepage = Any
 
 CODE = """
 import numpy as np
@@ -78,19 +79,25 @@ def seepage(
     np.savez("o.npz", x=x[80:], y=y[80:])
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "net.py").write_text(CODE)
+    (tmp_path / "wrong.toml").write_text("[train]\n")
+    (tmp_path / "typo.toml").write_text("[recipe]\nepoch = 2\n")
     with torch.no_grad():
         z = net(torch.from_numpy(x)).numpy()
     np.savez("mz.npz", logits=z[:80], labels=y[:80])
     np.savez("oz.npz", logits=z[80:], labels=y[80:])
 
-    def run(*args: object) -> Ran:
-        monkeypatch.setattr("sys.argv", ["seepage", "audit", *map(str, args)])
+    def command(*args: object) -> Ran:
+        monkeypatch.setattr("sys.argv", ["seepage", *map(str, args)])
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
             cli.main()
         out, err = capfd.readouterr()
         return int(ended.value.code or 0), out, err
 
+    def run(*args: object) -> Ran:
+        return command("audit", *args)
+
+    run.command = command  # type: ignore[attr-defined]
     return run
 
 
@@ -132,11 +139,11 @@ def test_functions_estimators_and_references(seepage: Seepage) -> None:
         assert status == 0, err
     assert "asked about" in seepage("models/net.py:probabilities", *SIDES)[1]
     assert Path("probabilities.answers").exists()
-    status, out, err = seepage(
-        "models/net.py:probabilities", *SIDES, "--train", "models/net.py:train", "--minutes", "0.01"
-    )
+    trained = ("--train", "models/net.py:train", "--minutes", "9", "--references", "2")
+    status, out, err = seepage("models/net.py:probabilities", *SIDES, *trained)
     assert status == 0, err
-    assert "models trained in" in out
+    assert "2 models on random halves" in out
+    assert "--folder keeps them" in err
     rng = np.random.default_rng(0)
     member = package.half_split(160, models=8, seed=0).member
     np.savez("r.npz", member=member, phi=rng.normal(size=(8, 160)))
@@ -144,6 +151,30 @@ def test_functions_estimators_and_references(seepage: Seepage) -> None:
     assert status == 0, err
     assert json.loads(out)["references"] == 8
     assert "lira" in {a["name"] for a in json.loads(out)["attacks"]}
+
+
+def test_references_by_a_recipe_are_kept_and_repaired(seepage: Seepage) -> None:
+    Path("recipe.toml").write_text("[recipe]\nepochs = 2\n[execution]\ndevice = 'cpu'\n")
+    asked = (*NET, "--recipe", "recipe.toml", "--references", "2", "--folder", "kept")
+    status, out, err = seepage(*asked, "--workers", "1")
+    assert (status, err) == (0, ""), err
+    assert "; 2 were trained now" in out
+    kept = package.open("kept")
+    before = kept.signal_at("phi", -1)
+    assert verify("kept").whole
+    chunk = Path("kept/signals/phi/c/1/0/0")
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"?")
+    status, out, err = seepage(*asked)
+    assert status == 2
+    assert "seepage repair" in err
+    status, out, err = seepage.command("repair", "kept")
+    assert (status, out.count("\n")) == (0, 2), (out, err)
+    assert "removed what is damaged of 1 runs" in out
+    status, out, err = seepage(*asked)
+    assert status == 0, err
+    assert "; 1 were trained now" in out
+    np.testing.assert_array_equal(package.open("kept").signal_at("phi", -1), before)
+    assert seepage.command("verify", "kept")[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -163,6 +194,20 @@ def test_functions_estimators_and_references(seepage: Seepage) -> None:
         ((*NET, "--dry-run"), "--dry-run: expected only with"),
         ((*NET, "--out", "page.txt"), "ends in .html"),
         ((*NET, "--references", "m.npz"), "an array `member`"),
+        ((*NET, "--references", "16"), "pass --recipe recipe.toml or --train"),
+        ((*NET, "--minutes", "3"), "--minutes: expected with references that are trained"),
+        ((*NET, "--folder", "kept"), "--folder: expected with references that are trained"),
+        ((*NET, "--recipe", "none.toml"), "none.toml: expected a file with [recipe], found none"),
+        ((*NET, "--recipe", "wrong.toml"), "wrong.toml: expected the tables recipe and"),
+        ((*NET, "--recipe", "wrong.toml", "--train", "models/net.py:train"), "got both; choose"),
+        ((*NET, "--recipe", "typo.toml"), "typo.toml: recipe: epoch: unknown field; did you mean"),
+        (
+            (*NET, "--train", "models/net.py:train", "--references", "r.npz"),
+            "a number of references",
+        ),
+        ((*NET, "--train", "models/net.py:train", "--references", "3"), "an even number"),
+        ((*NET, "--train", "models/net.py:train", "--minutes", "0"), "seconds above 0"),
+        ((*SIDES, "--recipe", "typo.toml"), "a model whose factory makes references"),
         ((*NET, "--train", "models/net.py:nothing"), "--train: expected a public 'nothing'"),
         (("models/net.py:make", "--weights", "code.pt", *SIDES), "names code"),
         (

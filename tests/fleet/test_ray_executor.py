@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from seepage import attacks
 from seepage.errors import InputError
 from seepage.fleet.ray_executor import Distributed, cluster
 from seepage.plan import half_split
+from seepage.record import Recorder
 from tiny_fleet import contents, fleet, importable
 
 KEPT = ("signals", "plan", "data", "weights")
@@ -61,6 +63,41 @@ def test_a_killed_ray_worker_costs_its_run_only(trained: Path, tmp_path: Path) -
     fleet(tmp_path / "run", model=dies_once, executor="ray", workers=2)
     assert flag.exists()
     assert contents(tmp_path / "run", *KEPT) == contents(trained, *KEPT)
+
+
+@pytest.mark.slow
+def test_a_training_function_is_tried_on_a_worker(tmp_path: Path) -> None:
+    def looped(follows: bool) -> Callable[..., nn.Module]:
+        def train(members: np.ndarray, seed: int, recorder: Recorder) -> nn.Module:
+            import ray
+
+            # Of the process that drives the fleet it is none.
+            (tmp_path / str(ray.get_runtime_context().get_task_id())).touch()
+            torch.manual_seed(seed % 2**63)
+            net = importable()
+            recorder.start(net, epochs=2)
+            rows = members if follows else np.arange(20)
+            for _ in range(2):
+                labels = recorder.pool.labels[torch.from_numpy(rows)]
+                loss = nn.functional.cross_entropy(net(recorder.inputs(rows)), labels)
+                loss.backward()
+                with torch.no_grad():
+                    for p in net.parameters():
+                        p -= 0.1 * p.grad
+                        p.grad = None
+                recorder.epoch_end()
+            return net
+
+        return train
+
+    with pytest.raises(InputError, match="to train on"):
+        fleet(tmp_path / "wrong", function=looped(False), executor="ray", checkpoints=[2])
+    assert not (tmp_path / "wrong").exists()
+    assert (tried := {p.name for p in tmp_path.iterdir()})
+    assert "None" not in tried
+    run = fleet(tmp_path / "run", function=looped(True), executor="ray", checkpoints=[2])
+    assert run.manifest["provenance"]["function_check"]["members"] == "obeyed"
+    assert run.models.tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.slow

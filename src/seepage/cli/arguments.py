@@ -91,7 +91,7 @@ def opened_run(path: str) -> Run:
     _ = run.digest
     gone = {"missing": run.missing, "failed": tuple(sorted(run.failed))}
     if any(gone.values()):
-        planned = run.manifest["plan"]["models"]
+        planned = run.planned
         told = "; ".join(f"{word}: {some(rows)}" for word, rows in gone.items() if rows)
         errors.print(
             f"note: {path}: {len(run.models)} of {planned} planned runs are there ({told}); "

@@ -109,20 +109,44 @@ def audit(
     references: Annotated[
         str | None,
         typer.Option(
-            help="An .npz of recorded references: member (R, N), members and then others, and "
-            "logits, probabilities or signals.",
+            help="How many references to train at most, an even number; or an .npz of recorded ones: "
+            "member (R, N), members and then others, and logits, probabilities or signals.",
             **_ONE,
         ),
     ] = None,
     train: Annotated[
         str | None,
         typer.Option(
-            help="A function (inputs, labels, seed) -> model that trains references within "
-            "--minutes.",
+            help="A function (inputs, labels, seed) -> model that trains references.", **_ONE
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Train references from MODEL's factory: a TOML with [recipe], and [execution] if "
+            "needed.",
             **_ONE,
         ),
     ] = None,
-    minutes: Annotated[float, typer.Option(help="Budget of --train.", **_ONE)] = 20.0,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Budget of references that are trained: as many as it allows; 20 where --references "
+            "says no number.",
+            **_ONE,
+        ),
+    ] = None,
+    folder: Annotated[
+        str | None,
+        typer.Option(
+            help="Run folder or s3:// address that keeps trained references: an interrupted audit "
+            "goes on, more minutes add to it.",
+            **_ONE,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that train; by default one per core.", **_ONE)
+    ] = None,
     batch: Annotated[int, typer.Option(help="Samples per call.", **_ONE)] = 64,
     timeout: Annotated[
         float | None, typer.Option(help="Seconds until an answer of a function is late.", **_ONE)
@@ -164,6 +188,9 @@ def audit(
         seepage audit fashion.toml --dry-run
 
         seepage audit net.py:make --weights w.safetensors --members m.npz --others o.npz
+
+        seepage audit net.py:make --weights w.safetensors --members m.npz --others o.npz
+        --recipe recipe.toml --references 16 --minutes 20 --folder runs/references
     """
     if members is not None or others is not None or outside(what or ""):
         from seepage.cli.one_model import OneModel, audit_one
@@ -179,7 +206,10 @@ def audit(
                 logits=logits,
                 references=references,
                 train=train,
+                recipe=recipe,
                 minutes=minutes,
+                folder=folder,
+                workers=workers,
                 batch=batch,
                 timeout=timeout,
                 retries=retries,
@@ -198,6 +228,10 @@ def audit(
             "--logits": logits is not None,
             "--references": references,
             "--train": train,
+            "--recipe": recipe,
+            "--minutes": minutes is not None,
+            "--folder": folder,
+            "--workers": workers is not None,
             "--cache": cache,
             "--json": as_json,
         },

@@ -106,10 +106,16 @@ def _pairs(values: Mapping[str, Any]) -> str:
 def repair(config: ConfigFile = None, out: Out = None, override: Overrides = None) -> None:
     """Find what is damaged, swapped or missing and train only its runs again.
 
-    Takes the configuration of the audit, because runs are repaired by training them. Finds what
+    Takes the configuration of the audit, because runs are repaired by training them. Of a folder
+    that has none, such as one of references or of a call from Python, pass the folder: what is
+    damaged is removed, and the call that trained it trains those runs again. Finds what
     `seepage verify` names.
 
-    Example: `seepage repair fashion.toml`
+    Examples:
+
+        seepage repair fashion.toml
+
+        seepage repair runs/references
     """
     from seepage.config.audit import read_config
     from seepage.config.prepare import prepare
@@ -117,6 +123,20 @@ def repair(config: ConfigFile = None, out: Out = None, override: Overrides = Non
     from seepage.fleet.repair import forget
     from seepage.store.verify import verify
 
+    if config is not None and (config / "manifest.json").is_file():
+        if out or override:
+            raise InputError("--out, --set: expected none with a run folder; leave them out")
+        found = verify(config)
+        for damage in found.damage:
+            _line(str(damage))
+        removed = forget(str(config), found.damage)
+        _line(
+            f"{config}: removed what is damaged of {len(removed)} runs; run what trained it again, "
+            "and it trains these"
+            if found.damage
+            else f"{config}: every chunk is as it was written"
+        )
+        return
     wanted = prepare(read_config(config, merged(override, out)))
     found = verify(wanted.config.out)
     if found.whole:

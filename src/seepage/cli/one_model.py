@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -13,6 +15,7 @@ from seepage.cli.console import console, errors
 from seepage.cli.figures import interval, rate
 from seepage.cli.places import place_for
 from seepage.cli.user_models import made
+from seepage.config.reading import checked, read_toml
 from seepage.errors import InputError
 from seepage.extensions import resolve
 
@@ -33,7 +36,10 @@ class OneModel:
     logits: bool | None = None
     references: str | None = None
     train: str | None = None
-    minutes: float = 20.0
+    recipe: str | None = None
+    minutes: float | None = None
+    folder: str | None = None
+    workers: int | None = None
     batch: int = 64
     timeout: float | None = None
     retries: int = 2
@@ -58,6 +64,7 @@ def audit_one(given: OneModel) -> None:
     place = None
     if given.page is not None:
         place = place_for(given.page, "--out", suffixes=(".html", ".htm"))
+    references = _references(given)
     model = None if given.model is None else made(given.model, "model")
     if given.weights is not None:
         if model is None:
@@ -71,7 +78,7 @@ def audit_one(given: OneModel) -> None:
             given.members,
             given.others,
             logits=given.logits,
-            references=_references(given),
+            references=references,
             service=Service(
                 batch=given.batch,
                 timeout=given.timeout,
@@ -126,20 +133,89 @@ def _with_weights(model: Any, weights: str) -> Any:
 
 
 def _references(given: OneModel) -> Any:
-    from seepage.data.archive import read_archive
-    from seepage.local_paths import local_path
-    from seepage.single import RecordedReferences, TrainedReferences
+    """Recorded references, or how to train some; None where none were asked for."""
+    number = given.references is not None and re.fullmatch(r"[0-9]{1,5}", given.references)
+    if given.train is None and given.recipe is None:
+        for option, value in (
+            ("--minutes", given.minutes),
+            ("--folder", given.folder),
+            ("--workers", given.workers),
+            ("--references", given.references if number else None),
+        ):
+            if value is not None:
+                raise InputError(
+                    f"{option}: expected with references that are trained, got nothing that trains "
+                    "them; pass --recipe recipe.toml or --train file.py:function"
+                )
+        return None if given.references is None else _recorded(given.references)
+    if given.train is not None and given.recipe is not None:
+        raise InputError("--train, --recipe: expected one of them, got both; choose")
+    if given.references is not None and not number:
+        option = "--train" if given.train is not None else "--recipe"
+        raise InputError(
+            f"--references, {option}: expected a number of references to train, or a file of "
+            f"recorded ones alone, got {given.references!r} with {option}; choose"
+        )
+    return _trained(given)
 
-    if given.references is not None and given.train is not None:
-        raise InputError("--references, --train: expected one of them, got both; choose")
+
+def _trained(given: OneModel) -> Any:
+    from seepage.config.execution import Execution
+    from seepage.config.recipe import Recipe
+    from seepage.single import TrainedReferences
+
+    asked: dict[str, Any] = {"folder": given.folder}
+    if given.references is not None:
+        asked["most"], asked["seconds"] = int(given.references), None
+        if asked["most"] < 2 or asked["most"] % 2:
+            raise InputError(
+                f"--references: expected an even number of at least 2, got {given.references}; "
+                "references come in complementary halves"
+            )
+    if given.minutes is not None:
+        asked["seconds"] = 60 * given.minutes
+    execution: dict[str, Any] = {}
     if given.train is not None:
-        train = resolve(
+        asked["train"] = resolve(
             "function", given.train, {}, accepts=callable, expected="a function", field="--train"
         )
-        return TrainedReferences(train, seconds=60 * given.minutes)
-    if given.references is None:
-        return None
-    path = local_path(given.references, "--references")
+    else:
+        assert given.recipe is not None
+        if given.model is None:
+            raise InputError(
+                "--recipe: expected a model whose factory makes references, got none; name it as "
+                "MODEL, or train them by --train"
+            )
+        tables = read_toml(Path(given.recipe), "a file with [recipe]")
+        unknown = [name for name in tables if name not in ("recipe", "execution")]
+        if unknown or not isinstance(tables.get("recipe"), dict):
+            got = f"[{unknown[0]}]" if unknown else "no [recipe]"
+            raise InputError(
+                f"{given.recipe}: expected the tables recipe and, if needed, execution, got {got}; "
+                "see `seepage config recipe`"
+            )
+        asked["model"] = given.model
+        asked["recipe"] = checked(Recipe, tables["recipe"], f"{given.recipe}: recipe")
+        execution = tables.get("execution", {})
+    if given.workers is not None:
+        execution = {**execution, "workers": given.workers}
+    asked["execution"] = checked(Execution, execution, given.recipe or "--workers")
+    made = TrainedReferences(**asked)
+    if given.folder is None:
+        errors.print(
+            "note: references are trained anew each time; --folder keeps them and goes on after an "
+            "interruption",
+            soft_wrap=True,
+        )
+    return made
+
+
+def _recorded(file: str) -> Any:
+    from seepage.data.archive import read_archive
+    from seepage.local_paths import local_path
+    from seepage.single import RecordedReferences
+
+    path = local_path(file, "--references")
     arrays = dict(read_archive(path))
     if "member" not in arrays:
         raise InputError(

@@ -29,8 +29,8 @@ class Dataset:
 
     inputs: images uint8 (N, C, H, W) — floats are accepted — or tables float32 (N, D);
     labels int64 (N,), values 0..K−1; ids (N,) of str, unique, stable across runs;
-    classes: K names. `numeric` (D,) bool marks the columns of a table that are standardised
-    (one-hot columns are not); `columns` names them. `source` says how `seepage.data.reload` makes
+    classes: K names. `numeric` bool marks the columns of a table (D,), or the channels of
+    images (C,), that are standardised (one-hot columns are not); `columns` names them. `source` says how `seepage.data.reload` makes
     it again, step by step; empty for a dataset made of arrays in memory. groups (N,) of str, or
     None: whose sample each is; plans keep a group together and statistics can count it as one.
 
@@ -239,7 +239,7 @@ class Dataset:
         """Scale and shift of x·scale + shift, from the members alone.
 
         Images: per channel, (C,), to mean 0 and standard deviation 1 over the members' pixels.
-        Tables: per column, (D,), for numeric columns; others pass unchanged. A constant channel
+        Tables: per column, (D,). Where `numeric` says which, others pass unchanged. A constant channel
         or column gets scale 1, so that it becomes 0 instead of dividing by zero.
         """
         members = np.asarray(members)
@@ -270,9 +270,9 @@ class Dataset:
             mean, std = d.mean(0).numpy(), d.std(0, correction=0).numpy()
             # Rounding of the mean leaves a constant column a tiny deviation: compare the values.
             std = np.where((d == d[:1]).all(0).numpy(), 0.0, std)
-            if self.numeric is not None:
-                mean = np.where(self.numeric, mean, 0.0)
-                std = np.where(self.numeric, std, 1.0)
+        if self.numeric is not None:
+            mean = np.where(self.numeric, mean, 0.0)
+            std = np.where(self.numeric, std, 1.0)
         scale = 1.0 / np.where(std > 0, std, 1.0)
         return scale.astype(np.float32), (-mean * scale).astype(np.float32)
 

@@ -400,7 +400,10 @@ def _evidence_of(run: ReportSource) -> Evidence:
     copies = run.manifest.get("data", {}).get("copies")
     return Evidence(
         digest=getattr(run, "digest", None),
-        planned=int(run.manifest.get("plan", {}).get("models", len(run.member) + len(run.failed))),
+        planned=int(
+            getattr(run, "planned", None)
+            or run.manifest.get("plan", {}).get("models", len(run.member) + len(run.failed))
+        ),
         missing=tuple(missing),
         copies=None if copies is None else int(copies["split"]),
     )

@@ -1,11 +1,13 @@
 """Training the runs of a plan: recipe, loop, workers, resume."""
 
+from seepage.fleet.budget import Budget
 from seepage.fleet.estimators import EstimatorWarning
 from seepage.fleet.local import FleetError, Watcher
 from seepage.fleet.spec import TrainFunction
 from seepage.fleet.start import ProvenanceWarning, Silent, train, train_prepared
 
 __all__ = [
+    "Budget",
     "EstimatorWarning",
     "FleetError",
     "ProvenanceWarning",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -132,16 +132,18 @@ def _files(paths: Sequence[str], field: str) -> dict[str, str]:
     return found
 
 
-def _stated(version: str | None, found: Followed, unfollowed: list[str]) -> dict[str, Any]:
+def _stated(
+    version: str | None, follow_it: Callable[[], Followed], unfollowed: list[str]
+) -> dict[str, Any]:
     """The user's own version where there is one, else what was followed."""
-    return {"version": version} if version is not None else _code(found, unfollowed)
+    return {"version": version} if version is not None else _code(follow_it(), unfollowed)
 
 
 def _function(function: Function, unfollowed: list[str]) -> dict[str, Any]:
     return {
         "name": function.called,
         "standardise": function.standardise,
-        **_stated(function.version, follow(function.function), unfollowed),
+        **_stated(function.version, lambda: follow(function.function), unfollowed),
         "files": _files(function.files, "train"),
     }
 
@@ -239,7 +241,9 @@ def _model(
             f"model {model.name}: an attribute of the network is another each time it is made"
         )
         followed = follow(model.factory)
-    code = _stated(model.version, followed, unfollowed) if own else {"digest": followed.digest}
+    code = (
+        _stated(model.version, lambda: followed, unfollowed) if own else {"digest": followed.digest}
+    )
     return {
         "name": model.name,
         "options": dict(model.options),

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import torch
 
 from seepage.errors import InputError
 from seepage.extensions import searched
+from seepage.fleet.budget import Budget
 from seepage.fleet.spec import FleetSpec
 from seepage.fleet.worker import ENVIRONMENT, WorkerContext, explain, serve
 
@@ -80,6 +82,7 @@ class _Worker:
     process: _Process
     task: list[int] | None = None
     left: set[int] = field(default_factory=set)
+    began: float = 0.0
 
     def send(self, message: Any) -> None:
         """Send; a process that crashed cannot receive, which its closed pipe tells the loop."""
@@ -151,24 +154,36 @@ def run_local(
     workers: int,
     watcher: Watcher,
     on_done: Callable[[int, dict[str, Any]], None] = lambda row, record: None,
+    budget: Budget | None = None,
 ) -> None:
     """Train every task (a group of plan rows) in one of `workers` processes.
 
     A worker that crashes (killed, out of memory) is replaced and its task tried again, twice; what
-    its runs had finished stays. Raises InputError for what the user can fix, FleetError with a
+    its runs had finished stays. budget: tasks that it does not allow are not begun, and those that
+    run when it is over are stopped. Raises InputError for what the user can fix, FleetError with a
     traceback for a bug. On any error, and on Ctrl-C, all workers are stopped before it leaves.
     """
     waiting = list(tasks)
     crashes: dict[tuple[int, ...], int] = {}
     running: list[_Worker] = []
+    if budget is not None:
+        budget.workers = max(1, min(workers, len(waiting)))
 
     def launch() -> _Worker:
         return _launch(spec, spec.travels, spec.execution.threads)
 
+    def next_task() -> list[int] | None:
+        if waiting and budget is not None and not budget.allows(waiting[0][0]):
+            waiting.clear()
+        return waiting.pop(0) if waiting else None
+
     try:
         running.extend(launch() for _ in range(min(workers, len(waiting))))
         while running:
-            ready = set(map(id, wait([w.pipe for w in running])))
+            patience = None if budget is None else budget.left
+            ready = set(map(id, wait([w.pipe for w in running], patience)))
+            if budget is not None and budget.over:
+                return
             for worker in [w for w in running if id(w.pipe) in ready]:
                 try:
                     kind, value = worker.pipe.recv()
@@ -191,11 +206,13 @@ def run_local(
                 if kind == "done":
                     row, record = value
                     worker.left.discard(row)
+                    if budget is not None:
+                        budget.took(time.monotonic() - worker.began)
                     on_done(row, record)
                     watcher.done(row, record)
                 if not worker.left:
-                    worker.task = waiting.pop(0) if waiting else None
-                    worker.left = set(worker.task or ())
+                    worker.task = next_task()
+                    worker.left, worker.began = set(worker.task or ()), time.monotonic()
                     worker.send(worker.task)
                     if worker.task is None:
                         running.remove(worker)
@@ -232,17 +249,24 @@ def run_inline(
     tasks: Iterable[list[int]],
     watcher: Watcher,
     on_done: Callable[[int, dict[str, Any]], None] = lambda row, record: None,
+    budget: Budget | None = None,
 ) -> None:
     """Train every task in this very process, one after another.
 
     For callers that are workers themselves: no interpreter to start, no GPU context to create.
+    budget: as of `run_local`, but nothing stops a run that has begun.
     torch's number of threads is restored afterwards; an unexpected error keeps its own traceback.
     """
     threads = torch.get_num_threads()
     try:
         context = WorkerContext.set_up(spec)
         for task in tasks:
+            if budget is not None and not budget.allows(task[0]):
+                return
+            began = time.monotonic()
             for row, record in context.train(task, watcher.progress):
+                if budget is not None:
+                    budget.took(time.monotonic() - began)
                 on_done(row, record)
                 watcher.done(row, record)
     except OSError as e:

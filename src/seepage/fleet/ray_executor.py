@@ -12,6 +12,7 @@ import itertools
 import logging
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,14 +23,17 @@ import numpy as np
 from seepage.array_types import AnyArray, BoolArray, FloatArray
 from seepage.attacks.base import Attack, Source
 from seepage.attacks.binding import bind
+from seepage.config.execution import Execution
 from seepage.errors import InputError
 from seepage.extensions import searched
+from seepage.fleet.budget import Budget
+from seepage.fleet.function_check import FunctionTrial, Obedience
 from seepage.fleet.local import RETRIES, FleetError, Watcher
 from seepage.fleet.pool_files import held_folder, sweep
 from seepage.fleet.spec import FleetSpec, PoolFile
 from seepage.fleet.worker import ENVIRONMENT, WorkerContext, explain
 
-__all__ = ["Distributed", "cluster", "run_ray"]
+__all__ = ["Distributed", "cluster", "run_ray", "try_on_ray"]
 
 
 _CONTEXTS: dict[str, WorkerContext] = {}
@@ -91,9 +95,9 @@ def _check_listening(address: str) -> None:
         ) from None
 
 
-def _environment(spec: FleetSpec) -> dict[str, Any]:
+def _environment(threads: int) -> dict[str, Any]:
     env = dict(ENVIRONMENT)
-    env["OMP_NUM_THREADS"] = env["MKL_NUM_THREADS"] = str(spec.execution.threads)
+    env["OMP_NUM_THREADS"] = env["MKL_NUM_THREADS"] = str(threads)
     # On a cluster started here workers must find the user's modules where this process does.
     env["PYTHONPATH"] = searched()
     return {"env_vars": env}
@@ -118,19 +122,21 @@ def _with_local_files(
     spec: FleetSpec, pool: Sequence[AnyArray], apart: Sequence[AnyArray]
 ) -> FleetSpec:
     """The spec with paths on this machine; the arrays are written to files that it lacks."""
-    changes = {}
-    for field, file, arrays in (("pool", spec.pool, pool), ("reference", spec.reference, apart)):
-        if file is None or Path(file.inputs).exists():
-            continue
-        place = Path(tempfile.gettempdir())
-        sweep(place)
-        folder = _FILES.enter_context(held_folder(place))
-        np.save(folder / "pixels.npy", arrays[0], allow_pickle=False)
-        np.save(folder / "pixels.npy.labels.npy", arrays[1], allow_pickle=False)
-        if file.soft:
-            np.save(folder / "pixels.npy.targets.npy", arrays[2], allow_pickle=False)
-        changes[field] = replace(file, inputs=str(folder / "pixels.npy"))
-    return replace(spec, **changes)  # type: ignore[arg-type]
+    reference = None if spec.reference is None else _local_file(spec.reference, apart)
+    return replace(spec, pool=_local_file(spec.pool, pool), reference=reference)
+
+
+def _local_file(file: PoolFile, arrays: Sequence[AnyArray]) -> PoolFile:
+    if Path(file.inputs).exists():
+        return file
+    place = Path(tempfile.gettempdir())
+    sweep(place)
+    folder = _FILES.enter_context(held_folder(place))
+    np.save(folder / "pixels.npy", arrays[0], allow_pickle=False)
+    np.save(folder / "pixels.npy.labels.npy", arrays[1], allow_pickle=False)
+    if file.soft:
+        np.save(folder / "pixels.npy.targets.npy", arrays[2], allow_pickle=False)
+    return replace(file, inputs=str(folder / "pixels.npy"))
 
 
 def _read(file: PoolFile | None) -> tuple[AnyArray, ...]:
@@ -150,33 +156,49 @@ def run_ray(
     watcher: Watcher,
     on_done: Callable[[int, dict[str, Any]], None] = lambda row, record: None,
     address: str | None = None,
+    budget: Budget | None = None,
 ) -> None:
     """Train every task (a group of plan rows) as a Ray task.
 
     A worker that crashes costs its task only: Ray tries it again, twice, from what it had saved.
-    workers: tasks at a time, all that the cluster has room for when None. Raises as `run_local`
-    does; on any error, and on Ctrl-C, running tasks are stopped.
+    workers: tasks at a time, all that the cluster has room for when None. budget, and what it
+    raises: as of `run_local`; on any error, and on Ctrl-C, running tasks are stopped.
     """
     with cluster(address, workers) as ray:
         remote = ray.remote(_train_rows).options(
             num_cpus=spec.execution.threads,
             num_gpus=1 if spec.execution.device == "cuda" else 0,
             max_retries=RETRIES,
-            runtime_env=_environment(spec),
+            runtime_env=_environment(spec.execution.threads),
         )
         # Ray does not look inside containers: a list of references travels as references.
         shared = ray.put(spec), ray.put(_read(spec.pool)), ray.put(_read(spec.reference))
         waiting = list(tasks)
-        running: dict[Any, list[int]] = {}
+        running: dict[Any, tuple[list[int], float]] = {}
+        most = workers or len(tasks)
+        if budget is not None:
+            # More than there is room for would only wait, and be measured with their waiting.
+            cores = int(ray.cluster_resources().get("CPU", 1)) // spec.execution.threads
+            most = budget.workers = max(1, min(most, cores))
         try:
             while waiting or running:
-                while waiting and len(running) < (workers or len(tasks)):
+                while waiting and len(running) < most:
+                    if budget is not None and not budget.allows(waiting[0][0]):
+                        waiting.clear()
+                        break
                     task = waiting.pop(0)
-                    running[remote.remote(*shared, task)] = task
-                ended, _ = ray.wait(list(running), num_returns=1)
+                    running[remote.remote(*shared, task)] = task, time.monotonic()
+                if not running:
+                    return
+                patience = None if budget is None else budget.left
+                ended, _ = ray.wait(list(running), num_returns=1, timeout=patience)
+                if budget is not None and budget.over:
+                    return
                 for reference in ended:
-                    task = running.pop(reference)
+                    task, began = running.pop(reference)
                     for row, record in _result(ray, reference, task):
+                        if budget is not None:
+                            budget.took(time.monotonic() - began)
                         on_done(row, record)
                         watcher.done(row, record)
         finally:
@@ -198,6 +220,44 @@ def _result(ray: Any, reference: Any, task: list[int]) -> list[tuple[int, dict[s
         raise InputError(message) if who == "user" else FleetError(message)
     done: list[tuple[int, dict[str, Any]]] = value
     return done
+
+
+def _try(trial: FunctionTrial, pool: Sequence[AnyArray]) -> tuple[str, Any]:
+    """The task: (done, what was seen) or (error, (who, message))."""
+    try:
+        return "done", replace(trial, pool=_local_file(trial.pool, pool))()
+    except BaseException as e:
+        return "error", explain(e)
+
+
+def try_on_ray(trial: FunctionTrial, execution: Execution, seconds: float) -> Obedience | None:
+    """What the check of a training function sees on a worker; None where it took longer or died.
+
+    There runs are trained, on other machines perhaps, with other files and devices. seconds: until
+    then it must have ended, waiting for room in the cluster included. Raises as `run_ray`.
+    """
+    with cluster(execution.address, execution.workers) as ray:
+        remote = ray.remote(_try).options(
+            num_cpus=execution.threads,
+            num_gpus=1 if execution.device == "cuda" else 0,
+            max_retries=0,
+            runtime_env=_environment(execution.threads),
+        )
+        task = remote.remote(ray.put(trial), ray.put(_read(trial.pool)))
+        try:
+            ended, _ = ray.wait([task], timeout=seconds)
+            if not ended:
+                return None
+            kind, value = ray.get(task)
+        except ray.exceptions.RayError:
+            return None
+        finally:
+            ray.cancel(task, force=True)
+    if kind == "error":
+        who, message = value
+        raise InputError(message) if who == "user" else FleetError(message)
+    found: Obedience = value
+    return found
 
 
 def _score_samples(

@@ -83,8 +83,8 @@ def check_function(
 ) -> Obedience:
     """Try a training function as `seepage.fleet.function_check` says, and warn of what it shows.
 
-    In a process of its own, as workers are, unless runs train in this one; it is ended when it
-    takes twice as long as `function.check_seconds`, and half a minute to start. Functions of this
+    In a process of its own, as workers are, on Ray as a task, unless runs train in this one; it is ended
+    when it takes twice as long as `function.check_seconds`, and half a minute to start. Functions of this
     package obey by their construction.
 
     Raises InputError for a function that ignores its members or trains on others.
@@ -108,10 +108,14 @@ def check_function(
             seconds=function.check_seconds,
             threads=execution.threads,
         )
+        longest = _PATIENCE * function.check_seconds + _START
         if execution.executor == "inline":
             found: Obedience | None = trial()
+        elif execution.executor == "ray":
+            from seepage.fleet.ray_executor import try_on_ray
+
+            found = try_on_ray(trial, execution, longest)
         else:
-            longest = _PATIENCE * function.check_seconds + _START
             found = run_apart(
                 trial,
                 travels=travels(function.function),

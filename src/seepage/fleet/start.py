@@ -26,6 +26,7 @@ from seepage.data.dataset import check_dataset
 from seepage.defenses import Defense
 from seepage.errors import InputError, StorageFailed, nearest
 from seepage.fleet.backends import choose_backend, group
+from seepage.fleet.budget import Budget
 from seepage.fleet.disk import check_disk, disk_bytes, weights_bytes
 from seepage.fleet.estimators import say_notes, without_network
 from seepage.fleet.first_look import first_look
@@ -88,6 +89,8 @@ def train(
     defense: Defense | None = None,
     reference: Dataset | None = None,
     shard: tuple[int, int] | None = None,
+    rows: Iterable[int] | None = None,
+    budget: Budget | None = None,
     watcher: Watcher | None = None,
     **fields: Any,
 ) -> Run:
@@ -102,7 +105,9 @@ def train(
     tried whether it obeys its members and its seed (`seepage.fleet.function_check`). recipe, record,
     execution: how runs are trained, what is written down, where they run. defense: acts on
     training; reference: non-members set apart for it. shard (i, n), 1-based: only every n-th task
-    (a run, or runs that are stacked), for job arrays that share a folder. fields: a field of
+    (a run, or runs that are stacked), for job arrays that share a folder. rows: only these runs of
+    the plan now, with those that they are stacked with; a later call trains others. budget: the
+    seconds that this may take (`seepage.fleet.Budget`). fields: a field of
     `Record` or `Execution`, or `model_options`, may be passed by its own name:
     `checkpoints=[0, 10]`, `workers=2`. Returns the opened run.
 
@@ -130,6 +135,12 @@ def train(
     refuse_split_groups(plan, data.groups)
     if shard is not None and not 1 <= shard[0] <= shard[1]:
         raise InputError(f"shard: expected i/n with 1 <= i <= n, got {shard[0]}/{shard[1]}")
+    chosen_rows = list(range(plan.models)) if rows is None else sorted(set(rows))
+    if chosen_rows and not 0 <= chosen_rows[0] <= chosen_rows[-1] < plan.models:
+        raise InputError(
+            f"rows: expected runs of the plan, 0 to {plan.models - 1}, got {chosen_rows[0]} to "
+            f"{chosen_rows[-1]}"
+        )
     smallest = int(plan.member.sum(axis=1).min())
     if smallest < 2:
         raise InputError(f"plan: expected at least 2 members in every run, got {smallest}")
@@ -197,7 +208,7 @@ def train(
         check_disk(
             out,
             disk_bytes(
-                shapes, plan.models, len(times), weights=size, kept=kept, unfinished=at_once
+                shapes, len(chosen_rows), len(times), weights=size, kept=kept, unfinished=at_once
             ),
         )
     storage = Storage(out, write=True)
@@ -263,8 +274,8 @@ def train(
             # A record of another run or folder is no run that ended.
             ended = read_records(storage, manifest)
             if begun and storage.local is not None:
-                _check_rest(storage, manifest, ended, size, kept)
-            _run(spec, storage, plan, shard, watcher, ended)
+                _check_rest(storage, manifest, chosen_rows, ended, size, kept)
+            _run(spec, storage, plan, chosen_rows, shard, watcher, ended, budget)
     run = Run(out)
     if own is not None:
         _compare_accuracy(run)
@@ -307,11 +318,16 @@ def _noticed(data: Dataset, plan: SubsetPlan) -> Copies:
 
 
 def _check_rest(
-    storage: Storage, manifest: Mapping[str, Any], ended: Iterable[int], weights: int, kept: int
+    storage: Storage,
+    manifest: Mapping[str, Any],
+    rows: Iterable[int],
+    ended: Iterable[int],
+    weights: int,
+    kept: int,
 ) -> None:
     """Refuse to go on where what is left to write does not fit on the disk."""
     shapes = {k: (tuple(s["shape"]), s["dtype"]) for k, s in manifest["signals"].items()}
-    left = set(range(manifest["plan"]["models"])) - set(ended)
+    left = set(rows) - set(ended)
     parts = disk_bytes(
         shapes, len(left), len(manifest["checkpoints"]), weights=weights, kept=kept, unfinished=0
     )
@@ -382,14 +398,17 @@ def _run(
     spec: FleetSpec,
     storage: Storage,
     plan: SubsetPlan,
+    rows: list[int],
     shard: tuple[int, int] | None,
     watcher: Watcher,
     ended: Mapping[int, Any],
+    budget: Budget | None,
 ) -> None:
     # Shards are cut from tasks, not from runs: what is trained together stays together.
     tasks = group(spec, range(plan.models), plan.models)
     mine = tasks if shard is None else tasks[shard[0] - 1 :: shard[1]]
-    left = [t for t in mine if any(r not in ended for r in t)]
+    wanted = set(rows) - set(ended)
+    left = [t for t in mine if wanted.intersection(t)]
     if not left:
         return
     e = spec.execution
@@ -405,11 +424,19 @@ def _run(
         if e.executor == "ray":
             from seepage.fleet.ray_executor import run_ray
 
-            run_ray(spec, left, e.workers, watcher, lambda row, _: trained.append(row), e.address)
+            run_ray(
+                spec,
+                left,
+                e.workers,
+                watcher,
+                lambda row, _: trained.append(row),
+                e.address,
+                budget,
+            )
         elif e.executor == "inline":
-            run_inline(spec, left, watcher, lambda row, _: trained.append(row))
+            run_inline(spec, left, watcher, lambda row, _: trained.append(row), budget)
         else:
-            run_local(spec, left, count, watcher, lambda row, _: trained.append(row))
+            run_local(spec, left, count, watcher, lambda row, _: trained.append(row), budget)
     finally:
         watcher.stop()
         # A note for the report; when the disk is full, what ended the fleet says so itself.

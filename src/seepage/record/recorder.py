@@ -390,6 +390,25 @@ class Recorder:
             self.sink.write(t, self._signals_of(p))
             self.seconds += time.perf_counter() - began
 
+    def observed(self, values: dict[str, AnyArray], *, epoch: float) -> None:
+        """Signals of a model that was asked elsewhere: {name: (N,)}, one for each of `names`.
+
+        Raises InputError for other names and shapes, Diverged where they are not finite.
+        """
+        n = len(self.pool)
+        shapes = {name: np.shape(v) for name, v in values.items()}
+        if shapes != dict.fromkeys(self.names, (n,)):
+            raise InputError(
+                f"observed: expected {', '.join(self.names)}, {n} numbers each, got {shapes}; record "
+                "what is asked for"
+            )
+        self.epoch = epoch
+        for name, v in values.items():
+            if not np.isfinite(v).all():
+                raise Diverged(f"signal {name} not finite at epoch {epoch:g}")
+        for t in self._due(epoch):
+            self.sink.write(t, {k: np.asarray(v, dtype=np.float32) for k, v in values.items()})
+
     def finish(self) -> None:
         """Training is over. Raises InputError when a requested checkpoint never came."""
         if self._seen is not None:

@@ -107,7 +107,7 @@ class Follower:
         return found, ""
 
     def _live(self, run: Run, findings: Findings | None, note: str) -> str:
-        planned = int(run.manifest["plan"]["models"])
+        planned = run.planned
         shown = []
         if findings is not None:
             chosen = [s for s in SECTIONS if s.key in LIVE]

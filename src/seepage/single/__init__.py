@@ -8,8 +8,9 @@ from seepage.single.outputs import Observed, from_logits, from_probabilities, fr
 from seepage.single.pool import Side, read_side
 from seepage.single.quantile import cross_fitted_quantile
 from seepage.single.reference_free import population_score
-from seepage.single.references import RecordedReferences, TrainedReferences
+from seepage.single.references import RecordedReferences
 from seepage.single.result import OneAttack, SingleAudit
+from seepage.single.trained import TrainedReferences
 
 __all__ = [
     "Observed",

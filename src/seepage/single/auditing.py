@@ -20,9 +20,9 @@ from seepage.metrics.unit import Subjects, Unit
 from seepage.plan import Groups
 from seepage.short_repr import short_repr
 from seepage.single import words
-from seepage.single.asking import Answers, Service, answers_of, kind_of
-from seepage.single.input_curvature import with_curvature
+from seepage.single.asking import Answers, Service, kind_of
 from seepage.single.likeness import scale_noted, unlike_references
+from seepage.single.observing import Observing
 from seepage.single.outputs import Observed, from_logits, from_probabilities, from_signals
 from seepage.single.pool import Pool, Side, class_numbers, pooled, side_of
 from seepage.single.quantile import quantile_features
@@ -178,33 +178,27 @@ def audit(
     given = _all(sides)
     labels, classes = _labels(model, pool)
 
-    def observe(one: Any) -> tuple[Observed, Answers | None]:
-        if isinstance(one, Recorded):
-            return one.observed(labels, kept), None
-        if labels is None:
-            raise InputError(
-                "labels: expected them with the inputs, got none; pass (inputs, labels)"
-            )
-        answers = answers_of(
-            one,
-            pool.inputs,
-            len(pool.member),
-            logits=logits,
-            service=asking if one is model else replace(asking, cache=None),
-            accept_changes=accept_changes,
-            progress=say,
-        )
-        rule = from_logits if answers.logits else from_probabilities
-        values = answers.values
-        if one is not model and answers.classes is not None:
-            values = _aligned(values, answers.classes, getattr(model, "classes_", None))
-        found = rule(values, labels)
-        if curvature:
-            say("input curvature", 0, 1)
-            found = with_curvature(found, one, pool.inputs, labels, seed)
-        return found, answers
+    observing = Observing(
+        labels,
+        len(pool.member),
+        getattr(model, "classes_", None),
+        logits,
+        asking,
+        accept_changes,
+        curvature,
+        seed,
+    )
+    if isinstance(model, Recorded):
+        observed = model.observed(labels, kept)
+        answers: Answers | None = None
+    else:
+        observed, answers = observing.target(model, pool.inputs, say)
 
-    observed, answers = observe(model)
+    def observe(one: Any) -> Observed:
+        if isinstance(one, Recorded):
+            return one.observed(labels, kept)
+        return observing.reference(one, pool.inputs, say)
+
     unit = pool.unit
     inputs = pool.features
     say("attacks", 0, 1)
@@ -219,9 +213,7 @@ def audit(
         notes += (f"others: {given - len(kept):,} exact copies of members were taken out",)
     models, balanced = 0, None
     if references is not None:
-        found = measured(
-            references, pool, labels, kept, given, lambda one: observe(one)[0], say
-        )  # fmt: skip
+        found = measured(references, pool, kept, given, observed, observing, observe, say)
         models, notes = len(found.member), notes + found.notes
         notes += unlike_references(observed, found, pool.member)
         balanced = balance(found.member, pool.member, unit)
@@ -336,24 +328,6 @@ def _labels(model: Any, pool: Pool) -> tuple[Int64Array | None, int]:
     classes = getattr(model, "classes_", None)
     labels = class_numbers(pool.labels, classes)
     return labels, 0 if classes is None else len(classes)
-
-
-def _aligned(values: AnyArray, own: AnyArray, classes: AnyArray | None) -> AnyArray:
-    """An estimator's probabilities with a column for each class of the target, 0 for unknown ones.
-
-    A reference that was trained on a half may never have seen a rare class.
-    """
-    wanted = range(int(np.max(own)) + 1) if classes is None else np.asarray(classes).tolist()
-    place = {c: k for k, c in enumerate(wanted)}
-    out = np.zeros((len(values), len(place)), dtype=values.dtype)
-    for column, c in enumerate(np.asarray(own).tolist()):
-        if c not in place:
-            raise InputError(
-                f"references: expected models of the target's classes, got one with {c!r}; train them "
-                "on the same labels"
-            )
-        out[:, place[c]] = values[:, column]
-    return out
 
 
 def _called(model: Any) -> str:

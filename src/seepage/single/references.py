@@ -1,8 +1,7 @@
-"""Reference models of one target: given, recorded, or trained within a budget of seconds."""
+"""Reference models of one target, given, recorded or trained, and every attack that reads some."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,17 +16,17 @@ from seepage.errors import InputError
 from seepage.given_arrays import given_array
 from seepage.metrics import Estimate, Within, auc_interval, signal_correlation
 from seepage.metrics.unit import EACH, Subjects, Unit
-from seepage.plan import half_split
 from seepage.short_repr import short_repr
 from seepage.single.input_curvature import CURVATURE
+from seepage.single.observing import Observing
 from seepage.single.outputs import Observed, from_logits, from_probabilities, from_signals
-from seepage.single.pool import Pool, chosen_rows
+from seepage.single.pool import Pool
 from seepage.single.reference_free import ON_REQUEST, Scored
+from seepage.single.trained import TrainedReferences, trained
 
 __all__ = [
     "Measured",
     "RecordedReferences",
-    "TrainedReferences",
     "balance",
     "measured",
     "referenced_scores",
@@ -52,58 +51,40 @@ class RecordedReferences:
 
 
 @short_repr
-@dataclass(frozen=True)
-class TrainedReferences:
-    """Reference models that are trained on random halves of members and others, as many as time
-    allows.
-
-    train: (inputs, labels, seed) -> a model of any kind that `seepage.audit` takes; it gets the
-    samples of one half as they were given. seconds: the budget; the first model is timed, and the
-    number, always even (complementary halves), is chosen so that all end within it. most: never
-    more. It should train as the target was trained: the figures are as good as that likeness.
-    """
-
-    train: Callable[[Any, AnyArray, int], Any]
-    seconds: float = 1200.0
-    most: int = 64
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not callable(self.train) or not self.seconds > 0 or self.most < 2:
-            raise InputError(
-                "references: expected a function (inputs, labels, seed) -> model, seconds above 0 "
-                f"and most of at least 2, got {self.seconds:g} seconds and most = {self.most}"
-            )
-
-
-@short_repr
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Signals of references: member (R, N) bool, signals {name: (R, N)}, what is said of them."""
+    """Signals of references: member (R, N) bool, signals {name: (R, N)}, what is said of them.
+
+    rounded: whether they were kept in single precision; what they are compared with is rounded alike.
+    """
 
     member: BoolArray
     signals: Mapping[str, Float64Array]
     notes: tuple[str, ...] = ()
+    rounded: bool = False
 
 
 def measured(
     references: Any,
     pool: Pool,
-    labels: Int64Array | None,
     kept: Int64Array,
     given: int,
+    target: Observed,
+    observing: Observing,
     observe: Callable[[Any], Observed],
     progress: Progress,
 ) -> Measured:
     """Signals of whatever was passed as references.
 
     kept: positions of the pool's samples among the `given` ones, on which masks are given.
-    observe: a model -> its signals at the pool.
+    target: the audited model's own signals. observing, observe: how models are asked, and a model
+    that was passed -> its signals at the pool.
     """
     if isinstance(references, RecordedReferences):
-        return _recorded(references, labels, kept, given)
+        return _recorded(references, observing.labels, kept, given)
     if isinstance(references, TrainedReferences):
-        return _trained(references, pool, observe, progress)
+        made = trained(references, pool, target, observing, progress)
+        return Measured(made.member, made.signals, made.notes, rounded=True)
     if not isinstance(references, Sequence) or not references:
         raise InputError(
             "references: expected pairs (model, member mask), RecordedReferences or "
@@ -119,56 +100,6 @@ def measured(
         rows.append(_mask(pair[1], given, f"references: mask {k}")[kept])
         found.append(observe(pair[0]))
     return Measured(np.stack(rows), _stacked(found))
-
-
-def _trained(
-    references: TrainedReferences,
-    pool: Pool,
-    observe: Callable[[Any], Observed],
-    progress: Progress,
-) -> Measured:
-    if pool.inputs is None or pool.labels is None:
-        raise InputError(
-            "references: expected inputs and labels to train them on, got none; pass pairs "
-            "(inputs, labels)"
-        )
-    n = len(pool.member)
-    most = references.most - references.most % 2
-    plan = half_split(n, models=most, seed=references.seed, groups=pool.groups)
-    found: list[Observed] = []
-    began = time.monotonic()
-    number = most
-    while len(found) < number:
-        row = len(found)
-        progress("training references", row, number)
-        at = np.flatnonzero(plan.member[row])
-        inputs, labels = chosen_rows(pool.inputs, at), pool.labels[at]
-        seed = int(plan.seeds[row]) % (1 << 31)
-        try:
-            model = references.train(inputs, labels, seed)
-        except InputError:
-            raise
-        except Exception as error:
-            text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise InputError(
-                f"references: train raised {text}; it takes (inputs, labels, seed) and returns a model"
-            ) from error
-        found.append(observe(model))
-        spent = time.monotonic() - began
-        each = spent / len(found)
-        if len(found) == 1:
-            number = min(most, max(2, int(references.seconds / each) // 2 * 2))
-        elif len(found) % 2 == 0 and spent + 2 * each > references.seconds:
-            break
-    progress("training references", len(found), len(found))
-    spent = time.monotonic() - began
-    note = (
-        f"references: {len(found)} models trained in {spent:.1f} s on random halves of members and "
-        f"others, {spent / len(found):.2g} s each, within {references.seconds:g} s"
-    )
-    if spent > references.seconds:
-        note += "; the budget does not hold two models"
-    return Measured(plan.member[: len(found)], _stacked(found), (note,))
 
 
 def _recorded(
@@ -253,9 +184,11 @@ class _OneTarget:
         self.checkpoints = np.zeros(1)
         self.labels = labels
         both = sorted(set(target.signals) & set(references.signals))
+        own = {name: target.signals[name] for name in both}
+        if references.rounded:
+            own = {k: v.astype(np.float32).astype(np.float64) for k, v in own.items()}
         self._held = {
-            name: np.concatenate([target.signals[name][None], references.signals[name]])
-            for name in both
+            name: np.concatenate([own[name][None], references.signals[name]]) for name in both
         }
         self.signals = tuple(both)
         self.manifest: dict[str, Any] = {}

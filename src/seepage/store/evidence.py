@@ -33,6 +33,7 @@ __all__ = [
     "content_digests",
     "evidence_digest",
     "holders",
+    "planned_runs",
     "read_array",
     "read_records",
     "read_texts",
@@ -253,6 +254,24 @@ def check_record(manifest: Mapping[str, Any], row: int, record: Mapping[str, Any
         if shape != dict.fromkeys(manifest["signals"], len(manifest["checkpoints"])):
             return "expected the digests of every signal and checkpoint of the manifest, got others"
     return None
+
+
+def planned_runs(manifest: Mapping[str, Any], ended: Iterable[int]) -> int:
+    """How many runs a folder should hold, of which those of plan rows `ended` have a record.
+
+    All of the plan; of one that is open, which trains as many pairs as a time allows, those up to
+    the last pair of which any has ended, at least one pair.
+
+    >>> planned_runs({"plan": {"models": 64}}, [0])
+    64
+    >>> planned_runs({"plan": {"models": 64, "options": {"open": True}}}, [0, 1, 4])
+    6
+    """
+    plan = manifest["plan"]
+    options = plan.get("options")
+    if not isinstance(options, Mapping) or options.get("open") is not True:
+        return int(plan["models"])
+    return 2 * (max(ended, default=0) // 2 + 1)
 
 
 def read_records(

@@ -80,7 +80,12 @@ class Run:
     @property
     def missing(self) -> tuple[int, ...]:
         """Plan rows of which there is no record: runs that were not trained yet, or were lost."""
-        return tuple(r for r in range(self.manifest["plan"]["models"]) if r not in self.records)
+        return tuple(r for r in range(self.planned) if r not in self.records)
+
+    @property
+    def planned(self) -> int:
+        """How many runs should be there: those of the plan, or of an open one those begun so far."""
+        return evidence.planned_runs(self.manifest, self.records)
 
     @cached_property
     def digest(self) -> str:

@@ -32,6 +32,7 @@ from seepage.store.evidence import (
     check_record,
     evidence_digest,
     holders,
+    planned_runs,
     stamp,
     text_parts,
     unchecked,
@@ -77,7 +78,7 @@ class Damage:
 class Verification:
     """What `verify` found.
 
-    planned: runs of the plan; done, failed, missing: plan rows by whether a record is there and
+    planned: runs of the plan, of an open one those begun so far; done, failed, missing: plan rows by whether a record is there and
     what it says; chunks, weights: how many were compared with a digest. digest: one SHA-256 over
     the evidence as it lies there, `Run.digest` when nothing is wrong. created, versions, hardware,
     code: who wrote it, from the manifest. unchecked:
@@ -185,7 +186,7 @@ def verify(where: str | os.PathLike[str]) -> Verification:
     return Verification(
         path=storage.where,
         format=manifest["format"],
-        planned=manifest["plan"]["models"],
+        planned=planned_runs(manifest, look.ended),
         samples=manifest["data"]["samples"],
         checkpoints=len(manifest["checkpoints"]),
         signals=tuple(manifest["signals"]),
@@ -391,7 +392,8 @@ class _Look:
 
     def missing(self) -> tuple[int, ...]:
         """Planned runs without a record."""
-        return tuple(r for r in range(self.manifest["plan"]["models"]) if r not in self.ended)
+        planned = planned_runs(self.manifest, self.ended)
+        return tuple(r for r in range(planned) if r not in self.ended)
 
     def unknown(self) -> tuple[str, ...]:
         """Files among those of a run folder that belong to nothing, such as a synchroniser's copies."""
