@@ -29,6 +29,7 @@ __all__ = [
     "check_finite",
     "check_logits",
     "check_trained",
+    "moved",
     "not_logits",
     "one_unit",
     "refuse_sigmoid",
@@ -320,6 +321,14 @@ def _forward(
     return check_answers(outputs, inputs, classes, task, what)
 
 
+def moved(network: nn.Module) -> None:
+    """Move every weight at random, by about its layer's size, from torch's current stream."""
+    with torch.no_grad():
+        for p in network.parameters():
+            if p.is_floating_point():
+                p.add_(torch.randn_like(p) * (p.abs().mean() + 0.1))
+
+
 def _refuse_probabilities(
     network: nn.Module,
     inputs: torch.Tensor,
@@ -332,11 +341,9 @@ def _refuse_probabilities(
     if not _bounded(rows):
         return
     with torch.no_grad():
-        for p in network.parameters():
-            if p.is_floating_point():
-                p.add_(torch.randn_like(p) * (p.abs().mean() + 0.1))
-        moved = (inputs, 10 * torch.randn_like(inputs))
-        rows += [_forward(network, x, classes, what, task) for x in moved]
+        moved(network)
+        others = (inputs, 10 * torch.randn_like(inputs))
+        rows += [_forward(network, x, classes, what, task) for x in others]
     seen = Simplex()
     for batch in rows:
         seen.see(batch)

@@ -155,7 +155,9 @@ def blocks(findings: Findings, data: Dataset | None) -> list[Block]:
         "checkpoints": f.checkpoints,
         "clock": f.clock.unit,
         "classes": f.classes,
-        "asked": asked_of(f, data, np.arange(f.samples)) if f.task in ("multi-label", "regression") else None,
+        "asked": asked_of(f, data, np.arange(f.samples))
+        if f.task in ("multi-label", "regression")
+        else None,
         "ids": f.ids,
         "main": f.main_attack.title,
         "right": "say all its labels right"
