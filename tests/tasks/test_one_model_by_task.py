@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,13 @@ def sides(x: np.ndarray, y: np.ndarray) -> tuple[Any, Any]:
 
 def network(task: str) -> nn.Module:
     torch.manual_seed(0)
-    x, _ = drawn(task)
     net = nn.Linear(4, {"regression": 1, "binary": 1}.get(task, 3))
     return net.eval()
 
 
 def answers(task: str) -> np.ndarray:
     """Outputs that know the members a little: right by more than those of others."""
-    x, y = drawn(task)
+    y = drawn(task)[1]
     rng = np.random.default_rng(1)
     pull = 0.4 * MEMBER
     if task == "regression":
@@ -66,6 +66,7 @@ def answers(task: str) -> np.ndarray:
     return np.asarray(np.log(y) + (1 - pull[:, None]) * rng.normal(size=(N, 3)))
 
 
+@cache
 def recorded(task: str, **more: Any) -> SingleAudit:
     z = answers(task)
     y = drawn(task)[1]
@@ -178,7 +179,7 @@ def test_estimators_of_scikit_learn_and_references() -> None:
 
     model = train(x[MEMBER], y[MEMBER], 0)
     references = TrainedReferences(train, seconds=60, most=8)
-    one = seepage.audit(model, *sides(x, y), references=references)
+    one = seepage.audit(model, *sides(x, y), references=references, blind=False)
     assert (one.task, one.said) == ("regression", "leaks")  # as the estimator says of itself
     assert {"lira", "rmia", "attack-r", "calibrated", "base"} <= {a.name for a in one.attacks}
     assert "density" in one.skipped["rmia-offline"]
@@ -193,7 +194,7 @@ def test_estimators_of_scikit_learn_and_references() -> None:
         ]
     )
     held = RecordedReferences(plan.member, predictions=predictions)
-    again = seepage.audit(model, *sides(x, y), references=held)
+    again = seepage.audit(model, *sides(x, y), references=held, blind=False)
     for name in ("lira", "rmia"):
         np.testing.assert_allclose(again.attack(name).scores, one.attack(name).scores)
     x, y = drawn("multi-label")
@@ -306,12 +307,20 @@ def test_the_command_line_takes_a_task(
         np.savez(tmp_path / f"{name}.npz", x=x[at], y=y[at])
         np.savez(tmp_path / f"p{name}.npz", predictions=model.predict(x[at]), y=y[at])
     files = ["--members", "m.npz", "--others", "o.npz", "--task", "regression"]
-    code = cli.main(["audit", "net.py:make", *files, "--noise", "2", "--json", "-o", "one.html"])
-    out = json.loads(capsys.readouterr().out)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["seepage", "audit", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out = capsys.readouterr()
+        return int(ended.value.code or 0), out.out, out.err
+
+    code, text, _ = run("net.py:make", *files, "--noise", "2", "--json", "-o", "one.html")
+    out = json.loads(text)
     assert (code, out["task"], out["measure"]) == (0, "regression", "rmse")
     assert "Root-mean-square error" in (tmp_path / "one.html").read_text()
-    recorded = ["--members", "pm.npz", "--others", "po.npz", "--task", "regression", "--json"]
-    assert cli.main(["audit", *recorded]) == 0
-    assert json.loads(capsys.readouterr().out)["asked"] == "recorded outputs"
-    assert cli.main(["audit", "net.py:make", *files[:4]]) == 2
-    assert "--task" in capsys.readouterr().err
+    held = ["--members", "pm.npz", "--others", "po.npz", "--task", "regression", "--json"]
+    code, text, _ = run(*held)
+    assert (code, json.loads(text)["asked"]) == (0, "recorded outputs")
+    code, _, said = run("net.py:make", *files[:4])
+    assert (code, "--task" in said) == (2, True)

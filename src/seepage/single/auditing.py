@@ -170,7 +170,7 @@ def audit(
     """
     say: Progress = progress if progress is not None else lambda what, done, total: None
     asking = service if service is not None else Service()
-    axes = 2 if task in ("multi-label", "soft-labels") else 1
+    axes = 2 if task is not None and task_named(task).name in ("multi-label", "soft-labels") else 1
     sides = [side_of(s, w, axes=axes) for s, w in ((members, "members"), (others, "others"))]
     if groups is not None:
         if not isinstance(groups, tuple) or len(groups) != 2:
