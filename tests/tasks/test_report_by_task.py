@@ -1,4 +1,4 @@
-"""Other tasks in reports, the blind baseline and imports."""
+"""Other tasks in reports and the blind baseline."""
 
 from __future__ import annotations
 
@@ -126,18 +126,3 @@ def test_the_blind_baseline_sees_targets() -> None:
     assert blind_baseline(x, member, targets=1e4 + y).estimate.mean > 0.9
     with pytest.raises(InputError, match=r"targets: expected finite numbers"):
         blind_baseline(x, member, targets=y[:-1])
-
-
-def test_imports_take_the_signals_of_other_tasks_but_no_targets(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    r = rng.normal(size=(6, 40))
-    given = {"member": half_split(40, models=6, seed=0).member, "loss": r**2, "residual": r}
-    for more in (
-        {"labels": rng.normal(size=40)},
-        {"labels": rng.integers(0, 2, (40, 3))},
-        {"task": np.array("regression")},
-    ):
-        with pytest.raises(InputError, match=r"^[^\n]*leave [^\n]*docs/tasks\.md$"):
-            seepage.import_arrays(given | more, out=tmp_path / "refused")
-    run = seepage.import_arrays(given, out=tmp_path / "run")
-    assert seepage.score(run, seepage.attacks.LiRA()).shape == (6, 40)

@@ -25,6 +25,7 @@ from seepage.signals.tasks import Classification, Task, two_logits
 
 __all__ = [
     "Simplex",
+    "bounded",
     "check_answers",
     "check_finite",
     "check_logits",
@@ -296,7 +297,7 @@ def refuse_sigmoid(
     logits (B, 2): its answers to `inputs`, (0, z). Looked at in a copy of the network, in eval mode;
     streams are what they were. A network that cannot be copied is taken as it is.
     """
-    if not _bounded([logits]):
+    if not bounded([logits]):
         return
     try:
         copied = copy.deepcopy(network)
@@ -338,7 +339,7 @@ def _refuse_probabilities(
     task: Task = _BY_CLASS,
 ) -> None:
     rows = [logits]
-    if not _bounded(rows):
+    if not bounded(rows):
         return
     with torch.no_grad():
         moved(network)
@@ -349,14 +350,15 @@ def _refuse_probabilities(
         seen.see(batch)
     if seen.found:
         raise not_logits(sum(map(len, rows)), what)
-    if _bounded(rows) and any(bool((r != r[:1]).any()) for r in rows):
+    if bounded(rows) and any(bool((r != r[:1]).any()) for r in rows):
         raise InputError(
             f"{what}: expected logits, got outputs that lie in [0, 1] whatever the weights, as those "
             "of a sigmoid do; return what enters the sigmoid"
         )
 
 
-def _bounded(rows: Sequence[torch.Tensor]) -> bool:
+def bounded(rows: Sequence[torch.Tensor]) -> bool:
+    """Whether all of these answers lie in [0, 1], to rounding."""
     return all(bool(((r >= -_within(r)) & (r <= 1 + _within(r))).all()) for r in rows)
 
 
