@@ -133,7 +133,7 @@ def check_answers(
 def one_unit(outputs: torch.Tensor, samples: int) -> bool:
     """Whether these are answers of a single output unit: (B,) or (B, 1)."""
     shape = tuple(outputs.shape)
-    return shape == (samples, 1) or (shape == (samples,) and samples > 1)
+    return shape in ((samples, 1), (samples,))
 
 
 def check_finite(logits: torch.Tensor, classes: int, what: str = "model") -> None:
