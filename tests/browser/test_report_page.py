@@ -182,6 +182,32 @@ def test_search_cards_and_keys_pick_samples(browser: Any, report: Any) -> None:
     assert browser.find_element(By.ID, "plane-now").text == "epoch 8"
 
 
+def test_captions_stay_whole_where_tables_scroll(browser: Any, report: Any) -> None:
+    inside = """
+        document.querySelectorAll("details").forEach((d) => { d.open = true; });
+        document.getElementById("plane-details").classList.remove("empty");
+        return [...document.querySelectorAll(".scroll caption")].flatMap((c) => {
+          const s = c.closest(".scroll");
+          return [0, 60, 9999].map((at) => {
+            s.scrollLeft = at;
+            const a = s.getBoundingClientRect(), b = c.getBoundingClientRect();
+            return b.left >= a.left - 1 && b.right <= a.right + 1 && b.width > 100;
+          });
+        });"""
+    try:
+        for width in (390, 820, 1280):
+            browser.execute_cdp_cmd(
+                "Emulation.setDeviceMetricsOverride",
+                {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+            )
+            visit(browser, report[0])
+            found = browser.execute_script(inside)
+            assert len(found) >= 9
+            assert all(found), width
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_density_view(browser: Any, report: Any) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import Select

@@ -174,7 +174,11 @@ def test_parquet_types(tmp_path: Path) -> None:
         ("x,y\n1,0\n2,1\n", {"drop": ["w"]}, "drop: expected a column of the table, got 'w'"),
         ("x,y\n1,0\n2,1\n", {"drop": ["y"]}, "label: expected a column of its own, got 'y'"),
         ("x,y\n1,0\n2,1\n", {"drop": ["x"]}, "expected a column besides the label, got none"),
-        ("x,y\n1,0\n2,1\n", {"missing": "guess"}, 'missing: expected 'refuse', 'indicator', 'keep''),
+        (
+            "x,y\n1,0\n2,1\n",
+            {"missing": "guess"},
+            "missing: expected 'refuse', 'indicator', 'keep'",
+        ),
         ("x,y\n1,0\n2,1\n", {"size": 3}, r"size: not an option for a \.csv file"),
         ("x,y\n1,0\n2,0\n", {}, "at least two classes in column 'y', got only '0'"),
         ("x,y\n1,0\n2,\n", {}, "expected a label in every row, got none in column 'y' at row 1"),

@@ -27,6 +27,8 @@ from seepage.defenses import (
 from seepage.defenses.regional import OnlyRegions
 from seepage.errors import InputError
 from seepage.models import build
+from seepage.models.answers import answering
+from seepage.signals.tasks import task
 
 pytest.importorskip("opacus", reason="the opacus extra is not installed")
 
@@ -81,6 +83,13 @@ def bare():
     return Written(
         lambda m, x: m.h(x * m.w), w=nn.Parameter(torch.rand(6) + 0.5), h=nn.Linear(6, 2)
     )
+
+
+def one_logit(flat):
+    """Answers z, (B, 1) or (B,), which a hook of the task binary widens to (0, z)."""
+    net = build("mlp", FLAT, 1, hidden=(5,))
+    net = nn.Sequential(net, nn.Flatten(0)) if flat else net
+    return answering(net, task("binary"), 2, own=True)
 
 
 def used_twice():
@@ -162,6 +171,8 @@ def spectral(wrap):
 LAYERS, ONE = "by layer (Opacus)", "one sample at a time"
 ACCEPTED = {
     "mlp": (lambda: build("mlp", FLAT, 2, hidden=(5,)), FLAT, LAYERS),
+    "one logit": (lambda: one_logit(False), FLAT, LAYERS),
+    "one logit, flat": (lambda: one_logit(True), FLAT, LAYERS),
     "cnn": (lambda: build("cnn", IMAGE, 2, width=2, hidden=4), IMAGE, LAYERS),
     "cnn, channels last": (
         lambda: channels_last(build("cnn", IMAGE, 2, width=4, hidden=4)), IMAGE, LAYERS,

@@ -18,8 +18,10 @@ from seepage.data.npz import from_arrays
 from seepage.errors import InputError
 from seepage.findings.collect import collect
 from seepage.fleet.rebuild import rebuild
+from seepage.models.answers import answering
 from seepage.plan import half_split
 from seepage.record import Memory, Recorder, Resident
+from seepage.signals.tasks import task
 from seepage.store import Run
 
 
@@ -72,6 +74,14 @@ def test_figures_are_those_of_two_logits(tmp_path: Path) -> None:
     assert one.utility is not None
     assert two.utility is not None
     np.testing.assert_allclose(one.utility.member, two.utility.member, atol=1e-6)
+
+
+def test_a_batch_of_one_sample_is_read_as_any_other() -> None:
+    # Poisson sampling draws such batches.
+    network = answering(Head("flat"), task("binary"), 2, own=True)
+    x = torch.randn(5, 30, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(network(x[:1]), network(x)[:1])
 
 
 def test_a_reference_network_of_the_binary_task_has_one_unit(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Other tasks in reports, the blind baseline, audits of one model and imports."""
+"""Other tasks in reports and the blind baseline."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes, load_digits
-from torch import nn
 
 import seepage
 from seepage.data import Dataset
@@ -18,6 +17,7 @@ from seepage.findings.collect import collect
 from seepage.metrics import blind_baseline
 from seepage.plan import half_split
 from seepage.report.html import render
+from seepage.report.payload import asked_of
 from seepage.report.words import how_accurate
 
 
@@ -69,6 +69,10 @@ def test_a_report_of_regression_shows_errors(tmp_path: Path) -> None:
     assert "root-mean-square error is" in how_accurate(found, u)
     page = render(found)
     assert "RMSE (units of the target)" in page
+    assert "</span>Prediction error</h2>" in page
+    assert ">Accuracy<" not in page
+    assert "easy: correct" not in page.split("<script>")[0]
+    assert 'value="difficulty"' not in page  # coloured by an accuracy that no sample has
     assert "root-mean-square error" in page
     assert "correctly</" not in page
     assert "of non-members correctly" not in page
@@ -76,13 +80,42 @@ def test_a_report_of_regression_shows_errors(tmp_path: Path) -> None:
 
 
 def test_a_report_of_several_labels_says_all_labels_right(tmp_path: Path) -> None:
-    _, found = judged(labelled(), tmp_path / "run")
+    data = labelled()
+    _, found = judged(data, tmp_path / "run")
     assert found.utility is not None
     assert found.utility.measure == "label-vectors"
+    assert data.targets is not None
+    told = asked_of(found, data, np.arange(80))
+    for row, text in zip(data.targets.tolist(), told, strict=True):
+        assert text == (
+            ", ".join(n for n, on in zip(data.classes, row, strict=True) if on) or "none of them"
+        )
+    assert set(asked_of(found, None, np.arange(80))) == {""}
     page = render(found)
+    assert "labels odd, large" not in page
+    assert "</span>Accuracy of whole label vectors</h2>" in page
     assert "all labels right of" in page
     assert "Share with all labels right" in page
     assert "of non-members correctly" not in page
+
+
+def test_a_report_of_soft_labels_shows_their_divergence(tmp_path: Path) -> None:
+    x, y = load_digits(return_X_y=True)
+    soft = 0.9 * np.eye(10)[y[:80]] + 0.01
+    data = from_arrays(x[:80].astype(np.float32), soft, task="soft-labels")
+    run, found = judged(data, tmp_path / "run")
+    u = found.utility
+    assert u is not None
+    assert (u.measure, u.share) == ("divergence", False)
+    kl = run.signal_at("loss", -1).astype(np.float64)
+    assert u.member[-1] == pytest.approx(np.mean([kl[m][run.member[m]].mean() for m in range(6)]))
+    assert u.other[-1] == pytest.approx(np.mean([kl[m][~run.member[m]].mean() for m in range(6)]))
+    page = render(found)
+    assert "</span>Divergence from the targets</h2>" in page
+    assert "mean KL(q ‖ p), nats" in page
+    assert "By likeliest class" in page
+    assert "accuracy, members" not in page
+    assert ">Accuracy<" not in page
 
 
 def test_the_blind_baseline_sees_targets() -> None:
@@ -93,32 +126,3 @@ def test_the_blind_baseline_sees_targets() -> None:
     assert blind_baseline(x, member, targets=1e4 + y).estimate.mean > 0.9
     with pytest.raises(InputError, match=r"targets: expected finite numbers"):
         blind_baseline(x, member, targets=y[:-1])
-
-
-def test_one_model_is_audited_on_classes_alone() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(60, 4)).astype(np.float32)
-    soft = np.full((60, 3), 1 / 3, dtype=np.float32)
-    for y, units in ((1.5 * x[:, 0], 1), ((x[:, :3] > 0).astype(np.int64), 3), (soft, 3)):
-        network = nn.Linear(4, units)
-        with pytest.raises(InputError, match=r"^[^\n]*docs/tasks\.md$"):
-            seepage.audit(network, (x[:30], y[:30]), (x[30:], y[30:]))
-    data = diabetes()
-    sides = data.take(np.arange(40)), data.take(np.arange(40, 80))
-    with pytest.raises(InputError, match=r"got the task 'regression'; .* docs/tasks\.md$"):
-        seepage.audit(nn.Linear(10, 1), *sides)
-
-
-def test_imports_take_the_signals_of_other_tasks_but_no_targets(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    r = rng.normal(size=(6, 40))
-    given = {"member": half_split(40, models=6, seed=0).member, "loss": r**2, "residual": r}
-    for more in (
-        {"labels": rng.normal(size=40)},
-        {"labels": rng.integers(0, 2, (40, 3))},
-        {"task": np.array("regression")},
-    ):
-        with pytest.raises(InputError, match=r"^[^\n]*leave [^\n]*docs/tasks\.md$"):
-            seepage.import_arrays(given | more, out=tmp_path / "refused")
-    run = seepage.import_arrays(given, out=tmp_path / "run")
-    assert seepage.score(run, seepage.attacks.LiRA()).shape == (6, 40)

@@ -98,6 +98,21 @@ def audit(
     weights: Annotated[
         str | None, typer.Option(help="Weights for the factory: .safetensors or .pt.", **_ONE)
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="What labels are: classification, binary, multi-label, regression or soft-labels; by "
+            "default regression of a regressor, else classification.",
+            **_ONE,
+        ),
+    ] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option(
+            help="Regression: standard deviation of the noise; by default that of the others' residuals.",
+            **_ONE,
+        ),
+    ] = None,
     logits: Annotated[
         bool | None,
         typer.Option(
@@ -203,7 +218,9 @@ def audit(
                 members=members,
                 others=others,
                 weights=weights,
+                task=task,
                 logits=logits,
+                noise=noise,
                 references=references,
                 train=train,
                 recipe=recipe,
@@ -225,6 +242,8 @@ def audit(
     _none_of(
         {
             "--weights": weights,
+            "--task": task,
+            "--noise": noise is not None,
             "--logits": logits is not None,
             "--references": references,
             "--train": train,

@@ -47,6 +47,20 @@ def import_command(
         ),
     ],
     out: Annotated[str, typer.Argument(help="The run folder to make, or an s3:// address.")],
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="Arrays, checkpoints: what labels are, classification, binary, multi-label, regression or "
+            "soft-labels."
+        ),
+    ] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option(
+            help="Regression: standard deviation of the noise; by default that of the residuals of samples "
+            "that a model was not trained on."
+        ),
+    ] = None,
     cross_entropy: Annotated[
         bool,
         typer.Option(
@@ -117,38 +131,42 @@ def import_command(
             source,
             out,
             model=model,
-            data=None if data is None else _pool(data),
+            data=None if data is None else _pool(data, task),
             members=members,
             divide=divide,
             standardise=standardise,
             labels=labels,
+            task=task,
+            noise=noise,
             cross_entropy=cross_entropy,
             progress=show,
         )
     _print(run)
 
 
-def _pool(name: str) -> Dataset:
-    """The data set that a name or a configuration tells."""
+def _pool(name: str, task: str | None) -> Dataset:
+    """The data set that a name or a configuration tells, of a name with the task."""
     from seepage.config.audit import read_config
     from seepage.config.prepare import load_pool
     from seepage.data import load
 
-    return load_pool(read_config(Path(name))) if name.endswith(".toml") else load(name)
+    if name.endswith(".toml"):
+        return load_pool(read_config(Path(name)))
+    return load(name, task="classification" if task is None else task)
 
 
 def _print(run: Run) -> None:
     for note in run.manifest["provenance"]["notes"]:
         console.print(note, markup=False, soft_wrap=True)
-    last = [
-        run.records[int(r)]["accuracy"][-1]
-        for r in run.models
-        if run.records[int(r)].get("accuracy")
-    ]
-    if last:
-        inside, outside = np.mean(last, axis=0)
-        console.print(
-            f"accuracy at the last checkpoint, mean of {len(last)} models: members {inside:.3f}, "
-            f"others {outside:.3f}"
-        )
+    for measure, form in (("accuracy", ".3f"), ("rmse", ".4g")):
+        last = [
+            run.records[int(r)][measure][-1] for r in run.models if run.records[int(r)].get(measure)
+        ]
+        if last:
+            inside, outside = np.mean(last, axis=0)
+            name = "accuracy" if measure == "accuracy" else "root-mean-square error"
+            console.print(
+                f"{name} at the last checkpoint, mean of {len(last)} models: members "
+                f"{inside:{form}}, others {outside:{form}}"
+            )
     console.print(str(run), markup=False, soft_wrap=True)

@@ -33,7 +33,9 @@ class OneModel:
     members: str | None
     others: str | None
     weights: str | None = None
+    task: str | None = None
     logits: bool | None = None
+    noise: float | None = None
     references: str | None = None
     train: str | None = None
     recipe: str | None = None
@@ -77,8 +79,10 @@ def audit_one(given: OneModel) -> None:
             model,
             given.members,
             given.others,
+            task=given.task,
             logits=given.logits,
             references=references,
+            noise=given.noise,
             service=Service(
                 batch=given.batch,
                 timeout=given.timeout,
@@ -220,13 +224,12 @@ def _recorded(file: str) -> Any:
     if "member" not in arrays:
         raise InputError(
             f"{path}: expected an array `member` (models, members and then others), found none; save "
-            "it with logits, probabilities, or signals such as phi"
+            "it with logits, probabilities, predictions, or signals such as phi"
         )
     member = arrays.pop("member")
-    whole = {k: arrays.pop(k) for k in ("logits", "probabilities") if k in arrays}
-    return RecordedReferences(
-        member, whole.get("logits"), whole.get("probabilities"), {} if whole else arrays
-    )
+    outputs = ("logits", "probabilities", "predictions")
+    whole = {k: arrays.pop(k) for k in outputs if k in arrays}
+    return RecordedReferences(member, signals={} if whole else arrays, **whole)
 
 
 def _print(one: SingleAudit) -> None:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Int64Array
+from seepage.data.targets import faulty
 from seepage.errors import InputError
 from seepage.remedies import of_data
 from seepage.short_repr import short_repr
@@ -311,15 +312,9 @@ def check_targets(data: Dataset) -> None:
             "no targets beside labels" if shape is None else f"float32 targets of shape {shape}"
         )
         raise InputError(f"{name}: expected {wanted} with task = {kind.name!r}, got {got}")
-    bad = ~torch.isfinite(y).reshape(n, -1).all(1)
-    why = "finite targets"
-    if not bool(bad.any()) and kind.name == "multi-label":
-        bad, why = ~((y == 0) | (y == 1)).all(1), "labels of 0 or 1"
-    elif not bool(bad.any()) and kind.name != "regression":
-        bad = (y < 0).any(1) | ((y.double().sum(1) - 1).abs() > 1e-3)
-        why = "distributions of values from 0 that sum to 1"
-    if bool(bad.any()):
-        row = int(bad.nonzero()[0, 0])
+    bad, why = faulty(y.numpy(), kind.name)
+    if bad.any():
+        row = int(bad.argmax())
         shown = ", ".join(f"{v:g}" for v in y[row].reshape(-1)[:4].tolist())
         raise InputError(
             f"{name}: expected {why} with task = {kind.name!r}, got {shown} in row {row} "

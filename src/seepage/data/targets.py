@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seepage.array_types import AnyArray, Int64Array
+from seepage.array_types import AnyArray, BoolArray, Int64Array
 from seepage.errors import InputError
 from seepage.short_repr import short_repr
 
-__all__ = ["Asked", "target_values"]
+__all__ = ["Asked", "faulty", "target_values"]
 
 
 @short_repr
@@ -81,6 +81,25 @@ def target_values(
         for part, values in found.items()
     }
     return Asked(labels, classes, found)
+
+
+def faulty(targets: AnyArray, task: str) -> tuple[BoolArray, str]:
+    """Which rows are no targets of the task, (N,) bool, and what was expected of them.
+
+    targets: (N,) or (N, K) floats. "regression": finite; "multi-label": 0 and 1; else distributions.
+
+    >>> faulty(np.array([[0.5, 0.5], [0.5, 0.6]]), "soft-labels")[0].tolist()
+    [False, True]
+    """
+    y = targets.reshape(len(targets), -1)
+    bad: BoolArray = np.logical_not(np.isfinite(y).all(axis=1))
+    if bad.any() or task == "regression":
+        return bad, "finite targets"
+    if task == "multi-label":
+        bad = np.logical_not(((y == 0) | (y == 1)).all(axis=1))
+        return bad, "labels of 0 or 1"
+    bad = (y < 0).any(axis=1) | (np.abs(y.sum(axis=1, dtype=np.float64) - 1) > 1e-3)
+    return bad, "distributions of values from 0 that sum to 1"
 
 
 def _real(where: object, values: AnyArray) -> NDArray[np.float32]:

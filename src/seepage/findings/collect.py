@@ -81,11 +81,14 @@ def _accuracy_of(run: ReportSource) -> tuple[Float64Array, Float64Array]:
 
 
 def _utility_of(run: ReportSource, target: int | None, say: Progress) -> Utility | None:
-    """Accuracy, or RMSE, at every checkpoint, of all models or of the target; None unrecorded."""
+    """Accuracy, or the task's error, at every checkpoint, of all models or of the target.
+
+    None where neither was recorded.
+    """
     told = run.manifest.get("data", {}).get("task")
     if "correct" not in run.signals:
-        real = told == "regression" and "residual" in run.signals
-        return _errors_of(run, target, say) if real else None
+        signal, measure = _ERRORS.get(told, ("", ""))
+        return _errors_of(run, target, say, signal, measure) if signal in run.signals else None
     member = run.member
     rows = []
     for t in range(len(run.checkpoints)):
@@ -106,26 +109,34 @@ def _utility_of(run: ReportSource, target: int | None, say: Progress) -> Utility
     return replace(Utility(*np.array(rows).T), measure=measure)
 
 
-def _errors_of(run: ReportSource, target: int | None, say: Progress) -> Utility:
-    """RMSE at every checkpoint, the mean over models with an interval over tuples of runs.
+# What stands in the place of accuracy, by task: the signal, and what its figure is called.
+_ERRORS = {"regression": ("residual", "rmse"), "soft-labels": ("loss", "divergence")}
 
-    Of one target the interval is a normal one of the mean square over samples.
+
+def _errors_of(
+    run: ReportSource, target: int | None, say: Progress, signal: str, measure: str
+) -> Utility:
+    """RMSE or mean divergence at every checkpoint, the mean over models.
+
+    With an interval over tuples of runs; of one target it is a normal one of the mean (of squares)
+    over samples.
     """
     member = run.member
+    power, root = (2, np.sqrt) if measure == "rmse" else (1, np.asarray)
     rows = []
     for t in range(len(run.checkpoints)):
         say("utility", t, len(run.checkpoints))
-        values = np.asarray(run.signal_at("residual", t), dtype=np.float64)
-        square = (values[..., 0] if values.ndim == 3 else values) ** 2
+        values = np.asarray(run.signal_at(signal, t), dtype=np.float64)
+        each_of = (values[..., 0] if values.ndim == 3 else values) ** power
         row: list[float] = []
         for side in (member, ~member):
             if target is not None:
-                own = square[target][side[target]]
+                own = each_of[target][side[target]]
                 half = 1.96 * own.std(ddof=1) / np.sqrt(len(own)) if len(own) > 1 else np.nan
                 bounds = (own.mean(), max(own.mean() - half, 0.0), own.mean() + half)
-                row += [float(np.sqrt(b)) for b in bounds]
+                row += [float(root(b)) for b in bounds]
                 continue
-            each = np.sqrt((square * side).sum(axis=1) / side.sum(axis=1))
+            each = root((each_of * side).sum(axis=1) / side.sum(axis=1))
             # An error is no share: Student's t over tuples of runs, as in `over_targets`, unclipped.
             number = partitions(member)
             tuples = np.bincount(number, weights=each) / np.bincount(number)
@@ -135,7 +146,7 @@ def _errors_of(run: ReportSource, target: int | None, say: Progress) -> Utility:
             half = reach(groups, 0.95, shared=False) * float(np.sqrt(spread))
             row += [centre, float(np.maximum(centre - half, 0.0)), centre + half]
         rows.append(row)
-    return replace(Utility(*np.array(rows).T), measure="rmse")
+    return replace(Utility(*np.array(rows).T), measure=measure)
 
 
 def _blind_of(

@@ -44,7 +44,8 @@ class Utility:
     """Accuracy at each checkpoint, mean over models, with intervals: all (T,).
 
     measure: "accuracy", the share of right classes; "label-vectors", the share of samples all of
-    whose labels are right; or "rmse" of a real target, in its units, where less is better.
+    whose labels are right; and, where less is better, "rmse" of a real target, in its units, or
+    "divergence", the mean KL(q ‖ p) from distributions as targets, in nats.
     """
 
     member: Float64Array
@@ -54,6 +55,11 @@ class Utility:
     other_low: Float64Array
     other_high: Float64Array
     measure: str = "accuracy"
+
+    @property
+    def share(self) -> bool:
+        """Whether it is a share of right answers, of which more is better."""
+        return self.measure in ("accuracy", "label-vectors")
 
 
 @dataclass(frozen=True)
@@ -384,6 +390,11 @@ class Findings:
     variants: Mapping[str, Any] | None = None
     unjudged: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> str:
+        """The task of the run's data, one of `seepage.signals.tasks.TASKS`."""
+        return str(self.provenance.get("data", {}).get("task", "classification"))
 
     @property
     def unit(self) -> str:

@@ -34,7 +34,7 @@ class RunRow:
 def run_row(f: Findings) -> RunRow:
     """What the table of a comparison shows of one run."""
     u, e = f.utility, f.exposure
-    if u is not None and u.measure == "rmse":
+    if u is not None and not u.share:
         u = None
     return RunRow(
         findings=f,

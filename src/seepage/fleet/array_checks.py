@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +17,7 @@ from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.data.npz import class_names
 from seepage.data.reading import as_text, name_labels
 from seepage.errors import InputError, nearest
+from seepage.fleet.array_looks import Progress, looked_over
 from seepage.fleet.given_signals import (
     Array,
     FromLogits,
@@ -25,24 +26,21 @@ from seepage.fleet.given_signals import (
     Signal,
     parts,
 )
-from seepage.models.outputs import Simplex
+from seepage.fleet.task_arrays import OneColumn, Targets, by_task, targets_of
 from seepage.plan import refuse_offline
 from seepage.signals.related import loss_of_phi, phi_of_loss
+from seepage.signals.tasks import Task
+from seepage.signals.tasks import task as task_named
 
 __all__ = ["Checked", "Progress", "check", "check_member"]
-
-Progress = Callable[[str, int, int], None]
-"""What is done, how many blocks of it, and of how many."""
 
 _KNOWN = ("member", "checkpoints", "labels", "ids", "classes", "groups")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _PER_VIEW = ("phi", "loss", "correct", "mentr")
+_BY_VIEW = (*_PER_VIEW, "residual", "predictions")
 _NOT_GIVEN = "(not given)"
-# Beyond it the difference of two logits may not fit into the 32 bits that are stored.
-_LARGEST_LOGIT = 1e37
 # 32-bit losses below it are a few of their steps from 0: φ is then as coarse as they are.
 _COARSE = 1e-5
-_SUM = 1e-2
 
 
 @dataclass(frozen=True)
@@ -57,17 +55,21 @@ class Pool:
     shape: tuple[int, ...] = ()
     kind: str = "table"
     source: dict[str, Any] = field(default_factory=dict)
+    task: str = "classification"
+    targets: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
     def digest(self) -> str:
-        """SHA-256 over classes, ids and labels, and groups where there are any."""
+        """SHA-256 over classes, ids and labels, and groups, another task and its targets."""
         h = hashlib.sha256(repr((self.classes, self.ids.tolist())).encode())
         h.update(self.labels.numpy().astype("<i8").tobytes())
         if self.groups is not None:
             h.update(repr(self.groups.tolist()).encode())
+        if self.task != "classification":
+            h.update(repr((self.task, self.targets)).encode())
         return h.hexdigest()
 
 
@@ -93,22 +95,26 @@ def check(
     where: str,
     arrays: Mapping[str, Array],
     *,
+    task: str | None = None,
+    noise: float | None = None,
     cross_entropy: bool = False,
     further: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Checked:
     """All arrays, looked at once, and what follows from them.
 
-    where: what messages call them. cross_entropy: whether phi and loss are those of unweighted,
+    where: what messages call them. task: what labels are; by default what an array `task` says, or
+    classification. noise: of a regression, see `import_arrays`. cross_entropy: whether phi and loss are those of unweighted,
     unsmoothed cross-entropy in nats, so that one follows from the other. further: facts for the
     run's key.
 
     Raises InputError as `import_arrays` says.
     """
-    if "task" in arrays:
+    arrays, kind = _with_task(where, arrays, task)
+    if noise is not None and (kind.name != "regression" or not 0 < noise < np.inf):
         raise InputError(
-            f"{where}: task: expected arrays of classes, which state none, got a task; of others leave "
-            "task and labels out and save their signals, such as loss and residual, docs/tasks.md"
+            f"{where}: noise: expected a standard deviation above 0 with the task regression, got "
+            f"{noise:g} with {kind.name}; leave it out"
         )
     known = {k: np.asarray(arrays[k][...]) for k in _KNOWN if k in arrays}
     member = check_member(where, known, arrays)
@@ -124,28 +130,37 @@ def check(
             f"{ {k: a.checkpoints for k, a in signals.items()} or 'none' }; save one such as phi"
         )
     times = next(iter(signals.values())).checkpoints
-    doubts, least = _looked_over(signals, (r, times), progress)
+    doubts, least = looked_over(signals, (r, times), progress, kind)
     # Other signals may have a further axis of their own, such as one value per layer.
-    wide = {k: a.shape[1] for k, a in signals.items() if k in _PER_VIEW and len(a.shape) == 2}
+    wide = {k: a.shape[1] for k, a in signals.items() if k in _BY_VIEW and len(a.shape) == 2}
     if len(set(wide.values())) > 1:
         raise InputError(
             f"{where}: expected signals with the same views, got {wide}; save the same of each"
         )
     at = _times(where, epochs, times)
     wanted = signals.get("logits") or signals.get("probabilities")
-    pool = _pool(where, known, n, wanted)
-    if "labels" in known:
+    targets = None
+    if not kind.classes and "labels" in known:
+        names = class_names(where, known["classes"]) if "classes" in known else None
+        targets = targets_of(where, known["labels"], kind, n, names)
+    pool = _pool(where, known, n, wanted, kind, targets)
+    if not kind.classes:
+        found, notes, more = _derived_by_task(
+            where, signals, targets, kind, member, least, noise, cross_entropy, (r, times)
+        )
+    elif "labels" in known:
         found, notes, more = _derived(where, signals, pool, least, cross_entropy, (r, times))
     else:
         found, notes, more = _derived(where, signals, None, least, cross_entropy, (r, times))
-    stored: dict[str, Signal] = {k: s for k, s in signals.items() if k != "probabilities"}
+    left = ("probabilities", "predictions") if kind.name == "regression" else ("probabilities",)
+    stored: dict[str, Signal] = {k: s for k, s in signals.items() if k not in left}
     stored |= found
     if not stored:
         raise InputError(
             f"{where}: probabilities: expected labels with them, got none; save `labels`, from which "
             "and the probabilities signals are derived"
         )
-    views = next((s.shape[1] for k, s in stored.items() if k in _PER_VIEW and len(s.shape) == 2), 1)
+    views = next((s.shape[1] for k, s in stored.items() if k in _BY_VIEW and len(s.shape) == 2), 1)
     key = {
         "imported": Path(where).name,
         "arrays": _digest(arrays),
@@ -165,6 +180,64 @@ def check(
         notes,
         (*doubts, *more),
     )
+
+
+def _with_task(
+    where: str, arrays: Mapping[str, Array], named: str | None
+) -> tuple[Mapping[str, Array], Task]:
+    """The arrays without `task`, one logit in two columns, and the task that is named."""
+    told = None
+    if "task" in arrays:
+        held = np.asarray(arrays["task"][...])
+        if held.ndim or held.dtype.kind not in "SU":
+            raise InputError(
+                f"{where}: task: expected one name, got {held.dtype} of shape {held.shape}; leave it out"
+            )
+        told = str(held.astype(np.str_))
+    if named is not None and told not in (None, named):
+        raise InputError(
+            f"{where}: task: expected {told}, as its arrays say, got {named}; correct it"
+        )
+    kind = task_named(named or told or "classification")
+    found = {k: a for k, a in arrays.items() if k != "task"}
+    if kind.name == "binary":
+        for name in ("logits", "probabilities"):
+            if name in found and found[name].ndim > 2 and found[name].shape[-1] == 1:
+                found[name] = OneColumn(found[name], name == "logits")
+    return found, kind
+
+
+def _derived_by_task(
+    where: str,
+    signals: Mapping[str, Given],
+    targets: Targets | None,
+    kind: Task,
+    member: BoolArray,
+    least: float | None,
+    noise: float | None,
+    cross_entropy: bool,
+    size: tuple[int, int],
+) -> tuple[dict[str, Signal], tuple[str, ...], tuple[str, ...]]:
+    """As `_derived`, of a task without classes."""
+    if cross_entropy and kind.name != "multi-label":
+        raise InputError(
+            f"{where}: cross_entropy: expected where φ and loss follow from each other, got the task "
+            f"{kind.name}, which has no φ; leave it out"
+        )
+    found, notes = by_task(where, signals, targets, kind, member, least, noise)
+    doubts: list[str] = []
+    held = {**signals, **found}
+    if cross_entropy and "phi" not in held and "loss" in signals:
+        doubts += _check_loss(where, signals["loss"], size)
+        found["phi"] = Related(signals["loss"], phi_of_loss)
+        notes += ("phi: derived from loss in float64, −log of the probability of the whole vector",)
+    elif cross_entropy and "loss" not in held and "phi" in signals:
+        found["loss"] = Related(signals["phi"], loss_of_phi)
+        notes += ("loss: derived from phi in float64",)
+    left = [name for name in kind.rules if name not in {**signals, **found}]
+    if left:
+        notes += (f"{', '.join(left)}: not given, and nothing that was given tells them",)
+    return found, notes, tuple(doubts)
 
 
 def check_member(where: str, known: Mapping[str, AnyArray], arrays: Mapping[str, Any]) -> BoolArray:
@@ -245,111 +318,6 @@ def _signal(where: str, name: str, a: Array, size: tuple[int, int], count: int |
             "it"
         )
     return Given(where, name, a, one, first=by_class and a.ndim == 5)
-
-
-def _looked_over(
-    signals: Mapping[str, Given], size: tuple[int, int], progress: Progress | None
-) -> tuple[list[str], float | None]:
-    """Every value of every signal, once: (doubts, what probabilities of 0 are raised to)."""
-    blocks = [(r, t) for r in range(size[0]) for t in range(size[1])]
-    total = len(blocks) * len(signals)
-    doubts: list[str] = []
-    least, done = None, 0
-    for name, signal in signals.items():
-        looks = {"logits": _Logits, "probabilities": _Probabilities}.get(name, _Plain)(signal)
-        for k, _ in enumerate(signal.check(blocks)):
-            looks.see(signal.raw(*blocks[k]))
-            done += 1
-            if progress is not None:
-                progress("checking", done, total)
-        doubts += looks.doubts()
-        least = looks.least() if isinstance(looks, _Probabilities) else least
-    return doubts, least
-
-
-class _Plain:
-    """What is noticed of a signal that is stored as it is."""
-
-    def __init__(self, signal: Given) -> None:
-        self.signal = signal
-
-    def see(self, a: AnyArray) -> None:
-        """One block."""
-
-    def doubts(self) -> list[str]:
-        """What the user must know."""
-        if self.signal.values.dtype == np.float16:
-            return [
-                f"{self.signal.name}: was given in half precision, whose steps are .05 to .1 % of a "
-                "value; save 32-bit floats"
-            ]
-        return []
-
-
-class _Logits(_Plain):
-    """Whether logits are logits, and small enough."""
-
-    def __init__(self, signal: Given) -> None:
-        super().__init__(signal)
-        self._simplex = Simplex()
-
-    def see(self, a: AnyArray) -> None:
-        if np.abs(a).max() > _LARGEST_LOGIT:
-            raise InputError(
-                f"{self.signal.where}: logits: expected values of at most {_LARGEST_LOGIT:g}, got "
-                f"{np.abs(a).max():g}; scale them first"
-            )
-        rows = np.ascontiguousarray(a.reshape(-1, a.shape[-1]), dtype=np.float64)
-        self._simplex.see(torch.from_numpy(rows))
-
-    def doubts(self) -> list[str]:
-        if self._simplex.found:
-            raise InputError(
-                f"{self.signal.where}: logits: expected logits, got probabilities: every row lies in "
-                "[0, 1] and sums to one; save what enters the softmax, or save them as `probabilities`"
-            )
-        return super().doubts()
-
-
-class _Probabilities(_Plain):
-    """Whether they are probabilities, and how many are exactly 0 or 1."""
-
-    def __init__(self, signal: Given) -> None:
-        super().__init__(signal)
-        self.zeros = self.ones = self.seen = 0
-        self.smallest = np.inf
-
-    def see(self, a: AnyArray) -> None:
-        if not _on_simplex(a.reshape(-1, a.shape[-1])):
-            raise InputError(
-                f"{self.signal.where}: probabilities: expected rows in [0, 1] that sum to 1, got "
-                f"values in {a.min():g}..{a.max():g} with sums in {a.sum(-1, dtype=float).min():g}.."
-                f"{a.sum(-1, dtype=float).max():g}; save logits as `logits`"
-            )
-        self.zeros += int((a <= 0).sum())
-        self.ones += int((a >= 1).sum())
-        self.seen += a.size
-        above = a[a > 0]
-        self.smallest = min(self.smallest, float(above.min()) if above.size else np.inf)
-
-    def least(self) -> float:
-        """What 0 is raised to: half of the smallest that is above it."""
-        return self.smallest / 2
-
-    def doubts(self) -> list[str]:
-        found = super().doubts()
-        if self.zeros or self.ones:
-            found.append(
-                f"probabilities: {self.zeros} of {self.seen} are exactly 0 and {self.ones} exactly 1 "
-                f"in {self.signal.values.dtype}; 0 is taken for {self.least():.3g}, half of the "
-                "smallest above it, so phi and loss end there; save logits, or 64-bit probabilities"
-            )
-        return found
-
-
-def _on_simplex(rows: AnyArray) -> bool:
-    p = rows.astype(np.float64)
-    return bool(((p >= 0) & (p <= 1)).all() and (np.abs(p.sum(1) - 1) <= _SUM).all())
 
 
 def _derived(
@@ -459,7 +427,14 @@ def _times(where: str, epochs: AnyArray | None, count: int) -> Float64Array:
     return times
 
 
-def _pool(where: str, arrays: Mapping[str, AnyArray], n: int, by_class: Given | None) -> Pool:
+def _pool(
+    where: str,
+    arrays: Mapping[str, AnyArray],
+    n: int,
+    by_class: Given | None,
+    kind: Task,
+    targets: Targets | None,
+) -> Pool:
     ids = as_text(f"{where}: ids", arrays.get("ids", np.arange(n)))
     if ids.shape != (n,) or len(set(ids.tolist())) < n or "" in ids.tolist():
         raise InputError(
@@ -472,7 +447,14 @@ def _pool(where: str, arrays: Mapping[str, AnyArray], n: int, by_class: Given | 
     if "labels" not in arrays:
         if "classes" in arrays:
             raise InputError(f"{where}: classes: expected labels with them, got none; save both")
-        return Pool(ids, torch.zeros(n, dtype=torch.int64), (_NOT_GIVEN,), name, groups)
+        none = torch.zeros(n, dtype=torch.int64)
+        return Pool(ids, none, (_NOT_GIVEN,), name, groups, task=kind.name)
+    if targets is not None:
+        _check_utf8(where, "classes", targets.classes)
+        numbered = torch.from_numpy(targets.labels)
+        return Pool(
+            ids, numbered, targets.classes, name, groups, task=kind.name, targets=targets.digest
+        )
     labels = arrays["labels"]
     matrix = labels.ndim == 2 and len(labels) == n and labels.shape[1] > 1
     real = labels.dtype.kind == "f" and bool(
@@ -482,7 +464,7 @@ def _pool(where: str, arrays: Mapping[str, AnyArray], n: int, by_class: Given | 
         got = f"shape {labels.shape}" if matrix else "numbers with fractions"
         raise InputError(
             f"{where}: labels: expected one class for each of the {n} samples, got {got}; of other tasks "
-            "leave labels out and save their signals, such as loss and residual, docs/tasks.md"
+            "name the task (task=, --task), or leave labels out, docs/tasks.md"
         )
     if labels.shape != (n,):
         raise InputError(
@@ -508,7 +490,12 @@ def _pool(where: str, arrays: Mapping[str, AnyArray], n: int, by_class: Given | 
     named, names = name_labels(f"{where}: labels", {"train": labels}, classes)
     _check_utf8(where, "labels", names)
     numbers: Int64Array = named["train"]
-    return Pool(ids, torch.from_numpy(numbers), names, name, groups)
+    if kind.name == "binary" and len(names) != 2:
+        raise InputError(
+            f"{where}: labels: expected two classes with the task binary, got {len(names)}; say "
+            "classification"
+        )
+    return Pool(ids, torch.from_numpy(numbers), names, name, groups, task=kind.name)
 
 
 def _groups(where: str, arrays: Mapping[str, AnyArray], n: int) -> NDArray[np.str_] | None:

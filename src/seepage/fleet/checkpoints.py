@@ -32,10 +32,13 @@ from seepage.fleet.sink import StoreSink
 from seepage.fleet.whole_folder import check_new, whole
 from seepage.given_arrays import given_array
 from seepage.local_paths import local_path
+from seepage.models.answers import TARGET_SCALE
 from seepage.models.input_scale import BetterScale, better_scale
-from seepage.models.outputs import check_logits, check_trained, try_outputs
+from seepage.models.outputs import bounded, check_answers, check_logits, check_trained, try_outputs
 from seepage.plan import SubsetPlan
 from seepage.record import DEFAULT_SIGNALS, Diverged, Memory, Recorder, Resident, observing
+from seepage.record.recorder import rules_of
+from seepage.signals.tasks import task as task_named
 from seepage.store.evidence import stamp
 from seepage.store.run import Run
 from seepage.store.storage import Storage
@@ -73,6 +76,8 @@ def import_checkpoints(
     model: str | Factory | Model,
     data: Dataset | str,
     members: Members | None = None,
+    task: str | None = None,
+    noise: float | None = None,
     divide: float = 1.0,
     standardise: bool = False,
     views: Sequence[str] = ("identity",),
@@ -91,7 +96,10 @@ def import_checkpoints(
     or a reference network. data: the pool, all samples that any of the models may have seen and
     others, or what `seepage.load` takes. members: who trained which model; by default `members.npz`
     or `members.npy` in the folder. A boolean array `member` (R, N) in the order of the models, or for
-    each model by name a mask (N,), row numbers of the data, or ids as text.
+    each model by name a mask (N,), row numbers of the data, or ids as text. task: that of the data, or
+    as which data that is named is loaded; its signals are recorded. Networks of a regression answer
+    in the target's units, unless seepage trained them: then the scale lies in their weights. noise:
+    of a regression σ, by default the root mean square of the residuals of a model's non-members.
 
     divide, standardise: how inputs are prepared, see `seepage.fleet.given_inputs.Inputs`; as the data
     has them by default: pictures as 0..255. Anything else belongs into the factory's network. views,
@@ -111,14 +119,26 @@ def import_checkpoints(
     the first unexpected key), members that are not in the data, and what `Recorder` refuses.
     """
     check_new(out)
-    pool = load(data) if isinstance(data, str | os.PathLike) else data
+    pool = data if isinstance(data, Dataset) else load(data, task=task or "classification")
     check_dataset(pool)
+    if task not in (None, pool.task):
+        raise InputError(
+            f"task: expected that of the data, {pool.task}, got {task!r}; load the data as it, or leave "
+            "it out"
+        )
+    if noise is not None and (pool.task != "regression" or not 0 < noise < np.inf):
+        raise InputError(
+            f"noise: expected a standard deviation above 0 with the task regression, got {noise:g} with "
+            f"{pool.task}; leave it out"
+        )
     pool.needs_values("networks")
     prepared = Inputs(divide, standardise)
-    given = as_model(model)
+    given = as_model(model).for_task(pool.task)
     found = _found(local_path(folder, "folder"))
     member = _members(found, members, pool)
     recorder_fields: dict[str, Any] = {"views": tuple(views), "logits": logits, "batch": batch}
+    if noise is not None:
+        recorder_fields["noise"] = noise
     resident = Resident.of(pool)
     Recorder(resident, [0.0], Memory(), signals=(), **recorder_fields)
     with torch.random.fork_rng(devices=[]):
@@ -146,7 +166,7 @@ def import_checkpoints(
         "views": list(views),
         "logits": logits,
     }
-    shapes = _shapes(pool, len(views), outputs if logits else None)
+    shapes = _shapes(resident, len(views), outputs if logits else None)
     size = sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers()))
     times = len(found.times)
     check_disk(out, disk_bytes(shapes, len(member), times, weights=size, kept=times, unfinished=0))
@@ -380,7 +400,7 @@ def _looked_over(
     outputs, done, half = 0, 0, 0
     for name, files in zip(found.names, found.files, strict=True):
         for file in files:
-            weights = load_weights(file)
+            weights = _weights_of(file, network)
             for key in sorted(weights):
                 tensor = weights[key].detach().contiguous()
                 h.update(
@@ -392,9 +412,16 @@ def _looked_over(
             half += any(v.dtype in (torch.float16, torch.bfloat16) for v in weights.values())
             if not done:
                 with observing(network), torch.no_grad(), try_outputs(x):
-                    outputs = int(check_logits(network(x.clone()), x, len(data.classes)).shape[1])
-                with observing(network):
-                    check_trained(network, x, len(data.classes))
+                    told = check_answers(network(x.clone()), x, len(data.classes), resident.task)
+                outputs = int(told.shape[1]) if told.ndim > 1 else 1
+                if resident.task.name not in ("multi-label", "regression"):
+                    with observing(network):
+                        check_trained(network, x, len(data.classes))
+                elif resident.task.name == "multi-label" and bounded([told]):
+                    raise InputError(
+                        f"{file}: expected logits, got outputs that all lie in [0, 1], as those of "
+                        "sigmoids do; return what enters the sigmoids"
+                    )
             done += 1
             if progress is not None:
                 progress("checking", done, found.count)
@@ -417,12 +444,25 @@ def _told(prepared: Inputs) -> str:
     )
 
 
-def _shapes(data: Dataset, views: int, outputs: int | None) -> Shapes:
+def _weights_of(file: Path, network: nn.Module) -> dict[str, torch.Tensor]:
+    """The weights of a file; of a regression with its target's scale, 0 and 1 where it has none."""
+    weights = load_weights(file)
+    known = [name for name in network.state_dict() if name != TARGET_SCALE]
+    if hasattr(network, TARGET_SCALE) and not any(n.endswith(TARGET_SCALE) for n in weights):
+        # Beside names that a wrapper may have put a prefix before.
+        first = next((n for n in weights if known and n.endswith(known[0])), None)
+        prefix = "" if first is None else first[: len(first) - len(known[0])]
+        weights[prefix + TARGET_SCALE] = torch.tensor([0.0, 1.0])
+    return weights
+
+
+def _shapes(resident: Resident, views: int, outputs: int | None) -> Shapes:
     """What one checkpoint of one model writes. outputs: how many, where they are kept."""
-    n = len(data)
+    n = len(resident)
     tail = (views,) if views > 1 else ()
     shapes: Shapes = {
-        name: ((n, *tail), "bool" if name == "correct" else "float32") for name in DEFAULT_SIGNALS
+        name: ((n, *tail), "bool" if name == "correct" else "float32")
+        for name in rules_of(resident, DEFAULT_SIGNALS)
     }
     return shapes if outputs is None else shapes | {"logits": ((n, outputs), "float32")}
 
@@ -452,10 +492,15 @@ def _write(
     for row, files in enumerate(found.files):
         sink = StoreSink(storage, row, tuple(shapes), len(times), "all", plan.member[row], written)
         recorder = Recorder(
-            resident, times, sink, **fields, **prepared.recorder(data, plan.members(row))
+            resident,
+            times,
+            sink,
+            outside=~plan.member[row],
+            **fields,
+            **prepared.recorder(data, plan.members(row)),
         )
         for t, file in enumerate(files):
-            put_weights(network, load_weights(file), file)
+            put_weights(network, _weights_of(file, network), file)
             try:
                 if t == 0:
                     recorder.start(network, epoch=times[0])
@@ -481,6 +526,7 @@ def _write(
             looking=round(recorder.seconds, 3),
             steps=0,
             members=int(plan.member[row].sum()),
+            **({"facts": recorder.facts} if recorder.facts else {}),
         )
 
 
@@ -488,6 +534,8 @@ def _better_scale(
     network: nn.Module, data: Dataset, resident: Resident, member: BoolArray, how: Mapping[str, Any]
 ) -> BetterScale | None:
     """Whether the network does far better on inputs of another scale; on some samples of each side."""
+    if not task_named(data.task).classes or data.targets is not None:
+        return None
     sides = (np.flatnonzero(member), np.flatnonzero(~member))
     rows = np.sort(np.concatenate([s[:: max(1, len(s) // _SCALED)] for s in sides]))
     x = Recorder(resident, [0.0], Memory(), signals=(), **how).inputs(rows)
@@ -503,6 +551,21 @@ def _better_scale(
 def _doubt(run: Run, data: Dataset, prepared: Inputs, better: BetterScale | None) -> None:
     """Say so where networks know no more than the most frequent class, or were trained otherwise."""
     how = "prepared as in training (divide=, standardise=, the factory's own network)"
+    if data.task == "regression":
+        told = np.array([run.records[int(r)]["rmse"][-1] for r in run.models])
+        assert data.targets is not None
+        spread = float(data.targets.double().std(correction=0))
+        if float(told[:, 0].mean()) >= spread:
+            warnings.warn(
+                f"{run.path}: the networks are {float(told[:, 0].mean()):.3g} off on their members (root mean "
+                f"square), the mean of all targets alone would be {spread:.3g}; are inputs {how}, and answers in "
+                "the target's units?",
+                ImportedWarning,
+                stacklevel=3,
+            )
+        return
+    if not task_named(data.task).classes or data.targets is not None:
+        return
     last = np.array([run.records[int(r)]["accuracy"][-1] for r in run.models])
     share = float(np.bincount(data.labels.numpy()).max() / len(data))
     known = float(last[:, 0].mean())

@@ -30,14 +30,17 @@ def import_run(
     divide: float = 1.0,
     standardise: bool = False,
     labels: str | os.PathLike[str] | None = None,
+    task: str | None = None,
+    noise: float | None = None,
     cross_entropy: bool = False,
     progress: Progress | None = None,
 ) -> Run:
     """Make a run folder from what another tool recorded, as `seepage import` does.
 
     source: arrays by name, an .npz, a folder of .npy files or a table of scores (`import_arrays`,
-    with cross_entropy); the experiments of LiRA's reference code (`import_reference`, with labels);
-    a folder of checkpoints (`import_checkpoints`, with model, data, members, divide, standardise).
+    with task, noise, cross_entropy); the experiments of LiRA's reference code (`import_reference`, with labels);
+    a folder of checkpoints (`import_checkpoints`, with model, data, members, task, noise, divide,
+    standardise).
 
     Raises InputError for options that this kind of source does not take, and as those do.
 
@@ -57,6 +60,8 @@ def import_run(
         "divide": divide != 1.0,
         "standardise": standardise,
         "labels": labels is not None,
+        "task": task is not None,
+        "noise": noise is not None,
         "cross_entropy": cross_entropy,
     }
     if path is not None and folder and is_reference(path):
@@ -64,7 +69,8 @@ def import_run(
         return import_reference(path, out, labels=labels, progress=progress)
     if path is not None and folder and has_checkpoints(path):
         kind = f"{path}: a folder of checkpoints"
-        _check_options(given, ("model", "data", "members", "divide", "standardise"), kind)
+        taken = ("model", "data", "members", "task", "noise", "divide", "standardise")
+        _check_options(given, taken, kind)
         if model is None or data is None:
             lacks = "model" if model is None else "data"
             raise InputError(
@@ -77,14 +83,18 @@ def import_run(
             model=model,
             data=data,
             members=members,
+            task=task,
+            noise=noise,
             divide=divide,
             standardise=standardise,
             progress=progress,
         )
     if folder and path is not None:
         _check_folder(path)
-    _check_options(given, ("cross_entropy",), f"{path or 'arrays'}: arrays")
-    return import_arrays(source, out, cross_entropy=cross_entropy, progress=progress)
+    _check_options(given, ("task", "noise", "cross_entropy"), f"{path or 'arrays'}: arrays")
+    return import_arrays(
+        source, out, task=task, noise=noise, cross_entropy=cross_entropy, progress=progress
+    )
 
 
 def _check_folder(path: Path) -> None:

@@ -39,6 +39,8 @@ def import_arrays(
     source: str | os.PathLike[str] | Mapping[str, Any],
     out: str | os.PathLike[str],
     *,
+    task: str | None = None,
+    noise: float | None = None,
     cross_entropy: bool = False,
     progress: Progress | None = None,
 ) -> Run:
@@ -59,6 +61,14 @@ def import_arrays(
     the order of the numbers and of the logits. `ids` (N,) text or whole numbers. `groups` (N,) whose
     sample each is.
 
+    task: one of `seepage.signals.tasks.TASKS`; by default what an array `task` says, else
+    classification. labels are then real numbers (N,) of "regression", 0 and 1 (N, L) of
+    "multi-label", distributions (N, K) of "soft-labels", and outputs `predictions` (R, T, N), which
+    are not stored, logits or probabilities (R, T, N, L), of "binary" one column or two. Of a
+    regression follow residual and loss, of the others the signals that the task has. noise: of a
+    regression σ; by default, of each model and checkpoint, the root mean square of the residuals of
+    samples that the model was not trained on.
+
     Derived where they are missing, in float64 and by the rules of `seepage.signals`: phi, loss,
     correct and mentr from logits, or probabilities, and labels. Probabilities of exactly 0 are
     taken for half of the smallest that is above it. cross_entropy: loss is −log p_y in nats,
@@ -78,7 +88,9 @@ def import_arrays(
     """
     check_new(out)
     where, arrays = _opened(source)
-    checked = check(where, arrays, cross_entropy=cross_entropy, progress=progress)
+    checked = check(
+        where, arrays, task=task, noise=noise, cross_entropy=cross_entropy, progress=progress
+    )
     return write_arrays(checked, out, progress)
 
 

@@ -25,10 +25,12 @@ from seepage.signals.tasks import Classification, Task, two_logits
 
 __all__ = [
     "Simplex",
+    "bounded",
     "check_answers",
     "check_finite",
     "check_logits",
     "check_trained",
+    "moved",
     "not_logits",
     "one_unit",
     "refuse_sigmoid",
@@ -131,7 +133,7 @@ def check_answers(
 def one_unit(outputs: torch.Tensor, samples: int) -> bool:
     """Whether these are answers of a single output unit: (B,) or (B, 1)."""
     shape = tuple(outputs.shape)
-    return shape == (samples, 1) or (shape == (samples,) and samples > 1)
+    return shape in ((samples, 1), (samples,))
 
 
 def check_finite(logits: torch.Tensor, classes: int, what: str = "model") -> None:
@@ -295,7 +297,7 @@ def refuse_sigmoid(
     logits (B, 2): its answers to `inputs`, (0, z). Looked at in a copy of the network, in eval mode;
     streams are what they were. A network that cannot be copied is taken as it is.
     """
-    if not _bounded([logits]):
+    if not bounded([logits]):
         return
     try:
         copied = copy.deepcopy(network)
@@ -320,6 +322,14 @@ def _forward(
     return check_answers(outputs, inputs, classes, task, what)
 
 
+def moved(network: nn.Module) -> None:
+    """Move every weight at random, by about its layer's size, from torch's current stream."""
+    with torch.no_grad():
+        for p in network.parameters():
+            if p.is_floating_point():
+                p.add_(torch.randn_like(p) * (p.abs().mean() + 0.1))
+
+
 def _refuse_probabilities(
     network: nn.Module,
     inputs: torch.Tensor,
@@ -329,27 +339,26 @@ def _refuse_probabilities(
     task: Task = _BY_CLASS,
 ) -> None:
     rows = [logits]
-    if not _bounded(rows):
+    if not bounded(rows):
         return
     with torch.no_grad():
-        for p in network.parameters():
-            if p.is_floating_point():
-                p.add_(torch.randn_like(p) * (p.abs().mean() + 0.1))
-        moved = (inputs, 10 * torch.randn_like(inputs))
-        rows += [_forward(network, x, classes, what, task) for x in moved]
+        moved(network)
+        others = (inputs, 10 * torch.randn_like(inputs))
+        rows += [_forward(network, x, classes, what, task) for x in others]
     seen = Simplex()
     for batch in rows:
         seen.see(batch)
     if seen.found:
         raise not_logits(sum(map(len, rows)), what)
-    if _bounded(rows) and any(bool((r != r[:1]).any()) for r in rows):
+    if bounded(rows) and any(bool((r != r[:1]).any()) for r in rows):
         raise InputError(
             f"{what}: expected logits, got outputs that lie in [0, 1] whatever the weights, as those "
             "of a sigmoid do; return what enters the sigmoid"
         )
 
 
-def _bounded(rows: Sequence[torch.Tensor]) -> bool:
+def bounded(rows: Sequence[torch.Tensor]) -> bool:
+    """Whether all of these answers lie in [0, 1], to rounding."""
     return all(bool(((r >= -_within(r)) & (r <= 1 + _within(r))).all()) for r in rows)
 
 

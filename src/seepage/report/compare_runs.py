@@ -160,9 +160,7 @@ def _over_runs(
 
 def _accuracy_and_risk(runs: Mapping[str, Findings]) -> Markup | None:
     """Accuracy of non-members against the main attack's AUC at the end, one dot per run."""
-    held = {
-        name: f for name, f in runs.items() if f.utility is not None and f.utility.measure != "rmse"
-    }
+    held = {name: f for name, f in runs.items() if f.utility is not None and f.utility.share}
     if not held:
         return None
     x = np.array([f.utility.other[-1] for f in held.values() if f.utility is not None])

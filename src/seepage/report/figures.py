@@ -54,19 +54,25 @@ def epochs_axis(checkpoints: FloatArray, clock: Clock = EPOCHS) -> tuple[Axis, F
     return Axis(low, high, title, tuple(kept[::-1])), at
 
 
+_ERROR_WORDS = {
+    "rmse": ("RMSE (units of the target)", "Root-mean-square error"),
+    "divergence": ("mean KL(q ‖ p), nats", "Mean divergence from the targets"),
+}
+
+
 def utility(checkpoints: FloatArray, u: Utility, clock: Clock = EPOCHS) -> Markup:
-    """Accuracy, or RMSE, of members and non-members over training."""
+    """Accuracy, or the task's error, of members and non-members over training."""
     axis, at = epochs_axis(checkpoints, clock)
     low = float(np.nanmin([u.member_low.min(), u.other_low.min()]))
     floor = max(0.0, np.floor(low * 10) / 10) if np.isfinite(low) else 0.0
     top, title, what = 1.0, "accuracy", "Accuracy"
     if u.measure == "label-vectors":
         title = what = "Share with all labels right"
-    if u.measure == "rmse":
+    if not u.share:
         tops = np.concatenate([u.member, u.other, u.member_high, u.other_high])
         highest = float(np.max(tops[np.isfinite(tops)], initial=0.0))
         floor, top = 0.0, 1.05 * highest if highest > 0 else 1.0
-        title, what = "RMSE (units of the target)", "Root-mean-square error"
+        title, what = _ERROR_WORDS[u.measure]
     chart = Chart(
         axis,
         Axis(floor, top, title, linear_ticks(floor, top, "{:.3g}")),

@@ -28,7 +28,7 @@ from seepage.errors import InputError
 from seepage.findings import Findings, ReportSource, collect
 from seepage.findings.variants import read_variants
 from seepage.report import figures, words
-from seepage.report.payload import Exhibit, blocks, exhibits
+from seepage.report.payload import ASKED, Exhibit, asked_of, blocks, exhibits
 from seepage.report.single import single_values
 from seepage.report.subjects import subjects_values
 from seepage.report.tables import beside, write_tables
@@ -109,7 +109,8 @@ class Section:
     """One section: its anchor, title, the question it answers, and what its template reads.
 
     `values` gets the findings and the data (None when absent or withheld) and returns None where
-    the section does not apply. The template is `sections/<key>.html.j2`; `f` is always there.
+    the section does not apply; a `heading` among them, (title, question), stands in the place of
+    those here. The template is `sections/<key>.html.j2`; `f` is always there.
     """
 
     key: str
@@ -123,7 +124,8 @@ def _utility(f: Findings, data: Dataset | None) -> Values | None:
     if u is None:
         return None
     chart = figures.utility(f.checkpoints, u, f.clock)
-    return {"u": u, "chart": chart, "said": words.how_accurate(f, u)}
+    said = words.how_accurate(f, u)
+    return {"u": u, "chart": chart, "said": said, "heading": words.UTILITY[u.measure]}
 
 
 def _blind(f: Findings, data: Dataset | None) -> Values:
@@ -169,7 +171,8 @@ def _risk(f: Findings, data: Dataset | None) -> Values:
 
 
 def _plane(f: Findings, data: Dataset | None) -> Values:
-    return {"n_in": f.judged_in}
+    known = bool(np.isfinite(f.accuracy_out).any())
+    return {"n_in": f.judged_in, "asked": ASKED.get(f.task, "class"), "accuracy": known}
 
 
 def _dynamics(f: Findings, data: Dataset | None) -> Values | None:
@@ -228,12 +231,15 @@ def _exposed(f: Findings, data: Dataset | None) -> Values:
     cards = []
     first = e.order[:SHOWN]
     held = exhibits(data, first) if data is not None else [Exhibit(None)] * len(first)
-    for i, shown in zip(first.tolist(), held, strict=True):
+    asked = asked_of(f, data, first)
+    if f.task == "soft-labels":
+        asked = [f"likeliest: {name}" for name in asked]
+    for i, shown, klass in zip(first.tolist(), held, asked, strict=True):
         cards.append(
             {
                 "row": i,
                 "id": str(f.ids[i]),
-                "klass": f.classes[int(f.labels[i])],
+                "klass": klass,
                 "picture": shown.picture,
                 "cells": shown.cells,
                 "spark": _spark(tpr[:, i], fpr[:, i]),
@@ -262,6 +268,8 @@ def _exposed(f: Findings, data: Dataset | None) -> Values:
         "words": text,
         "naming": words.naming(f),
         "groups": groups[:CLASSES_SHOWN],
+        "asked": ASKED.get(f.task, "class"),
+        "accuracy": any(np.isfinite(g.accuracy_out) for g in groups),
         "more": max(0, len(groups) - CLASSES_SHOWN),
         "top": max([g.advantage for g in groups if np.isfinite(g.advantage)] + [0.01]),
     }
@@ -389,11 +397,12 @@ def section_bodies(
         if values is not None:
             template = _environment().get_template(f"sections/{section.key}.html.j2")
             body = Markup(template.render(f=findings, beside=beside, **values))
+            title, question = values.get("heading", (section.title, section.question))
             shown.append(
                 {
                     "key": section.key,
-                    "title": section.title.replace("samples", findings.units),
-                    "question": section.question,
+                    "title": title.replace("samples", findings.units),
+                    "question": question,
                     "body": body,
                 }
             )

@@ -22,7 +22,14 @@ from seepage.array_types import AnyArray, Float64Array, Int64Array
 from seepage.data import Dataset
 from seepage.findings import Findings, plain
 
-__all__ = ["Block", "Exhibit", "blocks", "exhibits", "pixels"]
+__all__ = ["ASKED", "Block", "Exhibit", "asked_of", "blocks", "exhibits", "pixels"]
+
+ASKED = {
+    "multi-label": "labels",
+    "regression": "target",
+    "soft-labels": "likeliest class",
+}
+"""What a sample is asked for, by task, where that is not its class."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,24 @@ def exhibits(data: Dataset, rows: Int64Array, *, cells: int = 8) -> list[Exhibit
         chosen = np.sort(np.argsort(-far, kind="stable")[:cells])
         shown.append(Exhibit(None, tuple((names[k], f"{x[row, k]:.4g}") for k in chosen)))
     return shown
+
+
+def asked_of(f: Findings, data: Dataset | None, rows: Int64Array) -> list[str]:
+    """What a model is asked for of each sample: its class, its labels, or its target's value.
+
+    Labels and values are content of the records, and empty where data is withheld.
+    """
+    if f.task not in ("multi-label", "regression"):
+        return [f.classes[k] for k in f.labels[rows].tolist()]
+    if data is None or data.targets is None:
+        return [""] * len(rows)
+    chosen = data.targets[torch.from_numpy(np.asarray(rows, dtype=np.int64))].numpy()
+    if f.task == "regression":
+        return [f"{data.classes[0]} {v:.4g}" for v in chosen.tolist()]
+    return [
+        ", ".join(name for name, on in zip(data.classes, row, strict=True) if on) or "none of them"
+        for row in chosen.tolist()
+    ]
 
 
 PICTURES_AT_MOST = 3_000_000
@@ -131,6 +156,9 @@ def blocks(findings: Findings, data: Dataset | None) -> list[Block]:
         "checkpoints": f.checkpoints,
         "clock": f.clock.unit,
         "classes": f.classes,
+        "asked": asked_of(f, data, np.arange(f.samples))
+        if f.task in ("multi-label", "regression")
+        else None,
         "ids": f.ids,
         "main": f.main_attack.title,
         "right": "say all its labels right"

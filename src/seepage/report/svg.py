@@ -16,7 +16,7 @@ from seepage.array_types import FloatArray
 
 __all__ = ["Axis", "Chart", "linear_ticks"]
 
-LEFT, RIGHT, TOP, BOTTOM = 66, 16, 14, 46
+LEFT, RIGHT, TOP, BOTTOM = 78, 16, 14, 50
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,9 @@ class Chart:
         """The chart as one <svg> element."""
         w, h = self.width, self.height
         out = [
-            Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
-                w, h, self.label
-            )
+            Markup(
+                '<svg class="chart plot" viewBox="0 0 {} {}" role="img" aria-label="{}">'
+            ).format(w, h, self.label)
         ]
         for value, text in self.x.ticks:
             (px,), _ = self._xy(np.array([value]), np.array([self.y.low]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +87,15 @@ def interval_percent(e: Estimate) -> str:
     return f"{percent(e.low)} – {percent(e.high)}" if np.isfinite(e.low) else ""
 
 
+UTILITY: Mapping[str, tuple[str, str]] = {
+    "accuracy": ("Accuracy", "How accurate are the models?"),
+    "label-vectors": ("Accuracy of whole label vectors", "How accurate are the models?"),
+    "rmse": ("Prediction error", "How far off are the models?"),
+    "divergence": ("Divergence from the targets", "How far off are the models?"),
+}
+"""Title and question of the section on utility, by what it shows."""
+
+
 def how_accurate(f: Findings, u: Utility) -> str:
     """What the models reach at the end, by their task, without a full stop."""
     own, other = u.member[-1], u.other[-1]
@@ -95,6 +105,12 @@ def how_accurate(f: Findings, u: Utility) -> str:
         return (
             f"The {whose} root-mean-square error is {own:.4g} on members and {other:.4g} on "
             "non-members, in units of the target"
+        )
+    if u.measure == "divergence":
+        whose = "model's answers" if one else "models' answers"
+        return (
+            f"The {whose} are {own:.3g} nats from the distributions that are their targets on members "
+            f"and {other:.3g} on non-members (mean KL divergence)"
         )
     if u.measure == "label-vectors":
         return (
@@ -168,7 +184,8 @@ def _who(f: Findings) -> Answer:
     )
     top = f.most_exposed_class
     if top is not None:
-        words += f" Most often in class “{top.name}” ({percent(top.exposed / top.samples)})."
+        where = "of likeliest class" if f.task == "soft-labels" else "in class"
+        words += f" Most often {where} “{top.name}” ({percent(top.exposed / top.samples)})."
     return Answer("Who?", f"{exposed:,} of {f.samples:,}", words, "risky")
 
 

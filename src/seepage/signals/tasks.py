@@ -30,6 +30,7 @@ __all__ = [
     "divergence",
     "gaussian_loss",
     "joint_correct",
+    "joint_entropy",
     "joint_loss",
     "joint_phi",
     "residual",
@@ -89,6 +90,18 @@ def joint_phi(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 def joint_correct(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Whether every label is right, z > 0 answering 1: (B, L), (B, L) -> (B,) of 0 and 1."""
     return ((logits > 0) == (targets > 0.5)).all(1).double()
+
+
+def joint_entropy(logits: torch.Tensor) -> torch.Tensor:
+    """Entropy of the law on label vectors that L logits state, Σ_l H(p_l) in nats: (B, L) -> (B,).
+
+    >>> round(float(joint_entropy(torch.zeros(1, 3))[0]), 4)
+    2.0794
+    """
+    z = logits.double().abs()
+    # H(p) = log(1 + e^{−|z|}) + |z| σ(−|z|), which loses nothing where p is near 0 or 1.
+    found: torch.Tensor = (F.softplus(-z, threshold=700.0) + z * torch.sigmoid(-z)).sum(1)
+    return found
 
 
 def residual(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -240,6 +253,7 @@ class Regression(Task):
         "phi": "regression has no φ: a density is no probability, and log p − log(1 − p) not defined",
         "correct": "an answer of regression is not right or wrong",
         "mentr": "regression has no probabilities of classes",
+        "entropy": "regression states one law of the noise for every sample, whose entropy is the same",
     }
 
     def outputs(self, classes: int) -> int:

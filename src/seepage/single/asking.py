@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +17,12 @@ from torch import nn
 
 from seepage.array_types import AnyArray, Int64Array
 from seepage.errors import InputError, SeepageError
+from seepage.models.outputs import moved
 from seepage.remedies import of_model, reads_tokens
 from seepage.short_repr import short_repr
+from seepage.signals.tasks import Classification, Task
 from seepage.single.cache import AnswerCache
+from seepage.single.outputs import Form
 from seepage.single.pool import chosen_rows, keys_of
 
 __all__ = ["Answers", "Service", "answers_of", "evaluating", "floating", "kind_of"]
@@ -28,6 +32,7 @@ Progress = Callable[[str, int, int], object]
 # Probabilities that differ by more between two identical calls are said to differ.
 _SAME = 1e-5
 _TWICE = 8
+_BY_CLASS = Classification()
 
 
 @dataclass(frozen=True)
@@ -59,20 +64,20 @@ class Service:
 @short_repr
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """Rows of outputs (N, K) as they came, `logits` or probabilities; classes: the model's names.
+    """Rows of outputs (N, K) as they came, and what they are; classes: the model's names.
 
     queries: samples that were asked about, repetitions among them; cached: answers from the cache.
     """
 
     values: AnyArray
-    logits: bool
+    form: Form
     classes: AnyArray | None = None
     queries: int = 0
     cached: int = 0
     notes: tuple[str, ...] = ()
 
 
-def kind_of(model: Any) -> str:
+def kind_of(model: Any, task: Task = _BY_CLASS) -> str:
     """ "network", "estimator" or "function"; InputError for anything else."""
     if isinstance(model, type):
         raise InputError(
@@ -87,13 +92,20 @@ def kind_of(model: Any) -> str:
                 "labels)"
             )
         return "network"
+    if task.name == "regression" and hasattr(model, "fit") and hasattr(model, "predict"):
+        if hasattr(model, "predict_proba"):
+            raise InputError(
+                f"model: expected a regressor with the task regression, got {type(model).__name__}, "
+                "which has predict_proba; say task='classification'"
+            )
+        return "estimator"
     if hasattr(model, "predict_proba"):
         return "estimator"
     if hasattr(model, "fit") and hasattr(model, "predict"):
         raise InputError(
-            f"model: expected an estimator with predict_proba, got {type(model).__name__} without "
-            "it; fit it with probability estimates, or wrap it in "
-            "sklearn.calibration.CalibratedClassifierCV"
+            f"model: expected an estimator with predict_proba with the task {task.name}, got "
+            f"{type(model).__name__} without it; fit it with probability estimates, or wrap it in "
+            "sklearn.calibration.CalibratedClassifierCV; of a regressor say task='regression'"
         )
     if callable(model):
         return "function"
@@ -109,6 +121,7 @@ def answers_of(
     samples: int,
     *,
     logits: bool | None = None,
+    task: Task = _BY_CLASS,
     service: Service = Service(),
     accept_changes: bool = False,
     progress: Progress = lambda what, done, total: None,
@@ -116,13 +129,18 @@ def answers_of(
     """Ask the model about all `samples` inputs, in batches, and the first few twice.
 
     logits: whether outputs are logits; by default those of a network are, those of others are not.
-    A network is asked in eval mode without gradients and is given back in the mode it was in.
+    task: what is asked; of a regression outputs are predictions, and an estimator's `predict` is. A network is asked in eval mode without gradients and is given back in the mode it was in.
     accept_changes: judge a model whose outputs change between two identical calls, by the first.
 
     Raises InputError for outputs that change, a wrong number of rows, non-finite outputs, and, of a
     function, exceptions and late answers after the last repetition.
     """
-    kind = kind_of(model)
+    kind = kind_of(model, task)
+    if task.name == "regression" and logits is not None:
+        raise InputError(
+            "logits: expected with the tasks of classes, labels and distributions alone, got it with "
+            "regression; leave it out"
+        )
     if inputs is None:
         raise InputError(
             "members, others: expected pairs (inputs, labels), got no inputs to ask the model "
@@ -137,25 +155,51 @@ def answers_of(
             notes += (
                 "model: was in training mode; it was asked in eval mode and is in training mode again",
             )
-        is_logits, notes = _network_outputs(values, logits, notes)
-        notes += _stable(values[: len(again)], again, is_logits, accept_changes)
-        return Answers(values, is_logits, None, samples + len(again), 0, notes)
+        form, notes = _network_outputs(model, inputs, values, logits, task, notes)
+        notes += _stable(values[: len(again)], again, form, task, accept_changes)
+        return Answers(values, form, None, samples + len(again), 0, notes)
     if kind == "estimator":
+        method = "predict" if task.name == "regression" else "predict_proba"
+        ask = getattr(model, method)
+        if task.name == "multi-label":
+            ask = _of_each_label(model)
         try:
-            values = _asked(model.predict_proba, inputs, samples, 1 << 20, progress)
+            values = _asked(ask, inputs, samples, 1 << 20, progress)
         except SeepageError:
             raise
         except Exception as error:
             raise InputError(
-                f"model: {type(model).__name__}.predict_proba raised {_said(error)}; fit it on "
+                f"model: {type(model).__name__}.{method} raised {_said(error)}; fit it on "
                 "inputs of this kind first"
             ) from error
-        again = _rows_of(model.predict_proba(chosen_rows(inputs, _first(samples))), None)
+        again = _rows_of(ask(chosen_rows(inputs, _first(samples))), None)
         notes = _held_out(model)
-        notes += _stable(values[: len(again)], again, False, accept_changes)
-        classes = getattr(model, "classes_", None)
-        return Answers(values, False, classes, samples + len(again), 0, notes)
-    return _of_service(model, inputs, samples, bool(logits), service, accept_changes, progress)
+        form = "predictions" if task.name == "regression" else "probabilities"
+        notes += _stable(values[: len(again)], again, form, task, accept_changes)
+        classes = getattr(model, "classes_", None) if task.classes else None
+        return Answers(values, form, classes, samples + len(again), 0, notes)
+    form = "logits" if logits else "probabilities"
+    form = "predictions" if task.name == "regression" else form
+    return _of_service(model, inputs, samples, form, task, service, accept_changes, progress)
+
+
+def _of_each_label(model: Any) -> Callable[[Any], Any]:
+    """Probabilities that each label is 1, (n, L), of estimators that give them in either form.
+
+    Forests and neighbours of scikit-learn answer one array of two columns for each label.
+    """
+
+    def ask(batch: Any) -> Any:
+        answer = model.predict_proba(batch)
+        if not isinstance(answer, list):
+            return answer
+        columns = []
+        for p, known in zip(answer, model.classes_, strict=True):
+            at = np.flatnonzero(np.asarray(known) == 1)
+            columns.append(np.asarray(p)[:, at[0]] if at.size else np.zeros(len(p)))
+        return np.stack(columns, axis=1)
+
+    return ask
 
 
 def _held_out(model: Any) -> tuple[str, ...]:
@@ -181,7 +225,8 @@ def _of_service(
     model: Callable[[Any], Any],
     inputs: Any,
     samples: int,
-    logits: bool,
+    form: Form,
+    task: Task,
     service: Service,
     accept_changes: bool,
     progress: Progress,
@@ -206,7 +251,7 @@ def _of_service(
     if known.size:
         kept = np.stack([np.asarray(rows[i]) for i in checked.tolist()])
         fresh = ask(checked)
-        away = np.inf if fresh.shape != kept.shape else _difference(kept, fresh, logits)
+        away = np.inf if fresh.shape != kept.shape else _difference(kept, fresh, form, task)
         if away > _SAME and not accept_changes:
             raise InputError(
                 f"{service.cache}: expected answers of this model, got ones that differ by up to "
@@ -232,8 +277,8 @@ def _of_service(
     values = np.stack([np.asarray(r) for r in rows])
     notes: tuple[str, ...] = ()
     if not known.size:
-        notes = _stable(values[checked], ask(checked), logits, accept_changes)
-    return Answers(values, logits, None, queries, len(known), notes)
+        notes = _stable(values[checked], ask(checked), form, task, accept_changes)
+    return Answers(values, form, None, queries, len(known), notes)
 
 
 def _patiently(model: Callable[[Any], Any], batch: Any, service: Service) -> Any:
@@ -347,9 +392,25 @@ def evaluating(model: nn.Module) -> Iterator[bool]:
 
 
 def _network_outputs(
-    values: AnyArray, logits: bool | None, notes: tuple[str, ...]
-) -> tuple[bool, tuple[str, ...]]:
-    """Whether a network's outputs are logits; those that cannot be are taken for what they are."""
+    model: nn.Module,
+    inputs: Any,
+    values: AnyArray,
+    logits: bool | None,
+    task: Task,
+    notes: tuple[str, ...],
+) -> tuple[Form, tuple[str, ...]]:
+    """What a network's outputs are; those that cannot be logits are taken for what they are."""
+    if task.name == "regression":
+        return "predictions", notes
+    each = task.name == "multi-label" or values.ndim == 1 or values.shape[1] == 1
+    if logits is None and each and _ends_in_sigmoids(model, inputs, values):
+        text = (
+            "model: its outputs lie in [0, 1] whatever the weights, as a sigmoid's do, so they were "
+            "taken as probabilities; what enters the sigmoid would be exact where these round to 1"
+        )
+        return "probabilities", (*notes, text)
+    if task.name == "multi-label":
+        return "logits" if logits is None or logits else "probabilities", notes
     wide = values.ndim == 2 and values.shape[1] > 1
     sums = values.astype(np.float64).sum(axis=-1) if wide else np.zeros(1)
     probable = bool(wide and (values >= 0).all() and (np.abs(sums - 1) < 1e-3).all())
@@ -358,8 +419,29 @@ def _network_outputs(
             "model: every row of its outputs is from 0 and sums to 1, so they were taken as "
             "probabilities; its logits would be exact where these round to 1"
         )
-        return False, (*notes, text)
-    return logits is None or logits, notes
+        return "probabilities", (*notes, text)
+    return "logits" if logits is None or logits else "probabilities", notes
+
+
+def _ends_in_sigmoids(model: nn.Module, inputs: Any, values: AnyArray) -> bool:
+    """Whether outputs lie in [0, 1] with other weights too, looked at in a copy of the network."""
+    if not bool(((values >= 0) & (values <= 1)).all()):
+        return False
+    try:
+        copied = copy.deepcopy(model)
+    except Exception:  # whatever parts of a user's own raise
+        return False
+    devices = [p.device for p in copied.parameters() if p.device.type == "cuda"][:1]
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        torch.manual_seed(0)
+        call, _ = _network(copied.eval())
+        first = chosen_rows(inputs, _first(len(values)))
+        for _ in range(8):
+            moved(copied)
+            rows = _rows_of(call(first), None)
+            if not bool(((rows >= 0) & (rows <= 1)).all()):
+                return False
+    return True
 
 
 def _asked(
@@ -413,25 +495,31 @@ def _rows_of(answer: Any, expected: int | None) -> AnyArray:
     return rows
 
 
-def _difference(a: AnyArray, b: AnyArray, logits: bool) -> float:
-    """Largest difference of two answers, as probabilities."""
+def _difference(a: AnyArray, b: AnyArray, form: Form, task: Task) -> float:
+    """Largest difference of two answers, as probabilities; of predictions as a share of the largest."""
     x, y = (np.asarray(v, dtype=np.float64) for v in (a, b))
-    if logits and x.ndim == 2 and x.shape[1] > 1:
+    if form == "predictions":
+        largest = float(np.abs(x).max(initial=0.0))
+        return float(np.abs(x - y).max(initial=0.0)) / (largest if largest > 0 else 1.0)
+    if form == "logits" and x.ndim == 2 and x.shape[1] > 1 and task.name != "multi-label":
         from scipy.special import softmax
 
         x, y = softmax(x, axis=1), softmax(y, axis=1)
-    elif logits:
+    elif form == "logits":
         from scipy.special import expit
 
         x, y = expit(x), expit(y)
     return float(np.abs(x - y).max(initial=0.0))
 
 
-def _stable(first: AnyArray, again: AnyArray, logits: bool, accept: bool) -> tuple[str, ...]:
-    away = np.inf if first.shape != again.shape else _difference(first, again, logits)
+def _stable(
+    first: AnyArray, again: AnyArray, form: Form, task: Task, accept: bool
+) -> tuple[str, ...]:
+    away = np.inf if first.shape != again.shape else _difference(first, again, form, task)
     if away <= _SAME:
         return ()
-    text = f"two identical calls differ by up to {away:.2g} in probability"
+    measure = "of the largest answer" if form == "predictions" else "in probability"
+    text = f"two identical calls differ by up to {away:.2g} {measure}"
     if not accept:
         raise InputError(
             f"model: expected the same outputs twice, but {text}; switch dropout and other chance "

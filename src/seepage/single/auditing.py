@@ -19,11 +19,14 @@ from seepage.metrics import Estimate, Within, blind_baseline, clopper_pearson, n
 from seepage.metrics.unit import Subjects, Unit
 from seepage.plan import Groups
 from seepage.short_repr import short_repr
+from seepage.signals.tasks import Task
+from seepage.signals.tasks import task as task_named
 from seepage.single import words
 from seepage.single.asking import Answers, Service, kind_of
+from seepage.single.by_task import Question, target_rows
 from seepage.single.likeness import scale_noted, unlike_references
 from seepage.single.observing import Observing
-from seepage.single.outputs import Observed, from_logits, from_probabilities, from_signals
+from seepage.single.outputs import Observed
 from seepage.single.pool import Pool, Side, class_numbers, pooled, side_of
 from seepage.single.quantile import quantile_features
 from seepage.single.reference_free import TITLES, Scored, reference_free_scores
@@ -47,15 +50,16 @@ _POINTS = 160
 class Recorded:
     """Outputs of the model at members and others, in the place of the model.
 
-    members, others: arrays of logits (n, K) if `logits`, else of probabilities; or mappings of
-    signals {name: (n,)} as of `seepage.single.from_signals`, such as {"loss": …}.
+    members, others: arrays of logits (n, K) if `logits`, else of probabilities, of a regression of
+    predictions (n,); or mappings of signals {name: (n,)} as of `seepage.single.from_signals`, such as
+    {"loss": …}, of a regression {"residual": …}.
     """
 
     members: AnyArray | Mapping[str, AnyArray]
     others: AnyArray | Mapping[str, AnyArray]
     logits: bool = True
 
-    def observed(self, labels: Int64Array | None, kept: Int64Array) -> Observed:
+    def observed(self, question: Question, kept: Int64Array, outside: BoolArray) -> Observed:
         """Signals at the pool's samples, which are those at positions `kept`."""
         if isinstance(self.members, Mapping) and isinstance(self.others, Mapping):
             if set(self.members) != set(self.others):
@@ -64,13 +68,13 @@ class Recorded:
                     f"{sorted(self.members)} and {sorted(self.others)}; pass both alike"
                 )
             both = {k: _concatenated(self.members[k], self.others[k], k) for k in self.members}
-            return from_signals({k: _of(v, kept, k) for k, v in both.items()})
+            return question.recorded({k: _of(v, kept, k) for k, v in both.items()}, outside)
         if isinstance(self.members, Mapping) or isinstance(self.others, Mapping):
             raise InputError("model: expected outputs of one kind for members and others")
         values = _of(_concatenated(self.members, self.others, "model"), kept, "model")
-        if labels is None:
-            raise InputError("labels: expected them with recorded outputs, got none; pass them")
-        return (from_logits if self.logits else from_probabilities)(values, labels)
+        if question.task.name == "regression":
+            return question.observed(values, "predictions", outside)
+        return question.observed(values, "logits" if self.logits else "probabilities", outside)
 
     def sizes(self) -> tuple[int, int]:
         """Samples of members and of others."""
@@ -109,7 +113,9 @@ def audit(
     members: Any,
     others: Any,
     *,
+    task: str | None = None,
     logits: bool | None = None,
+    noise: float | None = None,
     groups: tuple[Groups, Groups] | None = None,
     references: Any = None,
     attacks: Iterable[Attack] | None = None,
@@ -126,14 +132,19 @@ def audit(
 ) -> SingleAudit:
     """How much one trained model tells of who was in its training data.
 
-    model: a `torch.nn.Module`; an estimator with `predict_proba`; a function from a batch of inputs
-    to probabilities, such as a service; or `Recorded` outputs. members, others: what it was trained
+    model: a `torch.nn.Module`; an estimator with `predict_proba`, or a regressor with `predict`; a
+    function from a batch of inputs to probabilities (predictions), such as a service; or `Recorded`
+    outputs. members, others: what it was trained
     on and what it was not, drawn alike, some hundreds each: pairs (inputs, labels), a
     `seepage.data.Dataset` or a PyTorch one, or the path of an .npz (`inputs` or `x`, `labels` or `y`, `groups`). With
     recorded outputs labels alone (N,) will do, or None with recorded signals.
 
+    task: one of `seepage.signals.tasks.TASKS`, what labels are: by default that of a
+    `seepage.data.Dataset`, regression of an estimator that says it is a regressor, else
+    classification. It states which signals there are; attacks that read others are in `skipped`.
     logits: whether the model's outputs are logits; by default those of a network are and those of
-    others are not. groups: (of members, of others), whose each sample is; figures are then of
+    others are not. noise: of a regression the standard deviation of the noise, by default the root
+    mean square of the residuals of the samples that a model was not trained on. groups: (of members, of others), whose each sample is; figures are then of
     subjects. service: how a function is asked (batches, repetitions, cache), and the batch of a
     network. references: pairs (model, mask over members and then others), `RecordedReferences` or
     `TrainedReferences`; then every attack of `seepage.attacks.ATTACKS` that can be bound is run,
@@ -162,24 +173,38 @@ def audit(
     """
     say: Progress = progress if progress is not None else lambda what, done, total: None
     asking = service if service is not None else Service()
-    sides = [side_of(s, w) for s, w in ((members, "members"), (others, "others"))]
+    axes = 2 if task is not None and task_named(task).name in ("multi-label", "soft-labels") else 1
+    sides = [side_of(s, w, axes=axes) for s, w in ((members, "members"), (others, "others"))]
     if groups is not None:
         if not isinstance(groups, tuple) or len(groups) != 2:
             raise InputError("groups: expected a pair (of members, of others); pass both")
         sides = [replace(s, groups=_names(g)) for s, g in zip(sides, groups, strict=True)]
-    model = _recorded_in(model, sides)
+    kind = _task_of(task, sides, model)
+    if noise is not None and (kind.name != "regression" or not noise > 0):
+        raise InputError(
+            f"noise: expected a standard deviation above 0 with the task regression, got {noise:g} with "
+            f"{kind.name}; leave it out"
+        )
+    model = _recorded_in(model, sides, kind)
     if isinstance(model, Recorded):
         names = zip(sides, model.sizes(), ("member", "other"), strict=True)
         sides = [_with_ids(side, n, what) for side, n, what in names]
         asked = "recorded outputs"
     else:
-        asked = kind_of(model)
-    pool, kept = pooled(sides[0], sides[1], drop_copies=drop_copies, missing=asked != "network")
+        asked = kind_of(model, kind)
+    pool, kept = pooled(
+        sides[0],
+        sides[1],
+        drop_copies=drop_copies,
+        missing=asked != "network",
+        by_class=kind.classes,
+    )
     given = _all(sides)
-    labels, classes = _labels(model, pool)
+    question, classes = _question(model, pool, kind, noise)
+    labels = question.labels
 
     observing = Observing(
-        labels,
+        question,
         len(pool.member),
         getattr(model, "classes_", None),
         logits,
@@ -189,26 +214,26 @@ def audit(
         seed,
     )
     if isinstance(model, Recorded):
-        observed = model.observed(labels, kept)
+        observed = model.observed(question, kept, ~pool.member)
         answers: Answers | None = None
     else:
-        observed, answers = observing.target(model, pool.inputs, say)
+        observed, answers = observing.target(model, pool.inputs, ~pool.member, say)
 
-    def observe(one: Any) -> Observed:
+    def observe(one: Any, outside: BoolArray) -> Observed:
         if isinstance(one, Recorded):
-            return one.observed(labels, kept)
-        return observing.reference(one, pool.inputs, say)
+            return one.observed(question, kept, outside)
+        return observing.reference(one, pool.inputs, outside, say)
 
     unit = pool.unit
     inputs = pool.features
     say("attacks", 0, 1)
-    features = quantile_features(inputs, labels, seed=seed)
+    features = quantile_features(inputs, labels, targets=question.targets, seed=seed)
     scored = reference_free_scores(
         observed, pool.member, features, unit, quantile=quantile, seed=seed
     )
     notes = observed.notes + (() if answers is None else answers.notes)
     if answers is not None:
-        notes += scale_noted(model, pool, labels, answers.logits)
+        notes += scale_noted(model, pool, labels, answers.form == "logits")
     if len(kept) < given:
         notes += (f"others: {given - len(kept):,} exact copies of members were taken out",)
     models, balanced = 0, None
@@ -217,7 +242,7 @@ def audit(
         models, notes = len(found.member), notes + found.notes
         notes += unlike_references(observed, found, pool.member)
         balanced = balance(found.member, pool.member, unit)
-        more = referenced_scores(observed, found, pool.member, labels, attacks, unit)
+        more = referenced_scores(observed, found, pool.member, question, attacks, unit)
         # The same attack without references judges every sample by others that it is not one of.
         scored = Scored(
             {**more.scores, **scored.scores},
@@ -256,6 +281,7 @@ def audit(
         pool.member,
         unit,
     )
+    measure = _MEASURES.get(kind.name, "accuracy")
     one = SingleAudit(
         title=name or _called(model),
         asked=asked,
@@ -265,8 +291,8 @@ def audit(
         subjects=isinstance(unit, Subjects),
         whose=whose,
         classes=observed.classes or classes,
-        accuracy=_accuracy(observed, pool.member),
-        blind=_blind(inputs, labels, pool, unit) if blind else Blind(None, "it was left out"),
+        accuracy=_accuracy(observed, pool.member, measure),
+        blind=_blind(inputs, question, pool, unit) if blind else Blind(None, "it was left out"),
         attacks=judged,
         skipped=scored.skipped,
         main=main,
@@ -278,23 +304,52 @@ def audit(
         queries=0 if answers is None else answers.queries,
         cached=0 if answers is None else answers.cached,
         notes=notes,
+        task=kind.name,
+        measure=measure,
     )
     one = replace(one, limits=words.limits(one), steps=words.steps(one))
     return replace(one, headline=words.headline(one))
 
 
-def _recorded_in(model: Any, sides: list[Side]) -> Any:
+def _task_of(given: str | None, sides: list[Side], model: Any) -> Task:
+    """The task that is named, that of data sets, or what an estimator says of itself."""
+    told = {s.task for s in sides} - {None}
+    if len(told) > 1 or (given is not None and told - {given}):
+        names = sorted(str(t) for t in told | ({given} - {None}))
+        raise InputError(
+            f"task: expected one for members, others and the model, got {', '.join(names)}; pass data "
+            "of one task"
+        )
+    if given is not None or told:
+        return task_named(given if given is not None else str(told.pop()))
+    regressor = hasattr(model, "fit") and not hasattr(model, "predict_proba") and _regresses(model)
+    return task_named("regression" if regressor else "classification")
+
+
+def _regresses(model: Any) -> bool:
+    """Whether an estimator says of itself that it is a regressor."""
+    from sklearn.base import is_regressor
+
+    try:
+        return bool(is_regressor(model))
+    except (AttributeError, TypeError):  # it says nothing of itself
+        return False
+
+
+def _recorded_in(model: Any, sides: list[Side], kind: Task) -> Any:
     """The recorded outputs that files of members and others hold, where no model was passed."""
     if model is not None:
         return model
     a, b = (s.recorded for s in sides)
-    for what in ("logits", "probabilities"):
+    whole = ("predictions",) if kind.name == "regression" else ("logits", "probabilities")
+    for what in whole:
         if what in a and what in b:
             return Recorded(a[what], b[what], logits=what == "logits")
     if a and set(a) == set(b):
         return Recorded(dict(a), dict(b))
     raise InputError(
-        "model: expected a model, or recorded outputs (logits, probabilities, phi or loss) of "
+        "model: expected a model, or recorded outputs (logits, probabilities, phi or loss; of a "
+        "regression predictions or residual) of "
         f"members and others alike, got {sorted(a) or 'none'} and {sorted(b) or 'none'}; pass one"
     )
 
@@ -322,12 +377,16 @@ def _names(groups: Groups) -> AnyArray:
     return np.asarray([str(g) for g in np.asarray(groups).tolist()])
 
 
-def _labels(model: Any, pool: Pool) -> tuple[Int64Array | None, int]:
+def _question(model: Any, pool: Pool, kind: Task, noise: float | None) -> tuple[Question, int]:
+    """What the pool asks, and how many classes the model says there are, 0 where it does not."""
     if pool.labels is None:
-        return None, 0
+        return Question(kind, noise=noise), 0
+    if not kind.classes:
+        return Question(kind, targets=target_rows(pool.labels, kind), noise=noise), 0
     classes = getattr(model, "classes_", None)
     labels = class_numbers(pool.labels, classes)
-    return labels, 0 if classes is None else len(classes)
+    soft = None if pool.soft is None else np.asarray(pool.soft, dtype=np.float64)
+    return Question(kind, labels, soft), 0 if classes is None else len(classes)
 
 
 def _called(model: Any) -> str:
@@ -391,7 +450,30 @@ def _naming(
     return Naming(q, found.count, members, len(calibration), found.fewest, false), p, named
 
 
-def _accuracy(observed: Observed, member: BoolArray) -> tuple[Estimate, Estimate] | None:
+# What stands in the place of accuracy, as in reports of fleets.
+_MEASURES = {"multi-label": "label-vectors", "regression": "rmse", "soft-labels": "divergence"}
+
+
+def _errors(values: Float64Array, member: BoolArray, root: Any) -> tuple[Estimate, Estimate]:
+    """root of the means of both sides, with normal intervals of the means over samples."""
+    out = []
+    for side in (member, ~member):
+        own = values[side]
+        half = 1.96 * own.std(ddof=1) / np.sqrt(len(own))
+        low, high = max(own.mean() - half, 0.0), own.mean() + half
+        ends = float(root(own.mean())), float(root(low)), float(root(high))
+        out.append(Estimate(*ends, 0.95, len(own)))
+    return out[0], out[1]
+
+
+def _accuracy(
+    observed: Observed, member: BoolArray, measure: str
+) -> tuple[Estimate, Estimate] | None:
+    """Accuracy of members and of others, or the task's error; None where it is not known."""
+    if measure == "rmse" and "residual" in observed.signals:
+        return _errors(observed.signals["residual"] ** 2, member, np.sqrt)
+    if measure == "divergence" and "loss" in observed.signals:
+        return _errors(observed.signals["loss"], member, float)
     if "correct" not in observed.signals:
         return None
     right = observed.signals["correct"]
@@ -403,19 +485,19 @@ def _accuracy(observed: Observed, member: BoolArray) -> tuple[Estimate, Estimate
     return out[0], out[1]
 
 
-def _blind(inputs: Float64Array | None, labels: Int64Array | None, pool: Pool, unit: Unit) -> Blind:
+def _blind(inputs: Float64Array | None, question: Question, pool: Pool, unit: Unit) -> Blind:
     """The attack that sees inputs and labels, or labels alone, and no model."""
     note = ""
-    features = inputs
+    features, labels, targets = inputs, question.labels, question.targets
     if features is None:
-        if labels is None:
+        if labels is None and targets is None:
             return Blind(None, "neither inputs nor labels were given")
         note = "it saw labels alone: inputs were not given as numbers"
-        features = np.zeros((len(labels), 1))
+        features = np.zeros((len(pool.member), 1))
     try:
         # Small fits: threads would wait for each other.
         with threadpool_limits(1, "blas"):
-            found = blind_baseline(features, pool.member, labels, unit=unit)
+            found = blind_baseline(features, pool.member, labels, targets=targets, unit=unit)
     except InputError as error:
         return Blind(None, str(error))
     return Blind(found.estimate, note)

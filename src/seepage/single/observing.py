@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from seepage.array_types import AnyArray, Int64Array
+from seepage.array_types import AnyArray, BoolArray
 from seepage.errors import InputError
 from seepage.single.asking import Answers, Service, answers_of
+from seepage.single.by_task import Question
 from seepage.single.input_curvature import with_curvature
-from seepage.single.outputs import Observed, from_logits, from_probabilities
+from seepage.single.outputs import Observed
 
 __all__ = ["Observing"]
 
@@ -23,11 +24,11 @@ Progress = Callable[[str, int, int], object]
 class Observing:
     """From a model to its signals at the pool's samples; it travels to other processes.
 
-    labels (N,): the columns of the target's outputs. classes: its names of them, where it has some.
+    question: what the samples ask. classes: the target's names of its outputs, where it has some.
     logits, service, accept_changes, curvature, seed: as of `seepage.audit`.
     """
 
-    labels: Int64Array | None
+    question: Question
     samples: int
     classes: AnyArray | None = None
     logits: bool | None = None
@@ -36,23 +37,35 @@ class Observing:
     curvature: bool = False
     seed: int = 0
 
-    def target(self, model: Any, inputs: Any, progress: Progress) -> tuple[Observed, Answers]:
-        """Signals of the audited model, and how it was asked."""
-        return self._asked(model, inputs, self.service, progress)
+    def target(
+        self, model: Any, inputs: Any, outside: BoolArray, progress: Progress
+    ) -> tuple[Observed, Answers]:
+        """Signals of the audited model, and how it was asked; outside (N,): not trained on."""
+        return self._asked(model, inputs, outside, self.service, progress)
 
     def reference(
         self,
         model: Any,
         inputs: Any,
+        outside: BoolArray,
         progress: Progress = lambda what, done, total: None,
     ) -> Observed:
         """Signals of another model: nothing is cached, its classes are matched with the target's."""
-        return self._asked(model, inputs, replace(self.service, cache=None), progress, True)[0]
+        service = replace(self.service, cache=None)
+        return self._asked(model, inputs, outside, service, progress, matched=True)[0]
 
     def _asked(
-        self, model: Any, inputs: Any, service: Service, progress: Progress, matched: bool = False
+        self,
+        model: Any,
+        inputs: Any,
+        outside: BoolArray,
+        service: Service,
+        progress: Progress,
+        *,
+        matched: bool = False,
     ) -> tuple[Observed, Answers]:
-        if self.labels is None:
+        question = self.question
+        if question.labels is None and question.targets is None:
             raise InputError(
                 "labels: expected them with the inputs, got none; pass (inputs, labels)"
             )
@@ -61,6 +74,7 @@ class Observing:
             inputs,
             self.samples,
             logits=self.logits,
+            task=question.task,
             service=service,
             accept_changes=self.accept_changes,
             progress=progress,
@@ -68,10 +82,10 @@ class Observing:
         values = answers.values
         if matched and answers.classes is not None:
             values = _aligned(values, answers.classes, self.classes)
-        found = (from_logits if answers.logits else from_probabilities)(values, self.labels)
-        if self.curvature:
+        found = question.observed(values, answers.form, outside)
+        if self.curvature and question.labels is not None:
             progress("input curvature", 0, 1)
-            found = with_curvature(found, model, inputs, self.labels, self.seed)
+            found = with_curvature(found, model, inputs, question.labels, self.seed)
         return found, answers
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +16,20 @@ from seepage.given_arrays import given_array
 from seepage.short_repr import short_repr
 from seepage.signals import SIGNALS
 
-__all__ = ["READ", "Observed", "from_logits", "from_probabilities", "from_signals"]
+__all__ = [
+    "READ",
+    "Form",
+    "Observed",
+    "degenerate",
+    "from_logits",
+    "from_probabilities",
+    "from_signals",
+    "read_signals",
+    "rows_of_numbers",
+]
+
+Form = Literal["logits", "probabilities", "predictions"]
+"""What a model's outputs are; predictions are answers of a regression, in the target's units."""
 
 READ = ("phi", "loss", "mentr", "entropy", "correct")
 """The signals that an audit of one model reads."""
@@ -49,7 +63,7 @@ def from_logits(logits: AnyArray, labels: Int64Array) -> Observed:
     >>> o.signals["phi"].tolist(), o.signals["correct"].tolist()
     ([2.0, -3.0], [1.0, 0.0])
     """
-    z = _rows(logits, "logits")
+    z = rows_of_numbers(logits, "logits")
     one = z.shape[1] == 1
     z = np.stack([np.zeros(len(z)), z[:, 0]], axis=1) if one else z
     _in_range(labels, z.shape[1])
@@ -57,7 +71,7 @@ def from_logits(logits: AnyArray, labels: Int64Array) -> Observed:
     found = {name: SIGNALS[name](rows, y).numpy() for name in ("phi", "loss", "mentr", "correct")}
     log_p = special.log_softmax(z, axis=1)
     found["entropy"] = -(np.exp(log_p) * log_p).sum(axis=1)
-    return Observed(found, {}, _degenerate(found["phi"]), z.shape[1], one)
+    return Observed(found, {}, degenerate(found["phi"]), z.shape[1], one)
 
 
 def from_probabilities(probabilities: AnyArray, labels: Int64Array) -> Observed:
@@ -73,7 +87,7 @@ def from_probabilities(probabilities: AnyArray, labels: Int64Array) -> Observed:
     ([1.099, 36.044], 'probabilities: exactly 0 or 1 for 1 of 2')
     """
     given = np.asarray(probabilities)
-    p = _rows(given, "probabilities")
+    p = rows_of_numbers(given, "probabilities")
     p = np.stack([1 - p[:, 0], p[:, 0]], axis=1) if p.shape[1] == 1 else p
     sums = p.sum(axis=1)
     bad = (p < 0).any(axis=1) | (np.abs(sums - 1) > _SUM)
@@ -123,7 +137,7 @@ def from_probabilities(probabilities: AnyArray, labels: Int64Array) -> Observed:
         "entropy": -special.xlogy(p, p).sum(axis=1),
         "correct": (p.argmax(axis=1) == labels).astype(np.float64),
     }
-    return Observed(found, {}, notes + _degenerate(phi), p.shape[1])
+    return Observed(found, {}, notes + degenerate(phi), p.shape[1])
 
 
 def from_signals(signals: Mapping[str, AnyArray]) -> Observed:
@@ -137,24 +151,7 @@ def from_signals(signals: Mapping[str, AnyArray]) -> Observed:
     >>> o.signals["phi"].round(3).tolist(), sorted(o.lacking)
     ([0.0, -1.099], ['correct', 'entropy', 'mentr'])
     """
-    found: dict[str, Float64Array] = {}
-    half = set()
-    for name, values in signals.items():
-        if name not in READ:
-            raise InputError(f"signals: {name!r} is unknown here; {nearest(name, READ)}")
-        a = given_array(values, name)
-        if a.ndim != 1 or a.dtype.kind not in "fiub":
-            raise InputError(
-                f"{name}: expected one number per sample, got {a.dtype} of shape {a.shape}; pass (N,)"
-            )
-        if a.dtype == np.float16:
-            half.add(name)
-        found[name] = _finite(a.astype(np.float64), name)
-    if not found:
-        raise InputError(f"signals: expected at least one of {', '.join(READ)}, got none")
-    sizes = {name: len(a) for name, a in found.items()}
-    if len(set(sizes.values())) > 1:
-        raise InputError(f"signals: expected one value per sample in each, got {sizes}")
+    found, notes = read_signals(signals, READ)
     if "loss" in found and (found["loss"] < 0).any():
         row = int((found["loss"] < 0).argmax())
         raise InputError(
@@ -168,7 +165,7 @@ def from_signals(signals: Mapping[str, AnyArray]) -> Observed:
         del lacking["loss"]
     elif "loss" in found and "phi" not in found:
         loss = found["loss"]
-        if "loss" in half:
+        if np.asarray(signals["loss"]).dtype == np.float16:
             lacking["phi"] = "does not follow from losses in half precision; keep them in float32"
         elif (loss == 0).any():
             lacking["phi"] = (
@@ -178,13 +175,38 @@ def from_signals(signals: Mapping[str, AnyArray]) -> Observed:
         else:
             found["phi"] = -loss - np.log(-np.expm1(-loss))
             del lacking["phi"]
-    notes = tuple(f"{name}: half precision, in which samples tie" for name in sorted(half))
     if "phi" in found:
-        notes += _degenerate(found["phi"])
+        notes += degenerate(found["phi"])
     return Observed(found, lacking, notes)
 
 
-def _rows(values: AnyArray, what: str) -> Float64Array:
+def read_signals(
+    signals: Mapping[str, AnyArray], known: tuple[str, ...]
+) -> tuple[dict[str, Float64Array], tuple[str, ...]]:
+    """Recorded signals (N,) by name as float64, and notes; InputError for names that are not known."""
+    found: dict[str, Float64Array] = {}
+    half = set()
+    for name, values in signals.items():
+        if name not in known:
+            raise InputError(f"signals: {name!r} is unknown here; {nearest(name, known)}")
+        a = given_array(values, name)
+        if a.ndim != 1 or a.dtype.kind not in "fiub":
+            raise InputError(
+                f"{name}: expected one number per sample, got {a.dtype} of shape {a.shape}; pass (N,)"
+            )
+        if a.dtype == np.float16:
+            half.add(name)
+        found[name] = _finite(a.astype(np.float64), name)
+    if not found:
+        raise InputError(f"signals: expected at least one of {', '.join(known)}, got none")
+    sizes = {name: len(a) for name, a in found.items()}
+    if len(set(sizes.values())) > 1:
+        raise InputError(f"signals: expected one value per sample in each, got {sizes}")
+    return found, tuple(f"{name}: half precision, in which samples tie" for name in sorted(half))
+
+
+def rows_of_numbers(values: AnyArray, what: str) -> Float64Array:
+    """Outputs (N, K) as float64; (N,) is one column. InputError for others and what is not finite."""
     a = given_array(values, what)
     if a.ndim == 1:
         a = a[:, None]
@@ -216,7 +238,8 @@ def _in_range(labels: Int64Array, classes: int) -> None:
         )
 
 
-def _degenerate(phi: Float64Array) -> tuple[str, ...]:
+def degenerate(phi: Float64Array) -> tuple[str, ...]:
+    """A note where a model is equally confident of every sample."""
     if len(phi) > 1 and np.ptp(phi) == 0:
         return ("outputs: the same confidence for every sample, which no attack can use",)
     return ()

@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,17 @@ __all__ = [
     "side_of",
 ]
 
-RECORDED = ("logits", "probabilities", "phi", "loss", "mentr", "entropy", "correct")
+RECORDED = (
+    "logits",
+    "probabilities",
+    "predictions",
+    "phi",
+    "loss",
+    "mentr",
+    "entropy",
+    "correct",
+    "residual",
+)
 _INPUTS = ("inputs", "x")
 _LABELS = ("labels", "y")
 # Enough for a linear baseline and 32 components: neighbouring pixels say the same.
@@ -50,8 +60,9 @@ _MOST_COLUMNS = 8192
 class Side:
     """The members, or the others: each field one per sample, or None where it is not known.
 
-    inputs: an array, a tensor, a data frame or a list; labels; groups: whose sample each is; ids;
-    recorded: outputs that were kept, by name.
+    inputs: an array, a tensor, a data frame or a list; labels, of other tasks than classes the
+    targets; groups: whose sample each is; ids; recorded: outputs that were kept, by name; task: that
+    of a `seepage.data.Dataset`; soft: distributions beside labels.
     """
 
     inputs: Any = None
@@ -59,6 +70,8 @@ class Side:
     groups: AnyArray | None = None
     ids: AnyArray | None = None
     recorded: Mapping[str, AnyArray] = field(default_factory=dict)
+    task: str | None = None
+    soft: AnyArray | None = None
 
 
 @short_repr
@@ -66,8 +79,8 @@ class Side:
 class Pool:
     """Members first, then others: N samples.
 
-    inputs: as they were given, or None; labels (N,) as they were given, or None; member (N,) bool;
-    groups (N,) or None; ids (N,); recorded (N, …) by name.
+    inputs: as they were given, or None; labels (N,) or targets (N, …) as they were given, or None;
+    member (N,) bool; groups (N,) or None; ids (N,); recorded (N, …) by name; soft (N, K) or None.
     """
 
     inputs: Any
@@ -76,6 +89,7 @@ class Pool:
     groups: NDArray[np.str_] | None
     ids: NDArray[np.str_]
     recorded: Mapping[str, AnyArray]
+    soft: AnyArray | None = None
 
     @property
     def unit(self) -> Unit:
@@ -100,21 +114,26 @@ class Pool:
         return with_missing_marked(np.where(np.isfinite(x), x, np.nan))
 
 
-def side_of(given: Any, what: str, groups: Groups | None = None) -> Side:
+def side_of(given: Any, what: str, groups: Groups | None = None, axes: int = 1) -> Side:
     """What a caller passed as members or others.
 
     given: a pair (inputs, labels), labels alone, a `seepage.data.Dataset`, a PyTorch one, the path of
     an .npz, a `Side`, or None where recorded outputs need no labels. what: its name in messages.
+    axes: of labels that come alone.
     """
     if isinstance(given, Side):
         side = given
     elif isinstance(given, Dataset):
-        if not task(given.task).classes:
-            raise InputError(
-                f"{what}: expected data of classes, got the task {given.task!r}; of it fleets alone are "
-                "audited, docs/tasks.md"
-            )
-        side = Side(given.inputs.numpy(), given.labels.numpy(), given.groups, given.ids)
+        targets = None if given.targets is None else given.targets.numpy()
+        by_class = task(given.task).classes
+        side = Side(
+            given.inputs.numpy(),
+            given.labels.numpy() if by_class else targets,
+            given.groups,
+            given.ids,
+            task=given.task,
+            soft=targets if by_class else None,
+        )
     elif isinstance(given, torch.utils.data.Dataset):
         side = side_of(from_torch(given, name=what), what)
     elif isinstance(given, (str, os.PathLike)):
@@ -137,21 +156,22 @@ def side_of(given: Any, what: str, groups: Groups | None = None) -> Side:
                 f"{what}: expected (inputs, labels), a seepage.data.Dataset or labels, got "
                 f"{type(given).__name__} ({error}); see seepage.data.from_torch for others"
             ) from None
-        if labels.ndim != 1 or labels.dtype.kind == "O":
+        if labels.ndim != axes or labels.dtype.kind == "O":
             raise InputError(
                 f"{what}: expected (inputs, labels), or labels alone (N,), got an array of shape "
                 f"{labels.shape}; pass the labels with the inputs"
             )
         side = Side(labels=labels)
     if groups is not None:
-        side = Side(side.inputs, side.labels, np.asarray(list(groups)), side.ids, side.recorded)
+        side = replace(side, groups=np.asarray(list(groups)))
     return side
 
 
 def read_side(path: str | os.PathLike[str], what: str) -> Side:
     """Members or others from an .npz: inputs (or x), labels (or y), groups, ids, recorded outputs.
 
-    Recorded outputs are `logits`, `probabilities`, `phi`, `loss`, `mentr`, `entropy`, `correct`.
+    Recorded outputs are `logits`, `probabilities`, `predictions` of a regression, `phi`, `loss`,
+    `mentr`, `entropy`, `correct`, `residual`.
     Raises InputError for other files and other arrays.
     """
     at = local_path(path, what)
@@ -177,15 +197,21 @@ def read_side(path: str | os.PathLike[str], what: str) -> Side:
 
 
 def pooled(
-    members: Side, others: Side, *, drop_copies: bool = False, missing: bool = False
+    members: Side,
+    others: Side,
+    *,
+    drop_copies: bool = False,
+    missing: bool = False,
+    by_class: bool = True,
 ) -> tuple[Pool, Int64Array]:
     """Both sides as one pool, checked; and the positions of its samples among all that were given.
 
     drop_copies: take others that are exact copies of members out, instead of refusing them. missing:
-    NaN in inputs stands for a missing value, which the model may take. Raises InputError, in one line, where a side is empty, lengths differ, only one side has a
+    NaN in inputs stands for a missing value, which the model may take. by_class: whether labels are
+    one class per sample. Raises InputError, in one line, where a side is empty, lengths differ, only one side has a
     field, inputs hold NaN, members lie among the others, or a subject lies on both sides.
     """
-    sizes = [_size(s, what) for s, what in ((members, "members"), (others, "others"))]
+    sizes = [_size(s, what, by_class) for s, what in ((members, "members"), (others, "others"))]
     for side, what, n in zip((members, others), ("members", "others"), sizes, strict=True):
         if n < 2:
             raise InputError(
@@ -207,6 +233,7 @@ def pooled(
         None if groups is None else np.asarray([str(g) for g in groups.ravel().tolist()]),
         _ids(members, others, sizes),
         {n: a for n, a in recorded.items() if a is not None},
+        _joined(members.soft, others.soft, "targets"),
     )
     twice = _copies(pool)
     if len(twice) and not drop_copies:
@@ -244,6 +271,7 @@ def _rows(pool: Pool, kept: Int64Array) -> Pool:
         None if pool.groups is None else pool.groups[kept],
         pool.ids[kept],
         {n: a[kept] for n, a in pool.recorded.items()},
+        None if pool.soft is None else pool.soft[kept],
     )
 
 
@@ -284,7 +312,7 @@ def _array(values: Any, what: str) -> AnyArray:
     return given_array(values, what)
 
 
-def _size(side: Side, what: str) -> int:
+def _size(side: Side, what: str, by_class: bool) -> int:
     given = {
         "inputs": side.inputs,
         "labels": side.labels,
@@ -293,13 +321,13 @@ def _size(side: Side, what: str) -> int:
         **side.recorded,
     }
     for name, value in given.items():
-        flat = name in ("labels", "groups", "ids")
+        flat = name in ("groups", "ids") or (name == "labels" and by_class)
         shape = np.shape(value) if flat or not isinstance(value, (list, tuple)) else (len(value),)
         if value is not None and (not shape or (flat and len(shape) > 1 and shape[1:] != (1,))):
             if name == "labels" and len(shape) == 2 and shape[-1] > 1:
                 raise InputError(
                     f"{what}: labels: expected one class per sample, got shape {shape}; turn one-hot "
-                    "labels into numbers; of label vectors and distributions fleets alone are audited, "
+                    "labels into numbers, or name the task, multi-label or soft-labels (task=, --task), "
                     "docs/tasks.md"
                 )
             wanted = "one value per sample" if flat else "an array with an axis of samples"
@@ -387,7 +415,10 @@ def _copies(pool: Pool) -> Int64Array:
         return np.zeros(0, dtype=np.int64)
     n = len(pool.member)
     keys = keys_of(pool.inputs, n)
-    labels = [None] * n if pool.labels is None else pool.labels.ravel().tolist()
+    labels: list[Any] = [None] * n
+    if pool.labels is not None:
+        flat = pool.labels.ndim == 1 or pool.labels.shape[1:] == (1,)
+        labels = pool.labels.ravel().tolist() if flat else [r.tobytes() for r in pool.labels]
     known = {(keys[i], labels[i]) for i in np.flatnonzero(pool.member).tolist()}
     others = np.flatnonzero(~pool.member).tolist()
     return np.array([i for i in others if (keys[i], labels[i]) in known], dtype=np.int64)
@@ -430,7 +461,7 @@ def class_numbers(labels: ArrayLike, classes: AnyArray | None, what: str = "labe
     if y.dtype.kind == "f" and not ((y == np.floor(y)) & (np.abs(y) < 2**31)).all():
         row = int(((y != np.floor(y)) | (np.abs(y) >= 2**31)).argmax())
         raise InputError(
-            f"{what}: expected whole numbers, got {y[row]:g} at row {row}; of real targets "
-            "fleets alone are audited, docs/tasks.md"
+            f"{what}: expected whole numbers, got {y[row]:g} at row {row}; of real targets name the "
+            "task, regression (task=, --task), docs/tasks.md"
         )
     return y.astype(np.int64)

@@ -15,13 +15,19 @@ _THREADS_FROM = 20_000
 
 
 def quantile_features(
-    inputs: Float64Array | None, labels: Int64Array | None, *, components: int = 32, seed: int = 0
+    inputs: Float64Array | None,
+    labels: Int64Array | None,
+    *,
+    targets: Float64Array | None = None,
+    components: int = 32,
+    seed: int = 0,
 ) -> Float64Array | None:
     """What a quantile is regressed on: inputs (N, D), their leading components, and the label.
 
     Inputs are standardised; more columns than `components` are reduced to their leading principal
     components, which do not look at membership. Labels (N,) are one-hot, or their number where
-    there are more than 50 classes. None without both.
+    there are more than 50 classes; targets (N,) or (N, K) of other tasks are columns of their own.
+    None without all of these.
 
     >>> quantile_features(np.array([[0.0], [2.0]]), np.array([1, 0])).tolist()
     [[-1.0, 0.0, 1.0], [1.0, 1.0, 0.0]]
@@ -36,6 +42,8 @@ def quantile_features(
             fitted = PCA(min(components, len(x)), svd_solver="randomized", random_state=seed)
             x = fitted.fit_transform(x)
         parts.append(x)
+    if targets is not None:
+        parts.append(targets.reshape(len(targets), -1))
     if labels is not None:
         kinds = np.unique(labels)
         one_hot = labels[:, None] == kinds[None]

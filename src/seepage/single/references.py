@@ -17,9 +17,10 @@ from seepage.given_arrays import given_array
 from seepage.metrics import Estimate, Within, auc_interval, signal_correlation
 from seepage.metrics.unit import EACH, Subjects, Unit
 from seepage.short_repr import short_repr
+from seepage.single.by_task import Question
 from seepage.single.input_curvature import CURVATURE
 from seepage.single.observing import Observing
-from seepage.single.outputs import Observed, from_logits, from_probabilities, from_signals
+from seepage.single.outputs import Form, Observed
 from seepage.single.pool import Pool
 from seepage.single.reference_free import ON_REQUEST, Scored
 from seepage.single.trained import TrainedReferences, trained
@@ -41,13 +42,14 @@ class RecordedReferences:
     """Outputs of R reference models at members and then others, N samples in all.
 
     member (R, N) bool: which samples each was trained on. One of logits (R, N, K), probabilities
-    (R, N, K), or signals {name: (R, N)} as of `seepage.single.from_signals`.
+    (R, N, K), predictions (R, N) of a regression, or signals {name: (R, N)} as of `Recorded`.
     """
 
     member: ArrayLike
     logits: AnyArray | None = None
     probabilities: AnyArray | None = None
     signals: Mapping[str, AnyArray] = field(default_factory=dict)
+    predictions: AnyArray | None = None
 
 
 @short_repr
@@ -71,17 +73,17 @@ def measured(
     given: int,
     target: Observed,
     observing: Observing,
-    observe: Callable[[Any], Observed],
+    observe: Callable[[Any, BoolArray], Observed],
     progress: Progress,
 ) -> Measured:
     """Signals of whatever was passed as references.
 
     kept: positions of the pool's samples among the `given` ones, on which masks are given.
     target: the audited model's own signals. observing, observe: how models are asked, and a model
-    that was passed -> its signals at the pool.
+    that was passed, with the samples that it was not trained on -> its signals at the pool.
     """
     if isinstance(references, RecordedReferences):
-        return _recorded(references, observing.labels, kept, given)
+        return _recorded(references, observing.question, kept, given)
     if isinstance(references, TrainedReferences):
         made = trained(references, pool, target, observing, progress)
         return Measured(made.member, made.signals, made.notes, rounded=True)
@@ -98,12 +100,12 @@ def measured(
                 f"references: expected pairs (model, member mask), got {type(pair).__name__} at {k}"
             )
         rows.append(_mask(pair[1], given, f"references: mask {k}")[kept])
-        found.append(observe(pair[0]))
+        found.append(observe(pair[0], ~rows[-1]))
     return Measured(np.stack(rows), _stacked(found))
 
 
 def _recorded(
-    references: RecordedReferences, labels: Int64Array | None, kept: Int64Array, given: int
+    references: RecordedReferences, question: Question, kept: Int64Array, given: int
 ) -> Measured:
     member = given_array(references.member, "references: member")
     if member.ndim != 2 or member.shape[1] != given or not len(member):
@@ -113,16 +115,17 @@ def _recorded(
         )
     rows = np.stack([_mask(m, given, f"references: row {k}") for k, m in enumerate(member)])
     found = []
+    form: Form = "predictions" if question.task.name == "regression" else "logits"
+    whole = references.predictions if form == "predictions" else references.logits
+    if whole is None and references.probabilities is not None:
+        form, whole = "probabilities", references.probabilities
     for r in range(len(rows)):
-        if references.logits is not None:
-            found.append(from_logits(_at(references.logits, r, rows, kept), _labels(labels)))
-        elif references.probabilities is not None:
-            at = _at(references.probabilities, r, rows, kept)
-            found.append(from_probabilities(at, _labels(labels)))
-        else:
-            found.append(
-                from_signals({k: _at(v, r, rows, kept) for k, v in references.signals.items()})
-            )
+        outside = ~rows[r][kept]
+        if whole is not None:
+            found.append(question.observed(_at(whole, r, rows, kept), form, outside))
+            continue
+        signals = {k: _at(v, r, rows, kept) for k, v in references.signals.items()}
+        found.append(question.recorded(signals, outside))
     return Measured(rows[:, kept], _stacked(found))
 
 
@@ -133,12 +136,6 @@ def _at(values: AnyArray, row: int, member: BoolArray, kept: Int64Array) -> AnyA
             f"references: expected outputs of shape {member.shape} and on, as member has, got {a.shape}"
         )
     return np.asarray(a[row][kept])
-
-
-def _labels(labels: Int64Array | None) -> Int64Array:
-    if labels is None:
-        raise InputError("labels: expected them with the outputs of references, got none")
-    return labels
 
 
 def _mask(values: Any, n: int, what: str) -> BoolArray:
@@ -179,10 +176,12 @@ def balance(references: BoolArray, member: BoolArray, unit: Unit) -> Estimate | 
 class _OneTarget:
     """The target, row 0, and its references as a source that attacks are bound to."""
 
-    def __init__(self, target: Observed, references: Measured, member: BoolArray, labels: Any):
+    def __init__(
+        self, target: Observed, references: Measured, member: BoolArray, question: Question
+    ) -> None:
         self.member = np.concatenate([member[None], references.member])
         self.checkpoints = np.zeros(1)
-        self.labels = labels
+        self.labels = question.labels
         both = sorted(set(target.signals) & set(references.signals))
         own = {name: target.signals[name] for name in both}
         if references.rounded:
@@ -191,7 +190,7 @@ class _OneTarget:
             name: np.concatenate([own[name][None], references.signals[name]]) for name in both
         }
         self.signals = tuple(both)
-        self.manifest: dict[str, Any] = {}
+        self.manifest: dict[str, Any] = {"data": {"task": question.task.name}}
 
     def signal_at(self, name: str, t: int, /) -> FloatArray:
         """(R + 1, N)."""
@@ -202,7 +201,7 @@ def referenced_scores(
     target: Observed,
     references: Measured,
     member: BoolArray,
-    labels: Int64Array | None,
+    question: Question,
     attacks: Iterable[Attack] | None = None,
     unit: Unit = EACH,
 ) -> Scored:
@@ -212,7 +211,8 @@ def referenced_scores(
     membership is read by no attack: its references are all R models. unit: with `Subjects(groups)`
     the correlation of subjects' records over the references comes with log-ratios.
     """
-    source = _OneTarget(target, references, member, labels)
+    source = _OneTarget(target, references, member, question)
+    refused = question.task.refused
     wanted = [cls() for cls in ATTACKS.values()] if attacks is None else list(attacks)
     scores: dict[str, Float64Array] = {}
     skipped: dict[str, str] = {}
@@ -221,6 +221,10 @@ def referenced_scores(
         try:
             bound = bind(attack, source)
             missing = unrecorded(bound, source)
+            undefined = next((n for n in missing if n in refused), None)
+            if undefined is not None:
+                skipped[attack.name] = f"needs {undefined}: {refused[undefined]}"
+                continue
             if missing:
                 skipped[attack.name] = (
                     target.lacking.get(CURVATURE, ON_REQUEST)

@@ -56,11 +56,12 @@ class SingleAudit:
     ids (U,), member (U,): what is judged, members first; samples: (members, others) as samples;
     subjects: whether groups are judged; whose: what belonging together changes for `main`, None for
     samples. accuracy: of members and of others, None where it is not
-    known. blind: the attack that never sees the model. attacks: those that ran, `skipped`: why the
+    known; what it is says `measure`, as in `seepage.findings.Utility`: "accuracy", "label-vectors",
+    and, where less is better, "rmse" or "divergence". blind: the attack that never sees the model. attacks: those that ran, `skipped`: why the
     rest did not. naming: whom `main` names; p (U,): conformal p-value against held others, NaN for
     those that calibrate; named (U,). references: how many reference models. queries, cached: samples
     asked about, and answers from the cache. notes: what is to be known of the outputs. limits: what
-    cannot be said. steps: what to do next.
+    cannot be said. steps: what to do next. task: what labels are.
     """
 
     title: str
@@ -87,6 +88,8 @@ class SingleAudit:
     limits: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
     headline: str = ""
+    task: str = "classification"
+    measure: str = "accuracy"
 
     @property
     def members(self) -> int:
@@ -144,6 +147,7 @@ class SingleAudit:
             "asked": self.asked,
             "headline": self.headline,
             "verdict": self.said,
+            "task": self.task,
             "unit": self.unit,
             "members": self.members,
             "others": self.others,
@@ -152,6 +156,7 @@ class SingleAudit:
             "accuracy": None
             if self.accuracy is None
             else {"members": plain(self.accuracy[0]), "others": plain(self.accuracy[1])},
+            "measure": self.measure,
             "blind_baseline": plain(self.blind),
             "strongest": plain(self.strongest),
             "attacks": [

@@ -119,7 +119,13 @@ def trained(
     progress: Progress,
 ) -> Reference:
     """Train what the call asks for, of that what is not there yet, and read its signals."""
-    if pool.inputs is None or observing.labels is None:
+    task = observing.question.task
+    if not task.classes or observing.question.targets is not None:
+        raise InputError(
+            f"references: expected classes as labels of references that are trained here, got the task "
+            f"{task.name}; train them and pass pairs (model, member mask)"
+        )
+    if pool.inputs is None or observing.question.labels is None:
         raise InputError(
             "references: expected inputs and labels to train them on, got none; pass pairs "
             "(inputs, labels)"
@@ -142,7 +148,7 @@ def trained(
         watcher = _Watcher(progress, most, budget)
         run = train(
             data,
-            _plan(pool, data, observing.labels, most, references.seed),
+            _plan(pool, data, observing.question.labels, most, references.seed),
             out=folder,
             execution=execution,
             rows=range(most),
@@ -178,7 +184,7 @@ def _training(
     held: contextlib.ExitStack,
 ) -> tuple[Dataset, dict[str, Any]]:
     """The pool as the fleet sees it, and what and how `train` is told to train."""
-    assert observing.labels is not None
+    assert observing.question.labels is not None
     if references.model is not None:
         recipe = references.recipe or Recipe()
         if recipe.precision == "auto":
@@ -189,10 +195,10 @@ def _training(
             keep="none",
             **({"curvature": "zeroth-order"} if observing.curvature else {}),
         )
-        data = _numbers(pool, observed, observing.labels)
+        data = _numbers(pool, observed, observing.question.labels)
         return data, {"model": as_model(references.model), "recipe": recipe, "record": record}
     if _of_a_fleet(references.train):
-        data = _numbers(pool, observed, observing.labels)
+        data = _numbers(pool, observed, observing.question.labels)
         return data, {"function": references.train, "record": Record(checkpoints=2, keep="none")}
     asked = references.train
     assert callable(asked)
@@ -211,7 +217,7 @@ def _training(
         signals += (curvature_zo,)
     keys = np.frombuffer(b"".join(keys_of(pool.inputs, len(pool.member))), dtype=np.uint8)
     content = keys.reshape(len(pool.member), -1).astype(np.float32)
-    data = _dataset(torch.from_numpy(content), "table", pool, observed, observing.labels)
+    data = _dataset(torch.from_numpy(content), "table", pool, observed, observing.question.labels)
     return data, {
         "function": Function(function=function, version=version),
         "record": Record(signals=signals),
@@ -318,7 +324,9 @@ class _Training:
                     f"references: train raised {text}; it takes (inputs, labels, seed) and returns "
                     "a model"
                 ) from error
-            found = self.observing.reference(model, inputs)
+            outside = np.ones(self.observing.samples, dtype=np.bool_)
+            outside[members] = False
+            found = self.observing.reference(model, inputs, outside)
         values = {name: found.signals.get(name) for name in recorder.names}
         lacking = [name for name, v in values.items() if v is None]
         if lacking:

@@ -9,6 +9,12 @@ from seepage.single.result import SingleAudit
 
 __all__ = ["accuracy", "headline", "limits", "named", "not_run", "steps"]
 
+_MEASURED = {
+    "accuracy": "Accuracy",
+    "label-vectors": "Share with all labels right",
+    "rmse": "Root-mean-square error, in units of the target",
+    "divergence": "Mean divergence KL(q ‖ p) from the targets, in nats",
+}
 NEEDS_REFERENCES = "needs reference models"
 
 
@@ -149,14 +155,12 @@ def steps(one: SingleAudit) -> tuple[str, ...]:
 
 
 def accuracy(one: SingleAudit) -> str:
-    """Accuracy of both sides in a sentence; empty where it is not known."""
+    """Accuracy, or the task's error, of both sides in a sentence; empty where it is not known."""
     if one.accuracy is None:
         return ""
-    inside, outside = one.accuracy
-    return (
-        f"Accuracy: members {inside.mean:.3f} [{inside.low:.3f}, {inside.high:.3f}], others "
-        f"{outside.mean:.3f} [{outside.low:.3f}, {outside.high:.3f}]."
-    )
+    form = ".4g" if one.measure == "rmse" else ".3f"
+    inside, outside = (f"{e.mean:{form}} [{e.low:{form}}, {e.high:{form}}]" for e in one.accuracy)
+    return f"{_MEASURED[one.measure]}: members {inside}, others {outside}."
 
 
 def named(one: SingleAudit) -> str:

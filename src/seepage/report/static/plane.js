@@ -281,7 +281,7 @@
       if (picked < 0) return;
       const i = picked, t = Math.round(time);
       $("sample-id").textContent = M.ids[i];
-      $("sample-class").textContent = (M.classes[D.labels[i]] ?? String(D.labels[i])) +
+      $("sample-class").textContent = (M.asked ? M.asked[i] || "(withheld)" : M.classes[D.labels[i]] ?? String(D.labels[i])) +
         (D.records ? `, ${D.records[i]} record${D.records[i] === 1 ? "" : "s"}` : "");
       const since = Number(D.since[i]);
       $("sample-verdict").textContent = D.exposed[i]
