@@ -19,8 +19,10 @@ def test_names_sorted_as_text_are_named_as_the_numbering() -> None:
     labels = np.random.default_rng(0).integers(0, 12, 600)
     as_text = np.argsort(np.argsort([str(k) for k in range(12)]))
     found = renumbered(_answers(as_text[labels], 12, 0.9, 1), labels, 12)
-    assert found is not None and found.columns.tolist() == as_text.tolist()
-    assert found.accuracy < 0.3 and found.better > 0.85
+    assert found is not None
+    assert found.columns.tolist() == as_text.tolist()
+    assert found.accuracy < 0.3
+    assert found.better > 0.85
     assert "2 → 4" in found.words
 
 
@@ -28,7 +30,8 @@ def test_two_of_ten_exchanged_and_a_binary_flip() -> None:
     labels = np.random.default_rng(0).integers(0, 10, 400)
     swap = np.array([0, 1, 2, 7, 4, 5, 6, 3, 8, 9])
     found = renumbered(swap[_answers(labels, 10, 0.95, 1)], labels, 10)
-    assert found is not None and found.columns.tolist() == swap.tolist()
+    assert found is not None
+    assert found.columns.tolist() == swap.tolist()
     two = np.random.default_rng(0).integers(0, 2, 200)
     assert renumbered(1 - _answers(two, 2, 0.6, 1), two, 2) is not None
 
@@ -52,14 +55,21 @@ def test_answers_tell_labels_or_not() -> None:
     member = rng.random((3, 1000)) < 0.5
     # Always the frequent class: right in 95 %, and it tells nothing.
     rare = told(np.tile(labels == 0, (3, 1)), labels, member)
-    assert rare is not None and rare.nothing and rare.balanced == 0.5 and rare.accuracy > 0.9
+    assert rare is not None
+    assert rare.nothing
+    assert rare.balanced == 0.5
+    assert rare.accuracy > 0.9
     # Of every second rare one the class is told, at the price of some accuracy.
     found = rng.random(1000) < 0.5
     useful = told(np.where(labels == 1, found, rng.random(1000) < 0.9), labels, member[0])
-    assert useful is not None and not useful.nothing and useful.accuracy < useful.common
+    assert useful is not None
+    assert not useful.nothing
+    assert useful.accuracy < useful.common
     ten = rng.integers(0, 10, 1000)
     shuffled = told(ten == rng.permutation(ten), ten, member[0])
-    assert shuffled is not None and shuffled.nothing and "no figure here" in shuffled.words
+    assert shuffled is not None
+    assert shuffled.nothing
+    assert "no figure here" in shuffled.words
     assert told(np.ones(1000), np.zeros(1000, int), member[0]) is None
 
 

@@ -1,11 +1,13 @@
 """Training the runs of a plan: recipe, loop, workers, resume."""
 
+from seepage.fleet.contradictions import ContradictionWarning
 from seepage.fleet.estimators import EstimatorWarning
 from seepage.fleet.local import FleetError, Watcher
 from seepage.fleet.spec import TrainFunction
 from seepage.fleet.start import ProvenanceWarning, Silent, train, train_prepared
 
 __all__ = [
+    "ContradictionWarning",
     "EstimatorWarning",
     "FleetError",
     "ProvenanceWarning",

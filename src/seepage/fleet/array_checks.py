@@ -25,6 +25,7 @@ from seepage.fleet.given_signals import (
     Signal,
     parts,
 )
+from seepage.metrics.own_labels import renumbered
 from seepage.models.outputs import Simplex
 from seepage.plan import refuse_offline
 from seepage.signals.related import loss_of_phi, phi_of_loss
@@ -134,6 +135,8 @@ def check(
     at = _times(where, epochs, times)
     wanted = signals.get("logits") or signals.get("probabilities")
     pool = _pool(where, known, n, wanted)
+    if wanted is not None and "labels" in known:
+        _check_numbers(where, wanted, pool, member[0], times - 1)
     if "labels" in known:
         found, notes, more = _derived(where, signals, pool, least, cross_entropy, (r, times))
     else:
@@ -442,6 +445,17 @@ def _check_loss(where: str, loss: Given, size: tuple[int, int]) -> list[str]:
             "0, so phi is coarse there; evaluate the loss in float64, or save logits"
         ]
     return []
+
+
+def _check_numbers(where: str, source: Given, pool: Pool, members: BoolArray, last: int) -> None:
+    """Refuse labels that number classes otherwise than the outputs, by the first model's members."""
+    outputs = source.raw(0, last)
+    outputs = outputs[:, 0] if outputs.ndim == 3 else outputs
+    found = renumbered(
+        outputs.argmax(axis=1)[members], pool.labels.numpy()[members], outputs.shape[1]
+    )
+    if found is not None:
+        raise InputError(f"{where}: labels: {found.words}")
 
 
 def _times(where: str, epochs: AnyArray | None, count: int) -> Float64Array:

@@ -16,6 +16,8 @@ __all__ = ["Renumbered", "Told", "renumbered", "told"]
 
 # Standard errors; by chance a model that knows nothing exceeds them once in 44.
 _SURE = 2.0
+# Of few members the error is large: what is farther from chance than this is no chance.
+_NEAR = 0.1
 # Of the bound exp(−z²/2): once in 270,000 models of which the numbering is right.
 _RENUMBERED = 5.0
 
@@ -36,16 +38,18 @@ class Told:
 
     @property
     def nothing(self) -> bool:
-        """Whether the labels might as well be others: `balanced` is not above chance by 2 errors."""
-        return bool(self.balanced <= self.chance + _SURE * self.error)
+        """Whether labels might as well be others: `balanced` is above chance by less than 2 errors
+        and less than a tenth of the way to 1."""
+        near = min(_SURE * self.error, _NEAR * (1 - self.chance))
+        return bool(self.balanced <= self.chance + near)
 
     @property
     def words(self) -> str:
         """The figures, and what they may mean."""
         return (
             f"members are right in {self.accuracy:.1%} (the most frequent class alone would be in "
-            f"{self.common:.1%}) and, as a mean over classes, in {self.balanced:.1%}, no more than the "
-            f"{self.chance:.1%} of answers that know no label: are labels, inputs and the numbers of "
+            f"{self.common:.1%}) and, as a mean over classes, in {self.balanced:.1%}, where answers "
+            f"that know no label reach {self.chance:.1%}: are labels, inputs and the numbers of "
             "classes those of the training, in its order? Of other ones no figure here says anything"
         )
 
@@ -133,7 +137,7 @@ def renumbered(predicted: ArrayLike, labels: ArrayLike, classes: int) -> Renumbe
 
     >>> labels = np.arange(200) % 3
     >>> found = renumbered((labels + 1) % 3, labels, 3)
-    >>> found.columns.tolist(), found.accuracy, found.better
+    >>> found.columns.tolist(), round(found.accuracy, 3), round(found.better, 3)
     ([1, 2, 0], 0.0, 1.0)
     >>> renumbered(labels, labels, 3) is None
     True

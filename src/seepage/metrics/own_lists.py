@@ -139,7 +139,10 @@ def _found(left: Float64Array, lists: BoolArray, bar: float) -> list[Misfit]:
             # Ranks sum to zero: mean inside − mean outside.
             auc = 0.5 + inside / sizes + inside / (n - sizes)
         every = np.stack([auc, 1 - auc])
-        side, row = divmod(int(np.where(better, every, -1.0).argmax()), r)
+        fits = np.where(better, every, -1.0)
+        # In pairs it is the partner's list as well: what is simplest is said.
+        fits[1, model] += 1e-9
+        side, row = divmod(int(fits.argmax()), r)
         found.append(_misfit(model, row, bool(side), float(auc[model]), float(every[side, row])))
     return found
 

@@ -20,6 +20,7 @@ from seepage.metrics.unit import Subjects, Unit
 from seepage.plan import Groups
 from seepage.single import words
 from seepage.single.asking import Answers, Service, answers_of, kind_of
+from seepage.single.fitting import answers_fit, copies_in_words, references_fit
 from seepage.single.input_curvature import with_curvature
 from seepage.single.outputs import Observed, from_logits, from_probabilities, from_signals
 from seepage.single.pool import Pool, Side, class_numbers, pooled, side_of
@@ -202,6 +203,7 @@ def audit(
         return found, answers
 
     observed, answers = observe(model)
+    unfit = answers_fit(observed, labels, pool.member)
     unit = pool.unit
     inputs = pool.features
     say("attacks", 0, 1)
@@ -210,6 +212,7 @@ def audit(
         observed, pool.member, features, unit, quantile=quantile, seed=seed
     )
     notes = observed.notes + (() if answers is None else answers.notes)
+    notes = (*((unfit,) if unfit else ()), *notes, *copies_in_words(pool))
     if len(kept) < given:
         notes += (f"others: {given - len(kept):,} exact copies of members were taken out",)
     models, balanced = 0, None
@@ -217,6 +220,7 @@ def audit(
         found = measured(
             references, pool, labels, kept, given, lambda one: observe(one)[0], say
         )  # fmt: skip
+        references_fit(found, observed, pool)
         models, notes = len(found.member), notes + found.notes
         balanced = balance(found.member, pool.member, unit)
         more = referenced_scores(observed, found, pool.member, labels, attacks, unit)
@@ -280,6 +284,7 @@ def audit(
         queries=0 if answers is None else answers.queries,
         cached=0 if answers is None else answers.cached,
         notes=notes,
+        unfit=unfit,
     )
     one = replace(one, limits=words.limits(one), steps=words.steps(one))
     return replace(one, headline=words.headline(one))

@@ -55,7 +55,8 @@ class SingleAudit:
     rest did not. naming: whom `main` names; p (U,): conformal p-value against held others, NaN for
     those that calibrate; named (U,). references: how many reference models. queries, cached: samples
     asked about, and answers from the cache. notes: what is to be known of the outputs. limits: what
-    cannot be said. steps: what to do next.
+    cannot be said. steps: what to do next. unfit: why members' answers tell nothing of their labels, or
+    ""; the first note too.
     """
 
     title: str
@@ -82,6 +83,7 @@ class SingleAudit:
     limits: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
     headline: str = ""
+    unfit: str = ""
 
     @property
     def members(self) -> int:
