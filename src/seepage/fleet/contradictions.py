@@ -51,7 +51,7 @@ class Contradictions:
 def contradictions(run: Any) -> Contradictions:
     """What contradicts itself in a run, by its last checkpoint.
 
-    Lists by `seepage.metrics.own_lists.misfits` on phi, loss or mentr of at most 10,000 samples;
+    Of at most 10,000 samples: lists by `seepage.metrics.own_lists.misfits` on phi, loss or mentr;
     answers by `seepage.metrics.own_labels.told` on correct, where labels are classes. Where nothing
     leaks wrong lists leave no trace, and none is found.
     """
@@ -66,7 +66,7 @@ def _lists(run: Any, member: Any) -> str:
     if name is None or len(member) < 2:
         return ""
     rows = _some(len(member), member.shape[1])
-    values = _first_view(run, name)[:, rows]
+    values = _first_view(run, name, rows)
     groups = getattr(run, "groups", None)
     found = misfits(
         values if name == "phi" else -values,
@@ -104,14 +104,16 @@ def _answers(run: Any, member: Any) -> str:
     classes = about.get("task", "classification") in ("classification", "binary")
     if "correct" not in run.signals or not classes or len(run.classes) < 2:
         return ""
-    found = told(_first_view(run, "correct"), np.asarray(run.labels), member)
+    rows = _some(*member.shape)
+    right = _first_view(run, "correct", rows)
+    found = told(right, np.asarray(run.labels)[rows], member[:, rows])
     return f"answers: {found.words}" if found is not None and found.nothing else ""
 
 
-def _first_view(run: Any, name: str) -> Float64Array:
-    """A signal at the last checkpoint, (R, N)."""
-    values = np.asarray(run.signal_at(name, len(run.checkpoints) - 1), dtype=np.float64)
-    return values[..., 0] if values.ndim == 3 else values
+def _first_view(run: Any, name: str, rows: Int64Array) -> Float64Array:
+    """A signal of some samples at the last checkpoint, (R, rows)."""
+    values = np.asarray(run.signal_at(name, len(run.checkpoints) - 1))
+    return (values[..., 0] if values.ndim == 3 else values)[:, rows].astype(np.float64)
 
 
 def _some(models: int, samples: int) -> Int64Array:

@@ -180,7 +180,8 @@ def _how_sure(f: Findings) -> Answer:
         f"own signal (AUC) is known to ±{f.half_width:.2f} only. "
     )
     words += (
-        f"An attack that never sees a model reaches AUC {blind.mean:.3f}."
+        f"An attack that never sees a model reaches AUC {blind.mean:.3f}"
+        + (f" ({interval(blind)}; chance is 0.5)." if interval(blind) else "; chance is 0.5.")
         if blind is not None
         else "The blind baseline was not run."
     )
