@@ -42,7 +42,8 @@ def callback(
     the LightningModule that gives logits, by the name of its attribute ("net", "net.head") or as a
     function of the module; by default the module itself, called with inputs. preprocess,
     check_inputs: as in `recorder.start`. member (N,) bool: who trains the network, for the figures
-    that are logged; known within a training function. accuracy: name of a metric that the module
+    that are logged; known within a training function. Given here, it is compared with the inputs of the
+    first epoch, row by row, where these are the pool's as they are evaluated. accuracy: name of a metric that the module
     logs, of members, shown beside what the Recorder sees. log: losses and accuracies of members and
     others, their gap and the AUC of the LOSS attack go to the trainer's loggers as `seepage/...`.
 
@@ -52,7 +53,9 @@ def callback(
     `spawn`, whose memory is lost. Checkpoints that Lightning saves carry what was recorded, and
     `fit(ckpt_path=...)` goes on from there. `recorder.finish()` says what never came.
 
-    Raises InputError where Lightning is not installed; in the loop, for what the Recorder refuses.
+    Warns (`seepage.record.MembersWarning`) where `member` could not be compared, or members were not
+    taken. Raises InputError where Lightning is not installed; in the loop, for what the Recorder
+    refuses, and for a loop that trains on others than `member` says.
     """
     loop = AnotherLoop(recorder, member)
     facts = {"preprocess": preprocess, "check_inputs": check_inputs}
@@ -139,8 +142,9 @@ def _kind(library: str) -> type[Any]:
                 for c in trainer.callbacks
                 if any(k.__name__ in _AVERAGING for k in type(c).__mro__)
             ]
+            network = _part(pl_module, self.network)
             self.loop.start(
-                _part(pl_module, self.network),
+                network,
                 epoch=float(trainer.current_epoch),
                 epochs=epochs if epochs is not None and epochs > 0 else None,
                 steps_per_epoch=int(batches) if batches != float("inf") else 0,
@@ -151,6 +155,8 @@ def _kind(library: str) -> type[Any]:
                     f"figures are of the network as it is trained: {type(each).__name__} puts averaged "
                     "weights into its place afterwards, which were not recorded"
                 )
+            if self.loop.seen is not None:
+                self.loop.seen.watch(network)
             self.tell(trainer)
 
         def on_train_batch_end(self, trainer: Any, pl_module: Any, *batch: Any) -> None:
@@ -162,6 +168,8 @@ def _kind(library: str) -> type[Any]:
             # Where max_steps ends within an epoch, that epoch is not over.
             if not (trainer.is_global_zero and trainer.is_last_batch):
                 return
+            if self.loop.seen is not None:
+                self.loop.seen.compare(whole=trainer.world_size == 1)
             seen = None
             if self.accuracy is not None:
                 if self.accuracy not in trainer.callback_metrics:

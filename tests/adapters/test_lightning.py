@@ -22,7 +22,7 @@ from seepage.data import from_arrays
 from seepage.errors import InputError
 from seepage.fleet.rebuild import rebuild
 from seepage.fleet.start import AccuracyWarning
-from seepage.record import Memory, Recorder, Resident
+from seepage.record import MembersWarning, Memory, Recorder, Resident
 
 N = 60
 RNG = np.random.default_rng(0)
@@ -299,3 +299,31 @@ def test_the_older_name_of_the_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_mask_is_compared_with_what_the_loop_trains_on(tmp_path: Path) -> None:
+    look, _ = recorder([0.0, 1.0])
+    fitted(
+        tmp_path, seepage.lightning.callback(look, network="net", member=MEMBER),
+        validate=False, epochs=2,
+    )  # fmt: skip
+    for mask, told in ((~MEMBER, "30 samples in its first epoch that `member` calls others"),
+                       (np.arange(N) < 30, "calls others")):  # fmt: skip
+        look, _ = recorder([0.0, 1.0])
+        with pytest.raises(InputError, match=told):
+            fitted(
+                tmp_path, seepage.lightning.callback(look, network="net", member=mask),
+                validate=False, epochs=2,
+            )  # fmt: skip
+    more = MEMBER.copy()
+    more[np.flatnonzero(~MEMBER)[:3]] = True
+    for mask, prepared, warned in (
+        (more, None, "took 30 of 33 members"),
+        (MEMBER, lambda x: x + 1e-3, "not compared with what the loop trains on"),
+    ):
+        look, _ = recorder([0.0, 1.0])
+        watching = seepage.lightning.callback(
+            look, network="net", member=mask, preprocess=prepared, check_inputs=False
+        )
+        with pytest.warns(MembersWarning, match=warned):
+            fitted(tmp_path, watching, validate=False, epochs=2)

@@ -338,6 +338,10 @@ def _fewer(folder: Path) -> None:
     np.save(folder / f"experiment-1_{R}" / "keep.npy", MEMBER[1, :5])
 
 
+def _bare(folder: Path) -> None:
+    (folder / f"experiment-3_{R}" / "keep.npy").unlink()
+
+
 def _named(folder: Path) -> None:
     np.save(folder / f"experiment-1_{R}" / "logits" / "last.npy", MEMBER)
 
@@ -365,6 +369,10 @@ def _unlabelled(folder: Path) -> None:
             r"expected log p − log\(1 − p\) of the logits and labels, got another value",
         ),
         (_fewer, r"keep.npy: expected membership of 20 samples"),
+        (
+            _bare,
+            r"experiment-3_6: expected keep.npy, the membership, in every experiment, found none",
+        ),
         (_named, "expected files named by their epoch, such as 0000000100.npy, got 'last.npy'"),
         (_three, "got 3, of which the unmoved one is not known"),
         (_unlabelled, "expected y_train.npy beside the experiments, found none"),

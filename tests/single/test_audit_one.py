@@ -102,11 +102,13 @@ def test_sides_that_are_exchanged_are_no_verdict() -> None:
 
 def test_an_attack_below_chance_is_told_beside_one_above() -> None:
     z, y = _world(leak=0.0)
-    # References whose φ is lower where they had the sample: LiRA turns round.
+    # References that find members easier and others harder than the target does: LiRA turns round.
     rng, mine = np.random.default_rng(3), np.arange(400) < 200
     member = half_split(400, models=16, seed=2).member
     phi = from_logits(z, y).signals["phi"] + 2.0 * (mine - 0.5)
-    near = phi[None] - 2.0 * (member - 0.5) - (mine - 0.5) + 0.1 * rng.normal(size=member.shape)
+    near = (
+        phi[None] + 2.0 * (member - 0.5) + 2.0 * (mine - 0.5) + 0.1 * rng.normal(size=member.shape)
+    )
     one = seepage.audit(
         Recorded({"phi": phi[:200]}, {"phi": phi[200:]}),
         None,

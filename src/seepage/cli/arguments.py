@@ -102,6 +102,23 @@ def opened_run(path: str) -> Run:
     return run
 
 
+def judged_run(path: str, *, refuse: bool = False) -> Run:
+    """`opened_run` of a command that prints figures: what contradicts itself is said, or refused.
+
+    refuse: raise InputError where lists of members are not their models' own, as a gate must.
+    """
+    from seepage.cli.console import errors
+    from seepage.fleet.contradictions import contradictions
+
+    run = opened_run(path)
+    found = contradictions(run)
+    if refuse and found.lists:
+        raise InputError(f"{path}: {found.lists}; no limit is compared with such figures")
+    for text in found.words:
+        errors.print(f"warning: {path}: {text}", style="bold yellow", markup=False, soft_wrap=True)
+    return run
+
+
 def keep(run: Run, name: str, content: Mapping[str, Any]) -> None:
     """Keep what was found out for the next report; a note where the folder could not be written."""
     from seepage.cli.console import errors

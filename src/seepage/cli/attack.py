@@ -19,8 +19,8 @@ from seepage.cli.arguments import (
     RunFolder,
     UnitName,
     about,
+    judged_run,
     judged_unit,
-    opened_run,
 )
 from seepage.cli.console import console, errors
 from seepage.cli.figures import interval, rate
@@ -59,7 +59,7 @@ def attack(
     from seepage.config.prepare import chosen_attacks
     from seepage.findings.unjudged import unjudged
 
-    opened = opened_run(run)
+    opened = judged_run(run)
     chosen: Sequence[Attack] = chosen_attacks(name, name[0] if name else "lira")
     if released_as:
         from seepage.cli.variants import variants_of
@@ -197,7 +197,7 @@ def check(
         other = {"--model": factory, "--unit": unit, "--as": released_as}
         check_one(run, limits, fpr, attack or [], [o for o, given in other.items() if given])
         return
-    whole = opened_run(run)
+    whole = judged_run(run, refuse=True)
     named = list(chosen_attacks(attack, attack[0])) if attack else []
     asked = {a.name for a in named}
     others = [c() for n, c in ATTACKS.items() if n not in asked]

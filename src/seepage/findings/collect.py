@@ -32,6 +32,7 @@ from seepage.findings.samples import exposure_of, groups_of, high, tested
 from seepage.findings.source import Progress, ReportSource, Shadows, sides
 from seepage.findings.subjects import by_unit, subject_finding, telling_records
 from seepage.findings.unjudged import unjudged
+from seepage.fleet.contradictions import contradictions
 from seepage.metrics import (
     EACH,
     Estimate,
@@ -294,7 +295,7 @@ def collect(
             f"permutations: expected at least 1, got {permutations}; without one there is no "
             "null to compare with"
         )
-    notes = run_notes(run)
+    notes, found_wrong = run_notes(run), contradictions(run)
     if without is not None:
         if data is None and blind:
             data = run.data()
@@ -395,6 +396,7 @@ def collect(
         variants=kept_variants(run),
         unjudged="" if without is None else without.words,
         notes=notes,
+        contradictions=found_wrong,
     )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.findings.clock import Clock, clock_of
 from seepage.findings.probes import CurvatureFinding, LayerFinding
+from seepage.fleet.contradictions import Contradictions
 from seepage.metrics import Estimate, Strongest, Within, strongest
 from seepage.plane import FprSpread, Population
 from seepage.short_repr import short_repr
@@ -342,7 +343,8 @@ class Findings:
     what that means for an attacker who does not know the pool (`seepage.plan.distance_factor`).
     sample_fpr: how the false-positive rates of samples differ under the one threshold. unjudged:
     which samples no figure is about, and why, or "" (`seepage.findings.unjudged`). notes: what the
-    run says of itself (`seepage.findings.notes`). variants: what was kept of the models as
+    run says of itself (`seepage.findings.notes`). contradictions: what of the run does not fit
+    itself (`seepage.fleet.contradictions`). variants: what was kept of the models as
     released (`seepage.findings.variants`), or None.
     """
 
@@ -390,6 +392,7 @@ class Findings:
     variants: Mapping[str, Any] | None = None
     unjudged: str = ""
     notes: tuple[str, ...] = ()
+    contradictions: Contradictions = field(default_factory=Contradictions)
 
     @property
     def task(self) -> str:
@@ -526,6 +529,7 @@ class Findings:
             "references": self.left_out,
             "unjudged_samples": self.unjudged,
             "notes": list(self.notes),
+            "contradictions": list(self.contradictions.words),
             "pool_share": self.pool_share,
             "naming": plain(self.naming),
             "false_positive_rates_of_samples": plain(self.sample_fpr),

@@ -1,6 +1,7 @@
 """Training the runs of a plan: recipe, loop, workers, resume."""
 
 from seepage.fleet.budget import Budget
+from seepage.fleet.contradictions import ContradictionWarning
 from seepage.fleet.estimators import EstimatorWarning
 from seepage.fleet.local import FleetError, Watcher
 from seepage.fleet.spec import TrainFunction
@@ -8,6 +9,7 @@ from seepage.fleet.start import ProvenanceWarning, Silent, train, train_prepared
 
 __all__ = [
     "Budget",
+    "ContradictionWarning",
     "EstimatorWarning",
     "FleetError",
     "ProvenanceWarning",

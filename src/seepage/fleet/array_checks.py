@@ -27,6 +27,7 @@ from seepage.fleet.given_signals import (
     parts,
 )
 from seepage.fleet.task_arrays import OneColumn, Targets, by_task, targets_of
+from seepage.metrics.own_labels import renumbered
 from seepage.plan import refuse_offline
 from seepage.signals.related import loss_of_phi, phi_of_loss
 from seepage.signals.tasks import Task
@@ -144,6 +145,9 @@ def check(
         names = class_names(where, known["classes"]) if "classes" in known else None
         targets = targets_of(where, known["labels"], kind, n, names)
     pool = _pool(where, known, n, wanted, kind, targets)
+    if wanted is not None and kind.classes and "labels" in known:
+        middle = 0.0 if "logits" in signals else 0.5
+        _check_numbers(where, wanted, pool, member[0], times - 1, middle)
     if not kind.classes:
         found, notes, more = _derived_by_task(
             where, signals, targets, kind, member, least, noise, cross_entropy, (r, times)
@@ -410,6 +414,24 @@ def _check_loss(where: str, loss: Given, size: tuple[int, int]) -> list[str]:
             "0, so phi is coarse there; evaluate the loss in float64, or save logits"
         ]
     return []
+
+
+def _check_numbers(
+    where: str, source: Given, pool: Pool, members: BoolArray, last: int, middle: float
+) -> None:
+    """Refuse labels that number classes otherwise than the outputs, by the first model's members.
+
+    middle: above it one column stands for class 1.
+    """
+    outputs = source.raw(0, last)
+    outputs = outputs[:, 0] if outputs.ndim == 3 else outputs
+    outputs = outputs.reshape(len(outputs), -1)
+    one = outputs.shape[1] == 1
+    answers = (outputs[:, 0] > middle).astype(np.int64) if one else outputs.argmax(axis=1)
+    wide = max(outputs.shape[1], 2)
+    found = renumbered(answers[members], pool.labels.numpy()[members], wide)
+    if found is not None:
+        raise InputError(f"{where}: labels: {found.words}")
 
 
 def _times(where: str, epochs: AnyArray | None, count: int) -> Float64Array:

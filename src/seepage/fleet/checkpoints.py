@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from seepage.array_types import AnyArray, BoolArray
+from seepage.array_types import AnyArray, BoolArray, Int64Array
 from seepage.config.model import Factory, Model, as_model
 from seepage.data import Dataset, count_copies, load
 from seepage.data.archive import map_archive
@@ -23,6 +23,7 @@ from seepage.data.dataset import check_dataset
 from seepage.data.mapped import map_npy
 from seepage.errors import InputError, SeepageError, nearest
 from seepage.fleet.array_checks import Progress, check_member
+from seepage.fleet.contradictions import ContradictionWarning, contradictions
 from seepage.fleet.disk import check_disk, disk_bytes
 from seepage.fleet.folder import Shapes, create
 from seepage.fleet.given_inputs import Inputs
@@ -32,6 +33,7 @@ from seepage.fleet.sink import StoreSink
 from seepage.fleet.whole_folder import check_new, whole
 from seepage.given_arrays import given_array
 from seepage.local_paths import local_path
+from seepage.metrics.own_labels import renumbered
 from seepage.models.answers import TARGET_SCALE
 from seepage.models.input_scale import BetterScale, better_scale
 from seepage.models.outputs import bounded, check_answers, check_logits, check_trained, try_outputs
@@ -53,6 +55,7 @@ _MEMBERS = ("members.npz", "members.npy")
 _NOTES = (".json", ".txt", ".md", ".log", ".yaml", ".yml", ".toml", ".csv")
 _EPOCH = re.compile(r"epoch[-_=]?(\d+(?:\.\d+)?)", re.IGNORECASE)
 _LAST = re.compile(r"(\d+(?:\.\d+)?)$")
+_MEMBERS_ASKED = 2048
 _LOOK = 64
 # The softmax of 32-bit logits is 1 from about 17 on, and gives no gradient.
 _SURE = 40.0
@@ -521,6 +524,8 @@ def _write(
             done += 1
             if progress is not None:
                 progress("evaluating", done, found.count)
+        if row == 0:
+            _check_numbers(network, recorder, data, plan.members(0)[:_MEMBERS_ASKED])
         sink.done(
             seconds=round(recorder.seconds, 3),
             looking=round(recorder.seconds, 3),
@@ -528,6 +533,21 @@ def _write(
             members=int(plan.member[row].sum()),
             **({"facts": recorder.facts} if recorder.facts else {}),
         )
+
+
+def _check_numbers(network: nn.Module, recorder: Recorder, data: Dataset, rows: Int64Array) -> None:
+    """Refuse data that number classes otherwise than the networks do, by members of the first."""
+    if data.task not in ("classification", "binary"):
+        return
+    with observing(network), torch.no_grad():
+        parts = [network(recorder.inputs(rows[at : at + 512])) for at in range(0, len(rows), 512)]
+    outputs = torch.cat(parts).reshape(len(rows), -1)
+    one = outputs.shape[1] == 1
+    answers = (outputs[:, 0] > 0) if one else outputs.argmax(1)
+    wide = max(outputs.shape[1], 2)
+    found = renumbered(answers.long().cpu().numpy(), data.labels.numpy()[rows], wide)
+    if found is not None:
+        raise InputError(f"data: labels: {found.words}")
 
 
 def _better_scale(
@@ -569,6 +589,10 @@ def _doubt(run: Run, data: Dataset, prepared: Inputs, better: BetterScale | None
     last = np.array([run.records[int(r)]["accuracy"][-1] for r in run.models])
     share = float(np.bincount(data.labels.numpy()).max() / len(data))
     known = float(last[:, 0].mean())
+    found = contradictions(run)
+    for text in (found.lists, found.answers if known > share else ""):
+        if text:
+            warnings.warn(f"{run.path}: {text}", ContradictionWarning, stacklevel=3)
     if known <= share:
         warnings.warn(
             f"{run.path}: the networks are right on {known:.1%} of their members, the most frequent class "

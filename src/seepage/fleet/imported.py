@@ -14,6 +14,7 @@ from seepage.data.archive import map_archive
 from seepage.data.mapped import map_npy
 from seepage.errors import InputError
 from seepage.fleet.array_checks import Checked, Progress, check
+from seepage.fleet.contradictions import warn_of
 from seepage.fleet.disk import check_disk, disk_bytes
 from seepage.fleet.folder import Shapes, create
 from seepage.fleet.given_signals import Array
@@ -128,7 +129,9 @@ def write_arrays(
         _write(storage, arrays, shapes, progress)
     for doubt in arrays.doubts:
         warnings.warn(doubt, ImportedWarning, stacklevel=3)
-    return Run(out)
+    run = Run(out)
+    warn_of(run)
+    return run
 
 
 def _write(storage: Storage, arrays: Checked, shapes: Shapes, progress: Progress | None) -> None:

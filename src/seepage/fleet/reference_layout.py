@@ -132,8 +132,13 @@ def _arrays(
     folders = sorted(
         (p for p in path.iterdir() if p.is_dir() and p.name.startswith("experiment")), key=_number
     )
-    folders = [p for p in folders if (p / "keep.npy").exists()]
-    if not folders:
+    bare = [p.name for p in folders if not (p / "keep.npy").exists()]
+    if bare and len(bare) < len(folders):
+        raise InputError(
+            f"{path / bare[0]}: expected keep.npy, the membership, in every experiment, found none in "
+            f"{len(bare)} of {len(folders)}; put it there, or move the experiment away"
+        )
+    if bare or not folders:
         raise InputError(f"{path}: expected {_EXPECTED}, found no keep.npy; check the path")
     kind = _kind(path, folders, labels)
     epochs = _epochs(folders, kind)

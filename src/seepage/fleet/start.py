@@ -27,6 +27,7 @@ from seepage.defenses import Defense
 from seepage.errors import InputError, StorageFailed, nearest
 from seepage.fleet.backends import choose_backend, group
 from seepage.fleet.budget import Budget
+from seepage.fleet.contradictions import warn_of
 from seepage.fleet.disk import check_disk, disk_bytes, weights_bytes
 from seepage.fleet.estimators import say_notes, without_network
 from seepage.fleet.first_look import first_look
@@ -280,6 +281,7 @@ def train(
     if own is not None:
         _compare_accuracy(run)
         say_notes(run)
+        warn_of(run)
     return run
 
 

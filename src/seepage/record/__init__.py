@@ -12,12 +12,14 @@ from seepage.record.recorder import (
     observing,
 )
 from seepage.record.resident import Resident, View, parse_views
+from seepage.record.seen_members import MembersWarning
 from seepage.record.watching import Watching
 
 __all__ = [
     "DEFAULT_SIGNALS",
     "Diverged",
     "ExtraSignal",
+    "MembersWarning",
     "Memory",
     "Recorder",
     "Resident",

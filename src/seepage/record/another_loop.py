@@ -14,6 +14,7 @@ from seepage.array_types import AnyArray, BoolArray
 from seepage.errors import InputError
 from seepage.plane.monitor import Monitor
 from seepage.record.recorder import Recorder, Sink
+from seepage.record.seen_members import SeenMembers
 from seepage.record.watching import Watching
 
 __all__ = ["AnotherLoop"]
@@ -50,6 +51,7 @@ class AnotherLoop:
     def __init__(self, recorder: Recorder, member: BoolArray | None = None) -> None:
         self.recorder = recorder
         n = len(recorder.pool)
+        told = member is not None and recorder.members is None
         if member is None and recorder.members is not None:
             member = np.isin(np.arange(n), recorder.members)
         if member is not None:
@@ -60,6 +62,7 @@ class AnotherLoop:
                     f"{member.dtype} of shape {member.shape}"
                 )
         self.member = member
+        self.seen = SeenMembers(recorder, member) if told and member is not None else None
         self.monitor: Monitor | None = None
         sink = recorder.sink
         mixed = member is not None and member.any() and not member.all()

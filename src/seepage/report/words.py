@@ -197,7 +197,8 @@ def _how_sure(f: Findings) -> Answer:
         f"own signal (AUC) is known to ±{f.half_width:.2f} only. "
     )
     words += (
-        f"An attack that never sees a model reaches AUC {blind.mean:.3f}."
+        f"An attack that never sees a model reaches AUC {blind.mean:.3f}"
+        + (f" ({interval(blind)}; chance is 0.5)." if interval(blind) else "; chance is 0.5.")
         if blind is not None
         else "The blind baseline was not run."
     )
@@ -212,7 +213,9 @@ def _shown(f: Findings) -> str:
 def first_screen(f: Findings) -> FirstScreen:
     """The verdict, four answers and warnings, from the findings."""
     best, main = f.strongest, f.main_attack
-    if not f.judged:
+    if f.contradictions.lists:
+        headline = "No verdict: lists of members are not those of their models."
+    elif not f.judged:
         headline = "Too few models to say whether this training leaks."
     elif f.leaks:
         headline = (
@@ -253,8 +256,14 @@ def first_screen(f: Findings) -> FirstScreen:
     return FirstScreen(headline, summary, answers, _warnings(f))
 
 
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _warnings(f: Findings) -> tuple[tuple[str, str], ...]:
-    out = []
+    out = [
+        ("What was given does not fit itself.", f"{_sentence(w)}.") for w in f.contradictions.words
+    ]
     b = f.blind.auc
     if b is not None and np.isfinite(b.low) and not b.covers(0.5):
         out.append(

@@ -205,6 +205,9 @@ def _of_each_label(model: Any) -> Callable[[Any], Any]:
 def _held_out(model: Any) -> tuple[str, ...]:
     """A note where the estimator kept part of what it was given to itself."""
     last = model.steps[-1][1] if hasattr(model, "steps") else model
+    watched = _watched(last)
+    if watched:
+        return watched
     stops = getattr(last, "do_early_stopping_", None)
     if stops is None:
         stops = getattr(last, "early_stopping", None) is True
@@ -218,6 +221,24 @@ def _held_out(model: Any) -> tuple[str, ...]:
     return (
         f"model: {type(last).__name__} held out {held} of its samples for early stopping: it was not "
         "fitted to some of the members, which makes them look like others",
+    )
+
+
+def _watched(last: Any) -> tuple[str, ...]:
+    """A note where samples that were passed to `fit` as eval_set decided when boosting ended."""
+    try:
+        held = getattr(last, "evals_result_", None) or getattr(last, "evals_result", None)
+        held = held() if callable(held) else held
+        best = getattr(last, "best_iteration", None)
+        best = getattr(last, "best_iteration_", None) if best is None else best
+    except Exception:  # what was fitted without one raises, each library its own
+        return ()
+    if not held or not best:
+        return ()
+    return (
+        f"model: {type(last).__name__} stopped at round {best} by an eval_set that was passed to its fit: "
+        "whoever was in it took part in the training and is neither a plain member nor an other; leave "
+        "them out of both",
     )
 
 

@@ -24,6 +24,7 @@ from seepage.signals.tasks import task as task_named
 from seepage.single import words
 from seepage.single.asking import Answers, Service, kind_of
 from seepage.single.by_task import Question, target_rows
+from seepage.single.fitting import answers_fit, copies_in_words, references_fit
 from seepage.single.likeness import scale_noted, unlike_references
 from seepage.single.observing import Observing
 from seepage.single.outputs import Observed
@@ -224,6 +225,7 @@ def audit(
             return one.observed(question, kept, outside)
         return observing.reference(one, pool.inputs, outside, say)
 
+    unfit = answers_fit(observed, labels, pool.member)
     unit = pool.unit
     inputs = pool.features
     say("attacks", 0, 1)
@@ -234,11 +236,13 @@ def audit(
     notes = observed.notes + (() if answers is None else answers.notes)
     if answers is not None:
         notes += scale_noted(model, pool, labels, answers.form == "logits")
+    notes = (*((unfit,) if unfit else ()), *notes, *copies_in_words(pool))
     if len(kept) < given:
         notes += (f"others: {given - len(kept):,} exact copies of members were taken out",)
     models, balanced = 0, None
     if references is not None:
         found = measured(references, pool, kept, given, observed, observing, observe, say)
+        references_fit(found, observed, pool)
         models, notes = len(found.member), notes + found.notes
         notes += unlike_references(observed, found, pool.member)
         balanced = balance(found.member, pool.member, unit)
@@ -306,6 +310,7 @@ def audit(
         notes=notes,
         task=kind.name,
         measure=measure,
+        unfit=unfit,
     )
     one = replace(one, limits=words.limits(one), steps=words.steps(one))
     return replace(one, headline=words.headline(one))

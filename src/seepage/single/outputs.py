@@ -44,13 +44,15 @@ class Observed:
     """What a model says of every sample: `signals`, each (N,) float64, by name.
 
     lacking: name -> why it is not known. notes: what a reader should know of these values. classes:
-    columns of the outputs, 0 where they are not known. one_logit: whether (0, z) was made of one z.
+    columns of the outputs, 0 where they are not known. answers (N,): the column that is largest, or
+    None. one_logit: whether (0, z) was made of one z.
     """
 
     signals: Mapping[str, Float64Array]
     lacking: Mapping[str, str]
     notes: tuple[str, ...] = ()
     classes: int = 0
+    answers: Int64Array | None = None
     one_logit: bool = False
 
 
@@ -71,7 +73,8 @@ def from_logits(logits: AnyArray, labels: Int64Array) -> Observed:
     found = {name: SIGNALS[name](rows, y).numpy() for name in ("phi", "loss", "mentr", "correct")}
     log_p = special.log_softmax(z, axis=1)
     found["entropy"] = -(np.exp(log_p) * log_p).sum(axis=1)
-    return Observed(found, {}, degenerate(found["phi"]), z.shape[1], one)
+    answers = z.argmax(axis=1).astype(np.int64)
+    return Observed(found, {}, degenerate(found["phi"]), z.shape[1], answers, one)
 
 
 def from_probabilities(probabilities: AnyArray, labels: Int64Array) -> Observed:
@@ -80,6 +83,8 @@ def from_probabilities(probabilities: AnyArray, labels: Int64Array) -> Observed:
     φ = log p_y − log Σ_{j≠y} p_j, which needs no rows that sum to exactly 1 and loses nothing where
     p_y is near 1. Where a side is exactly 0 it is put at the smaller of the type's resolution and
     the smallest positive value there is, so that the order stays; `notes` counts these samples.
+    Where every output of every sample is 0 or 1 they are classes, such as `predict` gives, and
+    correctness is all that is known.
     Raises InputError for rows that are no probabilities.
 
     >>> o = from_probabilities(np.array([[0.75, 0.25], [1.0, 0.0]]), np.array([0, 0]))
@@ -100,6 +105,9 @@ def from_probabilities(probabilities: AnyArray, labels: Int64Array) -> Observed:
         )
     _in_range(labels, p.shape[1])
     p = p / sums[:, None]
+    answers = p.argmax(axis=1).astype(np.int64)
+    if len(p) > 1 and np.isin(p, (0.0, 1.0)).all():
+        return _labels_alone(answers, labels, p.shape[1])
     at = np.arange(len(p))
     own = p[at, labels]
     others = p.copy()
@@ -137,7 +145,20 @@ def from_probabilities(probabilities: AnyArray, labels: Int64Array) -> Observed:
         "entropy": -special.xlogy(p, p).sum(axis=1),
         "correct": (p.argmax(axis=1) == labels).astype(np.float64),
     }
-    return Observed(found, {}, notes + degenerate(phi), p.shape[1])
+    return Observed(found, {}, notes + degenerate(phi), p.shape[1], answers)
+
+
+def _labels_alone(answers: Int64Array, labels: Int64Array, classes: int) -> Observed:
+    """Of a model that answers with classes: whether they are right, and nothing of confidence."""
+    why = "needs confidences, and the model answers with classes alone"
+    note = (
+        "outputs: every one is exactly 0 or 1, so they were taken for classes and not for "
+        "probabilities: attacks that read confidence are left out; pass predict_proba or logits where "
+        "the model has them"
+    )
+    right = (answers == labels).astype(np.float64)
+    lacking = {name: why for name in READ if name != "correct"}
+    return Observed({"correct": right}, lacking, (note,), classes, answers)
 
 
 def from_signals(signals: Mapping[str, AnyArray]) -> Observed:

@@ -80,7 +80,8 @@ class Pool:
     """Members first, then others: N samples.
 
     inputs: as they were given, or None; labels (N,) or targets (N, …) as they were given, or None;
-    member (N,) bool; groups (N,) or None; ids (N,); recorded (N, …) by name; soft (N, K) or None.
+    member (N,) bool; groups (N,) or None; ids (N,); recorded (N, …) by name; soft (N, K) or None;
+    repeats: how many members, and others, are exact copies of earlier ones of their side.
     """
 
     inputs: Any
@@ -90,6 +91,7 @@ class Pool:
     ids: NDArray[np.str_]
     recorded: Mapping[str, AnyArray]
     soft: AnyArray | None = None
+    repeats: tuple[int, int] = (0, 0)
 
     @property
     def unit(self) -> Unit:
@@ -235,7 +237,7 @@ def pooled(
         {n: a for n, a in recorded.items() if a is not None},
         _joined(members.soft, others.soft, "targets"),
     )
-    twice = _copies(pool)
+    twice, repeats = _copies(pool)
     if len(twice) and not drop_copies:
         first = int(twice[0]) - sizes[0]
         raise InputError(
@@ -251,6 +253,7 @@ def pooled(
                 f"others: expected at least 2 that are no copies of members, got "
                 f"{int((~pool.member).sum())}; pass others that the model was not trained on"
             )
+    pool = replace(pool, repeats=repeats)
     if isinstance(pool.unit, Subjects):
         names = np.asarray(pool.groups)
         both = np.intersect1d(names[pool.member], names[~pool.member])
@@ -409,19 +412,22 @@ def _ids(members: Side, others: Side, sizes: list[int]) -> NDArray[np.str_]:
     return np.asarray(out)
 
 
-def _copies(pool: Pool) -> Int64Array:
-    """Positions of others that are exact copies of members, inputs and label."""
+def _copies(pool: Pool) -> tuple[Int64Array, tuple[int, int]]:
+    """Positions of others that are exact copies of members, inputs and label; copies within sides."""
     if pool.inputs is None:
-        return np.zeros(0, dtype=np.int64)
+        return np.zeros(0, dtype=np.int64), (0, 0)
     n = len(pool.member)
     keys = keys_of(pool.inputs, n)
     labels: list[Any] = [None] * n
     if pool.labels is not None:
         flat = pool.labels.ndim == 1 or pool.labels.shape[1:] == (1,)
         labels = pool.labels.ravel().tolist() if flat else [r.tobytes() for r in pool.labels]
-    known = {(keys[i], labels[i]) for i in np.flatnonzero(pool.member).tolist()}
-    others = np.flatnonzero(~pool.member).tolist()
-    return np.array([i for i in others if (keys[i], labels[i]) in known], dtype=np.int64)
+    members, others = (np.flatnonzero(side).tolist() for side in (pool.member, ~pool.member))
+    known = {(keys[i], labels[i]) for i in members}
+    rest = [(keys[i], labels[i]) for i in others if (keys[i], labels[i]) not in known]
+    twice = [i for i in others if (keys[i], labels[i]) in known]
+    repeats = len(members) - len(known), len(rest) - len(set(rest))
+    return np.array(twice, dtype=np.int64), repeats
 
 
 def class_numbers(labels: ArrayLike, classes: AnyArray | None, what: str = "labels") -> Int64Array:

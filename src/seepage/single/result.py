@@ -61,7 +61,8 @@ class SingleAudit:
     rest did not. naming: whom `main` names; p (U,): conformal p-value against held others, NaN for
     those that calibrate; named (U,). references: how many reference models. queries, cached: samples
     asked about, and answers from the cache. notes: what is to be known of the outputs. limits: what
-    cannot be said. steps: what to do next. task: what labels are.
+    cannot be said. steps: what to do next. task: what labels are. unfit: why members' answers tell nothing
+    of their labels, or ""; the first note too.
     """
 
     title: str
@@ -90,6 +91,7 @@ class SingleAudit:
     headline: str = ""
     task: str = "classification"
     measure: str = "accuracy"
+    unfit: str = ""
 
     @property
     def members(self) -> int:

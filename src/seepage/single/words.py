@@ -23,7 +23,16 @@ def _auc(e: Estimate) -> str:
 
 
 def headline(one: SingleAudit) -> str:
-    """The verdict in a sentence or two."""
+    """The verdict in a sentence or two, and whether the labels are the model's at all."""
+    more = (
+        " But members' answers tell nothing of their labels: see the first note."
+        if one.unfit
+        else ""
+    )
+    return _verdict(one) + more
+
+
+def _verdict(one: SingleAudit) -> str:
     best = one.strongest
     title = one.attack(best.attack).title
     if one.said == "refused":

@@ -1,0 +1,97 @@
+"""A run whose lists of members are other models' passes no gate, and no figure of it is silent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.fake_run import FakeRun
+from typer.testing import CliRunner
+
+import seepage
+from seepage.cli import app
+from seepage.errors import InputError
+from seepage.findings import collect
+from seepage.fleet import ContradictionWarning
+from seepage.fleet.contradictions import contradictions
+from seepage.plan import half_split
+from seepage.report.words import first_screen
+
+R, N = 8, 160
+MEMBER = half_split(N, models=R, seed=0).member
+ORDER = np.array([2, 3, 4, 5, 6, 7, 0, 1])
+
+
+def _arrays(member: np.ndarray, leak: float = 2.5) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(1)
+    phi = rng.normal(size=N) + leak * MEMBER + rng.normal(size=MEMBER.shape)
+    return {"member": member, "phi": phi}
+
+
+def test_lists_of_other_models_pass_no_gate(tmp_path: Path) -> None:
+    seepage.import_run(_arrays(MEMBER), tmp_path / "right")
+    with pytest.warns(ContradictionWarning, match=r"8 of 8 models are surer of other samples"):
+        seepage.import_run(_arrays(MEMBER[ORDER]), tmp_path / "wrong")
+    cli = CliRunner()
+    wrong, right = str(tmp_path / "wrong"), str(tmp_path / "right")
+    for place in (wrong, right):
+        done = cli.invoke(app, ["attack", place, "-a", "lira"])
+        assert done.exit_code == 0
+        told = " ".join(done.stderr.split())
+        assert ("are surer of other samples than those listed as theirs" in told) == (
+            place == wrong
+        )
+    assert cli.invoke(app, ["check", right, "-a", "lira", "--max-auc", "1"]).exit_code == 0
+    refused = cli.invoke(app, ["check", wrong, "-a", "lira", "--max-auc", "1"])
+    assert isinstance(refused.exception, InputError)
+    assert "give every model the list it was trained on" in str(refused.exception)
+
+
+def test_lists_that_nothing_leaks_of_cannot_be_noticed() -> None:
+    class Run(FakeRun):
+        pass
+
+    run = Run(models=8, shift=0.0)
+    run.member = run.member[[1, 2, 3, 4, 5, 6, 7, 0]]
+    assert contradictions(run).words == ()
+
+
+def test_the_report_gives_no_verdict_on_them() -> None:
+    run = FakeRun(models=8, leaky=1.0, samples=120, checkpoints=(0.0, 1.0))
+    assert contradictions(run).lists == ""
+    run.member = ~run.member
+    found = collect(run, blind=False, permutations=1)
+    first = first_screen(found)
+    assert first.headline.startswith("No verdict: lists of members")
+    assert "outside of the list, AUC" in first.warnings[0][1]
+    assert "say true for members and not" in first.warnings[0][1]
+    assert found.summary()["contradictions"] == list(found.contradictions.words)
+
+
+def test_labels_in_another_order_are_said() -> None:
+    run = FakeRun(models=4, samples=300)
+    assert contradictions(run).answers == ""
+    right, rng = run.signal_at, np.random.default_rng(0)
+
+    def signal_at(name: str, t: int) -> np.ndarray:
+        if name == "correct":
+            return (rng.random((4, 300)) < 1 / 3).astype(np.float32)
+        return right(name, t)
+
+    run.signal_at = signal_at  # type: ignore[method-assign]
+    assert "where answers that know no label reach 33.3%" in contradictions(run).answers
+
+
+def test_logits_of_another_numbering_are_not_imported(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 3, N)
+    logits = rng.normal(size=(R, N, 3))
+    logits[:, np.arange(N), labels] += 3
+    arrays = {"member": MEMBER, "logits": logits, "labels": labels}
+    seepage.import_run(arrays, tmp_path / "right")
+    with pytest.raises(
+        InputError, match=r"labels: .* 0 → 1, 1 → 2, 2 → 0 would make members right"
+    ):
+        seepage.import_run(arrays | {"labels": (labels + 2) % 3}, tmp_path / "wrong")
+    assert not (tmp_path / "wrong").exists()
