@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from seepage.array_types import AnyArray, BoolArray, Int64Array
 from seepage.data.dataset import Kind
+from seepage.data.free_memory import most_bytes
 from seepage.errors import InputError
 
 __all__ = [
@@ -103,11 +103,6 @@ def read_all(path: Path, expected: str) -> bytes:
     if not data:
         raise InputError(f"{path}: expected {expected}, got an empty file; fetch it again")
     return data
-
-
-def most_bytes() -> int:
-    """How much of one file is read at most: what is made of it needs a few times as much memory."""
-    return int(psutil.virtual_memory().available) // 4
 
 
 def check_room(path: object, expected: str, size: int, room: int) -> None:
