@@ -62,15 +62,16 @@ def byte_moments(blocks: Iterable[torch.Tensor]) -> Moments:
     """
     counts = None
     for x in blocks:
-        found = [torch.bincount(x[:, c].flatten(), minlength=256).numpy() for c in range(x.shape[1])]
+        found = [
+            torch.bincount(x[:, c].flatten(), minlength=256).numpy() for c in range(x.shape[1])
+        ]
         counts = np.stack(found) + (0 if counts is None else counts)
     assert counts is not None
     weight = counts.astype(np.float64)
     levels = np.arange(256, dtype=np.float64)
     mean = np.array([(w * levels).sum() / w.sum() for w in weight])
     std = [
-        np.sqrt((w * (levels - m) ** 2).sum() / w.sum())
-        for w, m in zip(weight, mean, strict=True)
+        np.sqrt((w * (levels - m) ** 2).sum() / w.sum()) for w, m in zip(weight, mean, strict=True)
     ]
     return mean, np.array(std)
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from seepage.array_types import AnyArray, BoolArray, Int64Array
 from seepage.data.dataset import Kind
 from seepage.data.free_memory import most_bytes
+from seepage.data.row_file import RowFile
 from seepage.errors import InputError
 
 __all__ = [
@@ -126,12 +127,12 @@ Array = AnyArray
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One part of a data set: inputs (N, ...), labels int64 (N,), ids (N,).
+    """One part of a data set: inputs (N, ...), in memory or in their file, labels int64 (N,), ids (N,).
 
     groups (N,): whose sample each is, where the file says it. targets: of tasks other than classes.
     """
 
-    inputs: Array
+    inputs: Array | RowFile
     labels: Int64Array
     ids: NDArray[np.str_]
     groups: NDArray[np.str_] | None = None

@@ -68,6 +68,10 @@ class RowFile:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __getitem__(self, row: int) -> AnyArray:
+        one: AnyArray = self.read(np.array([row]))[0]
+        return one
+
     def __getstate__(self) -> dict[str, Any]:
         # Another process opens the file itself.
         return {k: v for k, v in self.__dict__.items() if k != "_opened"}
@@ -166,17 +170,21 @@ class RowFile:
         at, done = self.offset + row * self.row_bytes, 0
         while done < len(target):
             try:
-                got = os.preadv(self._opened, [target[done:]], at + done)
+                got = os.preadv(self._opened, [target[done:].data], at + done)
             except OSError as e:
                 raise InputError(
                     f"{self.path}: expected a file that can be read, got {e.strerror}; check the disk"
                 ) from None
             if not got:
                 self.check()
-                raise InputError(f"{self.path}: expected {self.size} bytes, got fewer; load it again")
+                raise InputError(
+                    f"{self.path}: expected {self.size} bytes, got fewer; load it again"
+                )
             done += got
 
-    def blocks(self, rows: Int64Array | None = None, count: int | None = None) -> Iterator[AnyArray]:
+    def blocks(
+        self, rows: Int64Array | None = None, count: int | None = None
+    ) -> Iterator[AnyArray]:
         """`read` of all rows, or of `rows`, some at a time: `count`, or what few bytes hold."""
         each = max(1, _BLOCK // self.row_bytes) if count is None else count
         number = len(self) if rows is None else len(rows)

@@ -217,7 +217,13 @@ def measure(
     plain = function is None and defense is None
     ref = as_model(model)
     chosen = choose_backend(
-        execution.backend, ref, recipe, plan, device, plain=plain and not ref.starts
+        execution.backend,
+        ref,
+        recipe,
+        plan,
+        device,
+        plain=plain and not ref.starts,
+        resident=data.file is None,
     )
     together = {"stacked": stacked.GROUP[device], "graphs": graphs.GROUP}
     together["compiled"] = graphs.GROUP
