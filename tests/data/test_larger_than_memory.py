@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import pickle
 from pathlib import Path
@@ -76,6 +77,22 @@ def test_a_pool_in_its_file_is_the_pool_in_memory(tmp_path: Path, kind: str) -> 
     found = reload(filed.source, filed.digest)
     assert found is not None
     assert found.file is not None
+
+
+def test_a_kernel_that_reserves_memory_maps_for_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, filed = both(tmp_path, KINDS["grey"])
+    assert filed.file is not None
+    plain = mmap.mmap
+
+    def strict(*args: Any, prot: int, **options: Any) -> mmap.mmap:
+        if prot & mmap.PROT_WRITE:
+            raise OSError(12, "Cannot allocate memory")
+        return plain(*args, prot=prot, **options)
+
+    monkeypatch.setattr(row_file.mmap, "mmap", strict)
+    assert torch.equal(filed.file.tensor(), held.inputs)
 
 
 def test_moments_in_blocks_are_those_of_all_values(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import platform
+import warnings
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +27,10 @@ from seepage.errors import InputError
 
 __all__ = ["RowFile"]
 
+# Python names it from 3.13 on; these machines' Linux has one number for it.
+_NO_RESERVE: int = getattr(
+    mmap, "MAP_NORESERVE", 0x4000 if platform.machine() in ("x86_64", "aarch64") else 0
+)
 # Rows that lie at most so many bytes apart are read together, so many bytes at once.
 _GAP = 2**14
 _SPAN = 2**22
@@ -213,19 +219,20 @@ class RowFile:
 
         The mapping is private and reserves no memory: what would be written to it stays in the process.
         """
-        opened = self._opened
+        length, opened = self.offset + self.nbytes, self._opened
         try:
             held = mmap.mmap(
                 opened,
-                self.offset + self.nbytes,
-                flags=mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0),
+                length,
+                flags=mmap.MAP_PRIVATE | _NO_RESERVE,
                 prot=mmap.PROT_READ | mmap.PROT_WRITE,
             )
-        except (OSError, ValueError) as e:
-            raise InputError(
-                f"{self.path}: expected a file that can be mapped, got {e}; load a part of it"
-            ) from None
+        except OSError:
+            # Some kernels reserve memory all the same for what might be written.
+            held = mmap.mmap(opened, length, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
         if hasattr(mmap, "MADV_RANDOM"):
             held.madvise(mmap.MADV_RANDOM)
         flat = np.frombuffer(held, self.dtype, math.prod(self.shape), self.offset)
-        return torch.from_numpy(self.as_inputs(flat.reshape(self.shape)))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            return torch.from_numpy(self.as_inputs(flat.reshape(self.shape)))

@@ -112,7 +112,8 @@ def side_of(given: Any, what: str, groups: Groups | None = None) -> Side:
                 f"{what}: expected data of classes, got the task {given.task!r}; of it fleets alone are "
                 "audited, docs/tasks.md"
             )
-        side = Side(given.inputs.numpy(), given.labels.numpy(), given.groups, given.ids)
+        x = given.inputs if given.file is None else given.rows(np.arange(len(given)))
+        side = Side(x.numpy(), given.labels.numpy(), given.groups, given.ids)
     elif isinstance(given, torch.utils.data.Dataset):
         side = side_of(from_torch(given, name=what), what)
     elif isinstance(given, (str, os.PathLike)):
