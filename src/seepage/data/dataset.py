@@ -81,6 +81,11 @@ class Dataset:
                 f"{self.name}: expected as many inputs and ids as labels ({n}), got "
                 f"{len(self.inputs)} inputs and {len(self.ids)} ids"
             )
+        if self.file is not None and self.inputs.data_ptr() != self.file.mapped.data_ptr():
+            raise InputError(
+                f"{self.name}: expected the inputs that lie in its file, got others; say file=None with "
+                "inputs of your own"
+            )
         axes = 4 if self.kind == "image" else 2
         if self.inputs.ndim != axes:
             raise InputError(
@@ -160,7 +165,7 @@ class Dataset:
             if bad.any():
                 return begin + int(bad.argmax())
             begin += len(block)
-        object.__setattr__(self, "file", replace(self.file, finite=True))
+        object.__setattr__(self.file, "finite", True)
         return None
 
     @property

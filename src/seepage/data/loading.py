@@ -410,7 +410,7 @@ def _dataset(raw: Raw, wanted: tuple[str, ...], source: dict[str, Any]) -> Datas
             "choose one, save them as one, or pass mapped=False, which reads them into memory"
         )
     return Dataset(
-        files[0].tensor()
+        files[0].mapped
         if files
         else _tensor([p.inputs for p in parts if not isinstance(p.inputs, RowFile)]),
         _tensor([p.labels for p in parts]),

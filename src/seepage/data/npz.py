@@ -101,7 +101,7 @@ def from_arrays(
     if at.ndim != 1:
         raise InputError(f"{name}: ids: expected one per sample, got shape {at.shape}")
     return Dataset(
-        torch.tensor(x) if file is None else file.tensor(),
+        torch.tensor(x) if file is None else file.mapped,
         torch.tensor(named["train"]),
         at,
         names,

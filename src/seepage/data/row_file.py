@@ -45,7 +45,7 @@ class RowFile:
     offset: bytes before the first sample. shape (N, ...) as in the file: tables (N, D), images
     (N, C, H, W), or (N, H, W, C) where `channels_last`. size, changed: of the file in bytes and
     nanoseconds, when it was looked at first; another file is refused whenever it is opened. finite:
-    whether all values were seen to be.
+    whether all values were seen to be, which is noted when they were.
     """
 
     path: str
@@ -80,7 +80,7 @@ class RowFile:
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process opens the file itself.
-        return {k: v for k, v in self.__dict__.items() if k != "_opened"}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_opened", "mapped")}
 
     @property
     def row_bytes(self) -> int:
@@ -214,7 +214,8 @@ class RowFile:
             return read
         return np.ascontiguousarray(read.transpose(0, 2, 3, 1))
 
-    def tensor(self) -> torch.Tensor:
+    @cached_property
+    def mapped(self) -> torch.Tensor:
         """All inputs as a dataset holds them, mapped: for a look at a few.
 
         The mapping is private and reserves no memory: what would be written to it stays in the process.

@@ -62,7 +62,7 @@ class PoolFile:
     def dataset(self, name: str = "pool") -> Dataset:
         """The pool over the shared file, mapped copy-on-write: nothing is read until used."""
         if self.file is not None:
-            inputs = self.file.tensor()
+            inputs = self.file.mapped
         else:
             x = torch.from_numpy(np.load(self.inputs, mmap_mode="c", allow_pickle=False))
             inputs = x.permute(0, 3, 1, 2) if x.ndim == 4 else x
@@ -71,7 +71,8 @@ class PoolFile:
         return Dataset(
             inputs=inputs,
             labels=labels,
-            ids=np.arange(len(labels)).astype(np.str_),
+            # No wider than they are: 21 signs, as numpy would take, are much for millions.
+            ids=np.arange(len(labels)).astype(f"U{len(str(len(labels)))}"),
             classes=self.classes,
             name=name,
             kind="image" if self.kind == "image" else "table",
