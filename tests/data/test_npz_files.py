@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from seepage.config.audit import read_config
+from seepage.config.prepare import prepare
 from seepage.data import from_arrays, load, reload
 from seepage.data.archive import read_archive
 from seepage.errors import InputError
@@ -266,3 +268,33 @@ def test_an_array_that_nothing_reads_is_named_and_left_out_on_request(tmp_path: 
         assert again is not None
     assert load(save(tmp_path, x=TABLE, y=Y, groups=whose), drop=["groups"]).groups is None
     assert load(save(tmp_path, x=IMAGES, y=Y, note=whose), drop=["note"]).kind == "image"
+
+
+def test_the_files_of_medmnist(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays: dict[str, Any] = {}
+    for part, n in (("train", 24), ("val", 6), ("test", 10)):
+        arrays[f"{part}_images"] = rng.integers(0, 256, (n, 7, 7, 3)).astype(np.uint8)
+        arrays[f"{part}_labels"] = (np.arange(n) % 3).astype(np.uint8)[:, None]
+    path = tmp_path / "pathmnist.npz"
+    np.savez_compressed(path, **arrays)
+    data = load(path, part="all")
+    assert data.shape == (3, 7, 7)
+    assert data.labels.tolist() == [i % 3 for n in (24, 6, 10) for i in range(n)]
+    assert data.ids[[24, 30]].tolist() == ["val/0", "test/0"]
+    # ChestMNIST: fourteen findings of each patient, all of them absent in many.
+    findings = {k: (rng.random((len(a), 14)) < 0.2) for k, a in arrays.items() if "labels" in k}
+    chest = tmp_path / "chestmnist.npz"
+    np.savez_compressed(chest, **arrays | {k: f.astype(np.uint8) for k, f in findings.items()})
+    with pytest.raises(InputError, match="say task='multi-label'"):
+        load(chest)
+    toml = tmp_path / "a.toml"
+    toml.write_text(
+        f'[data]\nname = "{chest}"\npart = "both"\ntask = "multi-label"\n[plan]\nmodels = 8\n'
+        "[attacks]\nnames = ['loss']\nmain = 'loss'\n"
+    )
+    asked = prepare(read_config(toml, [])).data
+    assert asked.task == "multi-label"
+    assert asked.targets is not None
+    both = np.concatenate([findings["train_labels"], findings["test_labels"]])
+    np.testing.assert_array_equal(asked.targets.numpy(), both)

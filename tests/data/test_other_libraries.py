@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
-from seepage.data import from_hugging_face, from_torch
+from seepage.data import from_torch
 from seepage.errors import InputError
 
 
@@ -79,59 +79,14 @@ def test_tensors_of_every_width() -> None:
     assert from_torch(TensorDataset(torch.arange(8.0), y)).shape == (1,)
 
 
-class ClassLabel:
-    names = ("no", "yes")
-
-
-class Split(dict[str, list[Any]]):
-    """The part of `datasets.Dataset` that is read: columns, names, features."""
-
-    def __init__(self, **columns: list[Any]) -> None:
-        super().__init__(columns)
-        self.features = {"label": ClassLabel()}
-
-    @property
-    def column_names(self) -> list[str]:
-        return list(self)
-
-
-class Table:
-    """As Hugging Face has it: no dictionary, though it gives columns by name."""
-
-    def __init__(self, **columns: list[Any]) -> None:
-        self._columns = Split(**columns)
-        self.features = self._columns.features
-        self.column_names = list(columns)
-
-    def __getitem__(self, name: str) -> list[Any]:
-        return self._columns[name]
-
-
-def test_columns_of_numbers_become_a_table() -> None:
-    split = Table(age=[1, 2, 3], size=[0.5, 0.25, 1.0], label=[0, 1, 1], who=["a", "a", "b"])
-    data = from_hugging_face(split, inputs=["age", "size"], label="label", group="who")
-    assert data.columns == ("age", "size")
-    assert data.classes == ("no", "yes")
-    assert data.inputs.tolist() == [[1.0, 0.5], [2.0, 0.25], [3.0, 1.0]]
-    assert data.groups is not None
-    assert data.groups.tolist() == ["a", "a", "b"]
-
-
-def test_pictures_and_lists_are_inputs_alone() -> None:
-    pictures = [Image.new("RGB", (4, 3), (k, 2, 3)) for k in range(3)]
-    data = from_hugging_face(Table(image=pictures, label=[0, 1, 1]), inputs="image", label="label")
-    assert data.shape == (3, 3, 4)
-    lists = Table(x=[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], label=[0, 1, 1])
-    assert from_hugging_face(lists, inputs="x", label="label").shape == (2,)
-
-
-def test_what_hugging_face_data_cannot_be() -> None:
-    split = Table(text=["a", "b"], x=[1.0, 2.0], label=[0, 1])
-    with pytest.raises(InputError, match="got text; turn it into numbers"):
-        from_hugging_face(split, inputs="text", label="label")
-    with pytest.raises(InputError, match="expected a column 'y'"):
-        from_hugging_face(split, inputs="x", label="y")
-    with pytest.raises(
-        InputError, match=r"expected one split, got train, test; pass dataset\['train'\]"
-    ):
-        from_hugging_face({"train": split, "test": split}, inputs="x", label="label")
+def test_labels_of_other_tasks() -> None:
+    x = torch.arange(8.0).reshape(4, 2)
+    real = from_torch(TensorDataset(x, torch.tensor([0.5, 1.5, 2.0, 4.0])), task="regression")
+    assert real.targets is not None
+    assert real.targets.tolist() == [0.5, 1.5, 2.0, 4.0]
+    marks = torch.tensor([[0, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 1]])
+    several = from_torch(TensorDataset(x, marks), task="multi-label")
+    assert several.targets is not None
+    assert several.targets.tolist() == marks.tolist()
+    with pytest.raises(InputError, match="expected numbers as label, got str 'a'"):
+        from_torch([(x[0], "a")], task="regression")

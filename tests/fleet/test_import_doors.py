@@ -170,7 +170,7 @@ def test_a_folder_of_arrays_is_the_archive(tmp_path: Path, monkeypatch: pytest.M
         np.save(tmp_path / "arrays" / f"{name}.npy", a)
     np.savez(tmp_path / "arrays.npz", **arrays)
     whole = seepage.import_run(tmp_path / "arrays.npz", tmp_path / "whole")
-    monkeypatch.setattr(archive, "_LARGE", 0)
+    monkeypatch.setattr(archive, "LARGE", 0)
     mapped = seepage.import_run(tmp_path / "arrays.npz", tmp_path / "mapped")
     folder = seepage.import_run(tmp_path / "arrays", tmp_path / "folder")
     assert mapped.manifest["key"] == whole.manifest["key"]

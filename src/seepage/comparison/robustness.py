@@ -33,7 +33,7 @@ def fgsm_limits(
         far = torch.full_like(scale, torch.inf)
         return epsilon * moved, -far, far
     byte = data.inputs.dtype == torch.uint8
-    least, most = (0.0, 255.0) if byte else (float(data.inputs.min()), float(data.inputs.max()))
+    least, most = (0.0, 255.0) if byte else data.extremes
     a, b = scale[:, None, None], shift[:, None, None]
     return epsilon * (most - least) * a.abs(), least * a + b, most * a + b
 

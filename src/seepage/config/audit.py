@@ -69,6 +69,11 @@ class DataConfig(Part):
     size: int | tuple[int, int] | None = Field(
         None, description="Side or (height, width) to which images of a folder are resized."
     )
+    mapped: bool | None = Field(
+        None,
+        description="Whether inputs in .npy files, or in an .npz that is not compressed, stay in their "
+        "file; by default where they take more than a quarter of the free memory.",
+    )
     copies: Literal["keep", "group", "drop"] = Field(
         "keep",
         description="What becomes of exact copies: kept, kept together by the plan, or dropped but "

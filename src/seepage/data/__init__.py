@@ -2,17 +2,20 @@
 
 from seepage.data.copies import CopiesWarning, count_copies, drop_copies, group_copies
 from seepage.data.dataset import Dataset
+from seepage.data.free_memory import most_bytes
 from seepage.data.loading import NAMES, load, reload
 from seepage.data.npz import from_arrays
 from seepage.data.other_libraries import from_hugging_face, from_torch
 from seepage.data.pickled import unpickle_arrays
 from seepage.data.reading import data_root
+from seepage.data.row_file import RowFile
 from seepage.data.transform import apply_canaries, pool, relabel, subset
 
 __all__ = [
     "NAMES",
     "CopiesWarning",
     "Dataset",
+    "RowFile",
     "apply_canaries",
     "count_copies",
     "data_root",
@@ -22,6 +25,7 @@ __all__ = [
     "from_torch",
     "group_copies",
     "load",
+    "most_bytes",
     "pool",
     "relabel",
     "reload",

@@ -13,17 +13,17 @@ import numpy as np
 import psutil
 
 from seepage.array_types import AnyArray
-from seepage.data.mapped import MappedArray, npy_header
+from seepage.data.mapped import MappedArray, map_npy, npy_header
 from seepage.data.reading import check_regular, one_line, reading
 from seepage.errors import InputError
 
-__all__ = ["map_archive", "read_archive"]
+__all__ = ["LARGE", "map_archive", "map_folder", "read_archive"]
 
 # Deflate makes nothing larger than 1,032 times what it stored.
 _MOST_DEFLATED = 1032
 _STORED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# Smaller arrays are read at once, into less memory than a mapping's pages would take.
-_LARGE = 2**22
+LARGE = 2**22
+"""Smaller arrays are read at once, into less memory than a mapping's pages would take."""
 _AT_ONCE = 2**22
 
 
@@ -39,13 +39,18 @@ def read_archive(path: Path, expected: str = "an .npz file of arrays") -> dict[s
 
 
 def map_archive(
-    path: Path, expected: str = "an .npz file of arrays"
+    path: Path, expected: str = "an .npz file of arrays", *, mapped: bool = True
 ) -> dict[str, AnyArray | MappedArray]:
     """As `read_archive`; large arrays that are not compressed stay in the file.
 
-    Their checksums are compared before anything is returned.
+    Their checksums are compared before anything is returned. mapped=False reads them all.
     """
-    return _opened(path, expected, mapped=True)
+    return _opened(path, expected, mapped=mapped)
+
+
+def map_folder(path: Path) -> dict[str, AnyArray | MappedArray]:
+    """The arrays of a folder of .npy files, by their names without the suffix; none is read yet."""
+    return {p.stem: map_npy(p) for p in sorted(path.glob("*.npy")) if not p.name.startswith(".")}
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class _Member:
     def large(self) -> bool:
         """Whether it can stay in the file and is worth it."""
         stored = self.info.compress_type == zipfile.ZIP_STORED
-        return stored and self.info.file_size > _LARGE
+        return stored and self.info.file_size > LARGE
 
 
 def _opened(path: Path, expected: str, *, mapped: bool) -> dict[str, AnyArray | MappedArray]:
@@ -118,7 +123,10 @@ def _looked_over(archive: zipfile.ZipFile, size: int, mapped: bool) -> dict[str,
         need += 0 if mapped and found[name].large() else info.file_size
     free = psutil.virtual_memory().available
     if need > free:
-        raise ValueError(f"arrays of {need} bytes for {free} bytes of free memory")
+        raise ValueError(
+            f"arrays of {need} bytes for {free} bytes of free memory, which only what is not compressed "
+            "can do without"
+        )
     return found
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Int64Array
 from seepage.data.dataset import Dataset, one_nan
@@ -114,18 +115,36 @@ def drop_copies(data: Dataset) -> Dataset:
 
 def _first_of_each(data: Dataset, leave_out: Sequence[int] = ()) -> Int64Array:
     """Position of the first sample with the same inputs and label, (N,); their own of `leave_out`."""
-    seen: dict[bytes, int] = {}
     out = np.arange(len(data))
-    labels = data.labels.numpy()
-    inputs = one_nan(data.inputs)
-    for i in sorted(set(range(len(data))) - set(leave_out)):
-        x = inputs[i]
-        if x.dtype.is_floating_point:
-            x = x + 0.0  # -0.0 is 0.0
-        raw = x.contiguous().view(torch.uint8).numpy()
-        h = hashlib.blake2b(raw.tobytes(), digest_size=16)
-        h.update(int(labels[i]).to_bytes(8, "little"))
-        if data.targets is not None:
-            h.update(np.ascontiguousarray(data.targets[i].numpy() + 0.0).tobytes())
-        out[i] = seen.setdefault(h.digest(), i)
+    kept = np.ones(len(data), dtype=np.bool_)
+    kept[list(leave_out)] = False
+    content = _contents(data)[kept]
+    # Stable, so that the first of equals comes first.
+    order = np.lexsort((content[:, 1], content[:, 0]))
+    ordered = content[order]
+    new = np.r_[True, (ordered[1:] != ordered[:-1]).any(axis=1)][: len(order)]
+    at = np.flatnonzero(kept)
+    out[at[order]] = at[order[np.flatnonzero(new)[np.cumsum(new) - 1]]]
     return out
+
+
+def _contents(data: Dataset) -> NDArray[np.uint64]:
+    """A hash of every sample's inputs and label, (N, 2), in one pass over the inputs."""
+    labels = np.ascontiguousarray(data.labels.numpy().astype("<i8"))
+    targets = None
+    if data.targets is not None:
+        targets = np.ascontiguousarray(data.targets.numpy() + 0.0)
+    told = bytearray()
+    # As the inputs lie: their order within a sample is the same for all.
+    blocks = data.blocks() if data.file is None else map(torch.from_numpy, data.file.blocks())
+    for x in blocks:
+        if x.dtype.is_floating_point:
+            x = one_nan(x + 0.0)  # -0.0 is 0.0
+        for raw in x.contiguous().flatten(1).view(torch.uint8).numpy():
+            i = len(told) // 16
+            h = hashlib.blake2b(raw.data, digest_size=16)
+            h.update(labels[i].data)
+            if targets is not None:
+                h.update(targets[i].data)
+            told += h.digest()
+    return np.frombuffer(bytes(told), dtype=np.uint64).reshape(-1, 2)

@@ -1,8 +1,9 @@
-"""A dataset is inputs, labels, ids and groups, resident as tensors, with a digest of its content."""
+"""A dataset is inputs, labels, ids and groups, as tensors, with a digest of its content."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -12,6 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Int64Array
+from seepage.data.free_memory import most_bytes
+from seepage.data.moments import Moments, byte_moments, channel_moments, column_moments
+from seepage.data.row_file import RowFile
 from seepage.data.targets import faulty
 from seepage.errors import InputError
 from seepage.remedies import of_data
@@ -20,13 +24,17 @@ from seepage.signals.tasks import task
 
 __all__ = ["Dataset", "check_dataset", "check_targets"]
 
+# What a pass over all inputs holds at a time, in bytes; moments of floats in values.
+_BLOCK = 2**24
+VALUES = 2**25
+
 Kind = Literal["image", "table"]
 
 
 @short_repr
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Inputs, labels and ids of a pool, whole in memory.
+    """Inputs, labels and ids of a pool, whole in memory or, where `file` is given, with inputs in it.
 
     inputs: images uint8 (N, C, H, W) — floats are accepted — or tables float32 (N, D);
     labels int64 (N,), values 0..K−1; ids (N,) of str, unique, stable across runs;
@@ -70,6 +78,7 @@ class Dataset:
     task: str = "classification"
     targets: torch.Tensor | None = None
     missing: bool = False
+    file: RowFile | None = None
 
     def __post_init__(self) -> None:
         n = len(self.labels)
@@ -79,6 +88,11 @@ class Dataset:
             raise InputError(
                 f"{self.name}: expected as many inputs and ids as labels ({n}), got "
                 f"{len(self.inputs)} inputs and {len(self.ids)} ids"
+            )
+        if self.file is not None and self.inputs.data_ptr() != self.file.mapped.data_ptr():
+            raise InputError(
+                f"{self.name}: expected the inputs that lie in its file, got others; say file=None with "
+                "inputs of your own"
             )
         axes = 4 if self.kind == "image" else 2
         if self.inputs.ndim != axes:
@@ -132,39 +146,61 @@ class Dataset:
             raise InputError(f"{self.name}: missing: expected of tables alone, got images")
         if not self.inputs.dtype.is_floating_point:
             return
-        odd = ~torch.isfinite(self.inputs)
-        if self.missing:
-            absent = torch.isnan(self.inputs)
-            empty = absent.all(0).nonzero()
-            if len(empty):
-                column = int(empty[0, 0])
-                name = self.columns[column] if self.columns else f"x{column}"
-                raise InputError(
-                    f"{self.name}: expected values in every column, got none in {name!r}; leave it out"
-                )
-            odd &= ~absent
-        if bool(odd.any()):
-            row = int(odd.flatten(1).any(1).nonzero()[0, 0])
-            what = "infinity" if self.missing else "NaN or infinity"
-            keep = (
-                ""
-                if self.missing or self.kind != "table"
-                else (', or, for estimators that take missing values, pass missing="keep"')
-            )
+        if self.file is not None and self.file.finite:
+            return
+        begin, empty, whole = 0, torch.ones(self.shape[0], dtype=torch.bool), True
+        for x in self.blocks():
+            odd = ~torch.isfinite(x).flatten(1)
+            if self.missing:
+                absent = torch.isnan(x)
+                empty &= absent.all(0)
+                whole &= not bool(absent.any())
+                odd &= ~absent
+            if bool(odd.any()):
+                raise self._odd(begin + int(odd.any(1).nonzero()[0, 0]))
+            begin += len(x)
+        if self.missing and bool(empty.any()):
+            column = int(empty.nonzero()[0, 0])
+            name = self.columns[column] if self.columns else f"x{column}"
             raise InputError(
-                f"{self.name}: expected finite inputs, got {what} in row {row} "
-                f"({self.ids[row]}); drop or impute it{keep}"
+                f"{self.name}: expected values in every column, got none in {name!r}; leave it out"
             )
+        if self.file is not None and whole:
+            object.__setattr__(self.file, "finite", True)
+
+    def _odd(self, row: int) -> InputError:
+        what = "infinity" if self.missing else "NaN or infinity"
+        keep = (
+            ""
+            if self.missing or self.kind != "table"
+            else ', or, for estimators that take missing values, pass missing="keep"'
+        )
+        return InputError(
+            f"{self.name}: expected finite inputs, got {what} in row {row} "
+            f"({self.ids[row]}); drop or impute it{keep}"
+        )
 
     @property
     def has_missing(self) -> bool:
         """Whether any value is missing."""
-        return self.missing and bool(torch.isnan(self.inputs).any())
+        return self._first_missing() is not None
+
+    def _first_missing(self) -> int | None:
+        """The first row with a missing value, or None."""
+        if not self.missing or (self.file is not None and self.file.finite):
+            return None
+        begin = 0
+        for x in self.blocks():
+            absent = torch.isnan(x).any(1)
+            if bool(absent.any()):
+                return begin + int(absent.nonzero()[0, 0])
+            begin += len(x)
+        return None
 
     def needs_values(self, what: str) -> None:
         """Raise InputError, naming a row, where a value is missing that `what` cannot do without."""
-        if self.has_missing:
-            row = int(torch.isnan(self.inputs).any(1).nonzero()[0, 0])
+        row = self._first_missing()
+        if row is not None:
             raise InputError(
                 f"{self.name}: expected a value everywhere for {what}, got NaN in row {row} "
                 f"({self.ids[row]}); impute it, or train an estimator that takes missing values "
@@ -188,12 +224,56 @@ class Dataset:
         """Shape of one input, without the sample axis."""
         return tuple(self.inputs.shape[1:])
 
+    def rows(self, rows: Int64Array) -> torch.Tensor:
+        """Inputs of the positions `rows`, in that order, in memory.
+
+        Raises InputError where the inputs lie in a file and memory does not hold so many.
+        """
+        if self.file is None:
+            return self.inputs[torch.from_numpy(np.asarray(rows, dtype=np.int64))]
+        need, room = len(rows) * self.file.row_bytes, most_bytes()
+        if need > room:
+            raise InputError(
+                f"{self.name}: expected samples that memory holds, at most {room >> 20} MiB, got "
+                f"{len(rows):,} of {need >> 20} MiB; inputs stay in their file where the whole pool "
+                "is used (docs/data.md)"
+            )
+        read = self.file.as_inputs(self.file.read(np.asarray(rows, dtype=np.int64)))
+        return torch.from_numpy(np.ascontiguousarray(read))
+
+    def blocks(
+        self, rows: Int64Array | None = None, count: int | None = None
+    ) -> Iterator[torch.Tensor]:
+        """All inputs, or those of `rows`, in order and some at a time: `count`, or as memory suggests.
+
+        >>> from seepage.data import load
+        >>> [len(x) for x in load("digits").blocks(count=1000)]
+        [1000, 797]
+        """
+        if self.file is not None:
+            for read in self.file.blocks(rows, count):
+                yield torch.from_numpy(self.file.as_inputs(read))
+            return
+        number = len(self) if rows is None else len(rows)
+        one = max(1, self.inputs[0].numel() * self.inputs.element_size())
+        each = max(1, _BLOCK // one) if count is None else count
+        for begin in range(0, number, each):
+            end = min(begin + each, number)
+            yield self.inputs[begin:end] if rows is None else self.rows(rows[begin:end])
+
+    @cached_property
+    def extremes(self) -> tuple[float, float]:
+        """The least and the greatest value among all inputs."""
+        ends = [(float(x.min()), float(x.max())) for x in self.blocks()]
+        return min(low for low, _ in ends), max(high for _, high in ends)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 over inputs, labels, ids, classes and groups; the same on every machine."""
         h = hashlib.sha256()
         h.update(repr((str(self.inputs.dtype), tuple(self.inputs.shape), self.classes)).encode())
-        h.update(np.ascontiguousarray(one_nan(self.inputs).numpy()).view(np.uint8).data)
+        for x in self.blocks():
+            h.update(one_nan(x).contiguous().numpy().view(np.uint8).data)
         h.update(np.ascontiguousarray(self.labels.numpy()).astype("<i8").tobytes())
         h.update("\0".join(self.ids.tolist()).encode())
         if self.numeric is not None:
@@ -228,7 +308,8 @@ class Dataset:
         at = torch.from_numpy(rows)
         return replace(
             self,
-            inputs=self.inputs[at],
+            inputs=self.rows(rows),
+            file=None,
             labels=self.labels[at],
             ids=self.ids[rows],
             source={"take": rows.tolist(), "of": self.source},
@@ -249,33 +330,29 @@ class Dataset:
                 f"members: expected positions of at least one sample, got {members.dtype} of "
                 f"{members.size}; pass numpy.flatnonzero(mask) for a mask"
             )
-        x = self.inputs[torch.from_numpy(members.astype(np.int64))]
-        if self.kind == "image":
-            channels = x.shape[1]
-            mean = np.empty(channels)
-            std = np.empty(channels)
-            for c in range(channels):
-                v = x[:, c]
-                if v.dtype == torch.uint8:
-                    # Exact integer moments from the histogram: one pass, no float copy.
-                    counts = np.bincount(v.flatten().numpy(), minlength=256).astype(np.float64)
-                    levels = np.arange(256, dtype=np.float64)
-                    mean[c] = (counts * levels).sum() / counts.sum()
-                    std[c] = np.sqrt((counts * (levels - mean[c]) ** 2).sum() / counts.sum())
-                else:
-                    d = v.double()
-                    mean[c] = float(d.mean())
-                    std[c] = 0.0 if d.min() == d.max() else float(d.std(correction=0))
-        else:
-            d = x.double()
-            mean, std = d.mean(0).numpy(), d.std(0, correction=0).numpy()
-            # Rounding of the mean leaves a constant column a tiny deviation: compare the values.
-            std = np.where((d == d[:1]).all(0).numpy(), 0.0, std)
+        mean, std = self.moments(members)
         if self.numeric is not None:
             mean = np.where(self.numeric, mean, 0.0)
             std = np.where(self.numeric, std, 1.0)
         scale = 1.0 / np.where(std > 0, std, 1.0)
         return scale.astype(np.float32), (-mean * scale).astype(np.float32)
+
+    def moments(self, rows: Int64Array) -> Moments:
+        """Mean and standard deviation of `rows` in float64, one pass, a block at a time.
+
+        Images: per channel, (C,); tables: per column, (D,). Of what never varies the deviation is 0.
+        """
+        rows = np.asarray(rows).astype(np.int64)
+
+        def some(values: int) -> Iterator[torch.Tensor]:
+            return self.blocks(rows, max(1, VALUES // values))
+
+        if self.kind == "table":
+            return column_moments(some(self.shape[0]))
+        of_channel = self.shape[1] * self.shape[2]
+        if self.inputs.dtype == torch.uint8:
+            return byte_moments(self.blocks(rows))
+        return channel_moments(some(of_channel))
 
 
 def one_nan(values: torch.Tensor) -> torch.Tensor:

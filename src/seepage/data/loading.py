@@ -1,4 +1,4 @@
-"""Loading data: a name or a path in, a resident dataset out, and back again."""
+"""Loading data: a name or a path in, a dataset out, and back again."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from seepage.data.copies import drop_copies, group_copies
 from seepage.data.dataset import Dataset
 from seepage.data.folder import read_folder
 from seepage.data.idx import read_mnist
-from seepage.data.npz import read_npz
+from seepage.data.npz import read_named
 from seepage.data.official import Progress
 from seepage.data.official import download as fetch_official
 from seepage.data.reading import PARTS, Part, Raw, check_missing, check_regular, data_root, row_ids
+from seepage.data.row_file import RowFile
 from seepage.data.table import CSV_SUFFIXES, PARQUET_SUFFIXES, TableOptions, read_table
 from seepage.data.transform import apply_canaries, pool, relabel, subset
 from seepage.errors import InputError, SeepageError, nearest
@@ -67,11 +68,12 @@ def load(
     max_levels: int = 256,
     delimiter: str | None = None,
     comment: str = "#|",
+    mapped: bool | None = None,
 ) -> Dataset:
-    """Load a dataset by name or from a path, whole into memory.
+    """Load a dataset by name or from a path, whole into memory unless its inputs stay in their file.
 
     name: "digits" (comes with scikit-learn), "mnist", "fashion-mnist", "cifar10", "cifar100",
-    "adult" (official files below root), or a path to an .npz, a .csv/.tsv/.parquet table
+    "adult" (official files below root), or a path to an .npz, a folder of .npy files, a .csv/.tsv/.parquet table
     (.gz too for text) or a folder of class folders with PNG or JPEG images. Paths are looked up
     as given, then below root. A reader of your own is named "package.module:function", or by its
     entry point: it returns a Dataset, and is called with root= where root is given.
@@ -82,7 +84,9 @@ def load(
     their SHA-256; progress is called with (file, bytes done, bytes in all).
     size: resample the images of a folder to (height, width). group: whose sample each is: a column
     of a table, or "folder" for images in CLASS/SUBJECT/; an .npz has an array `groups`. task: what
-    labels are, one of `seepage.signals.tasks.TASKS` (docs/tasks.md).
+    labels are, one of `seepage.signals.tasks.TASKS` (docs/tasks.md). mapped: whether the inputs of .npy
+    files, or of an .npz that is not compressed, stay in their file; None is where they take more than
+    a quarter of the free memory. Digest and runs are the same either way.
 
     Tables only. label: the label column, or the columns of several labels. test: a second file of the same form. columns: names for
     files without a header line; header=False: without names, columns are "0", "1", ... delimiter:
@@ -135,7 +139,7 @@ def load(
         local_path(text, "data")
     given = _given(options)
     if text in _NAMED:
-        extra = [*given, *(k for k, v in {"size": size, "test": test}.items() if v is not None)]
+        extra = [*given, *_stated(size=size, test=test, mapped=mapped)]
         extra = [k for k in extra if k != "task"]
         if not task_named(task).classes:
             raise InputError(
@@ -150,7 +154,7 @@ def load(
         raw = replace(_NAMED[text](base, wanted), task=task)
         source: dict[str, Any] = {"name": text} | given
     elif _own_reader(text, base):
-        extra = [*given, *(k for k, v in {"size": size, "test": test}.items() if v is not None)]
+        extra = [*given, *_stated(size=size, test=test, mapped=mapped)]
         if part != "train" or extra or download:
             raise InputError(
                 f"{[*extra, 'download' if download else 'part'][0]}: expected only for names and "
@@ -171,13 +175,15 @@ def load(
                 f"size: expected at most {_LARGEST_SIDE} a side, got {size_hw}; lower it"
             )
         test_path = _find(os.fspath(test), base) if test is not None else None
-        raw = _read_path(path, test_path, size_hw, options, given)
+        raw = _read_path(path, test_path, size_hw, options, given, mapped)
         raw = replace(raw, missing=options.missing == "keep")
         source = {"name": _portable(path, root)}
         if size_hw is not None:
             source["size"] = list(size_hw)
         if test_path is not None:
             source["test"] = _portable(test_path, root)
+        if mapped is not None:
+            source["mapped"] = mapped
         source |= given
     if root is not None:
         source["root"] = str(Path(root).expanduser().resolve())
@@ -187,6 +193,11 @@ def load(
         data = subset(data, limit, seed=seed)
     _check_variety(data)
     return data
+
+
+def _stated(**options: Any) -> list[str]:
+    """Names of the options that were given."""
+    return [k for k, v in options.items() if v is not None]
 
 
 def _own_reader(text: str, root: Path) -> bool:
@@ -313,7 +324,7 @@ _NAMED: dict[str, Callable[[Path, tuple[str, ...]], Raw]] = {
 NAMES = tuple(_NAMED)
 
 _TABLE_FIELDS = tuple(f.name for f in fields(TableOptions))
-_REPLAYED = {"name", "root", "part", "size", "test", *_TABLE_FIELDS}
+_REPLAYED = {"name", "root", "part", "size", "test", "mapped", *_TABLE_FIELDS}
 
 
 def _given(options: TableOptions) -> dict[str, Any]:
@@ -356,35 +367,35 @@ def _read_path(
     size: tuple[int, int] | None,
     options: TableOptions,
     given: dict[str, Any],
+    mapped: bool | None,
 ) -> Raw:
     plain = path.with_suffix("") if path.suffix == ".gz" else path
     kind = plain.suffix.lower()
     is_table = kind in CSV_SUFFIXES + PARQUET_SUFFIXES and not path.is_dir()
-    allowed = (
-        set(_TABLE_FIELDS) | {"test"}
-        if is_table
-        else {"drop", "task", "missing"}
-        if kind == ".npz"
-        else set()
-    )
-    if path.is_dir():
+    is_named = kind == ".npz" or (path.is_dir() and any(path.glob("*.npy")))
+    allowed = set(_TABLE_FIELDS) | {"test"} if is_table else set()
+    if is_named:
+        allowed = {"drop", "task", "missing", "mapped"}
+    elif path.is_dir():
         allowed = {"size", "group"} | ({"task"} if task_named(options.task).classes else set())
-    used = [
-        *given,
-        *(["test"] if test is not None else []),
-        *(["size"] if size is not None else []),
-    ]
-    for option in used:
+    for option in [*given, *_stated(test=test, size=size, mapped=mapped)]:
         if option not in allowed:
-            what = "an image folder" if path.is_dir() else f"a {kind or 'suffix-less'} file"
+            what = f"a {kind or 'suffix-less'} file"
+            if path.is_dir():
+                what = "a folder of .npy files" if is_named else "an image folder"
             raise InputError(f"{option}: not an option for {what} ({path}); leave it out")
+    if is_named:
+        check_missing(options.missing, ("refuse", "keep"))
+        return read_named(path, options.drop, options.task, mapped)
     if path.is_dir():
         return replace(read_folder(path, size, options.group), task=options.task)
     if is_table:
         return read_table({"train": path} | ({"test": test} if test else {}), options)
-    if kind == ".npz":
-        check_missing(options.missing, ("refuse", "keep"))
-        return read_npz(path, options.drop, options.task)
+    if kind == ".npy":
+        raise InputError(
+            f"{path}: expected inputs with their labels, got one array; put inputs.npy and labels.npy "
+            "into a folder and name the folder"
+        )
     raise InputError(
         f"{path}: expected .npz, {', '.join(CSV_SUFFIXES + PARQUET_SUFFIXES)} or a folder of "
         f"class folders, got {kind or 'no suffix'!r}; rename or convert it"
@@ -400,8 +411,16 @@ def _dataset(raw: Raw, wanted: tuple[str, ...], source: dict[str, Any]) -> Datas
         )
     groups = [p.groups for p in parts if p.groups is not None]
     targets = [p.targets for p in parts if p.targets is not None]
+    files = [p.inputs for p in parts if isinstance(p.inputs, RowFile)]
+    if files and len(parts) > 1:
+        raise InputError(
+            f"{raw.name}: expected one part of data whose inputs stay in their file, got {len(parts)}; "
+            "choose one, save them as one, or pass mapped=False, which reads them into memory"
+        )
     return Dataset(
-        _tensor([p.inputs for p in parts]),
+        files[0].mapped
+        if files
+        else _tensor([p.inputs for p in parts if not isinstance(p.inputs, RowFile)]),
         _tensor([p.labels for p in parts]),
         np.concatenate([p.ids for p in parts]),
         raw.classes,
@@ -414,6 +433,7 @@ def _dataset(raw: Raw, wanted: tuple[str, ...], source: dict[str, Any]) -> Datas
         raw.task,
         _tensor(list(targets)) if len(targets) == len(parts) else None,
         raw.missing,
+        files[0] if files else None,
     )
 
 
@@ -430,9 +450,11 @@ def _check_variety(data: Dataset) -> None:
             f"{data.name}: expected samples of at least two classes, got only {only!r}; "
             "load more samples or other labels"
         )
-    x = data.inputs
-    if bool((x[1] == x[0]).all()) and bool((x == x[:1]).all()):
+    first = data.inputs[:1]
+    if all(bool((x == first).all()) for x in data.blocks(np.arange(min(2, len(data))))) and all(
+        bool((x == first).all()) for x in data.blocks()
+    ):
         raise InputError(
-            f"{data.name}: expected inputs that differ, all {len(x)} samples are the same; "
+            f"{data.name}: expected inputs that differ, all {len(data)} samples are the same; "
             "check the input array"
         )

@@ -1,26 +1,32 @@
-"""Arrays in an .npz file, and arrays that a caller already has."""
+"""Named arrays, in an .npz file or a folder of .npy files, and arrays that a caller already has."""
 
 from __future__ import annotations
 
 import difflib
+import mmap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from seepage.array_types import AnyArray
-from seepage.data.archive import read_archive
+from seepage.array_types import AnyArray, Int64Array
+from seepage.data.archive import LARGE, map_archive, map_folder
 from seepage.data.dataset import Dataset, Kind
+from seepage.data.free_memory import most_bytes
+from seepage.data.mapped import MappedArray
 from seepage.data.reading import Part, Raw, as_text, check_missing, name_labels, row_ids
+from seepage.data.row_file import RowFile
 from seepage.data.targets import Asked, target_values
 from seepage.errors import InputError
 from seepage.given_arrays import given_array
 from seepage.plan import Groups, group_codes
 from seepage.signals.tasks import task as task_named
 
-__all__ = ["from_arrays", "read_npz"]
+__all__ = ["from_arrays", "read_named"]
 
 _CHANNELS = (1, 3, 4)
 _WHOLE = (
@@ -48,7 +54,7 @@ def from_arrays(
     targets: ArrayLike | None = None,
     missing: Literal["refuse", "keep"] = "refuse",
 ) -> Dataset:
-    """A dataset from arrays in memory.
+    """A dataset from arrays.
 
     inputs: images (N, H, W), (N, C, H, W) or (N, H, W, C), uint8 or float, or a table (N, D);
     labels (N,) whole numbers 0..K−1 or text; ids (N,) unique, "train/0" ... when not given;
@@ -57,7 +63,9 @@ def from_arrays(
     of "multi-label" 0 and 1 (N, L), of "soft-labels" distributions (N, K); classes name the target,
     the labels or the classes. targets: distributions (N, K) beside the labels of "classification".
     missing: what NaN in a table is: refused, or kept as a missing value for estimators that take such
-    (docs/estimators.md). All columns of a table count as numeric. Such a dataset has no source: a report cannot load
+    (docs/estimators.md). Inputs that numpy.load(..., mmap_mode="r") gave stay in their file where they
+    are much for the free memory.
+    All columns of a table count as numeric. Such a dataset has no source: a report cannot load
     it again and shows its samples without pictures.
 
     >>> from_arrays([[0.0, 1.0], [2.0, 5.0]], ["sick", "well"]).classes
@@ -76,7 +84,14 @@ def from_arrays(
         given = given_array(targets, f"{name}: targets")
         soft = target_values(name, {"train": given}, "soft-labels", names).targets["train"]
     y = named["train"]
-    x, kind = _as_inputs(name, given_array(inputs, f"{name}: inputs"))
+    whole = given_array(inputs, f"{name}: inputs")
+    file = _mapped_by_caller(inputs, name)
+    if file is None:
+        x, kind = _as_inputs(name, whole)
+        width = x.shape[1]
+    else:
+        kind = "image" if len(file.shape) == 4 else "table"
+        width = file.shape[1]
     whose = None
     if groups is not None:
         if isinstance(groups, np.ndarray):
@@ -91,50 +106,75 @@ def from_arrays(
     if at.ndim != 1:
         raise InputError(f"{name}: ids: expected one per sample, got shape {at.shape}")
     return Dataset(
-        torch.tensor(x),
+        torch.tensor(x) if file is None else file.mapped,
         torch.tensor(named["train"]),
         at,
         names,
         name,
         kind,
-        tuple(f"x{j}" for j in range(x.shape[1])) if kind == "table" else (),
-        np.ones(x.shape[1], dtype=np.bool_) if kind == "table" else None,
+        tuple(f"x{j}" for j in range(width)) if kind == "table" else (),
+        np.ones(width, dtype=np.bool_) if kind == "table" else None,
         groups=whose,
         task=task_named(task).name,
         targets=None if soft is None else torch.tensor(soft),
         missing=missing == "keep",
+        file=file,
     )
 
 
-def read_npz(path: Path, drop: tuple[str, ...], task: str = "classification") -> Raw:
-    """All parts of an .npz: inputs/labels, x/y, x_train/y_train or train_images/train_labels.
+def _mapped_by_caller(inputs: object, name: str) -> RowFile | None:
+    """The file of a whole `numpy.load(..., mmap_mode="r")` that is much for the free memory."""
+    # Of a part of an array in a file the base is that array.
+    if not isinstance(inputs, np.memmap) or type(inputs.base).__name__ != mmap.mmap.__name__:
+        return None
+    if inputs.nbytes <= most_bytes() or inputs.mode != "r" or inputs.filename is None:
+        return None
+    order = inputs.flags.f_contiguous and not inputs.flags.c_contiguous
+    path = Path(inputs.filename)
+    return _row_file(path, MappedArray(path, inputs.offset, inputs.shape, inputs.dtype, order))
 
-    Beside the latter two also val and test, named alike. Optional arrays: `classes` (K,) text, `ids`
-    and `groups` (with several parts ids_train, ids_test, ...), whose sample each is. Columns of a table are
-    called x0, x1, ... and may be dropped. Any other array is refused, unless drop names it: what was
-    meant as `groups` must not be passed over. Object arrays are refused: they would be pickles.
+
+def read_named(
+    path: Path, drop: tuple[str, ...], task: str = "classification", mapped: bool | None = None
+) -> Raw:
+    """All parts of an .npz or a folder of .npy files, by the names of the arrays.
+
+    inputs/labels, x/y, x_train/y_train or train_images/train_labels; beside the latter two also val
+    and test, named alike. Optional arrays: `classes` (K,) text, `ids` and `groups` (with several parts
+    ids_train, ids_test, ...), whose sample each is. Columns of a table are called x0, x1, ... and may
+    be dropped. Any other array is refused, unless drop names it: what was meant as `groups` must not
+    be passed over. Object arrays are refused: they would be pickles. mapped: whether inputs stay in the
+    file; None is where they are much for the free memory.
     """
-    arrays = read_archive(path)
-    pairs = {"train": next((p for p in _WHOLE if p[0] in arrays and p[1] in arrays), None)}
+    held = map_folder(path) if path.is_dir() else map_archive(path, mapped=mapped is not False)
+    pairs = {"train": next((p for p in _WHOLE if p[0] in held and p[1] in held), None)}
     if pairs["train"] is None:
         raise InputError(
             f"{path}: expected arrays inputs and labels, x and y, x_train and y_train, or "
-            f"train_images and train_labels, got {', '.join(sorted(arrays)) or 'none'}; rename them"
+            f"train_images and train_labels, got {', '.join(sorted(held)) or 'none'}; rename them"
         )
     for part, names_of in _FURTHER.items():
-        held = next((p for p in names_of if p[0] in arrays and p[1] in arrays), None)
-        if held is not None:
-            pairs[part] = held
-    drop = _others(path, arrays, pairs, drop)
-    labels = {p: arrays[k[1]] for p, k in pairs.items() if k}
+        found = next((p for p in names_of if p[0] in held and p[1] in held), None)
+        if found is not None:
+            pairs[part] = found
+    drop = _others(path, held, pairs, drop)
+    keys = {p: k for p, k in pairs.items() if k}
+    stays = _staying(path, {p: held[k[0]] for p, k in keys.items()}, mapped)
+    arrays = {n: a[...] for n, a in held.items() if n not in {keys[p][0] for p in stays}}
+    labels = {p: arrays[k[1]] for p, k in keys.items()}
     classes = class_names(path, arrays["classes"]) if "classes" in arrays else None
     asked = _asked(path, labels, task, classes)
     named, names = asked.labels, asked.classes
-    inputs: dict[str, AnyArray] = {}
+    inputs: dict[str, AnyArray | RowFile] = {}
     kinds: set[Kind] = set()
-    for part, keys in pairs.items():
-        assert keys is not None
-        x, kind = _as_inputs(f"{path}: {keys[0]}", arrays[keys[0]])
+    for part, (key, _) in keys.items():
+        kind: Kind
+        x: AnyArray | RowFile
+        if part in stays:
+            x = stays[part]
+            kind = "image" if len(x.shape) == 4 else "table"
+        else:
+            x, kind = _as_inputs(f"{path}: {key}", arrays[key])
         inputs[part] = x
         kinds.add(kind)
         if len(x) != len(named[part]):
@@ -142,13 +182,11 @@ def read_npz(path: Path, drop: tuple[str, ...], task: str = "classification") ->
                 f"{path}: expected as many inputs as labels in part {part!r}, got {len(x)} and "
                 f"{len(named[part])}; check the arrays' first axis"
             )
-    if (
-        len({x.shape[1:] for x in inputs.values()}) > 1
-        or len({x.dtype for x in inputs.values()}) > 1
-    ):
+    forms = {p: (_shape_of(x), np.dtype(x.dtype)) for p, x in inputs.items()}
+    if len(set(forms.values())) > 1:
         raise InputError(
             f"{path}: expected inputs of all parts of one shape and type, got "
-            + " and ".join(f"{x.dtype} {x.shape[1:]}" for x in inputs.values())
+            + " and ".join(f"{dtype} {shape}" for shape, dtype in forms.values())
             + "; convert them"
         )
     columns: tuple[str, ...] = ()
@@ -173,7 +211,7 @@ def read_npz(path: Path, drop: tuple[str, ...], task: str = "classification") ->
 
 def _others(
     path: Path,
-    arrays: dict[str, AnyArray],
+    arrays: dict[str, AnyArray | MappedArray],
     pairs: dict[str, tuple[str, str] | None],
     drop: tuple[str, ...],
 ) -> tuple[str, ...]:
@@ -197,6 +235,57 @@ def _others(
             f'{", ".join(known)}; {meant} is left out by drop=["{other}"]'
         )
     return tuple(name for name in drop if name not in left_out)
+
+
+def _staying(
+    path: Path, inputs: dict[str, AnyArray | MappedArray], mapped: bool | None
+) -> dict[str, RowFile]:
+    """Inputs that stay in their file, by part."""
+    need = sum(a.size * a.dtype.itemsize for a in inputs.values())
+    if mapped is None and need <= most_bytes():
+        return {}
+    can_read = mapped is None and need <= psutil.virtual_memory().available
+    stays = {}
+    for part, array in inputs.items():
+        if isinstance(array, MappedArray) and mapped is not False:
+            if not can_read or _fits(array):
+                stays[part] = _row_file(path, array)
+        elif mapped:
+            raise InputError(
+                f"{path}: mapped: expected inputs that are not compressed, larger than "
+                f"{LARGE >> 20} MiB, got others in part {part!r}; save them with numpy.savez or numpy.save"
+            )
+    return stays
+
+
+def _fits(array: MappedArray) -> bool:
+    """Whether inputs can be read row by row as they lie in the file."""
+    shape, dtype = array.shape, array.dtype
+    images = len(shape) == 3 or (
+        len(shape) == 4 and (shape[1] in _CHANNELS or shape[3] in _CHANNELS)
+    )
+    byte, single = dtype == np.uint8, dtype == np.dtype(np.float32)
+    kind = (images and (byte or single)) or (len(shape) == 2 and single)
+    return kind and not array.fortran and dtype.isnative
+
+
+def _row_file(path: Path, array: MappedArray) -> RowFile:
+    if not _fits(array):
+        order = ", in column order" if array.fortran else ""
+        raise InputError(
+            f"{path}: expected inputs that can stay in their file, images (N, H, W), (N, C, H, W) or "
+            f"(N, H, W, C) of uint8 or float32 or a table (N, D) of float32, got {array.dtype.str} "
+            f"{array.shape}{order}; convert them block by block with numpy.lib.format.open_memmap"
+        )
+    dtype: Literal["uint8", "float32"] = "uint8" if array.dtype == np.uint8 else "float32"
+    return RowFile.of(array.path, array.offset, array.shape, dtype)
+
+
+def _shape_of(x: AnyArray | RowFile) -> tuple[int, ...]:
+    """Shape of one input as a dataset holds it."""
+    if isinstance(x, RowFile) and x.channels_last:
+        return x.shape[3], x.shape[1], x.shape[2]
+    return tuple(x.shape[1:])
 
 
 def _asked(
@@ -248,8 +337,8 @@ def _as_inputs(where: object, x: AnyArray) -> tuple[AnyArray, Kind]:
 
 
 def _table_columns(
-    path: Path, inputs: dict[str, AnyArray], drop: tuple[str, ...]
-) -> tuple[dict[str, AnyArray], tuple[str, ...]]:
+    path: Path, inputs: dict[str, AnyArray | RowFile], drop: tuple[str, ...]
+) -> tuple[dict[str, AnyArray | RowFile], tuple[str, ...]]:
     width = next(iter(inputs.values())).shape[1]
     columns = [f"x{j}" for j in range(width)]
     unknown = [c for c in drop if c not in columns]
@@ -258,11 +347,14 @@ def _table_columns(
             f"drop: expected columns among x0..x{width - 1}, got {unknown[0]!r}; correct the name"
         )
     kept = [j for j, c in enumerate(columns) if c not in drop]
-    inputs = {p: x[:, kept] for p, x in inputs.items()}
-    whole = np.concatenate(list(inputs.values()))
-    constant = (
-        np.flatnonzero((whole == whole[:1]).all(axis=0)) if len(whole) else np.zeros(0, np.int64)
-    )
+    if drop and any(isinstance(x, RowFile) for x in inputs.values()):
+        raise InputError(
+            f"{path}: drop: expected a table that memory holds, got one that stays in its file; save "
+            "it without these columns"
+        )
+    if drop:
+        inputs = {p: x[:, kept] for p, x in inputs.items() if not isinstance(x, RowFile)}
+    constant = _constant(inputs.values(), len(kept))
     if constant.size:
         name = columns[kept[constant[0]]]
         raise InputError(
@@ -270,6 +362,20 @@ def _table_columns(
             f'pass drop=["{name}"] to leave it out'
         )
     return inputs, tuple(columns[j] for j in kept)
+
+
+def _constant(parts: Iterable[AnyArray | RowFile], width: int) -> Int64Array:
+    """Columns that have one value throughout; read until none is left."""
+    first, same = None, np.ones(width, dtype=np.bool_)
+    for part in parts:
+        for x in part.blocks() if isinstance(part, RowFile) else [part]:
+            if not len(x):
+                continue
+            first = x[:1] if first is None else first
+            same &= (x == first).all(axis=0)
+            if not same.any():
+                return np.flatnonzero(same)
+    return np.flatnonzero(same) if first is not None else np.zeros(0, np.int64)
 
 
 def _texts(

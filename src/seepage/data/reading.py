@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from seepage.array_types import AnyArray, BoolArray, Int64Array
 from seepage.data.dataset import Kind
+from seepage.data.free_memory import most_bytes
+from seepage.data.row_file import RowFile
 from seepage.errors import InputError
 from seepage.short_repr import short_repr
 
@@ -107,11 +108,6 @@ def read_all(path: Path, expected: str) -> bytes:
     return data
 
 
-def most_bytes() -> int:
-    """How much of one file is read at most: what is made of it needs a few times as much memory."""
-    return int(psutil.virtual_memory().available) // 4
-
-
 def check_room(path: object, expected: str, size: int, room: int) -> None:
     """Refuse what unpacks to more than `room` bytes."""
     if size > room:
@@ -134,12 +130,12 @@ Array = AnyArray
 @short_repr
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One part of a data set: inputs (N, ...), labels int64 (N,), ids (N,).
+    """One part of a data set: inputs (N, ...), in memory or in their file, labels int64 (N,), ids (N,).
 
     groups (N,): whose sample each is, where the file says it. targets: of tasks other than classes.
     """
 
-    inputs: Array
+    inputs: Array | RowFile
     labels: Int64Array
     ids: NDArray[np.str_]
     groups: NDArray[np.str_] | None = None

@@ -49,6 +49,12 @@ def pool(train: Dataset, test: Dataset) -> Dataset:
             )
     if (train.groups is None) != (test.groups is None):
         raise InputError("pool: expected groups in both parts or in none, got them in one")
+    for data in (train, test):
+        if data.file is not None:
+            raise InputError(
+                f"pool: expected parts that memory holds, got {data.name} of "
+                f"{data.file.nbytes / 2**30:.1f} GiB, which stays in its file; save both as one part"
+            )
     ids = [
         np.array([i if i.startswith(f"{part}/") else f"{part}/{i}" for i in data.ids.tolist()])
         for part, data in (("train", train), ("test", test))
@@ -135,6 +141,12 @@ def apply_canaries(data: Dataset, canaries: Canaries) -> Dataset:
     of them may still have trained on the same content.
     """
     data.needs_classes("plan.canaries")
+    if data.file is not None:
+        raise InputError(
+            f"plan.canaries: expected a pool that memory holds, got {data.name} of "
+            f"{data.file.nbytes / 2**30:.1f} GiB, which stays in its file and is not written; plant "
+            "them in the file, or set data.limit"
+        )
     index = np.asarray(canaries.index, dtype=np.int64)
     label = np.asarray(canaries.label, dtype=np.int64)
     source = np.asarray(canaries.source, dtype=np.int64)

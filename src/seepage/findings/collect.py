@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, final
@@ -65,6 +66,8 @@ __all__ = ["ReportSource", "collect"]
 
 # How many samples the blind baseline is run on at most.
 _BLIND = 10_000
+# Values of them, which the blind baseline holds in float64.
+_VALUES = 2**27
 
 
 def _correct(run: ReportSource, t: int) -> Float64Array:
@@ -158,15 +161,16 @@ def _blind_of(
         return Blind(None, "the data could not be found again from its source")
     rows = np.arange(len(data))
     note = ""
-    if len(rows) > _BLIND:
+    most = min(_BLIND, max(500, _VALUES // math.prod(data.shape)))
+    if len(rows) > most:
         # A linear classifier has long converged; the whole pool would only cost memory.
-        rows = _some(unit, len(rows))
+        rows = _some(unit, len(rows), most)
         note = f"It was run on {len(rows):,} samples drawn from the pool."
     if isinstance(unit, Subjects):
         unit = Subjects(unit.codes[rows])
     try:
         found = blind_baseline(
-            data.inputs.numpy()[rows],
+            data.rows(rows).numpy(),
             member[:, rows],
             labels[rows],
             targets=None if data.targets is None else data.targets.numpy()[rows],
@@ -178,13 +182,13 @@ def _blind_of(
     return Blind(found.estimate, note)
 
 
-def _some(unit: Unit, samples: int) -> Int64Array:
-    """Some 10,000 samples of the pool, subjects whole."""
+def _some(unit: Unit, samples: int, most: int) -> Int64Array:
+    """Some `most` samples of the pool, subjects whole."""
     rng = np.random.default_rng(0)
     if not isinstance(unit, Subjects):
-        return np.sort(rng.choice(samples, _BLIND, replace=False))
+        return np.sort(rng.choice(samples, most, replace=False))
     order = rng.permutation(len(unit.names))
-    kept = order[: max(10, int(np.searchsorted(np.cumsum(unit.sizes[order]), _BLIND)))]
+    kept = order[: max(10, int(np.searchsorted(np.cumsum(unit.sizes[order]), most)))]
     return np.flatnonzero(np.isin(unit.codes, kept))
 
 

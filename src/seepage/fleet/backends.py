@@ -34,16 +34,24 @@ def _even(plan: SubsetPlan, recipe: Recipe) -> bool:
 
 
 def choose_backend(
-    asked: str, ref: Model, recipe: Recipe, plan: SubsetPlan, device: str, *, plain: bool
+    asked: str,
+    ref: Model,
+    recipe: Recipe,
+    plan: SubsetPlan,
+    device: str,
+    *,
+    plain: bool,
+    resident: bool = True,
 ) -> str:
     """The backend for a fleet; "auto" takes the fastest that trains exactly this.
 
-    plain: no defence and no user's loop. Raises InputError when the requested one cannot.
+    plain: no defence and no user's loop. resident: whether inputs are in memory. Raises InputError when the requested one cannot.
     """
     can = {
         "process": True,
         "stacked": plain and stacked.can_stack(ref, recipe) and _even(plan, recipe),
         "graphs": plain
+        and resident
         and device == "cuda"
         and graphs.can_capture(recipe)
         and task(ref.task).classes,
@@ -57,11 +65,15 @@ def choose_backend(
     if asked not in can:
         raise InputError(f"backend: expected 'auto' or one of {', '.join(BACKENDS)}, got {asked!r}")
     if not can[asked]:
+        on_device = (
+            "a CUDA device, a pool in memory, SGD or SAM, and neither a defence, a training function "
+            "nor a starting point"
+        )
         why = {
             "stacked": "the model 'mlp', an optimiser other than SAM, runs with equally many "
             "batches, and neither a defence, a training function nor a starting point",
-            "graphs": "a CUDA device, SGD or SAM, and neither a defence, a training function nor a starting point",
-            "compiled": "a CUDA device, SGD or SAM, and neither a defence, a training function nor a starting point",
+            "graphs": on_device,
+            "compiled": on_device,
         }[asked]
         raise InputError(f"backend: {asked!r} needs {why}; use 'auto'")
     return asked

@@ -36,7 +36,7 @@ class Workload:
     """The size of an audit.
 
     samples N, models R, checkpoints T, epochs; batch: samples a step; member_share: the part of
-    the pool that a run trains on; input_bytes: one sample as it lies in memory; signal_bytes: what
+    the pool that a run trains on; input_bytes: one sample as it lies in memory, 0 in its file; signal_bytes: what
     one checkpoint of one run writes per sample, all signals and views; parameters of the network;
     kept: checkpoints whose weights are kept.
     """
@@ -172,7 +172,9 @@ def workload(
         epochs=recipe.epochs,
         batch=recipe.batch,
         member_share=float(plan.member.mean()),
-        input_bytes=data.inputs[0].numel() * data.inputs.element_size(),
+        input_bytes=0
+        if data.file is not None
+        else data.inputs[0].numel() * data.inputs.element_size(),
         signal_bytes=per_view * len(record.views) + logits,
         parameters=sum(p.numel() for p in net.parameters()),
         kept={"none": 0, "final": 1, "all": len(times)}[record.keep],
@@ -217,7 +219,13 @@ def measure(
     plain = function is None and defense is None
     ref = as_model(model)
     chosen = choose_backend(
-        execution.backend, ref, recipe, plan, device, plain=plain and not ref.starts
+        execution.backend,
+        ref,
+        recipe,
+        plan,
+        device,
+        plain=plain and not ref.starts,
+        resident=data.file is None,
     )
     together = {"stacked": stacked.GROUP[device], "graphs": graphs.GROUP}
     together["compiled"] = graphs.GROUP

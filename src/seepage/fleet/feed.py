@@ -20,6 +20,10 @@ CHUNK = 2**26
 """Bytes of normalised inputs cut at once on a device: fewer, larger calls; the same values."""
 
 
+AHEAD = 2
+"""Batches that a file is asked for before they are needed, so that its disk works beside the step."""
+
+
 @dataclass(frozen=True)
 class Draw:
     """One epoch's batches as indices and transforms, each (steps, B)."""
@@ -70,7 +74,12 @@ class Feed:
         """Normalised inputs of every step of an epoch; on a device `chunk` bytes are cut at once."""
         size = 4 * self.batch * math.prod(self.pool.shape)
         many = 1 if self.pool.on_device is None else max(1, chunk // size)
+        for early in draw.rows[:AHEAD]:
+            self.pool.soon(early)
         for begin in range(0, self.steps, many):
+            if AHEAD:
+                for soon in draw.rows[begin + AHEAD : begin + AHEAD + many]:
+                    self.pool.soon(soon)
             part = slice(begin, min(begin + many, self.steps))
             x = self.pool.batch(
                 draw.rows[part].ravel(),

@@ -16,6 +16,7 @@ from seepage.record import Memory, Recorder, Resident
 __all__ = ["first_look"]
 
 _SAMPLES = 32
+_SCALED = 4096
 
 
 def first_look(
@@ -37,7 +38,8 @@ def first_look(
     """
     rows = np.unique(np.linspace(0, len(data) - 1, _SAMPLES).astype(np.int64))
     part = data.take(rows)
-    scale = data.member_scale(plan.members(0))
+    # Of some members: a look needs no more, and all may be more than memory holds.
+    scale = data.member_scale(plan.members(0)[:_SCALED])
     pool = Resident.of(part)
     x = Recorder(pool, [0.0], Memory(), signals=(), scale=scale).inputs(np.arange(len(part)))
     classes = len(data.classes)

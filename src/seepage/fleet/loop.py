@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from seepage.array_types import BoolArray, Int64Array
+from seepage.data import Dataset
 from seepage.fleet.engine import Engine, initial_network
 from seepage.fleet.saved import SavedRun, Unfit
 from seepage.fleet.sink import StoreSink
@@ -41,6 +42,7 @@ class Job:
 def prepare(
     spec: FleetSpec,
     storage: Storage,
+    data: Dataset,
     pool: Resident,
     member: BoolArray,
     row: int,
@@ -50,7 +52,7 @@ def prepare(
     members = np.flatnonzero(member).astype(np.int64)
     # A loop of the user's own prepares its inputs itself.
     as_given = spec.function is not None and not spec.function.standardise
-    scale = spec.pool.dataset().member_scale(members)
+    scale = data.member_scale(members)
     names = (
         *spec.record.rules(),
         *(("logits",) if spec.record.logits else ()),

@@ -1,4 +1,4 @@
-"""The pool's inputs in files that all workers of a machine map: one copy in memory."""
+"""The pool's inputs in files that all workers of a machine map: one copy in memory, or none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seepage.data import Dataset
+from seepage.data import Dataset, RowFile
 from seepage.errors import StorageFailed
 from seepage.fleet.spec import PoolFile
 from seepage.record import Resident
@@ -26,25 +26,30 @@ _UNLOCKED = "seepage-unlocked-"
 
 @contextlib.contextmanager
 def shared_pool(data: Dataset | None) -> Iterator[PoolFile | None]:
-    """The pool's inputs in a file that all workers map, however many read; gone afterwards."""
+    """The pool's inputs in a file that all workers map, however many read; gone afterwards.
+
+    Inputs larger than memory are not copied: workers read them where they lie.
+    """
     if data is None:
         yield None
         return
     layout = Resident.layout(data)
+    need = 0 if isinstance(layout, RowFile) else layout.nbytes
     fast = Path("/dev/shm")
-    room = fast.is_dir() and shutil.disk_usage(fast).free > 2 * layout.nbytes + 2**26
+    room = fast.is_dir() and shutil.disk_usage(fast).free > 2 * need + 2**26
     place = fast if room else Path(tempfile.gettempdir())
     sweep(place)
     with held_folder(place) as folder:
         try:
-            np.save(folder / "pixels.npy", layout, allow_pickle=False)
+            if not isinstance(layout, RowFile):
+                np.save(folder / "pixels.npy", layout, allow_pickle=False)
             np.save(folder / "pixels.npy.labels.npy", data.labels.numpy(), allow_pickle=False)
             if data.targets is not None:
                 held = data.targets.numpy()
                 np.save(folder / "pixels.npy.targets.npy", held, allow_pickle=False)
         except OSError as e:
             raise StorageFailed(
-                f"{place}: expected room for {layout.nbytes / 2**20:.0f} MiB that workers share, "
+                f"{place}: expected room for {need / 2**20:.0f} MiB that workers share, "
                 f"got {e}; make room or set TMPDIR"
             ) from None
         yield PoolFile(
@@ -55,6 +60,7 @@ def shared_pool(data: Dataset | None) -> Iterator[PoolFile | None]:
             data.shape,
             data.task,
             data.targets is not None,
+            data.file,
         )
 
 

@@ -127,12 +127,13 @@ def _with_local_files(
 
 
 def _local_file(file: PoolFile, arrays: Sequence[AnyArray]) -> PoolFile:
-    if Path(file.inputs).exists():
+    if Path(file.labels).exists():
         return file
     place = Path(tempfile.gettempdir())
     sweep(place)
     folder = _FILES.enter_context(held_folder(place))
-    np.save(folder / "pixels.npy", arrays[0], allow_pickle=False)
+    if file.file is None:
+        np.save(folder / "pixels.npy", arrays[0], allow_pickle=False)
     np.save(folder / "pixels.npy.labels.npy", arrays[1], allow_pickle=False)
     if file.soft:
         np.save(folder / "pixels.npy.targets.npy", arrays[2], allow_pickle=False)
@@ -140,13 +141,12 @@ def _local_file(file: PoolFile, arrays: Sequence[AnyArray]) -> PoolFile:
 
 
 def _read(file: PoolFile | None) -> tuple[AnyArray, ...]:
+    """What workers elsewhere need of a pool; inputs that stay in their file they read themselves."""
     if file is None:
         return ()
-    parts = ("", ".labels.npy", *((".targets.npy",) if file.soft else ()))
-    return tuple(
-        np.load(f"{file.inputs}{part}", mmap_mode=None if part else "r", allow_pickle=False)
-        for part in parts
-    )
+    inputs = np.empty(0) if file.file is not None else np.load(file.inputs, "r")
+    further = (".labels.npy", *((".targets.npy",) if file.soft else ()))
+    return inputs, *(np.load(f"{file.inputs}{part}", allow_pickle=False) for part in further)
 
 
 def run_ray(

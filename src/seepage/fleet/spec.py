@@ -15,7 +15,7 @@ from seepage.config.function import Function
 from seepage.config.model import Model, importable
 from seepage.config.recipe import Recipe
 from seepage.config.record import Record
-from seepage.data import Dataset
+from seepage.data import Dataset, RowFile
 from seepage.defenses import Defense
 from seepage.record import ExtraSignal, Recorder
 
@@ -41,7 +41,8 @@ TrainFunction = Callable[[np.ndarray, int, Recorder], nn.Module]
 class PoolFile:
     """A pool's inputs and labels in files that every worker maps, and what its dataset says.
 
-    inputs: path of an .npy, images as (N, H, W, C); labels next to it, and targets where `soft`.
+    inputs: path of an .npy, images as (N, H, W, C); labels next to it, and targets where `soft`. file:
+    where inputs lie that are larger than memory; there is no .npy then.
     """
 
     inputs: str
@@ -51,16 +52,27 @@ class PoolFile:
     shape: tuple[int, ...]
     task: str = "classification"
     soft: bool = False
+    file: RowFile | None = None
+
+    @property
+    def labels(self) -> str:
+        """Path of the labels, which every pool has."""
+        return f"{self.inputs}.labels.npy"
 
     def dataset(self, name: str = "pool") -> Dataset:
         """The pool over the shared file, mapped copy-on-write: nothing is read until used."""
-        x = torch.from_numpy(np.load(self.inputs, mmap_mode="c", allow_pickle=False))
-        labels = torch.from_numpy(np.load(f"{self.inputs}.labels.npy", allow_pickle=False))
+        if self.file is not None:
+            inputs = self.file.mapped
+        else:
+            x = torch.from_numpy(np.load(self.inputs, mmap_mode="c", allow_pickle=False))
+            inputs = x.permute(0, 3, 1, 2) if x.ndim == 4 else x
+        labels = torch.from_numpy(np.load(self.labels, allow_pickle=False))
         targets = f"{self.inputs}.targets.npy"
         return Dataset(
-            inputs=x.permute(0, 3, 1, 2) if x.ndim == 4 else x,
+            inputs=inputs,
             labels=labels,
-            ids=np.arange(len(labels)).astype(np.str_),
+            # No wider than they are: 21 signs, as numpy would take, are much for millions.
+            ids=np.arange(len(labels)).astype(f"U{len(str(len(labels)))}"),
             classes=self.classes,
             name=name,
             kind="image" if self.kind == "image" else "table",
@@ -68,7 +80,8 @@ class PoolFile:
             task=self.task,
             targets=torch.from_numpy(np.load(targets, allow_pickle=False)) if self.soft else None,
             # Whether values may be missing was looked at before the fleet began.
-            missing=self.kind == "table" and x.dtype.is_floating_point,
+            missing=self.kind == "table" and inputs.dtype.is_floating_point,
+            file=self.file,
         )
 
 

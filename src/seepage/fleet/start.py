@@ -173,6 +173,12 @@ def train(
     extra = record.measured(times)
     if extra:
         data.needs_classes(f"record: {extra[0].names[0]}")
+        if data.file is not None:
+            raise InputError(
+                f"record: expected a pool that memory holds with {extra[0].names[0]}, which is measured "
+                f"on all samples at once, got {data.file.nbytes / 2**30:.1f} GiB in a file; leave it "
+                "out, or set data.limit"
+            )
     device = choose_device(execution.device)
     key, unfollowed = run_key(
         data, plan, recipe, network, own, defense, reference, record, times, extra
@@ -193,6 +199,7 @@ def train(
         plan,
         device,
         plain=own is None and defense is None and data.targets is None and not network.starts,
+        resident=data.file is None,
     )
     check_free(out)
     copies = _noticed(data, plan)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from seepage.data import Dataset
 from seepage.errors import SeepageError
 from seepage.fleet.backends import train_jobs
 from seepage.fleet.loop import Progress, prepare
@@ -55,6 +56,7 @@ class WorkerContext:
 
     spec: FleetSpec
     storage: Storage
+    data: Dataset
     pool: Resident
     member: np.ndarray
     seeds: np.ndarray
@@ -73,14 +75,22 @@ class WorkerContext:
         pool = Resident.of(data, spec.execution.device)
         manifest = storage.get_json("manifest.json")
         member = read_array(storage, manifest, "plan/member").astype(np.bool_)
-        return cls(spec, storage, pool, member, read_array(storage, manifest, "plan/seeds"))
+        return cls(spec, storage, data, pool, member, read_array(storage, manifest, "plan/seeds"))
 
     def train(
         self, rows: Sequence[int], progress: Progress
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         """Train these plan rows and yield (plan row, record) as they end."""
         jobs = [
-            prepare(self.spec, self.storage, self.pool, self.member[r], r, int(self.seeds[r]))
+            prepare(
+                self.spec,
+                self.storage,
+                self.data,
+                self.pool,
+                self.member[r],
+                r,
+                int(self.seeds[r]),
+            )
             for r in rows
         ]
         yield from train_jobs(self.spec, self.storage, self.pool, jobs, progress)

@@ -328,7 +328,7 @@ class Recorder:
         self._compiled = torch.compile(inner, dynamic=False) if self.compiled else None
         device = next((p.device for p in inner.parameters()), self.pool.device)
         if device != self.pool.device and device.type != "meta":
-            self.pool = Resident(self.pool.pixels, self.pool.labels_host, device)
+            self.pool = self.pool.on(device)
 
     @contextlib.contextmanager
     def _looking(self) -> Iterator[None]:
@@ -584,6 +584,7 @@ class Recorder:
             for view in range(views):
                 for at in range(0, n, size):
                     rows = np.arange(at, min(at + size, n))
+                    self.pool.soon(np.arange(at + len(rows), min(at + len(rows) + size, n)))
                     padded = np.resize(rows, size)
                     logits = self._logits(self.inputs(padded, view))[: len(rows)]
                     if self.pool.task.classes or self.pool.task.name == "soft-labels":
@@ -593,6 +594,8 @@ class Recorder:
                         found[name][rows, view] = _told(name, self._rules[name], logits, asked)
                     if self.logits and view == 0:
                         kept.append(logits.float().reshape(len(rows), -1).cpu().numpy())
+        if self.pool.file is not None:
+            self.pool.file.check()
         self._likelihood(found, self.checkpoints[t])
         if simplex.found:
             at_epoch = f"model, at epoch {self.checkpoints[t]:g}"

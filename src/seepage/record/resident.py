@@ -1,7 +1,8 @@
-"""The pool, whole in memory on the device that trains, as normalised batches."""
+"""The pool as normalised batches: whole in memory on the device that trains, or read from its file."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from seepage.array_types import AnyArray, BoolArray, Int64Array
-from seepage.data import Dataset
+from seepage.data import Dataset, RowFile, most_bytes
 from seepage.errors import InputError
 from seepage.signals.tasks import task as task_named
 
@@ -54,6 +55,9 @@ def _gather_images(
 
 
 OnDevice = torch.Tensor | AnyArray
+
+# Bytes of inputs up to which nobody asks how much memory is free.
+_LARGE = 2**28
 
 
 @dataclass(frozen=True)
@@ -102,12 +106,13 @@ class Resident:
 
     On a CPU images lie as (N, H, W, C) and a numba kernel writes straight into channels-last
     order; on a GPU the same is done by index arithmetic on the device. `pixels` may be a shared
-    or memory-mapped array: it is only read.
+    or memory-mapped array: it is only read. A `RowFile` stays on its disk: each batch reads its rows,
+    and on a GPU they cross as they are stored, so that the same rule makes the same bits of them.
     """
 
     def __init__(
         self,
-        pixels: NDArray[np.uint8] | NDArray[np.float32],
+        pixels: NDArray[np.uint8] | NDArray[np.float32] | RowFile,
         labels: Int64Array,
         device: torch.device | str = "cpu",
         *,
@@ -116,10 +121,12 @@ class Resident:
     ) -> None:
         self.device = torch.device(device)
         self.task = task_named(task)
-        self.image = pixels.ndim == 4
-        self.shape: tuple[int, ...] = (
-            (pixels.shape[3], pixels.shape[1], pixels.shape[2]) if self.image else pixels.shape[1:]
-        )
+        self.file = pixels if isinstance(pixels, RowFile) else None
+        _, *rest = pixels.shape
+        self.image = len(rest) == 3
+        if self.image and (self.file is None or self.file.channels_last):
+            rest = [rest[2], rest[0], rest[1]]
+        self.shape: tuple[int, ...] = tuple(rest)
         self.labels_host = np.asarray(labels)
         self.labels = torch.from_numpy(self.labels_host).to(self.device)
         # What a model is asked for: distributions, label vectors or real numbers, or the labels.
@@ -127,12 +134,14 @@ class Resident:
         self.targets = self.labels if targets is None else targets.to(self.device)
         self.pixels = pixels
         self.on_device: torch.Tensor | None = None
-        if self.device.type != "cpu":
+        if self.device.type != "cpu" and not isinstance(pixels, RowFile):
             self.on_device = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
 
     @staticmethod
-    def layout(data: Dataset) -> NDArray[np.uint8] | NDArray[np.float32]:
+    def layout(data: Dataset) -> NDArray[np.uint8] | NDArray[np.float32] | RowFile:
         """Inputs in the order that batches are cut from: images (N, H, W, C), tables (N, D)."""
+        if data.file is not None:
+            return data.file
         x = data.inputs
         if x.ndim == 4:
             x = x.permute(0, 2, 3, 1)
@@ -146,6 +155,11 @@ class Resident:
         """The pool of a dataset."""
         layout = cls.layout(data)
         return cls(layout, data.labels.numpy(), device, task=data.task, targets=data.targets)
+
+    def on(self, device: torch.device | str) -> Resident:
+        """The same pool on another device."""
+        targets = self.targets if self.soft else None
+        return Resident(self.pixels, self.labels_host, device, task=self.task.name, targets=targets)
 
     @property
     def width(self) -> int:
@@ -170,13 +184,21 @@ class Resident:
         """Normalised inputs of `rows`: (B, C, H, W) channels-last or (B, D), float32."""
         rows = np.asarray(rows, dtype=np.int64)
         if self.on_device is not None:
-            return self._on_device(rows, scale, shift, dy, dx, flip)
+            return _cut_on(self.on_device, rows, scale, shift, dy, dx, flip)
+        pixels = self.pixels
+        if isinstance(pixels, RowFile):
+            self._check_room(len(rows))
+            pixels = pixels.as_pixels(pixels.read(rows))
+            rows = np.arange(len(rows))
+            if self.device.type != "cpu":
+                there = torch.from_numpy(pixels).to(self.device)
+                return _cut_on(there, rows, scale, shift, dy, dx, flip)
         if not self.image:
-            return torch.from_numpy(self.pixels[rows] * scale + shift)
+            return torch.from_numpy(pixels[rows] * scale + shift)
         n = len(rows)
-        out = np.empty((n, *self.pixels.shape[1:]), dtype=np.float32)
+        out = np.empty((n, *pixels.shape[1:]), dtype=np.float32)
         _gather_images(
-            self.pixels,
+            pixels,
             rows,
             np.zeros(n, np.int64) if dy is None else np.ascontiguousarray(dy),
             np.zeros(n, np.int64) if dx is None else np.ascontiguousarray(dx),
@@ -190,32 +212,49 @@ class Resident:
     def gather(self, rows: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
         """`batch` without transforms for tensors: on a device nothing crosses to the host."""
         if self.on_device is not None:
-            return self._on_device(rows, scale, shift)
-        return self.batch(rows.numpy(), scale.numpy(), shift.numpy())
+            return _cut_on(self.on_device, rows, scale, shift)
+        return self.batch(rows.cpu().numpy(), scale.cpu().numpy(), shift.cpu().numpy())
 
-    def _on_device(
-        self,
-        rows: OnDevice,
-        scale: OnDevice,
-        shift: OnDevice,
-        dy: OnDevice | None = None,
-        dx: OnDevice | None = None,
-        flip: OnDevice | None = None,
-    ) -> torch.Tensor:
-        assert self.on_device is not None
+    def soon(self, rows: Int64Array) -> None:
+        """`rows` will be asked for next: where they lie in a file the kernel may begin to read them."""
+        if self.file is not None:
+            self.file.advise(rows)
 
-        def there(a: OnDevice | None) -> torch.Tensor | None:
-            if a is None or isinstance(a, torch.Tensor):
-                return None if a is None else a.to(self.device)
-            return torch.from_numpy(np.ascontiguousarray(a)).to(self.device)
+    def _check_room(self, count: int) -> None:
+        """Refuse to normalise more at once than memory holds; batches are far below."""
+        assert self.file is not None
+        need = 4 * count * math.prod(self.shape)
+        if need > _LARGE and need > 2 * most_bytes():
+            raise InputError(
+                f"{self.file.path}: expected inputs asked for in batches, got {count:,} at once, "
+                f"{need >> 30} GiB as floats; leave out what needs the whole pool at once, or set "
+                "data.limit"
+            )
 
-        at, s, b = there(rows), there(scale), there(shift)
-        assert at is not None
-        assert s is not None
-        assert b is not None
-        if not self.image:
-            return self.on_device[at] * s + b
-        return cut(self.on_device, at, s, b, there(dy), there(dx), there(flip))
+
+def _cut_on(
+    pixels: torch.Tensor,
+    rows: OnDevice,
+    scale: OnDevice,
+    shift: OnDevice,
+    dy: OnDevice | None = None,
+    dx: OnDevice | None = None,
+    flip: OnDevice | None = None,
+) -> torch.Tensor:
+    """A batch of pixels that lie on a device, by that device."""
+
+    def there(a: OnDevice | None) -> torch.Tensor | None:
+        if a is None or isinstance(a, torch.Tensor):
+            return None if a is None else a.to(pixels.device)
+        return torch.from_numpy(np.ascontiguousarray(a)).to(pixels.device)
+
+    at, s, b = there(rows), there(scale), there(shift)
+    assert at is not None
+    assert s is not None
+    assert b is not None
+    if pixels.ndim != 4:
+        return pixels[at] * s + b
+    return cut(pixels, at, s, b, there(dy), there(dx), there(flip))
 
 
 def cut(

@@ -46,8 +46,8 @@ def pixels(data: Dataset, rows: Int64Array) -> NDArray[np.uint8]:
     Floats, and integers that use less than half of 0..255 anywhere in the pool, are stretched to
     the pool's range. One channel is grey; two, or more than three, are shown by their first one.
     """
-    low, high = float(data.inputs.min()), float(data.inputs.max())
-    x = data.inputs[torch.from_numpy(np.asarray(rows, dtype=np.int64))].numpy()
+    low, high = data.extremes
+    x = data.rows(rows).numpy()
     if x.dtype != np.uint8 or high < 128:
         low = 0.0 if low >= 0 else low
         x = np.rint((x.astype(np.float32) - low) / ((high - low) or 1.0) * 255).astype(np.uint8)
@@ -68,17 +68,20 @@ def exhibits(data: Dataset, rows: Int64Array, *, cells: int = 8) -> list[Exhibit
     """
     if data.kind == "image":
         return [Exhibit(_png_uri(p)) for p in pixels(data, rows)]
-    x = data.inputs.numpy().astype(np.float64)
-    names = data.columns or tuple(f"column {k}" for k in range(x.shape[1]))
-    # Of missing values nothing is far, and the last thing that is shown.
-    mean, spread = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
+    names = data.columns or tuple(f"column {k}" for k in range(data.shape[0]))
+    if data.has_missing:
+        # Of missing values nothing is far, and the last thing that is shown.
+        known = data.inputs.numpy().astype(np.float64)
+        mean, spread = np.nanmean(known, axis=0), np.nanstd(known, axis=0)
+    else:
+        mean, spread = data.moments(np.arange(len(data)))
     shown = []
-    for row in rows.tolist():
-        far = np.abs(x[row] - mean) / np.where(spread > 0, spread, np.inf)
+    for x in data.rows(rows).numpy().astype(np.float64):
+        far = np.abs(x - mean) / np.where(spread > 0, spread, np.inf)
         if data.numeric is not None:
-            far = np.where(~data.numeric & (x[row] == 0), -1.0, far)
+            far = np.where(~data.numeric & (x == 0), -1.0, far)
         chosen = np.sort(np.argsort(-far, kind="stable")[:cells])
-        shown.append(Exhibit(None, tuple((names[k], f"{x[row, k]:.4g}") for k in chosen)))
+        shown.append(Exhibit(None, tuple((names[k], f"{x[k]:.4g}") for k in chosen)))
     return shown
 
 
@@ -194,8 +197,7 @@ def blocks(findings: Findings, data: Dataset | None) -> list[Block]:
         fit = max(1, min(f.samples, PICTURES_AT_MOST // one))
         out.append(_array("pictures", pixels(data, e.order[:fit])))
     elif data is not None:
-        rows = data.inputs.numpy()
-        fit = max(1, min(f.samples, PICTURES_AT_MOST // (4 * max(rows.shape[1], 1))))
-        out.append(_array("rows", _short(rows[e.order[:fit]])))
+        fit = max(1, min(f.samples, PICTURES_AT_MOST // (4 * max(data.shape[0], 1))))
+        out.append(_array("rows", _short(data.rows(e.order[:fit]).numpy())))
     out.append(_json("meta", meta))
     return out

@@ -128,8 +128,9 @@ def side_of(given: Any, what: str, groups: Groups | None = None, axes: int = 1) 
     elif isinstance(given, Dataset):
         targets = None if given.targets is None else given.targets.numpy()
         by_class = task(given.task).classes
+        x = given.inputs if given.file is None else given.rows(np.arange(len(given)))
         side = Side(
-            given.inputs.numpy(),
+            x.numpy(),
             given.labels.numpy() if by_class else targets,
             given.groups,
             given.ids,
