@@ -41,6 +41,7 @@ _EXAMPLES: dict[str, str] = {
     "data.id_column": '"record"',
     "data.group": '"patient"',
     "data.header": "false",
+    "data.mapped": "true",
     "data.delimiter": '";"',
     "data.drop": '["name"]',
     "data.categorical": '["postcode"]',
