@@ -148,6 +148,8 @@ def test_a_table_of_predictions(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("default::seepage.fleet.imported.ImportedWarning")
+# The networks are not trained, and say so.
+@pytest.mark.filterwarnings("default::seepage.fleet.ContradictionWarning")
 @pytest.mark.parametrize("task", ["regression", "multi-label", "soft-labels", "binary"])
 def test_checkpoints_with_a_factory(task: str, tmp_path: Path) -> None:
     x = RNG.normal(size=(N, 4)).astype(np.float32)

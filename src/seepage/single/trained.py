@@ -171,8 +171,9 @@ def _plan(pool: Pool, data: Dataset, labels: Int64Array, most: int, seed: int) -
             groups = [f"{key.hex()}/{label}" for key, label in keys]
     room = -(-most // _ROOM) * _ROOM
     plan = half_split(len(data), models=room, seed=seed, groups=groups)
-    # Runs beyond those that were trained are no runs that are missing.
-    return replace(plan, options=plan.options | {"open": True})
+    # Runs beyond those that were trained are no runs that are missing; copies are no subjects.
+    told = {k: v for k, v in plan.options.items() if k != "groups" or pool.groups is not None}
+    return replace(plan, options=told | {"open": True})
 
 
 def _training(
