@@ -128,8 +128,13 @@ def train(
     network, own = as_model(model).for_task(data.task), as_function(function)
     if own is not None and network.starts:
         raise InputError(
-            f"model: expected no weights, frozen or reset parts with {own.called}, which builds its "
-            "network itself; load them there"
+            f"model: expected no weights, adapter, frozen or reset parts with {own.called}, which "
+            "builds its network itself; load them there"
+        )
+    if network.adapter is not None and network.weights is None and network.factory is None:
+        raise InputError(
+            f"model.adapter: expected with model.weights for {network.name!r}, whose layers would be "
+            "frozen as they are drawn, got none; name the weights to start from"
         )
     if network.weights is not None:
         # Every worker sees that it reads the same file.

@@ -25,7 +25,7 @@ from seepage.layers.hooks import (
     first_tensor,
     pool_positions,
     sample_count,
-    unwrapped,
+    whole,
 )
 
 __all__ = [
@@ -130,7 +130,7 @@ def gradient_norms(
     >>> out["(model)"].tolist()
     [0.0, 0.0, 0.0]
     """
-    model = unwrapped(model)
+    model = whole(model)
     chosen = choose_layers(model, inputs, layers)
     if len(labels) != sample_count(inputs):
         raise InputError(

@@ -17,7 +17,7 @@ from seepage.layers.hooks import (
     device_of,
     evaluation_mode,
     sample_count,
-    unwrapped,
+    whole,
 )
 
 __all__ = ["reconstruction_error"]
@@ -59,7 +59,7 @@ def reconstruction_error(
             f"fit, judge: expected inputs of one shape, at least 2 and 1, got {tuple(fit.shape)} "
             f"and {tuple(judge.shape)}"
         )
-    model = unwrapped(model)
+    model = whole(model)
     chosen = choose_layers(model, fit, layers)
     device = device_of(model)
     x = fit.flatten(1).double().to(device)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from seepage.errors import InputError
+from seepage.models.wrapped import whole
 
 __all__ = ["BF16", "Int8", "Pruned", "WeightVariant"]
 
@@ -27,11 +28,14 @@ class WeightVariant(ABC):
 
     @abstractmethod
     def of(self, network: nn.Module) -> nn.Module:
-        """The released network, in eval mode; `network` stays as it is."""
+        """The released network, in eval mode; `network` stays as it is.
+
+        Low-rank adapters are added to the weights first.
+        """
 
 
 def _copied(network: nn.Module) -> nn.Module:
-    return copy.deepcopy(network).eval()
+    return copy.deepcopy(whole(network)).eval()
 
 
 @final
@@ -119,6 +123,7 @@ class Int8(WeightVariant):
 
     def of(self, network: nn.Module) -> nn.Module:
         """The quantised network."""
+        network = whole(network)
         if not any(type(m) is nn.Linear for m in network.modules()):
             raise InputError(
                 f"int8: expected a network with linear layers, which dynamic quantisation is of, got "
