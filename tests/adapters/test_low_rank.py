@@ -67,7 +67,9 @@ def test_another_adapter_is_another_run(tmp_path: Path) -> None:
     fleet(tmp_path / "run", model=model(given), **SMALL)
     fleet(tmp_path / "run", model=model(given), **SMALL)
     other = LORA.changed(alpha=8.0)
-    with pytest.raises(InputError, match=r"model\.adapter\.alpha is 4\.0 there, 8\.0 is configured"):
+    with pytest.raises(
+        InputError, match=r"model\.adapter\.alpha is 4\.0 there, 8\.0 is configured"
+    ):
         fleet(tmp_path / "run", model=model(given, adapter=other), **SMALL)
 
 
@@ -81,10 +83,16 @@ def test_workers_and_a_resumed_run_train_the_same(tmp_path: Path) -> None:
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"adapter": seepage.LowRank(targets=("feature.*",))}, r"targets: .*'feature\.\*', which matches"),
+    (
+        {"adapter": seepage.LowRank(targets=("feature.*",))},
+        r"targets: .*'feature\.\*', which matches",
+    ),
     ({"frozen": ["features.*"]}, r"model\.frozen: expected none with model\.adapter"),
     ({"reset": ["nothing.*"]}, r"model\.reset: .*'nothing\.\*', which matches nothing"),
-    ({"reset": ["head.*"], "adapter": seepage.LowRank(targets=("head",))}, r"'head', which matches"),
+    (
+        {"reset": ["head.*"], "adapter": seepage.LowRank(targets=("head",))},
+        r"'head', which matches",
+    ),
 ]
 
 
@@ -181,7 +189,9 @@ def test_adapters_in_torchs_encoder_count_in_eval_mode() -> None:
     seen = phi(net)
     np.testing.assert_allclose(seen, phi(together), rtol=1e-4, atol=1e-5)
     data = table()
-    one = seepage.audit(net, (data.inputs[:24], data.labels[:24]), (data.inputs[24:], data.labels[24:]))
+    one = seepage.audit(
+        net, (data.inputs[:24], data.labels[:24]), (data.inputs[24:], data.labels[24:])
+    )
     assert any("passes the adapters" in note for note in one.notes)
     own = -np.logaddexp(0, -seen.astype(np.float64))
     np.testing.assert_allclose(one.attack("loss").scores, own, rtol=1e-4, atol=1e-5)

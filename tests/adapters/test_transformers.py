@@ -323,7 +323,10 @@ def test_low_rank_adapters_are_recorded_inside_of_a_peft_model(tmp_path: Path) -
 
     def adapted() -> peft.PeftModel:
         config = peft.LoraConfig(
-            task_type="SEQ_CLS", r=2, target_modules=["query", "value"], modules_to_save=["classifier"]
+            task_type="SEQ_CLS",
+            r=2,
+            target_modules=["query", "value"],
+            modules_to_save=["classifier"],
         )
         return peft.get_peft_model(model(), config)
 

@@ -192,9 +192,7 @@ frozen = ["{next(iter(state))}"]
     assert run.manifest["chosen"]["backend"] == "process"
 
 
-def test_adapters_need_weights_and_peft(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_adapters_need_weights_and_peft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rank = seepage.LowRank(rank=2)
     bare = seepage.Model(name="mlp", options={"hidden": (8,)}, adapter=rank)
     with pytest.raises(InputError, match=r"model\.adapter: expected with model\.weights for 'mlp'"):

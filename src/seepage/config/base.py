@@ -94,7 +94,9 @@ def problem(e: pydantic.ValidationError, kind: type[BaseModel], prefix: str = ""
 def _table(kind: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
     """The kind of table at `path`; None inside a list or a map of tables."""
     for part in path:
-        inner = table_of(kind.model_fields[str(part)].annotation) if part in kind.model_fields else None
+        inner = (
+            table_of(kind.model_fields[str(part)].annotation) if part in kind.model_fields else None
+        )
         if inner is None:
             return None
         kind = inner

@@ -112,9 +112,7 @@ class Model(Part):
         made = self.fresh(in_shape, classes)
         if not self.starts:
             return made
-        return start_from(
-            made, self.weights, self.frozen, self.reset, self.expected, self.adapter
-        )
+        return start_from(made, self.weights, self.frozen, self.reset, self.expected, self.adapter)
 
     def fresh(self, in_shape: tuple[int, ...], classes: int) -> nn.Module:
         """The network alone from torch's current random stream, whatever it starts from."""

@@ -23,6 +23,7 @@ from seepage.config.starting_point import weights_digest
 from seepage.data import CopiesWarning, Dataset, count_copies
 from seepage.data.copies import Copies
 from seepage.defenses import Defense
+from seepage.defenses.composed import changes_outputs
 from seepage.errors import InputError, StorageFailed, nearest
 from seepage.fleet.backends import choose_backend, group
 from seepage.fleet.disk import check_disk, disk_bytes, weights_bytes
@@ -220,6 +221,8 @@ def train(
                     if getattr(e, "axis", None) == "layer":
                         chosen["layers"] = list(e.layers)  # type: ignore[attr-defined]
                 provenance: dict[str, Any] = {"code": code, "unfollowed": unfollowed}
+                if defense is not None and changes_outputs(defense):
+                    provenance["changes_outputs"] = defense.name
                 if tried is not None:
                     provenance["function_check"] = tried.told()
                 manifest = create(

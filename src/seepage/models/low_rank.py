@@ -107,7 +107,8 @@ def _any(patterns: Sequence[str], name: str) -> bool:
 
 def _of_peft(module: nn.Module, kind: str) -> bool:
     return any(
-        c.__name__ == kind and c.__module__.partition(".")[0] == "peft" for c in type(module).__mro__
+        c.__name__ == kind and c.__module__.partition(".")[0] == "peft"
+        for c in type(module).__mro__
     )
 
 

@@ -23,9 +23,9 @@ from seepage.models.low_rank import merged, slow_encoders
 __all__ = [
     "check_whole",
     "in_single_precision",
+    "merged_network",
     "plain_forward",
     "unwrapped",
-    "whole",
     "without_sample_hooks",
 ]
 
@@ -59,7 +59,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
         model = inner
 
 
-def whole(model: nn.Module) -> nn.Module:
+def merged_network(model: nn.Module) -> nn.Module:
     """The network inside, adapters added to the weights of its layers (`merged`): a copy if it has some."""
     return merged(unwrapped(model))
 

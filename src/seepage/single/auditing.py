@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from torch import nn
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.attacks import ATTACKS, Attack
+from seepage.config.release import Variant, as_variants
 from seepage.errors import InputError
 from seepage.findings.attacks import FPRS
 from seepage.findings.judging import Judging
@@ -25,7 +27,22 @@ from seepage.single.outputs import Observed, from_logits, from_probabilities, fr
 from seepage.single.pool import Pool, Side, class_numbers, pooled, side_of
 from seepage.single.quantile import quantile_features
 from seepage.single.reference_free import TITLES, Scored, reference_free_scores
-from seepage.single.references import balance, measured, referenced_scores
+from seepage.single.references import (
+    Measured,
+    RecordedReferences,
+    balance,
+    measured,
+    recorded_as_released,
+    referenced_scores,
+    stacked,
+)
+from seepage.single.released import (
+    check_release,
+    found_variants,
+    observed_as_released,
+    released_network,
+    signals_as_released,
+)
 from seepage.single.result import OneAttack, SingleAudit
 from seepage.single.subjects import scores_of_units, subjects_found
 
@@ -38,6 +55,7 @@ Progress = Callable[[str, int, int], object]
 _MAIN = ("rmia", "lira", "quantile", "mentr", "loss", "entropy", "gap")
 _MANY = 32
 _POINTS = 160
+_AS_TRAINED = Variant()
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +70,10 @@ class Recorded:
     others: AnyArray | Mapping[str, AnyArray]
     logits: bool = True
 
-    def observed(self, labels: Int64Array | None, kept: Int64Array) -> Observed:
-        """Signals at the pool's samples, which are those at positions `kept`."""
+    def observed(
+        self, labels: Int64Array | None, kept: Int64Array, variant: Variant = _AS_TRAINED
+    ) -> Observed:
+        """Signals at the pool's samples, which are those at positions `kept`, as released."""
         if isinstance(self.members, Mapping) and isinstance(self.others, Mapping):
             if set(self.members) != set(self.others):
                 raise InputError(
@@ -61,13 +81,14 @@ class Recorded:
                     f"{sorted(self.members)} and {sorted(self.others)}; pass both alike"
                 )
             both = {k: _concatenated(self.members[k], self.others[k], k) for k in self.members}
-            return from_signals({k: _of(v, kept, k) for k, v in both.items()})
+            told = from_signals({k: _of(v, kept, k) for k, v in both.items()})
+            return signals_as_released(variant, told)
         if isinstance(self.members, Mapping) or isinstance(self.others, Mapping):
             raise InputError("model: expected outputs of one kind for members and others")
         values = _of(_concatenated(self.members, self.others, "model"), kept, "model")
         if labels is None:
             raise InputError("labels: expected them with recorded outputs, got none; pass them")
-        return (from_logits if self.logits else from_probabilities)(values, labels)
+        return observed_as_released(variant, values, self.logits, labels)
 
     def sizes(self) -> tuple[int, int]:
         """Samples of members and of others."""
@@ -117,6 +138,7 @@ def audit(
     accept_changes: bool = False,
     blind: bool = True,
     curvature: bool = False,
+    release: Any = (),
     name: str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -138,7 +160,10 @@ def audit(
     drop_copies: others that are exact copies of members are taken out instead of refused.
     accept_changes: judge a model that answers differently each time, by one answer. blind: whether
     the attack without a model is run. curvature: measure the input loss curvature of networks, 41
-    queries a sample and reference, for the attacks that read it. seed: of folds and of the half of others that calibrates.
+    queries a sample and reference, for the attacks that read it. release: how the model is released,
+    names such as "label-only", "top-1", "int8" or "int8+top-1" (`seepage.variants`): each is judged as
+    the model itself, and the result's `release` has the worst; weights are those of a network, and
+    references are released alike. seed: of folds and of the half of others that calibrates.
     progress: called with (what, done, all).
 
     Inputs reach the model as they are given; nothing is standardised. A network is asked in eval
@@ -159,6 +184,7 @@ def audit(
     """
     say: Progress = progress if progress is not None else lambda what, done, total: None
     asking = service if service is not None else Service()
+    wanted = as_variants(release, "release") if release else ()
     sides = [side_of(s, w) for s, w in ((members, "members"), (others, "others"))]
     if groups is not None:
         if not isinstance(groups, tuple) or len(groups) != 2:
@@ -171,31 +197,60 @@ def audit(
         asked = "recorded outputs"
     else:
         asked = kind_of(model)
+    recorded = isinstance(model, Recorded) and isinstance(model.members, Mapping)
+    check_release(wanted, model, references, tuple(model.members) if recorded else None)
     pool, kept = pooled(sides[0], sides[1], drop_copies=drop_copies)
     given = _all(sides)
     labels, classes = _labels(model, pool)
+    # What is seen of each variant: of the model first, then of its references in their order.
+    seen: dict[str, list[Observed]] = {v.name: [] for v in wanted}
 
     def observe(one: Any) -> tuple[Observed, Answers | None]:
         if isinstance(one, Recorded):
+            for v in wanted:
+                seen[v.name].append(one.observed(labels, kept, v))
             return one.observed(labels, kept), None
         if labels is None:
             raise InputError(
                 "labels: expected them with the inputs, got none; pass (inputs, labels)"
             )
-        answers = answers_of(
-            one,
-            pool.inputs,
-            len(pool.member),
-            logits=logits,
-            service=asking if one is model else replace(asking, cache=None),
-            accept_changes=accept_changes,
-            progress=say,
-        )
+
+        def ask(what: Any, logits: bool | None, service: Service) -> Answers:
+            return answers_of(
+                what,
+                pool.inputs,
+                len(pool.member),
+                logits=logits,
+                service=service,
+                accept_changes=accept_changes,
+                progress=say,
+            )
+
+        answers = ask(one, logits, asking if one is model else replace(asking, cache=None))
         rule = from_logits if answers.logits else from_probabilities
         values = answers.values
         if one is not model and answers.classes is not None:
             values = _aligned(values, answers.classes, getattr(model, "classes_", None))
         found = rule(values, labels)
+        changed = {(): values}
+        for v in wanted:
+            if v.weights not in changed:
+                if not isinstance(one, nn.Module):
+                    raise InputError(
+                        f"release: {v.name} changes weights, of references too, expected those as "
+                        f"networks, got {type(one).__name__}; leave it out"
+                    )
+                try:
+                    made = ask(
+                        released_network(v, one), answers.logits, replace(asking, cache=None)
+                    )
+                except InputError as error:
+                    said = str(error)
+                    if not said.startswith("released as "):
+                        said = f"released as {v.name}: {said}"
+                    raise InputError(said) from None
+                changed[v.weights] = made.values
+            seen[v.name].append(observed_as_released(v, changed[v.weights], answers.logits, labels))
         if curvature:
             say("input curvature", 0, 1)
             found = with_curvature(found, one, pool.inputs, labels, seed)
@@ -206,36 +261,36 @@ def audit(
     inputs = pool.features
     say("attacks", 0, 1)
     features = quantile_features(inputs, labels, seed=seed)
-    scored = reference_free_scores(
-        observed, pool.member, features, unit, quantile=quantile, seed=seed
-    )
+
+    def scored_of(observed: Observed, found: Measured | None) -> Scored:
+        own = reference_free_scores(
+            observed, pool.member, features, unit, quantile=quantile, seed=seed
+        )
+        if found is None:
+            why = words.NEEDS_REFERENCES
+            return Scored(
+                own.scores, dict(own.skipped) | {n: why for n in ATTACKS if n not in TITLES}
+            )
+        more = referenced_scores(observed, found, pool.member, labels, attacks, unit)
+        # The same attack without references judges every sample by others that it is not one of.
+        scores = {**more.scores, **own.scores}
+        skipped = {n: w for n, w in {**more.skipped, **own.skipped}.items() if n not in scores}
+        return Scored(scores, skipped, more.within)
+
     notes = observed.notes + (() if answers is None else answers.notes)
     if len(kept) < given:
         notes += (f"others: {given - len(kept):,} exact copies of members were taken out",)
-    models, balanced = 0, None
+    models, balanced, found = 0, None, None
     if references is not None:
         found = measured(
             references, pool, labels, kept, given, lambda one: observe(one)[0], say
         )  # fmt: skip
         models, notes = len(found.member), notes + found.notes
         balanced = balance(found.member, pool.member, unit)
-        more = referenced_scores(observed, found, pool.member, labels, attacks, unit)
-        # The same attack without references judges every sample by others that it is not one of.
-        scored = Scored(
-            {**more.scores, **scored.scores},
-            {
-                n: w
-                for n, w in {**more.skipped, **scored.skipped}.items()
-                if n not in scored.scores and n not in more.scores
-            },
-            more.within,
-        )
-    else:
-        why = words.NEEDS_REFERENCES
-        scored = Scored(
-            scored.scores,
-            dict(scored.skipped) | {n: why for n in ATTACKS if n not in TITLES},
-        )
+        if isinstance(references, RecordedReferences):
+            for v in wanted:
+                seen[v.name] += recorded_as_released(references, v, labels, kept, given)
+    scored = scored_of(observed, found)
     if not scored.scores:
         reasons = "; ".join(f"{k}: {v}" for k, v in scored.skipped.items())
         raise InputError(f"attacks: expected at least one that can be run, got none ({reasons})")
@@ -243,7 +298,7 @@ def audit(
     titles |= {a.name: a.title for a in attacks or ()}
     scores, alone, within = scores_of_units(scored.scores, scored.within, pool.member, unit)
     member = np.asarray(unit.member(pool.member))
-    judged = _judged(scores, titles, member)
+    judged = _judged(scores, titles, member)[0]
     order = ("lira", *_MAIN) if models >= _MANY else _MAIN
     main = next((n for n in order if n in scored.scores), next(iter(scored.scores)))
     say("naming", 0, 1)
@@ -281,6 +336,20 @@ def audit(
         cached=0 if answers is None else answers.cached,
         notes=notes,
     )
+    if wanted:
+        say("what is released", 0, 1)
+        as_seen = {Variant().name: (scores, scored.skipped, observed)}
+        for v in wanted:
+            target, *others_seen = seen[v.name]
+            alike = None if found is None else replace(found, signals=stacked(others_seen))
+            told = scored_of(target, alike)
+            values = scores_of_units(told.scores, told.within, pool.member, unit)[0]
+            as_seen[v.name] = values, told.skipped, target
+        release_found = found_variants(
+            one.title, one.subjects, as_seen, [v.name for v in wanted], pool.member,
+            lambda values, level: _judged(values, titles, member, level),
+        )  # fmt: skip
+        one = replace(one, release=release_found)
     one = replace(one, limits=words.limits(one), steps=words.steps(one))
     return replace(one, headline=words.headline(one))
 
@@ -357,15 +426,21 @@ def _called(model: Any) -> str:
 
 
 def _judged(
-    scores: Mapping[str, Float64Array], titles: Mapping[str, str], member: BoolArray
-) -> tuple[OneAttack, ...]:
-    """AUC and rates of every attack, as of a fixed target; scores and member of what is judged."""
+    scores: Mapping[str, Float64Array],
+    titles: Mapping[str, str],
+    member: BoolArray,
+    level: float = 0.95,
+) -> tuple[tuple[OneAttack, ...], dict[str, Estimate]]:
+    """AUC and rates of every attack, as of a fixed target; scores and member of what is judged.
+
+    And the AUC of each with its interval at `level`.
+    """
     # Every sample is OUT of its complement, so that all of them are judged.
     judging = Judging(np.stack([member, ~member]), 0)
     wide = 1 - 0.05 / len(scores)
-    out = []
+    out, widest = [], {}
     for name, values in scores.items():
-        auc, auc_wide = judging.auc(values[None], 0.95, wide)
+        auc, auc_wide, widest[name] = judging.auc(values[None], 0.95, wide, level)
         rates = judging.rates(values[None], FPRS)
         # Scores that tie at a rate cannot show it: correctness knows two values.
         rates = tuple(
@@ -381,7 +456,7 @@ def _judged(
                 name, titles.get(name, name), auc, auc_wide, rates, curve.fpr[at], curve.tpr[at], values
             )
         )  # fmt: skip
-    return tuple(out)
+    return tuple(out), widest
 
 
 def _thin(fpr: Float64Array) -> Int64Array:

@@ -14,7 +14,7 @@ from seepage.errors import InputError, nearest
 from seepage.given_arrays import given_array
 from seepage.signals import SIGNALS
 
-__all__ = ["READ", "Observed", "from_logits", "from_probabilities", "from_signals"]
+__all__ = ["READ", "Observed", "from_logits", "from_probabilities", "from_signals", "log_rows"]
 
 READ = ("phi", "loss", "mentr", "entropy", "correct")
 """The signals that an audit of one model reads."""
@@ -71,8 +71,7 @@ def from_probabilities(probabilities: AnyArray, labels: Int64Array) -> Observed:
     ([1.099, 36.044], 'probabilities: exactly 0 or 1 for 1 of 2')
     """
     given = np.asarray(probabilities)
-    p = _rows(given, "probabilities")
-    p = np.stack([1 - p[:, 0], p[:, 0]], axis=1) if p.shape[1] == 1 else p
+    p = _two(_rows(given, "probabilities"))
     sums = p.sum(axis=1)
     bad = (p < 0).any(axis=1) | (np.abs(sums - 1) > _SUM)
     if bad.any():
@@ -122,6 +121,30 @@ def from_probabilities(probabilities: AnyArray, labels: Int64Array) -> Observed:
         "correct": (p.argmax(axis=1) == labels).astype(np.float64),
     }
     return Observed(found, {}, notes + _degenerate(phi), p.shape[1])
+
+
+def log_rows(values: AnyArray, logits: bool) -> Float64Array:
+    """Outputs that were checked, as logits (N, K): of probabilities their logarithms.
+
+    Exact zeros are put where `from_probabilities` puts them.
+
+    >>> log_rows(np.array([[0.5], [1.0]]), False).round(3).tolist()
+    [[-0.693, -0.693], [-36.044, 0.0]]
+    """
+    given = np.asarray(values)
+    rows = _rows(given, "outputs")
+    if logits:
+        return np.stack([np.zeros(len(rows)), rows[:, 0]], axis=1) if rows.shape[1] == 1 else rows
+    p = _two(rows)
+    p = p / p.sum(axis=1, keepdims=True)
+    narrow = np.finfo(given.dtype).eps if given.dtype.kind == "f" else 2.0**-52
+    floor = min(float(narrow), float(p[p > 0].min(initial=1.0)))
+    return np.asarray(np.log(np.maximum(p, floor)), dtype=np.float64)
+
+
+def _two(p: Float64Array) -> Float64Array:
+    """Of one column of probabilities, that of class 1, both."""
+    return np.stack([1 - p[:, 0], p[:, 0]], axis=1) if p.shape[1] == 1 else p
 
 
 def from_signals(signals: Mapping[str, AnyArray]) -> Observed:

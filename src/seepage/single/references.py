@@ -13,15 +13,17 @@ from numpy.typing import ArrayLike
 from seepage.array_types import AnyArray, BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks import ATTACKS, Attack, AttackError
 from seepage.attacks.binding import bind, unrecorded
+from seepage.config.release import Variant
 from seepage.errors import InputError
 from seepage.given_arrays import given_array
 from seepage.metrics import Estimate, Within, auc_interval, signal_correlation
 from seepage.metrics.unit import EACH, Subjects, Unit
 from seepage.plan import half_split
 from seepage.single.input_curvature import CURVATURE
-from seepage.single.outputs import Observed, from_logits, from_probabilities, from_signals
+from seepage.single.outputs import Observed, from_signals
 from seepage.single.pool import Pool, chosen_rows
 from seepage.single.reference_free import ON_REQUEST, Scored
+from seepage.single.released import HIDDEN, observed_as_released, signals_as_released
 
 __all__ = [
     "Measured",
@@ -29,7 +31,9 @@ __all__ = [
     "TrainedReferences",
     "balance",
     "measured",
+    "recorded_as_released",
     "referenced_scores",
+    "stacked",
 ]
 
 Progress = Callable[[str, int, int], object]
@@ -114,7 +118,7 @@ def measured(
             )
         rows.append(_mask(pair[1], given, f"references: mask {k}")[kept])
         found.append(observe(pair[0]))
-    return Measured(np.stack(rows), _stacked(found))
+    return Measured(np.stack(rows), stacked(found))
 
 
 def _trained(
@@ -164,12 +168,34 @@ def _trained(
     )
     if spent > references.seconds:
         note += "; the budget does not hold two models"
-    return Measured(plan.member[: len(found)], _stacked(found), (note,))
+    return Measured(plan.member[: len(found)], stacked(found), (note,))
+
+
+def recorded_as_released(
+    references: RecordedReferences,
+    variant: Variant,
+    labels: Int64Array | None,
+    kept: Int64Array,
+    given: int,
+) -> list[Observed]:
+    """What is seen of each recorded reference where it is released as the target is."""
+    return _observed(references, labels, kept, given, variant)
 
 
 def _recorded(
     references: RecordedReferences, labels: Int64Array | None, kept: Int64Array, given: int
 ) -> Measured:
+    found = _observed(references, labels, kept, given, Variant())
+    return Measured(np.asarray(references.member, dtype=np.bool_)[:, kept], stacked(found))
+
+
+def _observed(
+    references: RecordedReferences,
+    labels: Int64Array | None,
+    kept: Int64Array,
+    given: int,
+    variant: Variant,
+) -> list[Observed]:
     member = given_array(references.member, "references: member")
     if member.ndim != 2 or member.shape[1] != given or not len(member):
         raise InputError(
@@ -179,16 +205,14 @@ def _recorded(
     rows = np.stack([_mask(m, given, f"references: row {k}") for k, m in enumerate(member)])
     found = []
     for r in range(len(rows)):
-        if references.logits is not None:
-            found.append(from_logits(_at(references.logits, r, rows, kept), _labels(labels)))
-        elif references.probabilities is not None:
-            at = _at(references.probabilities, r, rows, kept)
-            found.append(from_probabilities(at, _labels(labels)))
+        whole = references.logits if references.logits is not None else references.probabilities
+        if whole is not None:
+            at, logits = _at(whole, r, rows, kept), references.logits is not None
+            found.append(observed_as_released(variant, at, logits, _labels(labels)))
         else:
-            found.append(
-                from_signals({k: _at(v, r, rows, kept) for k, v in references.signals.items()})
-            )
-    return Measured(rows[:, kept], _stacked(found))
+            told = from_signals({k: _at(v, r, rows, kept) for k, v in references.signals.items()})
+            found.append(signals_as_released(variant, told))
+    return found
 
 
 def _at(values: AnyArray, row: int, member: BoolArray, kept: Int64Array) -> AnyArray:
@@ -216,7 +240,7 @@ def _mask(values: Any, n: int, what: str) -> BoolArray:
     return mask.astype(np.bool_)
 
 
-def _stacked(found: Sequence[Observed]) -> dict[str, Float64Array]:
+def stacked(found: Sequence[Observed]) -> dict[str, Float64Array]:
     """Signals that all of them have: (R, N)."""
     names = set.intersection(*(set(o.signals) for o in found))
     return {name: np.stack([o.signals[name] for o in found]) for name in sorted(names)}
@@ -288,6 +312,8 @@ def referenced_scores(
                 skipped[attack.name] = (
                     target.lacking.get(CURVATURE, ON_REQUEST)
                     if CURVATURE in missing and CURVATURE not in target.signals
+                    else f"reads {', '.join(missing)}, which {HIDDEN}"
+                    if target.lacking.get(missing[0]) == HIDDEN
                     else f"needs {', '.join(missing)} of the model and of every reference"
                 )
                 continue
