@@ -17,6 +17,7 @@ from torch import nn
 import seepage
 from seepage.errors import InputError
 from seepage.fleet.rebuild import rebuild
+from seepage.fleet.saved import SavedRun
 from seepage.layers import probe
 from seepage.models.low_rank import adapted, merged
 from seepage.models.wrapped import unwrapped
@@ -73,13 +74,31 @@ def test_another_adapter_is_another_run(tmp_path: Path) -> None:
         fleet(tmp_path / "run", model=model(given, adapter=other), **SMALL)
 
 
-def test_workers_and_a_resumed_run_train_the_same(tmp_path: Path) -> None:
+def test_workers_and_a_resumed_run_train_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given = saved(tmp_path)
-    options = {"checkpoints": [0, 2], "keep": "final", "save_every": 1}
+    options: dict[str, Any] = {"checkpoints": [0, 2], "keep": "final", "save_every": 1}
     whole = fleet(tmp_path / "a", model=model(given), executor="inline", **options)
     forked = fleet(tmp_path / "b", model=model(given), workers=2, **options)
     for name in ("phi", "correct"):
         np.testing.assert_array_equal(whole.signal_at(name, -1), forked.signal_at(name, -1))
+    save = SavedRun.save
+
+    def interrupted(run: SavedRun, *given: Any) -> None:
+        save(run, *given)
+        raise KeyboardInterrupt
+
+    def go_on() -> seepage.Run:
+        return fleet(
+            tmp_path / "c", model=model(given), executor="inline", **options | {"save_every": 0.0}
+        )
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SavedRun, "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            go_on()
+    np.testing.assert_array_equal(go_on().signal_at("phi", -1), whole.signal_at("phi", -1))
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [

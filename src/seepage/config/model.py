@@ -145,6 +145,15 @@ class Model(Part):
             )
         return made
 
+    def check_adapter(self) -> None:
+        """Raises InputError for an adapter beside layers that would be frozen as they are drawn."""
+        own = self.factory is not None or not known(self.name)
+        if self.adapter is not None and self.weights is None and not own:
+            raise InputError(
+                f"model.adapter: expected with model.weights for {self.name!r}, whose layers would be "
+                "frozen as they are drawn, got none; name the weights to start from"
+            )
+
     def travels(self) -> bool:
         """Whether another interpreter can find the factory by its import path."""
         return self.factory is None or importable(self.factory)

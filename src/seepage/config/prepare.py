@@ -124,6 +124,7 @@ def prepare(config: AuditConfig) -> Prepared:
         assert plan.canaries is not None
         data = apply_canaries(data, plan.canaries)
     model = as_model(config.model).for_task(data.task)
+    model.check_adapter()
     as_function(config.train)
     if known(model.name):
         with torch.random.fork_rng(devices=[]):

@@ -132,11 +132,7 @@ def train(
             f"model: expected no weights, adapter, frozen or reset parts with {own.called}, which "
             "builds its network itself; load them there"
         )
-    if network.adapter is not None and network.weights is None and network.factory is None:
-        raise InputError(
-            f"model.adapter: expected with model.weights for {network.name!r}, whose layers would be "
-            "frozen as they are drawn, got none; name the weights to start from"
-        )
+    network.check_adapter()
     if network.weights is not None:
         # Every worker sees that it reads the same file.
         network = network.changed(expected=weights_digest(network.weights))

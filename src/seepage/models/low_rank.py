@@ -59,9 +59,10 @@ def with_low_rank(
             )
     chosen = [n for n in layers if any(fnmatchcase(n, p) for p in targets)]
     training = [n for n, _ in network.named_parameters() if _any(whole, n)]
+    scale: Any = alpha  # peft divides by it, whatever number it is
     config = LoraConfig(
         r=rank,
-        lora_alpha=alpha,
+        lora_alpha=scale,
         # As text it is a pattern of the whole name; as a list, of its end.
         target_modules="|".join(re.escape(n) for n in chosen),
         lora_dropout=0.0,

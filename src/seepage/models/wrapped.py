@@ -87,7 +87,8 @@ def check_whole(model: nn.Module) -> None:
     if sharded or any(type(p).__name__ == "DTensor" for p in model.parameters()):
         raise InputError(
             "model: expected whole parameters in this process, got shards of them; train by "
-            "DistributedDataParallel, or record the network after it was gathered"
+            "DistributedDataParallel, or gather them (get_model_state_dict with full_state_dict=True, "
+            "torch.distributed.checkpoint.state_dict), load a plain network, and audit that"
         )
 
 
