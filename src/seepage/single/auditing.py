@@ -19,6 +19,7 @@ from seepage.findings.judging import Judging
 from seepage.findings.result import Blind, Naming
 from seepage.metrics import Estimate, Within, blind_baseline, clopper_pearson, name_members
 from seepage.metrics.unit import Subjects, Unit
+from seepage.models.released import WeightVariant
 from seepage.plan import Groups
 from seepage.single import words
 from seepage.single.asking import Answers, Service, answers_of, kind_of
@@ -232,7 +233,7 @@ def audit(
         if one is not model and answers.classes is not None:
             values = _aligned(values, answers.classes, getattr(model, "classes_", None))
         found = rule(values, labels)
-        changed = {(): values}
+        changed: dict[tuple[WeightVariant, ...], AnyArray] = {(): values}
         for v in wanted:
             if v.weights not in changed:
                 if not isinstance(one, nn.Module):
