@@ -226,7 +226,7 @@ SETS = {
     "\udcff=1": False, "recipe.lr=\udcff": False, "recipe.lr=\x1b[31m": False, 'train="x"': False,
     'train="os:system"': False, "plan.canaries.mislabelled=-1": False, "plan.canaries.mislabelled=9999": False,
     "defense.reference=9999": False, "defense.reference=-1": False,
-    'release=["top-1"]': False, 'release=["int8"]': False, 'release="top-1"': False, "release=[]": True, "release=3": False,
+    'release=["top-1"]': None, 'release=["int8"]': None, 'release="top-1"': False, "release=[]": True, "release=3": False,
     'release=["tpo-1"]': False, 'release=["top-1", "top-1"]': False, "release=[3]": False, 'release={"a": 1}': False,
     'release=["int8+int8"]': False, 'release=["' + "int8+" * 900 + 'bf16"]': False,
     # Of the network that the file names no weights are given.
@@ -410,7 +410,7 @@ NPZ = (
 COMMANDS: dict[str, tuple[list[str], list[Slot]]] = {
     "train": (["train"], [CONFIG, OUT, SET, SHARD]),
     "audit": (["audit"], [CONFIG, OUT, SET, SHARD, Slot("--report", ("r.html",), PAGE.holds, PAGE.odd, "a page", writes=True)]),
-    "audit --dry-run": (["audit", "--dry-run"], [CONFIG, SET, SHARD, AS]),
+    "audit --dry-run": (["audit", "--dry-run"], [CONFIG, SET, SHARD]),
     "audit MODEL": (["audit"], [Slot("", ("code.py:make", "./code.py:make"), one_of("code.py:make", "./code.py:make"),
                                      ("code.py:absent", "code.py:two", "code.py:broken", "code.py:LIMIT", "code.py", "absent.py:make", "os:system", "builtins:eval", "file:make", "pipe:make", "empty:make", "bad.npz:make", "code.py:make:x", ":make", "code.py:", "[/x]:make", "run:make", "sub/code.py:make"), "a factory", needed=True, general=False),
                                 Slot("--members", ("members.npz",), one_of("members.npz"), ("others.npz", *NPZ), "recorded members", needed=True, general=False),

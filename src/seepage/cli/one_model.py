@@ -57,6 +57,8 @@ def audit_one(given: OneModel) -> None:
             f"{'neither' if given.members is None and given.others is None else 'one'}; name an .npz "
             "of what it was trained on and one of what it was not"
         )
+    if not given.minutes >= 0:  # which NaN is not
+        raise InputError(f"--minutes: expected a number from 0, got {given.minutes:g}; correct it")
     place = None
     if given.page is not None:
         place = place_for(given.page, "--out", suffixes=(".html", ".htm"))
