@@ -102,6 +102,7 @@ class TrainedReferences:
             )
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Reference:
     """What was trained: plan rows as (R, N) membership, their signals (R, N), and what is said."""
@@ -171,8 +172,10 @@ def _plan(pool: Pool, data: Dataset, labels: Int64Array, most: int, seed: int) -
             groups = [f"{key.hex()}/{label}" for key, label in keys]
     room = -(-most // _ROOM) * _ROOM
     plan = half_split(len(data), models=room, seed=seed, groups=groups)
+    # Copies lie together without being a subject's: they are judged one by one.
+    options = {k: v for k, v in plan.options.items() if k != "groups" or pool.groups is not None}
     # Runs beyond those that were trained are no runs that are missing.
-    return replace(plan, options=plan.options | {"open": True})
+    return replace(plan, options=options | {"open": True})
 
 
 def _training(
@@ -200,8 +203,7 @@ def _training(
     if _of_a_fleet(references.train):
         data = _numbers(pool, observed, observing.question.labels)
         return data, {"function": references.train, "record": Record(checkpoints=2, keep="none")}
-    asked = references.train
-    assert callable(asked)
+    asked: Any = references.train
     inputs = pool.inputs
     if isinstance(inputs, np.ndarray) and not inputs.dtype.hasobject and _maps(execution, asked):
         place = held.enter_context(held_folder(Path(tempfile.gettempdir())))
@@ -326,7 +328,7 @@ class _Training:
                 ) from error
             outside = np.ones(self.observing.samples, dtype=np.bool_)
             outside[members] = False
-            found = self.observing.reference(model, inputs, outside)
+            found = self.observing.reference(model, inputs, outside).plain
         values = {name: found.signals.get(name) for name in recorder.names}
         lacking = [name for name, v in values.items() if v is None]
         if lacking:
