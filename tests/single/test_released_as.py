@@ -16,7 +16,7 @@ from seepage.errors import InputError
 from seepage.findings.variants import read_variants
 from seepage.metrics import auc
 from seepage.models.released import BF16, Int8
-from seepage.single import Recorded, RecordedReferences
+from seepage.single import Recorded, RecordedReferences, TrainedReferences
 
 N = 120
 RNG = np.random.default_rng(3)
@@ -229,6 +229,6 @@ def test_weights_of_a_regression_and_references_that_are_released_alike() -> Non
         told = one.release.found[1].attacks[a.name][0].mean
         assert told == pytest.approx(a.auc.mean, abs=1e-9)
     assert read_variants("x", one.summary()["as_released"]).worst[0].name == "bf16"
-    made = seepage.TrainedReferences(model="mlp")
+    made = TrainedReferences(model="mlp")
     with pytest.raises(InputError, match="got ones that are trained here; train them, pass pairs"):
         seepage.audit(net, *sides, references=made, release="bf16", **asked)
