@@ -331,7 +331,7 @@ class Recorder:
         self._compiled = torch.compile(inner, dynamic=False) if self.compiled else None
         device = next((p.device for p in inner.parameters()), self.pool.device)
         if device != self.pool.device and device.type != "meta":
-            self.pool = Resident(self.pool.pixels, self.pool.labels_host, device)
+            self.pool = self.pool.moved(device)
 
     @contextlib.contextmanager
     def _looking(self) -> Iterator[None]:

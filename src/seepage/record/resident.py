@@ -147,6 +147,11 @@ class Resident:
         layout = cls.layout(data)
         return cls(layout, data.labels.numpy(), device, task=data.task, targets=data.targets)
 
+    def moved(self, device: torch.device) -> Resident:
+        """The same pool, of the same task, on another device."""
+        targets = self.targets if self.soft else None
+        return Resident(self.pixels, self.labels_host, device, task=self.task.name, targets=targets)
+
     @property
     def width(self) -> int:
         """Columns of what a model is asked for: classes, labels, or 1 for a real target."""
