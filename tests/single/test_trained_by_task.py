@@ -1,4 +1,4 @@
-"""References that are trained for a target of every task, in every way, and what is read of them."""
+"""References that are trained for a target of every task, and what is read of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import seepage
+from seepage.errors import InputError
 from seepage.signals.tasks import gaussian_loss
 from seepage.signals.tasks import task as task_named
 from seepage.single import TrainedReferences
@@ -18,7 +19,7 @@ from seepage.single import TrainedReferences
 N = 60
 RNG = np.random.default_rng(1)
 X = RNG.normal(size=(N, 4)).astype(np.float32)
-TWO = seepage.Execution(workers=2, device="cpu", save_every=0)
+ONE = seepage.Execution(workers=1, device="cpu", save_every=0)
 RECIPE = seepage.Recipe(epochs=3, batch=10, lr=0.05)
 TARGETS: dict[str, Any] = {
     "binary": (X[:, 0] > 0).astype(np.int64),
@@ -26,10 +27,16 @@ TARGETS: dict[str, Any] = {
     "regression": 5 + X[:, 0].astype(np.float64) + RNG.normal(size=N),
     "soft-labels": RNG.dirichlet(np.ones(3), size=N),
 }
+WAYS = {
+    "binary": ("recipe",),
+    "multi-label": ("function", "fleet"),
+    "regression": ("recipe", "function", "fleet"),
+    "soft-labels": ("recipe",),
+}
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_references_of_every_task_in_every_way(name: str, tmp_path: Path) -> None:
+def test_references_of_every_task(name: str, tmp_path: Path) -> None:
     task, y = task_named(name), TARGETS[name]
     columns = y.shape[1] if y.ndim == 2 else 1
 
@@ -63,11 +70,11 @@ def test_references_of_every_task_in_every_way(name: str, tmp_path: Path) -> Non
     ways: dict[str, dict[str, Any]] = {
         "recipe": {"model": network, "recipe": RECIPE},
         "function": {"train": learn},
+        "fleet": {"train": run_of_a_fleet},
     }
-    if name in ("regression", "multi-label"):
-        ways["fleet"] = {"train": run_of_a_fleet}
-    for way, how in ways.items():
-        made = TrainedReferences(**how, most=2, folder=tmp_path / way, execution=TWO)
+    for way in WAYS[name]:
+        how = ways[way]
+        made = TrainedReferences(**how, most=2, folder=tmp_path / way, execution=ONE)
         one = seepage.audit(network(), *sides, task=name, references=made, blind=False)
         assert one.references == 2
         assert {"calibrated", "attack-r"} & {a.name for a in one.attacks}, one.skipped
@@ -87,3 +94,13 @@ def test_references_of_every_task_in_every_way(name: str, tmp_path: Path) -> Non
                 told, gaussian_loss(torch.from_numpy(r), sigma).numpy(), rtol=1e-5
             )
             assert sigma != pytest.approx(float(np.sqrt(np.mean(r**2))), rel=1e-6)
+
+
+def test_targets_that_single_precision_does_not_tell_apart_are_refused() -> None:
+    y = 1e8 + TARGETS["regression"]
+    made = TrainedReferences(model=lambda: nn.Linear(4, 1), recipe=RECIPE, most=2)
+    with pytest.raises(InputError, match="that single precision tells apart"):
+        seepage.audit(
+            lambda x: np.full(len(x), 1e8),
+            (X[:30], y[:30]), (X[30:], y[30:]), task="regression", references=made, blind=False,
+        )  # fmt: skip

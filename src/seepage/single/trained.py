@@ -287,6 +287,14 @@ def _numbers(pool: Pool, observed: Observed, question: Question) -> Dataset:
             f"{x.dtype} of shape {x.shape}; pass a function (inputs, labels, seed) -> model instead"
         )
     x = x if x.dtype == np.uint8 else x.astype(np.float32)
+    y = question.targets
+    off = 0.0 if y is None else float(np.abs(y - y.astype(np.float32)).max())
+    if y is not None and off > 1e-3 * float(y.std()):
+        raise InputError(
+            "labels: expected targets that single precision tells apart, in which references are "
+            f"trained, got some that it moves by {off:.2g}, where their deviation is {y.std():.2g}; "
+            "pass a function (inputs, labels, seed) -> model instead"
+        )
     kind = "image" if x.ndim == 4 else "table"
     return _dataset(torch.tensor(x), kind, pool, observed, question)
 
