@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         transformers,
     )
     from seepage.comparison import compare_defenses
-    from seepage.config import Execution, Function, Model, Recipe, Record
+    from seepage.config import Execution, Function, LowRank, Model, Recipe, Record
     from seepage.data import Dataset, load
     from seepage.errors import InputError, SeepageError
     from seepage.findings.variants import variants
@@ -60,6 +60,7 @@ __all__ = [
     "Execution",
     "Function",
     "InputError",
+    "LowRank",
     "Model",
     "Recipe",
     "Record",
@@ -110,6 +111,7 @@ _WHERE = {
     "SeepageError": "seepage.errors",
     "Execution": "seepage.config",
     "Function": "seepage.config",
+    "LowRank": "seepage.config",
     "Model": "seepage.config",
     "Recipe": "seepage.config",
     "Record": "seepage.config",

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from seepage.array_types import BoolArray
 from seepage.errors import InputError
@@ -24,6 +25,7 @@ from seepage.record.another_loop import AnotherLoop
 __all__ = ["callback"]
 
 _AVERAGING = ("WeightAveraging", "StochasticWeightAveraging")
+_AVERAGE = "_average_model"  # Lightning has no public name for it
 
 
 def callback(
@@ -35,6 +37,7 @@ def callback(
     accuracy: str | None = None,
     log: bool = True,
     check_inputs: bool = True,
+    averaged: bool = False,
 ) -> Any:
     """A callback for `lightning.Trainer` that records at the recorder's checkpoints.
 
@@ -46,6 +49,8 @@ def callback(
     first epoch, row by row, where these are the pool's as they are evaluated. accuracy: name of a metric that the module
     logs, of members, shown beside what the Recorder sees. log: losses and accuracies of members and
     others, their gap and the AUC of the LOSS attack go to the trainer's loggers as `seepage/...`.
+    averaged: record the averaged weights that Lightning's `WeightAveraging` (`EMAWeightAveraging`)
+    keeps, which stand before this callback and take the place of those in training at the end.
 
     Networks are evaluated outside of autocast and, where their weights are halves, by a float32 copy.
     Epochs are whole epochs of the loop, whatever the accumulation; fractions are of its batches. With
@@ -59,7 +64,7 @@ def callback(
     """
     loop = AnotherLoop(recorder, member)
     facts = {"preprocess": preprocess, "check_inputs": check_inputs}
-    return _kind(_library())(loop, network, facts, accuracy, log)
+    return _kind(_library())(loop, network, facts, accuracy, log, averaged)
 
 
 def _library() -> str:
@@ -107,6 +112,30 @@ def _part(module: Any, network: str | Callable[[Any], nn.Module] | None) -> nn.M
     return found
 
 
+def _averaging(trainer: Any, recording: Any, averaged: bool) -> list[Any]:
+    """Callbacks that will put averaged weights into the place of those in training.
+
+    averaged: whether these are to be recorded; InputError where none keeps them, or too late.
+    """
+    there = list(trainer.callbacks)
+    found = [c for c in there if any(k.__name__ in _AVERAGING for k in type(c).__mro__)]
+    if not averaged:
+        return found
+    keeps = [c for c in found if isinstance(getattr(c, _AVERAGE, None), AveragedModel)]
+    if len(keeps) != 1:
+        got = ", ".join(type(c).__name__ for c in found) or "no callback that averages"
+        raise InputError(
+            f"averaged: expected one WeightAveraging among the trainer's callbacks, got {got}; record "
+            "the weights in training (averaged=False) and audit the averaged ones with seepage.audit"
+        )
+    if there.index(keeps[0]) > there.index(recording):
+        raise InputError(
+            f"averaged: expected {type(keeps[0]).__name__} before the callback that records, got it "
+            "after; change their order in Trainer(callbacks=...)"
+        )
+    return keeps
+
+
 @functools.cache
 def _kind(library: str) -> type[Any]:
     base: Any = importlib.import_module(library).Callback
@@ -121,9 +150,10 @@ def _kind(library: str) -> type[Any]:
             facts: dict[str, Any],
             accuracy: str | None,
             log: bool,
+            averaged: bool,
         ) -> None:
             self.loop, self.network, self.facts = loop, network, facts
-            self.accuracy, self.log = accuracy, log
+            self.accuracy, self.log, self.averaged = accuracy, log, averaged
             self.process = os.getpid()
 
         def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
@@ -137,26 +167,25 @@ def _kind(library: str) -> type[Any]:
             if not trainer.is_global_zero:
                 return
             batches, epochs = trainer.num_training_batches, trainer.max_epochs
-            averaging = [
-                c
-                for c in trainer.callbacks
-                if any(k.__name__ in _AVERAGING for k in type(c).__mro__)
-            ]
-            network = _part(pl_module, self.network)
+            averaging = _averaging(trainer, self, self.averaged)
+            module, facts = pl_module, dict(self.facts)
+            if self.averaged:
+                module = getattr(averaging[0], _AVERAGE).module
+                facts["check_inputs"] = False  # batches go through the network in training
             self.loop.start(
-                network,
+                _part(module, self.network),
                 epoch=float(trainer.current_epoch),
                 epochs=epochs if epochs is not None and epochs > 0 else None,
                 steps_per_epoch=int(batches) if batches != float("inf") else 0,
-                **self.facts,
+                **facts,
             )
-            for each in averaging:
+            for each in () if self.averaged else averaging:
                 self.loop.recorder.facts.setdefault("notes", []).append(
                     f"figures are of the network as it is trained: {type(each).__name__} puts averaged "
-                    "weights into its place afterwards, which were not recorded"
+                    "weights into its place afterwards, which were not recorded (averaged=True does)"
                 )
             if self.loop.seen is not None:
-                self.loop.seen.watch(network)
+                self.loop.seen.watch(_part(pl_module, self.network))
             self.tell(trainer)
 
         def on_train_batch_end(self, trainer: Any, pl_module: Any, *batch: Any) -> None:

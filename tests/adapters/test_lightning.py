@@ -12,7 +12,12 @@ import lightning
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    Callback,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+)
 from torch import nn
 
 import seepage
@@ -327,3 +332,24 @@ def test_a_mask_is_compared_with_what_the_loop_trains_on(tmp_path: Path) -> None
         )
         with pytest.warns(MembersWarning, match=warned):
             fitted(tmp_path, watching, validate=False, epochs=2)
+
+
+def test_averaged_weights_are_recorded_where_they_are_asked_for(tmp_path: Path) -> None:
+    look, memory = recorder([0.0, 3.0])
+    recording = seepage.lightning.callback(look, network="net", averaged=True)
+    lightning.seed_everything(7, verbose=False)
+    module = Module()
+    averaging = EMAWeightAveraging(decay=0.5)
+    trainer(tmp_path, averaging, recording).fit(module, batches())
+    assert "notes" not in look.facts
+    # At the end Lightning puts the average into the place of what was trained.
+    alone, shipped = recorder([0.0])
+    alone.start(module.net)
+    np.testing.assert_array_equal(memory.values[1]["phi"], shipped.values[0]["phi"])
+    for callbacks, match in (
+        ((recording, averaging), "expected EMAWeightAveraging before the callback that records"),
+        ((recording,), "got no callback that averages; record the weights in training"),
+        ((StochasticWeightAveraging(1e-2), recording), "got StochasticWeightAveraging; record"),
+    ):
+        with pytest.raises(InputError, match=match):
+            trainer(tmp_path, *callbacks).fit(Module(), batches())

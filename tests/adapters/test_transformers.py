@@ -316,3 +316,45 @@ def test_two_processes_end_in_the_same_bits_and_the_first_records(tmp_path: Path
     np.testing.assert_allclose(
         np.load(tmp_path / "phi.npy"), by_hand(network, 20), rtol=1e-5, atol=1e-5
     )
+
+
+def test_low_rank_adapters_are_recorded_inside_of_a_peft_model(tmp_path: Path) -> None:
+    import peft
+
+    def adapted() -> peft.PeftModel:
+        config = peft.LoraConfig(
+            task_type="SEQ_CLS",
+            r=2,
+            target_modules=["query", "value"],
+            modules_to_save=["classifier"],
+        )
+        return peft.get_peft_model(model(), config)
+
+    kept: dict[int, Any] = {}
+
+    class Keeping(Memory):
+        def keep(self, t: int, network: torch.nn.Module) -> None:
+            kept[t] = {k: v.clone() for k, v in network.state_dict().items()}
+
+    memory = Keeping()
+    look = Recorder(Resident.of(DATA), [0.0, 3.0], memory, logits=True)
+    made = trainer(tmp_path)
+    set_seed(5)
+    args = made.args
+    args.learning_rate = 0.05
+    made = Trainer(
+        adapted(), args, train_dataset=rows(DATA, MEMBERS),
+        data_collator=DataCollatorWithPadding(tokenizer()),
+    )  # fmt: skip
+    watch(made, look, member=MEMBER)
+    made.train()
+    look.finish()
+    values = memory.values[1]["phi"]
+    assert np.abs(values - memory.values[0]["phi"]).max() > 0.1
+    np.testing.assert_allclose(values, by_hand(made.model, 20), rtol=1e-4, atol=1e-5)
+    # Kept under the names of the network inside, which a factory with adapters has.
+    again = Logits(adapted())
+    again.load_state_dict(kept[1])
+    np.testing.assert_allclose(by_hand(again.model, 20), values, rtol=1e-4, atol=1e-5)
+    alone = made.model.merge_and_unload()
+    np.testing.assert_allclose(by_hand(alone, 20), values, rtol=1e-4, atol=1e-5)

@@ -226,6 +226,14 @@ SETS = {
     "\udcff=1": False, "recipe.lr=\udcff": False, "recipe.lr=\x1b[31m": False, 'train="x"': False,
     'train="os:system"': False, "plan.canaries.mislabelled=-1": False, "plan.canaries.mislabelled=9999": False,
     "defense.reference=9999": False, "defense.reference=-1": False,
+    'release=["top-1"]': None, 'release=["int8"]': None, 'release="top-1"': False, "release=[]": True, "release=3": False,
+    'release=["tpo-1"]': False, 'release=["top-1", "top-1"]': False, "release=[3]": False, 'release={"a": 1}': False,
+    'release=["int8+int8"]': False, 'release=["' + "int8+" * 900 + 'bf16"]': False,
+    # Of the network that the file names no weights are given.
+    "model.adapter={}": False, 'model.adapter={"rank": 2}': False, "model.adapter=3": False, 'model.adapter="lora"': False,
+    "model.adapter.rank=0": False, "model.adapter.rank=x": False, "model.adapter.rank=1e30": False, "model.adapter.rnk=2": False,
+    "model.adapter.alpha=nan": False, "model.adapter.alpha=-1": False, "model.adapter.targets=[]": False,
+    'model.adapter.targets=["x"]': False, "model.adapter.targets=x": False, "model.adapter.rank.x=1": False,
 }  # fmt: skip
 CONFIGURATIONS = {
     "bad-1.toml": b"[plan\n", "bad-2.toml": b"\xff\xfe", "bad-3.toml": b"[plan]\nmodels = 'many'\n",
@@ -348,6 +356,36 @@ PAGE = Slot("", ("r.html", "R.HTM"), a_file(".html", ".htm"),
             ("absent/r.html", "file/r.html", "r.txt", "r", "empty", "a" * 260 + ".html", ".html", "s3:/b/r.html",
              "nowhere://b/r.html", "/dev/null", "/proc/x.html", "é.html", "[/x].html", "\udcff.html"),
             "a page", writes=True)  # fmt: skip
+
+
+def a_release(text: str, at: Path) -> bool | None:
+    """Names of variants by a grammar of its own; None, since the run or the model may not have it."""
+    if text == "as-trained":
+        return None
+    kinds = []
+    for part in text.split("+"):
+        kind, _, value = part.partition("-")
+        if part in ("label-only", "int8", "bf16"):
+            kinds.append(part)
+            continue
+        if kind not in ("top", "rounded", "temperature", "pruned") or not value.isascii():
+            return False
+        whole = kind in ("top", "rounded")
+        if not re.fullmatch(r"\d+" if whole else r"\d+\.?\d*|\.\d+", value):
+            return False
+        low, high = {"top": (1, 1e99), "rounded": (0, 15), "temperature": (1e-99, 1e99), "pruned": (0, 0.999999)}[kind]  # fmt: skip
+        if not low <= float(value) <= high:
+            return False
+        kinds.append(kind)
+    outputs = [k for k in kinds if k in ("top", "rounded", "temperature", "label-only")]
+    return None if len(set(outputs)) == len(outputs) else False
+
+
+AS = Slot("--as", ("top-1", "label-only", "int8", "pruned-0.5+top-2", "as-trained", "rounded-1"), a_release,
+          ("tpo-1", "top-0", "top--1", "top-1.5", "top-", "top", "rounded-16", "rounded-x", "temperature-0", "temperature-nan",
+           "temperature-1.2.3", "pruned-1", "pruned--0.1", "int-8", "int8+", "+", "int8++bf16", "top-1+top-2", "label-only+label-only",
+           "as-trained+int8", "TOP-1", "top-1 ", "top-٣", "os:system", "top-" + "9" * 5000, "int8+" * 500 + "bf16", "[/x]", ""),
+          "a variant")  # fmt: skip
 FREE = Slot("--made-up", ("1",), lambda t, at: False, what="an option that is none")
 
 NPZ = (
@@ -380,19 +418,19 @@ COMMANDS: dict[str, tuple[list[str], list[Slot]]] = {
                                 Slot("--weights", ("net.safetensors",), one_of("net.safetensors"), ("wide.safetensors", "cut.safetensors", "code.pt", "absent.pt", "file", "pipe", "run", "members.npz", "", "os:system", "loop"), "weights", general=False),
                                 Slot("--references", ("references.npz",), one_of("references.npz"), ("members.npz", *NPZ), "references", general=False),
                                 whole("--batch", 1, 10**4300, "7"), whole("--retries", 0, 10**4300, "1"), real("--minutes", 0, float("inf"), "5"), Slot("--timeout", ("30",), number(0, float("inf"), open_low=True), ("0", "-1", "nan", "inf", "x"), "seconds"),
-                                Slot("--cache", ("answers",), lambda t, at: None, OUT.odd, "a cache", writes=True), Slot("-o", PAGE.sound, PAGE.holds, PAGE.odd, "a page", writes=True)]),
+                                Slot("--cache", ("answers",), lambda t, at: None, OUT.odd, "a cache", writes=True), Slot("-o", PAGE.sound, PAGE.holds, PAGE.odd, "a page", writes=True), AS]),
     "doctor": (["doctor"], [CONFIG, SET]),
     "repair": (["repair"], [CONFIG, Slot("-o", ("run",), lambda t, at: None, OUT.odd, "a run folder", needed=True), SET]),
     "report": (["report"], [RUN, Slot("", PAGE.sound, PAGE.holds, PAGE.odd, PAGE.what, True, True), Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True)]),
-    "attack": (["attack"], [RUN, Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), UNIT]),
+    "attack": (["attack"], [RUN, Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), UNIT, AS]),
     "check": (["check"], [RUN, Slot("--max-auc", ("0.6", "1", "0"), number(0, 1), ("1.5", "-1", "nan"), "a limit", needed=True),
-                          real("--max-tpr", 0, 1, "0.5"), real("--fpr", 0, 1, "0.01"), ATTACK, UNIT]),
+                          real("--max-tpr", 0, 1, "0.5"), real("--fpr", 0, 1, "0.01"), ATTACK, UNIT, AS]),
     "verify": (["verify"], [RUN, Slot("--digest", ("0" * 64, "A" * 64), lambda t, at: re.fullmatch(r"\s*[0-9a-fA-F]{64}\s*", t, re.ASCII) is not None,
                                       ("0" * 63, "0" * 65, "g" * 64, "sha256:" + "0" * 64), "a digest")]),
     "serve": (["serve"], [RUN, whole("--port", 0, 65535, "0")]),
     "import": (["import"], [Slot("", ("good-arrays.npz",), names_of("", ".npz"), ("good.npz", "bad.npz", "absent.npz", "empty", "pipe", "file", "run"), "arrays", needed=True, general=False),
                             Slot("", ("made", "deep/made"), a_new_folder, (*OUT.odd, "run"), "a new folder", True, True)]),
-    "config": (["config"], [Slot("", ("recipe", "plan", "plan.canaries"), one_of("", "data", "plan", "plan.canaries", "model", "recipe", "record", "attacks", "defense", "execution", "train"), ("recpie", "plan.", ".plan", "Plan", "recipe.lr"), "a table", needed=True)]),
+    "config": (["config"], [Slot("", ("recipe", "plan", "plan.canaries", "model.adapter"), one_of("", "data", "plan", "plan.canaries", "model", "model.adapter", "recipe", "record", "attacks", "defense", "execution", "train"), ("recpie", "plan.", ".plan", "Plan", "recipe.lr"), "a table", needed=True)]),
     "dynamics show": (["dynamics", "show"], [RUN, FPR, whole("--draws", 2, 50, "2"), Slot("-a", ("lira",), attack_name, ATTACK.odd, "an attack"),
                                              Slot("--rates", ("counting",), one_of("counting", "gaussian", "student-t"), ("count", ""), "a way"),
                                              Slot("--regions", ("advantage",), one_of("advantage", "epsilon"), ("eps", ""), "a kind")]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -77,3 +78,39 @@ def test_what_cannot_be_judged_is_refused_before_training() -> None:
         prepare(AuditConfig.model_validate(config))
     with pytest.raises(InputError, match="release: expected one of"):
         prepare(AuditConfig.model_validate({"release": ["tpo-1"]}))
+
+
+@pytest.mark.parametrize(
+    ("defense", "refused"),
+    [
+        ({"name": "hamp"}, True),
+        (
+            {
+                "name": "chain",
+                "options": {"parts": ["memguard", "label-smoothing"]},
+                "reference": 20,
+            },
+            True,
+        ),
+        ({"name": "label-smoothing"}, False),
+    ],
+)
+def test_weights_under_a_defence_of_outputs_are_refused_before_training(
+    defense: dict[str, Any], refused: bool
+) -> None:
+    small = {"data": {"name": "digits", "limit": 60}, "plan": {"models": 8}, "defense": defense}
+    attacks = {"names": ["loss"], "main": "loss"}
+    for released, keep, logits in (("int8", "final", True), ("top-1", "final", False)):
+        told = {
+            "release": [released],
+            "record": {"keep": keep, "logits": logits},
+            "attacks": attacks,
+        }
+        config = AuditConfig.model_validate(small | told)
+        if refused:
+            with pytest.raises(InputError, match=f"release: {released} .* which changes outputs"):
+                prepare(config)
+        else:
+            prepare(config)
+    both = {"release": ["top-1"], "record": {"keep": "final", "logits": True}, "attacks": attacks}
+    prepare(AuditConfig.model_validate(small | both))

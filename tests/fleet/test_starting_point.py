@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def test_weights_of_another_network(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"got 1 missing, the first 'last\.weight'; name the fact"):
         fleet(tmp_path / "run", model=other, **SMALL)
     with pytest.raises(
-        InputError, match=r"expected no weights, frozen or reset parts with untrain"
+        InputError, match=r"expected no weights, adapter, frozen or reset parts with untrain"
     ):
         fleet(tmp_path / "run", model=model(weights=given), function=untrained, **SMALL)
 
@@ -189,3 +190,32 @@ frozen = ["{next(iter(state))}"]
     assert start is not None
     assert all(torch.equal(start[k], v) for k, v in state.items())
     assert run.manifest["chosen"]["backend"] == "process"
+
+
+def test_adapters_need_weights_and_peft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rank = seepage.LowRank(rank=2)
+    bare = seepage.Model(name="mlp", options={"hidden": (8,)}, adapter=rank)
+    with pytest.raises(InputError, match=r"model\.adapter: expected with model\.weights for 'mlp'"):
+        fleet(tmp_path / "run", model=bare, **SMALL)
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(InputError, match=r"expected peft to be installed.*'seepage\[peft\]'"):
+        fleet(tmp_path / "run", model=model(weights=saved(tmp_path), adapter=rank), **SMALL)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "match"),
+    [
+        ("rank = 0", r"model\.adapter\.rank: .*greater than or equal to 1, got 0"),
+        ("ranks = 4", r"model\.adapter\.ranks: unknown field; did you mean 'rank'"),
+        ("targets = []", r"model\.adapter\.targets: .*at least 1 item"),
+        ("alpha = inf", r"model\.adapter\.alpha: .*finite"),
+    ],
+)
+def test_an_adapter_in_a_configuration(tmp_path: Path, table: str, match: str) -> None:
+    (tmp_path / "a.toml").write_text("[model.adapter]\nrank = 4\n")
+    read = read_config(tmp_path / "a.toml", ["model.adapter.alpha=8"]).model
+    assert read.adapter == seepage.LowRank(rank=4, alpha=8)
+    (tmp_path / "a.toml").write_text(f"[model.adapter]\n{table}\n")
+    with pytest.raises(InputError, match=match):
+        read_config(tmp_path / "a.toml")

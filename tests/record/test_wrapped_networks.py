@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from types import MethodType
 
 import numpy as np
@@ -11,13 +12,16 @@ import pytest
 import torch
 from opacus import GradSampleModule
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+import seepage
 from seepage.curvature import curvature
 from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.layers import probe
 from seepage.models.wrapped import unwrapped
 from seepage.record import Memory, Recorder, Resident
+from seepage.store.weight_files import load_weights, put_weights
 
 X = torch.randn(24, 5, generator=torch.Generator().manual_seed(1))
 Y = torch.arange(24) % 3
@@ -114,6 +118,33 @@ def test_curvature_and_layers_of_a_wrapped_network(wrap: Callable[[nn.Module], n
         np.testing.assert_array_equal(found.jac_rank_float, wanted.jac_rank_float)
 
 
+def test_averaged_weights_are_recorded_and_loaded(tmp_path: Path) -> None:
+    model = network()
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.5))
+    sink = Kept()
+    look = Recorder(Resident.of(POOL), [0.0, 1.0, 2.0], sink, logits=True)
+    look.start(averaged, epochs=2)
+    wanted = {k: v.clone() for k, v in model.state_dict().items()}
+    for epoch in (0, 1):
+        step(model)
+        averaged.update_parameters(model)
+        for name, tensor in model.state_dict().items():
+            # The first average is what was there; later ones are halves of both.
+            wanted[name] = tensor.clone() if epoch == 0 else (wanted[name] + tensor) / 2
+        look.epoch_end()
+        assert not torch.equal(wanted["0.weight"], model.state_dict()["0.weight"]) or epoch == 0
+    look.finish()
+    assert list(sink.weights[-1]) == list(wanted)
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(sink.weights[-1][name], tensor)
+    alone = network()
+    torch.save(averaged.state_dict(), tmp_path / "w.pt")
+    assert put_weights(alone, load_weights(tmp_path / "w.pt"), "w.pt") == ("module.",)
+    with torch.no_grad():
+        logits = alone.eval()(X).numpy()
+    np.testing.assert_allclose(sink.values[2]["logits"], logits, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.filterwarnings("ignore:Full backward hook is firing")
 def test_opacus_counts_samples_again_after_a_look() -> None:
     model = GradSampleModule(network())
@@ -187,5 +218,8 @@ def test_shards_are_refused() -> None:
             self.inner = inner
 
     look = Recorder(Resident.of(POOL), [0.0], Memory())
+    sharded = FullyShardedDataParallel(network())
+    with pytest.raises(InputError, match=r"got shards of them; .* or gather .* full_state_dict"):
+        look.start(sharded)
     with pytest.raises(InputError, match="expected whole parameters in this process, got shards"):
-        look.start(FullyShardedDataParallel(network()))
+        seepage.audit(sharded, (X[:12], Y[:12]), (X[12:], Y[12:]))

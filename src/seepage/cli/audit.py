@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from seepage.cli.arguments import (
     ConfigFile,
     Out,
     Overrides,
+    ReleasedAs,
     RunFolder,
     Shard,
     UnitName,
@@ -184,6 +186,7 @@ def audit(
         bool,
         typer.Option("--curvature", help="Measure input curvature of a network too.", **_ONE),
     ] = False,
+    released_as: ReleasedAs = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", **_ONE)] = False,
 ) -> None:
     """Audit a fleet, trained from a configuration, or one model that is trained already.
@@ -202,7 +205,7 @@ def audit(
 
         seepage audit fashion.toml --dry-run
 
-        seepage audit net.py:make --weights w.safetensors --members m.npz --others o.npz
+        seepage audit net.py:make --weights w.safetensors --members m.npz --others o.npz --as int8
 
         seepage audit net.py:make --weights w.safetensors --members m.npz --others o.npz
         --recipe recipe.toml --references 16 --minutes 20 --folder runs/references
@@ -234,6 +237,7 @@ def audit(
                 drop_copies=drop_copies,
                 accept_changes=accept_changes,
                 curvature=curvature,
+                released_as=tuple(released_as or ()),
                 page=out if out is not None else report,
                 as_json=as_json,
             )
@@ -260,7 +264,8 @@ def audit(
     config = None if what is None else Path(what)
     began = time.perf_counter()
     part = parse_shard(shard)
-    settings = read_config(config, merged(override, out))
+    named = [f"release={json.dumps(released_as)}"] if released_as else []
+    settings = read_config(config, [*merged(override, out), *named])
     asked = settings.report if report is None else report
     if asked is None:
         place = _beside(settings.out)

@@ -49,12 +49,14 @@ class OneModel:
     drop_copies: bool = False
     accept_changes: bool = False
     curvature: bool = False
+    released_as: tuple[str, ...] = ()
     page: str | None = None
     as_json: bool = False
 
 
 def audit_one(given: OneModel) -> None:
     """Ask the model, judge it, print what was found, and write the page where one was asked for."""
+    from seepage.config.release import as_variants
     from seepage.single import Service, audit
 
     if given.members is None or given.others is None:
@@ -63,6 +65,8 @@ def audit_one(given: OneModel) -> None:
             f"{'neither' if given.members is None and given.others is None else 'one'}; name an .npz "
             "of what it was trained on and one of what it was not"
         )
+    if given.minutes is not None and not given.minutes >= 0:  # which NaN is not
+        raise InputError(f"--minutes: expected a number from 0, got {given.minutes:g}; correct it")
     place = None
     if given.page is not None:
         place = place_for(given.page, "--out", suffixes=(".html", ".htm"))
@@ -92,6 +96,7 @@ def audit_one(given: OneModel) -> None:
             drop_copies=given.drop_copies,
             accept_changes=given.accept_changes,
             curvature=given.curvature,
+            release=as_variants(given.released_as, "--as") if given.released_as else (),
             name=given.model or "recorded outputs",
             progress=lambda what, done, total: status.update(escape(f"{what} {done}/{total}")),
         )
@@ -257,12 +262,16 @@ def _print(one: SingleAudit) -> None:
         "",
     )
     console.print(table)
+    if one.release is not None:
+        from seepage.cli.variants import variants_table
+
+        console.print(variants_table(one.release, f", {one.unit}"))
 
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
 
     told = "" if one.whose is None else subjects_words(one.whose)
-    for text in (words.accuracy(one), told, words.named(one), _asked(one)):
+    for text in (words.released(one), words.accuracy(one), told, words.named(one), _asked(one)):
         if text:
             say(text)
     for title, lines in (

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from seepage.metrics import Unit
     from seepage.store import Run
 
-__all__ = ["every_as_released", "variants_of"]
+__all__ = ["every_as_released", "variants_of", "variants_table"]
 
 
 def variants_of(
@@ -32,7 +32,7 @@ def variants_of(
     with errors.status("judging variants"):
         found = variants(run, wanted, attacks=attacks, model=factory, unit=unit)
     keep(run, "variants", found.summary())
-    console.print(_table(found, about(unit)))
+    console.print(variants_table(found, f"{about(unit)}, last checkpoint"))
     worst, figure = found.worst
     shown = interval(figure.estimate).replace("\\[", "[")
     text = f"as released: {worst.name} by {figure.attack}, AUC {shown}"
@@ -48,8 +48,9 @@ def variants_of(
         console.print(found.left_out, markup=False, soft_wrap=True)
 
 
-def _table(found: Variants, whose: str) -> Table:
-    table = Table(title=f"{escape(found.path)}: as trained and as released{whose}, last checkpoint")
+def variants_table(found: Variants, whose: str) -> Table:
+    """A row per variant, with its strongest attack."""
+    table = Table(title=f"{escape(found.path)}: as trained and as released{whose}")
     table.add_column("variant")
     for column in ("accuracy", "strongest", "AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR", "verdict"):
         table.add_column(column, justify="right")
@@ -57,9 +58,10 @@ def _table(found: Variants, whose: str) -> Table:
         best = v.strongest
         table.add_row(
             escape(v.name),
-            f"{v.members:.3f} members\n{v.others:.3f} others",
+            f"{v.members:.3f} members\n{v.others:.3f} others" if v.members == v.members else "–",
             escape(best.attack),
-            f"{interval(best.estimate)}\nnoise {v.null_auc:.4f}",
+            interval(best.estimate)
+            + (f"\nnoise {v.null_auc:.4f}" if v.null_auc == v.null_auc else ""),
             *(rate(r) for r in v.rates),
             v.said if v.judged else f"{v.said}\n(for comparison)",
         )

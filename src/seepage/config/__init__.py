@@ -3,8 +3,18 @@
 from seepage.config.audit import AuditConfig, read_config
 from seepage.config.execution import Execution
 from seepage.config.function import Function
+from seepage.config.low_rank import LowRank
 from seepage.config.model import Model
 from seepage.config.recipe import Recipe
 from seepage.config.record import Record
 
-__all__ = ["AuditConfig", "Execution", "Function", "Model", "Recipe", "Record", "read_config"]
+__all__ = [
+    "AuditConfig",
+    "Execution",
+    "Function",
+    "LowRank",
+    "Model",
+    "Recipe",
+    "Record",
+    "read_config",
+]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from seepage.errors import InputError, nearest
 
-__all__ = ["Part", "problem"]
+__all__ = ["Part", "problem", "table_of"]
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 120
@@ -94,8 +94,18 @@ def problem(e: pydantic.ValidationError, kind: type[BaseModel], prefix: str = ""
 def _table(kind: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
     """The kind of table at `path`; None inside a list or a map of tables."""
     for part in path:
-        inner = kind.model_fields[str(part)].annotation if part in kind.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        inner = (
+            table_of(kind.model_fields[str(part)].annotation) if part in kind.model_fields else None
+        )
+        if inner is None:
             return None
         kind = inner
     return kind
+
+
+def table_of(annotation: Any) -> type[BaseModel] | None:
+    """The table that a field is, or may be where it has none by default."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import nn
 
 from seepage.config.base import Part
+from seepage.config.low_rank import LowRank
 from seepage.config.starting_point import start_from
 from seepage.errors import InputError, SeepageError
 from seepage.extensions import FROM_FILE, outside, resolve
@@ -60,6 +61,10 @@ class Model(Part):
         description="Patterns of names that are made anew instead of loaded, such as 'head.*' for "
         "other classes.",
     )
+    adapter: LowRank | None = Field(
+        None,
+        description="Low-rank matrices that train beside frozen layers; needs the extra `peft`.",
+    )
     expected: str | None = Field(None, exclude=True, repr=False, description="Set by a fleet.")
     factory: Any = Field(None, exclude=True, repr=False, description="Set from Python alone.")
 
@@ -91,7 +96,7 @@ class Model(Part):
     @property
     def starts(self) -> bool:
         """Whether it starts from anything else than a fresh draw of all that trains."""
-        return self.weights is not None or bool(self.frozen) or bool(self.reset)
+        return any((self.weights, self.frozen, self.reset, self.adapter is not None))
 
     def make(self, in_shape: tuple[int, ...], classes: int) -> nn.Module:
         """A freshly initialised network from torch's current random stream.
@@ -107,7 +112,7 @@ class Model(Part):
         made = self.fresh(in_shape, classes)
         if not self.starts:
             return made
-        return start_from(made, self.weights, self.frozen, self.reset, self.expected)
+        return start_from(made, self.weights, self.frozen, self.reset, self.expected, self.adapter)
 
     def fresh(self, in_shape: tuple[int, ...], classes: int) -> nn.Module:
         """The network alone from torch's current random stream, whatever it starts from."""
@@ -139,6 +144,15 @@ class Model(Part):
                 f"{type(made).__name__}"
             )
         return made
+
+    def check_adapter(self) -> None:
+        """Raises InputError for an adapter beside layers that would be frozen as they are drawn."""
+        own = self.factory is not None or not known(self.name)
+        if self.adapter is not None and self.weights is None and not own:
+            raise InputError(
+                f"model.adapter: expected with model.weights for {self.name!r}, whose layers would be "
+                "frozen as they are drawn, got none; name the weights to start from"
+            )
 
     def travels(self) -> bool:
         """Whether another interpreter can find the factory by its import path."""

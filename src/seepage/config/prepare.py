@@ -89,7 +89,9 @@ def prepare(config: AuditConfig) -> Prepared:
     Raises InputError before anything is trained or written.
     """
     recipe = config.recipe
-    _check_release(config)
+    from seepage.defenses.composed import changes_outputs
+
+    bare = _check_release(config)
     config.record.measured(config.record.times(recipe.epochs))
     chosen = chosen_attacks(config.attacks.names, config.attacks.main)
     data, reference = set_apart(load_pool(config), config.defense.reference, config.data.seed)
@@ -122,22 +124,32 @@ def prepare(config: AuditConfig) -> Prepared:
         assert plan.canaries is not None
         data = apply_canaries(data, plan.canaries)
     model = as_model(config.model).for_task(data.task)
+    model.check_adapter()
     as_function(config.train)
     if known(model.name):
         with torch.random.fork_rng(devices=[]):
             model.make(data.shape, len(data.classes))
     defense = _defense(config)
     if defense is not None:
+        if bare is not None and changes_outputs(defense):
+            raise InputError(
+                f"release: {bare} is judged on kept weights, expected a defence that acts on training "
+                f"alone, got {defense.name}, which changes outputs and is no part of weights; name "
+                "variants of outputs and set record.logits = true, or leave the defence out"
+            )
         check_defense(defense, data, reference, model, recipe)
         plan = defense.plan(plan)
     check_references(plan, chosen)
     return Prepared(config, data, plan, defense, chosen, reference)
 
 
-def _check_release(config: AuditConfig) -> None:
-    """That what is released can be judged from what will be recorded and kept."""
+def _check_release(config: AuditConfig) -> str | None:
+    """That what is released can be judged from what will be recorded and kept.
+
+    The first variant that is judged on kept weights, or None.
+    """
     if not config.release:
-        return
+        return None
     wanted = as_variants(config.release, "release")
     bare = [v.name for v in wanted if v.weights or not config.record.logits]
     if bare and config.record.keep == "none":
@@ -145,6 +157,7 @@ def _check_release(config: AuditConfig) -> None:
             f"release: {bare[0]} is judged on kept weights, got record.keep = 'none'; set record.keep "
             "= 'final'" + ("" if any(v.weights for v in wanted) else " or record.logits = true")
         )
+    return bare[0] if bare else None
 
 
 def load_pool(config: AuditConfig) -> Dataset:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from seepage.config.audit import AuditConfig
-from seepage.config.base import Part
+from seepage.config.base import Part, table_of
 
 __all__ = ["Entry", "entries", "markdown"]
 
@@ -55,6 +55,7 @@ _EXAMPLES: dict[str, str] = {
     "model.weights": '"pretrained.safetensors"',
     "model.frozen": '["features.*"]',
     "model.reset": '["head.*"]',
+    "model.adapter.targets": '["features.*"]',
     "train.function": '"yourpackage.training:train"',
     "train.version": '"2"',
     "train.files": '["vocabulary.txt"]',
@@ -82,8 +83,8 @@ def entries(kind: type[Part] = AuditConfig, table: str = "") -> Iterator[Entry]:
             continue  # from Python alone
         full = f"{table}.{name}" if table else name
         annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, Part):
-            inner.append((annotation, full))
+        if (table_kind := _part(annotation)) is not None:
+            inner.append((table_kind, full))
             continue
         default = _toml(field.default)
         yield Entry(
@@ -173,8 +174,13 @@ def markdown() -> str:
 
 def _tables(kind: type[Part], table: str = "") -> Iterator[tuple[type[Part], str]]:
     for name, field in kind.model_fields.items():
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, Part):
+        inner = _part(field.annotation)
+        if inner is not None:
             full = f"{table}.{name}" if table else name
-            yield annotation, full
-            yield from _tables(annotation, full)
+            yield inner, full
+            yield from _tables(inner, full)
+
+
+def _part(annotation: Any) -> type[Part] | None:
+    kind = table_of(annotation)
+    return kind if kind is not None and issubclass(kind, Part) else None

@@ -11,8 +11,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from seepage.config.low_rank import LowRank
 from seepage.errors import InputError, nearest
 from seepage.local_paths import local_path
+from seepage.models.low_rank import with_low_rank
 from seepage.store.weight_files import load_weights, put_weights, without_prefixes
 
 __all__ = ["start_from", "trainable", "weights_digest"]
@@ -24,13 +26,14 @@ def start_from(
     frozen: Sequence[str],
     reset: Sequence[str],
     expected: str | None = None,
+    adapter: LowRank | None = None,
 ) -> nn.Module:
     """The network, given its starting point; it is changed in place and returned.
 
     weights: a .safetensors or .pt file of weights alone. reset: patterns of names that keep what the
     network was made with, such as a head for other classes; what the file has for them is passed
     over. frozen: patterns of parameters that do not train. expected: the file's digest when the
-    fleet began.
+    fleet began. adapter: low-rank matrices; they train, and what `reset` matches, and nothing else.
 
     Buffers of frozen parts, such as running statistics, go on following the batches.
 
@@ -45,11 +48,20 @@ def start_from(
                 "another; put the file back"
             )
         _put(network, path, reset)
-    elif reset:
+    elif reset and adapter is None:
         raise InputError(
             f"model.reset: expected with model.weights, got {', '.join(reset)} alone; what is not "
             "loaded is made anew anyway"
         )
+    if adapter is not None:
+        if frozen:
+            raise InputError(
+                f"model.frozen: expected none with model.adapter, which freezes all but its matrices "
+                f"and what model.reset matches, got {', '.join(frozen)}; leave it out"
+            )
+        if weights is None:
+            _matched(reset, list(network.state_dict()), "model.reset")
+        return with_low_rank(network, adapter.rank, adapter.alpha, adapter.targets, reset)
     for name in _matched(frozen, [n for n, _ in network.named_parameters()], "model.frozen"):
         network.get_parameter(name).requires_grad_(False)
     if frozen and not trainable(network):

@@ -14,7 +14,7 @@ from seepage.defenses.single_samples import require_mean_loss
 from seepage.defenses.stopping import EarlyStopping
 from seepage.errors import InputError
 
-__all__ = ["Around", "Chain", "refuse_contradictions"]
+__all__ = ["Around", "Chain", "changes_outputs", "refuse_contradictions"]
 
 
 @dataclass(frozen=True)
@@ -201,3 +201,18 @@ class Chain(Defense):
         for part, inner in self._each(context):
             logits = part.outputs(logits, inner)
         return logits
+
+
+def changes_outputs(defense: Defense) -> bool:
+    """Whether it, or a defence inside it, changes what a trained network answers.
+
+    >>> from seepage.defenses import HAMP
+    >>> changes_outputs(HAMP()), changes_outputs(Defense())
+    (True, False)
+    """
+    if isinstance(defense, Chain):
+        return any(changes_outputs(p) for p in defense.parts)
+    inner = getattr(defense, "base", None)
+    if isinstance(inner, Defense) and changes_outputs(inner):
+        return True
+    return not isinstance(defense, Around) and defense.acts_on("outputs")

@@ -270,7 +270,7 @@ class _Judge:
     def __init__(self, trial: FunctionTrial) -> None:
         self.trial = trial
         data = trial.pool.dataset()
-        self.pool = Resident(Resident.layout(data), data.labels.numpy())
+        self.pool = Resident.of(data)
         self.scale = data.member_scale(trial.members) if trial.function.standardise else None
         self.began, self.longest, self.calls = time.monotonic(), 0.0, 0
         self.until: int | None = None

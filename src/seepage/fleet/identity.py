@@ -235,8 +235,11 @@ def _model(
             drawn = math.nan
     own = not known(model.name) or model.factory is not None
     network = _network(model, in_shape, classes, 0)
-    followed = follow(model.factory, network) if own else follow(network)
-    if own and follow(model.factory, _network(model, in_shape, classes, 0)) != followed:
+    # An adapter is known by its options: another version of `peft` holds other attributes.
+    plain = model if model.adapter is None else _without_adapter(model)
+    seen = network if plain is model else _network(plain, in_shape, classes, 0)
+    followed = follow(model.factory, seen) if own else follow(seen)
+    if own and follow(model.factory, _network(plain, in_shape, classes, 0)) != followed:
         unfollowed.append(
             f"model {model.name}: an attribute of the network is another each time it is made"
         )
@@ -263,7 +266,13 @@ def _start(model: Model, network: nn.Module) -> dict[str, Any]:
         "frozen": list(model.frozen),
         "reset": list(model.reset),
         "trainable": trainable(network),
+        **({} if model.adapter is None else {"adapter": model.adapter.model_dump()}),
     }
+
+
+def _without_adapter(model: Model) -> Model:
+    plain: Model = model.changed(adapter=None)
+    return plain if plain.weights is not None else plain.changed(reset=())
 
 
 def _network(model: Model, in_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:

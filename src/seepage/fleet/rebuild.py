@@ -11,12 +11,14 @@ import torch
 from torch import nn
 
 from seepage.array_types import BoolArray
+from seepage.config.low_rank import LowRank
 from seepage.config.model import Model, as_model
 from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.fleet.given_inputs import prepared
 from seepage.fleet.spec import AS_GIVEN, STANDARDISED
 from seepage.models import known
+from seepage.models.low_rank import merged
 from seepage.models.outputs import check_trained
 from seepage.record import Memory, Recorder, Resident
 from seepage.signals.tasks import task
@@ -31,7 +33,8 @@ Factory = str | Callable[[], nn.Module] | Model
 class Rebuilt:
     """A kept network in eval mode and the whole pool as it was given it.
 
-    What a defence does to the outputs afterwards is not part of the network.
+    What a defence does to the outputs afterwards is not part of the network. Low-rank adapters are
+    added to the weights of its layers.
 
     model: with the weights of plan row `row` at `epoch`. inputs: (N, ...) float32, prepared as
     that run was given them; labels (N,) int64; member (N,) bool. data: the pool, not normalised.
@@ -119,7 +122,7 @@ def rebuild(
         signals=(),
         **_preparation(run, row, pool, member),
     ).inputs(np.arange(len(pool)))
-    network.eval()
+    network = merged(network).eval()
     check_trained(network, inputs, len(pool.classes))
     return Rebuilt(network, inputs, pool.labels, member, pool, row, epoch)
 
@@ -183,6 +186,8 @@ def _network(run: Run, model: Factory | None) -> nn.Module:
             f"model: the fleet was trained with {name!r}, and a name in a run folder is never "
             "imported; pass the factory again, --model package.module:factory or model="
         )
+    if told.get("adapter") is not None:
+        ref = ref.changed(adapter=LowRank(**told["adapter"]), reset=tuple(told["reset"]))
     with torch.random.fork_rng(devices=[]):
         shape = tuple(int(v) for v in run.manifest["data"]["shape"])
         name = str(run.manifest["data"].get("task", "classification"))

@@ -24,6 +24,7 @@ from seepage.data import CopiesWarning, Dataset, count_copies
 from seepage.data.copies import Copies
 from seepage.data.dataset import check_dataset
 from seepage.defenses import Defense
+from seepage.defenses.composed import changes_outputs
 from seepage.errors import InputError, StorageFailed, nearest
 from seepage.fleet.backends import choose_backend, group
 from seepage.fleet.budget import Budget
@@ -150,9 +151,10 @@ def train(
     network, own = as_model(model).for_task(data.task), as_function(function)
     if own is not None and network.starts:
         raise InputError(
-            f"model: expected no weights, frozen or reset parts with {own.called}, which builds its "
-            "network itself; load them there"
+            f"model: expected no weights, adapter, frozen or reset parts with {own.called}, which "
+            "builds its network itself; load them there"
         )
+    network.check_adapter()
     if network.weights is not None:
         # Every worker sees that it reads the same file.
         network = network.changed(expected=weights_digest(network.weights))
@@ -248,6 +250,8 @@ def train(
                     if getattr(e, "axis", None) == "layer":
                         chosen["layers"] = list(e.layers)  # type: ignore[attr-defined]
                 provenance: dict[str, Any] = {"code": code, "unfollowed": unfollowed}
+                if defense is not None and changes_outputs(defense):
+                    provenance["changes_outputs"] = defense.name
                 if tried is not None:
                     provenance["function_check"] = tried.told()
                 manifest = create(

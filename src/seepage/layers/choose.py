@@ -20,10 +20,10 @@ from seepage.layers.hooks import (
     device_of,
     evaluation_mode,
     first_tensor,
+    merged_network,
     sample_count,
     select_samples,
     to_device,
-    unwrapped,
 )
 
 __all__ = ["choose_layers"]
@@ -142,7 +142,7 @@ def choose_layers(
     have the samples along their first axis, are left out of the default; asked for by name they
     are an error. One forward pass of up to two samples is run to find the order of calls.
     """
-    model = unwrapped(model)
+    model = merged_network(model)
     modules = dict(model.named_modules(remove_duplicate=False))
     check_inputs(inputs)
     sample = to_device(select_samples(inputs, slice(0, 2)), device_of(model))

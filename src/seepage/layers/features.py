@@ -23,9 +23,9 @@ from seepage.layers.hooks import (
     device_of,
     evaluation_mode,
     first_tensor,
+    merged_network,
     pool_positions,
     sample_count,
-    unwrapped,
 )
 
 __all__ = [
@@ -130,7 +130,7 @@ def gradient_norms(
     >>> out["(model)"].tolist()
     [0.0, 0.0, 0.0]
     """
-    model = unwrapped(model)
+    model = merged_network(model)
     chosen = choose_layers(model, inputs, layers)
     if len(labels) != sample_count(inputs):
         raise InputError(

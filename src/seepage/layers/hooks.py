@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from seepage.errors import InputError
-from seepage.models.wrapped import unwrapped, without_sample_hooks
+from seepage.models.wrapped import merged_network, without_sample_hooks
 
 __all__ = [
     "Inputs",
@@ -26,11 +26,11 @@ __all__ = [
     "device_of",
     "evaluation_mode",
     "first_tensor",
+    "merged_network",
     "pool_positions",
     "sample_count",
     "select_samples",
     "to_device",
-    "unwrapped",
 ]
 
 Inputs = torch.Tensor | Mapping[str, torch.Tensor] | Sequence[torch.Tensor]
@@ -195,7 +195,7 @@ class LayerHooks:
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[Layer]) -> None:
-        self.model = unwrapped(model)
+        self.model = merged_network(model)
         self.layers = tuple(layers)
         self._modules = dict(self.model.named_modules(remove_duplicate=False))
         self._made: dict[int, int] = {}

@@ -21,10 +21,10 @@ from seepage.layers.hooks import (
     check_outputs,
     device_of,
     evaluation_mode,
+    merged_network,
     pool_positions,
     sample_count,
     select_samples,
-    unwrapped,
 )
 from seepage.layers.jacobian import Jacobian, JacobianResult, measure_jacobians
 from seepage.layers.spectrum import (
@@ -126,7 +126,7 @@ def probe(
     >>> table.layer, table.jac_rank_float.tolist()
     (('0', '1'), [3.0, 2.0])
     """
-    model = unwrapped(model)
+    model = merged_network(model)
     chosen = choose_layers(model, inputs, layers)
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     kinds = [type(i) for i in indicators]

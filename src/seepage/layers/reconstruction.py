@@ -16,8 +16,8 @@ from seepage.layers.hooks import (
     check_outputs,
     device_of,
     evaluation_mode,
+    merged_network,
     sample_count,
-    unwrapped,
 )
 
 __all__ = ["reconstruction_error"]
@@ -59,7 +59,7 @@ def reconstruction_error(
             f"fit, judge: expected inputs of one shape, at least 2 and 1, got {tuple(fit.shape)} "
             f"and {tuple(judge.shape)}"
         )
-    model = unwrapped(model)
+    model = merged_network(model)
     chosen = choose_layers(model, fit, layers)
     device = device_of(model)
     x = fit.flatten(1).double().to(device)

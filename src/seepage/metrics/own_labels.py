@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from seepage.array_types import Int64Array
 from seepage.errors import InputError
 from seepage.given_arrays import given_numbers
+from seepage.short_repr import short_repr
 
 __all__ = ["Renumbered", "Told", "renumbered", "told"]
 
@@ -98,6 +99,7 @@ def told(correct: ArrayLike, labels: ArrayLike, member: ArrayLike) -> Told | Non
     )
 
 
+@short_repr
 @dataclass(frozen=True)
 class Renumbered:
     """Another numbering of classes that fits the answers better than the given one.

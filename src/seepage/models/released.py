@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from seepage.errors import InputError
+from seepage.models.wrapped import merged_network
 
 __all__ = ["BF16", "Int8", "Pruned", "WeightVariant"]
 
@@ -27,11 +28,14 @@ class WeightVariant(ABC):
 
     @abstractmethod
     def of(self, network: nn.Module) -> nn.Module:
-        """The released network, in eval mode; `network` stays as it is."""
+        """The released network, in eval mode; `network` stays as it is.
+
+        Low-rank adapters are added to the weights first.
+        """
 
 
 def _copied(network: nn.Module) -> nn.Module:
-    return copy.deepcopy(network).eval()
+    return copy.deepcopy(merged_network(network)).eval()
 
 
 @final
@@ -108,8 +112,12 @@ class Pruned(WeightVariant):
 class Int8(WeightVariant):
     """Linear layers dynamically quantised: weights in int8, activations when they are computed.
 
-    By `torchao` where it is installed, else by torch's own, which is deprecated; other layers stay
-    as they are. A network without a linear layer is refused: nothing of it would change.
+    By `torchao` where it is installed, else weights by torch's own quantisation, which is deprecated;
+    other layers stay as they are. A network without a linear layer is refused: nothing of it would change.
+
+    Activations are quantised row by row, as torchao does: what a sample is answered hangs on no other
+    sample of its batch. Torch's own layer takes one scale for a whole batch; of a batch of one row it
+    computes the same.
     """
 
     @property
@@ -119,6 +127,7 @@ class Int8(WeightVariant):
 
     def of(self, network: nn.Module) -> nn.Module:
         """The quantised network."""
+        network = merged_network(network)
         if not any(type(m) is nn.Linear for m in network.modules()):
             raise InputError(
                 f"int8: expected a network with linear layers, which dynamic quantisation is of, got "
@@ -133,25 +142,35 @@ class Int8(WeightVariant):
             return _by_torch(made)
 
 
-class _Quantised(nn.Module):
-    """torch's old dynamic layer, which warns when it is used, with weights as a float layer has them.
+# Torch quantises activations to 7 bits, since sums of products of 8 bits may overflow its kernels.
+_LEVELS = 127
 
-    Some networks look at a layer's weight; the old layer has a function in its place.
+
+class _Quantised(nn.Module):
+    """A linear layer of weights in int8 and of activations that are quantised row by row.
+
+    Some networks look at a layer's weight: it is there as a float layer has it.
     """
 
     weight: torch.Tensor
+    bias: torch.Tensor | None
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
-        self.layer = layer
         self.in_features, self.out_features = layer.in_features, layer.out_features
+        bias = layer.bias()
         self.register_buffer("weight", layer.weight().dequantize())
+        self.register_buffer("bias", None if bias is None else bias.detach())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """As a linear layer, in float32."""
-        with _quiet():
-            found: torch.Tensor = self.layer(x.float())
-        return found
+        x = x.float()
+        low = x.amin(-1, keepdim=True).clamp(max=0)
+        high = x.amax(-1, keepdim=True).clamp(min=0)
+        scale = ((high - low) / _LEVELS).clamp(min=torch.finfo(torch.float32).tiny)
+        zero = (-low / scale).round()
+        q = ((x / scale).round() + zero).clamp(0, _LEVELS)
+        return nn.functional.linear((q - zero) * scale, self.weight, self.bias)
 
 
 def _quiet() -> warnings.catch_warnings[None]:

@@ -29,6 +29,7 @@ from torch import nn
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError, SeepageError
+from seepage.models.low_rank import passes_by
 from seepage.models.outputs import (
     Simplex,
     check_answers,
@@ -324,6 +325,8 @@ class Recorder:
         """The network inside of wrappers, and the pool beside it."""
         inner = unwrapped(model)
         check_whole(inner)
+        for note in passes_by(inner):
+            self.facts["notes"] = list(dict.fromkeys([*self.facts.get("notes", ()), note]))
         self._model = inner
         self._compiled = torch.compile(inner, dynamic=False) if self.compiled else None
         device = next((p.device for p in inner.parameters()), self.pool.device)

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from seepage.report.subjects import subjects_values
 from seepage.report.svg import Axis, Chart
+from seepage.report.variants import variants_values
 from seepage.single import SingleAudit, words
 
 __all__ = ["single_values"]
@@ -40,6 +41,9 @@ def single_values(one: SingleAudit) -> Mapping[str, Any]:
             for i in named[:SHOWN].tolist()
         ],
         "more": max(0, len(named) - SHOWN),
+        "release": None
+        if one.release is None
+        else variants_values(one.release) | {"words": words.released(one)},
         "whose": None if one.whose is None else subjects_values(one.whose, single=True),
     }
 

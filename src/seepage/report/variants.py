@@ -15,6 +15,7 @@ def variants_values(x: Variants) -> dict[str, Any]:
     worst, _ = x.worst
     return {
         "x": x,
+        "single": False,
         "words": variants_words(x),
         "worst": worst.name,
         "skipped": [

@@ -17,7 +17,9 @@ from torch import nn
 
 from seepage.array_types import AnyArray, Int64Array
 from seepage.errors import InputError, SeepageError
+from seepage.models.low_rank import passes_by, slow_encoders
 from seepage.models.outputs import moved
+from seepage.models.wrapped import check_whole, unwrapped
 from seepage.remedies import of_model, reads_tokens
 from seepage.short_repr import short_repr
 from seepage.signals.tasks import Classification, Task
@@ -352,6 +354,7 @@ def _in_time(model: Callable[[Any], Any], batch: Any, timeout: float | None) -> 
 
 def _network(model: nn.Module) -> tuple[Callable[[Any], Any], tuple[str, ...]]:
     """The network as a function of a batch of inputs, on its own device."""
+    check_whole(unwrapped(model))
     first = next((p for p in model.parameters()), None)
     device = torch.device("cpu") if first is None else first.device
 
@@ -379,7 +382,7 @@ def _network(model: nn.Module) -> tuple[Callable[[Any], Any], tuple[str, ...]]:
                 f"{x.dtype}; pass inputs as it takes them in training, prepared alike"
             ) from error
 
-    return call, ()
+    return call, passes_by(model)
 
 
 def floating(inputs: AnyArray, model: nn.Module) -> torch.Tensor:
@@ -402,11 +405,15 @@ def floating(inputs: AnyArray, model: nn.Module) -> torch.Tensor:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[bool]:
-    """Eval mode throughout; every part has its own mode again afterwards. Yields what it changed."""
+    """Eval mode throughout, adapters never passed by; every part has its own mode again afterwards.
+
+    Yields whether a part was in training mode.
+    """
     before = [(m, m.training) for m in model.modules()]
     model.eval()
     try:
-        yield any(mode for _, mode in before)
+        with slow_encoders(model):
+            yield any(mode for _, mode in before)
     finally:
         for m, mode in before:
             m.training = mode

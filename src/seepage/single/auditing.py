@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.attacks import ATTACKS, Attack
+from seepage.config.release import Variant, as_variants
 from seepage.errors import InputError
 from seepage.findings.attacks import FPRS
 from seepage.findings.judging import Judging
@@ -31,7 +32,8 @@ from seepage.single.outputs import Observed
 from seepage.single.pool import Pool, Side, class_numbers, pooled, side_of
 from seepage.single.quantile import quantile_features
 from seepage.single.reference_free import TITLES, Scored, reference_free_scores
-from seepage.single.references import balance, measured, referenced_scores
+from seepage.single.references import Measured, balance, measured, referenced_scores
+from seepage.single.released import Seen, check_release, check_task, found_variants
 from seepage.single.result import OneAttack, SingleAudit
 from seepage.single.subjects import scores_of_units, subjects_found
 
@@ -60,8 +62,8 @@ class Recorded:
     others: AnyArray | Mapping[str, AnyArray]
     logits: bool = True
 
-    def observed(self, question: Question, kept: Int64Array, outside: BoolArray) -> Observed:
-        """Signals at the pool's samples, which are those at positions `kept`."""
+    def observed(self, observing: Observing, kept: Int64Array, outside: BoolArray) -> Seen:
+        """What is seen at the pool's samples, which are those at positions `kept`."""
         if isinstance(self.members, Mapping) and isinstance(self.others, Mapping):
             if set(self.members) != set(self.others):
                 raise InputError(
@@ -69,13 +71,13 @@ class Recorded:
                     f"{sorted(self.members)} and {sorted(self.others)}; pass both alike"
                 )
             both = {k: _concatenated(self.members[k], self.others[k], k) for k in self.members}
-            return question.recorded({k: _of(v, kept, k) for k, v in both.items()}, outside)
+            return observing.of_signals({k: _of(v, kept, k) for k, v in both.items()}, outside)
         if isinstance(self.members, Mapping) or isinstance(self.others, Mapping):
             raise InputError("model: expected outputs of one kind for members and others")
         values = _of(_concatenated(self.members, self.others, "model"), kept, "model")
-        if question.task.name == "regression":
-            return question.observed(values, "predictions", outside)
-        return question.observed(values, "logits" if self.logits else "probabilities", outside)
+        if observing.question.task.name == "regression":
+            return observing.of_outputs(values, "predictions", outside)
+        return observing.of_outputs(values, "logits" if self.logits else "probabilities", outside)
 
     def sizes(self) -> tuple[int, int]:
         """Samples of members and of others."""
@@ -127,6 +129,7 @@ def audit(
     accept_changes: bool = False,
     blind: bool = True,
     curvature: bool = False,
+    release: Any = (),
     name: str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -153,7 +156,10 @@ def audit(
     drop_copies: others that are exact copies of members are taken out instead of refused.
     accept_changes: judge a model that answers differently each time, by one answer. blind: whether
     the attack without a model is run. curvature: measure the input loss curvature of networks, 41
-    queries a sample and reference, for the attacks that read it. seed: of folds and of the half of others that calibrates.
+    queries a sample and reference, for the attacks that read it. release: how the model is released,
+    names such as "label-only", "top-1", "int8" or "int8+top-1" (`seepage.variants`): each is judged as
+    the model itself, and the result's `release` has the worst; weights are those of a network, and
+    references are released alike. seed: of folds and of the half of others that calibrates.
     progress: called with (what, done, all).
 
     Inputs reach the model as they are given; nothing is standardised. A network is asked in eval
@@ -174,6 +180,7 @@ def audit(
     """
     say: Progress = progress if progress is not None else lambda what, done, total: None
     asking = service if service is not None else Service()
+    wanted = as_variants(release, "release") if release else ()
     axes = 2 if task is not None and task_named(task).name in ("multi-label", "soft-labels") else 1
     sides = [side_of(s, w, axes=axes) for s, w in ((members, "members"), (others, "others"))]
     if groups is not None:
@@ -193,6 +200,9 @@ def audit(
         asked = "recorded outputs"
     else:
         asked = kind_of(model, kind)
+    check_task(wanted, kind)
+    recorded = isinstance(model, Recorded) and isinstance(model.members, Mapping)
+    check_release(wanted, model, references, tuple(model.members) if recorded else None)
     pool, kept = pooled(
         sides[0],
         sides[1],
@@ -213,16 +223,18 @@ def audit(
         accept_changes,
         curvature,
         seed,
+        tuple(v for v in wanted if v != Variant()),
     )
     if isinstance(model, Recorded):
-        observed = model.observed(question, kept, ~pool.member)
+        seen = model.observed(observing, kept, ~pool.member)
         answers: Answers | None = None
     else:
-        observed, answers = observing.target(model, pool.inputs, ~pool.member, say)
+        seen, answers = observing.target(model, pool.inputs, ~pool.member, say)
+    observed = seen.plain
 
-    def observe(one: Any, outside: BoolArray) -> Observed:
+    def observe(one: Any, outside: BoolArray) -> Seen:
         if isinstance(one, Recorded):
-            return one.observed(question, kept, outside)
+            return one.observed(observing, kept, outside)
         return observing.reference(one, pool.inputs, outside, say)
 
     unfit = answers_fit(observed, labels, pool.member)
@@ -230,39 +242,36 @@ def audit(
     inputs = pool.features
     say("attacks", 0, 1)
     features = quantile_features(inputs, labels, targets=question.targets, seed=seed)
-    scored = reference_free_scores(
-        observed, pool.member, features, unit, quantile=quantile, seed=seed
-    )
+
+    def scored_of(observed: Observed, found: Measured | None) -> Scored:
+        own = reference_free_scores(
+            observed, pool.member, features, unit, quantile=quantile, seed=seed
+        )
+        if found is None:
+            why = words.NEEDS_REFERENCES
+            return Scored(
+                own.scores, dict(own.skipped) | {n: why for n in ATTACKS if n not in TITLES}
+            )
+        more = referenced_scores(observed, found, pool.member, question, attacks, unit)
+        # The same attack without references judges every sample by others that it is not one of.
+        scores = {**more.scores, **own.scores}
+        skipped = {n: w for n, w in {**more.skipped, **own.skipped}.items() if n not in scores}
+        return Scored(scores, skipped, more.within)
+
     notes = observed.notes + (() if answers is None else answers.notes)
     if answers is not None:
         notes += scale_noted(model, pool, labels, answers.form == "logits")
     notes = (*((unfit,) if unfit else ()), *notes, *copies_in_words(pool))
     if len(kept) < given:
         notes += (f"others: {given - len(kept):,} exact copies of members were taken out",)
-    models, balanced = 0, None
+    models, balanced, found = 0, None, None
     if references is not None:
         found = measured(references, pool, kept, given, observed, observing, observe, say)
         references_fit(found, observed, pool)
         models, notes = len(found.member), notes + found.notes
         notes += unlike_references(observed, found, pool.member)
         balanced = balance(found.member, pool.member, unit)
-        more = referenced_scores(observed, found, pool.member, question, attacks, unit)
-        # The same attack without references judges every sample by others that it is not one of.
-        scored = Scored(
-            {**more.scores, **scored.scores},
-            {
-                n: w
-                for n, w in {**more.skipped, **scored.skipped}.items()
-                if n not in scored.scores and n not in more.scores
-            },
-            more.within,
-        )
-    else:
-        why = words.NEEDS_REFERENCES
-        scored = Scored(
-            scored.scores,
-            dict(scored.skipped) | {n: why for n in ATTACKS if n not in TITLES},
-        )
+    scored = scored_of(observed, found)
     if not scored.scores:
         reasons = "; ".join(f"{k}: {v}" for k, v in scored.skipped.items())
         raise InputError(f"attacks: expected at least one that can be run, got none ({reasons})")
@@ -270,7 +279,7 @@ def audit(
     titles |= {a.name: a.title for a in attacks or ()}
     scores, alone, within = scores_of_units(scored.scores, scored.within, pool.member, unit)
     member = np.asarray(unit.member(pool.member))
-    judged = _judged(scores, titles, member)
+    judged = _judged(scores, titles, member)[0]
     order = ("lira", *_MAIN) if models >= _MANY else _MAIN
     main = next((n for n in order if n in scored.scores), next(iter(scored.scores)))
     say("naming", 0, 1)
@@ -312,6 +321,23 @@ def audit(
         measure=measure,
         unfit=unfit,
     )
+    if wanted:
+        say("what is released", 0, 1)
+        as_seen = {Variant().name: (scores, scored.skipped, observed)}
+        for variant, told in seen.released.items():
+            alike = None if found is None else replace(found, signals=found.released[variant])
+            shown = scored_of(told, alike)
+            values = scores_of_units(shown.scores, shown.within, pool.member, unit)[0]
+            as_seen[variant] = values, shown.skipped, told
+        release_found = found_variants(
+            one.title,
+            one.subjects,
+            as_seen,
+            [v.name for v in wanted],
+            pool.member,
+            lambda values, level: _judged(values, titles, member, level),
+        )
+        one = replace(one, release=release_found)
     one = replace(one, limits=words.limits(one), steps=words.steps(one))
     return replace(one, headline=words.headline(one))
 
@@ -401,16 +427,22 @@ def _called(model: Any) -> str:
 
 
 def _judged(
-    scores: Mapping[str, Float64Array], titles: Mapping[str, str], member: BoolArray
-) -> tuple[OneAttack, ...]:
-    """AUC and rates of every attack, as of a fixed target; scores and member of what is judged."""
+    scores: Mapping[str, Float64Array],
+    titles: Mapping[str, str],
+    member: BoolArray,
+    level: float = 0.95,
+) -> tuple[tuple[OneAttack, ...], dict[str, Estimate]]:
+    """AUC and rates of every attack, as of a fixed target; scores and member of what is judged.
+
+    And the AUC of each with its interval at `level`.
+    """
     # Every sample is OUT of its complement, so that all of them are judged.
     judging = Judging(np.stack([member, ~member]), 0)
     wide = 1 - 0.05 / len(scores)
-    out = []
+    out, widest = [], {}
     for name, values in scores.items():
-        auc, auc_wide = judging.auc(values[None], 0.95, wide)
-        near, far = (_resolved(judging.rates(values[None], FPRS, level)) for level in (0.95, wide))
+        auc, auc_wide, widest[name] = judging.auc(values[None], 0.95, wide, level)
+        near, far = (_resolved(judging.rates(values[None], FPRS, at)) for at in (0.95, wide))
         curve = judging.curve(values[None])
         at = _thin(curve.fpr)
         out.append(
@@ -418,7 +450,7 @@ def _judged(
                 name, titles.get(name, name), auc, auc_wide, near, far, curve.fpr[at], curve.tpr[at], values
             )
         )  # fmt: skip
-    return tuple(out)
+    return tuple(out), widest
 
 
 def _resolved(rates: Iterable[AtFpr]) -> tuple[AtFpr, ...]:

@@ -14,6 +14,7 @@ from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.data.targets import faulty
 from seepage.errors import InputError
 from seepage.given_arrays import given_array
+from seepage.short_repr import short_repr
 from seepage.signals.related import log_probabilities
 from seepage.signals.tasks import (
     Classification,
@@ -34,6 +35,7 @@ from seepage.single.outputs import (
     from_logits,
     from_probabilities,
     from_signals,
+    log_rows,
     read_signals,
     rows_of_numbers,
 )
@@ -44,6 +46,7 @@ _BY_CLASS = Classification()
 
 
 @final
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Question:
     """What N samples ask of a model.
@@ -75,6 +78,13 @@ class Question:
         if self.task.name == "regression":
             return self._of_predictions(rows, outside)
         return self._of_distributions(rows, values, form)
+
+    def logits(self, values: AnyArray, form: Form) -> Float64Array:
+        """Outputs that `observed` has read, as the logits (N, K) that their signals are of."""
+        if self.task.name != "multi-label":
+            return log_rows(values, form == "logits")
+        rows = rows_of_numbers(values, form)
+        return rows if form == "logits" else _log_odds(rows, values)[0]
 
     def recorded(self, signals: Mapping[str, AnyArray], outside: BoolArray) -> Observed:
         """Signals (N,) as they were recorded, and those that follow; `outside` as in `observed`."""

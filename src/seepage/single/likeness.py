@@ -9,7 +9,7 @@ from torch import nn
 from seepage.array_types import BoolArray, Int64Array
 from seepage.models.input_scale import better_scale
 from seepage.signals.tasks import two_logits
-from seepage.single.asking import answers_of, floating, kind_of
+from seepage.single.asking import answers_of, floating
 from seepage.single.outputs import Observed
 from seepage.single.pool import Pool
 from seepage.single.references import Measured
@@ -29,7 +29,7 @@ def scale_noted(
     labels (N,) class numbers. logits: whether its outputs are. At most 256 members and others are asked
     about, four times. See `seepage.models.input_scale.better_scale`.
     """
-    if kind_of(model) != "network" or not isinstance(model, nn.Module):
+    if not isinstance(model, nn.Module):
         return ()
     inputs = pool.inputs
     if labels is None or not logits or isinstance(inputs, list) or hasattr(inputs, "iloc"):

@@ -24,6 +24,7 @@ __all__ = [
     "from_logits",
     "from_probabilities",
     "from_signals",
+    "log_rows",
     "read_signals",
     "rows_of_numbers",
 ]
@@ -92,8 +93,7 @@ def from_probabilities(probabilities: AnyArray, labels: Int64Array) -> Observed:
     ([1.099, 36.044], 'probabilities: exactly 0 or 1 for 1 of 2')
     """
     given = np.asarray(probabilities)
-    p = rows_of_numbers(given, "probabilities")
-    p = np.stack([1 - p[:, 0], p[:, 0]], axis=1) if p.shape[1] == 1 else p
+    p = _two(rows_of_numbers(given, "probabilities"))
     sums = p.sum(axis=1)
     bad = (p < 0).any(axis=1) | (np.abs(sums - 1) > _SUM)
     if bad.any():
@@ -159,6 +159,30 @@ def _labels_alone(answers: Int64Array, labels: Int64Array, classes: int) -> Obse
     right = (answers == labels).astype(np.float64)
     lacking = {name: why for name in READ if name != "correct"}
     return Observed({"correct": right}, lacking, (note,), classes, answers)
+
+
+def log_rows(values: AnyArray, logits: bool) -> Float64Array:
+    """Outputs that were checked, as logits (N, K): of probabilities their logarithms.
+
+    Exact zeros are put where `from_probabilities` puts them.
+
+    >>> log_rows(np.array([[0.5], [1.0]]), False).round(3).tolist()
+    [[-0.693, -0.693], [-36.044, 0.0]]
+    """
+    given = np.asarray(values)
+    rows = rows_of_numbers(given, "outputs")
+    if logits:
+        return np.stack([np.zeros(len(rows)), rows[:, 0]], axis=1) if rows.shape[1] == 1 else rows
+    p = _two(rows)
+    p = p / p.sum(axis=1, keepdims=True)
+    narrow = np.finfo(given.dtype).eps if given.dtype.kind == "f" else 2.0**-52
+    floor = min(float(narrow), float(p[p > 0].min(initial=1.0)))
+    return np.asarray(np.log(np.maximum(p, floor)), dtype=np.float64)
+
+
+def _two(p: Float64Array) -> Float64Array:
+    """Of one column of probabilities, that of class 1, both."""
+    return np.stack([1 - p[:, 0], p[:, 0]], axis=1) if p.shape[1] == 1 else p
 
 
 def from_signals(signals: Mapping[str, AnyArray]) -> Observed:

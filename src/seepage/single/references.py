@@ -23,6 +23,7 @@ from seepage.single.observing import Observing
 from seepage.single.outputs import Form, Observed
 from seepage.single.pool import Pool
 from seepage.single.reference_free import ON_REQUEST, Scored
+from seepage.single.released import HIDDEN, Seen
 from seepage.single.trained import TrainedReferences, trained
 
 __all__ = [
@@ -58,12 +59,14 @@ class Measured:
     """Signals of references: member (R, N) bool, signals {name: (R, N)}, what is said of them.
 
     rounded: whether they were kept in single precision; what they are compared with is rounded alike.
+    released: by variant's name the signals of references that are released so.
     """
 
     member: BoolArray
     signals: Mapping[str, Float64Array]
     notes: tuple[str, ...] = ()
     rounded: bool = False
+    released: Mapping[str, Mapping[str, Float64Array]] = field(default_factory=dict)
 
 
 def measured(
@@ -73,7 +76,7 @@ def measured(
     given: int,
     target: Observed,
     observing: Observing,
-    observe: Callable[[Any, BoolArray], Observed],
+    observe: Callable[[Any, BoolArray], Seen],
     progress: Progress,
 ) -> Measured:
     """Signals of whatever was passed as references.
@@ -83,7 +86,7 @@ def measured(
     that was passed, with the samples that it was not trained on -> its signals at the pool.
     """
     if isinstance(references, RecordedReferences):
-        return _recorded(references, observing.question, kept, given)
+        return _recorded(references, observing, kept, given)
     if isinstance(references, TrainedReferences):
         made = trained(references, pool, target, observing, progress)
         return Measured(made.member, made.signals, made.notes, rounded=True)
@@ -101,11 +104,11 @@ def measured(
             )
         rows.append(_mask(pair[1], given, f"references: mask {k}")[kept])
         found.append(observe(pair[0], ~rows[-1]))
-    return Measured(np.stack(rows), _stacked(found))
+    return _of(np.stack(rows), found)
 
 
 def _recorded(
-    references: RecordedReferences, question: Question, kept: Int64Array, given: int
+    references: RecordedReferences, observing: Observing, kept: Int64Array, given: int
 ) -> Measured:
     member = given_array(references.member, "references: member")
     if member.ndim != 2 or member.shape[1] != given or not len(member):
@@ -115,18 +118,18 @@ def _recorded(
         )
     rows = np.stack([_mask(m, given, f"references: row {k}") for k, m in enumerate(member)])
     found = []
-    form: Form = "predictions" if question.task.name == "regression" else "logits"
+    form: Form = "predictions" if observing.question.task.name == "regression" else "logits"
     whole = references.predictions if form == "predictions" else references.logits
     if whole is None and references.probabilities is not None:
         form, whole = "probabilities", references.probabilities
     for r in range(len(rows)):
         outside = ~rows[r][kept]
         if whole is not None:
-            found.append(question.observed(_at(whole, r, rows, kept), form, outside))
+            found.append(observing.of_outputs(_at(whole, r, rows, kept), form, outside))
             continue
         signals = {k: _at(v, r, rows, kept) for k, v in references.signals.items()}
-        found.append(question.recorded(signals, outside))
-    return Measured(rows[:, kept], _stacked(found))
+        found.append(observing.of_signals(signals, outside))
+    return _of(rows[:, kept], found)
 
 
 def _at(values: AnyArray, row: int, member: BoolArray, kept: Int64Array) -> AnyArray:
@@ -146,6 +149,12 @@ def _mask(values: Any, n: int, what: str) -> BoolArray:
             f"{mask.dtype} of shape {mask.shape}; say which samples the model was trained on"
         )
     return mask.astype(np.bool_)
+
+
+def _of(member: BoolArray, found: Sequence[Seen]) -> Measured:
+    names = found[0].released
+    released = {v: _stacked([seen.released[v] for seen in found]) for v in names}
+    return Measured(member, _stacked([seen.plain for seen in found]), released=released)
 
 
 def _stacked(found: Sequence[Observed]) -> dict[str, Float64Array]:
@@ -229,6 +238,8 @@ def referenced_scores(
                 skipped[attack.name] = (
                     target.lacking.get(CURVATURE, ON_REQUEST)
                     if CURVATURE in missing and CURVATURE not in target.signals
+                    else f"reads {', '.join(missing)}, which {HIDDEN}"
+                    if target.lacking.get(missing[0]) == HIDDEN
                     else f"needs {', '.join(missing)} of the model and of every reference"
                 )
                 continue

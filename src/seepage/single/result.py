@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from seepage.array_types import BoolArray, Float64Array
 from seepage.errors import InputError
 from seepage.findings.result import AtFpr, Blind, Naming, SubjectFinding
+from seepage.findings.variants import Variants
 from seepage.local_paths import local_path
 from seepage.metrics import Estimate, Strongest, strongest
 from seepage.short_repr import short_repr
@@ -62,7 +63,8 @@ class SingleAudit:
     those that calibrate; named (U,). references: how many reference models. queries, cached: samples
     asked about, and answers from the cache. notes: what is to be known of the outputs. limits: what
     cannot be said. steps: what to do next. task: what labels are. unfit: why members' answers tell nothing
-    of their labels, or ""; the first note too.
+    of their labels, or ""; the first note too. release: the model as it is released, its variants and
+    the worst of them, or None.
     """
 
     title: str
@@ -92,6 +94,7 @@ class SingleAudit:
     task: str = "classification"
     measure: str = "accuracy"
     unfit: str = ""
+    release: Variants | None = None
 
     @property
     def members(self) -> int:
@@ -118,12 +121,25 @@ class SingleAudit:
         """ "leaks" where the strongest attack's whole interval lies above chance; "refused" where
         members and others differ without the model, where the references give the members away, or
         where every attack reads below chance, as when members and others are exchanged."""
-        told = [e for e in (self.blind.auc, self.balanced) if e is not None]
-        if any(np.isfinite(e.low) and e.low > 0.5 for e in told):
-            return "refused"
-        if self.reversed:
+        if self._told_apart or self.reversed:
             return "refused"
         return "leaks" if self.strongest.estimate.low > 0.5 else "not shown"
+
+    @property
+    def released_said(self) -> Said | None:
+        """The verdict on the release, that of the worst variant that is judged, by the same rule."""
+        if self.release is None:
+            return None
+        worst = self.release.worst[1].estimate
+        if self._told_apart or worst.high < 0.5:
+            return "refused"
+        return "leaks" if worst.low > 0.5 else "not shown"
+
+    @property
+    def _told_apart(self) -> bool:
+        """Whether members and others are told apart without the model."""
+        told = [e for e in (self.blind.auc, self.balanced) if e is not None]
+        return any(bool(np.isfinite(e.low)) and e.low > 0.5 for e in told)
 
     @property
     def reversed(self) -> bool:
@@ -179,6 +195,9 @@ class SingleAudit:
             "balance_of_references": plain(self.balanced),
             "queries": self.queries,
             "answers_from_cache": self.cached,
+            "as_released": None
+            if self.release is None
+            else plain(self.release.summary()) | {"verdict": self.released_said},
             "notes": list(self.notes),
             "cannot_be_said": list(self.limits),
             "next": list(self.steps),

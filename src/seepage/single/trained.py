@@ -31,6 +31,7 @@ from seepage.fleet.user_code import follow, python_version
 from seepage.plan import SubsetPlan, half_split
 from seepage.record import DEFAULT_SIGNALS, Recorder
 from seepage.short_repr import short_repr
+from seepage.single.by_task import Question
 from seepage.single.observing import Observing
 from seepage.single.outputs import Observed
 from seepage.single.pool import Pool, chosen_rows, keys_of
@@ -52,7 +53,8 @@ class TrainedReferences:
     """Reference models that are trained on random complementary halves of members and others.
 
     Either train: the user's own training, (inputs, labels, seed) -> a model of any kind that
-    `seepage.audit` takes; it gets the samples of one half as they were given. Or a training function
+    `seepage.audit` takes; it gets the samples of one half as they were given, labels being the
+    task's targets, and of data with distributions beside labels the distributions. Or a training function
     of a fleet, `(members, seed, recorder) -> model` (docs/extending.md), known by its third
     argument's name or as a `seepage.Function`: members are positions in members and then others.
     Or model and recipe: a factory of networks, trained by the built-in engine on the inputs as they
@@ -102,6 +104,7 @@ class TrainedReferences:
             )
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Reference:
     """What was trained: plan rows as (R, N) membership, their signals (R, N), and what is said."""
@@ -119,13 +122,8 @@ def trained(
     progress: Progress,
 ) -> Reference:
     """Train what the call asks for, of that what is not there yet, and read its signals."""
-    task = observing.question.task
-    if not task.classes or observing.question.targets is not None:
-        raise InputError(
-            f"references: expected classes as labels of references that are trained here, got the task "
-            f"{task.name}; train them and pass pairs (model, member mask)"
-        )
-    if pool.inputs is None or observing.question.labels is None:
+    question = observing.question
+    if pool.inputs is None or (question.labels is None and question.targets is None):
         raise InputError(
             "references: expected inputs and labels to train them on, got none; pass pairs "
             "(inputs, labels)"
@@ -148,7 +146,7 @@ def trained(
         watcher = _Watcher(progress, most, budget)
         run = train(
             data,
-            _plan(pool, data, observing.question.labels, most, references.seed),
+            _plan(pool, data, question, most, references.seed),
             out=folder,
             execution=execution,
             rows=range(most),
@@ -159,21 +157,23 @@ def trained(
         return _read(run, most, references, watcher.ended, time.monotonic() - began)
 
 
-def _plan(pool: Pool, data: Dataset, labels: Int64Array, most: int, seed: int) -> SubsetPlan:
+def _plan(pool: Pool, data: Dataset, question: Question, most: int, seed: int) -> SubsetPlan:
     """Halves for as many runs as the folder has room for: the first ones are the same for any most.
 
     Exact copies of a sample lie on the same side, where no groups say what belongs together.
     """
     groups: Any = pool.groups
     if groups is None:
-        keys = list(zip(keys_of(pool.inputs, len(labels)), labels.tolist(), strict=True))
-        if len(set(keys)) < len(keys):
-            groups = [f"{key.hex()}/{label}" for key, label in keys]
+        asked = [np.asarray(v) for v in (question.labels, question.targets) if v is not None]
+        rows = zip(keys_of(pool.inputs, len(data)), *(v.tolist() for v in asked), strict=True)
+        keys = [f"{key.hex()}/{labels}" for key, *labels in rows]
+        groups = keys if len(set(keys)) < len(keys) else None
     room = -(-most // _ROOM) * _ROOM
     plan = half_split(len(data), models=room, seed=seed, groups=groups)
-    # Runs beyond those that were trained are no runs that are missing; copies are no subjects.
-    told = {k: v for k, v in plan.options.items() if k != "groups" or pool.groups is not None}
-    return replace(plan, options=told | {"open": True})
+    # Copies lie together without being a subject's: they are judged one by one.
+    options = {k: v for k, v in plan.options.items() if k != "groups" or pool.groups is not None}
+    # Runs beyond those that were trained are no runs that are missing.
+    return replace(plan, options=options | {"open": True})
 
 
 def _training(
@@ -185,7 +185,9 @@ def _training(
     held: contextlib.ExitStack,
 ) -> tuple[Dataset, dict[str, Any]]:
     """The pool as the fleet sees it, and what and how `train` is told to train."""
-    assert observing.question.labels is not None
+    question = observing.question
+    measured = observing.curvature and question.task.classes
+    told: dict[str, Any] = {} if question.noise is None else {"noise": question.noise}
     if references.model is not None:
         recipe = references.recipe or Recipe()
         if recipe.precision == "auto":
@@ -194,31 +196,34 @@ def _training(
         record = Record(
             checkpoints=(float(recipe.epochs),),
             keep="none",
-            **({"curvature": "zeroth-order"} if observing.curvature else {}),
+            **({"curvature": "zeroth-order"} if measured else {}),
+            **told,
         )
-        data = _numbers(pool, observed, observing.question.labels)
+        data = _numbers(pool, observed, question)
         return data, {"model": as_model(references.model), "recipe": recipe, "record": record}
     if _of_a_fleet(references.train):
-        data = _numbers(pool, observed, observing.question.labels)
-        return data, {"function": references.train, "record": Record(checkpoints=2, keep="none")}
-    asked = references.train
-    assert callable(asked)
+        data = _numbers(pool, observed, question)
+        record = Record(checkpoints=2, keep="none", **told)
+        return data, {"function": references.train, "record": record}
+    asked: Any = references.train
     inputs = pool.inputs
     if isinstance(inputs, np.ndarray) and not inputs.dtype.hasobject and _maps(execution, asked):
         place = held.enter_context(held_folder(Path(tempfile.gettempdir())))
         np.save(place / "inputs.npy", inputs, allow_pickle=False)
         inputs = _Mapped(str(place / "inputs.npy"))
-    function = _Training(asked, inputs, np.asarray(pool.labels), observing)
+    labels = np.asarray(pool.labels if pool.soft is None else pool.soft)
+    function = _Training(asked, inputs, labels, observing)
     # What decides a model: the user's code and how it is asked; the samples are in the data's digest.
     code = follow(asked)
-    told = (observing.logits, observing.accept_changes, observing.curvature, observing.seed)
-    version = f"{code.digest} by Python {python_version()}, asked {told}"
+    how = (observing.logits, observing.accept_changes, observing.curvature, observing.seed)
+    noise = "" if question.noise is None else f", noise {question.noise!r}"
+    version = f"{code.digest} by Python {python_version()}, asked {how}{noise}"
     signals: tuple[Any, ...] = DEFAULT_SIGNALS
-    if observing.curvature:
+    if measured:
         signals += (curvature_zo,)
     keys = np.frombuffer(b"".join(keys_of(pool.inputs, len(pool.member))), dtype=np.uint8)
     content = keys.reshape(len(pool.member), -1).astype(np.float32)
-    data = _dataset(torch.from_numpy(content), "table", pool, observed, observing.question.labels)
+    data = _dataset(torch.from_numpy(content), "table", pool, observed, question)
     return data, {
         "function": Function(function=function, version=version),
         "record": Record(signals=signals),
@@ -242,9 +247,18 @@ def _of_a_fleet(train: Any) -> bool:
 
 
 def _dataset(
-    inputs: torch.Tensor, kind: Any, pool: Pool, observed: Observed, labels: Int64Array
+    inputs: torch.Tensor, kind: Any, pool: Pool, observed: Observed, question: Question
 ) -> Dataset:
-    classes = max(observed.classes, int(labels.max()) + 1, 2)
+    task, labels, targets = question.task.name, question.labels, question.targets
+    if targets is not None:
+        classes = 1 if targets.ndim == 1 else targets.shape[1]
+    else:
+        known = 0 if labels is None else int(labels.max()) + 1
+        classes = max(observed.classes, known, 2)
+    if labels is None:
+        labels = np.zeros(len(inputs), dtype=np.int64)
+        if targets is not None and task == "soft-labels":
+            labels = targets.argmax(axis=1)
     return Dataset(
         inputs,
         torch.from_numpy(labels),
@@ -255,10 +269,12 @@ def _dataset(
         # As the target is asked: nothing is standardised.
         numeric=np.zeros(inputs.shape[1], dtype=np.bool_),
         groups=pool.groups,
+        task=task,
+        targets=None if targets is None else torch.from_numpy(targets.astype(np.float32)),
     )
 
 
-def _numbers(pool: Pool, observed: Observed, labels: Int64Array) -> Dataset:
+def _numbers(pool: Pool, observed: Observed, question: Question) -> Dataset:
     """Inputs as the built-in engine takes them: images (N, C, H, W) or a table (N, D)."""
     try:
         x = np.asarray(pool.inputs)
@@ -271,8 +287,16 @@ def _numbers(pool: Pool, observed: Observed, labels: Int64Array) -> Dataset:
             f"{x.dtype} of shape {x.shape}; pass a function (inputs, labels, seed) -> model instead"
         )
     x = x if x.dtype == np.uint8 else x.astype(np.float32)
+    y = question.targets
+    off = 0.0 if y is None else float(np.abs(y - y.astype(np.float32)).max())
+    if y is not None and off > 1e-3 * float(y.std()):
+        raise InputError(
+            "labels: expected targets that single precision tells apart, in which references are "
+            f"trained, got some that it moves by {off:.2g}, where their deviation is {y.std():.2g}; "
+            "pass a function (inputs, labels, seed) -> model instead"
+        )
     kind = "image" if x.ndim == 4 else "table"
-    return _dataset(torch.tensor(x), kind, pool, observed, labels)
+    return _dataset(torch.tensor(x), kind, pool, observed, question)
 
 
 def curvature_zo(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -327,7 +351,7 @@ class _Training:
                 ) from error
             outside = np.ones(self.observing.samples, dtype=np.bool_)
             outside[members] = False
-            found = self.observing.reference(model, inputs, outside)
+            found = self.observing.reference(model, inputs, outside).plain
         values = {name: found.signals.get(name) for name in recorder.names}
         lacking = [name for name, v in values.items() if v is None]
         if lacking:
@@ -421,7 +445,7 @@ def _read(
         if values.ndim == 2 and not np.isnan(values).any():
             signals[name] = values
     pairs = [(k, k + 1) for k in range(0, len(rows), _PAIR)]
-    if all(np.array_equal(signals["phi"][a], signals["phi"][b]) for a, b in pairs):
+    if all(np.array_equal(v[a], v[b]) for v in signals.values() for a, b in pairs):
         raise InputError(
             "references: expected models that differ, got the same answers from both halves of every "
             "pair, which share no training sample; train on the samples that train is given"

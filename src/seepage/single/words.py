@@ -7,7 +7,7 @@ import numpy as np
 from seepage.metrics import Estimate
 from seepage.single.result import SingleAudit
 
-__all__ = ["accuracy", "headline", "limits", "named", "not_run", "steps"]
+__all__ = ["accuracy", "headline", "limits", "named", "not_run", "released", "steps"]
 
 _MEASURED = {
     "accuracy": "Accuracy",
@@ -62,6 +62,27 @@ def _verdict(one: SingleAudit) -> str:
     )
 
 
+def released(one: SingleAudit) -> str:
+    """The verdict on the model as it is released, in a sentence or two; empty where it is not asked."""
+    if one.release is None:
+        return ""
+    worst, figure = one.release.worst
+    judged = sum(v.judged for v in one.release.found)
+    which = f"the worst of {judged} variants is {worst.name}" if judged > 1 else worst.name
+    told = f"As released ({which}) "
+    by = f"AUC {_auc(figure.estimate)} by {figure.attack}"
+    if figure.compared > 1:
+        by += f", strongest of {figure.compared} pairs of an attack and a variant"
+    if one.released_said == "refused":
+        return f"{told}there is no verdict either: {by}."
+    if one.released_said == "leaks":
+        return f"{told}it leaks: {by}."
+    return (
+        f"{told}no leak was shown: {by}. These attacks leave room for an AUC of up to "
+        f"{figure.estimate.high:.3f}."
+    )
+
+
 def limits(one: SingleAudit) -> tuple[str, ...]:
     """What these figures do not say, the strongest limit first."""
     out = []
@@ -91,6 +112,12 @@ def limits(one: SingleAudit) -> tuple[str, ...]:
         f"Intervals are over {one.unit} of this one model: they say nothing of another training of "
         "it, nor of records that were not given."
     )
+    if one.release is not None:
+        out.append(
+            "Of what is released, a low figure says that these attacks find little in it: what is hidden "
+            "may be asked for in other ways, such as many queries around a sample. Names and p-values "
+            "are of the model as trained."
+        )
     n = one.naming
     if n is not None and n.count < 1:
         out.append(

@@ -20,7 +20,7 @@ __all__ = ["PREFIXES", "SUFFIXES", "load_weights", "put_weights", "without_prefi
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
 PREFIXES = ("module.", "_orig_mod.", "_module.")
-"""What DataParallel and DDP, `torch.compile` and Opacus put before every name."""
+"""What DataParallel, DDP and `AveragedModel`, `torch.compile` and Opacus put before every name."""
 
 _INNER = ("state_dict", "model_state_dict", "model")
 _EXPECTED = "weights, model.state_dict() saved by torch.save or safetensors"
@@ -98,11 +98,16 @@ def _kind(found: object) -> str:
 def without_prefixes(weights: Weights) -> tuple[Weights, tuple[str, ...]]:
     """(weights, prefixes): those of wrappers that every name begins with removed, outermost first.
 
+    The count of averages that `AveragedModel` saves beside its network goes with its prefix.
+
     >>> w = torch.zeros(1)
     >>> without_prefixes({"module._orig_mod.a": w, "module._orig_mod.b": w})[1]
     ('module.', '_orig_mod.')
     """
     removed: list[str] = []
+    inside = {k: v for k, v in weights.items() if k != "n_averaged"}
+    if len(inside) < len(weights) and all(k.startswith("module.") for k in inside):
+        weights = inside
     while True:
         prefix = next((p for p in PREFIXES if all(k.startswith(p) for k in weights)), None)
         if prefix is None or not weights:
