@@ -18,11 +18,15 @@ from seepage.metrics import EACH, Unit
 from seepage.plan import tuples
 
 __all__ = [
+    "Analysis",
+    "BinomialTail",
     "BothEnds",
     "GuessStrategy",
     "HighestOnly",
+    "LowestOnly",
     "OneRunBound",
     "ceiling_of_runs",
+    "check_counts",
     "epsilon_of_runs",
     "joint_epsilon",
     "one_run",
@@ -36,7 +40,8 @@ class OneRunBound:
 
     correct of guesses guesses among canaries were right. ceiling: the largest value that so
     many guesses can give at this level, all of them right; a bound there (`at_ceiling`) says how
-    many guesses were counted and not how large the leak is.
+    many guesses were counted and not how large the leak is. mu: the lower bound on μ, of `FDP(Gaussian())`
+    alone.
 
     >>> print(one_run(80, 80, 80)), print(one_run(70, 80, 80))
     ε at least 3.27 (the most that 80 guesses can show)
@@ -51,6 +56,7 @@ class OneRunBound:
     guesses: int
     canaries: int
     ceiling: float
+    mu: float | None = None
 
     @property
     def at_ceiling(self) -> bool:
@@ -86,6 +92,43 @@ class HighestOnly(GuessStrategy):
 
     def sides(self, guesses: int) -> tuple[int, int]:
         return 0, guesses
+
+
+@dataclass(frozen=True)
+class LowestOnly(GuessStrategy):
+    """Only the lowest scores are guessed, as non-members: where absence shows more than presence."""
+
+    def sides(self, guesses: int) -> tuple[int, int]:
+        return guesses, 0
+
+
+class Analysis(ABC):
+    """What the count of right guesses refutes."""
+
+    @abstractmethod
+    def bound(
+        self, correct: int, guesses: int, canaries: int, *, delta: float, level: float
+    ) -> OneRunBound:
+        """From `correct` of `guesses` guesses about `canaries`, at one level."""
+
+
+@dataclass(frozen=True)
+class BinomialTail(Analysis):
+    """`one_run`: right guesses are dominated by a binomial, up to what δ allows."""
+
+    def bound(
+        self, correct: int, guesses: int, canaries: int, *, delta: float, level: float
+    ) -> OneRunBound:
+        return one_run(correct, guesses, canaries, delta=delta, level=level)
+
+
+def check_counts(correct: int, guesses: int, canaries: int) -> None:
+    """Refuse counts that no guessing gives."""
+    if not 0 <= correct <= guesses <= canaries or guesses < 1:
+        raise InputError(
+            f"correct, guesses, canaries: expected 0 <= correct <= guesses <= canaries and a "
+            f"guess, got {correct}, {guesses}, {canaries}; count abstentions as no guess"
+        )
 
 
 def _p_value(epsilon: float, correct: int, guesses: int, canaries: int, delta: float) -> float:
@@ -124,11 +167,7 @@ def one_run(
     True
     """
     check_level(level, delta)
-    if not 0 <= correct <= guesses <= canaries or guesses < 1:
-        raise InputError(
-            f"correct, guesses, canaries: expected 0 <= correct <= guesses <= canaries and a "
-            f"guess, got {correct}, {guesses}, {canaries}; count abstentions as no guess"
-        )
+    check_counts(correct, guesses, canaries)
     epsilon = _refuted(correct, guesses, canaries, delta, 1 - level)
     ceiling = epsilon
     if correct < guesses:
@@ -175,12 +214,14 @@ def one_run_from_scores(
     delta: float = 0.0,
     level: float = 0.95,
     unit: Unit = EACH,
+    analysis: Analysis | None = None,
 ) -> OneRunBound:
     """`one_run` with guesses made from the scores (m,) of all canaries of one run.
 
     guesses: how many, fixed before the scores were seen. Several counts are each tested at level
     1 − (1 − level)/K and the largest bound is returned, under the level asked for. strategy:
-    `BothEnds()` (default) or `HighestOnly()`. Ties at a cut are guessed *wrong* first, so that the
+    `BothEnds()` (default), `HighestOnly()` or `LowestOnly()`. analysis: `BinomialTail()` (default) or
+    `FDP(...)`, chosen beforehand too. Ties at a cut are guessed *wrong* first, so that the
     order of the array, which may reveal members, cannot help. The result's `ceiling` is that of
     the count that gave the bound; larger counts could show more. Assumptions as in `one_run`;
     membership that fair coin flips give in less than one of 10⁵ runs is refused. unit: with
@@ -203,11 +244,12 @@ def one_run_from_scores(
     # Ascending; among equal scores members first, so that at either end wrong guesses come first.
     ranked = y[np.lexsort((~y, s))]
     each = 1 - (1 - level) / len(counts)
+    rule = BinomialTail() if analysis is None else analysis
     bounds = []
     for r in counts:
         low, high = (BothEnds() if strategy is None else strategy).sides(int(r))
         right = int((~ranked[:low]).sum()) + int(ranked[len(ranked) - high :].sum())
-        bounds.append(one_run(right, int(r), len(s), delta=delta, level=each))
+        bounds.append(rule.bound(right, int(r), len(s), delta=delta, level=each))
     best = max(bounds, key=lambda b: b.epsilon)
     return replace(best, level=level)
 
