@@ -95,11 +95,12 @@ class TradeOff:
 
     def _deltas(self, epsilon: Float64Array) -> Float64Array:
         """δ at other ε: what the pairs imply, min over them of their own curves' δ."""
-        e, t = epsilon[:, None], self.epsilon[None]
+        e = epsilon[:, None]
         # Of (t, d) at ε < t: the corner of its two lines; above t its d holds.
-        gap = np.exp(np.minimum(t, 700.0))
-        corner = (1 - self.delta) * (gap - np.exp(np.minimum(e, t))) / (1 + gap) + self.delta
-        return np.asarray(np.where(e < t, corner, self.delta).min(axis=1))
+        gap = np.exp(np.minimum(self.epsilon, 700.0))
+        slope = (1 - self.delta) / (1 + gap)
+        corner = (slope * gap + self.delta) - slope * np.exp(np.minimum(e, 700.0))
+        return np.asarray(np.where(e < self.epsilon, corner, self.delta).min(axis=1))
 
     def bayes_error(self, prior: ArrayLike) -> Float64Array:
         """The smallest error of any attack where a share `prior` are *non*-members, any shape.
@@ -107,10 +108,9 @@ class TradeOff:
         min over FPR of prior · FPR + (1 − prior)(1 − TPR) = min{p, 1 − p} (1 − δ(|log p/(1 − p)|)).
         """
         p = _priors(prior)
-        smaller = np.minimum(p, 1 - p)
-        with np.errstate(divide="ignore"):
-            odds = np.abs(special.logit(p)).ravel()
-        return smaller * (1 - self._deltas(odds)).reshape(p.shape)
+        smaller, back = np.unique(np.minimum(p, 1 - p), return_inverse=True)
+        odds = np.minimum(-special.logit(smaller), 750.0)
+        return np.asarray((smaller * (1 - self._deltas(odds)))[back].reshape(p.shape))
 
     def epsilon_at(self, delta: float) -> float:
         """The smallest ε of the pairs at which δ is at most `delta`; infinity if none is."""

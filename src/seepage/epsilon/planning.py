@@ -15,7 +15,7 @@ from seepage.errors import InputError
 
 __all__ = ["Needed", "canaries_needed", "models_needed"]
 
-MOST = 10_000_000
+MOST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,16 @@ class Needed:
 
 def _smallest(reached: Callable[[int], float], target: float, first: int, what: str) -> int:
     """The smallest count, found by doubling and halving, whose bound reaches the target."""
-    high = first
-    while reached(high) < target:
-        high *= 2
-        if high > MOST:
+    high, best = first, 0.0
+    while (found := reached(high)) < target:
+        best = max(best, found)
+        # With δ > 0 more canaries at last show less.
+        if high > MOST or found < best / 2:
             raise InputError(
-                f"target: expected an epsilon that at most {MOST:,} {what} can show, got {target:g}; "
-                "lower it, or raise delta's distance or the level's"
+                f"target: expected an epsilon that at most {MOST:,} {what} can show, got {target:g} where "
+                f"{best:.3g} is the most that was seen; lower the target or delta"
             )
+        high *= 2
     low = max(first, high // 2)
     while high - low > 1:
         middle = (low + high) // 2
