@@ -169,7 +169,7 @@ def _risk(f: Findings, data: Dataset | None) -> Values:
 
 
 def _plane(f: Findings, data: Dataset | None) -> Values:
-    return {"n_in": f.judged_in}
+    return {"n_in": f.judged_in, "limit": words.accountant(f)}
 
 
 def _dynamics(f: Findings, data: Dataset | None) -> Values | None:
