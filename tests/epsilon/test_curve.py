@@ -95,7 +95,7 @@ def test_excess_vulnerability_is_the_smallest_shift() -> None:
     # Of measured points: a plane's against what was promised.
     rates = np.array([0.01, 0.1, 0.4])
     points = rates, actual.tpr(rates)
-    assert 0 < excess_vulnerability(points, TradeOff.gaussian(0.8))
+    assert excess_vulnerability(points, TradeOff.gaussian(0.8)) > 0
     assert excess_vulnerability(points, promised) <= excess_vulnerability(actual, promised)
 
 

@@ -31,7 +31,9 @@ def test_several_splits_give_the_lower_median_at_half_the_error() -> None:
 
 
 @pytest.mark.parametrize("method", [multi_run, gdp])
-@pytest.mark.parametrize("threshold", [Bonferroni(), Explicit(-0.5)], ids=["bonferroni", "explicit"])
+@pytest.mark.parametrize(
+    "threshold", [Bonferroni(), Explicit(-0.5)], ids=["bonferroni", "explicit"]
+)
 def test_an_inverted_attack_is_found_and_paid_for(method, threshold) -> None:  # type: ignore[no-untyped-def]
     scores, member = drawn(2.0, 2000, 1)
     upright = method(-scores, member, delta=1e-5, threshold=threshold)

@@ -46,7 +46,9 @@ def test_the_line_is_that_of_the_run_that_spent_most(make_run: Any) -> None:
     fpr, tpr = found.paths.rates()
     assert a.above == sum(t > curve.tpr(f) for f, t in zip(fpr[-1], tpr[-1], strict=True))
     shown = json.loads(
-        gzip.decompress(base64.b64decode(next(b.body for b in blocks(found, None) if b.name == "meta")))
+        gzip.decompress(
+            base64.b64decode(next(b.body for b in blocks(found, None) if b.name == "meta"))
+        )
     )["limit"]
     np.testing.assert_allclose(shown["tpr"], a.tpr, atol=1e-6)
     assert (np.array(shown["tpr"]) >= np.array(shown["fpr"])).all()

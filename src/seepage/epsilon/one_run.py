@@ -278,6 +278,7 @@ def epsilon_of_runs(
     delta: float = 1e-5,
     level: float = LEVEL,
     unit: Unit = EACH,
+    analysis: Analysis | None = None,
 ) -> Float64Array:
     """A lower bound on ε from each run alone, at 1 − (1 − level)/2, so that `joint_epsilon` is at `level`.
 
@@ -285,7 +286,7 @@ def epsilon_of_runs(
     other of its pair; member (R, M) bool. Each run is audited in one run (Steinke et al., arXiv 2305.08846) by
     guessing an eighth, a quarter, half and all of its M samples from both ends, corrected for that
     choice. Assumes that every sample is IN a run with probability ½, which a half-split of many samples is close to.
-    It refutes smaller ε; a 0 shows nothing. unit: as of `one_run_from_scores`.
+    It refutes smaller ε; a 0 shows nothing. unit, analysis: as of `one_run_from_scores`.
     """
     s, y = given_floats(scores, "scores"), given_array(member, "member")
     if s.ndim != 2 or y.shape != s.shape or y.dtype != np.bool_:
@@ -304,7 +305,7 @@ def epsilon_of_runs(
     each = 1 - (1 - level) / 2
     return np.array(
         [
-            one_run_from_scores(a, b, counts, delta=delta, level=each).epsilon
+            one_run_from_scores(a, b, counts, delta=delta, level=each, analysis=analysis).epsilon
             for a, b in zip(s, y, strict=True)
         ]
     )

@@ -52,7 +52,9 @@ def spent_most(run: Any) -> dict[str, Any] | None:
     private = [f for f in facts if {"noise", "sampling_rate", "steps", "delta"} <= set(f)]
     if not private or len(private) < len(facts):
         return None
-    return max(private, key=lambda f: (math.inf if f["epsilon"] is None else f["epsilon"], f["steps"]))
+    return max(
+        private, key=lambda f: (math.inf if f["epsilon"] is None else f["epsilon"], f["steps"])
+    )
 
 
 def accountant_finding(
