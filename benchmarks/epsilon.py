@@ -21,13 +21,15 @@ from seepage.array_types import BoolArray, Float64Array
 from seepage.epsilon.one_run import epsilon_of_runs, joint_epsilon
 from seepage.metrics import Subjects, clopper_pearson
 
-__all__ = ["page", "study"]
+__all__ = ["OUT", "PAGE", "page", "study"]
+
+OUT, PAGE = RESULTS / "epsilon.json", ROOT / "docs" / "epsilon-measured.md"
 
 DELTA = 1e-5
 LEVEL = 0.95
 TRIALS = 400
 CANARIES = 500
-MODELS = 12
+MODELS = 8
 RECORDS = 3
 
 
@@ -94,7 +96,9 @@ def _pair(m: Mechanism) -> float:
     return m.at_delta
 
 
-def _halves(rng: np.random.Generator, m: Mechanism, n: int = TRIALS) -> tuple[Float64Array, BoolArray]:
+def _halves(
+    rng: np.random.Generator, m: Mechanism, n: int = TRIALS
+) -> tuple[Float64Array, BoolArray]:
     member = np.arange(n) % 2 == 0
     return m.draw(rng, member), member
 
@@ -124,7 +128,10 @@ def _one(what: str, **options: Any) -> Value:
     def value(rng: np.random.Generator, m: Mechanism) -> float:
         counts = options.get("guesses", (60, 125, 250, 500))
         found = epsilon.one_run_from_scores(
-            *_coins(rng, m), counts, level=LEVEL, **{"delta": DELTA} | {k: v for k, v in options.items() if k != "guesses"},
+            *_coins(rng, m),
+            counts,
+            level=LEVEL,
+            **{"delta": DELTA} | {k: v for k, v in options.items() if k != "guesses"},
         )
         return float(getattr(found, what))
 
@@ -206,7 +213,7 @@ def figures() -> list[Figure]:
         Figure("one run, f-DP, ε by μ-GDP", _one("epsilon", analysis=curve), _pair, only_gaussian),
         Figure("one run, f-DP, μ", _one("mu", analysis=curve), mu),
         Figure("one run, f-DP, (ε, δ)", _one("epsilon", analysis=pair)),
-        Figure("a fleet, joint over 12 models", _fleet),
+        Figure(f"a fleet, joint over {MODELS} models", _fleet),
         Figure(
             "Jeffreys", lambda rng, m: epsilon.jeffreys(*_table(rng, m), delta=DELTA).epsilon,
             _pair, never, "credible",
@@ -237,7 +244,9 @@ def study(audits: int = 1000) -> dict[str, Any]:
             rows.append(
                 {
                     "figure": figure.name,
-                    "kind": figure.kind if figure.kind != "bound" or figure.bound(m) else "not here",
+                    "kind": figure.kind
+                    if figure.kind != "bound" or figure.bound(m)
+                    else "not here",
                     "mechanism": m.name,
                     "truth": None if np.isinf(truth) else truth,
                     "mean": float(values.mean()),
@@ -265,12 +274,15 @@ def page(result: dict[str, Any]) -> str:
         by = {r["mechanism"]: r for r in result["rows"] if r["figure"] == figure}
         kind = by[names[0]]["kind"]
         told = tuple(
-            cells(by[n]) + (" (no bound here)" if by[n]["kind"] == "not here" else "") for n in names
+            cells(by[n]) + (" (no bound here)" if by[n]["kind"] == "not here" else "")
+            for n in names
         )
         label = figure if kind in ("bound", "not here") else f"{figure} ({kind})"
         parts[kind in ("bound", "not here")].append((label, *told))
     verdict = (
-        "Every bound holds." if result["holds"] else "In bold: what is called a bound and does not hold."
+        "Every bound holds."
+        if result["holds"]
+        else "In bold: what is called a bound and does not hold."
     )
     return f"""# How often a bound on ε is above the truth
 
@@ -302,6 +314,6 @@ if __name__ == "__main__":
         __doc__,
         study,
         page,
-        at=(RESULTS / "epsilon.json", ROOT / "docs" / "epsilon-measured.md"),
+        at=(OUT, PAGE),
         size=("audits", 1000),
     )

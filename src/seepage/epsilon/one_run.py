@@ -131,12 +131,33 @@ def check_counts(correct: int, guesses: int, canaries: int) -> None:
         )
 
 
-def _p_value(epsilon: float, correct: int, guesses: int, canaries: int, delta: float) -> float:
-    """P[Bin(r, q) ≥ v] + 2mδ · max over i of P[v − i ≤ Bin < v]/i, for v ≥ 1."""
-    q = float(special.expit(epsilon))
-    tail = float(special.betainc(correct, guesses - correct + 1, q))
-    below = np.cumsum(stats.binom.pmf(np.arange(correct - 1, -1, -1), guesses, q))
-    return tail + 2 * canaries * delta * float((below / np.arange(1, correct + 1)).max())
+@dataclass(frozen=True, eq=False)
+class _PValue:
+    """P[Bin(r, q) ≥ v] + 2mδ · max over i of P[v − i ≤ Bin < v]/i, for v ≥ 1, at many ε."""
+
+    correct: int
+    guesses: int
+    excess: float
+    below: Float64Array
+    log_choose: Float64Array
+
+    @classmethod
+    def of(cls, correct: int, guesses: int, canaries: int, delta: float) -> _PValue:
+        below = np.arange(correct - 1.0, -1, -1)
+        n = float(guesses)
+        log_choose = special.gammaln(n + 1) - special.gammaln(below + 1)
+        log_choose -= special.gammaln(n - below + 1)
+        return cls(correct, guesses, 2 * canaries * delta, below, log_choose)
+
+    def __call__(self, epsilon: Float64Array) -> Float64Array:
+        """(E,) of ε (E,)."""
+        q = special.expit(epsilon)
+        tail = special.betainc(self.correct, self.guesses - self.correct + 1, q)
+        # log (1 − q) = −log(1 + e^ε), and log q is ε more.
+        log_rest = -np.logaddexp(0.0, epsilon)[:, None]
+        mass = np.exp(self.log_choose + self.below * epsilon[:, None] + self.guesses * log_rest)
+        each = np.cumsum(mass, axis=1) / np.arange(1, self.correct + 1)
+        return np.asarray(tail + self.excess * each.max(axis=1))
 
 
 def one_run(
@@ -190,15 +211,20 @@ def _refuted(correct: int, guesses: int, canaries: int, delta: float, size: floa
 def _first_crossing(
     top: float, correct: int, guesses: int, canaries: int, delta: float, size: float
 ) -> float:
+    p_value = _PValue.of(correct, guesses, canaries, delta)
+    grid = np.linspace(0.0, top, 33)
+    # A part at a time: the largest part holds a few million numbers.
+    step = max(1, 2_000_000 // correct)
     low, high = 0.0, top
-    for e in np.linspace(0.0, top, 33):
-        if _p_value(float(e), correct, guesses, canaries, delta) > size:
-            high = float(e)
+    for k in range(0, len(grid), step):
+        above = np.flatnonzero(p_value(grid[k : k + step]) > size)
+        if above.size:
+            first = k + int(above[0])
+            low, high = float(grid[max(first - 1, 0)]), float(grid[first])
             break
-        low = float(e)
     while high - low > 1e-9 * max(1.0, top):
         middle = (low + high) / 2
-        if _p_value(middle, correct, guesses, canaries, delta) > size:
+        if p_value(np.array([middle]))[0] > size:
             high = middle
         else:
             low = middle
