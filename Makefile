@@ -95,4 +95,4 @@ fuzz: $(VENV)/.test
 	$(BIN)/python -m benchmarks.fuzz
 
 clean:
-	rm -rf $(VENV) .venv-lowest .venv-newest .venv-adapters runs
+	rm -rf $(VENV) .venv-lowest .venv-newest .venv-adapters .venv-parity .venv-parity-epsilon runs
