@@ -119,9 +119,9 @@ def gaussian_pair(
 
     Published for the sums of canary-aligned gradient dot products that a white-box auditor of DP-SGD
     sees, which are nearly Gaussian; other scores need not be, and then the tail that decides ε at small δ is
-    that of the fit, not of the data. It is **no bound**: it exceeds the truth in about half of all
-    audits, and reads more than 0 on noise. Print it beside a bound, never in place of one. Source: Agrawal et al., arXiv 2606.12733, of
-    which the abstract and a summary were read: a reconstruction.
+    that of the fit, not of the data. It is **no bound**: it often exceeds the truth
+    and reads more than 0 on noise. Print it beside a bound, never in place of one. A
+    *reconstruction* of Agrawal et al., arXiv 2606.12733, of which the abstract and a summary were read.
 
     >>> rng = np.random.default_rng(0)
     >>> member = np.arange(4000) % 2 == 0
