@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from seepage.epsilon import Bonferroni, Explicit, MultiSplit, Split, gdp, multi_run
+from seepage.epsilon import (
+    FDP,
+    Approximate,
+    Bonferroni,
+    Explicit,
+    MultiSplit,
+    Split,
+    gdp,
+    multi_run,
+)
 from seepage.errors import InputError
 
 
@@ -72,3 +81,14 @@ def test_all_or_nothing_called_a_member(wrong: int, right: int) -> None:
     assert np.isfinite(got.mu)
     assert (got.mu > 3) == ((wrong, right) == (0, 150))
     assert got.at_ceiling == ((wrong, right) == (0, 150))
+
+
+def test_what_holds_only_for_gaussian_mechanisms_says_so() -> None:
+    scores, member = drawn(1.0, 2000, 3)
+    text = str(gdp(scores, member))
+    assert text.startswith("μ at least 0.")
+    assert "if the mechanism is Gaussian ε at least" in text
+    one = FDP().bound(80, 100, 200, delta=1e-5, level=0.95)
+    assert "if the mechanism is Gaussian ε at least" in str(one)
+    assert str(multi_run(scores, member)).startswith("ε at least")
+    assert str(FDP(Approximate()).bound(80, 100, 200, delta=1e-5, level=0.95)).startswith("ε")

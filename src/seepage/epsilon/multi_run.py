@@ -23,7 +23,7 @@ from seepage.errors import InputError
 from seepage.given_arrays import given_floats, given_numbers
 from seepage.metrics import EACH, Unit, clopper_pearson
 
-__all__ = ["Bound", "check_level", "gdp", "multi_run", "multi_run_at", "scored"]
+__all__ = ["Bound", "check_level", "gdp", "multi_run", "multi_run_at", "said", "scored"]
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,18 @@ class Bound:
         return self.ceiling > 0 and self.epsilon >= self.ceiling * (1 - 1e-6)
 
     def __str__(self) -> str:
-        most = f"{self.trials} trials can show"
-        if self.at_ceiling:
-            return f"ε at least {self.epsilon:.2f} (the most that {most})"
-        return f"ε at least {self.epsilon:.2f} ({most} at most {self.ceiling:.2f})"
+        return said(self.epsilon, self.mu, self.ceiling, self.at_ceiling, f"{self.trials} trials")
+
+
+def said(epsilon: float, mu: float | None, ceiling: float, at_ceiling: bool, what: str) -> str:
+    """A bound in words; where it has a μ, that is what always holds."""
+    head = f"ε at least {epsilon:.2f}"
+    if mu is not None:
+        head = f"μ at least {mu:.2f}, and if the mechanism is Gaussian {head}"
+    most = f"{what} can show"
+    return (
+        f"{head} (the most that {most})" if at_ceiling else f"{head} ({most} at most {ceiling:.2f})"
+    )
 
 
 def check_level(level: float, delta: float) -> None:

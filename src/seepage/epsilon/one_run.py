@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from scipy import special, stats
 
 from seepage.array_types import BoolArray, Float64Array
-from seepage.epsilon.multi_run import check_level, scored
+from seepage.epsilon.multi_run import check_level, said, scored
 from seepage.errors import InputError
 from seepage.given_arrays import given_array, given_floats
 from seepage.metrics import EACH, Unit
@@ -64,10 +64,7 @@ class OneRunBound:
         return _is_ceiling(self.epsilon, self.ceiling)
 
     def __str__(self) -> str:
-        most = f"{self.guesses} guesses can show"
-        if self.at_ceiling:
-            return f"ε at least {self.epsilon:.2f} (the most that {most})"
-        return f"ε at least {self.epsilon:.2f} ({most} at most {self.ceiling:.2f})"
+        return said(self.epsilon, self.mu, self.ceiling, self.at_ceiling, f"{self.guesses} guesses")
 
 
 class GuessStrategy(ABC):
