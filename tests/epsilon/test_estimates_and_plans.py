@@ -21,6 +21,7 @@ from seepage.epsilon import (
     pair_delta,
     pair_epsilon,
 )
+from seepage.epsilon.gaussian_pair import _divergence
 from seepage.errors import InputError
 
 
@@ -61,7 +62,9 @@ def test_the_divergence_of_two_gaussians_by_integration(other: tuple[float, floa
             def positive(x: float, p=p, q=q, e: float = epsilon) -> float:  # type: ignore[no-untyped-def]
                 return max(0.0, stats.norm.pdf(x, *p) - np.exp(e) * stats.norm.pdf(x, *q))
 
-            want = max(want, integrate.quad(positive, -15, 15, limit=500, epsabs=1e-10)[0])
+            each = integrate.quad(positive, -15, 15, limit=500, epsabs=1e-10)[0]
+            assert _divergence(epsilon, p, q) == pytest.approx(each, abs=1e-7)
+            want = max(want, each)
         assert pair_delta(epsilon, one, other) == pytest.approx(want, abs=1e-7)
     assert pair_delta(0.8, one, one) == 0
     assert pair_delta(0.8, one, (0.0, 1.0)) == pytest.approx(gdp_delta(1.0, 0.8))
