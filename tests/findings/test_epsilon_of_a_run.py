@@ -70,6 +70,11 @@ def test_a_sample_by_its_own_signal(make_run: Any) -> None:
     assert exposed == by_hand
     assert exposed.trials == 64
     assert exposed.epsilon > 1 > safe.epsilon == 0
+    # What 64 models can show of one sample at all, as docs/epsilon.md says.
+    half = np.arange(32) < 16
+    fewer = multi_run(half * 1.0, half, delta=1e-5, threshold=Bonferroni(8))
+    assert fewer.at_ceiling
+    assert fewer.epsilon == pytest.approx(0.83, abs=0.01)
 
 
 def test_messages(make_run: Any) -> None:
