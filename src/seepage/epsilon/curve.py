@@ -38,7 +38,9 @@ class TradeOff:
     name: str
 
     def __post_init__(self) -> None:
-        e, d = self.epsilon, self.delta
+        e, d = given_floats(self.epsilon, "epsilon"), given_floats(self.delta, "delta")
+        object.__setattr__(self, "epsilon", e)
+        object.__setattr__(self, "delta", d)
         if (
             e.shape != d.shape
             or e.ndim != 1
