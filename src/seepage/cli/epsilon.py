@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from seepage.cli.console import console, errors
 from seepage.errors import InputError
 
 if TYPE_CHECKING:
+    from seepage.attacks import Attack
     from seepage.epsilon import Needed
 
 
@@ -75,6 +76,7 @@ def bound(
     """
     from seepage.config.prepare import chosen_attacks
     from seepage.findings.epsilon import epsilon_of_run, epsilon_of_sample
+    from seepage.findings.unjudged import unjudged
 
     opened = opened_run(run)
     if sample is not None:
@@ -96,10 +98,13 @@ def bound(
             soft_wrap=True,
         )
         return
-    who = judged_unit(opened, unit)
+    chosen: Sequence[Attack] = chosen_attacks([attack], attack)
+    without = unjudged(opened, chosen)
+    part, chosen = without.part(opened), without.attacks(chosen)
+    who = judged_unit(part, unit)
     with errors.status("auditing"):
         r = epsilon_of_run(
-            opened, chosen_attacks([attack], attack)[0], target=target, delta=delta, level=level,
+            part, chosen[0], target=target, delta=delta, level=level,
             unit=who, seed=seed,
         )  # fmt: skip
     of = "every model of the recipe" if target is None else f"run {target}"
