@@ -111,6 +111,12 @@ TAKES: dict[str, Callable[[Any], Any]] = {
     ),
     "bound": lambda spoil: epsilon.multi_run(spoil(LONG), HALF),
     "region": lambda spoil: dp_region(1.0, 1e-5, spoil(P)),
+    "curve": lambda spoil: epsilon.TradeOff(spoil(np.sort(P)), np.sort(P)[::-1], "curve"),
+    "rates of a curve": lambda spoil: epsilon.TradeOff.gaussian(1.0).tpr(spoil(P)),
+    "points of a curve": lambda spoil: epsilon.bayes_error(spoil(P), P, 0.5),
+    "pair": lambda spoil: epsilon.gaussian_pair(
+        spoil(LONG), HALF, np.random.default_rng(0), draws=1
+    ),
 }
 
 

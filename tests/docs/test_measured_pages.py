@@ -6,10 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from benchmarks import adversary, discoveries, subjects
+from benchmarks import adversary, discoveries, epsilon, subjects
 
 
-@pytest.mark.parametrize("study", [discoveries, adversary, subjects], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "study", [discoveries, adversary, subjects, epsilon], ids=lambda m: m.__name__
+)
 def test_the_page_follows_from_the_stored_result(study: object) -> None:
     result = json.loads(study.OUT.read_text())  # type: ignore[attr-defined]
     assert study.page(result) == study.PAGE.read_text()  # type: ignore[attr-defined]
@@ -78,3 +80,13 @@ def test_subjects_meet_their_closed_form_in_a_few_fleets() -> None:
     few = subjects.estimated(subjects.LOSS(), 16, 0.3, 0.0, 2)
     assert few["uncentred"] < few["single"] < few["discounted"]
     assert few["correlation"] == pytest.approx(0.3, abs=0.05)
+
+
+def test_bounds_on_epsilon_hold_in_a_few_audits() -> None:
+    chosen = {"many runs, Bonferroni", "many runs, μ", "one run", "one run, f-DP, μ"}
+    for figure in (f for f in epsilon.figures() if f.name in chosen):
+        for mechanism in epsilon.mechanisms():
+            rng = np.random.default_rng(0)
+            values = [figure.value(rng, mechanism) for _ in range(4)]
+            assert np.median(values) <= figure.truth(mechanism)
+            assert (max(values) > 0.2) or mechanism.mu == 0

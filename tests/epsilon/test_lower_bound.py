@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from seepage.epsilon import multi_run, one_run, one_run_from_scores
-from seepage.epsilon.multi_run import Bonferroni, Bound, Explicit, Split, Threshold, gdp
+from seepage.epsilon.multi_run import Bound, gdp
 from seepage.epsilon.one_run import ceiling_of_runs, epsilon_of_runs, joint_epsilon
+from seepage.epsilon.thresholds import Bonferroni, Explicit, Split, Threshold
 from seepage.errors import InputError
 from seepage.plan import half_split, subsets
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Parity with PrivacyGuard: makes an environment of its own for the peer, then runs the tests
+# Parity with other packages: makes environments of their own for the peers, then runs the tests
 # marked `parity` with the interpreter given (default: that of .venv) and prints the largest differences.
 #
 #   tests/parity/run.sh [python]
@@ -14,5 +14,13 @@ if [ ! -x "$peer/bin/python" ] || ! "$peer/bin/python" -c "import privacy_guard"
     "$peer/bin/pip" install --quiet --disable-pip-version-check \
         "privacyguard-platform==0.0.2" "torch==2.13.0"
 fi
+# PrivacyGuard's ε is no reference (findings/): it is compared with what bounds ε as it should.
+epsilon="$root/.venv-parity-epsilon"
+if [ ! -x "$epsilon/bin/python" ] || ! "$epsilon/bin/python" -c "import privacy_estimates, riskcal" 2>/dev/null; then
+    "$python" -m venv "$epsilon"
+    "$epsilon/bin/pip" install --quiet --disable-pip-version-check "jax-privacy==2.0.0" \
+        "dp-accounting==0.6.0" "riskcal==1.5.1" "privacy-estimates==0.1.0.post1" "numpy==2.4.6"
+fi
 cd "$root"
-SEEPAGE_PARITY_PYTHON="$peer/bin/python" "$python" -m pytest -q -s -m parity tests/parity
+SEEPAGE_PARITY_PYTHON="$peer/bin/python" SEEPAGE_PARITY_EPSILON_PYTHON="$epsilon/bin/python" \
+    "$python" -m pytest -q -s -m parity tests/parity

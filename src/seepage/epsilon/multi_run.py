@@ -1,203 +1,37 @@
-"""ε from an attack's error rates over independent training runs.
-
-A bound at a threshold that was chosen because it gives the largest bound does not hold at its
-nominal level. Each `Threshold` corrects for the choice and gives operating points whose one-sided
-bounds hold *simultaneously* with probability at least `level`; so does the largest ε over them.
-"""
+"""ε from an attack's error rates over independent training runs."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
+from scipy import special, stats
 
-from seepage.array_types import BoolArray, Float64Array, Int64Array
+from seepage.array_types import BoolArray, Float64Array
+from seepage.epsilon.thresholds import (
+    Bonferroni,
+    Chosen,
+    Counted,
+    Objective,
+    Threshold,
+    Values,
+)
 from seepage.epsilon.trade_off import gdp_epsilon
 from seepage.errors import InputError
 from seepage.given_arrays import given_floats, given_numbers
 from seepage.metrics import EACH, Unit, clopper_pearson
-from seepage.short_repr import short_repr
 
-__all__ = [
-    "Bonferroni",
-    "Bound",
-    "Explicit",
-    "Objective",
-    "OperatingPoints",
-    "Split",
-    "Threshold",
-    "gdp",
-    "multi_run",
-]
-
-Objective = Callable[[Float64Array, Float64Array], Float64Array]
-
-
-"""(tpr_low, fpr_high) -> the value to maximise; only `Split` uses it to choose."""
-
-
-@short_repr
-@dataclass(frozen=True, eq=False)
-class OperatingPoints:
-    """Operating points (P,): TPR ≥ tpr_low and FPR ≤ fpr_high at threshold, simultaneously."""
-
-    tpr_low: Float64Array
-    fpr_high: Float64Array
-    threshold: Float64Array
-
-
-class Threshold(ABC):
-    """A way to choose thresholds; scores at or above one are called members."""
-
-    @abstractmethod
-    def points(
-        self, inside: Float64Array, outside: Float64Array, level: float, objective: Objective
-    ) -> OperatingPoints:
-        """inside, outside: scores of members and of non-members, sorted ascending."""
-
-    def best_case(self, n_in: int, n_out: int, level: float) -> tuple[float, float]:
-        """(tpr_low, fpr_high) if all n_in members and n_out non-members are told apart.
-
-        What the ceiling of a bound is made of; without an override that of one fixed threshold,
-        which no correction can exceed.
-        """
-        tpr_low, _ = clopper_pearson(n_in, n_in, level)
-        _, fpr_high = clopper_pearson(0, n_out, level)
-        return float(tpr_low), float(fpr_high)
-
-
-def _at_or_above(ranked: Float64Array, threshold: Float64Array) -> Int64Array:
-    return np.asarray(len(ranked) - np.searchsorted(ranked, threshold, "left"), np.int64)
-
-
-def _at(
-    inside: Float64Array, outside: Float64Array, threshold: Float64Array, level: float
-) -> OperatingPoints:
-    """At thresholds that do not depend on these scores; each point alone has the level."""
-    tpr_low, _ = clopper_pearson(_at_or_above(inside, threshold), len(inside), level)
-    _, fpr_high = clopper_pearson(_at_or_above(outside, threshold), len(outside), level)
-    return OperatingPoints(tpr_low, fpr_high, threshold)
-
-
-@dataclass(frozen=True)
-class Explicit(Threshold):
-    """A threshold fixed before these scores were seen (by an attack's rule, on other data)."""
-
-    threshold: float
-
-    def __post_init__(self) -> None:
-        if np.isnan(self.threshold):
-            raise InputError("threshold: expected a number, got nan; fix it before the scores")
-
-    def points(
-        self, inside: Float64Array, outside: Float64Array, level: float, objective: Objective
-    ) -> OperatingPoints:
-        return _at(inside, outside, np.array([self.threshold], np.float64), level)
-
-
-def _ranks(n: int, many: int) -> Int64Array:
-    """0, 1, 2, ... to n − 1 at increasing distances: determined by n alone."""
-    return np.unique(np.rint(np.geomspace(1, n, many)).astype(np.int64)) - 1
-
-
-@dataclass(frozen=True)
-class Bonferroni(Threshold):
-    """Tries about `candidates` thresholds and tests each at level 1 − (1 − level)/candidates.
-
-    Half of them are set by the non-members: the lowest threshold that leaves k of them, for k = 0,
-    1, 2, ... at increasing distances. Half are set by the members: the highest that misses j of
-    them. The counts depend only on the number of scores. That a threshold is itself an order
-    statistic does not invalidate the bound: if FPR(t) > u for some t with at most k false
-    positives, the same holds at the largest t with FPR(t) > u, which is fixed, and the
-    Clopper-Pearson u of k limits the probability of that; the other group's count is binomial given
-    t. With ties the nominal k and j are used, which is conservative.
-    """
-
-    candidates: int = 32
-
-    def __post_init__(self) -> None:
-        if self.candidates < 2:
-            raise InputError(
-                f"candidates: expected at least 2, got {self.candidates}; for one use Explicit"
-            )
-
-    def points(
-        self, inside: Float64Array, outside: Float64Array, level: float, objective: Objective
-    ) -> OperatingPoints:
-        left, missed, each = self._tried(len(inside), len(outside), level)
-        by_others = np.nextafter(outside[len(outside) - 1 - left], np.inf)
-        by_members = inside[missed]
-        tp = np.append(_at_or_above(inside, by_others), len(inside) - missed)
-        fp = np.append(left, _at_or_above(outside, by_members))
-        tpr_low, _ = clopper_pearson(tp, len(inside), each)
-        _, fpr_high = clopper_pearson(fp, len(outside), each)
-        return OperatingPoints(tpr_low, fpr_high, np.append(by_others, by_members))
-
-    def best_case(self, n_in: int, n_out: int, level: float) -> tuple[float, float]:
-        return super().best_case(n_in, n_out, self._tried(n_in, n_out, level)[2])
-
-    def _tried(self, n_in: int, n_out: int, level: float) -> tuple[Int64Array, Int64Array, float]:
-        """Non-members left, members missed, and the level of each threshold."""
-        left = _ranks(n_out, self.candidates // 2)
-        missed = _ranks(n_in, self.candidates - self.candidates // 2)
-        return left, missed, 1 - (1 - level) / (len(left) + len(missed))
-
-
-@dataclass(frozen=True, eq=False)
-class Split(Threshold):
-    """Chooses the best threshold on `fraction` of the scores, tests it alone on the others.
-
-    Members and non-members are split apart, at random; the generator is advanced. Other
-    generators give other bounds: trying several and keeping the largest is the error that this
-    strategy avoids.
-    """
-
-    fraction: float
-    generator: np.random.Generator
-
-    def __post_init__(self) -> None:
-        if not 0 < self.fraction < 1:
-            raise InputError(
-                f"fraction: expected a number between 0 and 1, got {self.fraction}; use 0.5"
-            )
-
-    def _halves(self, ranked: Float64Array) -> tuple[Float64Array, Float64Array]:
-        cut = round(self.fraction * len(ranked))
-        if cut in (0, len(ranked)):
-            raise InputError(
-                f"fraction: expected scores on both sides of the split, got {cut} of "
-                f"{len(ranked)} to choose on; use 0.5 or more scores"
-            )
-        mixed = self.generator.permutation(ranked)
-        return np.sort(mixed[:cut]), np.sort(mixed[cut:])
-
-    def points(
-        self, inside: Float64Array, outside: Float64Array, level: float, objective: Objective
-    ) -> OperatingPoints:
-        choose_in, test_in = self._halves(inside)
-        choose_out, test_out = self._halves(outside)
-        # By corrected bounds, though they need not hold here: the largest uncorrected one mostly
-        # comes from chance in the tail, which the other scores do not repeat.
-        tried = Bonferroni(128).points(choose_in, choose_out, level, objective)
-        best = int(np.argmax(objective(tried.tpr_low, tried.fpr_high)))
-        return _at(test_in, test_out, tried.threshold[best : best + 1], level)
-
-    def best_case(self, n_in: int, n_out: int, level: float) -> tuple[float, float]:
-        held = [n - round(self.fraction * n) for n in (n_in, n_out)]
-        return super().best_case(held[0], held[1], level)
+__all__ = ["Bound", "check_level", "gdp", "multi_run", "multi_run_at", "said", "scored"]
 
 
 @dataclass(frozen=True)
 class Bound:
     """With probability at least `level`, the mechanism's ε at `delta` is not below `epsilon`.
 
-    tpr_low, fpr_high, threshold: the operating point that gave it. method: how. mu: the lower
-    bound on μ, of `gdp` only. trials: members and non-members scored. ceiling: the largest ε that so
+    tpr_low, fpr_high, threshold: the operating point that gave it. method: how; inverted: by the rule
+    that calls scores at or below the threshold members. mu: the lower bound on μ, of `gdp` only. trials: members and non-members scored. ceiling: the largest ε that so
     many trials can give at this level, when all are told apart; a bound there (`at_ceiling`) says
     how many trials there were and not how large the leak is.
     """
@@ -212,6 +46,7 @@ class Bound:
     trials: int
     ceiling: float
     mu: float | None = None
+    inverted: bool = False
 
     @property
     def at_ceiling(self) -> bool:
@@ -219,10 +54,18 @@ class Bound:
         return self.ceiling > 0 and self.epsilon >= self.ceiling * (1 - 1e-6)
 
     def __str__(self) -> str:
-        most = f"{self.trials} trials can show"
-        if self.at_ceiling:
-            return f"ε at least {self.epsilon:.2f} (the most that {most})"
-        return f"ε at least {self.epsilon:.2f} ({most} at most {self.ceiling:.2f})"
+        return said(self.epsilon, self.mu, self.ceiling, self.at_ceiling, f"{self.trials} trials")
+
+
+def said(epsilon: float, mu: float | None, ceiling: float, at_ceiling: bool, what: str) -> str:
+    """A bound in words; where it has a μ, that is what always holds."""
+    head = f"ε at least {epsilon:.2f}"
+    if mu is not None:
+        head = f"μ at least {mu:.2f}, and if the mechanism is Gaussian {head}"
+    most = f"{what} can show"
+    return (
+        f"{head} (the most that {most})" if at_ceiling else f"{head} ({most} at most {ceiling:.2f})"
+    )
 
 
 def check_level(level: float, delta: float) -> None:
@@ -257,13 +100,17 @@ def scored(
 
 
 class _Best(NamedTuple):
-    """The largest value, the largest possible one, (tpr_low, fpr_high, threshold), how, trials."""
+    """What holds at the level, the largest possible value, by which rule, and the trials."""
 
-    value: float
+    chosen: Chosen
     ceiling: float
-    at: tuple[float, float, float]
+    inverted: bool
     method: str
     trials: int
+
+    @property
+    def value(self) -> float:
+        return max(0.0, self.chosen.value)
 
 
 def _best(
@@ -273,6 +120,7 @@ def _best(
     threshold: Threshold | None,
     objective: Objective,
     unit: Unit,
+    inverted: bool,
 ) -> _Best:
     s, y = scored(scores, member, unit)
     n_in = int(y.sum())
@@ -282,17 +130,32 @@ def _best(
             "a bound needs trials of both"
         )
     strategy = Bonferroni() if threshold is None else threshold
-    points = strategy.points(np.sort(s[y]), np.sort(s[~y]), level, objective)
-    value = objective(points.tpr_low, points.fpr_high)
-    i = int(np.argmax(value))
-    tpr, fpr = (np.array([v]) for v in strategy.best_case(n_in, len(y) - n_in, level))
-    return _Best(
-        max(0.0, float(value[i])),
-        max(0.0, float(objective(tpr, fpr)[0])),
-        (float(points.tpr_low[i]), float(points.fpr_high[i]), float(points.threshold[i])),
-        type(strategy).__name__,
-        len(y),
-    )
+    # Two rules, each with half of the error that is allowed.
+    each = 1 - (1 - level) / 2 if inverted else level
+    chosen = strategy.choose(np.sort(s[y]), np.sort(s[~y]), each, objective)
+    found = chosen, False
+    if inverted:
+        other = strategy.mirrored().choose(np.sort(-s[y]), np.sort(-s[~y]), each, objective)
+        if other.value > chosen.value:
+            found = other._replace(threshold=-other.threshold), True
+    best_case = objective(strategy.best_case(n_in, len(y) - n_in, each))
+    ceiling = max(0.0, float(best_case.value[0]))
+    return _Best(found[0], ceiling, found[1], type(strategy).__name__, len(y))
+
+
+def multi_run_at(at: Counted, delta: float) -> float:
+    """The bound of `multi_run` from counts alone."""
+    return max(0.0, float(_least_epsilon(delta)(at).value.max()))
+
+
+def _least_epsilon(delta: float) -> Objective:
+    def objective(at: Counted) -> Values:
+        tpr, _ = clopper_pearson(at.right, at.n_in, at.level)
+        _, fpr = clopper_pearson(at.wrong, at.n_out, at.level)
+        here, there = _log_ratio(tpr - delta, fpr), _log_ratio(1 - fpr - delta, 1 - tpr)
+        return Values(np.asarray(np.maximum(here, there)), tpr, fpr)
+
+    return objective
 
 
 def _log_ratio(top: Float64Array, bottom: Float64Array) -> Float64Array:
@@ -309,6 +172,7 @@ def multi_run(
     level: float = 0.95,
     threshold: Threshold | None = None,
     unit: Unit = EACH,
+    inverted: bool = False,
 ) -> Bound:
     """Lower bound on ε from attack scores of independent trials, by Clopper-Pearson.
 
@@ -316,8 +180,10 @@ def multi_run(
 
     with TPR⁻ and FPR⁺ the lower and upper bound of the rates, each at (1 − level)/2. scores (n,)
     float, higher = more likely a member; member (n,) bool. threshold: `Bonferroni()` (default),
-    `Split(...)` or `Explicit(t)`, which correct for choosing the threshold on the scores at hand;
-    the arg-max of uncorrected bounds has no confidence level and is not offered. unit: with
+    `Split(...)`, `MultiSplit(...)` or `Explicit(t)`, which correct for choosing the threshold on the
+    scores at hand; the arg-max of uncorrected bounds has no confidence level and is not offered.
+    inverted: also try the rule that calls *low* scores members, for attacks whose orientation is not
+    known beforehand; each of the two rules then has half of the error. unit: with
     `Subjects(groups)` a subject is one trial, its scores are summed, and the bound is on the ε of
     adding or removing a *subject*, all its records at once, which is no smaller than that of a record.
 
@@ -347,12 +213,11 @@ def multi_run(
     """
     check_level(level, delta)
 
-    def objective(tpr: Float64Array, fpr: Float64Array) -> Float64Array:
-        here, there = _log_ratio(tpr - delta, fpr), _log_ratio(1 - fpr - delta, 1 - tpr)
-        return np.asarray(np.maximum(here, there))
-
-    best = _best(scores, member, level, threshold, objective, unit)
-    return Bound(best.value, level, delta, *best.at, best.method, best.trials, best.ceiling)
+    best = _best(scores, member, level, threshold, _least_epsilon(delta), unit, inverted)
+    return Bound(
+        best.value, level, delta, *best.chosen[1:], best.method, best.trials, best.ceiling,
+        inverted=best.inverted,
+    )  # fmt: skip
 
 
 def gdp(
@@ -363,29 +228,55 @@ def gdp(
     level: float = 0.95,
     threshold: Threshold | None = None,
     unit: Unit = EACH,
+    inverted: bool = False,
 ) -> Bound:
     """Lower bound on μ of a Gaussian mechanism, and the ε(δ) that follows from it.
 
-    μ ≥ Φ⁻¹(1 − FPR⁺) − Φ⁻¹(1 − TPR⁻), clipped at 0; ε is the root of δ = Φ(−ε/μ + μ/2) − e^ε Φ(−ε/μ
-    − μ/2). Arguments, trials and failures as in `multi_run`.
+    μ ≥ min {Φ⁻¹(TPR) − Φ⁻¹(FPR)} over all rates that the counts do not refute, clipped at 0: those
+    with P[Bin(n_out, FPR) ≤ false positives] · P[Bin(n_in, TPR) ≥ true positives] > k, where k(1 −
+    log k) = 1 − level (Fisher's method for two independent tests). ε is the root of δ = Φ(−ε/μ +
+    μ/2) − e^ε Φ(−ε/μ − μ/2). `tpr_low` and `fpr_high` of the result are the rates at the minimum.
+    Arguments, trials and failures as in `multi_run`.
 
     The bound on μ needs no assumption on the mechanism: it says that no μ-GDP with a smaller μ
     holds. The ε does: it is a bound only if the mechanism is *exactly* as private as some Gaussian
     one (DP-SGD under composition nearly is). Otherwise it extrapolates from the measured rates to a
     δ that no trial reached. Source: Nasr et al., arXiv 2302.07956 (reconstruction of the estimator
-    from its formula); Dong, Roth and Su, arXiv 1905.02383.
+    from its formula; the region by Fisher's method is ours, and smaller where it matters than the
+    rectangle of two Clopper-Pearson bounds); Dong, Roth and Su, arXiv 1905.02383.
 
     >>> from seepage.epsilon import Explicit
     >>> scores = np.repeat([1.0, 0.0], 500)
     >>> bound = gdp(scores, scores > 0, threshold=Explicit(0.5))
     >>> round(bound.mu, 3), round(bound.epsilon, 2)
-    (4.879, 32.0)
+    (5.182, 34.8)
     """
     check_level(level, delta)
-
-    def objective(tpr: Float64Array, fpr: Float64Array) -> Float64Array:
-        return np.asarray(special.ndtri(tpr) - special.ndtri(fpr), np.float64)
-
-    best = _best(scores, member, level, threshold, objective, unit)
+    best = _best(scores, member, level, threshold, _least_mu, unit, inverted)
     epsilon, ceiling = (gdp_epsilon(mu, delta) for mu in (best.value, best.ceiling))
-    return Bound(epsilon, level, delta, *best.at, best.method, best.trials, ceiling, mu=best.value)
+    return Bound(
+        epsilon, level, delta, *best.chosen[1:], best.method, best.trials, ceiling,
+        mu=best.value, inverted=best.inverted,
+    )  # fmt: skip
+
+
+_CELLS = 96
+
+
+def _least_mu(at: Counted) -> Values:
+    """The smallest Φ⁻¹(TPR) − Φ⁻¹(FPR) in the region of each point, a hair too small.
+
+    The region's edge is followed in cells; of each its own worst corner counts.
+    """
+    k = float(np.exp(-stats.chi2.isf(1 - at.level, 4) / 2))
+    share = np.geomspace(k, 1, _CELLS + 1)
+    right, wrong = at.right[:, None].astype(np.float64), at.wrong[:, None].astype(np.float64)
+    # Where everything or nothing was called a member, no rate on that side is refuted.
+    fpr = special.betainccinv(wrong + 1, np.maximum(at.n_out - wrong, 1), share[:-1])
+    fpr = np.where(wrong < at.n_out, fpr, 1.0)
+    tpr = special.betaincinv(np.maximum(right, 1), at.n_in - right + 1, k / share[1:])
+    tpr = np.where(right > 0, tpr, 0.0)
+    with np.errstate(invalid="ignore"):
+        mu = np.nan_to_num(special.ndtri(tpr) - special.ndtri(fpr), nan=-np.inf)
+    least = np.argmin(mu, axis=1)[:, None]
+    return Values(*(np.take_along_axis(v, least, axis=1)[:, 0] for v in (mu, tpr, fpr)))

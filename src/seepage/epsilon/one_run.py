@@ -11,18 +11,22 @@ from numpy.typing import ArrayLike
 from scipy import special, stats
 
 from seepage.array_types import BoolArray, Float64Array
-from seepage.epsilon.multi_run import check_level, scored
+from seepage.epsilon.multi_run import check_level, said, scored
 from seepage.errors import InputError
 from seepage.given_arrays import given_array, given_floats
 from seepage.metrics import EACH, Unit
 from seepage.plan import tuples
 
 __all__ = [
+    "Analysis",
+    "BinomialTail",
     "BothEnds",
     "GuessStrategy",
     "HighestOnly",
+    "LowestOnly",
     "OneRunBound",
     "ceiling_of_runs",
+    "check_counts",
     "epsilon_of_runs",
     "joint_epsilon",
     "one_run",
@@ -36,7 +40,8 @@ class OneRunBound:
 
     correct of guesses guesses among canaries were right. ceiling: the largest value that so
     many guesses can give at this level, all of them right; a bound there (`at_ceiling`) says how
-    many guesses were counted and not how large the leak is.
+    many guesses were counted and not how large the leak is. mu: the lower bound on μ, of `FDP(Gaussian())`
+    alone.
 
     >>> print(one_run(80, 80, 80)), print(one_run(70, 80, 80))
     ε at least 3.27 (the most that 80 guesses can show)
@@ -51,6 +56,7 @@ class OneRunBound:
     guesses: int
     canaries: int
     ceiling: float
+    mu: float | None = None
 
     @property
     def at_ceiling(self) -> bool:
@@ -58,10 +64,7 @@ class OneRunBound:
         return _is_ceiling(self.epsilon, self.ceiling)
 
     def __str__(self) -> str:
-        most = f"{self.guesses} guesses can show"
-        if self.at_ceiling:
-            return f"ε at least {self.epsilon:.2f} (the most that {most})"
-        return f"ε at least {self.epsilon:.2f} ({most} at most {self.ceiling:.2f})"
+        return said(self.epsilon, self.mu, self.ceiling, self.at_ceiling, f"{self.guesses} guesses")
 
 
 class GuessStrategy(ABC):
@@ -88,12 +91,70 @@ class HighestOnly(GuessStrategy):
         return 0, guesses
 
 
-def _p_value(epsilon: float, correct: int, guesses: int, canaries: int, delta: float) -> float:
-    """P[Bin(r, q) ≥ v] + 2mδ · max over i of P[v − i ≤ Bin < v]/i, for v ≥ 1."""
-    q = float(special.expit(epsilon))
-    tail = float(special.betainc(correct, guesses - correct + 1, q))
-    below = np.cumsum(stats.binom.pmf(np.arange(correct - 1, -1, -1), guesses, q))
-    return tail + 2 * canaries * delta * float((below / np.arange(1, correct + 1)).max())
+@dataclass(frozen=True)
+class LowestOnly(GuessStrategy):
+    """Only the lowest scores are guessed, as non-members: where absence shows more than presence."""
+
+    def sides(self, guesses: int) -> tuple[int, int]:
+        return guesses, 0
+
+
+class Analysis(ABC):
+    """What the count of right guesses refutes."""
+
+    @abstractmethod
+    def bound(
+        self, correct: int, guesses: int, canaries: int, *, delta: float, level: float
+    ) -> OneRunBound:
+        """From `correct` of `guesses` guesses about `canaries`, at one level."""
+
+
+@dataclass(frozen=True)
+class BinomialTail(Analysis):
+    """`one_run`: right guesses are dominated by a binomial, up to what δ allows."""
+
+    def bound(
+        self, correct: int, guesses: int, canaries: int, *, delta: float, level: float
+    ) -> OneRunBound:
+        return one_run(correct, guesses, canaries, delta=delta, level=level)
+
+
+def check_counts(correct: int, guesses: int, canaries: int) -> None:
+    """Refuse counts that no guessing gives."""
+    if not 0 <= correct <= guesses <= canaries or guesses < 1:
+        raise InputError(
+            f"correct, guesses, canaries: expected 0 <= correct <= guesses <= canaries and a "
+            f"guess, got {correct}, {guesses}, {canaries}; count abstentions as no guess"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _PValue:
+    """P[Bin(r, q) ≥ v] + 2mδ · max over i of P[v − i ≤ Bin < v]/i, for v ≥ 1, at many ε."""
+
+    correct: int
+    guesses: int
+    excess: float
+    below: Float64Array
+    log_choose: Float64Array
+
+    @classmethod
+    def of(cls, correct: int, guesses: int, canaries: int, delta: float) -> _PValue:
+        below = np.arange(correct - 1.0, -1, -1)
+        n = float(guesses)
+        log_choose = special.gammaln(n + 1) - special.gammaln(below + 1)
+        log_choose -= special.gammaln(n - below + 1)
+        return cls(correct, guesses, 2 * canaries * delta, below, log_choose)
+
+    def __call__(self, epsilon: Float64Array) -> Float64Array:
+        """(E,) of ε (E,)."""
+        q = special.expit(epsilon)
+        tail = special.betainc(self.correct, self.guesses - self.correct + 1, q)
+        # log (1 − q) = −log(1 + e^ε), and log q is ε more.
+        log_rest = -np.logaddexp(0.0, epsilon)[:, None]
+        mass = np.exp(self.log_choose + self.below * epsilon[:, None] + self.guesses * log_rest)
+        each = np.cumsum(mass, axis=1) / np.arange(1, self.correct + 1)
+        return np.asarray(tail + self.excess * each.max(axis=1))
 
 
 def one_run(
@@ -124,11 +185,7 @@ def one_run(
     True
     """
     check_level(level, delta)
-    if not 0 <= correct <= guesses <= canaries or guesses < 1:
-        raise InputError(
-            f"correct, guesses, canaries: expected 0 <= correct <= guesses <= canaries and a "
-            f"guess, got {correct}, {guesses}, {canaries}; count abstentions as no guess"
-        )
+    check_counts(correct, guesses, canaries)
     epsilon = _refuted(correct, guesses, canaries, delta, 1 - level)
     ceiling = epsilon
     if correct < guesses:
@@ -151,15 +208,20 @@ def _refuted(correct: int, guesses: int, canaries: int, delta: float, size: floa
 def _first_crossing(
     top: float, correct: int, guesses: int, canaries: int, delta: float, size: float
 ) -> float:
+    p_value = _PValue.of(correct, guesses, canaries, delta)
+    grid = np.linspace(0.0, top, 33)
+    # A part at a time: the largest part holds a few million numbers.
+    step = max(1, 2_000_000 // correct)
     low, high = 0.0, top
-    for e in np.linspace(0.0, top, 33):
-        if _p_value(float(e), correct, guesses, canaries, delta) > size:
-            high = float(e)
+    for k in range(0, len(grid), step):
+        above = np.flatnonzero(p_value(grid[k : k + step]) > size)
+        if above.size:
+            first = k + int(above[0])
+            low, high = float(grid[max(first - 1, 0)]), float(grid[first])
             break
-        low = float(e)
     while high - low > 1e-9 * max(1.0, top):
         middle = (low + high) / 2
-        if _p_value(middle, correct, guesses, canaries, delta) > size:
+        if p_value(np.array([middle]))[0] > size:
             high = middle
         else:
             low = middle
@@ -175,12 +237,14 @@ def one_run_from_scores(
     delta: float = 0.0,
     level: float = 0.95,
     unit: Unit = EACH,
+    analysis: Analysis | None = None,
 ) -> OneRunBound:
     """`one_run` with guesses made from the scores (m,) of all canaries of one run.
 
     guesses: how many, fixed before the scores were seen. Several counts are each tested at level
     1 − (1 − level)/K and the largest bound is returned, under the level asked for. strategy:
-    `BothEnds()` (default) or `HighestOnly()`. Ties at a cut are guessed *wrong* first, so that the
+    `BothEnds()` (default), `HighestOnly()` or `LowestOnly()`. analysis: `BinomialTail()` (default) or
+    `FDP(...)`, chosen beforehand too. Ties at a cut are guessed *wrong* first, so that the
     order of the array, which may reveal members, cannot help. The result's `ceiling` is that of
     the count that gave the bound; larger counts could show more. Assumptions as in `one_run`;
     membership that fair coin flips give in less than one of 10⁵ runs is refused. unit: with
@@ -203,11 +267,12 @@ def one_run_from_scores(
     # Ascending; among equal scores members first, so that at either end wrong guesses come first.
     ranked = y[np.lexsort((~y, s))]
     each = 1 - (1 - level) / len(counts)
+    rule = BinomialTail() if analysis is None else analysis
     bounds = []
     for r in counts:
         low, high = (BothEnds() if strategy is None else strategy).sides(int(r))
         right = int((~ranked[:low]).sum()) + int(ranked[len(ranked) - high :].sum())
-        bounds.append(one_run(right, int(r), len(s), delta=delta, level=each))
+        bounds.append(rule.bound(right, int(r), len(s), delta=delta, level=each))
     best = max(bounds, key=lambda b: b.epsilon)
     return replace(best, level=level)
 
@@ -236,6 +301,7 @@ def epsilon_of_runs(
     delta: float = 1e-5,
     level: float = LEVEL,
     unit: Unit = EACH,
+    analysis: Analysis | None = None,
 ) -> Float64Array:
     """A lower bound on ε from each run alone, at 1 − (1 − level)/2, so that `joint_epsilon` is at `level`.
 
@@ -243,7 +309,7 @@ def epsilon_of_runs(
     other of its pair; member (R, M) bool. Each run is audited in one run (Steinke et al., arXiv 2305.08846) by
     guessing an eighth, a quarter, half and all of its M samples from both ends, corrected for that
     choice. Assumes that every sample is IN a run with probability ½, which a half-split of many samples is close to.
-    It refutes smaller ε; a 0 shows nothing. unit: as of `one_run_from_scores`.
+    It refutes smaller ε; a 0 shows nothing. unit, analysis: as of `one_run_from_scores`.
     """
     s, y = given_floats(scores, "scores"), given_array(member, "member")
     if s.ndim != 2 or y.shape != s.shape or y.dtype != np.bool_:
@@ -262,7 +328,7 @@ def epsilon_of_runs(
     each = 1 - (1 - level) / 2
     return np.array(
         [
-            one_run_from_scores(a, b, counts, delta=delta, level=each).epsilon
+            one_run_from_scores(a, b, counts, delta=delta, level=each, analysis=analysis).epsilon
             for a, b in zip(s, y, strict=True)
         ]
     )

@@ -14,6 +14,7 @@ from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks import ATTACKS, Attack, how_left_out
 from seepage.data import Dataset
 from seepage.errors import InputError
+from seepage.findings.accountant import accountant_finding
 from seepage.findings.attacks import FPRS, at_last_checkpoint, main_attack, rule_words
 from seepage.findings.judging import Judging
 from seepage.findings.notes import run_notes
@@ -398,10 +399,19 @@ def collect(
         curvature=curvature_finding(run),
         layers=layer_finding(run),
         variants=kept_variants(run),
+        # The accountant speaks of a record; a subject's records spend together.
+        accountant=None
+        if isinstance(unit, Subjects)
+        else accountant_finding(records, *(_last(counted, null) for null in (False, True))),
         unjudged="" if without is None else without.words,
         notes=notes,
         contradictions=found_wrong,
     )
+
+
+def _last(paths: Paths, null: bool) -> tuple[Float64Array, Float64Array]:
+    fpr, tpr = paths.rates(null)
+    return fpr[-1], tpr[-1]
 
 
 def _classes(run: ReportSource) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
+from seepage.findings.accountant import AccountantFinding
 from seepage.findings.clock import Clock, clock_of
 from seepage.findings.probes import CurvatureFinding, LayerFinding
 from seepage.fleet.contradictions import Contradictions
@@ -345,7 +346,7 @@ class Findings:
     which samples no figure is about, and why, or "" (`seepage.findings.unjudged`). notes: what the
     run says of itself (`seepage.findings.notes`). contradictions: what of the run does not fit
     itself (`seepage.fleet.contradictions`). variants: what was kept of the models as
-    released (`seepage.findings.variants`), or None.
+    released (`seepage.findings.variants`), or None. accountant: of runs under DP-SGD what it allows.
     """
 
     title: str
@@ -390,6 +391,7 @@ class Findings:
     curvature: CurvatureFinding | None = None
     layers: LayerFinding | None = None
     variants: Mapping[str, Any] | None = None
+    accountant: AccountantFinding | None = None
     unjudged: str = ""
     notes: tuple[str, ...] = ()
     contradictions: Contradictions = field(default_factory=Contradictions)
@@ -558,6 +560,7 @@ class Findings:
             "curvature": None if self.curvature is None else plain(self.curvature.summary()),
             "layers": None if self.layers is None else plain(self.layers.summary()),
             "as_released": plain(self.variants),
+            "accountant": plain(self.accountant),
             "evidence": plain(self.evidence),
             "failed_runs": {str(k): v for k, v in self.failed.items()},
             "provenance": plain(self.provenance),

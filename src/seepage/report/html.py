@@ -172,7 +172,12 @@ def _risk(f: Findings, data: Dataset | None) -> Values:
 
 def _plane(f: Findings, data: Dataset | None) -> Values:
     known = bool(np.isfinite(f.accuracy_out).any())
-    return {"n_in": f.judged_in, "asked": ASKED.get(f.task, "class"), "accuracy": known}
+    return {
+        "n_in": f.judged_in,
+        "asked": ASKED.get(f.task, "class"),
+        "accuracy": known,
+        "limit": words.accountant(f),
+    }
 
 
 def _dynamics(f: Findings, data: Dataset | None) -> Values | None:

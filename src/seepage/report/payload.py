@@ -172,6 +172,9 @@ def blocks(findings: Findings, data: Dataset | None) -> list[Block]:
         "nullHigh": np.rint(e.null_high_count).astype(np.int64),
         "kind": None if data is None else data.kind,
         "columns": [] if data is None else list(data.columns),
+        "limit": None
+        if f.accountant is None or not f.accountant.fpr.size
+        else {"fpr": f.accountant.fpr.round(6), "tpr": f.accountant.tpr.round(6)},
     }
     out = [
         _array("tp", p.tp),

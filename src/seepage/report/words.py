@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from seepage.findings import Findings
+from seepage.findings.accountant import AT
 from seepage.findings.result import Utility
 from seepage.metrics import Estimate
 
 __all__ = [
     "Answer",
     "FirstScreen",
+    "accountant",
     "first_screen",
     "interval",
     "interval_percent",
@@ -395,4 +397,30 @@ def naming(f: Findings) -> str:
     if n.count > 0:
         share = f" Their mean false share was {percent(n.false.mean)}"
         text += f"{share} ({interval_percent(n.false)})." if interval(n.false) else f"{share}."
+    return text
+
+
+def accountant(f: Findings) -> str:
+    """What the line on the plane says of a run under DP-SGD; empty for other runs."""
+    a = f.accountant
+    if a is None:
+        return ""
+    spent = f"ε = {a.epsilon:.2f} at δ = {a.delta:g}" if np.isfinite(a.epsilon) else "no finite ε"
+    text = (
+        f"DP-SGD with noise σ = {a.noise:g}, sampling rate {a.rate:.3g} and {a.steps:,} steps spent "
+        f"{spent}."
+    )
+    if a.missing:
+        return f"{text} What that allows on the plane is not drawn: {a.missing}"
+    rates = ", ".join(
+        f"{percent(tpr)} at {percent(fpr)} FPR" for fpr, tpr in zip(AT, a.at, strict=True)
+    )
+    text += (
+        f" The solid line is what that allows: for every record the expected TPR of any attack is "
+        f"at most {rates}, and its advantage at most {number(a.advantage)}. {a.above:,} of "
+        f"{f.samples:,} points lie above it, {a.null_above:,} under permuted membership: rates counted on "
+        "few models scatter, expected ones may not pass it."
+    )
+    if not a.holds:
+        text += f" It is not a guarantee of this run: {a.why_not or 'a condition was not checked'}."
     return text

@@ -222,6 +222,16 @@
       g.translate(X(0.74), Y(0.74)); g.rotate(-Math.PI / 4);
       g.fillText("no leakage", 0, 14 * scale);
       g.restore();
+      if (M.limit) {
+        const { fpr, tpr } = M.limit, middle = fpr.findIndex((x) => x >= 0.3);
+        g.lineWidth = 2 * scale; g.strokeStyle = css("--ink");
+        g.beginPath();
+        fpr.forEach((x, k) => k ? g.lineTo(X(x), Y(tpr[k])) : g.moveTo(X(x), Y(tpr[k])));
+        g.stroke();
+        g.fillStyle = css("--ink");
+        g.textAlign = tpr[middle] > 0.85 ? "left" : "right";
+        g.fillText("the accountant's limit", X(0.3), Y(tpr[middle]) + (tpr[middle] > 0.85 ? 16 : -8) * scale);
+      }
       if (picked >= 0) drawPath(g);
       if (hover >= 0 && hover !== picked) {
         const [x, y] = place(hover, time);
