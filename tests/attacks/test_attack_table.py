@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from oracles import leaking_signals, null_signals
+from oracles import leaking_signals, null_signals, read_by
 from seepage import attacks
 from seepage.attacks import ATTACKS, Attack
 from seepage.errors import InputError
@@ -83,10 +83,6 @@ def fleet(models: int = 8, samples: int = 41, views: int = 2, seed: int = 0, par
     return leaking_signals(np.random.default_rng(seed), member, views), member
 
 
-def pick(attack: Attack, signals):
-    return {k: signals[k] for k in attack.requires}
-
-
 def test_rows_are_of_the_attack_they_name():
     assert set(TABLE) == set(ATTACKS)
     assert all(type(a) is ATTACKS[n] for n, row in TABLE.items() for a in row)
@@ -110,7 +106,7 @@ def test_get_offers_the_nearest_name():
 def test_members_score_higher(attack):
     member = half_split(400, models=16, seed=1).member
     signals = leaking_signals(np.random.default_rng(1), member, shift=2.5)
-    points = operating_points(attack.leave_one_out(pick(attack, signals), member), member)
+    points = operating_points(attack.leave_one_out(read_by(attack, signals), member), member)
     assert points.auc.mean() > 0.6
 
 
@@ -131,7 +127,8 @@ def test_driver_is_brute_force_for_tuples(attack, parts, lost):
 
 
 def by_brute_force(attack, signals, member, least):
-    got = attack.leave_one_out(pick(attack, signals), member)
+    signals = read_by(attack, signals)
+    got = attack.leave_one_out(signals, member)
     assert got.dtype == np.float64
     use = attacks.reference_rows(member)
     assert use.sum(axis=1).min() == least
@@ -149,7 +146,7 @@ def test_driver_agrees_where_a_target_leaves_out_many(attack):
     signals, member = fleet(models=12, views=1)
     use = attacks.reference_rows(member)
     use[3, :6] = False
-    s = pick(attack, signals)
+    s = read_by(attack, signals)
     slow = attack.run_all(s, member, use)
     fast = attack.run_all(s, member, attacks.reference_rows(member))
     np.testing.assert_allclose(np.delete(slow, 3, 0), np.delete(fast, 3, 0), rtol=1e-9, atol=1e-9)
@@ -163,8 +160,9 @@ def test_permuting_models_and_samples_commutes(attack):
     samples = np.arange(member.shape[1])
     if getattr(attack, "population", None) is None:
         samples = rng.permutation(samples)
-    whole = attack.leave_one_out(pick(attack, signals), member)
-    moved = {k: v[models][:, samples] for k, v in pick(attack, signals).items()}
+    signals = read_by(attack, signals)
+    whole = attack.leave_one_out(signals, member)
+    moved = {k: v[models][:, samples] for k, v in signals.items()}
     got = attack.leave_one_out(moved, member[models][:, samples])
     np.testing.assert_allclose(got, whole[models][:, samples], rtol=1e-9, atol=1e-9)
 
@@ -172,9 +170,10 @@ def test_permuting_models_and_samples_commutes(attack):
 @pytest.mark.parametrize("attack", ROWS)
 def test_inputs_are_not_changed(attack):
     signals, member = fleet()
+    signals = read_by(attack, signals)
     before = {k: v.copy() for k, v in signals.items()}
     kept = member.copy()
-    attack.leave_one_out(pick(attack, signals), member)
+    attack.leave_one_out(signals, member)
     attack.score(
         {k: signals[k][0] for k in attack.requires},
         {k: signals[k][2:] for k in attack.requires},
@@ -187,6 +186,7 @@ def test_inputs_are_not_changed(attack):
 @pytest.mark.parametrize("attack", [p for p in ROWS if p.values[0].name in OFFLINE])
 def test_offline_attacks_do_not_read_in_entries(attack):
     signals, member = fleet()
+    signals = read_by(attack, signals)
     target = {k: signals[k][0] for k in attack.requires}
     references = {k: signals[k][2:].copy() for k in attack.requires}
     plain = attack.score(target, references, member[2:])
@@ -198,6 +198,7 @@ def test_offline_attacks_do_not_read_in_entries(attack):
 @pytest.mark.parametrize("attack", [p for p in ROWS if p.values[0].name not in OFFLINE])
 def test_online_attacks_refuse_nan(attack):
     signals, member = fleet()
+    signals = read_by(attack, signals)
     references = {k: signals[k][2:].copy() for k in attack.requires}
     next(iter(references.values()))[member[2:]] = np.nan
     with pytest.raises(InputError, match=r"references.*expected finite values, got .* non-finite"):
@@ -207,17 +208,18 @@ def test_online_attacks_refuse_nan(attack):
 @pytest.mark.parametrize("attack", ROWS)
 def test_errors_name_the_value(attack):
     signals, member = fleet()
-    s = pick(attack, signals)
+    s = read_by(attack, signals)
     with pytest.raises(InputError, match=r"member: expected bool of shape \(8, 41\)"):
         attack.leave_one_out(s, member[:, :-1])
     with pytest.raises(InputError, match="member: expected bool of shape"):
         attack.leave_one_out(s, member.astype(int))
-    with pytest.raises(InputError, match=r"expected shape \(models, samples\[, views\]\)"):
+    times = ", checkpoints" if attack.trajectory else ""
+    with pytest.raises(InputError, match=rf"expected shape \(models, samples{times}\[, views\]\)"):
         attack.leave_one_out({k: v[0, :, 0] for k, v in s.items()}, member)
     with pytest.raises(InputError, match="is missing; record it"):
         attack.leave_one_out({"nothing": signals["phi"]}, member)
     bad = {k: v.copy() for k, v in s.items()}
-    next(iter(bad.values()))[1, 2, 0] = -np.inf
+    next(iter(bad.values()))[1, 2, ..., 0] = -np.inf
     with pytest.raises(InputError, match=r"signal.*got 1 non-finite, the first at \(1, 2\)"):
         attack.leave_one_out(bad, member)
     if attack.min_out:
@@ -234,7 +236,7 @@ def test_null_data_gives_half(attack, models, parts, lost):
     """On signals that know nothing, the mean AUC over targets has 0.5 in its interval."""
     member = np.delete(subsets(1500, models=models, parts=parts, seed=7).member, lost, axis=0)
     signals = null_signals(np.random.default_rng(8), member)
-    points = operating_points(attack.leave_one_out(pick(attack, signals), member), member)
+    points = operating_points(attack.leave_one_out(read_by(attack, signals), member), member)
     estimate = over_targets(points.auc, member, level=0.99)
     assert estimate.covers(0.5), estimate
     # The count of IN references, were it read, would give 0.44 here.

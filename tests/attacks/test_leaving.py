@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from oracles import leaking_signals
+from oracles import leaking_signals, read_by
 from seepage import attacks
 from seepage.attacks import ATTACKS, Attack, how_left_out
 from seepage.attacks.base import fewest_references
@@ -54,13 +54,14 @@ def noise(rng, shape):
         "phi": phi,
         "loss": loss,
         "mentr": 1.5 * loss,
+        "entropy": loss + 0.1,
         "correct": 1.0 * (phi > 0),
         "curvature_zo": curvature,
     }
 
 
 def auc(attack: Attack, signals, member) -> float:
-    scores = attack.leave_one_out({k: signals[k] for k in attack.requires}, member)
+    scores = attack.leave_one_out(read_by(attack, signals), member)
     keep = judged(member)
     return float(operating_points(scores[:, keep], member[:, keep]).auc.mean())
 
@@ -297,7 +298,8 @@ def test_only_judged_samples_need_references(name, partly):
     keep = judged(member)
     assert keep.sum() == 240
     attack = attacks.get(name)
-    scores = attack.leave_one_out({k: signals[k] for k in attack.requires}, member)
+    signals = read_by(attack, signals)
+    scores = attack.leave_one_out(signals, member)
     assert np.isfinite(scores).all()
     use = attacks.reference_rows(member)
     one = attack.score(

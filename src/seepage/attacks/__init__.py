@@ -12,6 +12,7 @@ from seepage import extensions
 from seepage.attacks.thresholds import LOSS as LOSS
 from seepage.attacks.thresholds import ModifiedEntropy as ModifiedEntropy
 from seepage.attacks.thresholds import AttackP as AttackP
+from seepage.attacks.traces import LossTraceIQR as LossTraceIQR
 from seepage.attacks.references import AttackR as AttackR
 from seepage.attacks.references import Calibrated as Calibrated
 from seepage.attacks.lira import LiRA as LiRA

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from seepage.errors import InputError, nearest
-from seepage.signals import SIGNALS, SignalRule
+from seepage.signals import SIGNALS, SignalRule, entropy
 
 __all__ = [
     "TASKS",
@@ -215,6 +215,7 @@ class MultiLabel(Task):
     }
     refused: ClassVar[Mapping[str, str]] = {
         "mentr": "modified entropy is defined for one class per sample",
+        "entropy": "entropy is defined for one class per sample",
     }
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -240,6 +241,7 @@ class Regression(Task):
         "phi": "regression has no φ: a density is no probability, and log p − log(1 − p) not defined",
         "correct": "an answer of regression is not right or wrong",
         "mentr": "regression has no probabilities of classes",
+        "entropy": "regression has no probabilities of classes",
     }
 
     def outputs(self, classes: int) -> int:
@@ -262,7 +264,7 @@ class SoftLabels(Task):
     """A distribution of K classes as target, and no class that is right."""
 
     name: ClassVar[str] = "soft-labels"
-    rules: ClassVar[Mapping[str, SignalRule]] = {"loss": divergence}
+    rules: ClassVar[Mapping[str, SignalRule]] = {"loss": divergence, "entropy": entropy}
     refused: ClassVar[Mapping[str, str]] = {
         name: f"{what} needs the class that is right, which soft labels do not name; give hard "
         "labels beside the distributions"
