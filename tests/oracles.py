@@ -112,7 +112,7 @@ def read_by(attack: Any, signals: Mapping[str, F], checkpoints: int = 4) -> dict
     """
     first = np.asarray(next(iter(signals.values())))
     labels = np.broadcast_to(np.arange(first.shape[1]) % 3.0, first.shape[:2])
-    found = {"labels": np.array(labels), **signals}
+    found = {"labels": np.array(labels)[..., None], **signals}
     share = np.arange(1, checkpoints + 1) / checkpoints
     return {
         name: np.stack([8 + s * (found[name] - 8) for s in share], axis=2)

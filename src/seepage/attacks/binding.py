@@ -20,7 +20,16 @@ from seepage.attacks.population import Untrained
 from seepage.errors import InputError
 from seepage.signals.tasks import Task, task
 
-__all__ = ["FromLogits", "ReadOnce", "bind", "inputs", "lacks", "signals_at", "unrecorded"]
+__all__ = [
+    "FromLogits",
+    "ReadOnce",
+    "bind",
+    "inputs",
+    "labelled",
+    "lacks",
+    "signals_at",
+    "unrecorded",
+]
 
 FromLogits = ("phi", "loss", "correct", "mentr", "entropy")
 """What follows from logits and labels alone, and so need not have been recorded."""
@@ -175,15 +184,19 @@ def _every_member(source: SignalSource) -> BoolArray:
 
 def _derivable(name: str, attack: Attack, source: Source) -> bool:
     """Whether it follows from recorded logits, which are those of the first view, and labels."""
-    if not _task(source).classes:
+    if not labelled(source):
         return False
-    key = source.manifest.get("key", {})
-    labelled = key.get("labels", "imported" not in key)
     if name in TIMELESS:
-        return bool(labelled)
+        return True
     one = len(source.manifest.get("views", ())) < 2
     held = name in FromLogits and "logits" in source.signals
-    return bool(held and labelled and (one or attack.first_view))
+    return bool(held and (one or attack.first_view))
+
+
+def labelled(source: Source) -> bool:
+    """Whether the class of every sample is known: of an import labels may be missing."""
+    key = source.manifest.get("key", {})
+    return bool(_task(source).classes and key.get("labels", "imported" not in key))
 
 
 def _task(source: SignalSource) -> Task:
