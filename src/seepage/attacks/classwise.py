@@ -146,12 +146,16 @@ class AttackS(_ByClass):
     def learn(
         self, values: Float64Array, member: BoolArray, sets: BoolArray
     ) -> Iterator[tuple[int, Rule]]:
+        whose, _ = np.nonzero(~member)
+        outside = values[~member]
+        order = np.argsort(outside, kind="stable")
+        whose, outside = whose[order], outside[order]
         for e, use in enumerate(sets):
-            sample = np.sort(values[use][~member[use]])
+            sample = outside[use[whose]]
             yield e, self._rule(sample) if len(sample) > 1 else _nothing
 
     def _rule(self, sample: Float64Array) -> Rule:
-        return lambda x: -self.tail.log_cdf(x, sample)
+        return lambda x: -self.tail.log_cdf(x, sample, ordered=True)
 
 
 @dataclass(frozen=True)

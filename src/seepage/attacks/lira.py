@@ -139,8 +139,9 @@ class _Online(_Likelihood, ABC):
     side: ClassVar[int] = ONLINE
 
     @property
+    @abstractmethod
     def log_ratio(self) -> bool:
-        return True
+        """True: the subclasses say so."""
 
     def run(
         self,
@@ -197,6 +198,10 @@ class LiRA(_Online):
     title: ClassVar[str] = "LiRA"
     reference: ClassVar[str] = "Carlini et al., arXiv 2112.03570"
 
+    @property
+    def log_ratio(self) -> bool:
+        return True
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -224,6 +229,10 @@ class BaVarIANormal(_Online):
     title: ClassVar[str] = "BaVarIA-n"
     reference: ClassVar[str] = "Brännvall, arXiv 2603.11799"
     reconstruction: ClassVar[bool] = True
+
+    @property
+    def log_ratio(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True, eq=False)

@@ -80,8 +80,9 @@ class PMIA(Attack):
         member: BoolArray,
     ) -> FloatArray:
         out = self._outside().run(target, references, member)
-        inside = _Borrowed.of(references["phi"], member, self._classes(target))
-        return out + inside.log_density(target["phi"])
+        everyone = np.ones((1, len(member)), dtype=np.bool_)
+        (inside,) = _borrowed(references["phi"], member, self._classes(target), everyone)
+        return out + _log_density(target["phi"], inside)
 
     def run_all(
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
@@ -90,14 +91,13 @@ class PMIA(Attack):
         phi, classes = signals["phi"], self._classes({k: v[0] for k, v in signals.items()})
         drop = dropped(use)
 
-        def one(e: int) -> None:
-            rows = np.flatnonzero(drop.which == e)
-            kept = use[rows[0]]
-            inside = _Borrowed.of(phi[kept], member[kept], classes)
-            for r in rows:
-                out[r] += inside.log_density(phi[r])
+        sets = np.stack([use[np.flatnonzero(drop.which == e)[0]] for e in range(len(drop.sets))])
+        inside = _borrowed(phi, member, classes, sets)
 
-        each_row(one, len(drop.sets))
+        def one(r: int) -> None:
+            out[r] += _log_density(phi[r], inside[drop.which[r]])
+
+        each_row(one, len(out))
         return out
 
     def _classes(self, signals: Mapping[str, FloatArray]) -> FloatArray:
@@ -105,27 +105,37 @@ class PMIA(Attack):
         return signals["labels"][:, 0] if self.by_class else np.zeros(len(signals["phi"]))
 
 
-@dataclass(frozen=True, eq=False)
-class _Borrowed:
-    """Median and variance of members' φ, of the class of every sample: (N, A)."""
+def _borrowed(
+    phi: FloatArray, member: BoolArray, classes: FloatArray, sets: BoolArray
+) -> Float64Array:
+    """Median and variance of the members' φ in the class of every sample, for each set of models.
 
-    centre: Float64Array
-    variance: Float64Array
+    phi (R, N, A), member (R, N), classes (N,), sets (E, R) -> (E, 2, N, A); NaN without members.
+    """
+    out = np.full((len(sets), 2, *phi.shape[1:]), np.nan)
+    parts = [np.flatnonzero(classes == c) for c in np.unique(classes)]
 
-    @classmethod
-    def of(cls, phi: FloatArray, member: BoolArray, classes: FloatArray) -> _Borrowed:
-        centre, variance = np.empty(phi.shape[1:]), np.empty(phi.shape[1:])
-        for c in np.unique(classes):
-            at = np.flatnonzero(classes == c)
-            own = phi[:, at][member[:, at]].astype(np.float64)
-            if len(own):
-                centre[at] = np.median(own, axis=0)
-                variance[at] = np.maximum(own.var(axis=0), TINY)
-            else:
-                centre[at], variance[at] = np.nan, np.nan
-        return cls(centre, variance)
+    def one(c: int) -> None:
+        at = parts[c]
+        inside = member[:, at]
+        whose = np.nonzero(inside)[0]
+        for a in range(phi.shape[2]):
+            own = phi[:, at, a][inside].astype(np.float64)
+            order = np.argsort(own, kind="stable")
+            ascending, by = own[order], whose[order]
+            for e, use in enumerate(sets):
+                kept = ascending[use[by]]
+                if len(kept):
+                    half = len(kept) // 2
+                    centre = kept[half] if len(kept) % 2 else (kept[half - 1] + kept[half]) / 2
+                    out[e, 0, at, a] = centre
+                    out[e, 1, at, a] = max(float(kept.var()), TINY)
 
-    def log_density(self, phi: FloatArray) -> Float64Array:
-        """Mean over views of log p(φ): (N, A) -> (N,)."""
-        away = (phi.astype(np.float64) - self.centre) ** 2 / self.variance
-        return np.asarray(-0.5 * (away + np.log(2 * np.pi * self.variance)).mean(axis=1))
+    each_row(one, len(parts))
+    return out
+
+
+def _log_density(phi: FloatArray, law: Float64Array) -> Float64Array:
+    """Mean over views of log N(φ; law): (N, A), (2, N, A) -> (N,)."""
+    away = (phi.astype(np.float64) - law[0]) ** 2 / law[1]
+    return np.asarray(-0.5 * (away + np.log(2 * np.pi * law[1])).mean(axis=1))

@@ -219,7 +219,7 @@ def _log_mixed(log_mean: Float64Array, a: float) -> Float64Array:
 
 
 # Samples, spread evenly over the mean loss of references, on which a is chosen.
-_SOME = 2000
+_SOME = 1000
 
 
 @final
@@ -228,7 +228,7 @@ class RMIATuned(_Offline):
     """RMIA offline whose a is chosen on the references, each the target of the others once.
 
     For every target, of `grid` the a with the largest AUC on average over its references: each of
-    them is scored by those that are neither of its own tuple nor of the target's, on at most 2,000
+    them is scored by those that are neither of its own tuple nor of the target's, on at most 1,000
     samples spread evenly over the references' mean loss. AUCs are those of the ratio, which ranks as
     RMIA does up to ties; of equal ones the smallest a wins. γ is not tuned: under one target every γ
     gives the order of the ratio, and those other than 1 only add ties.
@@ -292,19 +292,30 @@ class RMIATuned(_Offline):
         loss, member = loss[:, order].astype(np.float64), member[:, order]
         tuple_of = partitions(member)
         total = np.zeros(len(self.grid))
+        everyone = np.where(member[..., None], 0.0, np.exp(-loss))
+        whole, count = everyone.sum(axis=0), (~member).sum(axis=0)
         for k in np.unique(tuple_of):
-            others = tuple_of != k
-            outside = ~member[others]
-            # Samples without an OUT reference among those cannot be judged by them.
-            at = outside.any(axis=0)
-            if not at.any():
-                continue
-            mean = _log_mean(loss[others][:, at], outside[:, at])
-            truth = member[~others][:, at]
+            own = tuple_of == k
+            # Samples without an OUT reference among the others cannot be judged by them.
+            number = count - (~member[own]).sum(axis=0)
+            at = number > 0
+            truth = member[own][:, at]
             told = truth.any(axis=1) & ~truth.all(axis=1)
-            for g, a in enumerate(self.grid):
-                ratio = -(loss[~others][told][:, at] + _log_mixed(mean, a)).mean(axis=-1)
-                total[g] += operating_points(ratio, truth[told], ()).auc.sum()
+            if not told.any():
+                continue
+            left = (whole - everyone[own].sum(axis=0))[at]
+            mean = np.log(np.maximum(left, 1e-300) / number[at][:, None])
+            # Where next to nothing is left of a sum it is made again.
+            lost = (left < 1e-4 * whole[at]).any(axis=1)
+            if lost.any():
+                some = np.flatnonzero(at)[lost]
+                mean[lost] = _log_mean(loss[~own][:, some], ~member[~own][:, some])
+            ratios = [
+                -(loss[own][told][:, at] + _log_mixed(mean, a)).mean(axis=-1) for a in self.grid
+            ]
+            many = np.tile(truth[told], (len(self.grid), 1))
+            auc = operating_points(np.concatenate(ratios), many, ()).auc
+            total += auc.reshape(len(self.grid), -1).sum(axis=1)
         return float(self.grid[int(total.round(9).argmax())])
 
 

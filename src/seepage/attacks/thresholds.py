@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, final
@@ -23,7 +23,11 @@ class _OneNumber(Attack, ABC):
     """What four share: the score is one signal of the target, view 0, up to its sign."""
 
     first_view: ClassVar[bool] = True
-    sign: ClassVar[float] = -1.0
+
+    @property
+    @abstractmethod
+    def sign(self) -> int:
+        """1 where members have high values, else −1."""
 
     @property
     def by_sample(self) -> bool:
@@ -60,6 +64,10 @@ class LOSS(_OneNumber):
     reference: ClassVar[str] = "Yeom et al., arXiv 1709.01604"
     requires: ClassVar[tuple[str, ...]] = ("loss",)
 
+    @property
+    def sign(self) -> int:
+        return -1
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -82,7 +90,10 @@ class Gap(_OneNumber):
     access: ClassVar[Access] = "label"
     requires: ClassVar[tuple[str, ...]] = ("correct",)
     threshold: ClassVar[float | None] = 0.5
-    sign: ClassVar[float] = 1.0
+
+    @property
+    def sign(self) -> int:
+        return 1
 
 
 @final
@@ -104,6 +115,10 @@ class Entropy(_OneNumber):
     reference: ClassVar[str] = "Salem et al., arXiv 1806.01246"
     requires: ClassVar[tuple[str, ...]] = ("entropy",)
 
+    @property
+    def sign(self) -> int:
+        return -1
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -122,6 +137,10 @@ class ModifiedEntropy(_OneNumber):
     title: ClassVar[str] = "Modified entropy"
     reference: ClassVar[str] = "Song and Mittal, arXiv 2003.10595"
     requires: ClassVar[tuple[str, ...]] = ("mentr",)
+
+    @property
+    def sign(self) -> int:
+        return -1
 
 
 @final
