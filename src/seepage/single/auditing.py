@@ -231,10 +231,14 @@ def audit(
             more.within,
         )
     else:
-        why = words.NEEDS_REFERENCES
         scored = Scored(
             scored.scores,
-            dict(scored.skipped) | {n: why for n in ATTACKS if n not in TITLES},
+            dict(scored.skipped)
+            | {
+                n: words.NEEDS_CHECKPOINTS if cls.trajectory else words.NEEDS_REFERENCES
+                for n, cls in ATTACKS.items()
+                if n not in TITLES
+            },
         )
     if not scored.scores:
         reasons = "; ".join(f"{k}: {v}" for k, v in scored.skipped.items())

@@ -10,6 +10,7 @@ from seepage.single.result import SingleAudit
 __all__ = ["accuracy", "headline", "limits", "named", "not_run", "steps"]
 
 NEEDS_REFERENCES = "needs reference models"
+NEEDS_CHECKPOINTS = "needs several checkpoints of its training"
 
 
 def _auc(e: Estimate) -> str:
