@@ -174,8 +174,8 @@ class Attack(ABC):
     all checkpoints up to the one that is scored, so that its arrays have an axis of checkpoints
     after that of samples, (R, N, T, A); labels have none. min_in, min_out: references it needs of
     each kind for every sample. queries: how often each model is asked about a sample at each view
-    and checkpoint. fitted: it fits a rule to the answers of references, beyond moments of a
-    sample's own. threshold: the score at or above which the attack's own decision rule says
+    and checkpoint; of "weights", passes through the network. fitted: it learns a rule from the answers of references and asks it
+    about the target's. threshold: the score at or above which the attack's own decision rule says
     "member", or None when it has no natural one. aligns: of other samples, a score reads only what
     all have in common, such as a prior, so that runs may be realigned sample by sample and samples
     left away.
