@@ -89,6 +89,7 @@ def test_logits_of_fewer_classes_than_labels_are_refused() -> None:
     ("attack", "signals", "says"),
     [
         (attacks.LiRA(), {"loss": 0}, "needs phi, which was not recorded; record it, or the"),
+        (attacks.Entropy(), {"phi": 0}, "entropy, .* record it, or the logits with record.logits"),
         (attacks.CurvatureLR(), {"phi": 0}, 'curvature_zo, .* set record.curvature = "zeroth-'),
         (attacks.CurvatureLR("curvature_trace"), {"phi": 0}, 'set record.curvature = "exact"'),
         (attacks.RMIA(population=attacks.Untrained()), {"loss": 0}, "no run trained on, got 0"),
@@ -276,6 +277,10 @@ def test_labels_are_read_with_a_run_and_have_no_checkpoints() -> None:
     np.testing.assert_array_equal(scores, np.tile(source.labels, (8, 1)))
     source.manifest["key"] = {"imported": "arrays", "labels": False}
     assert lacks(PerClass(), source) == "needs the labels, which were not imported"
+    for kind in (attacks.AttackS, attacks.PMIA, attacks.PrivacyRiskScore):
+        assert not bind(kind(), source).by_class
+        assert "labels" not in bind(kind(), source).requires
+        assert bind(kind(), trained()).by_class
     source.manifest = {"data": {"task": "regression"}}
     assert lacks(PerClass(), source) == (
         "needs the class of every sample, which regression does not have"

@@ -32,11 +32,15 @@ def planned(kind: str, models: int, samples: int) -> B:
 
 
 def enough(attack: Attack, member: B) -> B:
-    """The samples that have the references the attack needs under a plan drawn by coin flips."""
+    """The samples that have the references it needs under coin flips, as many of either kind.
+
+    Where one kind alone is cut off, what is left of coin flips is unbalanced, which is warned of.
+    """
+    need = max(attack.min_in, attack.min_out)
     keep = judged(member) if attack.min_in or attack.min_out else np.ones(member.shape[1], bool)
     for _ in range(5):
         n_in, n_out = references_by_sample(member[:, keep])
-        short = (n_in < attack.min_in) | (n_out < attack.min_out)
+        short = np.minimum(n_in, n_out) < need
         if not short.any():
             break
         keep[np.flatnonzero(keep)[short]] = False

@@ -292,7 +292,8 @@ def _isotonic(
         both = out + inside
         full = np.flatnonzero(both > 0)
         fit = isotonic_regression(inside[full] / both[full], weights=both[full], increasing=False)
-        yield e, _between(_LOWEST + _CELL * (full + 0.5), np.asarray(fit.x))
+        centre = np.asarray(_LOWEST + _CELL * (full + 0.5), dtype=np.float64)
+        yield e, _between(centre, np.asarray(fit.x, dtype=np.float64))
 
 
 def _between(centre: Float64Array, risk: Float64Array) -> Rule:

@@ -114,7 +114,7 @@ class _Likelihood(Attack, ABC):
         for part, *groups in in_and_out(wide, member, use[:, :-1]):
             means = [g.mean[..., 0] for g in groups[: 1 + (self.side == ONLINE)]]
             least = (FLOOR * np.max(np.abs(means), axis=0)) ** 2 + 1e-60
-            laws: list[Law] = []
+            laws: list[Normal] = []
             for k, (g, mean) in enumerate(zip(groups, means, strict=False)):
                 alpha, beta = law[..., k, 2], law[..., k, 3]
                 own = (beta + g.scatter[..., 0, 0] / 2) / (alpha + g.n[..., 0] / 2)
@@ -151,7 +151,8 @@ class _Online(_Likelihood, ABC):
     ) -> FloatArray:
         x, r = target[self.signal].astype(np.float64), references[self.signal]
         groups = [Group.of(r, ~member), Group.of(r, member)]
-        return self.between(fit_laws(groups, self.centre, self.variance), x).mean(axis=1)
+        laws = fit_laws(groups, self.centre, self.variance)
+        return np.asarray(self.between(laws, x).mean(axis=1))
 
     def between(self, laws: Sequence[Law], x: Float64Array) -> Float64Array:
         outside, inside = laws
@@ -253,7 +254,8 @@ class _Offline(_Likelihood, ABC):
     ) -> FloatArray:
         outside = Group.of(references[self.signal], ~member)
         laws = fit_laws([outside], self.centre, self.variance)
-        return self.between(laws, target[self.signal].astype(np.float64)).mean(axis=1)
+        x = target[self.signal].astype(np.float64)
+        return np.asarray(self.between(laws, x).mean(axis=1))
 
     def between(self, laws: Sequence[Law], x: Float64Array) -> Float64Array:
         return self.against(laws[0], x)

@@ -104,7 +104,8 @@ def reference_free_scores(
     for plain in _PLAIN:
         if lacks(plain.name, plain.requires[0]):
             values = signals[plain.requires[0]]
-            scores[plain.name] = plain.score(values, nobody, nobody.astype(np.bool_))
+            alone = plain.score(values, nobody, nobody.astype(np.bool_))
+            scores[plain.name] = np.asarray(alone, dtype=np.float64)
     if not lacks("attack-p", "loss"):
         pass
     elif isinstance(unit, Subjects):
