@@ -351,3 +351,41 @@ def test_a_plan_that_judges_nobody_is_refused():
     member = np.zeros((4, 30), dtype=bool)
     with pytest.raises(InputError, match=r"at least 2 IN and 2 OUT.*got 0 and 3"):
         attacks.LiRA().leave_one_out(np.zeros((4, 30)), member)
+
+
+@dataclass(frozen=True, eq=False)
+class OverTraining(Attack):
+    """Difficulty calibration at every checkpoint, averaged."""
+
+    name: ClassVar[str] = "over-training"
+    title: ClassVar[str] = "Over training"
+    requires: ClassVar[tuple[str, ...]] = ("loss",)
+    trajectory: ClassVar[bool] = True
+    min_out: ClassVar[int] = 1
+    at_once: bool = False
+
+    @property
+    def aligns(self) -> bool:
+        return self.at_once
+
+    def run(self, target, references, member):
+        out = np.where(member[..., None, None], 0.0, references["loss"]).sum(axis=0)
+        return (out / (~member).sum(axis=0)[:, None, None] - target["loss"]).mean(axis=(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("layout", "at_once"),
+    [
+        ("equal", False),
+        ("equal", True),
+        ("untrained", False),
+        ("untrained", True),
+        ("failed", True),
+    ],
+)
+def test_trajectories_are_left_out_and_realigned_as_signals_are(layout, at_once):
+    member = LAYOUTS[layout](8, 60)
+    loss = RNG(0).gamma(2.0, size=(*member.shape, 3))
+    got = OverTraining(at_once).leave_one_out(loss, member)
+    each = [attacks.Calibrated().leave_one_out(loss[..., t], member) for t in range(3)]
+    np.testing.assert_allclose(got, np.mean(each, axis=0), rtol=1e-9, atol=1e-12)
