@@ -36,7 +36,8 @@ Progress = Callable[[str, int, int], None]
 
 _KNOWN = ("member", "checkpoints", "labels", "ids", "classes", "groups")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-_PER_VIEW = ("phi", "loss", "correct", "mentr")
+_USUAL = ("phi", "loss", "correct", "mentr")
+_PER_VIEW = (*_USUAL, "entropy")
 _NOT_GIVEN = "(not given)"
 # Beyond it the difference of two logits may not fit into the 32 bits that are stored.
 _LARGEST_LOGIT = 1e37
@@ -399,7 +400,8 @@ def _derived(
         raise InputError(
             f"{where}: cross_entropy: expected phi or loss, got {', '.join(signals)}; save one"
         )
-    left = [name for name in _PER_VIEW if name not in {**signals, **found}]
+    # The entropy is what few attacks read: that it is not given is no news.
+    left = [name for name in _USUAL if name not in {**signals, **found}]
     if left:
         how = (
             " (phi and loss follow from each other where they are those of plain cross-entropy: "
