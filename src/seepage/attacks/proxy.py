@@ -58,6 +58,7 @@ class PMIA(Attack):
     min_in: ClassVar[int] = 1
     min_out: ClassVar[int] = 2
     fitted: ClassVar[bool] = True
+    aligns: ClassVar[bool] = True
     threshold: ClassVar[float | None] = 0.0
 
     def __post_init__(self) -> None:

@@ -260,6 +260,10 @@ class RMIATuned(_Offline):
         if not self.grid or not all(0 <= a <= 1 for a in self.grid):
             raise InputError(f"grid: expected numbers from 0 to 1, got {self.grid}")
 
+    def _lacking(self, member: BoolArray) -> BoolArray:
+        # IN references are for the tuning, which other samples serve.
+        return np.asarray(member.all(axis=0))
+
     def log_reference(self, loss: FloatArray, member: BoolArray) -> Float64Array:
         a = self.chosen(loss, member)
         return _log_mixed(_log_mean(loss, ~member), a)
