@@ -48,7 +48,7 @@ def score(
     """Every model of a run once the target, its tuple left out: (R, N) float64, higher = member.
 
     run: `seepage.open(...)`, or anything that holds signals like it; attack: bound to what the run
-    holds; checkpoint: its index. member: another membership (R, N) to score under, as a permuted
+    holds; checkpoint: its index, and the last one that an attack on the trajectory reads. member: another membership (R, N) to score under, as a permuted
     one for the null. model, data: the factory and the pool again, where curvature has to be
     measured on kept weights of a network that is not one of `seepage.models`, or of a pool that
     was made of arrays in memory. unit: `seepage.metrics.unit_of(run.groups)` gives scores of subjects
@@ -107,7 +107,7 @@ def ready(
         return bound, run
     if not isinstance(run, Run) or not all(name in _estimators() for name in missing):
         raise InputError(f"{attack.name}: {binding.lacks(bound, run)}")
-    closed = _closed(run, checkpoint, model)
+    closed = _closed(run, checkpoint, model, so_far=bound.trajectory)
     if closed is not None:
         raise InputError(f"{attack.name}: {binding.lacks(bound, run)}; {closed}")
     return bound, Measured(run, missing, model, data)
@@ -189,8 +189,11 @@ def _estimators() -> dict[str, Estimator]:
     return found
 
 
-def _closed(run: Run, checkpoint: int | None, model: Factory | None) -> str | None:
-    """Why kept weights cannot give what was not recorded either; None when they can."""
+def _closed(run: Run, checkpoint: int | None, model: Factory | None, *, so_far: bool) -> str | None:
+    """Why kept weights cannot give what was not recorded either; None when they can.
+
+    so_far: whether the checkpoints before that one are read too.
+    """
     key = run.manifest["key"]
     if "imported" in key and "model" not in key:
         return "an imported run holds no networks to measure it on"
@@ -200,7 +203,10 @@ def _closed(run: Run, checkpoint: int | None, model: Factory | None) -> str | No
             "trained as model= (--model on the command line)"
         )
     times = range(len(run.checkpoints))
-    wanted = times if checkpoint is None else [times[checkpoint]]
+    wanted = times
+    if checkpoint is not None:
+        last = times[checkpoint]
+        wanted = times[: last + 1] if so_far else times[last : last + 1]
     for t in wanted:
         for row in range(len(run.models)):
             if not run.keeps_weights(row, t):

@@ -10,13 +10,15 @@ import pytest
 import torch
 
 from oracles import leaking_signals
-from seepage import attacks
+from seepage import attacks, scoring
 from seepage.attacks.base import AttackError
 from seepage.attacks.binding import ReadOnce, bind, inputs, lacks, signals_at
 from seepage.attacks.population import chosen
 from seepage.errors import InputError
 from seepage.plan import half_split
+from seepage.plane import GlobalFPR, trajectories
 from seepage.signals import SIGNALS
+from seepage.signals.traces import loss_iqr
 
 
 class Held:
@@ -44,7 +46,7 @@ def logits(models: int = 8, samples: int = 30) -> np.ndarray:
     return (3 * rng.normal(size=(models, samples, 3))).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", ["phi", "loss", "correct", "mentr"])
+@pytest.mark.parametrize("name", ["phi", "loss", "correct", "mentr", "entropy"])
 def test_what_follows_from_logits_is_what_would_have_been_recorded(name: str) -> None:
     source = Held(logits=logits())
     found = signals_at(source, [name], -1)[name]
@@ -87,6 +89,7 @@ def test_logits_of_fewer_classes_than_labels_are_refused() -> None:
     ("attack", "signals", "says"),
     [
         (attacks.LiRA(), {"loss": 0}, "needs phi, which was not recorded; record it, or the"),
+        (attacks.Entropy(), {"phi": 0}, "entropy, .* record it, or the logits with record.logits"),
         (attacks.CurvatureLR(), {"phi": 0}, 'curvature_zo, .* set record.curvature = "zeroth-'),
         (attacks.CurvatureLR("curvature_trace"), {"phi": 0}, 'set record.curvature = "exact"'),
         (attacks.RMIA(population=attacks.Untrained()), {"loss": 0}, "no run trained on, got 0"),
@@ -194,3 +197,91 @@ def test_an_attack_that_breaks_its_contract_is_named(out: Any, says: str) -> Non
 def test_ranks_and_labels_become_float64() -> None:
     phi, member = np.zeros((8, 30)), Held().member
     assert Broken(np.arange(30)).score(phi[0], phi, member).dtype == np.float64
+
+
+class Trained(Held):
+    """A run whose signals differ from checkpoint to checkpoint, (T, R, N) each."""
+
+    def signal_at(self, name: str, t: int, /) -> np.ndarray:
+        return self.values[name][t]
+
+
+def trained(checkpoints: int = 3) -> Trained:
+    rng = np.random.default_rng(0)
+    source = Trained(loss=rng.gamma(2.0, size=(checkpoints, 8, 30)))
+    source.checkpoints = np.array([0.0, 1.0, 5.0, 6.0])[:checkpoints]
+    return source
+
+
+@pytest.mark.parametrize("t", [0, 1, 2, -1])
+def test_a_trajectory_is_every_checkpoint_so_far(t: int) -> None:
+    source = trained()
+    bound = bind(attacks.LossTraceIQR(), source)
+    read = inputs(bound, source, t)["loss"]
+    so_far = source.values["loss"][: 3 + t + 1 if t < 0 else t + 1]
+    np.testing.assert_array_equal(read, np.moveaxis(so_far, 0, 2))
+    want = loss_iqr(np.moveaxis(so_far, 0, 1), source.checkpoints[: len(so_far)])
+    np.testing.assert_allclose(bound.leave_one_out(read, source.member), want)
+    np.testing.assert_array_equal(scoring.score(source, attacks.LossTraceIQR(), t), want)
+
+
+def test_a_trajectory_is_followed_over_training() -> None:
+    source = trained(4)
+    path = trajectories(source, attack=attacks.LossTraceIQR(), rule=GlobalFPR(0.1))
+    assert path.fpr.shape == (4, 30)
+
+
+def test_one_checkpoint_is_no_trajectory() -> None:
+    source = trained(1)
+    why = lacks(attacks.LossTraceIQR(), source)
+    assert why == (
+        "lt-iqr: needs several checkpoints of training, and one was recorded; set record.checkpoints"
+    )
+    with pytest.raises(InputError, match="does not read at all of them, got loss"):
+        inputs(attacks.LossTraceIQR(), trained(), also=("loss",))
+    with pytest.raises(InputError, match="expected one of each of the 3 checkpoints, got 2"):
+        attacks.LossTraceIQR(epochs=(0, 1)).score(
+            *(inputs(attacks.LossTraceIQR(), trained())["loss"][r] for r in (0, slice(2, 8))),
+            trained().member[2:],
+        )
+
+
+def test_a_trajectory_has_views() -> None:
+    source = trained()
+    loss = np.stack([source.values["loss"]] * 2, axis=-1)
+    read = np.moveaxis(loss, 0, 2)
+    assert read.shape == (8, 30, 3, 2)
+    with_views = attacks.LossTraceIQR().leave_one_out(read, source.member)
+    plain = attacks.LossTraceIQR().leave_one_out(read[..., 0], source.member)
+    np.testing.assert_array_equal(with_views, plain)
+
+
+@dataclass(frozen=True, eq=False)
+class PerClass(attacks.Attack):
+    """Reads labels beside a trajectory."""
+
+    name: ClassVar[str] = "per-class"
+    title: ClassVar[str] = "Per class"
+    requires: ClassVar[tuple[str, ...]] = ("loss", "labels")
+    trajectory: ClassVar[bool] = True
+
+    def run(self, target: Any, references: Any, member: Any) -> Any:
+        assert target["loss"].shape[1:] == (3, 1)
+        assert references["labels"].shape == (*member.shape, 1)
+        return target["labels"][:, 0] * 1.0
+
+
+def test_labels_are_read_with_a_run_and_have_no_checkpoints() -> None:
+    source = trained()
+    scores = scoring.score(source, PerClass())
+    np.testing.assert_array_equal(scores, np.tile(source.labels, (8, 1)))
+    source.manifest["key"] = {"imported": "arrays", "labels": False}
+    assert lacks(PerClass(), source) == "needs the labels, which were not imported"
+    for kind in (attacks.AttackS, attacks.PMIA, attacks.PrivacyRiskScore):
+        assert not bind(kind(), source).by_class
+        assert "labels" not in bind(kind(), source).requires
+        assert bind(kind(), trained()).by_class
+    source.manifest = {"data": {"task": "regression"}}
+    assert lacks(PerClass(), source) == (
+        "needs the class of every sample, which regression does not have"
+    )

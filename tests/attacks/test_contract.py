@@ -62,6 +62,29 @@ def test_it_has_a_card(name: str) -> None:
     assert any(card.search(page) for page in pages), f"no card for {name} in docs/attacks.md"
 
 
+@pytest.mark.parametrize("name", ATTACKS)
+def test_its_card_says_what_it_takes(name: str) -> None:
+    kind = ATTACKS[name]()
+    row = re.search(rf"^\| `{name}` \|(.*)\|$", (DOCS / "attacks.md").read_text(), re.MULTILINE)
+    if row is None:  # on the page of curvature, whose attacks read alike
+        assert name.startswith("curvature")
+        return
+    _, reads, access, models, rule = (cell.strip() for cell in row[1].split("|"))
+    own = ", ".join(kind.requires) + (", at all checkpoints" if kind.trajectory else "")
+    assert (reads, access, models) == (own, kind.access, str(kind.models))
+    assert (kind.threshold is not None) <= bool(rule)
+    assert ("(reconstruction)" in row[1]) == kind.reconstruction
+
+
+def test_what_it_takes_is_said_of_every_kind() -> None:
+    for kind in ATTACKS.values():
+        attack = kind()
+        assert attack.queries >= 1
+        assert attack.trajectory <= (attack.access == "trajectory")
+        assert attack.models == 1 or (attack.min_in + attack.min_out > 0)
+        assert not attack.fitted or attack.min_out > 0
+
+
 def test_an_attack_takes_one_line_of_the_package() -> None:
     for kind in ATTACKS.values():
         assert len(re.findall(rf"\b{kind.__name__}\b", ROWS)) == 2, "`import X as X`, once"

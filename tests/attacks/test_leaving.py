@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from oracles import leaking_signals
+from oracles import leaking_signals, read_by
 from seepage import attacks
 from seepage.attacks import ATTACKS, Attack, how_left_out
 from seepage.attacks.base import fewest_references
@@ -54,13 +54,14 @@ def noise(rng, shape):
         "phi": phi,
         "loss": loss,
         "mentr": 1.5 * loss,
+        "entropy": loss + 0.1,
         "correct": 1.0 * (phi > 0),
         "curvature_zo": curvature,
     }
 
 
 def auc(attack: Attack, signals, member) -> float:
-    scores = attack.leave_one_out({k: signals[k] for k in attack.requires}, member)
+    scores = attack.leave_one_out(read_by(attack, signals), member)
     keep = judged(member)
     return float(operating_points(scores[:, keep], member[:, keep]).auc.mean())
 
@@ -297,7 +298,8 @@ def test_only_judged_samples_need_references(name, partly):
     keep = judged(member)
     assert keep.sum() == 240
     attack = attacks.get(name)
-    scores = attack.leave_one_out({k: signals[k] for k in attack.requires}, member)
+    signals = read_by(attack, signals)
+    scores = attack.leave_one_out(signals, member)
     assert np.isfinite(scores).all()
     use = attacks.reference_rows(member)
     one = attack.score(
@@ -349,3 +351,41 @@ def test_a_plan_that_judges_nobody_is_refused():
     member = np.zeros((4, 30), dtype=bool)
     with pytest.raises(InputError, match=r"at least 2 IN and 2 OUT.*got 0 and 3"):
         attacks.LiRA().leave_one_out(np.zeros((4, 30)), member)
+
+
+@dataclass(frozen=True, eq=False)
+class OverTraining(Attack):
+    """Difficulty calibration at every checkpoint, averaged."""
+
+    name: ClassVar[str] = "over-training"
+    title: ClassVar[str] = "Over training"
+    requires: ClassVar[tuple[str, ...]] = ("loss",)
+    trajectory: ClassVar[bool] = True
+    min_out: ClassVar[int] = 1
+    at_once: bool = False
+
+    @property
+    def aligns(self) -> bool:
+        return self.at_once
+
+    def run(self, target, references, member):
+        out = np.where(member[..., None, None], 0.0, references["loss"]).sum(axis=0)
+        return (out / (~member).sum(axis=0)[:, None, None] - target["loss"]).mean(axis=(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("layout", "at_once"),
+    [
+        ("equal", False),
+        ("equal", True),
+        ("untrained", False),
+        ("untrained", True),
+        ("failed", True),
+    ],
+)
+def test_trajectories_are_left_out_and_realigned_as_signals_are(layout, at_once):
+    member = LAYOUTS[layout](8, 60)
+    loss = RNG(0).gamma(2.0, size=(*member.shape, 3))
+    got = OverTraining(at_once).leave_one_out(loss, member)
+    each = [attacks.Calibrated().leave_one_out(loss[..., t], member) for t in range(3)]
+    np.testing.assert_allclose(got, np.mean(each, axis=0), rtol=1e-9, atol=1e-12)

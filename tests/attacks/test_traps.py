@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from oracles import leaking_signals, null_signals
+from oracles import leaking_signals, null_signals, read_by
 from seepage import attacks
 from seepage.errors import InputError
 from seepage.metrics import operating_points
@@ -125,7 +125,7 @@ def test_global_random_state_is_left_alone():
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     for kind in attacks.ATTACKS.values():
         attack = kind()
-        attack.leave_one_out({k: signals.get(k, signals["loss"]) for k in attack.requires}, member)
+        attack.leave_one_out(read_by(attack, signals), member)
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
 
 
@@ -162,13 +162,14 @@ def test_taking_out_an_outlier_leaves_no_error(variance):
 def test_constant_signals_stay_finite(name):
     member = half_split(20, models=8, seed=0).member
     attack = attacks.get(name)
-    signals = {k: np.full((8, 20), 0.25, np.float32) for k in attack.requires}
+    signals = read_by(attack, dict.fromkeys(attack.requires, np.full((8, 20), 0.25, np.float32)))
     still = attack.leave_one_out(signals, member)
     assert np.isfinite(still).all()
     np.testing.assert_allclose(still, still[0, 0], atol=1e-9)
-    for v in signals.values():
+    odd = {k: v.copy() for k, v in signals.items()}
+    for v in odd.values():
         v[0, 0] = 40.0
-    assert np.isfinite(attack.leave_one_out(signals, member)).all()
+    assert np.isfinite(attack.leave_one_out(odd, member)).all()
 
 
 @pytest.mark.parametrize("name", ["loss", "attack-p", "attack-r", "rmia", "base", "calibrated"])

@@ -50,7 +50,7 @@ def test_all_signals_follow_from_logits_and_labels(tmp_path: Path) -> None:
     right = by_rule("correct", LOGITS)[0, 1]
     assert inside == pytest.approx(right[MEMBER[0]].mean())
     assert outside == pytest.approx(right[~MEMBER[0]].mean())
-    assert run.manifest["key"]["derived"] == ["correct", "loss", "mentr", "phi"]
+    assert run.manifest["key"]["derived"] == ["correct", "entropy", "loss", "mentr", "phi"]
     assert "derived from logits and labels in float64" in run.manifest["provenance"]["notes"][0]
 
 
@@ -66,7 +66,7 @@ def test_what_is_given_stays_and_the_rest_is_derived(tmp_path: Path) -> None:
     phi = RNG.normal(size=(R, T, N))
     run = imported(tmp_path, logits=LOGITS, labels=LABELS, phi=phi)
     np.testing.assert_array_equal(run.signal("phi"), phi.astype(np.float32))
-    assert run.manifest["key"]["derived"] == ["correct", "loss", "mentr"]
+    assert run.manifest["key"]["derived"] == ["correct", "entropy", "loss", "mentr"]
 
 
 def test_probabilities_are_logits_in_another_form(tmp_path: Path) -> None:

@@ -19,7 +19,10 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
     [
         ("checkpoints.py", "LiRA: AUC 0."),
         ("plain_loop.py", "LiRA: AUC 0."),
-        ("reference_arrays.py", "phi, loss, correct, mentr: derived from logits and labels"),
+        (
+            "reference_arrays.py",
+            "phi, loss, correct, mentr, entropy: derived from logits and labels",
+        ),
     ],
 )
 def test_an_example(tmp_path: Path, name: str, line: str) -> None:

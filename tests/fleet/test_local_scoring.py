@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from oracles import read_by
 from seepage import attacks
 from seepage.plan import half_split
 
@@ -16,7 +17,7 @@ def example(seed: int = 0, models: int = 12, samples: int = 30) -> tuple[dict, n
     return {
         "phi": phi, "loss": np.log1p(np.exp(-phi)), "mentr": np.exp(-phi),
         "correct": (phi > 0).astype(np.float64), "curvature": np.exp(-phi),
-        "curvature_trace": np.exp(-phi),
+        "curvature_trace": np.exp(-phi), "entropy": np.exp(-phi),
     }, member  # fmt: skip
 
 
@@ -26,8 +27,9 @@ def test_blocks_of_samples_are_the_whole_where_it_is_said(name: str) -> None:
     if name == "lira":
         attack = attacks.LiRA(variance=attacks.PerSample())
     signals, member = example()
-    if not set(attack.requires) <= set(signals):
+    if not set(attack.requires) <= {*signals, "labels"}:
         signals |= dict.fromkeys(attack.requires, signals["curvature"])
+    signals = read_by(attack, signals)
     whole = attack.leave_one_out(signals, member)
     parts = np.concatenate(
         [

@@ -10,15 +10,23 @@ from seepage import extensions
 # One row per attack, in the order in which tables show them: `ATTACKS` is made of these rows.
 # isort: off
 from seepage.attacks.thresholds import LOSS as LOSS
+from seepage.attacks.thresholds import Gap as Gap
+from seepage.attacks.thresholds import Entropy as Entropy
 from seepage.attacks.thresholds import ModifiedEntropy as ModifiedEntropy
 from seepage.attacks.thresholds import AttackP as AttackP
+from seepage.attacks.traces import LossTraceIQR as LossTraceIQR
+from seepage.attacks.classwise import AttackS as AttackS
+from seepage.attacks.classwise import PrivacyRiskScore as PrivacyRiskScore
 from seepage.attacks.references import AttackR as AttackR
 from seepage.attacks.references import Calibrated as Calibrated
 from seepage.attacks.lira import LiRA as LiRA
 from seepage.attacks.lira import LiRAOfflineOneSided as LiRAOfflineOneSided
 from seepage.attacks.lira import LiRAOfflineTwoSided as LiRAOfflineTwoSided
+from seepage.attacks.lira import BaVarIANormal as BaVarIANormal
+from seepage.attacks.proxy import PMIA as PMIA
 from seepage.attacks.relative import RMIA as RMIA
 from seepage.attacks.relative import RMIAOffline as RMIAOffline
+from seepage.attacks.relative import RMIATuned as RMIATuned
 from seepage.attacks.relative import BASE as BASE
 from seepage.attacks.relative import BASEOffline as BASEOffline
 from seepage.attacks.shadow import ShadowClassifier as ShadowClassifier
@@ -38,12 +46,16 @@ from seepage.attacks.base import AttackError as AttackError
 from seepage.attacks.base import BalanceWarning as BalanceWarning
 from seepage.attacks.base import reference_rows as reference_rows
 from seepage.attacks.binding import bind as bind
+from seepage.attacks.classwise import Bins as Bins
+from seepage.attacks.classwise import Isotonic as Isotonic
 from seepage.attacks.curvature import AsPublished as AsPublished
 from seepage.attacks.curvature import Corrected as Corrected
 from seepage.attacks.joint import Wishart as Wishart
 from seepage.attacks.leaving import Way as Way
 from seepage.attacks.leaving import how_left_out as how_left_out
 from seepage.attacks.population import Untrained as Untrained
+from seepage.attacks.relative import AgainstPopulation as AgainstPopulation
+from seepage.attacks.relative import Ratio as Ratio
 from seepage.attacks.subjects import of_unit as of_unit
 from seepage.attacks.tails import Empirical as Empirical
 from seepage.attacks.tails import Gaussian as Gaussian
@@ -53,6 +65,7 @@ from seepage.attacks.variance import Mean as Mean
 from seepage.attacks.variance import Median as Median
 from seepage.attacks.variance import PerSample as PerSample
 from seepage.attacks.variance import Pooled as Pooled
+from seepage.attacks.variance import Shrunken as Shrunken
 from seepage.attacks.variance import StudentT as StudentT
 
 ATTACKS: dict[str, type[Attack]] = {

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol, final
 import numpy as np
 
 from seepage.array_types import BoolArray, FloatArray, Int64Array, IntArray
-from seepage.attacks.leaving import Matched, Way, way_of
+from seepage.attacks.leaving import Matched, Way, realigned, way_of
 from seepage.errors import InputError, SeepageError
 from seepage.given_arrays import given_numbers
 from seepage.metrics import operating_points
@@ -32,8 +32,12 @@ __all__ = [
 ]
 
 Signals = FloatArray | Mapping[str, FloatArray]
-Access = Literal["label", "scores", "weights"]
-"""What an attacker must see of a model: the label it answers, its scores or loss, its weights."""
+Access = Literal["label", "scores", "weights", "trajectory"]
+"""What an attacker must see of a model: the label it answers, its scores or loss, its weights, or
+its scores at several checkpoints of training."""
+
+TIMELESS = ("labels",)
+"""What attacks may require that no training changes: one value per sample at every checkpoint."""
 
 
 # Samples that are looked at to say what an attack reads on noise.
@@ -164,12 +168,17 @@ class Attack(ABC):
 
     name: what the command line calls it; title: what reports call it. reference: the paper, with
     its arXiv id. reconstruction: its text was not available. access: what the attacker must see of
-    the target. requires: the signals it reads, the first one when a plain array is passed.
-    first_view: it reads the first view of them alone. min_in, min_out: references it needs of each
-    kind for every sample. threshold: the score at or above which the attack's own decision rule
-    says "member", or None when it has no natural one. aligns: of other samples, a score reads only
-    what all have in common, such as a prior, so that runs may be realigned sample by sample and
-    samples left away.
+    the target. requires: the signals it reads, the first one when a plain array is passed; "labels"
+    are the classes of the samples, and what is no number per view has its own last axis, such as
+    "logits" with classes. first_view: it reads the first view of them alone. trajectory: it reads
+    all checkpoints up to the one that is scored, so that its arrays have an axis of checkpoints
+    after that of samples, (R, N, T, A); labels have none. min_in, min_out: references it needs of
+    each kind for every sample. queries: how often each model is asked about a sample at each view
+    and checkpoint; of "weights", passes through the network. fitted: it learns a rule from the answers of references and asks it
+    about the target's. threshold: the score at or above which the attack's own decision rule says
+    "member", or None when it has no natural one. aligns: of other samples, a score reads only what
+    all have in common, such as a prior, so that runs may be realigned sample by sample and samples
+    left away.
     """
 
     name: ClassVar[str]
@@ -179,8 +188,11 @@ class Attack(ABC):
     access: ClassVar[Access] = "scores"
     requires: ClassVar[tuple[str, ...]] = ("phi",)
     first_view: ClassVar[bool] = False
+    trajectory: ClassVar[bool] = False
     min_in: ClassVar[int] = 0
     min_out: ClassVar[int] = 0
+    queries: ClassVar[int] = 1
+    fitted: ClassVar[bool] = False
     threshold: ClassVar[float | None] = None
     aligns: ClassVar[bool] = False
 
@@ -191,7 +203,10 @@ class Attack(ABC):
         references: Mapping[str, FloatArray],
         member: BoolArray,
     ) -> FloatArray:
-        """Scores of one target: {name: (N, A)}, {name: (R, N, A)}, (R, N) -> (N,) float64."""
+        """Scores of one target: {name: (N, A)}, {name: (R, N, A)}, (R, N) -> (N,) float64.
+
+        With an axis of checkpoints before that of views where the attack reads a `trajectory`.
+        """
 
     def bound(self, source: Source) -> Attack:
         """This attack, reading what `source` holds; itself unless overridden."""
@@ -239,18 +254,32 @@ class Attack(ABC):
         for r in range(len(member)):
             which, inside = matched.references(r)
             target = {k: v[r] for k, v in signals.items()}
-            chosen = {k: np.take_along_axis(v, which[..., None], 0) for k, v in signals.items()}
+            chosen = {k: realigned(v, which) for k, v in signals.items()}
             out[r] = self.run(target, chosen, inside)
         return out
+
+    @property
+    def models(self) -> int:
+        """The fewest models of complementary pairs that give every sample the references it needs.
+
+        Counts the target: 1 of an attack that queries the target alone.
+        """
+        return 2 * (1 + max(self.min_in, self.min_out)) if self.min_in or self.min_out else 1
+
+    def leading(self, signals: Mapping[str, FloatArray]) -> FloatArray:
+        """The first signal that it requires, at the last of the checkpoints: (R, N[, A])."""
+        first = signals[self.requires[0]]
+        return first[:, :, -1] if self.trajectory else first
 
     @final
     def score(self, target: Signals, references: Signals, member: BoolArray) -> FloatArray:
         """Score of every sample for one target; higher = more likely a member.
 
         target (N[, A]), references (R, N[, A]), member (R, N) bool, or mappings name -> array of
-        these shapes -> (N,) float64. A sample that all references, or none, were trained on has
-        the score that `leave_one_out` gives such a sample. Raises InputError on shapes, non-finite
-        values or too few references.
+        these shapes -> (N,) float64; (N, T[, A]) and (R, N, T[, A]) of an attack that reads a
+        `trajectory`. A sample that all references, or none, were trained on has the score that
+        `leave_one_out` gives such a sample. Raises InputError on shapes, non-finite values or too
+        few references.
         """
         ref = self._gather(references, "references", axes=2)
         tgt = self._gather(target, "target", axes=1)
@@ -271,7 +300,8 @@ class Attack(ABC):
         if not self.aligns:
             return self._called(member.shape[1:], self.run, tgt, ref, member, lacking=lacking)
         out = np.zeros(member.shape[1])
-        near, far = ({k: v[..., ~lacking, :] for k, v in s.items()} for s in (tgt, ref))
+        near = {k: v[~lacking] for k, v in tgt.items()}
+        far = {k: v[:, ~lacking] for k, v in ref.items()}
         rest = member[:, ~lacking]
         out[~lacking] = self._called(rest.shape[1:], self.run, near, far, rest)
         return out
@@ -280,6 +310,7 @@ class Attack(ABC):
     def leave_one_out(self, signal: Signals, member: BoolArray) -> FloatArray:
         """Every model once the target, without what reveals its members: (R, N[, A]), (R, N) -> (R, N).
 
+        (R, N, T[, A]) of an attack that reads a `trajectory`; a run's `signal(…)` is (R, T, N[, A]).
         What is left out beside the target itself follows from the plan, and `how_left_out` tells
         which of four ways it is. Under complementary tuples it is the target's whole tuple, or
         what is left of it. Under independent draws it is nothing: the other runs know nothing of
@@ -358,9 +389,7 @@ class Attack(ABC):
         if self.aligns:
             columns = np.sort(rng.permutation(keep)[:_ON_NOISE])
         order = rng.permuted(np.tile(np.arange(len(member))[:, None], len(columns)), axis=0)
-        noise = {
-            k: np.take_along_axis(v[:, columns], order[..., None], 0) for k, v in signals.items()
-        }
+        noise = {k: realigned(v[:, columns], order) for k, v in signals.items()}
         part = member[:, columns]
         auc = float(np.nanmean(operating_points(self._apart(noise, part, use), part).auc))
         middle = int(np.median(inside)), len(member) - int(np.median(inside))
@@ -398,10 +427,12 @@ class Attack(ABC):
                 f"{what}: {self.name} reads {', '.join(self.requires)}; pass a mapping of arrays"
             )
         for key, a in arrays.items():
-            if a.ndim not in (axes, axes + 1):
-                shape = "(models, samples[, views])" if axes == 2 else "(samples[, views])"
+            times = self.trajectory and key not in TIMELESS
+            if a.ndim not in (axes + times, axes + times + 1):
+                shape = "(models, samples" if axes == 2 else "(samples"
+                shape += ", checkpoints[, views])" if times else "[, views])"
                 raise InputError(f"{what}[{key}]: expected shape {shape}, got {a.shape}")
-            if a.ndim == axes:
+            if a.ndim == axes + times:
                 arrays[key] = a[..., None]
         return arrays
 
@@ -474,7 +505,8 @@ class Attack(ABC):
                 total = a.sum(dtype=np.float64)
             if np.isfinite(total):
                 continue
-            bad = ~np.isfinite(a).all(axis=-1) & read
+            own = 1 if what == "target" else 2
+            bad = ~np.isfinite(a).all(axis=tuple(range(own, a.ndim))) & read
             if bad.any():
                 where = tuple(int(i) for i in np.argwhere(bad)[0])
                 raise InputError(

@@ -10,6 +10,7 @@ import numpy as np
 
 from seepage.array_types import BoolArray, FloatArray, IntArray
 from seepage.attacks.base import (
+    TIMELESS,
     Attack,
     SignalSource,
     Source,
@@ -19,9 +20,18 @@ from seepage.attacks.population import Untrained
 from seepage.errors import InputError
 from seepage.signals.tasks import Task, task
 
-__all__ = ["FromLogits", "ReadOnce", "bind", "inputs", "lacks", "signals_at", "unrecorded"]
+__all__ = [
+    "FromLogits",
+    "ReadOnce",
+    "bind",
+    "inputs",
+    "labelled",
+    "lacks",
+    "signals_at",
+    "unrecorded",
+]
 
-FromLogits = ("phi", "loss", "correct", "mentr")
+FromLogits = ("phi", "loss", "correct", "mentr", "entropy")
 """What follows from logits and labels alone, and so need not have been recorded."""
 
 
@@ -30,8 +40,13 @@ def bind(attack: Attack, source: SignalSource) -> Attack:
 
     It reads the signals that are held there where it has a choice (`Attack.bound`), and options
     that only the plan can tell, `Untrained()`, become positions. Raises InputError where the plan
-    trained on every sample.
+    trained on every sample, and where an attack that reads a trajectory finds one checkpoint.
     """
+    if attack.trajectory and len(source.checkpoints) < 2:
+        raise InputError(
+            f"{attack.name}: needs several checkpoints of training, and one was recorded; set "
+            "record.checkpoints"
+        )
     telling = _telling(source)
     bound = attack if telling is None else attack.bound(telling)
     if not isinstance(bound, Attack):
@@ -57,12 +72,26 @@ def inputs(
 ) -> dict[str, FloatArray]:
     """What a bound attack reads at checkpoint index `t`: {name: (R, N[, A])}.
 
-    also: further signals wanted with them. Raises InputError that says what is missing.
+    Where it reads a trajectory, all checkpoints up to `t`: {name: (R, N, T[, A])}. also: further
+    signals wanted with them, at `t` alone. Raises InputError that says what is missing.
     """
     missing = unrecorded(attack, source)
     if missing:
         raise InputError(f"{attack.name}: {_why(missing, source)}")
-    return signals_at(source, dict.fromkeys((*attack.requires, *also)), t)
+    if not attack.trajectory:
+        return signals_at(source, dict.fromkeys((*attack.requires, *also)), t)
+    moving = [name for name in attack.requires if name not in TIMELESS]
+    both = set(moving) & set(also)
+    if both:
+        raise InputError(
+            f"{attack.name}: expected signals at one checkpoint beside it that it does not read at "
+            f"all of them, got {', '.join(sorted(both))}; choose another attack, or other rates"
+        )
+    times = range(range(len(source.checkpoints))[t] + 1)
+    steps = [signals_at(source, moving, s) for s in times]
+    found = {name: np.stack([step[name] for step in steps], axis=2) for name in moving}
+    still = dict.fromkeys((*(n for n in attack.requires if n in TIMELESS), *also))
+    return found | signals_at(source, still, t)
 
 
 def lacks(attack: Attack, source: SignalSource) -> str | None:
@@ -99,6 +128,9 @@ def signals_at(source: SignalSource, names: Collection[str], t: int) -> dict[str
     for name in names:
         if telling is not None and name in FromLogits and name not in held and "logits" in held:
             found[name] = _derived(telling.signal_at("logits", t), telling.labels, name)
+            continue
+        if telling is not None and name in TIMELESS and name not in held:
+            found[name] = np.broadcast_to(np.asarray(telling.labels), source.member.shape)
             continue
         found[name] = np.asarray(source.signal_at(name, t))
         if found[name].size and np.isnan(found[name]).all():
@@ -152,13 +184,19 @@ def _every_member(source: SignalSource) -> BoolArray:
 
 def _derivable(name: str, attack: Attack, source: Source) -> bool:
     """Whether it follows from recorded logits, which are those of the first view, and labels."""
-    if not _task(source).classes:
+    if not labelled(source):
         return False
-    key = source.manifest.get("key", {})
-    labelled = key.get("labels", "imported" not in key)
+    if name in TIMELESS:
+        return True
     one = len(source.manifest.get("views", ())) < 2
     held = name in FromLogits and "logits" in source.signals
-    return bool(held and labelled and (one or attack.first_view))
+    return bool(held and (one or attack.first_view))
+
+
+def labelled(source: Source) -> bool:
+    """Whether the class of every sample is known: of an import labels may be missing."""
+    key = source.manifest.get("key", {})
+    return bool(_task(source).classes and key.get("labels", "imported" not in key))
 
 
 def _task(source: SignalSource) -> Task:
@@ -172,6 +210,11 @@ def _why(missing: Collection[str], source: SignalSource) -> str:
     for name in missing:
         if name in refused:
             return f"needs {name}: {refused[name]}"
+    if set(missing) <= set(TIMELESS):
+        told = _task(source)
+        if not told.classes:
+            return f"needs the class of every sample, which {told.name} does not have"
+        return "needs the labels, which were not imported"
     text = f"needs {', '.join(missing)}, which was not recorded; "
     curved = [name for name in missing if name.startswith("curvature_")]
     known = [name for name in missing if name in FromLogits]

@@ -65,6 +65,7 @@ class _Curvature(Attack, ABC):
 
     requires: ClassVar[tuple[str, ...]] = ("curvature_zo",)
     aligns: ClassVar[bool] = True
+    queries: ClassVar[int] = 41
 
     def __post_init__(self) -> None:
         # What the contract keeps on the class is the instance's own, since the signal is an option.
@@ -74,6 +75,7 @@ class _Curvature(Attack, ABC):
             kind = self.signal.removeprefix("curvature_")
             object.__setattr__(self, "title", f"{type(self).title} ({kind})")
             object.__setattr__(self, "access", "weights")
+            object.__setattr__(self, "queries", 1)
 
     def bound(self, source: Source) -> Self:
         """Reading the curvature that was recorded, when its own signal was not."""

@@ -12,7 +12,7 @@ from scipy import special
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.plan import judged, partitions
 
-__all__ = ["Matched", "Way", "how_left_out", "way_of"]
+__all__ = ["Matched", "Way", "how_left_out", "realigned", "way_of"]
 
 Way = Literal["tuples", "independent", "matched", "unbalanced"]
 """How `Attack.leave_one_out` leaves out references under a plan: see `how_left_out`."""
@@ -105,6 +105,16 @@ def _variance(member: BoolArray, *, truncated: bool) -> float:
     return max(moments(p)[1] - models * float(share.var()), 0.0)
 
 
+def realigned(signal: FloatArray, which: Int64Array) -> FloatArray:
+    """For each sample the runs that `which` (M, N) names: (R, N, …) -> (M, N, …).
+
+    >>> realigned(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1, 0]])).tolist()
+    [[3.0, 2.0]]
+    """
+    at = which.reshape(which.shape + (1,) * (signal.ndim - 2))
+    return np.take_along_axis(signal, at, axis=0)
+
+
 @dataclass(frozen=True, eq=False)
 class Matched:
     """Equally many references of each kind for every sample, whatever the target's membership.
@@ -173,7 +183,7 @@ class Matched:
         member = np.repeat(row[:, None], samples, axis=1)
         column = np.broadcast_to(np.arange(samples), member.shape)
         for which, fresh in self.passes():
-            moved = {k: np.take_along_axis(v, which[..., None], 0) for k, v in signals.items()}
+            moved = {k: realigned(v, which) for k, v in signals.items()}
             found = run_all(moved, member, use)
             out[which[fresh], column[fresh]] = found[fresh]
         return out

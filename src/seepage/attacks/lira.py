@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self, final
 
@@ -13,15 +13,18 @@ from scipy import special
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks.base import Attack, Source
 from seepage.attacks.kernels.densities import ONE_SIDED, ONLINE, TWO_SIDED, normal_all, student_all
-from seepage.attacks.targets import dropped, kernel_ready
+from seepage.attacks.kernels.lanes import FLOOR
+from seepage.attacks.targets import Dropped, dropped, in_and_out, kernel_ready
 from seepage.attacks.variance import (
     Centre,
     Group,
     Law,
     Mean,
     Median,
+    Normal,
     PerSample,
     Pooled,
+    Shrunken,
     StudentT,
     Variance,
     all_totals,
@@ -31,7 +34,7 @@ from seepage.attacks.variance import (
 )
 from seepage.errors import InputError
 
-__all__ = ["LiRA", "LiRAOfflineOneSided", "LiRAOfflineTwoSided"]
+__all__ = ["BaVarIANormal", "LiRA", "LiRAOfflineOneSided", "LiRAOfflineTwoSided"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +57,10 @@ class _Likelihood(Attack, ABC):
     def __post_init__(self) -> None:
         # What the contract keeps on the class is the instance's own, since the signal is an option.
         object.__setattr__(self, "requires", (self.signal,))
-        if isinstance(self.variance, StudentT) and isinstance(self.centre, Median):
+        if isinstance(self.variance, StudentT | Shrunken) and isinstance(self.centre, Median):
             raise InputError(
-                "centre: expected Mean() with StudentT(), whose centre is a posterior mean, got "
-                "Median(); choose PerSample() or Pooled() with it"
+                f"centre: expected Mean() with {type(self.variance).__name__}(), whose centre is a "
+                "posterior mean, got Median(); choose PerSample() or Pooled() with it"
             )
 
     def bound(self, source: Source) -> Self:
@@ -77,6 +80,9 @@ class _Likelihood(Attack, ABC):
         member = np.ascontiguousarray(member)
         models, samples, views = signal.shape
         out = np.empty((models, samples))
+        if isinstance(self.variance, Shrunken):
+            self._shrunken(signal, member, drop, out)
+            return out
         if isinstance(self.variance, StudentT):
             totals, shift = all_totals(signal, member, drop.sets, self.variance.level)
             law = prior(totals, self.variance)
@@ -95,18 +101,75 @@ class _Likelihood(Attack, ABC):
         normal_all(signal, member, drop.sets, drop.which, common, ddof, median, self.side, out)
         return out
 
+    def _shrunken(
+        self, signal: FloatArray, member: BoolArray, drop: Dropped, out: Float64Array
+    ) -> None:
+        """All targets with variances shrunk to the common one, a few samples at a time."""
+        rule = self.variance.fitted if isinstance(self.variance, Shrunken) else StudentT()
+        totals, _ = all_totals(signal, member, drop.sets, rule.level)
+        law = prior(totals, rule)[:, None]  # (E, 1, A, 2, 4)
+        use = np.ones((len(drop.sets), len(member) + 1), dtype=np.bool_)
+        np.put_along_axis(use, drop.sets, False, axis=1)  # −1, none, is the last column
+        wide = signal[..., None].astype(np.float64)
+        for part, *groups in in_and_out(wide, member, use[:, :-1]):
+            means = [g.mean[..., 0] for g in groups[: 1 + (self.side == ONLINE)]]
+            least = (FLOOR * np.max(np.abs(means), axis=0)) ** 2 + 1e-60
+            laws: list[Normal] = []
+            for k, (g, mean) in enumerate(zip(groups, means, strict=False)):
+                alpha, beta = law[..., k, 2], law[..., k, 3]
+                own = (beta + g.scatter[..., 0, 0] / 2) / (alpha + g.n[..., 0] / 2)
+                laws.append(Normal(mean, np.maximum(own, least)))
+            for r, e in enumerate(drop.which):
+                x = signal[r, part].astype(np.float64)
+                at: list[Law] = [Normal(w.centre[e], w.variance[e]) for w in laws]
+                out[r, part] = self.between(at, x).mean(axis=1)
+
+    @abstractmethod
+    def between(self, laws: Sequence[Law], x: Float64Array) -> Float64Array:
+        """What φ (N, A) says under the laws of OUT and, online, of IN: (N, A), higher = member."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Online(_Likelihood, ABC):
+    """What both share: the log-ratio of the laws of IN and OUT references."""
+
+    min_in: ClassVar[int] = 2
+    min_out: ClassVar[int] = 2
+    threshold: ClassVar[float | None] = 0.0
+    side: ClassVar[int] = ONLINE
+
+    @property
+    @abstractmethod
+    def log_ratio(self) -> bool:
+        """True: the subclasses say so."""
+
+    def run(
+        self,
+        target: Mapping[str, FloatArray],
+        references: Mapping[str, FloatArray],
+        member: BoolArray,
+    ) -> FloatArray:
+        x, r = target[self.signal].astype(np.float64), references[self.signal]
+        groups = [Group.of(r, ~member), Group.of(r, member)]
+        laws = fit_laws(groups, self.centre, self.variance)
+        return np.asarray(self.between(laws, x).mean(axis=1))
+
+    def between(self, laws: Sequence[Law], x: Float64Array) -> Float64Array:
+        outside, inside = laws
+        return np.asarray(inside.log_density(x) - outside.log_density(x))
+
 
 @final
 @dataclass(frozen=True, eq=False)
-class LiRA(_Likelihood):
+class LiRA(_Online):
     """Online likelihood-ratio attack; higher = more likely a member.
 
     score(x) = mean over views of log p(φ | IN) − log p(φ | OUT), in nats, with the two laws
     fitted to φ of the references that trained on x and of those that did not. φ is the
     logit-scaled confidence. The natural rule is score ≥ 0.
 
-    centre: Mean() or Median(). variance: StudentT() (default), PerSample(), Pooled(), Global().
-    The default is the safe one with few references, and it tends to PerSample(), which is LiRA as
+    centre: Mean() or Median(). variance: StudentT() (default), Shrunken(), PerSample(), Pooled(),
+    Global(). The default is the safe one with few references, and it tends to PerSample(), which is LiRA as
     published, with many. It is not the best under every law: PerSample() can already win from some
     5 references of each kind on, above all at very low FPR, where spreads differ much between
     samples; `tests/attacks/test_variance_ladder.py` has a ladder and docs/attacks.md the table.
@@ -135,25 +198,42 @@ class LiRA(_Likelihood):
     name: ClassVar[str] = "lira"
     title: ClassVar[str] = "LiRA"
     reference: ClassVar[str] = "Carlini et al., arXiv 2112.03570"
-    min_in: ClassVar[int] = 2
-    min_out: ClassVar[int] = 2
-    threshold: ClassVar[float | None] = 0.0
-    side: ClassVar[int] = ONLINE
 
     @property
     def log_ratio(self) -> bool:
         return True
 
-    def run(
-        self,
-        target: Mapping[str, FloatArray],
-        references: Mapping[str, FloatArray],
-        member: BoolArray,
-    ) -> FloatArray:
-        x, r = target[self.signal].astype(np.float64), references[self.signal]
-        groups = [Group.of(r, ~member), Group.of(r, member)]
-        outside, inside = fit_laws(groups, self.centre, self.variance)
-        return np.asarray((inside.log_density(x) - outside.log_density(x)).mean(axis=1))
+
+@final
+@dataclass(frozen=True, eq=False)
+class BaVarIANormal(_Online):
+    """LiRA with each sample's variance shrunk to the common one, and normal laws; higher = member.
+
+    score(x) = mean over views of log N(φ; x̄_in, σ_in²) − log N(φ; x̄_out, σ_out²), in nats, variances
+    of `Shrunken()`. Beside `LiRA()`, whose default is the Student-t form of the same prior, it has
+    light tails: with few references a φ far from both laws weighs more than it should. The natural
+    rule is score ≥ 0. Options as of `LiRA`; with another variance it is LiRA by another name.
+
+    Needs 2 IN and 2 OUT references. Source: Brännvall, arXiv 2603.11799; a *reconstruction*, see
+    `Shrunken`.
+
+    >>> references = np.array([[5.0], [5.5], [6.0], [1.0], [1.5], [2.0]])
+    >>> member = np.array([[True], [True], [True], [False], [False], [False]])
+    >>> attack = BaVarIANormal(variance=Shrunken(alpha=3.0))
+    >>> attack.score(np.array([5.0]), references, member).round(2).tolist()
+    [22.09]
+    """
+
+    variance: Variance = field(default_factory=Shrunken)
+
+    name: ClassVar[str] = "bavaria-n"
+    title: ClassVar[str] = "BaVarIA-n"
+    reference: ClassVar[str] = "Brännvall, arXiv 2603.11799"
+    reconstruction: ClassVar[bool] = True
+
+    @property
+    def log_ratio(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,8 +253,12 @@ class _Offline(_Likelihood, ABC):
         member: BoolArray,
     ) -> FloatArray:
         outside = Group.of(references[self.signal], ~member)
-        (law,) = fit_laws([outside], self.centre, self.variance)
-        return np.asarray(self.against(law, target[self.signal].astype(np.float64)).mean(axis=1))
+        laws = fit_laws([outside], self.centre, self.variance)
+        x = target[self.signal].astype(np.float64)
+        return np.asarray(self.between(laws, x).mean(axis=1))
+
+    def between(self, laws: Sequence[Law], x: Float64Array) -> Float64Array:
+        return self.against(laws[0], x)
 
 
 @final

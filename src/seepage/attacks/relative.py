@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Self, final
 
 import numpy as np
@@ -17,9 +17,10 @@ from seepage.attacks.leaving import Matched
 from seepage.attacks.population import Population, chosen
 from seepage.attacks.targets import dropped, each_row, kernel_ready
 from seepage.errors import InputError
-from seepage.plan import judged
+from seepage.metrics import operating_points
+from seepage.plan import judged, partitions
 
-__all__ = ["BASE", "RMIA", "BASEOffline", "RMIAOffline"]
+__all__ = ["BASE", "RMIA", "AgainstPopulation", "BASEOffline", "RMIAOffline", "RMIATuned", "Ratio"]
 
 
 HALVES, MIXED, ALL, TEMPERED = 0, 1, 2, 3
@@ -159,15 +160,33 @@ class RMIA(_Pairwise):
         return np.asarray(both - np.log(kinds)[:, None])
 
 
+@dataclass(frozen=True, eq=False)
+class _Offline(_Pairwise, ABC):
+    """What both share: the mean over OUT references, moved towards 1."""
+
+    min_out: ClassVar[int] = 1
+    mode: ClassVar[int] = MIXED
+
+    def bound(self, source: Source) -> Self:
+        """Itself, where exp(−loss) is a probability."""
+        if "residual" in source.signals:
+            raise InputError(
+                "takes the likelihood under IN to grow towards 1; that of a regression is a density, "
+                "which has no such bound"
+            )
+        return self
+
+
 @final
 @dataclass(frozen=True, eq=False)
-class RMIAOffline(_Pairwise):
+class RMIAOffline(_Offline):
     """RMIA without IN references: p(x) = ½ ((1 + a) mean OUT + 1 − a).
 
     a in [0, 1] stands for how p under IN grows from p under OUT: 1 says equal, 0 says it is 1. The
-    paper tunes it on a pair of reference models; 0.3 is the value of published code. IN entries
-    of the references are not read, by mask: sorting zero-masked values and taking the top, as
-    public code does, keeps the *largest* OUT values. Otherwise as `RMIA`. Needs 1 OUT reference.
+    paper tunes it on a pair of reference models, as `RMIATuned` does; 0.3 is the value of published
+    code. IN entries of the references are not read, by mask: sorting zero-masked values and taking
+    the top, as public code does, keeps the *largest* OUT values. Otherwise as `RMIA`. Needs 1 OUT
+    reference.
 
     >>> references = np.array([[1.0, 1.0], [1.0, 1.0]])
     >>> RMIAOffline().score(np.array([0.1, 2.0]), references, np.zeros((2, 2), bool)).tolist()
@@ -179,8 +198,6 @@ class RMIAOffline(_Pairwise):
     name: ClassVar[str] = "rmia-offline"
     title: ClassVar[str] = "RMIA offline"
     reference: ClassVar[str] = "Zarifzadeh et al., arXiv 2312.03262"
-    min_out: ClassVar[int] = 1
-    mode: ClassVar[int] = MIXED
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -191,18 +208,139 @@ class RMIAOffline(_Pairwise):
     def weight(self) -> float:
         return self.a
 
-    def bound(self, source: Source) -> Self:
-        """Itself, where exp(−loss) is a probability."""
-        if "residual" in source.signals:
-            raise InputError(
-                "takes the likelihood under IN to grow towards 1; that of a regression is a density, "
-                "which has no such bound"
-            )
-        return self
+    def log_reference(self, loss: FloatArray, member: BoolArray) -> Float64Array:
+        return _log_mixed(_log_mean(loss, ~member), self.a)
+
+
+def _log_mixed(log_mean: Float64Array, a: float) -> Float64Array:
+    """log ½((1 + a) p̄ + 1 − a) from log p̄."""
+    rest = -np.inf if a == 1 else np.log((1 - a) / 2)
+    return np.asarray(np.logaddexp(np.log((1 + a) / 2) + log_mean, rest))
+
+
+# Samples, spread evenly over the mean loss of references, on which a is chosen.
+_SOME = 1000
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class RMIATuned(_Offline):
+    """RMIA offline whose a is chosen on the references, each the target of the others once.
+
+    For every target, of `grid` the a with the largest AUC on average over its references: each of
+    them is scored by those that are neither of its own tuple nor of the target's, on at most 1,000
+    samples spread evenly over the references' mean loss. AUCs are those of the ratio, which ranks as
+    RMIA does up to ties; of equal ones the smallest a wins. γ is not tuned: under one target every γ
+    gives the order of the ratio, and those other than 1 only add ties.
+
+    The target's answers and members are not looked at. Released code tunes a on the run paired with
+    the target, whose members are the target's others: that knows whom it judges. Needs references
+    with members of their own, 2 IN and 2 OUT; IN entries are read for the tuning alone. Source:
+    Zarifzadeh et al., arXiv 2312.03262, who tune on a pair of reference models.
+
+    >>> rng = np.random.default_rng(0)
+    >>> member = np.tile(np.eye(2, dtype=bool), (4, 50))
+    >>> loss = rng.gamma(1.0, size=member.shape) * np.where(member, 0.5, 1.0)
+    >>> scores = RMIATuned().leave_one_out(loss, member)
+    >>> bool(scores[member].mean() > 0.55 > scores[~member].mean())
+    True
+    """
+
+    grid: tuple[float, ...] = tuple(k / 10 for k in range(11))
+
+    name: ClassVar[str] = "rmia-tuned"
+    title: ClassVar[str] = "RMIA offline, tuned"
+    reference: ClassVar[str] = "Zarifzadeh et al., arXiv 2312.03262"
+    min_in: ClassVar[int] = 2
+    min_out: ClassVar[int] = 2
+    fitted: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.grid or not all(0 <= a <= 1 for a in self.grid):
+            raise InputError(f"grid: expected numbers from 0 to 1, got {self.grid}")
+
+    def _lacking(self, member: BoolArray) -> BoolArray:
+        # IN references are for the tuning, which other samples serve.
+        return np.asarray(member.all(axis=0))
 
     def log_reference(self, loss: FloatArray, member: BoolArray) -> Float64Array:
-        outside = np.exp(_log_mean(loss, ~member))
-        return np.asarray(np.log(0.5 * ((1 + self.a) * outside + 1 - self.a)))
+        a = self.chosen(loss, member)
+        return _log_mixed(_log_mean(loss, ~member), a)
+
+    def run_all(
+        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
+    ) -> Float64Array:
+        drop, loss = dropped(use), signals["loss"]
+        best = np.empty(len(drop.sets))
+
+        def choose(e: int) -> None:
+            kept = use[np.flatnonzero(drop.which == e)[0]]
+            best[e] = self.chosen(loss[kept], member[kept])
+
+        each_row(choose, len(best))
+        out = np.empty(member.shape)
+        for a in np.unique(best).tolist():
+            fixed = RMIAOffline(self.population, self.gamma, a)
+            rows = np.isin(drop.which, np.flatnonzero(best == a))
+            out[rows] = fixed.run_all(signals, member, use)[rows]
+        return out
+
+    def chosen(self, loss: FloatArray, member: BoolArray) -> float:
+        """The a of `grid` that serves these references best: (R, N, A), (R, N)."""
+        if len(self.grid) == 1:
+            return self.grid[0]
+        order = np.argsort(loss.mean(axis=(0, 2), dtype=np.float64), kind="stable")
+        if len(order) > _SOME:
+            order = order[np.linspace(0, len(order) - 1, _SOME).astype(np.int64)]
+        loss, member = loss[:, order].astype(np.float64), member[:, order]
+        tuple_of = partitions(member)
+        total = np.zeros(len(self.grid))
+        everyone = np.where(member[..., None], 0.0, np.exp(-loss))
+        whole, count = everyone.sum(axis=0), (~member).sum(axis=0)
+        for k in np.unique(tuple_of):
+            own = tuple_of == k
+            # Samples without an OUT reference among the others cannot be judged by them.
+            number = count - (~member[own]).sum(axis=0)
+            at = number > 0
+            truth = member[own][:, at]
+            told = truth.any(axis=1) & ~truth.all(axis=1)
+            if not told.any():
+                continue
+            left = (whole - everyone[own].sum(axis=0))[at]
+            mean = np.log(np.maximum(left, 1e-300) / number[at][:, None])
+            # Where next to nothing is left of a sum it is made again.
+            lost = (left < 1e-4 * whole[at]).any(axis=1)
+            if lost.any():
+                some = np.flatnonzero(at)[lost]
+                mean[lost] = _log_mean(loss[~own][:, some], ~member[~own][:, some])
+            ratios = [
+                -(loss[own][told][:, at] + _log_mixed(mean, a)).mean(axis=-1) for a in self.grid
+            ]
+            many = np.tile(truth[told], (len(self.grid), 1))
+            auc = operating_points(np.concatenate(ratios), many, ()).auc
+            total += auc.reshape(len(self.grid), -1).sum(axis=1)
+        return float(self.grid[int(total.round(9).argmax())])
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """BASE's score as published: the log of the target's probability over the references' mean."""
+
+
+@dataclass(frozen=True)
+class AgainstPopulation:
+    """BASE's score less its mean over a population under the same target: the scale of InfoRMIA.
+
+    E_z log [(p_θ(x)/p(x)) / (p_θ(z)/p(z))] = BASE(x) − mean_z BASE(z) in nats, the population's mean
+    a constant of each target: the order under one target is BASE's own, and so, up to ties, RMIA's.
+    What changes is the scale *across* targets, one threshold for all of which then means the same
+    surprise beyond what is usual under each. A *reconstruction* of InfoRMIA (arXiv 2510.05582):
+    derived, with the rule not read.
+    """
+
+
+Scale = Ratio | AgainstPopulation
 
 
 @final
@@ -215,10 +353,16 @@ class BASE(_Ratio):
     a member it leaks them; `half_split` does not. Mean over views. The natural rule is score ≥ 0.
     Needs 1 IN and 1 OUT reference. Source: Lassila et al., arXiv 2505.24089.
 
+    scale: Ratio() as published, or AgainstPopulation(), comparable across targets. population: of
+    the latter, positions of z, Untrained() or None, the whole pool, as of `RMIA`.
+
     >>> references = np.array([[1.0], [1.0]])
     >>> BASE().score(np.array([0.5]), references, np.array([[True], [False]])).round(6)
     array([0.5])
     """
+
+    scale: Scale = field(default_factory=Ratio)
+    population: Population = None
 
     name: ClassVar[str] = "base"
     title: ClassVar[str] = "BASE"
@@ -229,8 +373,41 @@ class BASE(_Ratio):
     aligns: ClassVar[bool] = True
     mode: ClassVar[int] = ALL
 
+    def __post_init__(self) -> None:
+        if isinstance(self.scale, AgainstPopulation):
+            # The population is of the real target, so that targets cannot be realigned.
+            object.__setattr__(self, "aligns", False)
+            object.__setattr__(self, "title", "BASE, scale of InfoRMIA")
+
     def log_reference(self, loss: FloatArray, member: BoolArray) -> Float64Array:
         return _log_mean(loss, np.ones_like(member))
+
+    def run(
+        self,
+        target: Mapping[str, FloatArray],
+        references: Mapping[str, FloatArray],
+        member: BoolArray,
+    ) -> Float64Array:
+        if not isinstance(self.scale, AgainstPopulation):
+            return super().run(target, references, member)
+        denominator = self.log_reference(references["loss"], member)
+        ratio = np.asarray(-(target["loss"].astype(np.float64) + denominator).mean(axis=1))
+        return self._scaled(ratio, self._lacking(member))
+
+    def run_all(
+        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
+    ) -> Float64Array:
+        out = super().run_all(signals, member, use)
+        if isinstance(self.scale, AgainstPopulation):
+            lacking = self._lacking(member)
+            for row in out:
+                row[:] = self._scaled(row, lacking)
+        return out
+
+    def _scaled(self, ratio: Float64Array, lacking: BoolArray) -> Float64Array:
+        """(N,) of one target; 0 for samples that lack references, in the population or not."""
+        others = ratio[chosen(self.population, len(ratio))]
+        return np.where(lacking, 0.0, ratio - others.mean())
 
 
 @final

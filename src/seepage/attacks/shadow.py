@@ -59,6 +59,7 @@ class ShadowClassifier(Attack):
     requires: ClassVar[tuple[str, ...]] = ("phi", "correct", "mentr")
     min_in: ClassVar[int] = 1
     min_out: ClassVar[int] = 1
+    fitted: ClassVar[bool] = True
     threshold: ClassVar[float | None] = 0.0
     ridge: float = 1e-4
 

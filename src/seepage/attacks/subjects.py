@@ -48,7 +48,7 @@ def of_unit(
         return np.asarray(scores, dtype=np.float64)
     s = centred(attack, scores)
     if attack.log_ratio:
-        rho = by_target(signals[attack.requires[0]], member, unit)
+        rho = by_target(attack.leading(signals), member, unit)
     else:
         rho = by_target(s, member, unit, scores=True)
     return discounted(s, unit, rho)

@@ -38,12 +38,14 @@ class Empirical:
         if not self.low < self.high:
             raise InputError(f"low, high: expected low < high, got {self.low} and {self.high}")
 
-    def log_cdf(self, x: Float64Array, sample: Float64Array) -> Float64Array:
-        """log F̂(x) from one common sample: (N,), (Z,) -> (N,)."""
+    def log_cdf(
+        self, x: Float64Array, sample: Float64Array, *, ordered: bool = False
+    ) -> Float64Array:
+        """log F̂(x) from one common sample, ascending where `ordered`: (N,), (Z,) -> (N,)."""
         out = np.empty(len(x))
         order = np.argsort(x)
         # A pool that is its own population is sorted once.
-        ascending = x[order] if sample is x else np.sort(sample)
+        ascending = sample if ordered else x[order] if sample is x else np.sort(sample)
         merged_cdf(ascending, order, x, self.low, self.high, out)
         return self.log(out)
 
@@ -65,8 +67,10 @@ class Empirical:
 class _Fitted(ABC):
     """A law with the sample's mean and standard deviation."""
 
-    def log_cdf(self, x: Float64Array, sample: Float64Array) -> Float64Array:
-        """log F̂(x) from one common sample: (N,), (Z,) -> (N,)."""
+    def log_cdf(
+        self, x: Float64Array, sample: Float64Array, *, ordered: bool = False
+    ) -> Float64Array:
+        """log F̂(x) from one common sample, ascending where `ordered`: (N,), (Z,) -> (N,)."""
         return self.of_deviate(_deviate(x, sample.mean(), sample.var(ddof=1)))
 
     def log_cdf_rows(

@@ -41,6 +41,7 @@ __all__ = [
     "Normal",
     "PerSample",
     "Pooled",
+    "Shrunken",
     "Student",
     "StudentT",
     "Variance",
@@ -144,8 +145,32 @@ class StudentT:
             raise InputError(f"alpha: expected a number above 0, got {self.alpha}; 2 is weak")
 
 
+@dataclass(frozen=True)
+class Shrunken:
+    """Every sample's own variance shrunk to the common one; the law stays normal about the mean.
+
+    σ² = (α₀ s₀² + S/2) / (α₀ + n/2), the mean of the common variance s₀² and the sample's own S/n,
+    weighted as 2α₀ and n references, IN and OUT apart; α₀ and s₀² as `StudentT` fits them, of which
+    it keeps the scale and not the heavy tails. alpha fixes α₀: it tends to `PerSample()` towards 0
+    and to one spread for all towards ∞.
+
+    A *reconstruction* of BaVarIA-n (arXiv 2603.11799), "a Gaussian with stabilised variance", of
+    which neither the prior nor the moment was read.
+    """
+
+    alpha: float | None = None
+
+    def __post_init__(self) -> None:
+        StudentT(alpha=self.alpha)
+
+    @property
+    def fitted(self) -> StudentT:
+        """The rule that finds the prior."""
+        return StudentT(alpha=self.alpha)
+
+
 Centre = Mean | Median
-Variance = PerSample | Pooled | Global | StudentT
+Variance = PerSample | Pooled | Global | StudentT | Shrunken
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,6 +268,10 @@ def fit_laws(groups: Sequence[Group], centre: Centre, variance: Variance) -> lis
                 laws.append(Normal(middle, np.maximum(pooled, TINY)))
             case Global():
                 laws.append(Normal(middle, np.maximum(raw[i], TINY)))
+            case Shrunken():
+                _, _, alpha0, beta0 = np.moveaxis(prior(Totals.of(g), variance.fitted), -1, 0)
+                own = (beta0 + g.squares / 2) / (alpha0 + g.n / 2)
+                laws.append(Normal(middle, np.maximum(own, least)))
             case StudentT():
                 m0, kappa0, alpha0, beta0 = np.moveaxis(prior(Totals.of(g), variance), -1, 0)
                 kappa, alpha = kappa0 + g.n, alpha0 + g.n / 2

@@ -17,7 +17,7 @@ from scipy import special
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks import Attack, LiRA, of_unit, reference_rows
-from seepage.attacks.binding import bind, inputs
+from seepage.attacks.binding import bind, inputs, signals_at
 from seepage.comparison.spent import joint_spending
 from seepage.epsilon.one_run import epsilon_of_runs
 from seepage.errors import InputError
@@ -259,16 +259,15 @@ def evaluate(
     null: dict[str, float] = {}
     non_members: dict[str, int] = {}
     attacks = [bind(attack, run) for attack in attacks]
-    here: dict[str, FloatArray] = {}
-    there: dict[str, FloatArray] = {}
-    for attack in attacks:
-        for fleet, kept, rows_of in ((run, here, at), (undefended, there, base)):
-            read = inputs(attack, fleet, -1, also=("correct",))
-            kept |= {n: _view0(v[rows_of]) for n, v in read.items()}
+    correct = np.asarray(_view0(signals_at(run, ["correct"], -1)["correct"][at]), np.float64)
     main: Float64Array | None = None
     exposed = canary if canary.any() else ~canary
     judged_epsilon: tuple[Float64Array, BoolArray] | None = None
     for attack in attacks:
+        here, there = (
+            {n: _first_view(attack, n, v[rows_of]) for n, v in inputs(attack, fleet, -1).items()}
+            for fleet, rows_of in ((run, at), (undefended, base))
+        )
         found: dict[str, tuple[Float64Array, dict[str, FloatArray]]] = {
             "adaptive": (np.asarray(attack.leave_one_out(here, member), np.float64), here),
             "static": (non_adaptive(attack, here, there, member), there),
@@ -297,7 +296,6 @@ def evaluate(
     assert judged_epsilon is not None
     plain = ~canary
     inside, outside = member & plain, ~member & plain
-    correct = here["correct"].astype(np.float64)
     values["accuracy_in"] = (correct * inside).sum(1) / inside.sum(1)
     values["accuracy_out"] = (correct * outside).sum(1) / outside.sum(1)
     if "logits" in run.signals:
@@ -386,6 +384,11 @@ def canaries(run: Run) -> BoolArray:
 
 def _view0(a: FloatArray) -> FloatArray:
     return a if a.ndim == 2 else a[..., 0]
+
+
+def _first_view(attack: Attack, name: str, a: FloatArray) -> FloatArray:
+    """The first view of what an attack reads; a trajectory keeps its checkpoints, and its views."""
+    return a if attack.trajectory or name == "logits" else _view0(a)
 
 
 def _seconds(run: Run, rows: Int64Array) -> Float64Array:

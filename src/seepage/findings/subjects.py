@@ -121,7 +121,7 @@ def subject_finding(run: Any, attack: Attack, unit: Subjects, judging: Judging) 
     alone = np.asarray(bound.leave_one_out(signals, member), dtype=np.float64)
     scores = of_unit(bound, alone, signals, member, unit)
     if bound.log_ratio:
-        within = signal_correlation(signals[bound.requires[0]], member, unit)
+        within = signal_correlation(bound.leading(signals), member, unit)
     else:
         within = score_correlation(centred(bound, alone), member, unit)
     return grown(

@@ -241,6 +241,8 @@ def scores_as_released(
 
 def _hidden(attack: Attack, source: Released) -> str | None:
     """That a variant does not show what the attack reads, or None."""
+    if attack.trajectory:
+        return "reads several checkpoints, and one is released"
     try:
         missing = unrecorded(bind(attack, source), source)
     except InputError:

@@ -37,7 +37,8 @@ __all__ = ["Checked", "Progress", "check", "check_member"]
 
 _KNOWN = ("member", "checkpoints", "labels", "ids", "classes", "groups")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-_PER_VIEW = ("phi", "loss", "correct", "mentr")
+_USUAL = ("phi", "loss", "correct", "mentr")
+_PER_VIEW = (*_USUAL, "entropy")
 _BY_VIEW = (*_PER_VIEW, "residual", "predictions")
 _NOT_GIVEN = "(not given)"
 # 32-bit losses below it are a few of their steps from 0: φ is then as coarse as they are.
@@ -371,7 +372,8 @@ def _derived(
         raise InputError(
             f"{where}: cross_entropy: expected phi or loss, got {', '.join(signals)}; save one"
         )
-    left = [name for name in _PER_VIEW if name not in {**signals, **found}]
+    # The entropy is what few attacks read: that it is not given is no news.
+    left = [name for name in _USUAL if name not in {**signals, **found}]
     if left:
         how = (
             " (phi and loss follow from each other where they are those of plain cross-entropy: "

@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 
 from seepage.attacks import Attack
+from seepage.attacks.base import TIMELESS
 from seepage.config.execution import Execution
 from seepage.config.function import Function
 from seepage.config.model import Model, as_model
@@ -277,7 +278,12 @@ def _score_seconds(attack: Attack, models: int, samples: int) -> float:
     """Seconds of one leave-one-out pass, per (model, sample)."""
     rng = np.random.default_rng(0)
     member = half_split(samples, models=models + models % 2).member[:models]
-    signals = {k: np.abs(rng.normal(size=member.shape)).astype(np.float32) for k in attack.requires}
+    signals = {
+        k: np.zeros(member.shape)
+        if k in TIMELESS
+        else np.abs(rng.normal(size=member.shape + (2,) * attack.trajectory)).astype(np.float32)
+        for k in attack.requires
+    }
     best = math.inf
     for _ in range(2):
         at = time.perf_counter()

@@ -71,7 +71,7 @@ def import_arrays(
     samples that the model was not trained on.
 
     Derived where they are missing, in float64 and by the rules of `seepage.signals`: phi, loss,
-    correct and mentr from logits, or probabilities, and labels. Probabilities of exactly 0 are
+    correct, mentr and entropy from logits, or probabilities, and labels. Probabilities of exactly 0 are
     taken for half of the smallest that is above it. cross_entropy: loss is −log p_y in nats,
     without class weights and label smoothing, and phi is log p_y − log(1 − p_y): then one is
     derived from the other, φ = −ℓ − log(1 − e^{−ℓ}). Nothing else is derived. What was, and what

@@ -282,8 +282,8 @@ def _score_targets(
 
 
 _METADATA = (
-    "name", "title", "reference", "reconstruction", "access", "requires", "first_view", "min_in",
-    "min_out", "threshold", "aligns",
+    "name", "title", "reference", "reconstruction", "access", "requires", "first_view", "trajectory",
+    "min_in", "min_out", "queries", "fitted", "threshold", "aligns",
 )  # fmt: skip
 
 

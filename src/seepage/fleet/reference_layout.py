@@ -66,7 +66,7 @@ def import_reference(
     folder: experiment folders beside y_train.npy, see the module. labels: another .npy of labels
     (N,). logits: whether those of the first view are stored as well; nothing of ours reads them.
 
-    From logits and labels phi, loss, correct and mentr are derived in float64, at every view, and
+    From logits and labels phi, loss, correct, mentr, entropy are derived in float64, at every view, and
     compared with the scores where these are there; from scores alone phi and, because they are
     log p − log(1 − p), the loss. Checkpoints are the epochs of the file names. Longer `keep` and
     labels are cut to the N of the outputs, as the code does. Models are in the order of the

@@ -15,7 +15,7 @@ import torch
 from seepage.errors import InputError
 from seepage.extensions import outside, resolve
 
-__all__ = ["SIGNALS", "SignalRule", "correct", "loss", "mentr", "named", "phi"]
+__all__ = ["SIGNALS", "SignalRule", "correct", "entropy", "loss", "mentr", "named", "phi"]
 
 SignalRule = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Logits (B, K) and labels (B,) -> one number per sample, (B,)."""
@@ -73,11 +73,30 @@ def mentr(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return own - (p * log_q).scatter(1, y, 0.0).sum(1)
 
 
+def entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Entropy −Σ p_j log p_j of the answer, in nats: (B, K), (B,) -> (B,) float64 from 0 to log K.
+
+    It reads no label: low where the network is sure, right or wrong. log p of the largest p, the
+    only one that can round to 1, is exact.
+
+    >>> entropy(torch.tensor([[0.0, 0.0], [40.0, 0.0]]), torch.tensor([0, 1])).numpy().round(3)
+    array([0.693, 0.   ])
+    """
+    z = logits.double()
+    top = z.argmax(1, keepdim=True)
+    rest = z.scatter(1, top, -torch.inf).logsumexp(1, keepdim=True)
+    own = -torch.nn.functional.softplus(rest - z.gather(1, top), threshold=700.0)
+    log_p = z.log_softmax(1).scatter(1, top, own)
+    p = log_p.exp()
+    return -torch.where(p > 0, p * log_p, 0.0).sum(1) + 0.0
+
+
 SIGNALS: dict[str, SignalRule] = {
     "loss": loss,
     "phi": phi,
     "correct": correct,
     "mentr": mentr,
+    "entropy": entropy,
 }
 """Signals by name: what the Recorder evaluates and the store keeps."""
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from seepage.errors import InputError, nearest
-from seepage.signals import SIGNALS, SignalRule
+from seepage.signals import SIGNALS, SignalRule, entropy
 
 __all__ = [
     "TASKS",
@@ -228,6 +228,7 @@ class MultiLabel(Task):
     }
     refused: ClassVar[Mapping[str, str]] = {
         "mentr": "modified entropy is defined for one class per sample",
+        "entropy": "entropy is defined for one class per sample",
     }
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -276,7 +277,7 @@ class SoftLabels(Task):
     """A distribution of K classes as target, and no class that is right."""
 
     name: ClassVar[str] = "soft-labels"
-    rules: ClassVar[Mapping[str, SignalRule]] = {"loss": divergence}
+    rules: ClassVar[Mapping[str, SignalRule]] = {"loss": divergence, "entropy": entropy}
     refused: ClassVar[Mapping[str, str]] = {
         name: f"{what} needs the class that is right, which soft labels do not name; give hard "
         "labels beside the distributions"

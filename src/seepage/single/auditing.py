@@ -248,10 +248,12 @@ def audit(
             observed, pool.member, features, unit, quantile=quantile, seed=seed
         )
         if found is None:
-            why = words.NEEDS_REFERENCES
-            return Scored(
-                own.scores, dict(own.skipped) | {n: why for n in ATTACKS if n not in TITLES}
-            )
+            lacking = {
+                n: words.NEEDS_CHECKPOINTS if cls.trajectory else words.NEEDS_REFERENCES
+                for n, cls in ATTACKS.items()
+                if n not in TITLES
+            }
+            return Scored(own.scores, dict(own.skipped) | lacking)
         more = referenced_scores(observed, found, pool.member, question, attacks, unit)
         # The same attack without references judges every sample by others that it is not one of.
         scores = {**more.scores, **own.scores}

@@ -60,7 +60,7 @@ class Observed:
 def from_logits(logits: AnyArray, labels: Int64Array) -> Observed:
     """Signals of logits (N, K) and labels (N,), in float64; (N,) or (N, 1) is one logit of class 1.
 
-    φ, loss, modified entropy and correctness as in `seepage.signals`; entropy H = −Σ p log p.
+    φ, loss, modified entropy, entropy and correctness as in `seepage.signals`.
 
     >>> o = from_logits(np.array([[2.0, 0.0], [0.0, 3.0]]), np.array([0, 0]))
     >>> o.signals["phi"].tolist(), o.signals["correct"].tolist()
@@ -71,9 +71,7 @@ def from_logits(logits: AnyArray, labels: Int64Array) -> Observed:
     z = np.stack([np.zeros(len(z)), z[:, 0]], axis=1) if one else z
     _in_range(labels, z.shape[1])
     rows, y = torch.from_numpy(z), torch.from_numpy(labels)
-    found = {name: SIGNALS[name](rows, y).numpy() for name in ("phi", "loss", "mentr", "correct")}
-    log_p = special.log_softmax(z, axis=1)
-    found["entropy"] = -(np.exp(log_p) * log_p).sum(axis=1)
+    found = {name: SIGNALS[name](rows, y).numpy() for name in READ}
     answers = z.argmax(axis=1).astype(np.int64)
     return Observed(found, {}, degenerate(found["phi"]), z.shape[1], answers, one)
 

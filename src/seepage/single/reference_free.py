@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from seepage.array_types import BoolArray, Float64Array, Int64Array
-from seepage.attacks import CurvatureThreshold
+from seepage.attacks import LOSS, AttackP, CurvatureThreshold, Entropy, Gap, ModifiedEntropy
 from seepage.errors import InputError
 from seepage.metrics import Unit, Within
 from seepage.metrics.unit import Subjects
@@ -23,23 +23,22 @@ from seepage.single.quantile import cross_fitted_quantile
 __all__ = ["ON_REQUEST", "TITLES", "Scored", "population_score", "reference_free_scores"]
 
 TITLES = {
-    "loss": "LOSS",
-    "entropy": "Entropy",
-    "mentr": "Modified entropy",
-    "attack-p": "Attack-P",
+    "loss": LOSS.title,
+    "entropy": Entropy.title,
+    "mentr": ModifiedEntropy.title,
+    "attack-p": AttackP.title,
     "quantile": "Quantile regression",
-    "gap": "Gap (correctness)",
-    "curvature": "Input curvature",
+    "gap": Gap.title,
+    "curvature": CurvatureThreshold.title,
 }
 """The attacks without references by name, in the order in which tables show them.
 
-loss: −loss (Yeom et al., arXiv 1709.01604). entropy: −H(p), which knows no label (Salem et al.,
-arXiv 1806.01246). mentr: −Mentr (Song and Mittal, arXiv 2003.10595). attack-p: `population_score`
-of the loss (Ye et al., arXiv 2111.09679). quantile: `cross_fitted_quantile` of φ (a reconstruction
-of Bertran et al., arXiv 2307.03694). gap: whether the answer is right (Yeom et al.). curvature:
-`seepage.attacks.CurvatureThreshold` (Ravikumar et al., arXiv 2407.02747), of a network and on
-request.
+Those of `seepage.attacks` by these names, but attack-p, which is `population_score` of the loss,
+and quantile, which is `cross_fitted_quantile` of φ (a reconstruction of Bertran et al., arXiv
+2307.03694). curvature: of a network and on request.
 """
+
+_PLAIN = (LOSS(), Entropy(), ModifiedEntropy(), Gap(), CurvatureThreshold())
 
 ON_REQUEST = "is measured of networks with curvature=True (--curvature)"
 
@@ -103,10 +102,12 @@ def reference_free_scores(
             skipped[attack] = lacking.get(signal, f"needs {signal}, which was not given")
         return signal in signals
 
-    for attack, signal in (("loss", "loss"), ("entropy", "entropy"), ("mentr", "mentr")):
-        if not lacks(attack, signal):
-            continue
-        scores[attack] = -signals[signal]
+    nobody = np.zeros((1, len(member)))
+    for plain in _PLAIN:
+        if lacks(plain.name, plain.requires[0]):
+            values = signals[plain.requires[0]]
+            alone = plain.score(values, nobody, nobody.astype(np.bool_))
+            scores[plain.name] = np.asarray(alone, dtype=np.float64)
     if not lacks("attack-p", "loss"):
         pass
     elif isinstance(unit, Subjects):
@@ -128,15 +129,7 @@ def reference_free_scores(
             )
         except InputError as error:
             skipped["quantile"] = str(error)
-    if lacks("gap", "correct"):
-        scores["gap"] = signals["correct"]
-    if CURVATURE in signals:
-        flat = CurvatureThreshold()
-        nobody = np.zeros((1, len(member)))
-        scores["curvature"] = np.asarray(
-            flat.score(signals[CURVATURE], nobody, nobody.astype(np.bool_)), dtype=np.float64
-        )
-    else:
+    if CURVATURE not in signals:
         skipped["curvature"] = lacking.get(CURVATURE, ON_REQUEST)
     ordered = {name: scores[name] for name in TITLES if name in scores}
     return Scored(ordered, {name: skipped[name] for name in TITLES if name in skipped})

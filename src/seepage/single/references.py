@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks import ATTACKS, Attack, AttackError
-from seepage.attacks.binding import bind, unrecorded
+from seepage.attacks.binding import bind, inputs, unrecorded
 from seepage.errors import InputError
 from seepage.given_arrays import given_array
 from seepage.metrics import Estimate, Within, auc_interval, signal_correlation
@@ -199,7 +199,10 @@ class _OneTarget:
             name: np.concatenate([own[name][None], references.signals[name]]) for name in both
         }
         self.signals = tuple(both)
-        self.manifest: dict[str, Any] = {"data": {"task": question.task.name}}
+        self.manifest: dict[str, Any] = {
+            "data": {"task": question.task.name},
+            "key": {"labels": question.labels is not None},
+        }
 
     def signal_at(self, name: str, t: int, /) -> FloatArray:
         """(R + 1, N)."""
@@ -243,7 +246,7 @@ def referenced_scores(
                     else f"needs {', '.join(missing)} of the model and of every reference"
                 )
                 continue
-            held = {name: source.signal_at(name, 0) for name in bound.requires}
+            held = inputs(bound, source, 0)
             scores[attack.name] = np.asarray(
                 bound.score(
                     {k: v[0] for k, v in held.items()},
@@ -256,5 +259,7 @@ def referenced_scores(
                 read = held[bound.requires[0]][1:]
                 within[attack.name] = signal_correlation(read, references.member, unit)
         except (InputError, AttackError) as error:
-            skipped[attack.name] = str(error).removeprefix("models: ")
+            skipped[attack.name] = (
+                str(error).removeprefix("models: ").removeprefix(f"{attack.name}: ")
+            )
     return Scored(scores, skipped, within)

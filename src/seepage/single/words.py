@@ -16,6 +16,7 @@ _MEASURED = {
     "divergence": "Mean divergence KL(q ‖ p) from the targets, in nats",
 }
 NEEDS_REFERENCES = "needs reference models"
+NEEDS_CHECKPOINTS = "needs several checkpoints of its training"
 
 
 def _auc(e: Estimate) -> str:
