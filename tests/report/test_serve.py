@@ -29,7 +29,8 @@ class Growing:
         self.path, self.checkpoints = whole.path, whole.checkpoints
         self.signals, self.classes = whole.signals, whole.classes
         self.labels, self.ids, self.failed = whole.labels, whole.ids, whole.failed
-        self.manifest, self.planned = whole.manifest, len(whole.member)
+        self.manifest = whole.manifest
+        self.planned = int(whole.manifest["plan"]["models"])
         self.models = whole.models[:done]
         self.member = whole.member[:done]
 
