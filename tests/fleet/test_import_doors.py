@@ -389,8 +389,8 @@ def test_experiments_that_do_not_agree(tmp_path: Path, damage: Any, message: str
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": "mlp"}, "arrays: takes cross_entropy alone, got model; leave it out"),
-        ({"labels": "y.npy"}, "arrays: takes cross_entropy alone, got labels"),
+        ({"model": "mlp"}, "arrays: takes task, noise, cross_entropy alone, got model; leave it out"),
+        ({"labels": "y.npy"}, "arrays: takes task, noise, cross_entropy alone, got labels"),
     ],
 )
 def test_options_of_another_door(tmp_path: Path, options: Any, message: str) -> None:

@@ -79,7 +79,7 @@ def test_outputs_of_label_vectors_and_distributions(tmp_path: Path) -> None:
     for name, outputs in (("logits", Z), ("probabilities", p)):
         given = {name: outputs, "labels": q.numpy()}
         run = take(given, tmp_path / f"soft-{name}", task="soft-labels")
-        assert set(run.signals) - {"logits"} == {"loss"}
+        assert set(run.signals) - {"logits"} == {"loss", "entropy"}
         np.testing.assert_allclose(
             run.signal_at("loss", 1)[2], divergence(z, q), rtol=1e-4, atol=1e-6
         )

@@ -196,7 +196,10 @@ def test_estimators_of_scikit_learn_and_references() -> None:
     held = RecordedReferences(plan.member, predictions=predictions)
     again = seepage.audit(model, *sides(x, y), references=held, blind=False)
     for name in ("lira", "rmia"):
-        np.testing.assert_allclose(again.attack(name).scores, one.attack(name).scores)
+        # References that are trained here are kept in single precision.
+        np.testing.assert_allclose(
+            again.attack(name).scores, one.attack(name).scores, rtol=1e-4, atol=1e-5
+        )
     x, y = drawn("multi-label")
     forest = ExtraTreesClassifier(10, min_samples_leaf=2, random_state=0).fit(x[MEMBER], y[MEMBER])
     labelled = seepage.audit(forest, *sides(x, y), task="multi-label", blind=False)
