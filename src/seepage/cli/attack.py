@@ -59,8 +59,8 @@ def attack(
     from seepage.config.prepare import chosen_attacks
     from seepage.findings.unjudged import unjudged
 
-    opened = judged_run(run)
     chosen: Sequence[Attack] = chosen_attacks(name, name[0] if name else "lira")
+    opened = judged_run(run)
     if released_as:
         from seepage.cli.variants import variants_of
 
@@ -197,8 +197,8 @@ def check(
         other = {"--model": factory, "--unit": unit, "--as": released_as}
         check_one(run, limits, fpr, attack or [], [o for o, given in other.items() if given])
         return
-    whole = judged_run(run, refuse=True)
     named = list(chosen_attacks(attack, attack[0])) if attack else []
+    whole = judged_run(run, refuse=True)
     asked = {a.name for a in named}
     others = [c() for n, c in ATTACKS.items() if n not in asked]
     judged = judged_unit(whole, unit)
