@@ -445,7 +445,7 @@ def null_auc(size: Size) -> list[Row]:
         signals = {"phi": fleet.phi, "loss": fleet.loss}
         for cls in ATTACKS.values():
             attack = cls()
-            if not set(attack.requires) <= set(signals):
+            if attack.trajectory or not set(attack.requires) <= set(signals):
                 continue
             scores = attack.leave_one_out({k: signals[k] for k in attack.requires}, fleet.member)
             points = operating_points(scores, fleet.member, ())

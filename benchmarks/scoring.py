@@ -107,7 +107,7 @@ def attack_rows(models: int = 256, samples: int = 50_000, repeats: int = 3) -> l
     cases["lira, Median"] = attacks.LiRA(attacks.Median(), attacks.PerSample())
     rows = []
     for name, attack in cases.items():
-        if any(key not in signals for key in attack.requires):
+        if attack.trajectory or any(key not in signals for key in attack.requires):
             continue
         given = {key: signals[key] for key in attack.requires}
         seconds, peak = measure(lambda a=attack, g=given: a.leave_one_out(g, member), repeats)

@@ -21,6 +21,7 @@ _FACTORS = (1 / 255, 1 / 10, 10.0, 255.0)
 # Members' loss and accuracy on the better scale; rounding and small samples stay far below.
 _LOSS = 1.5
 _GAIN = 0.05
+_ERRORS = 3.0
 _KEPT = 0.01
 # 32-bit training has hardly any gradient left beyond this φ; networks that fit their members by heart
 # are too sure of others too, so that both are asked for.
@@ -66,7 +67,8 @@ def better_scale(
 
     A smaller scale is far better where the mean loss of members falls to two thirds, or, where half of
     all |φ| lie above 17, that of others to a third; with as many right answers of members. A larger one
-    where 5 of 100 members more are answered right: loss alone falls with any larger logits.
+    where 5 of 100 members more are answered right, and more by three standard errors: loss alone falls
+    with any larger logits.
 
     Fails to see factors below 10, an offset, a scale of single columns, and networks that normalise
     each input themselves, which are none the worse for it. May be wrong of networks without biases that
@@ -101,7 +103,9 @@ def better_scale(
             or (asked.sure > _SURE and found.others * _OTHERS < asked.others)
         )
         if factor > 1:
-            better = found.right >= asked.right + _GAIN and found.members < asked.members
+            chance = sum(p * (1 - p) for p in (found.right, asked.right)) / int(member.sum())
+            gain = max(_GAIN, _ERRORS * chance**0.5)
+            better = found.right >= asked.right + gain and found.members < asked.members
         # Of several the one on which samples that it was not trained on do best.
         if better and (best is None or found.others < best.others[1]):
             best = BetterScale(
