@@ -207,9 +207,6 @@ def _of_each_label(model: Any) -> Callable[[Any], Any]:
 def _held_out(model: Any) -> tuple[str, ...]:
     """A note where the estimator kept part of what it was given to itself."""
     last = model.steps[-1][1] if hasattr(model, "steps") else model
-    watched = _watched(last)
-    if watched:
-        return watched
     stops = getattr(last, "do_early_stopping_", None)
     if stops is None:
         stops = getattr(last, "early_stopping", None) is True
@@ -218,7 +215,7 @@ def _held_out(model: Any) -> tuple[str, ...]:
     apart = told().get("eval_fraction") if callable(told) else None
     stops, share = (True, float(apart)) if apart else (stops, share)
     if not stops or not share:
-        return ()
+        return _watched(last)
     held = f"{share:.0%}" if isinstance(share, float) and share < 1 else f"{share}"
     return (
         f"model: {type(last).__name__} held out {held} of its samples for early stopping: it was not "
