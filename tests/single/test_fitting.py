@@ -38,6 +38,16 @@ def test_another_numbering_of_classes_is_refused_with_the_likely_one() -> None:
         _audit(*(lambda v, t: (v, 1 - t))(*_logits(2)))
 
 
+def test_a_numbering_that_makes_few_members_right_is_said_and_not_refused() -> None:
+    rng = np.random.default_rng(5)
+    y = rng.integers(0, 10, 1000)
+    answer = np.where(rng.random(1000) < 0.3, (y + 3) % 10, rng.integers(0, 10, 1000))
+    z = 2.0 * np.eye(10)[answer] + rng.normal(scale=0.1, size=(1000, 10))
+    one = seepage.audit(Recorded(z[:500], z[500:]), y[:500], y[500:])
+    assert "would make it" in one.notes[0]
+    assert "members' answers tell nothing" in one.headline
+
+
 def test_labels_in_another_order_are_said_in_the_headline() -> None:
     z, y = _logits()
     one = _audit(z, np.random.default_rng(1).permutation(y))

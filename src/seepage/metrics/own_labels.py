@@ -21,6 +21,8 @@ _SURE = 2.0
 _NEAR = 0.1
 # Of the bound exp(−z²/2): once in 270,000 models of which the numbering is right.
 _RENUMBERED = 5.0
+# Of members of the classes that are to change: a numbering that is right makes most of them right.
+_MOST = 0.5
 
 
 @dataclass(frozen=True)
@@ -105,16 +107,35 @@ class Renumbered:
     """Another numbering of classes that fits the answers better than the given one.
 
     columns (K,): the column of the outputs that label k means. accuracy, better: mean over classes
-    of the share of members that is right, as given and so numbered.
+    of the share of members that is right, as given and so numbered. moved: the latter over the classes
+    that change their number alone.
     """
 
     columns: Int64Array
     accuracy: float
     better: float
+    moved: float
+
+    @property
+    def likely(self) -> bool:
+        """Whether the numbering is the cause: it makes most members of the classes that change right.
+
+        Inputs that are turned or scaled otherwise have a better numbering too, which is no right one.
+        Of a model that is right on less than half of its own members a wrong numbering is not told
+        from those.
+        """
+        return self.moved > _MOST
 
     @property
     def words(self) -> str:
-        """The mapping, its first exchanges, and what follows."""
+        """The mapping, its first exchanges, and what follows; where it is not likely, what may be."""
+        if not self.likely:
+            return (
+                f"members are right in {self.accuracy:.1%} as a mean over classes, and another numbering of "
+                f"the classes would make it {self.better:.1%}, too little to be the right one: are labels, "
+                "inputs (their scale, layout and order) and the numbers of classes those of the training? "
+                "Of other ones no figure here says anything"
+            )
         moved = np.flatnonzero(self.columns != np.arange(len(self.columns)))
         shown = ", ".join(f"{k} → {self.columns[k]}" for k in moved[:8].tolist())
         more = f", … ({len(moved)} in all)" if len(moved) > 8 else ""
@@ -132,7 +153,8 @@ def renumbered(predicted: ArrayLike, labels: ArrayLike, classes: int) -> Renumbe
     with answer π(y) is found on every second member of each class, and compared on the rest:
     d = [answer = π(y)] − [answer = y], weighed by one over the class's size w, is better where
     Σ w d > 5 √(Σ w² d²); a numbering that is right passes that once in 270,000 times at most. Weighed
-    so, a model that always says one class has no better numbering.
+    so, a model that always says one class has no better numbering. Whether it is the cause, the result's
+    `likely` says.
 
     predicted, labels (n,) whole numbers of members, 0 to classes − 1. Assumes a model that learnt
     its classes; two that are exchanged among many are seen from some 50 members of them on.
@@ -167,6 +189,7 @@ def renumbered(predicted: ArrayLike, labels: ArrayLike, classes: int) -> Renumbe
     if not w.sum() > _RENUMBERED * np.sqrt((w * w).sum()):
         return None
     weight = 1 / (size[y] * (size > 0).sum())
-    return Renumbered(
-        columns, float(weight @ (answer == y)), float(weight @ (answer == columns[y]))
-    )
+    fits = answer == columns[y]
+    changed = second & (columns[y] != y)
+    moved = float((w := 1 / size[y[changed]]) @ fits[changed] / w.sum())
+    return Renumbered(columns, float(weight @ (answer == y)), float(weight @ fits), moved)

@@ -22,14 +22,16 @@ _SIGN = {"phi": 1.0, "loss": -1.0, "mentr": -1.0, "correct": 1.0}
 def answers_fit(observed: Observed, labels: Int64Array | None, member: BoolArray) -> str:
     """Why members' answers tell nothing of their labels, or "".
 
-    Raises InputError where another numbering of the classes makes members right.
+    Raises InputError where another numbering of the classes makes most members right.
     """
     if labels is None:
         return ""
     if observed.answers is not None:
         other = renumbered(observed.answers[member], labels[member], observed.classes)
-        if other is not None:
+        if other is not None and other.likely:
             raise InputError(f"labels: {other.words}")
+        if other is not None:
+            return f"answers: {other.words}"
     if "correct" not in observed.signals:
         return ""
     found = told(observed.signals["correct"], labels, member)
