@@ -19,6 +19,8 @@ __all__ = ["Renumbered", "Told", "renumbered", "told"]
 _SURE = 2.0
 # Of few members the error is large: what is farther from chance than this is no chance.
 _NEAR = 0.1
+# Standard errors of a share, which a model that is as good as the most frequent class hardly exceeds.
+_BEHIND = 4.0
 # Of the bound exp(−z²/2): once in 270,000 models of which the numbering is right.
 _RENUMBERED = 5.0
 # Of members of the classes that are to change: a numbering that is right makes most of them right.
@@ -30,7 +32,8 @@ class Told:
     """What members' answers tell of their labels.
 
     accuracy: share that is right; balanced: mean over classes of that share; chance: 1 / classes;
-    error: standard error of `balanced`; common: share of the most frequent class.
+    error: standard error of `balanced`; common: share of the most frequent class. behind: standard
+    errors by which accuracy lies below that share.
     """
 
     accuracy: float
@@ -38,6 +41,22 @@ class Told:
     chance: float
     error: float
     common: float
+    behind: float
+
+    @property
+    def below(self) -> bool:
+        """Whether saying the most frequent class alone would make surely more members right."""
+        return self.behind > _BEHIND
+
+    @property
+    def below_in_words(self) -> str:
+        """The figures of `below`, and who comes there honestly."""
+        return (
+            f"members are right in {self.accuracy:.1%}, and the most frequent class alone would be in "
+            f"{self.common:.1%}: are inputs those of the training, prepared alike (scale, logarithm, columns), "
+            "and the labels in their order? Models whose training weighed rare classes higher, or that learnt "
+            "little, come to this honestly; of inputs that are prepared otherwise no figure here says anything"
+        )
 
     @property
     def nothing(self) -> bool:
@@ -92,12 +111,18 @@ def told(correct: ArrayLike, labels: ArrayLike, member: ArrayLike) -> Told | Non
     # One success and one failure more: of a class of two the share is not certain.
     p = (h + 1) / (n + 2)
     error = np.sqrt((p * (1 - p) / n).sum(axis=1)) / known.sum()
+    # Right alone of the model, or alone of the most frequent class: (1, −1) and their squares.
+    first = np.arange(len(n)), n.argmax(axis=1)
+    missed = n[first] - h[first]
+    found = h.sum(axis=1) - h[first]
+    behind = (missed - found) / np.sqrt(np.maximum(missed + found, 1.0))
     return Told(
         float((hits.sum(axis=1) / counts.sum(axis=1)).mean()),
         float((h / n).mean()),
         1 / int(known.sum()),
         float(error.mean()),
         float((counts.max(axis=1) / counts.sum(axis=1)).mean()),
+        float(behind.mean()),
     )
 
 
