@@ -148,7 +148,7 @@ def check(
     pool = _pool(where, known, n, wanted, kind, targets)
     if wanted is not None and kind.classes and "labels" in known:
         middle = 0.0 if "logits" in signals else 0.5
-        doubts = (*doubts, *_check_numbers(where, wanted, pool, member[0], times - 1, middle))
+        doubts = [*doubts, *_check_numbers(where, wanted, pool, member[0], times - 1, middle)]
     if not kind.classes:
         found, notes, more = _derived_by_task(
             where, signals, targets, kind, member, least, noise, cross_entropy, (r, times)

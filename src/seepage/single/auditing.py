@@ -26,7 +26,7 @@ from seepage.single import words
 from seepage.single.asking import Answers, Service, kind_of
 from seepage.single.by_task import Question, target_rows
 from seepage.single.fitting import answers_fit, copies_in_words, references_fit, references_know
-from seepage.single.likeness import scale_noted, unlike_references
+from seepage.single.likeness import prepared_noted, scale_noted, unlike_references
 from seepage.single.observing import Observing
 from seepage.single.outputs import Observed
 from seepage.single.pool import Pool, Side, class_numbers, pooled, side_of
@@ -263,6 +263,7 @@ def audit(
     notes = observed.notes + (() if answers is None else answers.notes)
     if answers is not None:
         notes += scale_noted(model, pool, labels, answers.form == "logits")
+        notes += prepared_noted(model, pool, labels)
     notes = (*notes, *copies_in_words(pool))
     if len(kept) < given:
         notes += (f"others: {given - len(kept):,} exact copies of members were taken out",)

@@ -123,7 +123,9 @@ def references_know(references: Measured, target: Observed, pool: Pool) -> tuple
     surely = _SIGN[name] * target.signals[name]
     if len(lists) == 1:
         # Difficulty is what models share: of one reference it is what it shares with the target.
-        found = own_auc(np.stack([values[0], surely]), np.stack([lists[0], np.zeros_like(lists[0])]))
+        found = own_auc(
+            np.stack([values[0], surely]), np.stack([lists[0], np.zeros_like(lists[0])])
+        )
     else:
         found = own_auc(values, lists, pool.groups)
     if found is None or found[1] > 0.5 or np.isnan(surely).any():
