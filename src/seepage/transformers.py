@@ -37,6 +37,11 @@ _SAVED = "seepage.safetensors"
 # Where sequences are shorter, in a pool of float32: no token has this number.
 _NOTHING = -1
 _LARGEST = 2**24
+_UNNUMBERED = (
+    f"rows were not compared with the pool's: the training set has no column {ROW!r}, so that whom, which "
+    "labels and which tokens the Trainer took is not known; make it by seepage.transformers.rows, or add the "
+    "column with positions in the pool"
+)
 
 
 def pool(
@@ -174,7 +179,7 @@ def watch(
     A callback is added, and the collator is wrapped so that a column `seepage_row` of the training set
     (`rows` has it; in one of your own the position in the pool) passes `remove_unused_columns`. The
     network never gets it. Each sample that the Trainer takes is compared with the members, and the
-    labels and the tokens of the first batches with the pool's.
+    labels and the tokens of the first batches with the pool's; without that column nothing is, and a note says so.
 
     Networks are evaluated on the whole pool, padded alike, outside of autocast, and by a float32 copy
     where their weights are halves. Epochs are whole epochs of the loop, fractions are of its steps. With
@@ -198,6 +203,8 @@ def watch(
             row = given.pop(ROW, None)
             if look and row is not None:
                 seen.see(row.cpu().numpy(), given)
+            elif look:
+                seen.unnumbered = True
             return step(model, given, *args, **kwargs)
 
         return stepped
@@ -249,6 +256,7 @@ class _Seen:
     def __init__(self, recorder: Recorder, member: BoolArray | None, check: bool) -> None:
         self.recorder, self.member = recorder, member
         self.rows: set[int] = set()
+        self.unnumbered = False
         self.left = 4 if check else 0
 
     def see(self, rows: Int64Array, given: Mapping[str, Any]) -> None:
@@ -349,6 +357,8 @@ def _kind() -> type[Any]:
                 saved.write_bytes(pack(held.pop("values"), held))
 
         def on_train_end(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
+            if self.seen.unnumbered and state.is_world_process_zero:
+                self.loop.recorder.facts.setdefault("notes", []).append(_UNNUMBERED)
             taken, member = len(self.seen.rows), self.loop.member
             # Of other processes, and of what was trained before, it is not known here.
             if not taken or args.world_size > 1 or self.began:

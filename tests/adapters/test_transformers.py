@@ -237,6 +237,18 @@ def test_members_that_were_never_taken_are_noted(tmp_path: Path) -> None:
     ]
 
 
+def test_a_dataset_without_rows_is_noted(tmp_path: Path) -> None:
+    split = datasets.Dataset.from_dict(
+        {"input_ids": [TEXTS[i] for i in MEMBERS], "label": LABELS[MEMBERS].tolist()}
+    )
+    look, _ = recorder([0.0])
+    made = trainer(tmp_path, split, max_steps=1)
+    watch(made, look, member=MEMBER)
+    made.train()
+    assert [n[:22] for n in look.facts["notes"]] == ["rows were not compared"]
+    assert "seen" not in look.facts
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     made = trainer(tmp_path, np.arange(N))
     watch(made, recorder([0.0])[0], member=MEMBER)

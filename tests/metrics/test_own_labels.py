@@ -36,6 +36,23 @@ def test_two_of_ten_exchanged_and_a_binary_flip() -> None:
     assert renumbered(1 - _answers(two, 2, 0.6, 1), two, 2) is not None
 
 
+def test_answers_to_other_inputs_are_no_numbering() -> None:
+    """As of images that are turned: another numbering fits better, and makes few members right."""
+    labels = np.random.default_rng(0).integers(0, 10, 800)
+    turned = _answers(np.roll(np.arange(10), 3)[labels], 10, 0.3, 1)
+    found = renumbered(turned, labels, 10)
+    assert found is not None
+    assert not found.likely
+    assert 0.3 < found.better < 0.45
+    assert "layout" in found.words
+    assert "number the labels so" not in found.words
+    # Two of ten exchanged: the others, which stay, do not count for it.
+    some = np.where(labels < 8, labels, turned)
+    kept = renumbered(np.where((labels >= 8) & (turned < 8), 17 - labels, some), labels, 10)
+    assert kept is not None
+    assert kept.likely
+
+
 @pytest.mark.parametrize("classes", [2, 10, 60])
 def test_a_right_numbering_stays_however_poor_the_model(classes: int) -> None:
     rng = np.random.default_rng(classes)

@@ -38,13 +38,23 @@ def test_another_numbering_of_classes_is_refused_with_the_likely_one() -> None:
         _audit(*(lambda v, t: (v, 1 - t))(*_logits(2)))
 
 
+def test_a_numbering_that_makes_few_members_right_is_said_and_not_refused() -> None:
+    rng = np.random.default_rng(5)
+    y = rng.integers(0, 10, 1000)
+    answer = np.where(rng.random(1000) < 0.3, (y + 3) % 10, rng.integers(0, 10, 1000))
+    z = 2.0 * np.eye(10)[answer] + rng.normal(scale=0.1, size=(1000, 10))
+    one = seepage.audit(Recorded(z[:500], z[500:]), y[:500], y[500:])
+    assert "would make it" in one.notes[0]
+    assert "members' answers tell nothing" in one.headline
+
+
 def test_labels_in_another_order_are_said_in_the_headline() -> None:
     z, y = _logits()
     one = _audit(z, np.random.default_rng(1).permutation(y))
     assert "members' answers tell nothing of their labels" in one.headline
     assert one.notes[0].startswith("answers: members are right in")
     assert one.summary()["notes"][0] == one.notes[0]
-    assert _audit(z, y).unfit == ""
+    assert _audit(z, y).doubts == ()
 
 
 @pytest.mark.parametrize(
@@ -75,6 +85,34 @@ def test_a_single_reference_is_compared_with_the_target() -> None:
     _audit(z, y, references=RecordedReferences(member, signals={"phi": near}))
     with pytest.raises(InputError, match=r"reference 0 fits those outside of its own, AUC 1\.00"):
         _audit(z, y, references=RecordedReferences(~member, signals={"phi": near}))
+
+
+@pytest.mark.parametrize("models", [1, 8])
+def test_masks_in_another_order_are_said_in_the_headline(models: int) -> None:
+    """Of the pool's order instead of members and then others: no list is any reference's, nor inverted."""
+    z, y = _logits(leak=2.0)
+    rng = np.random.default_rng(3)
+    phi = from_probabilities(np.exp(z) / np.exp(z).sum(1, keepdims=True), y).signals["phi"]
+    member = rng.random((models, 2 * HALF)) < 0.5
+    near = phi - phi[:HALF].mean() + 2.0 * member + 0.5 * rng.normal(size=member.shape)
+    right = _audit(z, y, references=RecordedReferences(member, signals={"phi": near}))
+    assert right.doubts == ()
+    order = rng.permutation(2 * HALF)
+    one = _audit(z, y, references=RecordedReferences(member[:, order], signals={"phi": near}))
+    assert one.notes[0].startswith(f"references: the {models} are no surer of the samples")
+    assert "figures with references cannot be trusted: see the first note" in one.headline
+
+
+def test_members_below_the_most_frequent_class_are_said() -> None:
+    """As a forest asked about other inputs than it was trained on: rare classes are told a little."""
+    rng = np.random.default_rng(0)
+    y = (rng.random(2 * HALF) < 0.2).astype(np.int64)
+    answer = np.where(y == 1, rng.random(len(y)) < 0.9, rng.random(len(y)) < 0.65).astype(int)
+    one = _audit(2.0 * np.eye(2)[answer] + rng.normal(scale=0.1, size=(len(y), 2)), y)
+    assert "members are right in" in one.notes[0]
+    assert "weighed rare classes higher" in one.notes[0]
+    assert "less often than the most frequent class alone would be" in one.headline
+    assert _audit(3.0 * np.eye(2)[np.zeros_like(y)], y).notes[0].startswith("answers: ")
 
 
 def test_answers_that_are_classes_are_not_taken_for_probabilities() -> None:

@@ -40,6 +40,23 @@ def test_another_scale_is_noted(factor: float, said: str) -> None:
     assert all(said in n for n in notes)
 
 
+def test_an_estimator_that_saw_inputs_prepared_otherwise_is_noted() -> None:
+    from sklearn.ensemble import RandomForestClassifier
+
+    x = np.exp(2 * X + 1).astype(np.float64)
+    means, spread = x.mean(axis=0), x.std(axis=0)
+    for how, prepared in (
+        ("", x),
+        ("standardised", (x - means) / spread),
+        ("as log(1 + x)", np.log1p(x)),
+    ):
+        forest = RandomForestClassifier(10, random_state=0).fit(prepared[:120], Y[:120])
+        one = seepage.audit(forest, (x[:120], Y[:120]), (x[120:], Y[120:]), blind=False)
+        notes = [n for n in one.notes if n.startswith("inputs: ")]
+        assert len(notes) == (how != "")
+        assert all(n.startswith(f"inputs: {how} they would be") for n in notes)
+
+
 @pytest.mark.parametrize("factor", [1, 0.001])
 def test_references_that_are_trained_otherwise_are_noted(factor: float) -> None:
     def train(inputs: np.ndarray, labels: np.ndarray, seed: int) -> nn.Module:

@@ -148,7 +148,7 @@ def check(
     pool = _pool(where, known, n, wanted, kind, targets)
     if wanted is not None and kind.classes and "labels" in known:
         middle = 0.0 if "logits" in signals else 0.5
-        _check_numbers(where, wanted, pool, member[0], times - 1, middle)
+        doubts = [*doubts, *_check_numbers(where, wanted, pool, member[0], times - 1, middle)]
     if not kind.classes:
         found, notes, more = _derived_by_task(
             where, signals, targets, kind, member, least, noise, cross_entropy, (r, times)
@@ -420,8 +420,10 @@ def _check_loss(where: str, loss: Given, size: tuple[int, int]) -> list[str]:
 
 def _check_numbers(
     where: str, source: Given, pool: Pool, members: BoolArray, last: int, middle: float
-) -> None:
+) -> tuple[str, ...]:
     """Refuse labels that number classes otherwise than the outputs, by the first model's members.
+
+    What is no such numbering and yet another than the labels' is returned as a doubt.
 
     middle: above it one column stands for class 1.
     """
@@ -432,8 +434,11 @@ def _check_numbers(
     answers = (outputs[:, 0] > middle).astype(np.int64) if one else outputs.argmax(axis=1)
     wide = max(outputs.shape[1], 2)
     found = renumbered(answers[members], pool.labels.numpy()[members], wide)
-    if found is not None:
+    if found is None:
+        return ()
+    if found.likely:
         raise InputError(f"{where}: labels: {found.words}")
+    return (f"answers: {found.words}",)
 
 
 def _times(where: str, epochs: AnyArray | None, count: int) -> Float64Array:

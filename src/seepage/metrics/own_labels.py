@@ -19,8 +19,12 @@ __all__ = ["Renumbered", "Told", "renumbered", "told"]
 _SURE = 2.0
 # Of few members the error is large: what is farther from chance than this is no chance.
 _NEAR = 0.1
+# Standard errors of a share, which a model that is as good as the most frequent class hardly exceeds.
+_BEHIND = 4.0
 # Of the bound exp(−z²/2): once in 270,000 models of which the numbering is right.
 _RENUMBERED = 5.0
+# Of members of the classes that are to change: a numbering that is right makes most of them right.
+_MOST = 0.5
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Told:
     """What members' answers tell of their labels.
 
     accuracy: share that is right; balanced: mean over classes of that share; chance: 1 / classes;
-    error: standard error of `balanced`; common: share of the most frequent class.
+    error: standard error of `balanced`; common: share of the most frequent class. behind: standard
+    errors by which accuracy lies below that share.
     """
 
     accuracy: float
@@ -36,6 +41,22 @@ class Told:
     chance: float
     error: float
     common: float
+    behind: float
+
+    @property
+    def below(self) -> bool:
+        """Whether saying the most frequent class alone would make surely more members right."""
+        return self.behind > _BEHIND
+
+    @property
+    def below_in_words(self) -> str:
+        """The figures of `below`, and who comes there honestly."""
+        return (
+            f"members are right in {self.accuracy:.1%}, and the most frequent class alone would be in "
+            f"{self.common:.1%}: are inputs those of the training, prepared alike (scale, logarithm, columns), "
+            "and the labels in their order? Models whose training weighed rare classes higher, or that learnt "
+            "little, come to this honestly; of inputs that are prepared otherwise no figure here says anything"
+        )
 
     @property
     def nothing(self) -> bool:
@@ -90,12 +111,18 @@ def told(correct: ArrayLike, labels: ArrayLike, member: ArrayLike) -> Told | Non
     # One success and one failure more: of a class of two the share is not certain.
     p = (h + 1) / (n + 2)
     error = np.sqrt((p * (1 - p) / n).sum(axis=1)) / known.sum()
+    # Right alone of the model, or alone of the most frequent class: (1, −1) and their squares.
+    first = np.arange(len(n)), n.argmax(axis=1)
+    missed = n[first] - h[first]
+    found = h.sum(axis=1) - h[first]
+    behind = (missed - found) / np.sqrt(np.maximum(missed + found, 1.0))
     return Told(
         float((hits.sum(axis=1) / counts.sum(axis=1)).mean()),
         float((h / n).mean()),
         1 / int(known.sum()),
         float(error.mean()),
         float((counts.max(axis=1) / counts.sum(axis=1)).mean()),
+        float(behind.mean()),
     )
 
 
@@ -105,16 +132,35 @@ class Renumbered:
     """Another numbering of classes that fits the answers better than the given one.
 
     columns (K,): the column of the outputs that label k means. accuracy, better: mean over classes
-    of the share of members that is right, as given and so numbered.
+    of the share of members that is right, as given and so numbered. moved: the latter over the classes
+    that change their number alone.
     """
 
     columns: Int64Array
     accuracy: float
     better: float
+    moved: float
+
+    @property
+    def likely(self) -> bool:
+        """Whether the numbering is the cause: it makes most members of the classes that change right.
+
+        Inputs that are turned or scaled otherwise have a better numbering too, which is no right one.
+        Of a model that is right on less than half of its own members a wrong numbering is not told
+        from those.
+        """
+        return self.moved > _MOST
 
     @property
     def words(self) -> str:
-        """The mapping, its first exchanges, and what follows."""
+        """The mapping, its first exchanges, and what follows; where it is not likely, what may be."""
+        if not self.likely:
+            return (
+                f"members are right in {self.accuracy:.1%} as a mean over classes, and another numbering of "
+                f"the classes would make it {self.better:.1%}, too little to be the right one: are labels, "
+                "inputs (their scale, layout and order) and the numbers of classes those of the training? "
+                "Of other ones no figure here says anything"
+            )
         moved = np.flatnonzero(self.columns != np.arange(len(self.columns)))
         shown = ", ".join(f"{k} → {self.columns[k]}" for k in moved[:8].tolist())
         more = f", … ({len(moved)} in all)" if len(moved) > 8 else ""
@@ -132,7 +178,8 @@ def renumbered(predicted: ArrayLike, labels: ArrayLike, classes: int) -> Renumbe
     with answer π(y) is found on every second member of each class, and compared on the rest:
     d = [answer = π(y)] − [answer = y], weighed by one over the class's size w, is better where
     Σ w d > 5 √(Σ w² d²); a numbering that is right passes that once in 270,000 times at most. Weighed
-    so, a model that always says one class has no better numbering.
+    so, a model that always says one class has no better numbering. Whether it is the cause, the result's
+    `likely` says.
 
     predicted, labels (n,) whole numbers of members, 0 to classes − 1. Assumes a model that learnt
     its classes; two that are exchanged among many are seen from some 50 members of them on.
@@ -167,6 +214,7 @@ def renumbered(predicted: ArrayLike, labels: ArrayLike, classes: int) -> Renumbe
     if not w.sum() > _RENUMBERED * np.sqrt((w * w).sum()):
         return None
     weight = 1 / (size[y] * (size > 0).sum())
-    return Renumbered(
-        columns, float(weight @ (answer == y)), float(weight @ (answer == columns[y]))
-    )
+    fits = answer == columns[y]
+    changed = second & (columns[y] != y)
+    moved = float((w := 1 / size[y[changed]]) @ fits[changed] / w.sum())
+    return Renumbered(columns, float(weight @ (answer == y)), float(weight @ fits), moved)

@@ -12,9 +12,10 @@ from scipy.stats import norm, rankdata
 from seepage.array_types import BoolArray, Float64Array
 from seepage.errors import InputError
 from seepage.given_arrays import given_numbers
+from seepage.metrics.auc_intervals import auc_interval
 from seepage.metrics.unit import Subjects
 
-__all__ = ["FALSE_ALARMS", "Misfit", "misfits"]
+__all__ = ["FALSE_ALARMS", "Misfit", "misfits", "own_auc"]
 
 FALSE_ALARMS = 1e-4
 """In how many fleets without any leakage some list is said not to fit, at most."""
@@ -91,6 +92,44 @@ def misfits(
         left, lists = _by_group(left, lists, groups)
         n = lists.shape[1]
     return tuple(_found(left, lists, norm.isf(level / (2 * r * r)))) if n >= 4 else ()
+
+
+def own_auc(
+    confidence: ArrayLike, member: ArrayLike, groups: ArrayLike | None = None
+) -> tuple[float, float, float] | None:
+    """Mean over models of the AUC of their confidence for their own lists, and an interval of it.
+
+    The difficulty of samples is removed as in `misfits`. Both ends are means of the models' own 95 %
+    intervals (`auc_interval`): as wide as if all models erred together, which halves that complement
+    each other do.
+
+    confidence, member, groups as in `misfits`. None where fewer than two models are compared, where a
+    confidence is not a number, or where every list is whole or empty.
+
+    >>> rng = np.random.default_rng(0)
+    >>> member = rng.random((8, 400)) < 0.5
+    >>> phi = rng.normal(size=400) + 1.0 * member + rng.normal(size=(8, 400))
+    >>> [round(v, 2) for v in own_auc(phi, member)]
+    [0.77, 0.72, 0.81]
+    >>> low, high = own_auc(phi, member[:, rng.permutation(400)])[1:]
+    >>> low < 0.5 < high
+    True
+    """
+    values, lists = given_numbers(confidence, "confidence"), given_numbers(member, "member")
+    if len(values) < 2 or np.isnan(values).any():
+        return None
+    left, lists = _without_difficulty(values), lists.astype(np.bool_)
+    if groups is not None:
+        left, lists = _by_group(left, lists, groups)
+    found = [
+        auc_interval(scores, own)
+        for scores, own in zip(left, lists, strict=True)
+        if own.any() and not own.all()
+    ]
+    if not found:
+        return None
+    mean, low, high = np.mean([(e.mean, e.low, e.high) for e in found], axis=0).tolist()
+    return mean, low, high
 
 
 def _without_difficulty(values: Float64Array) -> Float64Array:

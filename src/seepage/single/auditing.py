@@ -25,8 +25,8 @@ from seepage.signals.tasks import task as task_named
 from seepage.single import words
 from seepage.single.asking import Answers, Service, kind_of
 from seepage.single.by_task import Question, target_rows
-from seepage.single.fitting import answers_fit, copies_in_words, references_fit
-from seepage.single.likeness import scale_noted, unlike_references
+from seepage.single.fitting import answers_fit, copies_in_words, references_fit, references_know
+from seepage.single.likeness import prepared_noted, scale_noted, unlike_references
 from seepage.single.observing import Observing
 from seepage.single.outputs import Observed
 from seepage.single.pool import Pool, Side, class_numbers, pooled, side_of
@@ -237,7 +237,7 @@ def audit(
             return one.observed(observing, kept, outside)
         return observing.reference(one, pool.inputs, outside, say)
 
-    unfit = answers_fit(observed, labels, pool.member)
+    doubts = answers_fit(observed, labels, pool.member)
     unit = pool.unit
     inputs = pool.features
     say("attacks", 0, 1)
@@ -263,13 +263,15 @@ def audit(
     notes = observed.notes + (() if answers is None else answers.notes)
     if answers is not None:
         notes += scale_noted(model, pool, labels, answers.form == "logits")
-    notes = (*((unfit,) if unfit else ()), *notes, *copies_in_words(pool))
+        notes += prepared_noted(model, pool, labels)
+    notes = (*notes, *copies_in_words(pool))
     if len(kept) < given:
         notes += (f"others: {given - len(kept):,} exact copies of members were taken out",)
     models, balanced, found = 0, None, None
     if references is not None:
         found = measured(references, pool, kept, given, observed, observing, observe, say)
         references_fit(found, observed, pool)
+        doubts += references_know(found, observed, pool)
         models, notes = len(found.member), notes + found.notes
         notes += unlike_references(observed, found, pool.member)
         balanced = balance(found.member, pool.member, unit)
@@ -318,10 +320,10 @@ def audit(
         balanced=balanced,
         queries=0 if answers is None else answers.queries,
         cached=0 if answers is None else answers.cached,
-        notes=notes,
+        notes=(*(d.note for d in doubts), *notes),
         task=kind.name,
         measure=measure,
-        unfit=unfit,
+        doubts=tuple(d.clause for d in doubts),
     )
     if wanted:
         say("what is released", 0, 1)

@@ -62,8 +62,8 @@ class SingleAudit:
     rest did not. naming: whom `main` names; p (U,): conformal p-value against held others, NaN for
     those that calibrate; named (U,). references: how many reference models. queries, cached: samples
     asked about, and answers from the cache. notes: what is to be known of the outputs. limits: what
-    cannot be said. steps: what to do next. task: what labels are. unfit: why members' answers tell nothing
-    of their labels, or ""; the first note too. release: the model as it is released, its variants and
+    cannot be said. steps: what to do next. task: what labels are. doubts: why figures may be
+    of something else, in a clause each; the first notes say it with figures. release: the model as it is released, its variants and
     the worst of them, or None.
     """
 
@@ -93,7 +93,7 @@ class SingleAudit:
     headline: str = ""
     task: str = "classification"
     measure: str = "accuracy"
-    unfit: str = ""
+    doubts: tuple[str, ...] = ()
     release: Variants | None = None
 
     @property

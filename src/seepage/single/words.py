@@ -24,13 +24,9 @@ def _auc(e: Estimate) -> str:
 
 
 def headline(one: SingleAudit) -> str:
-    """The verdict in a sentence or two, and whether the labels are the model's at all."""
-    more = (
-        " But members' answers tell nothing of their labels: see the first note."
-        if one.unfit
-        else ""
-    )
-    return _verdict(one) + more
+    """The verdict in a sentence or two, and why its figures may be of something else."""
+    where = "the first note" if len(one.doubts) == 1 else "the first notes"
+    return _verdict(one) + (f" But {', and '.join(one.doubts)}: see {where}." if one.doubts else "")
 
 
 def _verdict(one: SingleAudit) -> str:
