@@ -178,7 +178,9 @@ def test_what_is_accepted_keeps_its_meaning(tmp_path: Path) -> None:
     np.testing.assert_array_equal(run.member, MEMBER)
     np.testing.assert_array_equal(run.signal("phi"), PHI.astype(np.float16).astype(np.float32))
     np.testing.assert_array_equal(run.signal("loss"), PHI[..., None].astype(np.float32))
-    np.testing.assert_array_equal(run.signal("logits"), LOGITS.astype(np.float16).astype(np.float32))
+    np.testing.assert_array_equal(
+        run.signal("logits"), LOGITS.astype(np.float16).astype(np.float32)
+    )
     np.testing.assert_array_equal(run.signal("correct"), PHI > 0)
     assert run.manifest["signals"]["correct"]["dtype"] == "bool"
     assert run.classes == ("low", "mid", "high")

@@ -177,7 +177,9 @@ def workload(
         assert function is not None
         record, recipe = without_network(function, record, recipe, None)
     times = record.times(recipe.epochs)
-    net = None if fitted else as_model(model).for_task(data.task).make(data.shape, len(data.classes))
+    net = (
+        None if fitted else as_model(model).for_task(data.task).make(data.shape, len(data.classes))
+    )
     per_view = sum(1 if s == "correct" else 4 for s in record.rules())
     logits = 4 * len(data.classes) if record.logits else 0
     return Workload(
