@@ -16,16 +16,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seepage import (
         attacks,
+        comparison,
+        config,
         curvature,
+        data,
         defenses,
         epsilon,
+        findings,
+        fleet,
         layers,
         lightning,
         metrics,
+        models,
+        plan,
         plane,
         record,
+        report,
+        scoring,
+        signals,
         single,
         sklearn,
+        store,
+        study,
         transformers,
     )
     from seepage.comparison import compare_defenses
@@ -72,6 +84,7 @@ __all__ = [
     "audit",
     "compare_defenses",
     "curvature",
+    "data",
     "defenses",
     "epsilon",
     "fixed_target",
@@ -100,8 +113,9 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "attacks", "epsilon", "curvature", "defenses", "layers", "lightning", "metrics", "plane", "record",
-    "single", "sklearn", "transformers",
+    "attacks", "comparison", "config", "curvature", "data", "defenses", "epsilon", "findings", "fleet",
+    "layers", "lightning", "metrics", "models", "plan", "plane", "record", "report", "scoring", "signals",
+    "single", "sklearn", "store", "study", "transformers",
 }  # fmt: skip
 _WHERE = {
     "compare_defenses": "seepage.comparison",

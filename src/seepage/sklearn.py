@@ -45,7 +45,7 @@ def fit(
     without scaling: put a scaler into a Pipeline. Labels are 0 to K − 1.
 
     stages: rounds of boosting after which all samples are asked about, ascending, for estimators
-    with `staged_predict_proba`; epochs of the run are then rounds. By default there is one
+    with `staged_predict_proba`, XGBoost and LightGBM; epochs of the run are then rounds. By default there is one
     checkpoint, epoch 1: fitted. Rounds after an estimator ended by itself have its last answer.
 
     least: probabilities below it and above 1 − least tie there (`seepage.Recorder.answers`). By
@@ -181,6 +181,15 @@ class FittedEstimator:
                     answer = _of_margins(last, inside, np.asarray(answer))
             yield 1.0, answer
             return
+        if _by_rounds(last):
+            for stage in self.stages:
+                with _told(f"{name}.predict_proba"):
+                    upto = _up_to(last, stage)
+                    answer = np.asarray(last.predict_proba(inside, **upto))
+                    if hasattr(last, "get_booster"):
+                        answer = _of_margins(last, inside, answer, **upto)
+                yield float(stage), answer
+            return
         reached, answer = 0, None
         for reached, answer in enumerate(last.staged_predict_proba(inside), 1):
             if reached in self.stages:
@@ -287,10 +296,10 @@ def _told(call: str) -> Iterator[None]:
 
 def _stages(estimator: Any, stages: Sequence[int]) -> tuple[int, ...]:
     last = _last(estimator)
-    if not callable(getattr(last, "staged_predict_proba", None)):
+    if not callable(getattr(last, "staged_predict_proba", None)) and not _by_rounds(last):
         raise InputError(
-            f"stages: expected an estimator with staged_predict_proba, got {type(last).__name__} "
-            "without it; leave stages out"
+            f"stages: expected an estimator with staged_predict_proba, XGBoost or LightGBM, got "
+            f"{type(last).__name__} without it; leave stages out"
         )
     given = tuple(stages)
     whole = all(isinstance(s, int | np.integer) and s >= 1 for s in given)
@@ -321,12 +330,24 @@ def _before_last(pipeline: Any, inputs: AnyArray) -> AnyArray:
     return inputs
 
 
-def _of_margins(booster: Any, inputs: AnyArray, given: AnyArray) -> AnyArray:
+def _by_rounds(last: Any) -> bool:
+    """Whether it is XGBoost or LightGBM, which take the number of rounds that answer."""
+    return hasattr(type(last), "get_booster") or hasattr(type(last), "booster_")
+
+
+def _up_to(last: Any, rounds: int) -> dict[str, Any]:
+    """What they take for it; XGBoost no more rounds than it has."""
+    if hasattr(last, "get_booster"):
+        return {"iteration_range": (0, min(rounds, last.get_booster().num_boosted_rounds()))}
+    return {"num_iteration": rounds}
+
+
+def _of_margins(booster: Any, inputs: AnyArray, given: AnyArray, **upto: Any) -> AnyArray:
     """Probabilities in float64 from the margins of XGBoost, whose own are rounded to float32.
 
     Taken where they are those that it gives, to 1e-5: not for every objective margins are logits.
     """
-    margins = np.asarray(booster.predict(inputs, output_margin=True), dtype=np.float64)
+    margins = np.asarray(booster.predict(inputs, output_margin=True, **upto), dtype=np.float64)
     if margins.ndim == 1:
         margins = np.stack([np.zeros(len(margins)), margins], axis=1)
     if margins.shape != given.shape:

@@ -85,7 +85,8 @@ def rows(
 ) -> torch.utils.data.Dataset[dict[str, Any]]:
     """The samples `members` of a `pool` as the Trainer takes them, each with its row in the pool.
 
-    padding: the token that fills all of them up, with their attention_mask, where no collator does.
+    padding: the token that fills all of them up, with their attention_mask, whoever collates; by default
+    the Trainer's collator pads each batch, or `watch` where that has no tokenizer.
 
     >>> rows(pool([[5, 6], [7]], [0, 1]), [1], padding=0)[0]
     {'input_ids': [7, 0], 'attention_mask': [1, 0], 'labels': 1, 'seepage_row': 1}
@@ -138,8 +139,7 @@ class Logits(nn.Module):
         super().__init__()
         self.model = unwrapped(model)
         self.inputs = inputs
-        held = getattr(getattr(model, "config", None), "pad_token_id", None)
-        self.padding = held if isinstance(held, int) else 0
+        self.padding = _padding_of(model) or 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         given = tokens(x, self.padding) if self.inputs is None else self.inputs(x)
@@ -178,8 +178,10 @@ def watch(
 
     A callback is added, and the collator is wrapped so that a column `seepage_row` of the training set
     (`rows` has it; in one of your own the position in the pool) passes `remove_unused_columns`. The
-    network never gets it. Each sample that the Trainer takes is compared with the members, and the
-    labels and the tokens of the first batches with the pool's; without that column nothing is, and a note says so.
+    network never gets it. Where the Trainer has neither a tokenizer nor a collator, batches are filled
+    up with the padding token of the model's configuration. Each sample that the Trainer takes is compared
+    with the members, and the labels and the tokens of the first batches with the pool's; without that
+    column nothing is, and a note says so.
 
     Networks are evaluated on the whole pool, padded alike, outside of autocast, and by a float32 copy
     where their weights are halves. Epochs are whole epochs of the loop, fractions are of its steps. With
@@ -214,6 +216,12 @@ def watch(
     trainer.add_callback(_kind()(trainer, loop, seen, inputs, log))
 
 
+def _padding_of(model: Any) -> int | None:
+    """The padding token that a model's configuration names."""
+    held = getattr(getattr(model, "config", None), "pad_token_id", None)
+    return held if isinstance(held, int) else None
+
+
 def _check_classifies(model: Any) -> None:
     """Logits of one unit are fitted by squared error: they are no log-odds, whatever their labels."""
     config = getattr(model, "config", None)
@@ -237,6 +245,9 @@ class _Collator:
         known = {*inspect.signature(model.forward).parameters, "label", "label_ids"}
         known |= set(trainer.label_names)
         self.known = known if trainer.args.remove_unused_columns else None
+        # The Trainer's choice where it has neither a tokenizer nor a collator: it stacks what it gets.
+        self.pads = getattr(self.inner, "__name__", "") == "default_data_collator"
+        self.padding = _padding_of(model)
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> Any:
         numbers = [f[ROW] for f in features if ROW in f]
@@ -244,10 +255,37 @@ class _Collator:
             {k: v for k, v in f.items() if k != ROW and (self.known is None or k in self.known)}
             for f in features
         ]
-        batch = self.inner(plain)
+        batch = self.inner(_filled(plain, self.padding) if self.pads else plain)
         if len(numbers) == len(features):
             batch[ROW] = torch.as_tensor(numbers)
         return batch
+
+
+def _filled(features: list[dict[str, Any]], padding: int | None) -> list[dict[str, Any]]:
+    """Rows of tokens filled up to the longest of a batch, where they have no mask and are ragged."""
+    held = [f.get("input_ids") for f in features]
+    if any(not isinstance(ids, list) for ids in held) or any(
+        "attention_mask" in f for f in features
+    ):
+        return features
+    lengths = [len(ids) for ids in held if ids is not None]
+    most = max(lengths)
+    if min(lengths) == most:
+        return features
+    if padding is None:
+        raise InputError(
+            "trainer: expected a tokenizer or a collator that pads texts of several lengths, got neither, and "
+            "the model's configuration has no pad_token_id; pass processing_class=tokenizer, or "
+            "rows(..., padding=0) with the number of the padding token"
+        )
+    return [
+        {
+            **f,
+            "input_ids": f["input_ids"] + [padding] * (most - n),
+            "attention_mask": [1] * n + [0] * (most - n),
+        }
+        for f, n in zip(features, lengths, strict=True)
+    ]
 
 
 class _Seen:

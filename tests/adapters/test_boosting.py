@@ -42,7 +42,7 @@ def lgb(**options: Any) -> LGBMClassifier:
     return LGBMClassifier(**{"n_estimators": 30, "verbose": -1, "min_child_samples": 2, **options})
 
 
-def trained(estimator: Any, **options: Any) -> tuple[seepage.Run, list[str]]:
+def trained(estimator: Any, out: str = "run", **options: Any) -> tuple[seepage.Run, list[str]]:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", EstimatorWarning)
@@ -50,10 +50,10 @@ def trained(estimator: Any, **options: Any) -> tuple[seepage.Run, list[str]]:
             DATA,
             PLAN,
             function=seepage.sklearn.fit(estimator, **options),
-            out="run",
+            out=out,
             executor="inline",
         )
-    return run, [str(each.message).partition("run: ")[2] for each in said]
+    return run, [str(each.message).partition(f"{out}: ")[2] for each in said]
 
 
 def margins(fitted: Any) -> np.ndarray[Any, Any]:
@@ -177,3 +177,14 @@ def test_a_held_out_part_of_one_model_is_said() -> None:
 def test_early_stopping_without_a_validation_set_ends_in_one_line(estimator: Any) -> None:
     with pytest.raises(InputError, match=r"estimator: .*fit raised ValueError: .*early stopping"):
         trained(estimator)
+
+
+@pytest.mark.parametrize("kind", [XGBClassifier, lgb])
+def test_rounds_of_libraries_that_answer_by_the_first_of_them(kind: Any) -> None:
+    """After s rounds they answer as those do that were trained for s."""
+    run, _ = trained(kind(n_estimators=8), stages=[3, 8])
+    last, _ = trained(kind(n_estimators=8), "whole")
+    first, _ = trained(kind(n_estimators=3), "part")
+    assert run.checkpoints.tolist() == [3.0, 8.0]
+    for t, alone in ((0, first), (1, last)):
+        np.testing.assert_array_equal(run.signal_at("phi", t), alone.signal_at("phi", 0))

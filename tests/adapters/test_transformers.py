@@ -370,3 +370,23 @@ def test_low_rank_adapters_are_recorded_inside_of_a_peft_model(tmp_path: Path) -
     np.testing.assert_allclose(by_hand(again.model, 20), values, rtol=1e-4, atol=1e-5)
     alone = made.model.merge_and_unload()
     np.testing.assert_allclose(by_hand(alone, 20), values, rtol=1e-4, atol=1e-5)
+
+
+def test_a_trainer_without_a_tokenizer_has_its_batches_padded(tmp_path: Path) -> None:
+    """By the configuration's padding token, in the same bits; without one it is said what to pass."""
+    weights = []
+    for own in (True, False):
+        made = trainer(tmp_path / str(own), num_train_epochs=1)
+        if not own:
+            made = Trainer(made.model, made.args, train_dataset=rows(DATA, MEMBERS))
+        watch(made, recorder([0.0, 1.0])[0])
+        made.train()
+        weights.append(made.model.state_dict())
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
+    network = model()
+    network.config.pad_token_id = None
+    made = Trainer(network, made.args, train_dataset=rows(DATA, MEMBERS))
+    watch(made, recorder([0.0, 1.0])[0])
+    with pytest.raises(InputError, match=r"got neither, .*rows\(\.\.\., padding=0\)"):
+        made.train()

@@ -211,3 +211,34 @@ def test_python_of_the_page_runs(page: str, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+# Entry points, and a file.
+NO_MODULES = {"seepage.functions", "seepage.readers", "seepage.safetensors"}
+
+
+def test_names_that_the_pages_spell_come_with_the_package_alone() -> None:
+    """`import seepage` is enough for what they write, whatever else has been imported before."""
+    spelt: set[str] = set()
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        if page.name != "migration.md":  # names of other versions
+            text = re.sub(r"\b(?:from|import) +seepage[\w.]*", "", page.read_text())
+            spelt |= set(re.findall(r"(?<![\w/.])seepage(?:\.[A-Za-z_]\w*)+", text))
+    asked = """
+import pkgutil, sys, types, seepage
+for name in sys.argv[1:]:
+    for bound, value in [*vars(seepage).items()]:  # by imports of other names
+        if isinstance(value, types.ModuleType) and value.__name__ == f"seepage.{bound}":
+            delattr(seepage, bound)
+    try:
+        getattr(seepage, name.split(".")[1])
+        pkgutil.resolve_name(name)
+    except (AttributeError, ImportError) as error:
+        print(name, error)
+"""
+    known = sorted(spelt - NO_MODULES)
+    assert "seepage.data.from_arrays" in known
+    told = subprocess.run(
+        [sys.executable, "-c", asked, *known], capture_output=True, text=True, check=True
+    )
+    assert told.stdout == ""

@@ -14,6 +14,7 @@ from seepage.metrics import Estimate, auc, row_auc, tpr_at_fpr
 from seepage.plan import fixed_target, half_split, leave_out
 from seepage.plane import Bootstrap, Permuted, early_determination, points, trajectories
 from seepage.report import render
+from seepage.report.words import first_screen
 
 
 def test_figures_of_the_main_attack_are_those_of_the_attack(run: Any, findings: Any) -> None:
@@ -152,6 +153,18 @@ def test_without_any_interval_no_verdict_is_given(findings: Any) -> None:
     assert not f.judged
     assert not f.leaks
     assert "Too few models to say" in render(f, None)
+
+
+def test_an_interval_that_reaches_far_up_is_no_absence_of_leakage(findings: Any) -> None:
+    for high, words in (
+        (0.93, r"16 models cannot tell whether"),
+        (0.55, r"No leakage was measured"),
+    ):
+        wide = Estimate(0.52, 0.24, high, 0.95, 8)
+        only = replace(findings.main_attack, auc=wide, auc_wide=wide)
+        first = first_screen(replace(findings, attacks=(only,)))
+        assert re.match(words, first.headline)
+        assert first.answers[0].tone == ("" if high > 0.6 else "calm")
 
 
 def test_early_determination_is_that_of_the_plane(run: Any, findings: Any) -> None:

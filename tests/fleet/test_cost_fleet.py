@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.ensemble import GradientBoostingClassifier
 
+import seepage
 from seepage.attacks import LOSS
-from seepage.config import Execution, Recipe, Record
+from seepage.config import Execution, Function, Recipe, Record
 from seepage.config.model import as_model
 from seepage.errors import InputError
 from seepage.fleet.cost import Rates, Workload, estimate, interval_width, measure, workload
@@ -92,3 +94,20 @@ def test_a_recipe_under_which_every_run_diverges() -> None:
             model=as_model(FACTORY),
             execution=Execution(workers=1, device="cpu"),
         )
+
+
+def test_of_an_estimator_one_fit_to_half_of_the_pool_is_a_step() -> None:
+    """It can be asked where it says, whatever the short run of a network would be asked at."""
+    data, recipe = table(), Recipe(**RECIPE)
+    plan = half_split(len(data), models=6, seed=1)
+    boosted = GradientBoostingClassifier(n_estimators=3)
+    function = Function(function=seepage.sklearn.fit(boosted, stages=[1, 3]))
+    record, execution = Record(signals=("phi",)), Execution(workers=1, device="cpu")
+    rates, _ = measure(
+        data, plan, recipe, record=record, execution=execution, function=function, model="mlp"
+    )
+    assert rates.step > 0
+    work = workload(data, plan, recipe, "mlp", record, function)
+    assert (work.steps, work.checkpoints, work.parameters, work.kept) == (1, 2, 0, 0)
+    with pytest.raises(InputError, match=r"record.checkpoints: expected some of 1, 3"):
+        workload(data, plan, recipe, "mlp", Record(checkpoints=(0, 1)), function)

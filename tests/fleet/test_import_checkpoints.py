@@ -350,6 +350,10 @@ def test_what_is_refused_leaves_nothing(
         ({"model": "nowhere:make"}, "model: expected a module 'nowhere'"),
         ({"model": "nets/none.py:make"}, "model: expected a Python file at nets/none.py"),
         ({"divide": 0.0}, "divide: expected a number above 0"),
+        (
+            {"divide": None},
+            "divide: expected a number above 0, got None; 1 leaves inputs as they are",
+        ),
         ({"divide": 2.0, "standardise": True}, "divide: expected without standardise"),
         ({"views": ("identity", "flip")}, "views: expected images"),
         ({"members": PLAN.member[:, :3]}, r"expected membership of 6 models and 48 samples, got"),

@@ -351,6 +351,11 @@ def _three(folder: Path) -> None:
     experiments(folder, 3)
 
 
+def _without_an_axis(folder: Path) -> None:
+    for file in folder.glob("*/logits/*.npy"):
+        np.save(file, np.load(file)[:, 0])
+
+
 def _unlabelled(folder: Path) -> None:
     (folder / "y_train.npy").unlink()
     for scores in folder.glob("*/scores"):
@@ -375,6 +380,7 @@ def _unlabelled(folder: Path) -> None:
         ),
         (_named, "expected files named by their epoch, such as 0000000100.npy, got 'last.npy'"),
         (_three, "got 3, of which the unmoved one is not known"),
+        (_without_an_axis, r"views, classes\), got shape \(20, 2, 3\); save the axes"),
         (_unlabelled, "expected y_train.npy beside the experiments, found none"),
     ],
 )

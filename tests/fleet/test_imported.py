@@ -170,15 +170,17 @@ def test_what_is_accepted_keeps_its_meaning(tmp_path: Path) -> None:
     ids = np.array([f"p{i:03d}" for i in range(N)])
     source = saved(
         tmp_path, member=MEMBER.astype(float), phi=PHI.astype(np.float16), loss=PHI[..., None],
-        correct=(PHI > 0).astype(int), checkpoints=np.array([0, 3]), logits=LOGITS, ids=ids,
+        correct=(PHI > 0).astype(int), checkpoints=np.array([0, 3]), logits=LOGITS.astype(np.float16), ids=ids,
         labels=np.arange(N) % 3, classes=np.array(["low", "mid", "high"]), groups=ids[np.arange(N) // 2],
     )  # fmt: skip
-    with pytest.warns(ImportedWarning, match="phi: was given in half precision"):
+    with pytest.warns(ImportedWarning, match="(phi|logits): was given in half precision"):
         run = import_arrays(source, tmp_path / "run")
     np.testing.assert_array_equal(run.member, MEMBER)
     np.testing.assert_array_equal(run.signal("phi"), PHI.astype(np.float16).astype(np.float32))
     np.testing.assert_array_equal(run.signal("loss"), PHI[..., None].astype(np.float32))
-    np.testing.assert_array_equal(run.signal("logits"), LOGITS.astype(np.float32))
+    np.testing.assert_array_equal(
+        run.signal("logits"), LOGITS.astype(np.float16).astype(np.float32)
+    )
     np.testing.assert_array_equal(run.signal("correct"), PHI > 0)
     assert run.manifest["signals"]["correct"]["dtype"] == "bool"
     assert run.classes == ("low", "mid", "high")

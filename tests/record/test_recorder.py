@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from seepage.data import Dataset
+from seepage.data import Dataset, from_arrays
 from seepage.errors import InputError
 from seepage.plane import Monitor
 from seepage.record import (
@@ -348,3 +348,24 @@ def test_an_extra_signal_is_the_monitor_s_curvature_where_it_was_measured() -> N
     sink.write(1, values | {"curvature_exact": np.arange(6.0) * 2})
     np.testing.assert_array_equal(monitor.scores()["curvature"], np.arange(6.0) * 2)
     assert not sink.wants(1)
+
+
+def test_features_are_no_logits_of_few_classes() -> None:
+    """The largest of many features is no class; as outputs that a network has learnt to leave alone."""
+    rng = np.random.default_rng(0)
+    data = from_arrays(rng.normal(size=(30, 4)).astype(np.float32), np.arange(30) % 3)
+    features = nn.Linear(4, 40)
+    features.bias.data[:3] -= 1000  # none of the classes is ever answered
+    for times, looks in (([0, 1, 5], [1]), ([0, 0.5, 5], [0.5, 5]), ([5], [5])):
+        recorder = Recorder(Resident.of(data), times, Memory())
+        recorder.start(features)
+        for epoch in looks[:-1]:
+            recorder.checkpoint(epoch)  # so early that nothing may have been learnt
+        with pytest.raises(InputError, match=r"3 classes, got 40 outputs .* 100.0% .*network="):
+            recorder.checkpoint(looks[-1])
+    features.bias.data[:3] += 2000
+    kept = Memory()
+    recorder = Recorder(Resident.of(data), [0, 1], kept)
+    recorder.start(features)
+    recorder.checkpoint(1)
+    assert set(kept.values) == {0, 1}

@@ -78,7 +78,7 @@ def print_cost(audit: Prepared) -> None:
             defense=audit.defense,
             reference=audit.reference,
         )
-    work = workload(audit.data, audit.plan, c.recipe, c.model, c.record)
+    work = workload(audit.data, audit.plan, c.recipe, c.model, c.record, as_function(c.train))
     cost = estimate(work, rates, workers)
     table = Table(
         title=f"{work.models} models × {work.checkpoints} checkpoints × {work.samples} samples, "
@@ -104,7 +104,8 @@ def print_cost(audit: Prepared) -> None:
     if extra:
         names = ", ".join(name for e in extra for name in e.names)
         console.print(f"Not counted above, and possibly slow: {names}.", markup=False)
-    if as_function(c.train) is not None and c.train.check:
+    own = as_function(c.train)
+    if own is not None and own.network and own.check:
         console.print(
             f"Before it the training function is tried for up to {span(c.train.check_seconds)} "
             "(train.check = false leaves that out).",

@@ -485,6 +485,15 @@ class Findings:
         return bool(main or other)
 
     @property
+    def undecided(self) -> bool:
+        """Whether none was measured, but an interval of an AUC at the end reaches above 0.6.
+
+        The main attack's, or that of the strongest, which pays for the choice.
+        """
+        ends = (self.main_attack.auc.high, self.strongest_auc.estimate.high)
+        return self.judged and not self.leaks and max(ends) > 0.6
+
+    @property
     def onset(self) -> int | None:
         """First checkpoint from which the AUC's interval stays above chance and the null range."""
         above = (self.risk.low > 0.5) & (self.risk.auc > self.risk.null_high)

@@ -76,10 +76,11 @@ class _Logits(_Plain):
         self._simplex = Simplex()
 
     def see(self, a: AnyArray) -> None:
-        if np.abs(a).max() > _LARGEST_LOGIT:
+        largest = float(np.abs(a).max())  # half precision does not hold the bound
+        if largest > _LARGEST_LOGIT:
             raise InputError(
                 f"{self.signal.where}: logits: expected values of at most {_LARGEST_LOGIT:g}, got "
-                f"{np.abs(a).max():g}; scale them first"
+                f"{largest:g}; scale them first"
             )
         rows = np.ascontiguousarray(a.reshape(-1, a.shape[-1]), dtype=np.float64)
         self._simplex.see(torch.from_numpy(rows))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,7 @@ from seepage.defenses import Defense
 from seepage.errors import InputError
 from seepage.fleet import graphs, stacked
 from seepage.fleet.backends import choose_backend
+from seepage.fleet.estimators import EstimatorWarning, without_network
 from seepage.fleet.machine import choose_device
 from seepage.fleet.start import Silent, train
 from seepage.metrics import sample_auc
@@ -159,25 +161,39 @@ def interval_width(inside: int, outside: int, level: float = 0.95) -> float:
 
 
 def workload(
-    data: Dataset, plan: SubsetPlan, recipe: Recipe, model: str | Model, record: Record
+    data: Dataset,
+    plan: SubsetPlan,
+    recipe: Recipe,
+    model: str | Model,
+    record: Record,
+    function: Function | None = None,
 ) -> Workload:
-    """The size of an audit from what `seepage.train` takes."""
+    """The size of an audit from what `seepage.train` takes.
+
+    Of a function that trains no network a whole fit is one step, and no weights are kept.
+    """
+    fitted = function is not None and not function.network
+    if fitted:
+        assert function is not None
+        record, recipe = without_network(function, record, recipe, None)
     times = record.times(recipe.epochs)
-    net = as_model(model).for_task(data.task).make(data.shape, len(data.classes))
+    net = (
+        None if fitted else as_model(model).for_task(data.task).make(data.shape, len(data.classes))
+    )
     per_view = sum(1 if s == "correct" else 4 for s in record.rules())
     logits = 4 * len(data.classes) if record.logits else 0
     return Workload(
         samples=len(data),
         models=plan.models,
         checkpoints=len(times),
-        epochs=recipe.epochs,
-        batch=recipe.batch,
+        epochs=1 if fitted else recipe.epochs,
+        batch=len(data) if fitted else recipe.batch,
         member_share=float(plan.member.mean()),
         input_bytes=0
         if data.file is not None
         else data.inputs[0].numel() * data.inputs.element_size(),
         signal_bytes=per_view * len(record.views) + logits,
-        parameters=sum(p.numel() for p in net.parameters()),
+        parameters=0 if net is None else sum(p.numel() for p in net.parameters()),
         kept={"none": 0, "final": 1, "all": len(times)}[record.keep],
     )
 
@@ -210,7 +226,8 @@ def measure(
     Trains a few short runs on a small part of the pool in a temporary folder, with the workers,
     the backend and the defence that the audit would use, so that what they cost each other is
     measured too. Each worker trains two tasks; only the second counts, since the first loads and
-    compiles. What is taken is what `seepage.train` takes; `attacks`: the main one first.
+    compiles. Of a function that trains no network, whose time does not grow with epochs and steps,
+    each worker fits once to half of the whole pool, and that is a step. What is taken is what `seepage.train` takes; `attacks`: the main one first.
     """
     record, execution = record or Record(), execution or Execution()
     device = choose_device(execution.device)
@@ -231,23 +248,32 @@ def measure(
     together = {"stacked": stacked.GROUP[device], "graphs": graphs.GROUP}
     together["compiled"] = graphs.GROUP
     group = together.get(chosen, 1)
-    size = min(len(data), max(16 * recipe.batch, 1024))
+    fitted = function is not None and not function.network
+    size = len(data) if fitted else min(len(data), max(16 * recipe.batch, 1024))
+    runs = count + count % 2 if fitted else 2 * group * count
+    short, times = recipe.changed(epochs=2), (0.0, 2.0)
+    if fitted:
+        assert function is not None
+        asked, short = without_network(function, record, recipe, defense)
+        times = asked.times(short.epochs)
     rows = np.random.default_rng(0).choice(len(data), size, replace=False)
     part = replace(data.take(np.sort(rows).astype(np.int64)), source={})
     unwatched: dict[str, Any] = {
         "curvature": None, "curvature_options": {}, "curvature_checkpoints": None,
         "layers": False, "layer_options": {}, "extra": (),
     }  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="seepage-cost-") as folder:
+    with tempfile.TemporaryDirectory(prefix="seepage-cost-") as folder, warnings.catch_warnings():
+        # What is noted of an estimator is said of the audit's own run.
+        warnings.simplefilter("ignore", EstimatorWarning)
         clock, began = _Clock(), time.perf_counter()
         run = train(
             part,
-            half_split(size, models=2 * group * count, seed=plan.seed),
+            half_split(size, models=runs, seed=plan.seed),
             out=f"{folder}/run",
             model=ref,
             function=function,
-            recipe=recipe.changed(epochs=2),
-            record=record.changed(checkpoints=(0.0, 2.0), keep="none", **unwatched),
+            recipe=short,
+            record=record.changed(checkpoints=times, keep="none", **unwatched),
             execution=execution.changed(workers=count, backend=chosen, save_every=1e9),
             defense=defense,
             reference=reference,
@@ -261,7 +287,7 @@ def measure(
     # The faster half has no loading and compiling in it.
     quick = sorted(usable, key=lambda r: r["seconds"])[: max(1, len(usable) // 2)]
     step = float(np.median([(r["seconds"] - r["looking"]) / max(1, r["steps"]) for r in quick]))
-    look = float(np.median([r["looking"] / (2 * size) for r in quick]))
+    look = float(np.median([r["looking"] / (len(times) * size) for r in quick]))
     scores = [_score_seconds(a, plan.models, size) for a in attacks]
     return Rates(
         step=max(step, 0.0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -28,8 +29,10 @@ class Inputs:
     standardise: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.divide < float("inf"):
-            raise InputError(f"divide: expected a number above 0, got {self.divide}")
+        if not isinstance(self.divide, Real) or not 0 < self.divide < float("inf"):
+            raise InputError(
+                f"divide: expected a number above 0, got {self.divide!r}; 1 leaves inputs as they are"
+            )
         if self.standardise and self.divide != 1:
             raise InputError(
                 f"divide: expected without standardise, which sets the scale itself, got {self.divide:g}"

@@ -150,6 +150,11 @@ def _arrays(
         for name, f in zip(names, row, strict=True):
             if len(f.shape) != axes or f.shape != first or (axes == 4 and f.shape[1] != 1):
                 meant = "(samples, 1, views, classes)" if axes == 4 else "(samples, views)"
+                if f.shape == first:
+                    raise InputError(
+                        f"{p / kind / name}: expected {meant}, got shape {f.shape}; save the axes that "
+                        "the reference code does"
+                    )
                 raise InputError(
                     f"{p / kind / name}: expected {meant} as in the first experiment, {first}, got "
                     f"{f.shape}; run inference of that experiment again"

@@ -24,6 +24,7 @@ from seepage.errors import InputError, SeepageError
 from seepage.signals.tasks import Classification, Task, two_logits
 
 __all__ = [
+    "Beyond",
     "Simplex",
     "bounded",
     "check_answers",
@@ -147,6 +148,49 @@ def check_finite(logits: torch.Tensor, classes: int, what: str = "model") -> Non
             f"output {column} of {int((~fine.all(1)).sum())} of {len(logits)} samples; correct the "
             "initialisation or how inputs are scaled"
         )
+
+
+class Beyond:
+    """How many answers name an output that stands for no class, as features mistaken for logits do.
+
+    classes K: outputs from K on stand for none. More of them are accepted, and before training the
+    largest may be any; a network that has learnt the K classes answers one of them.
+
+    >>> beyond = Beyond(2)
+    >>> beyond.see(torch.tensor([[0.0, 1.0, 4.0], [3.0, 1.0, 4.0]]), torch.tensor([1, 0]))
+    >>> beyond.share, beyond.right
+    (1.0, 0)
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+        self.beyond = self.right = self.seen = self.outputs = 0
+
+    def see(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
+        """One more batch (B, O) of answers, and their labels (B,)."""
+        if logits.ndim != 2 or logits.shape[1] <= max(self.classes, 2) or not len(logits):
+            return
+        answers = logits.detach().argmax(1)
+        self.outputs = logits.shape[1]
+        self.seen += len(answers)
+        self.beyond += int((answers >= self.classes).sum())
+        self.right += int((answers == labels).sum())
+
+    @property
+    def share(self) -> float:
+        """Of answers beyond the classes; 0 where there are no more outputs than classes."""
+        return self.beyond / self.seen if self.seen else 0.0
+
+    def check(self, epoch: float) -> None:
+        """Raises InputError where most answers of a trained network are no class."""
+        if self.share > 0.5:
+            raise InputError(
+                f"model, at epoch {epoch:g}: expected logits of {self.classes} classes, got {self.outputs} "
+                f"outputs of which the largest is none of the first {self.classes} for {self.share:.1%} of "
+                "the samples that were asked about, as of features; record the part that gives logits "
+                "(network= in Lightning, what recorder.start gets elsewhere), or mask outputs that are no "
+                "class with −∞"
+            )
 
 
 class Simplex:

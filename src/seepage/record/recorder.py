@@ -31,6 +31,7 @@ from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError, SeepageError
 from seepage.models.low_rank import passes_by
 from seepage.models.outputs import (
+    Beyond,
     Simplex,
     check_answers,
     not_logits,
@@ -582,7 +583,7 @@ class Recorder:
         n, views, size = len(self.pool), len(self.views), self.batch
         found = {name: np.empty((n, views), dtype=np.float32) for name in self.names}
         kept: list[NDArray[np.float32]] = []
-        simplex = Simplex()
+        simplex, beyond = Simplex(), Beyond(self._classes)
         with self._looking():
             for view in range(views):
                 for at in range(0, n, size):
@@ -592,6 +593,9 @@ class Recorder:
                     logits = self._logits(self.inputs(padded, view))[: len(rows)]
                     if self.pool.task.classes or self.pool.task.name == "soft-labels":
                         simplex.see(logits)
+                    if view == 0 and self.pool.task.classes and logits.shape[1] > self._classes:
+                        own = self._own_of(rows)
+                        beyond.see(logits[own], self.pool.labels[at : at + len(rows)][own])
                     for name in self.names:
                         asked = self._asked(name)[at : at + len(rows)]
                         found[name][rows, view] = _told(name, self._rules[name], logits, asked)
@@ -603,6 +607,10 @@ class Recorder:
         if simplex.found:
             at_epoch = f"model, at epoch {self.checkpoints[t]:g}"
             raise not_logits(n * views, at_epoch if self.outputs is None else "outputs")
+        # Before training answers may be any; later too, as long as some of them are right.
+        epoch, last = self.checkpoints[t], t == len(self.checkpoints) - 1
+        if epoch >= 1 and (last or (t > 0 and beyond.right == 0)):
+            beyond.check(epoch)
         for name, values in found.items():
             if not np.isfinite(values).all():
                 raise Diverged(f"signal {name} not finite at step {self.step}")
@@ -618,6 +626,13 @@ class Recorder:
                 everything = self.inputs(np.arange(n))
                 out.update(extra.measure(self._model, everything, self.pool.labels, generator))
         return out
+
+    def _own_of(self, rows: Int64Array) -> torch.Tensor:
+        """Positions in `rows` of this run's members; all where members are not known."""
+        known = (
+            np.ones(len(rows), np.bool_) if self.members is None else np.isin(rows, self.members)
+        )
+        return torch.from_numpy(np.flatnonzero(known)).to(self.pool.device)
 
     def _asked(self, name: str) -> torch.Tensor:
         """What a signal compares answers with: the targets, or the numbers of classes."""

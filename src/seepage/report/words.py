@@ -147,7 +147,7 @@ def _when(f: Findings) -> Answer:
     t = f.checkpoints
     if f.onset is None:
         words = "did the attack stay above what it reaches under permuted membership."
-        return Answer("When?", "never", words, "calm")
+        return Answer("When?", "never", words, "" if f.undecided else "calm")
     words = "is the first checkpoint from which the attack stays above what it reaches under permuted membership"  # fmt: skip
     if f.halfway is not None:
         words += f"; half of the final excess is reached by {f.clock(t[f.halfway])}"
@@ -170,7 +170,7 @@ def _who(f: Findings) -> Answer:
             f"non-members, at least {n.fewest:,} have to be named to reach that rate. By the shadows, "
             f"{exposed:,} {f.units} are exposed by this recipe."
         )
-        tone = "risky" if n.count else "calm" if not f.leaks else ""
+        tone = "risky" if n.count else "calm" if not (f.leaks or f.undecided) else ""
         return Answer("Who?", f"{thousands(n.count)} of {n.members:,}", words, tone)
     if exposed == 0:
         words = f"of the {f.units} is shown to be exposed"
@@ -178,7 +178,7 @@ def _who(f: Findings) -> Answer:
             words += (
                 f": with {f.models} models even a perfectly recognised one has p = {e.least:.2g}"
             )
-        return Answer("Who?", "none", words + ".", "calm" if not f.leaks else "")
+        return Answer("Who?", "none", words + ".", "calm" if not (f.leaks or f.undecided) else "")
     words = (
         f"{f.units} are exposed. Of such lists a share of {percent(e.level)} is expected to be wrong "
         f"at most; of this one, with 95 % confidence, no more than {e.at_most_false:,} names are. "
@@ -224,6 +224,12 @@ def first_screen(f: Findings) -> FirstScreen:
             f"{'This training' if f.target is None else 'This model'} leaks. {_shown(f)}, an attacker picks the member "
             f"{100 * best.auc.mean:.0f} times in 100."
         )
+    elif f.undecided:
+        whether = "this training" if f.target is None else "this model"
+        headline = (
+            f"{f.models} models cannot tell whether {whether} leaks: the interval of an AUC reaches from "
+            "chance or below to more than 0.6."
+        )
     else:
         headline = "No leakage was measured beyond what permuted membership shows."
     chosen = f.strongest_auc
@@ -252,7 +258,9 @@ def first_screen(f: Findings) -> FirstScreen:
             f" Judged are {f.samples:,} subjects, by all of their {x.records:,} records together "
             f"({number(x.by_record.mean)} by single records)."
         )
-    if f.judged and not f.leaks:
+    if f.undecided:
+        summary += " Train more models."
+    elif f.judged and not f.leaks:
         summary += " That is no proof of privacy: a stronger attack or more models may find some."
     answers = (_how_much(f), _when(f), _who(f), _how_sure(f))
     return FirstScreen(headline, summary, answers, _warnings(f))
