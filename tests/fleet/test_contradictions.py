@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import seepage
 from seepage.cli import app
-from seepage.errors import InputError
+from seepage.errors import CheckFailed, InputError
 from seepage.findings import collect
 from seepage.fleet import ContradictionWarning
 from seepage.fleet.contradictions import contradictions
@@ -81,6 +81,24 @@ def test_labels_in_another_order_are_said() -> None:
 
     run.signal_at = signal_at  # type: ignore[method-assign]
     assert "where answers that know no label reach 33.3%" in contradictions(run).answers
+
+
+def test_labels_in_another_order_pass_no_gate(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    arrays = _arrays(MEMBER, leak=0.0) | {
+        "labels": rng.integers(0, 3, N),
+        "correct": (rng.random(MEMBER.shape) < 1 / 3).astype(np.float32),
+    }
+    seepage.import_run(arrays, tmp_path / "run")
+    words = ["check", str(tmp_path / "run"), "-a", "lira", "--max-auc", "1"]
+    cli = CliRunner()
+    failed = cli.invoke(app, words)
+    assert isinstance(failed.exception, CheckFailed)
+    assert "no limit holds: answers: members are right in" in str(failed.exception)
+    assert "limit 1: no verdict" in failed.stdout.replace("\n", " ")
+    accepted = cli.invoke(app, [*words, "--learnt-nothing"])
+    assert (accepted.exit_code, "holds" in accepted.stdout) == (0, True)
+    assert "warning" in accepted.stderr
 
 
 def test_logits_of_another_numbering_are_not_imported(tmp_path: Path) -> None:

@@ -389,7 +389,10 @@ def test_experiments_that_do_not_agree(tmp_path: Path, damage: Any, message: str
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": "mlp"}, "arrays: takes task, noise, cross_entropy alone, got model; leave it out"),
+        (
+            {"model": "mlp"},
+            "arrays: takes task, noise, cross_entropy alone, got model; leave it out",
+        ),
         ({"labels": "y.npy"}, "arrays: takes task, noise, cross_entropy alone, got labels"),
     ],
 )

@@ -107,7 +107,7 @@ def _answers(run: Any, member: Any) -> str:
     rows = _some(*member.shape)
     right = _first_view(run, "correct", rows)
     found = told(right, np.asarray(run.labels)[rows], member[:, rows])
-    return f"answers: {found.words}" if found is not None and found.nothing else ""
+    return found.words if found is not None and found.nothing else ""
 
 
 def _first_view(run: Any, name: str, rows: Int64Array) -> Float64Array:

@@ -33,7 +33,7 @@ def answers_fit(observed: Observed, labels: Int64Array | None, member: BoolArray
     if "correct" not in observed.signals:
         return ""
     found = told(observed.signals["correct"], labels, member)
-    return f"answers: {found.words}" if found is not None and found.nothing else ""
+    return found.words if found is not None and found.nothing else ""
 
 
 def copies_in_words(pool: Pool) -> tuple[str, ...]:
