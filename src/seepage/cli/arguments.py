@@ -121,15 +121,17 @@ def gated_run(path: str, *, learnt_nothing: bool) -> tuple[Run, str]:
     No limit holds where members' answers tell nothing of their labels; learnt_nothing: they are
     judged, because the models truly learnt nothing, and a warning says so.
 
-    Raises InputError where lists of members are not their models' own.
+    Raises InputError where lists of members are not their models' own, or models are copies of one.
     """
     from seepage.cli.gate import say_warning
     from seepage.fleet.contradictions import contradictions
 
     run = opened_run(path)
     found = contradictions(run)
-    if found.lists:
-        raise InputError(f"{path}: {found.lists}; no limit is compared with such figures")
+    if found.alike or found.lists:
+        raise InputError(
+            f"{path}: {found.alike or found.lists}; no limit is compared with such figures"
+        )
     if found.answers and learnt_nothing:
         say_warning(path, found.answers)
         return run, ""

@@ -117,12 +117,11 @@ def check_one(
     )
     # The audit puts it first of its notes.
     unfit = next((n for n in held["notes"] if n.startswith(UNFIT)), "")
-    if held["verdict"] == "refused":
-        why = held["headline"]
-    else:
-        why = "" if learnt_nothing else unfit
+    why = "" if learnt_nothing else unfit
     if unfit and not why:
         say_warning(path, unfit)
+    if held["verdict"] == "refused":
+        why = held["headline"]
     failed = []
     for name, limit in limits.items():
         found, words = {}, {}
