@@ -67,7 +67,23 @@ def test_without_a_verdict_no_limit_holds(command: Command, tmp_path: Path) -> N
     path = str(one.write_json(tmp_path / "one.json"))
     status, out, err = command(path, "--max-auc", "0.99")
     assert (status, "no verdict, so that no limit holds" in err) == (1, True)
-    assert "holds" in out
+    assert "no verdict" in out
+
+
+def test_of_labels_that_answers_tell_nothing_of_no_limit_holds(
+    command: Command, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(1)
+    z, y = rng.normal(size=(N, 3)), rng.integers(0, 3, N)
+    one = seepage.audit(Recorded(z[:200], z[200:]), y[:200], y[200:], blind=False)
+    path = str(one.write_json(tmp_path / "one.json"))
+    status, out, err = command(path, "--max-auc", "1")
+    assert (status, "no verdict" in out, "holds" in out) == (1, True, False)
+    assert "no verdict, so that no limit holds: answers: members are right in" in err
+    status, out, err = command(path, "--max-auc", "1", "--learnt-nothing")
+    assert (status, "holds" in out) == (0, True)
+    assert err.startswith("warning:")
+    assert "answers: members are right in" in err
 
 
 def test_what_was_changed_or_is_of_another_kind_is_refused(

@@ -425,6 +425,7 @@ COMMANDS: dict[str, tuple[list[str], list[Slot]]] = {
     "attack": (["attack"], [RUN, Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), UNIT, AS]),
     "check": (["check"], [RUN, Slot("--max-auc", ("0.6", "1", "0"), number(0, 1), ("1.5", "-1", "nan"), "a limit", needed=True),
                           real("--max-tpr", 0, 1, "0.5"), real("--fpr", 0, 1, "0.01"), ATTACK, UNIT, AS]),
+    "check --learnt-nothing": (["check", "--learnt-nothing"], [RUN, Slot("--max-auc", ("0.6", "1", "0"), number(0, 1), ("1.5", "-1", "nan"), "a limit", needed=True)]),
     "verify": (["verify"], [RUN, Slot("--digest", ("0" * 64, "A" * 64), lambda t, at: re.fullmatch(r"\s*[0-9a-fA-F]{64}\s*", t, re.ASCII) is not None,
                                       ("0" * 63, "0" * 65, "g" * 64, "sha256:" + "0" * 64), "a digest")]),
     "serve": (["serve"], [RUN, whole("--port", 0, 65535, "0")]),

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import seepage
 from seepage.cli import app
-from seepage.errors import InputError
+from seepage.errors import CheckFailed, InputError
 from seepage.findings import collect
 from seepage.fleet import ContradictionWarning
 from seepage.fleet.contradictions import contradictions
@@ -81,6 +81,52 @@ def test_labels_in_another_order_are_said() -> None:
 
     run.signal_at = signal_at  # type: ignore[method-assign]
     assert "where answers that know no label reach 33.3%" in contradictions(run).answers
+
+
+def test_labels_in_another_order_pass_no_gate(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    arrays = _arrays(MEMBER, leak=0.0) | {
+        "labels": rng.integers(0, 3, N),
+        "correct": (rng.random(MEMBER.shape) < 1 / 3).astype(np.float32),
+    }
+    with pytest.warns(ContradictionWarning, match="answers: members are right in"):
+        seepage.import_run(arrays, tmp_path / "run")
+    words = ["check", str(tmp_path / "run"), "-a", "lira", "--max-auc", "1"]
+    cli = CliRunner()
+    failed = cli.invoke(app, words)
+    assert isinstance(failed.exception, CheckFailed)
+    assert "no limit holds: answers: members are right in" in str(failed.exception)
+    assert "limit 1: no verdict" in failed.stdout.replace("\n", " ")
+    accepted = cli.invoke(app, [*words, "--learnt-nothing"])
+    assert (accepted.exit_code, "holds" in accepted.stdout) == (0, True)
+    assert "warning" in accepted.stderr
+
+
+def test_one_model_copied_passes_no_gate_and_untouched_ones_are_none(tmp_path: Path) -> None:
+    phi = _arrays(MEMBER, leak=0.0)["phi"]
+    phi[[1, 4, 6]] = phi[1]
+    told = "models 1, 4, 6 answer exactly alike though trained on different samples"
+    with pytest.warns(ContradictionWarning, match=told):
+        seepage.import_run({"member": MEMBER, "phi": phi}, tmp_path / "run")
+    refused = CliRunner().invoke(app, ["check", str(tmp_path / "run"), "--max-auc", "1"])
+    assert isinstance(refused.exception, InputError)
+    assert told in str(refused.exception)
+    # All the same: a start that nothing was trained from, a constant of each label, the same list.
+    one, labels = np.repeat(phi[:1], R, axis=0), np.arange(N) % 3
+    start = np.stack([one, one], axis=1)
+    for k, arrays in enumerate(
+        (
+            {"phi": one[:, None], "checkpoints": np.array([0.0])},
+            {"phi": start, "checkpoints": np.array([0.0, 4.0])},
+            {"phi": np.tile(labels / 7, (R, 1)), "labels": labels},
+            {"phi": np.where(one > 0, 2.0, -2.0)},
+        )
+    ):
+        untouched = seepage.import_run({"member": MEMBER} | arrays, tmp_path / f"same{k}")
+        assert contradictions(untouched).alike == ""
+    moved = {"phi": np.stack([phi, one], axis=1), "checkpoints": np.array([0.0, 4.0])}
+    with pytest.warns(ContradictionWarning, match=r"models 0, 1, .*7 answer exactly alike"):
+        seepage.import_run({"member": MEMBER} | moved, tmp_path / "moved")
 
 
 def test_logits_of_another_numbering_are_not_imported(tmp_path: Path) -> None:

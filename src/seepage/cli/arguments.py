@@ -26,6 +26,8 @@ __all__ = [
     "Shard",
     "UnitName",
     "about",
+    "gated_run",
+    "judged_run",
     "judged_unit",
     "keep",
     "opened_run",
@@ -102,21 +104,38 @@ def opened_run(path: str) -> Run:
     return run
 
 
-def judged_run(path: str, *, refuse: bool = False) -> Run:
-    """`opened_run` of a command that prints figures: what contradicts itself is said, or refused.
+def judged_run(path: str) -> Run:
+    """`opened_run` of a command that prints figures: what contradicts itself is said first."""
+    from seepage.cli.gate import say_warning
+    from seepage.fleet.contradictions import contradictions
 
-    refuse: raise InputError where lists of members are not their models' own, as a gate must.
+    run = opened_run(path)
+    for text in contradictions(run).words:
+        say_warning(path, text)
+    return run
+
+
+def gated_run(path: str, *, learnt_nothing: bool) -> tuple[Run, str]:
+    """`opened_run` of a gate, and why no limit holds for it, or "".
+
+    No limit holds where members' answers tell nothing of their labels; learnt_nothing: they are
+    judged, because the models truly learnt nothing, and a warning says so.
+
+    Raises InputError where lists of members are not their models' own, or models are copies of one.
     """
-    from seepage.cli.console import errors
+    from seepage.cli.gate import say_warning
     from seepage.fleet.contradictions import contradictions
 
     run = opened_run(path)
     found = contradictions(run)
-    if refuse and found.lists:
-        raise InputError(f"{path}: {found.lists}; no limit is compared with such figures")
-    for text in found.words:
-        errors.print(f"warning: {path}: {text}", style="bold yellow", markup=False, soft_wrap=True)
-    return run
+    if found.alike or found.lists:
+        raise InputError(
+            f"{path}: {found.alike or found.lists}; no limit is compared with such figures"
+        )
+    if found.answers and learnt_nothing:
+        say_warning(path, found.answers)
+        return run, ""
+    return run, found.answers
 
 
 def keep(run: Run, name: str, content: Mapping[str, Any]) -> None:

@@ -19,13 +19,14 @@ from seepage.cli.arguments import (
     RunFolder,
     UnitName,
     about,
+    gated_run,
     judged_run,
     judged_unit,
 )
 from seepage.cli.console import console, errors
 from seepage.cli.figures import interval, rate
-from seepage.cli.gate import AUC, check_one, holds, limits_of
-from seepage.errors import CheckFailed, InputError
+from seepage.cli.gate import AUC, check_one, ended, holds, limits_of
+from seepage.errors import InputError
 
 if TYPE_CHECKING:
     from seepage.array_types import Float64Array
@@ -166,6 +167,14 @@ def check(
     factory: Factory = None,
     unit: UnitName = None,
     released_as: ReleasedAs = None,
+    learnt_nothing: Annotated[
+        bool,
+        typer.Option(
+            "--learnt-nothing",
+            help="Judge models too whose answers tell nothing of their members' labels: they truly learnt "
+            "nothing, and labels and inputs are those of the training.",
+        ),
+    ] = False,
 ) -> None:
     """Gate a pipeline: exit status 1 when the measured risk may exceed the limits.
 
@@ -175,6 +184,8 @@ def check(
     largest upper end of all attacks, so that choosing among them hides nothing. Of a run with a
     fixed target that target is judged. A rate that so few non-members cannot resolve fails. With
     --as the models are judged as they are released, the strongest attack on the worst variant.
+    Where members' answers tell nothing of their labels, these or the inputs may be of another
+    order, and no figure says anything: no limit holds, unless --learnt-nothing is given.
 
     Of one model, what `seepage audit MODEL … --out one.html` (or --json) wrote is judged by the same
     rule; one that was changed since is refused, and one without a verdict does not hold.
@@ -195,10 +206,11 @@ def check(
     limits = limits_of(max_auc, max_tpr, fpr)
     if run.lower().endswith(".json"):
         other = {"--model": factory, "--unit": unit, "--as": released_as}
-        check_one(run, limits, fpr, attack or [], [o for o, given in other.items() if given])
+        given = [o for o, value in other.items() if value]
+        check_one(run, limits, fpr, attack or [], given, learnt_nothing=learnt_nothing)
         return
     named = list(chosen_attacks(attack, attack[0])) if attack else []
-    whole = judged_run(run, refuse=True)
+    whole, why = gated_run(run, learnt_nothing=learnt_nothing)
     asked = {a.name for a in named}
     others = [c() for n, c in ATTACKS.items() if n not in asked]
     judged = judged_unit(whole, unit)
@@ -233,7 +245,7 @@ def check(
                 (at,), (wider,) = (judging.rates(values, [fpr], level) for level in (0.95, wide))
             found[a] = at.tpr, wider.tpr
             words[a] = rate(at).replace("\n", " ")
-        if not holds(name, limit, found, words, asked_for, about(who)):
+        if not holds(name, limit, found, words, asked_for, about(who), verdict=not why):
             failed.append(name)
     if judging.target is not None:
         console.print(f"judged: the fixed target, run 0, by {len(part.models) - 1} shadows")
@@ -241,8 +253,7 @@ def check(
         console.print(left_out, markup=False, soft_wrap=True)
     if skipped:
         console.print(f"not run: {', '.join(sorted(skipped))}", markup=False)
-    if failed:
-        raise CheckFailed(f"{run}: {' and '.join(failed)} may exceed the limit")
+    ended(run, failed, why)
 
 
 def _every(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from seepage.cli.console import console
+from seepage.cli.console import console, errors
 from seepage.cli.figures import interval, rate
 from seepage.errors import CheckFailed, InputError, nearest
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from seepage.findings.result import AtFpr
     from seepage.metrics import Estimate
 
-__all__ = ["AUC", "check_one", "holds", "limits_of"]
+__all__ = ["AUC", "check_one", "ended", "holds", "limits_of", "say_warning"]
 
 AUC = "AUC"
 _FORMAT = "seepage.single/1"
@@ -41,11 +41,14 @@ def holds(
     words: Mapping[str, str],
     asked: Sequence[str],
     of_whom: str,
+    *,
+    verdict: bool = True,
 ) -> bool:
     """Whether a figure stays below its limit, printed: of the strongest attack and of those asked for.
 
     found: attack -> the figure, with its interval and with the one that the choice of the strongest
-    needs; words: how each is shown. The upper end is compared, and where there is none, 1.
+    needs; words: how each is shown. The upper end is compared, and where there is none, 1. verdict:
+    False where a figure below the limit says nothing, and "no verdict" is printed of it.
     """
     told = {a: e for a, e in found.items() if math.isfinite(e[0].mean)}
     untold = [a for a in found if a not in told]
@@ -64,7 +67,7 @@ def holds(
         of = f", strongest of {best.compared}" if chosen else ""
         console.print(
             f"{escape(a)}{of_whom}{of}: {name} {shown}, limit {limit:g}: "
-            f"{'holds' if held else 'does not hold'}"
+            f"{('holds' if verdict else 'no verdict') if held else 'does not hold'}"
         )
         every &= held
     if told and untold:
@@ -73,14 +76,23 @@ def holds(
 
 
 def check_one(
-    path: str, limits: Mapping[str, float], fpr: float, asked: Sequence[str], other: Sequence[str]
+    path: str,
+    limits: Mapping[str, float],
+    fpr: float,
+    asked: Sequence[str],
+    other: Sequence[str],
+    *,
+    learnt_nothing: bool = False,
 ) -> None:
     """Judge what `seepage audit MODEL` wrote of one model. other: options that are of runs alone.
+
+    learnt_nothing: judge a model too whose answers tell nothing of its members' labels.
 
     Raises CheckFailed where a limit may be exceeded or the audit has no verdict, InputError for a
     file of another kind, one that was changed since, and a rate that it does not hold.
     """
     from seepage.local_paths import local_path
+    from seepage.metrics.own_labels import UNFIT
     from seepage.store.result_files import read_result
 
     if other:
@@ -103,6 +115,13 @@ def check_one(
     of_whom = (
         f", by subject ({held['members'] + held['others']})" if held["unit"] == "subjects" else ""
     )
+    # The audit puts it first of its notes.
+    unfit = next((n for n in held["notes"] if n.startswith(UNFIT)), "")
+    why = "" if learnt_nothing else unfit
+    if unfit and not why:
+        say_warning(path, unfit)
+    if held["verdict"] == "refused":
+        why = held["headline"]
     failed = []
     for name, limit in limits.items():
         found, words = {}, {}
@@ -114,12 +133,22 @@ def check_one(
                 near, far = (_at(path, one[k], fpr) for k in ("rates", "rates_wide"))
                 found[a] = near.tpr, far.tpr
                 words[a] = rate(near).replace("\n", " ")
-        if not holds(name, limit, found, words, asked, of_whom):
+        if not holds(name, limit, found, words, asked, of_whom, verdict=not why):
             failed.append(name)
-    if held["verdict"] == "refused":
-        raise CheckFailed(f"{path}: no verdict, so that no limit holds: {held['headline']}")
+    ended(path, failed, why)
+
+
+def ended(path: str, failed: Sequence[str], why: str) -> None:
+    """Raise CheckFailed where limits may be exceeded, or where `why` there is no verdict is told."""
+    if why:
+        raise CheckFailed(f"{path}: no verdict, so that no limit holds: {why}")
     if failed:
         raise CheckFailed(f"{path}: {' and '.join(failed)} may exceed the limit")
+
+
+def say_warning(path: str, text: str) -> None:
+    """A warning of what a run or a result says of itself, on standard error."""
+    errors.print(f"warning: {path}: {text}", style="bold yellow", markup=False, soft_wrap=True)
 
 
 def _estimate(told: Mapping[str, Any]) -> Estimate:

@@ -23,7 +23,7 @@ from seepage.data.dataset import check_dataset
 from seepage.data.mapped import map_npy
 from seepage.errors import InputError, SeepageError, nearest
 from seepage.fleet.array_checks import Progress, check_member
-from seepage.fleet.contradictions import ContradictionWarning, contradictions
+from seepage.fleet.contradictions import ContradictionWarning, warn_of
 from seepage.fleet.disk import check_disk, disk_bytes
 from seepage.fleet.folder import Shapes, create
 from seepage.fleet.given_inputs import Inputs
@@ -591,10 +591,7 @@ def _doubt(run: Run, data: Dataset, prepared: Inputs, better: BetterScale | None
     last = np.array([run.records[int(r)]["accuracy"][-1] for r in run.models])
     share = float(np.bincount(data.labels.numpy()).max() / len(data))
     known = float(last[:, 0].mean())
-    found = contradictions(run)
-    for text in (found.lists, found.answers if known > share else ""):
-        if text:
-            warnings.warn(f"{run.path}: {text}", ContradictionWarning, stacklevel=3)
+    warn_of(run, answers=known > share, stacklevel=4)
     if known <= share:
         warnings.warn(
             f"{run.path}: the networks are right on {known:.1%} of their members, the most frequent class "

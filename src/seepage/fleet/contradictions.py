@@ -1,7 +1,8 @@
 """What a run's own signals say against what was given with them: lists of members, labels.
 
 Every door to figures of a run asks here: import, training by a user's function, the commands, the
-report. What is found is a note for a reader; `check` refuses where lists of members contradict.
+report. What is found is a note for a reader; `check` refuses where lists of members contradict or
+models are copies, and gives no verdict where answers tell nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ __all__ = ["ContradictionWarning", "Contradictions", "contradictions", "lists_in
 _SAMPLES = 10_000
 _WORK = 2e9
 _SHOWN = 3
+_NAMED = 8
+# Samples at another value than most of their label: fewer, or two values alone, may be alike by chance.
+_VARIED = 10
 # The first that is there is looked at; of all of them lower means a surer model but of phi.
 _CONFIDENCE = ("phi", "loss", "mentr")
 
@@ -35,30 +39,31 @@ class ContradictionWarning(UserWarning):
 class Contradictions:
     """Sentences, or "" where nothing was found.
 
-    lists: lists of members that are not the models' own. answers: members' answers that tell
-    nothing of their labels.
+    lists: lists of members that are not the models' own. alike: models trained on different samples
+    that answer exactly alike. answers: members' answers that tell nothing of their labels.
     """
 
     lists: str = ""
+    alike: str = ""
     answers: str = ""
 
     @property
     def words(self) -> tuple[str, ...]:
         """Those that were found."""
-        return tuple(w for w in (self.lists, self.answers) if w)
+        return tuple(w for w in (self.alike, self.lists, self.answers) if w)
 
 
 def contradictions(run: Any) -> Contradictions:
     """What contradicts itself in a run, by its last checkpoint.
 
     Of at most 10,000 samples: lists by `seepage.metrics.own_lists.misfits` on phi, loss or mentr;
-    answers by `seepage.metrics.own_labels.told` on correct, where labels are classes. Where nothing
+    models that are alike by the same signal, bit by bit, unless they are as they began; answers by `seepage.metrics.own_labels.told` on correct, where labels are classes. Where nothing
     leaks wrong lists leave no trace, and none is found.
     """
     member = np.asarray(run.member, dtype=np.bool_)
     if not member.size:
         return Contradictions()
-    return Contradictions(_lists(run, member), _answers(run, member))
+    return Contradictions(_lists(run, member), _alike(run, member), _answers(run, member))
 
 
 def _lists(run: Any, member: Any) -> str:
@@ -99,6 +104,55 @@ def lists_in_words(found: Sequence[Misfit], names: Sequence[str], of: int) -> st
     )
 
 
+def _alike(run: Any, member: Any) -> str:
+    """Models of different members whose signals are equal in every bit at the last checkpoint.
+
+    None are those that are as they began (initialisation alone, or nothing changed since), and those
+    whose values are too few to tell two models apart, such as 0 and 1 or one for each label.
+    """
+    name = next((n for n in _CONFIDENCE if n in run.signals), None)
+    times = np.asarray(run.checkpoints)
+    if name is None or len(member) < 2 or times[-1] == 0:
+        return ""
+    rows = _some(*member.shape)
+    values = _first_view(run, name, rows)
+    same: dict[bytes, list[int]] = {}
+    for i, row in enumerate(values):
+        same.setdefault(row.tobytes(), []).append(i)
+    equal = [
+        m
+        for m in same.values()
+        if (member[m] != member[m[0]]).any() and _varied(run, values[m[0]], rows)
+    ]
+    if equal and times[0] == 0:
+        start = _first_view(run, name, rows, 0)
+        equal = [m for m in equal if not np.array_equal(values[m], start[m], equal_nan=True)]
+    if not equal:
+        return ""
+    names = np.asarray(getattr(run, "models", np.arange(len(member)))).tolist()
+    shown = []
+    for m in equal[:_SHOWN]:
+        told = ", ".join(str(names[i]) for i in m[:_NAMED])
+        shown.append(f"models {told}{f', … ({len(m)} in all)' if len(m) > _NAMED else ''}")
+    more = " and others" if len(equal) > _SHOWN else ""
+    return (
+        f"copies: {'; '.join(shown)}{more} answer exactly alike though trained on different samples: "
+        "was one file saved or copied several times? What one model says of its members is taken for "
+        "what others say; give every model its own"
+    )
+
+
+def _varied(run: Any, row: Float64Array, rows: Int64Array) -> bool:
+    """Whether values are so many that two models cannot share all of them by chance."""
+    if len(np.unique(row)) < 3:
+        return False
+    labels = np.asarray(run.labels)[rows]
+    labels = labels if labels.ndim == 1 else np.zeros(len(rows))
+    pairs, counts = np.unique(np.stack([labels, row]), axis=1, return_counts=True)
+    most = sum(counts[pairs[0] == k].max() for k in np.unique(pairs[0]))
+    return bool(len(rows) - most >= _VARIED)
+
+
 def _answers(run: Any, member: Any) -> str:
     about = run.manifest.get("data", {})
     classes = about.get("task", "classification") in ("classification", "binary")
@@ -107,12 +161,12 @@ def _answers(run: Any, member: Any) -> str:
     rows = _some(*member.shape)
     right = _first_view(run, "correct", rows)
     found = told(right, np.asarray(run.labels)[rows], member[:, rows])
-    return f"answers: {found.words}" if found is not None and found.nothing else ""
+    return found.words if found is not None and found.nothing else ""
 
 
-def _first_view(run: Any, name: str, rows: Int64Array) -> Float64Array:
-    """A signal of some samples at the last checkpoint, (R, rows)."""
-    values = np.asarray(run.signal_at(name, len(run.checkpoints) - 1))
+def _first_view(run: Any, name: str, rows: Int64Array, at: int | None = None) -> Float64Array:
+    """A signal of some samples at a checkpoint, by default the last, (R, rows)."""
+    values = np.asarray(run.signal_at(name, len(run.checkpoints) - 1 if at is None else at))
     return (values[..., 0] if values.ndim == 3 else values)[:, rows].astype(np.float64)
 
 
@@ -122,11 +176,13 @@ def _some(models: int, samples: int) -> Int64Array:
     return np.unique(np.linspace(0, samples - 1, most).astype(np.int64))
 
 
-def warn_of(run: Any) -> None:
-    """Warn of lists that are not the models' own in a run that was just made.
+def warn_of(run: Any, *, answers: bool = True, stacklevel: int = 3) -> None:
+    """Warn of everything that contradicts itself in a run that was just made.
 
-    Models that tell nothing of their labels may be what somebody wanted to train: figures say it.
+    answers: False where other words say already that the models know too little. stacklevel: as of
+    `warnings.warn`, 3 for the caller of who calls this.
     """
-    found = _lists(run, np.asarray(run.member, dtype=np.bool_)) if len(run.member) else ""
-    if found:
-        warnings.warn(f"{run.path}: {found}", ContradictionWarning, stacklevel=3)
+    found = contradictions(run)
+    for text in (found.alike, found.lists, found.answers if answers else ""):
+        if text:
+            warnings.warn(f"{run.path}: {text}", ContradictionWarning, stacklevel=stacklevel)

@@ -13,7 +13,10 @@ from seepage.errors import InputError
 from seepage.given_arrays import given_numbers
 from seepage.short_repr import short_repr
 
-__all__ = ["Renumbered", "Told", "renumbered", "told"]
+__all__ = ["UNFIT", "Renumbered", "Told", "renumbered", "told"]
+
+# How the sentence on answers that tell nothing begins, wherever it is kept.
+UNFIT = "answers: members are right in"
 
 # Standard errors; by chance a model that knows nothing exceeds them once in 44.
 _SURE = 2.0
@@ -67,9 +70,9 @@ class Told:
 
     @property
     def words(self) -> str:
-        """The figures, and what they may mean."""
+        """The figures, and what they may mean; begins with `UNFIT`."""
         return (
-            f"members are right in {self.accuracy:.1%} (the most frequent class alone would be in "
+            f"{UNFIT} {self.accuracy:.1%} (the most frequent class alone would be in "
             f"{self.common:.1%}) and, as a mean over classes, in {self.balanced:.1%}, where answers "
             f"that know no label reach {self.chance:.1%}: are labels, inputs and the numbers of "
             "classes those of the training, in its order? Of other ones no figure here says anything"

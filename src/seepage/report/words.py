@@ -215,7 +215,9 @@ def _shown(f: Findings) -> str:
 def first_screen(f: Findings) -> FirstScreen:
     """The verdict, four answers and warnings, from the findings."""
     best, main = f.strongest, f.main_attack
-    if f.contradictions.lists:
+    if f.contradictions.alike:
+        headline = "No verdict: models are copies of one another."
+    elif f.contradictions.lists:
         headline = "No verdict: lists of members are not those of their models."
     elif not f.judged:
         headline = "Too few models to say whether this training leaks."

@@ -53,9 +53,9 @@ def answers_fit(
         return ()
     found = told(observed.signals["correct"], labels, member)
     if found is not None and found.nothing:
-        return (Doubt(_NOTHING, f"answers: {found.words}"),)
+        return (Doubt(_NOTHING, found.words),)
     if found is not None and found.below:
-        return (Doubt(_BELOW, f"answers: {found.below_in_words}"),)
+        return (Doubt(_BELOW, f"accuracy: {found.below_in_words}"),)
     return ()
 
 
