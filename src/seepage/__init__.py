@@ -16,28 +16,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seepage import (
         attacks,
-        comparison,
-        config,
         curvature,
         data,
         defenses,
         epsilon,
-        findings,
-        fleet,
         layers,
         lightning,
         metrics,
-        models,
-        plan,
         plane,
         record,
-        report,
-        scoring,
-        signals,
         single,
         sklearn,
-        store,
-        study,
         transformers,
     )
     from seepage.comparison import compare_defenses

@@ -125,7 +125,7 @@ def how_accurate(f: Findings, u: Utility) -> str:
 
 def _how_much(f: Findings) -> Answer:
     found = f.strongest_at_low_fpr
-    tone = "risky" if f.leaks else "calm"
+    tone = "risky" if f.leaks else "" if f.undecided else "calm"
     if found is None:
         words = (
             f"A rate at 1 % false positives cannot be resolved with {f.negatives:,} non-members; "
