@@ -22,6 +22,11 @@ from seepage.plan import half_split
 from seepage.signals import SIGNALS
 from seepage.store import Run
 
+# Logits are random: they know no label.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*answers. members are right in:seepage.fleet.ContradictionWarning"
+)
+
 R, T, N, K = 6, 2, 20, 3
 MEMBER = half_split(N, models=R, seed=0).member
 RNG = np.random.default_rng(0)

@@ -174,6 +174,8 @@ def test_other_data_models_and_recipes_are_refused(tmp_path: Path) -> None:
     assert any("; 0 were trained now" in note for note in again.notes)
 
 
+# They are made to know nothing, and say so.
+@pytest.mark.filterwarnings("default::seepage.fleet.ContradictionWarning")
 def test_what_is_wrong_with_a_training_is_said_in_a_line(tmp_path: Path) -> None:
     def fails(inputs: Any, labels: Any, seed: int) -> None:
         raise ValueError("no\nnot today")
@@ -215,6 +217,8 @@ def test_what_is_wrong_with_a_training_is_said_in_a_line(tmp_path: Path) -> None
             TrainedReferences(**wrong)
 
 
+# They are made to know nothing, and say so.
+@pytest.mark.filterwarnings("default::seepage.fleet.ContradictionWarning")
 def test_curvature_of_references_that_are_trained() -> None:
     def fit(inputs: Any, labels: Any, seed: int) -> nn.Module:
         torch.manual_seed(seed)
