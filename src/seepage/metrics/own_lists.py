@@ -110,7 +110,7 @@ def own_auc(
     >>> member = rng.random((8, 400)) < 0.5
     >>> phi = rng.normal(size=400) + 1.0 * member + rng.normal(size=(8, 400))
     >>> [round(v, 2) for v in own_auc(phi, member)]
-    [0.77, 0.72, 0.81]
+    [0.73, 0.68, 0.78]
     >>> low, high = own_auc(phi, member[:, rng.permutation(400)])[1:]
     >>> low < 0.5 < high
     True
