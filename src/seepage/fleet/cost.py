@@ -251,7 +251,8 @@ def measure(
     fitted = function is not None and not function.network
     size = len(data) if fitted else min(len(data), max(16 * recipe.batch, 1024))
     runs = count + count % 2 if fitted else 2 * group * count
-    short, times = recipe.changed(epochs=2), (0.0, 2.0)
+    short = recipe.changed(epochs=2)
+    times: tuple[float, ...] = (0.0, 2.0)
     if fitted:
         assert function is not None
         asked, short = without_network(function, record, recipe, defense)

@@ -29,7 +29,8 @@ class Inputs:
     standardise: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.divide, Real) or not 0 < self.divide < float("inf"):
+        given: Any = self.divide  # whatever a caller without type checks passed
+        if not isinstance(given, Real) or not 0 < self.divide < float("inf"):
             raise InputError(
                 f"divide: expected a number above 0, got {self.divide!r}; 1 leaves inputs as they are"
             )
