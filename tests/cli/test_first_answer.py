@@ -39,7 +39,10 @@ def test_an_audit_ends_with_its_answers_and_what_follows(
     status, out = said(monkeypatch, capsys, "audit", "--out", "mine", *words)
     assert status == 0
     lines = out.splitlines()
-    assert re.match(r"This training leaks\.|No leakage was measured|Too few models|\d+ models cannot tell", lines[0])
+    assert re.match(
+        r"This training leaks\.|No leakage was measured|Too few models|\d+ models cannot tell",
+        lines[0],
+    )
     for question in ("How much?", "When?", "Who?", "How sure?"):
         assert any(line.startswith(question) for line in lines)
     assert "report: mine/report.html" in lines

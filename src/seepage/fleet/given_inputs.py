@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import Any
 
-import numpy as np
 import torch
 
 from seepage.array_types import Int64Array
@@ -29,9 +29,8 @@ class Inputs:
     standardise: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(
-            self.divide, int | float | np.integer | np.floating
-        ) or not 0 < self.divide < float("inf"):
+        given: Any = self.divide  # whatever a caller without type checks passed
+        if not isinstance(given, Real) or not 0 < self.divide < float("inf"):
             raise InputError(
                 f"divide: expected a number above 0, got {self.divide!r}; 1 leaves inputs as they are"
             )
