@@ -43,6 +43,11 @@ from seepage.signals import SIGNALS
 from seepage.sklearn import fit
 from tiny_fleet import table
 
+# Constants, and models of labels that are random, know no label.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*answers. members are right in:seepage.fleet.ContradictionWarning"
+)
+
 DATA = table(48)
 X = DATA.inputs.numpy().astype(np.float64)
 Y = DATA.labels.numpy()
