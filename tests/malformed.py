@@ -166,7 +166,9 @@ class Tally:
         if status == 2:
             self.refused += 1
             *notes, last = lines or [""]
-            if not last.startswith("seepage: ") or any(not n.startswith("note: ") for n in notes):
+            if not last.startswith("seepage: ") or any(
+                not n.startswith(("note: ", "warning: ")) for n in notes
+            ):
                 self.fault("not one line", shown, repr(err[:600]))
             self._unchanged(before, shown, ())
         elif status in ended:

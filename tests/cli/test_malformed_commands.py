@@ -386,6 +386,11 @@ AS = Slot("--as", ("top-1", "label-only", "int8", "pruned-0.5+top-2", "as-traine
            "temperature-1.2.3", "pruned-1", "pruned--0.1", "int-8", "int8+", "+", "int8++bf16", "top-1+top-2", "label-only+label-only",
            "as-trained+int8", "TOP-1", "top-1 ", "top-٣", "os:system", "top-" + "9" * 5000, "int8+" * 500 + "bf16", "[/x]", ""),
           "a variant")  # fmt: skip
+DELTA = Slot("--delta", ("1e-5", "0"), lambda t, at: None if number(0, 0.999999)(t, at) else False,
+             ("-1", "1", "nan", "2", "x", "1e400"), "a δ")  # fmt: skip
+LEVEL = Slot("--level", ("0.95",), lambda t, at: None if number(0, 0.999999, open_low=True)(t, at) else False,
+             ("0", "1", "-1", "nan", "2", "x"), "a level")  # fmt: skip
+BUDGETS = ("x", "2:2", "nan:1", "-1:1", "2:x", "inf:1", ":", "2:0.5")
 FREE = Slot("--made-up", ("1",), lambda t, at: False, what="an option that is none")
 
 NPZ = (
@@ -426,6 +431,16 @@ COMMANDS: dict[str, tuple[list[str], list[Slot]]] = {
     "check": (["check"], [RUN, Slot("--max-auc", ("0.6", "1", "0"), number(0, 1), ("1.5", "-1", "nan"), "a limit", needed=True),
                           real("--max-tpr", 0, 1, "0.5"), real("--fpr", 0, 1, "0.01"), ATTACK, UNIT, AS]),
     "check --learnt-nothing": (["check", "--learnt-nothing"], [RUN, Slot("--max-auc", ("0.6", "1", "0"), number(0, 1), ("1.5", "-1", "nan"), "a limit", needed=True)]),
+    "epsilon bound": (["epsilon", "bound"], [RUN, Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), DELTA, LEVEL, UNIT, SEED,
+                                             Slot("--target", ("0",), lambda t, at: None, ("-1", "99", "x", "1.5"), "a run"), Slot("--sample", ("0",), lambda t, at: None, ("absent", ""), "a sample")]),
+    "epsilon plan": (["epsilon", "plan"], [Slot("-t", ("2", "0.5"), lambda t, at: None if number(0, 1e300, open_low=True)(t, at) else False, ("0", "-1", "nan", "inf", "x"), "an ε", needed=True),
+                                           Slot("--truth", ("4",), lambda t, at: None if number(0, 1e300, open_low=True)(t, at) else False, ("0", "-1", "nan", "inf", "x"), "an ε"), DELTA, LEVEL,
+                                           Slot("--power", ("0.8",), lambda t, at: None if number(0, 1, open_low=True)(t, at) else False, ("0", "-1", "nan", "2", "x"), "a share")]),
+    "epsilon curve": (["epsilon", "curve"], [Slot("--noise", ("1", "0"), number(0, 1e300), ("-1", "nan", "inf", "x"), "a noise", needed=True), Slot("--rate", ("0.01", "0"), number(0, 1), ("-1", "2", "nan"), "a rate", needed=True),
+                                             Slot("--steps", ("10", "0"), number(0, 1000, int), ("-1", "1.5", "x"), "a count", needed=True), DELTA]),
+    "epsilon personal": (["epsilon", "personal"], [Slot("-b", ("2:1",), lambda t, at: False if t in BUDGETS else None, BUDGETS, "a budget", needed=True),
+                                                   Slot("--rate", ("0.1",), lambda t, at: None if number(0, 1, open_low=True)(t, at) else False, ("0", "1", "-1", "2", "nan", "x"), "a rate", needed=True),
+                                                   Slot("--steps", ("10",), lambda t, at: None if number(1, 10**4300, int)(t, at) else False, ("0", "-1", "1.5", "x"), "a count", needed=True)]),
     "verify": (["verify"], [RUN, Slot("--digest", ("0" * 64, "A" * 64), lambda t, at: re.fullmatch(r"\s*[0-9a-fA-F]{64}\s*", t, re.ASCII) is not None,
                                       ("0" * 63, "0" * 65, "g" * 64, "sha256:" + "0" * 64), "a digest")]),
     "serve": (["serve"], [RUN, whole("--port", 0, 65535, "0")]),
@@ -646,4 +661,6 @@ def test_every_command_is_here() -> None:
     for name, command in group.commands.items():  # type: ignore[attr-defined]
         inner = getattr(command, "commands", None)
         found |= {name} if inner is None else {f"{name} {n}" for n in inner}
-    assert found == COMMANDS.keys() - {"audit --dry-run", "audit MODEL"}
+    assert found == COMMANDS.keys() - {
+        "audit --dry-run", "audit MODEL", "check --learnt-nothing",
+    }  # fmt: skip

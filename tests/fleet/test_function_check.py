@@ -185,6 +185,8 @@ def test_a_seed_that_is_not_used_is_told(tmp_path: Path) -> None:
     assert told["seed"] is False
 
 
+# The network learns hardly anything, and says so.
+@pytest.mark.filterwarnings("default::seepage.fleet.ContradictionWarning")
 def test_a_network_that_is_not_the_one_trained(tmp_path: Path) -> None:
     def copied(members: np.ndarray, seed: int, recorder: seepage.Recorder) -> nn.Module:
         recorder.start(nn.Linear(6, 3), epochs=2)

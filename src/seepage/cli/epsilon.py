@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from seepage.cli.app import app
-from seepage.cli.arguments import AttackName, RunFolder, UnitName, about, judged_unit, opened_run
+from seepage.cli.arguments import AttackName, RunFolder, UnitName, about, judged_run, judged_unit
 from seepage.cli.console import console, errors
 from seepage.errors import InputError
 
@@ -43,6 +44,8 @@ Level = Annotated[float, typer.Option(help="Confidence of lower bounds.")]
 Noise = Annotated[float, typer.Option(help="Noise multiplier σ of DP-SGD.")]
 Rate = Annotated[float, typer.Option(help="Sampling rate q: batch size over members.")]
 Steps = Annotated[int, typer.Option(help="Steps T.")]
+# Of Gaussian mechanisms that are assumed, the largest μ.
+_MU = 60.0
 AT = (1e-5, 1e-4, 1e-3, 1e-2, 0.1)
 
 
@@ -78,7 +81,7 @@ def bound(
     from seepage.findings.epsilon import epsilon_of_run, epsilon_of_sample
     from seepage.findings.unjudged import unjudged
 
-    opened = opened_run(run)
+    opened = judged_run(run)
     if sample is not None:
         at = np.flatnonzero(opened.ids == sample)
         if not at.size:
@@ -156,8 +159,18 @@ def plan(
 
     mu = None
     if truth is not None:
+        if not 0 < truth < math.inf:
+            raise InputError(f"--truth: expected a finite number above 0, got {truth:g}")
+        if not 0 <= delta < 1:
+            raise InputError(f"--delta: expected a number in [0, 1), got {delta:g}; use 0 or 1e-5")
         at = max(delta, 1e-12)
-        mu = float(optimize.brentq(lambda m: gdp_epsilon(m, at) - truth, 1e-6, 60))
+        most = gdp_epsilon(_MU, at)
+        if truth > most:
+            raise InputError(
+                f"--truth: expected at most {most:.0f}, beyond which an attack is perfect, got "
+                f"{truth:g}; leave it out"
+            )
+        mu = float(optimize.brentq(lambda m: gdp_epsilon(m, at) - truth, 1e-6, _MU))
     table = Table(title=f"to show ε ≥ {target:g} at δ = {delta:g}, {100 * level:g} %")
     for column in ("audit", "needed", "shows then"):
         table.add_column(column, justify="left" if column == "audit" else "right")

@@ -118,6 +118,8 @@ class TradeOff:
 
     def epsilon_at(self, delta: float) -> float:
         """The smallest ε of the pairs at which δ is at most `delta`; infinity if none is."""
+        if not 0 <= delta < 1:
+            raise InputError(f"delta: expected a number in [0, 1), got {delta}; use 0 or 1e-5")
         enough = np.flatnonzero(self.delta <= delta)
         return float(self.epsilon[enough[0]]) if enough.size else float("inf")
 

@@ -26,6 +26,8 @@ FLOOR = 1e-12
 """Below it rounding of the composition could make δ too small: no pair promises less."""
 POINTS = 1500
 CELLS = 250_000
+LEAST_NOISE = 0.05
+"""Below it the grid of losses would not fit into memory, and hardly anything is promised."""
 
 
 def _check(noise: float, rate: float, steps: int) -> None:
@@ -62,7 +64,8 @@ def dp_sgd(noise: float, rate: float, steps: int) -> TradeOff:
     privacy-loss distribution of the package dp-accounting, discretised upwards, on a grid that is
     refined tenfold until ε and the advantage change by less than 5 %, when what is left is about a
     hundredth of that, or until it grows too large, which only makes the curve pessimistic. No δ below 1e-12 is promised, so that the TPR at an FPR of 0 is at
-    least that. Without noise nothing is promised: TPR 1; without steps it is the diagonal.
+    least that. Without noise, or with σ below 0.05, nothing is promised: TPR 1, which holds; without steps
+    it is the diagonal.
 
     The curve is that of an attacker who sees *every* noisy gradient and knows all other samples;
     it assumes Poisson batches. Raises InputError for arguments out of range, or without
@@ -73,7 +76,7 @@ def dp_sgd(noise: float, rate: float, steps: int) -> TradeOff:
     name = f"DP-SGD, σ = {noise:g}, q = {rate:.3g}, {steps} steps"
     if steps == 0 or rate == 0:
         return TradeOff(np.zeros(1), np.zeros(1), name)
-    if noise == 0:
+    if noise < LEAST_NOISE:
         return TradeOff(np.zeros(1), np.ones(1), name)
     # Less noise costs more, so this bounds what floating point would lose.
     noise, width = min(noise, 1e6), 1e-2
@@ -161,10 +164,17 @@ def personal_rates(
         raise InputError(
             f"budgets: expected shares above 0 that sum to 1, got {shares}; e.g. 2:0.5,8:0.5"
         )
+    for epsilon, _ in budgets:
+        if not 0 < epsilon < math.inf:
+            raise InputError(
+                f"budgets: expected every ε as a finite number above 0, got {epsilon:g}; e.g. 2:0.5,8:0.5"
+            )
     if not 0 < rate < 1:
         raise InputError(
             f"rate: expected a number between 0 and 1, got {rate}; batch size over people"
         )
+    if steps < 1:
+        raise InputError(f"steps: expected at least 1, got {steps}")
 
     def mean(noise: float, width: float) -> list[float]:
         return [personal_rate(e, delta, noise, steps, width=width) for e, _ in budgets]
@@ -177,6 +187,11 @@ def personal_rates(
         return math.log(sum(q * s for q, s in zip(found, shares, strict=True)) / rate)
 
     low, high = math.log(0.3), math.log(0.6)
+    if excess(low) > 0:
+        raise InputError(
+            f"budgets: expected ones that noise of at least 0.3 meets at a rate of {rate:g}, got larger; "
+            "lower them, or raise rate or steps"
+        )
     while excess(high) < 0:
         low, high = high, high + math.log(2)
         if high > math.log(1e4):
