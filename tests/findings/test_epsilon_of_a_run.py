@@ -110,7 +110,7 @@ def test_the_command(
 ) -> None:
     run = make_run(checkpoints=(0.0, 4.0), samples=80, leaky=1.0)
     run.groups = None
-    monkeypatch.setattr("seepage.cli.epsilon.opened_run", lambda path: run)
+    monkeypatch.setattr("seepage.cli.epsilon.judged_run", lambda path: run)
     status, out, _ = command("epsilon", "run", "-a", "loss")
     assert status == 0
     assert f"│ ε at least │ {epsilon_of_run(run, LOSS()).bound:.3f} │" in out
