@@ -378,12 +378,15 @@ def a_release(text: str, at: Path) -> bool | None:
             return False
         kinds.append(kind)
     outputs = [k for k in kinds if k in ("top", "rounded", "temperature", "label-only")]
-    return None if len(set(outputs)) == len(outputs) else False
+    weights = [k for k in kinds if k not in outputs]
+    if len(set(kinds)) < len(kinds) or "int8" in weights[:-1]:
+        return False
+    return None
 
 
 AS = Slot("--as", ("top-1", "label-only", "int8", "pruned-0.5+top-2", "as-trained", "rounded-1"), a_release,
           ("tpo-1", "top-0", "top--1", "top-1.5", "top-", "top", "rounded-16", "rounded-x", "temperature-0", "temperature-nan",
-           "temperature-1.2.3", "pruned-1", "pruned--0.1", "int-8", "int8+", "+", "int8++bf16", "top-1+top-2", "label-only+label-only",
+           "temperature-1.2.3", "pruned-1", "pruned--0.1", "int-8", "int8+", "+", "int8++bf16", "int8+int8", "int8+bf16", "pruned-0.5+pruned-0.9", "top-1+top-2", "label-only+label-only",
            "as-trained+int8", "TOP-1", "top-1 ", "top-٣", "os:system", "top-" + "9" * 5000, "int8+" * 500 + "bf16", "[/x]", ""),
           "a variant")  # fmt: skip
 DELTA = Slot("--delta", ("1e-5", "0"), lambda t, at: None if number(0, 0.999999)(t, at) else False,

@@ -67,9 +67,19 @@ def test_each_once() -> None:
         as_variants(["top-1", TopK(1)])
     with pytest.raises(InputError, match="each kind of output once"):
         as_variant("top-1+top-2")
+    with pytest.raises(InputError, match="each kind of change of weights once"):
+        as_variant("int8+" * 5000 + "int8")
+    with pytest.raises(InputError, match="each kind of change of weights once"):
+        as_variant("pruned-0.5+pruned-0.9")
     with pytest.raises(InputError, match="at least one"):
         as_variants([])
     assert [v.name for v in as_variants("top-1")] == ["top-1"]
+
+
+def test_what_is_quantised_is_changed_no_more() -> None:
+    """Of quantised layers bfloat16 would round weights that nobody holds, and pruning would see none."""
+    with pytest.raises(InputError, match=re.escape("write bf16+int8+top-1")):
+        as_variant("int8+bf16+top-1")
 
 
 def test_what_cannot_be_judged_is_refused_before_training() -> None:

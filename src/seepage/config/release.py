@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from seepage.errors import InputError, nearest
@@ -37,18 +37,27 @@ FORMS = (
 class Variant:
     """How a model is released: first its weights, then its outputs; neither is the model as trained.
 
-    weights: applied in this order. outputs: applied as a service does, temperature before top-k
-    before rounding before the label alone.
+    weights: applied in this order, quantisation last: it replaces the layers that others change.
+    outputs: applied as a service does, temperature before top-k before rounding before the label
+    alone. Each kind of step comes once.
     """
 
     weights: tuple[WeightVariant, ...] = ()
     outputs: tuple[OutputVariant, ...] = ()
 
     def __post_init__(self) -> None:
-        kinds = [type(o) for o in self.outputs]
-        if len(set(kinds)) < len(kinds):
+        for what, steps in (("change of weights", self.weights), ("output", self.outputs)):
+            kinds = [type(s) for s in steps]
+            if len(set(kinds)) < len(kinds):
+                raise InputError(
+                    f"variant: expected each kind of {what} once, got {_shown(self.name)}; leave all "
+                    "but one out"
+                )
+        if any(isinstance(w, Int8) for w in self.weights[:-1]):
+            last = tuple(sorted(self.weights, key=lambda w: isinstance(w, Int8)))
             raise InputError(
-                f"variant: expected each kind of output once, got {self.name}; leave all but one out"
+                f"variant: expected int8 after the other changes of weights, got {self.name}; write "
+                f"{replace(self, weights=last).name}"
             )
 
     @property
@@ -57,6 +66,10 @@ class Variant:
         outputs = sorted(self.outputs, key=lambda o: o.order)
         names = [w.name for w in self.weights] + [o.name for o in outputs]
         return "+".join(names) or AS_TRAINED
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= 80 else f"{name[:77]}..."
 
 
 _PLAIN: dict[str, Callable[[], OutputVariant | WeightVariant]] = {
