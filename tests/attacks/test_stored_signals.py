@@ -124,6 +124,17 @@ def test_the_chosen_a_follows_the_references() -> None:
     assert high > 0.8
 
 
+@pytest.mark.parametrize("alpha", [1e-9, 1e-3, 0.01, 0.02, 0.5, 30.0])
+def test_quantiles_of_the_prior_where_they_have_a_closed_form(alpha: float) -> None:
+    """Of F(2, 2α) P(F > f) = (1 + f/α)^−α; with a prior that says nothing f is beyond float64."""
+    from seepage.attacks.variance import _law
+
+    shares = (0.25, 0.5, 0.75, 1e-3)
+    power = -np.log1p(-np.array(shares)) / alpha
+    want = np.log(alpha) + power + np.log(-np.expm1(-power))
+    np.testing.assert_allclose(_law(1.0, np.array([alpha]), shares)[:, 0], want, rtol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("alpha", "variance"), [(1e-9, attacks.PerSample()), (1e9, attacks.Pooled())]
 )

@@ -371,6 +371,8 @@ _TRIMEAN = np.array([0.25, 0.5, 0.25])
 # Spreads so small that one sample in a thousand has them are left out, and the fit is repeated.
 # So are those whose log s² is so far below the median.
 _HARDLY, _DEEP, _ROUNDS = 1e-3, 16.0, 3
+# Log of w up to which the first term of the series of the incomplete beta function is all of it.
+_TINY_SHARE = -40.0
 
 
 def prior(totals: Totals, rule: StudentT) -> Float64Array:
@@ -429,7 +431,12 @@ def _law(half: float, alpha: Float64Array, shares: Sequence[float]) -> Float64Ar
     """Quantiles of log F(2 half, 2α), the law of log s²/s₀² under the prior: (shares, alphas)."""
     p = np.asarray(shares)[:, None]
     own = np.log(special.gammaincinv(half, p) / half)
-    ratio = np.log(special.fdtri(2 * half, 2 * np.minimum(alpha, 1e6), p))
+    # W = α/(α + half F) is Beta(α, half), whose distribution is w^α/(α B(α, half)) where w is tiny.
+    log_w = (np.log1p(-p) + np.log(alpha) + special.betaln(alpha, half)) / alpha
+    far = log_w < _TINY_SHARE
+    within = np.where(far, 1.0, np.minimum(alpha, 1e6))
+    ratio = np.log(special.fdtri(2 * half, 2 * within, p))
+    ratio = np.where(far, np.log(alpha / half) - log_w, ratio)
     # Beyond, the spread is one for all and s² a χ².
     return np.asarray(np.where(alpha > 1e6, own, ratio))
 
