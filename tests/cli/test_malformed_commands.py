@@ -444,6 +444,8 @@ COMMANDS: dict[str, tuple[list[str], list[Slot]]] = {
     "epsilon personal": (["epsilon", "personal"], [Slot("-b", ("2:1",), lambda t, at: False if t in BUDGETS else None, BUDGETS, "a budget", needed=True),
                                                    Slot("--rate", ("0.1",), lambda t, at: None if number(0, 1, open_low=True)(t, at) else False, ("0", "1", "-1", "2", "nan", "x"), "a rate", needed=True),
                                                    Slot("--steps", ("10",), lambda t, at: None if number(1, 10**4300, int)(t, at) else False, ("0", "-1", "1.5", "x"), "a count", needed=True)]),
+    "power-law": (["power-law"], [RUN, Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), FPR, LEVEL,
+                                  Slot("--advantage", ("0.1",), lambda t, at: None if number(0, 1, open_low=True)(t, at) else False, ("0", "1", "-1", "nan", "x"), "TPR − FPR")]),
     "verify": (["verify"], [RUN, Slot("--digest", ("0" * 64, "A" * 64), lambda t, at: re.fullmatch(r"\s*[0-9a-fA-F]{64}\s*", t, re.ASCII) is not None,
                                       ("0" * 63, "0" * 65, "g" * 64, "sha256:" + "0" * 64), "a digest")]),
     "serve": (["serve"], [RUN, whole("--port", 0, 65535, "0")]),

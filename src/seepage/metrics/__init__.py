@@ -20,6 +20,7 @@ from seepage.metrics.naming import (
     name_members,
     name_over_targets,
 )
+from seepage.metrics.power_law import PowerLaw, power_law
 from seepage.metrics.rectangle import JointRates, joint_rates
 from seepage.metrics.roc import (
     AveragedRoc,
@@ -55,6 +56,7 @@ __all__ = [
     "Named",
     "NamedOverTargets",
     "OperatingPoints",
+    "PowerLaw",
     "Roc",
     "SampleAuc",
     "Samples",
@@ -83,6 +85,7 @@ __all__ = [
     "over_targets",
     "pooled_by_target",
     "pooled_points",
+    "power_law",
     "roc",
     "row_auc",
     "sample_auc",
