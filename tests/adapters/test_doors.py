@@ -16,6 +16,7 @@ from torch import nn
 import seepage
 from seepage.attacks import LOSS, LiRA
 from seepage.findings.collect import collect
+from seepage.signals import SIGNALS
 from seepage.transformers import Logits, tokens, watch
 
 R = 6
@@ -118,7 +119,7 @@ def test_same_weights_through_every_door(tmp_path: Path) -> None:
     assert np.abs(first.signal("phi")).max() > 2
     judged = collect(first, blind=False, permutations=1)
     for door, run in runs.items():
-        for name in ("phi", "loss", "mentr", "correct"):
+        for name in SIGNALS:
             np.testing.assert_allclose(
                 run.signal(name), first.signal(name), rtol=0, atol=1e-5, err_msg=f"{door}, {name}"
             )
@@ -133,10 +134,9 @@ def test_same_weights_through_every_door(tmp_path: Path) -> None:
             assert set(kept) == set(wanted)
             assert all(torch.equal(kept[k], wanted[k]) for k in wanted)
         found = collect(run, blind=False, permutations=1)
-        # Of kept logits the entropy follows, which the other doors do not have.
-        shared = [a for a in found.attacks if a.name != "entropy"]
-        assert [a.name for a in shared] == [a.name for a in judged.attacks]
-        for mine, other in zip(shared, judged.attacks, strict=True):
+        assert [a.name for a in found.attacks] == [a.name for a in judged.attacks]
+        assert found.skipped.keys() == judged.skipped.keys(), door
+        for mine, other in zip(found.attacks, judged.attacks, strict=True):
             assert mine.auc.mean == pytest.approx(other.auc.mean, abs=1e-6), door
             assert mine.null_auc == pytest.approx(other.null_auc, abs=1e-6), door
         page = tmp_path / f"{door}.html"

@@ -192,16 +192,15 @@ def test_same_weights_through_every_door(tmp_path: Path) -> None:
         scores = [seepage.score(run, attack) for run in runs]
         for other in scores[1:]:
             np.testing.assert_allclose(other, scores[0], rtol=1e-3, atol=1e-3)
-    for name in ("correct", "mentr", "loss"):
+    for name in SIGNALS:
         for run in runs[1:]:
             np.testing.assert_allclose(run.signal(name), plain.signal(name), rtol=1e-4, atol=1e-5)
     assert [r.records[0]["accuracy"] for r in runs[1:]] == [plain.records[0]["accuracy"]] * 2
     found = [collect(run, blind=False, permutations=1) for run in runs]
     for other in found[1:]:
-        # Of kept logits the entropy follows, which the other doors do not have.
-        shared = [a for a in other.attacks if a.name != "entropy"]
-        assert [a.name for a in shared] == [a.name for a in found[0].attacks]
-        for mine, first in zip(shared, found[0].attacks, strict=True):
+        assert [a.name for a in other.attacks] == [a.name for a in found[0].attacks]
+        assert other.skipped.keys() == found[0].skipped.keys()
+        for mine, first in zip(other.attacks, found[0].attacks, strict=True):
             assert mine.auc.mean == pytest.approx(first.auc.mean, abs=1e-6)
             assert mine.null_auc == pytest.approx(first.null_auc, abs=1e-6)
 

@@ -127,6 +127,21 @@ def test_another_configuration_is_refused_by_the_name_of_the_field(
     assert contents(copied) == before
 
 
+def test_a_folder_of_earlier_defaults_keeps_its_signals(tmp_path: Path) -> None:
+    """The entropy is a default since: what was begun without it is finished without it."""
+    earlier = ("loss", "phi", "correct", "mentr")
+    fleet(tmp_path / "run", signals=earlier, rows=[0, 1], checkpoints=[2])
+    given: dict[str, Any] = {"data": table(), "plan": half_split(48, models=4, seed=1)}
+    given |= {"model": FACTORY, "recipe": seepage.Recipe(**RECIPE), "checkpoints": [2]}
+    run = seepage.train(**given, out=tmp_path / "run", executor="inline", device="cpu")
+    assert len(run.models) == 4
+    assert set(run.signals) == set(earlier)
+    with pytest.raises(InputError, match="signals is without entropy there, which is configured"):
+        fleet(tmp_path / "run", signals=(*earlier, "entropy"), checkpoints=[2])
+    new = seepage.train(**given, out=tmp_path / "new", executor="inline", device="cpu")
+    assert set(new.signals) == {*earlier, "entropy"}
+
+
 def test_the_code_of_the_users_model_is_part_of_the_key(tmp_path: Path) -> None:
     def first() -> nn.Module:
         return nn.Linear(4, 3)

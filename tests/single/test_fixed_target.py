@@ -17,6 +17,7 @@ from torch import nn
 import seepage
 from seepage.cli import main
 from seepage.data import from_arrays
+from seepage.signals import SIGNALS
 from seepage.single import Recorded, RecordedReferences, TrainedReferences
 
 N = 200
@@ -149,7 +150,7 @@ def test_references_that_a_recipe_trains(tmp_path: Path) -> None:
     assert one.attack("lira").auc.mean == pytest.approx(by_ranks(scores), abs=1e-12)
     assert (run.member == seepage.half_split(N, models=16, seed=0).member).all()
     # Inputs are those that the target is asked about: nothing is standardised.
-    assert run.manifest["signals"].keys() == {"loss", "phi", "correct", "mentr"}
+    assert run.manifest["signals"].keys() == set(SIGNALS)
     plain = from_arrays(X, Y)
     raw = replace(plain, numeric=np.zeros(5, dtype=np.bool_))
     again = seepage.train(

@@ -12,6 +12,7 @@ from sklearn.datasets import load_breast_cancer
 from torch import nn
 
 import seepage
+from seepage.attacks import LOSS, RMIA, LiRA
 from seepage.curvature import ZerothOrder, curvature
 from seepage.data import Dataset
 from seepage.data.npz import from_arrays
@@ -21,6 +22,7 @@ from seepage.fleet.rebuild import rebuild
 from seepage.models.answers import answering
 from seepage.plan import half_split
 from seepage.record import Memory, Recorder, Resident
+from seepage.signals import SIGNALS
 from seepage.signals.tasks import task
 from seepage.store import Run
 
@@ -62,7 +64,7 @@ def test_figures_are_those_of_two_logits(tmp_path: Path) -> None:
         run = fleet(tmp_path / form, partial(Head, form))
         found[form] = run
         assert run.weights(0).keys() == Head(form).state_dict().keys()
-    for name in ("phi", "loss", "mentr", "correct"):
+    for name in SIGNALS:
         for form in ("column", "flat"):
             np.testing.assert_array_equal(
                 found[form].signal_at(name, -1), found["two"].signal_at(name, -1)
@@ -74,6 +76,47 @@ def test_figures_are_those_of_two_logits(tmp_path: Path) -> None:
     assert one.utility is not None
     assert two.utility is not None
     np.testing.assert_allclose(one.utility.member, two.utility.member, atol=1e-6)
+
+
+class Units(nn.Module):
+    """A perceptron of two units: it answers both, their difference, or one unit that moves so.
+
+    One unit v h with v = (w₁ − w₀)/√2, times √2, is the difference: its gradient is √2 that of the
+    product, which √2 makes 2, as the gradients of w₁ and w₀ add up to.
+    """
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.body, self.head = nn.Sequential(nn.Linear(30, 8), nn.ReLU()), nn.Linear(8, 2)
+        self.form = form
+        if form == "scaled":
+            w, b = self.head.weight.detach(), self.head.bias.detach()
+            self.head = nn.Linear(8, 1)
+            self.head.weight = nn.Parameter((w[1:] - w[:1]) / 2**0.5)
+            self.head.bias = nn.Parameter((b[1:] - b[:1]) / 2**0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        z = self.head(self.body(x))
+        if self.form == "scaled":
+            return z * 2**0.5
+        return z if self.form == "both" else z[:, 1:] - z[:, :1]
+
+
+def test_two_units_are_one_logit_that_is_trained_otherwise(tmp_path: Path) -> None:
+    """What one logit leaks less is of its training: nothing is measured otherwise."""
+    runs = {k: fleet(tmp_path / k, partial(Units, k)) for k in ("both", "difference", "scaled")}
+    both = runs.pop("both")
+    assert np.abs(both.signal_at("phi", -1)).max() > 3
+    for form, run in runs.items():
+        for t in range(2):
+            for name in SIGNALS:
+                np.testing.assert_allclose(
+                    run.signal_at(name, t), both.signal_at(name, t), atol=1e-4, err_msg=form
+                )
+        for attack in (LOSS(), LiRA(), RMIA()):
+            np.testing.assert_allclose(
+                seepage.score(run, attack), seepage.score(both, attack), rtol=1e-3, atol=1e-3
+            )
 
 
 def test_a_batch_of_one_sample_is_read_as_any_other() -> None:

@@ -20,7 +20,7 @@ from seepage.errors import InputError
 from seepage.findings.collect import collect
 from seepage.plan import half_split
 from seepage.signals import loss, phi
-from seepage.signals.tasks import divergence, gaussian_loss, joint_loss, joint_phi
+from seepage.signals.tasks import divergence, gaussian_loss, joint_entropy, joint_loss, joint_phi
 from seepage.store import Run
 
 
@@ -126,20 +126,21 @@ def test_a_regressor_of_scikit_learn(tmp_path: Path) -> None:
 def test_several_labels(tmp_path: Path) -> None:
     data = digits("multi-label")
     run = fleet(tmp_path / "run", data, logits=True)
-    assert set(run.signals) == {"loss", "phi", "correct", "logits"}
+    assert set(run.signals) == {"loss", "phi", "correct", "entropy", "logits"}
     z = torch.from_numpy(run.signal_at("logits", -1)[0])
     np.testing.assert_allclose(run.signal_at("phi", -1)[0], joint_phi(z, data.targets), rtol=1e-5)
+    np.testing.assert_allclose(run.signal_at("entropy", -1)[0], joint_entropy(z), rtol=1e-5)
     right = ((z > 0) == (data.targets > 0)).all(1).numpy()
     np.testing.assert_array_equal(run.signal_at("correct", -1)[0], right)
     found = collect(run, permutations=1, blind=False)
-    assert "lira" in {a.name for a in found.attacks}
+    assert {"lira", "entropy"} <= {a.name for a in found.attacks}
     assert "one class per sample" in found.skipped["mentr"]
 
 
 def test_soft_labels_with_and_without_hard_ones(tmp_path: Path) -> None:
     soft = digits("soft-labels")
     run = fleet(tmp_path / "soft", soft, logits=True)
-    assert set(run.signals) == {"loss", "logits"}
+    assert set(run.signals) == {"loss", "entropy", "logits"}
     z = torch.from_numpy(run.signal_at("logits", -1)[0])
     np.testing.assert_allclose(
         run.signal_at("loss", -1)[0], divergence(z, soft.targets), rtol=1e-4, atol=1e-6

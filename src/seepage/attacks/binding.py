@@ -228,6 +228,8 @@ def _why(missing: Collection[str], source: SignalSource) -> str:
         return text + ("set record.curvature" + (f' = "{kind}"' if kind else ""))
     if len(known) < len(missing):
         return text + "record it under that name"
+    if not told.classes:
+        return text + "record it"
     if "logits" in getattr(source, "signals", ()):
         if len(getattr(source, "manifest", {}).get("views", ())) > 1:
             return text + "it is read at every view, and logits are those of the first"

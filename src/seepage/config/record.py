@@ -11,7 +11,7 @@ from pydantic import Field
 from seepage.config.base import Part
 from seepage.errors import InputError, nearest
 from seepage.extensions import resolve
-from seepage.record import DEFAULT_SIGNALS, ExtraSignal, checkpoints
+from seepage.record import DEFAULT_SIGNALS, EARLIER_SIGNALS, ExtraSignal, checkpoints
 from seepage.signals import SignalRule, named
 from seepage.signals.tasks import task
 
@@ -89,8 +89,8 @@ class Record(Part):
         if self.noise is not None and name != "regression":
             raise InputError(f"record.noise: expected with the task regression alone, got {name}")
         chosen = self.signals
-        if chosen == DEFAULT_SIGNALS:
-            chosen = kind.defined(DEFAULT_SIGNALS)
+        if chosen in (DEFAULT_SIGNALS, EARLIER_SIGNALS):
+            chosen = kind.defined(chosen)
         for signal in chosen:
             if isinstance(signal, str):
                 kind.refuse(signal)
@@ -142,6 +142,23 @@ class Record(Part):
     def of_outputs(self) -> tuple[str | Callable[..., Any], ...]:
         """The entries of `signals` that read outputs alone, as a Recorder takes them."""
         return tuple(s for s, found in self._resolved().items() if not _measures(found))
+
+    def as_begun(self, there: Sequence[Any] | None, task_name: str) -> Record:
+        """The same for a folder whose runs were begun with the signals `there`, as its key names them.
+
+        Where none were chosen, a folder that was begun with the defaults of before keeps those: its
+        runs all hold the same.
+
+        >>> Record().as_begun(["loss"], "soft-labels").for_task("soft-labels").signals
+        ('loss',)
+        >>> Record().as_begun(None, "soft-labels").for_task("soft-labels").signals
+        ('loss', 'entropy')
+        """
+        earlier = list(task(task_name).defined(EARLIER_SIGNALS))
+        if "signals" in self.model_fields_set or there is None or list(there) != earlier:
+            return self
+        kept: Record = self.changed(signals=EARLIER_SIGNALS)
+        return kept
 
     def _resolved(self) -> dict[str | Callable[..., Any], Any]:
         """What every entry of `signals` names: a rule, or a class that measures the model."""

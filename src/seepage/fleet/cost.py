@@ -51,7 +51,7 @@ class Workload:
     batch: int = 128
     member_share: float = 0.5
     input_bytes: int = 3072
-    signal_bytes: int = 13
+    signal_bytes: int = 17
     parameters: int = 1_000_000
     kept: int = 1
 

@@ -167,7 +167,7 @@ def train(
     elif own is not None and not stated and not isinstance(record.checkpoints, tuple):
         # The recipe is that of the built-in loop; this one has epochs of its own.
         recipe = recipe.changed(epochs=learn_epochs(own, data, plan))
-    record = record.for_task(data.task)
+    record = record.as_begun(_signals_there(out), data.task).for_task(data.task)
     if defense is not None:
         data.needs_classes(f"defense {defense.name}")
     times = record.times(recipe.epochs)
@@ -358,6 +358,15 @@ def _begun(out: str | os.PathLike[str]) -> bool:
         return False
 
 
+def _signals_there(out: str | os.PathLike[str]) -> list[Any] | None:
+    """The signals in the key of a run folder that is there already, as they lie in it."""
+    if not _begun(out):
+        return None
+    key = Storage(out).get_json("manifest.json").get("key", {})
+    found: list[Any] | None = key.get("signals")
+    return found
+
+
 def _with_fields(
     record: Record | None,
     execution: Execution | None,
@@ -490,8 +499,8 @@ def _same(storage: Storage, manifest: dict[str, Any], key: dict[str, Any], code:
         field, a, b = changed[0]
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise InputError(
-            f"{where}: holds runs of another configuration: {field} is {_short(a)} there, "
-            f"{_short(b)} is configured{more}; choose another folder or remove this one"
+            f"{where}: holds runs of another configuration: {_differs(field, a, b)}{more}; choose "
+            "another folder or remove this one"
         )
     if manifest["provenance"]["code"] != code:
         warnings.warn(
@@ -500,6 +509,18 @@ def _same(storage: Storage, manifest: dict[str, Any], key: dict[str, Any], code:
             ProvenanceWarning,
             stacklevel=3,
         )
+
+
+def _differs(field: str, there: Any, here: Any) -> str:
+    """In what a part of the key is another; of lists of names by those that one of them lacks."""
+    if isinstance(there, list) and isinstance(here, list):
+        both = [*there, *here]
+        one = [v for v in both if (v in there) != (v in here)]
+        if one and all(isinstance(v, str) for v in both):
+            with_it, not_there = ("without", "") if one[0] in here else ("with", "not ")
+            names = ", ".join(v for v in one if (v in here) == (one[0] in here))
+            return f"{field} is {with_it} {names} there, which is {not_there}configured"
+    return f"{field} is {_short(there)} there, {_short(here)} is configured"
 
 
 def _short(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from seepage.record.recorder import (
     DEFAULT_SIGNALS,
+    EARLIER_SIGNALS,
     Diverged,
     ExtraSignal,
     Memory,
@@ -17,6 +18,7 @@ from seepage.record.watching import Watching
 
 __all__ = [
     "DEFAULT_SIGNALS",
+    "EARLIER_SIGNALS",
     "Diverged",
     "ExtraSignal",
     "MembersWarning",

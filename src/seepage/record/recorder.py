@@ -48,12 +48,13 @@ from seepage.models.wrapped import (
 )
 from seepage.record.resident import Resident, parse_views
 from seepage.record.seen_inputs import SeenInputs
-from seepage.signals import SignalRule, named
+from seepage.signals import SignalRule, named, together
 from seepage.signals.related import log_probabilities
 from seepage.signals.tasks import divergence, gaussian_loss, residual
 
 __all__ = [
     "DEFAULT_SIGNALS",
+    "EARLIER_SIGNALS",
     "Diverged",
     "ExtraSignal",
     "Memory",
@@ -117,7 +118,9 @@ _LEAST = {4: float(np.finfo(np.float32).eps), 8: 1e-12}
 _SUM = 1e-3
 _ROWS = 65536
 
-DEFAULT_SIGNALS = ("loss", "phi", "correct", "mentr")
+DEFAULT_SIGNALS = ("loss", "phi", "correct", "mentr", "entropy")
+# As they were before the entropy was one: folders hold them, and configurations that were printed.
+EARLIER_SIGNALS = ("loss", "phi", "correct", "mentr")
 
 
 class Diverged(SeepageError):
@@ -502,10 +505,7 @@ class Recorder:
             )
         self._check_plain()
         outputs = torch.from_numpy(values.reshape(-1).astype(np.float64)).to(self.pool.device)
-        found = {
-            name: _told(name, rule, outputs, self._asked(name))
-            for name, rule in self._rules.items()
-        }
+        found = self._told(outputs, slice(None))
         self._likelihood(found, epoch)
         if self.logits:
             return {**found, "logits": outputs.float().cpu().numpy()[:, None]}
@@ -530,9 +530,8 @@ class Recorder:
                 logits = check_answers(
                     self.outputs(logits), logits, self._classes, self.pool.task, "outputs"
                 )
-            for name, rule in self._rules.items():
-                asked = self._asked(name)[at : at + _ROWS]
-                found[name][at : at + _ROWS] = _told(name, rule, logits, asked)
+            for name, values in self._told(logits, slice(at, at + _ROWS)).items():
+                found[name][at : at + _ROWS] = values
             if self.logits:
                 kept.append(logits.float().cpu().numpy())
         for name, values in found.items():
@@ -596,9 +595,8 @@ class Recorder:
                     if view == 0 and self.pool.task.classes and logits.shape[1] > self._classes:
                         own = self._own_of(rows)
                         beyond.see(logits[own], self.pool.labels[at : at + len(rows)][own])
-                    for name in self.names:
-                        asked = self._asked(name)[at : at + len(rows)]
-                        found[name][rows, view] = _told(name, self._rules[name], logits, asked)
+                    for name, values in self._told(logits, slice(at, at + len(rows))).items():
+                        found[name][rows, view] = values
                     if self.logits and view == 0:
                         kept.append(logits.float().reshape(len(rows), -1).cpu().numpy())
         if self.pool.file is not None:
@@ -638,6 +636,21 @@ class Recorder:
         """What a signal compares answers with: the targets, or the numbers of classes."""
         soft = self.pool.soft and name == "loss"
         return self.pool.targets if soft or self.pool.task.reads_targets(name) else self.pool.labels
+
+    def _told(self, outputs: torch.Tensor, rows: slice) -> dict[str, NDArray[np.float32]]:
+        """Signals of what the samples at `rows` were answered, (B,) float32 each.
+
+        Raises InputError where a rule gives another shape.
+        """
+        told = together(self._rules, outputs, lambda name: self._asked(name)[rows])
+        size = self.pool.labels[rows].shape
+        for name, values in told.items():
+            if values.shape != size:
+                raise InputError(
+                    f"signals: expected {name} to return {tuple(size)}, one number per sample, got "
+                    f"{tuple(values.shape)}; fix it"
+                )
+        return {name: values.float().cpu().numpy() for name, values in told.items()}
 
     def _likelihood(self, found: dict[str, NDArray[np.float32]], epoch: float) -> None:
         """Puts the loss of a regression in its place, once the scale of its noise is known."""
@@ -702,17 +715,3 @@ def rules_of(pool: Resident, signals: Sequence[str | SignalRule]) -> dict[str, S
     if "loss" in rules and task.name == "regression":
         rules["loss"] = residual  # its likelihood follows once the scale of the noise is known
     return rules
-
-
-def _told(
-    name: str, rule: SignalRule, logits: torch.Tensor, labels: torch.Tensor
-) -> NDArray[np.float32]:
-    """A signal of one batch, (B,) float32; InputError where its rule gives another shape."""
-    told = rule(logits, labels)
-    if told.shape != labels.shape[:1]:
-        raise InputError(
-            f"signals: expected {name} to return {tuple(labels.shape[:1])}, one number per sample, got "
-            f"{tuple(told.shape)}; fix it"
-        )
-    values: NDArray[np.float32] = told.float().cpu().numpy()
-    return values

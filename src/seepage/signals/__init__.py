@@ -15,7 +15,17 @@ import torch
 from seepage.errors import InputError
 from seepage.extensions import outside, resolve
 
-__all__ = ["SIGNALS", "SignalRule", "correct", "entropy", "loss", "mentr", "named", "phi"]
+__all__ = [
+    "SIGNALS",
+    "SignalRule",
+    "correct",
+    "entropy",
+    "loss",
+    "mentr",
+    "named",
+    "phi",
+    "together",
+]
 
 SignalRule = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Logits (B, K) and labels (B,) -> one number per sample, (B,)."""
@@ -42,8 +52,11 @@ def phi(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Cross-entropy −log p_y in nats: (B, K), (B,) -> (B,) float64; log(1 + e^{−φ}), never −0."""
-    own, rest = _others(logits, labels)
-    return torch.nn.functional.softplus(rest - own, threshold=700.0)
+    return _loss_of(phi(logits, labels))
+
+
+def _loss_of(confidence: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.softplus(-confidence, threshold=700.0)
 
 
 def correct(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -63,32 +76,34 @@ def mentr(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     [0.0, 119.307]
     """
     z = logits.double()
-    log_p = z.log_softmax(1)
-    p = log_p.exp()
-    top = z.argmax(1, keepdim=True)
-    rest_of_top = z.scatter(1, top, -torch.inf).logsumexp(1) - z.logsumexp(1)
-    log_q = torch.log1p(-p.scatter(1, top, 0.0)).scatter(1, top, rest_of_top[:, None])
-    y = labels[:, None]
-    own = -(log_q.exp() * log_p).gather(1, y)[:, 0]
-    return own - (p * log_q).scatter(1, y, 0.0).sum(1)
+    top, y = z.argmax(1, keepdim=True), labels[:, None]
+    whole = z.logsumexp(1, keepdim=True)
+    rest = z.scatter(1, top, -torch.inf).logsumexp(1, keepdim=True)
+    p = (z - whole).exp()
+    log_q = torch.log1p(-p.scatter(1, top, 0.0)).scatter(1, top, rest - whole)
+    # −log p_y, exact too where y is the largest.
+    ell = torch.where(y == top, _loss_of(z.gather(1, top) - rest), whole - z.gather(1, y))
+    own = log_q.gather(1, y).exp() * ell
+    return own[:, 0] - (p * log_q).scatter(1, y, 0.0).sum(1)
 
 
 def entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Entropy −Σ p_j log p_j of the answer, in nats: (B, K), (B,) -> (B,) float64 from 0 to log K.
 
-    It reads no label: low where the network is sure, right or wrong. log p of the largest p, the
-    only one that can round to 1, is exact.
+    It reads no label: low where the network is sure, right or wrong. With d_j = max z − z_j ≥ 0 and
+    S = Σ e^{−d_j} over all but the largest it is log(1 + S) + Σ d_j e^{−d_j} / (1 + S): no term is
+    negative, so that nothing cancels where p rounds to 1.
 
     >>> entropy(torch.tensor([[0.0, 0.0], [40.0, 0.0]]), torch.tensor([0, 1])).numpy().round(3)
     array([0.693, 0.   ])
     """
     z = logits.double()
     top = z.argmax(1, keepdim=True)
-    rest = z.scatter(1, top, -torch.inf).logsumexp(1, keepdim=True)
-    own = -torch.nn.functional.softplus(rest - z.gather(1, top), threshold=700.0)
-    log_p = z.log_softmax(1).scatter(1, top, own)
-    p = log_p.exp()
-    return -torch.where(p > 0, p * log_p, 0.0).sum(1) + 0.0
+    # Below e^−1000 is 0, and so is a masked output, −∞.
+    d = (z.gather(1, top) - z).clamp_max(1000.0)
+    p = (-d).exp().scatter(1, top, 0.0)
+    rest = p.sum(1)
+    return rest.log1p() + (p * d).sum(1) / (1 + rest)
 
 
 SIGNALS: dict[str, SignalRule] = {
@@ -99,6 +114,30 @@ SIGNALS: dict[str, SignalRule] = {
     "entropy": entropy,
 }
 """Signals by name: what the Recorder evaluates and the store keeps."""
+
+
+def together(
+    rules: Mapping[str, SignalRule],
+    logits: torch.Tensor,
+    asked: Callable[[str], torch.Tensor],
+) -> dict[str, torch.Tensor]:
+    """Every signal of one batch by name, to the bit what its rule says: {name: (B,)}.
+
+    asked: labels or targets (B, ...) that the signal of that name compares with. Where φ and its
+    cross-entropy are both wanted, φ is computed once.
+
+    >>> z, y = torch.tensor([[2.0, 0.0]]), torch.tensor([1])
+    >>> {k: round(float(v), 3) for k, v in together(SIGNALS, z, lambda name: y).items()}
+    {'loss': 2.127, 'phi': -2.0, 'correct': 0.0, 'mentr': 2.015, 'entropy': 0.365}
+    """
+    found: dict[str, torch.Tensor] = {}
+    if rules.get("phi") is phi and rules.get("loss") is loss:
+        found["phi"] = phi(logits, asked("phi"))
+        found["loss"] = _loss_of(found["phi"])
+    return {
+        name: found[name] if name in found else rule(logits, asked(name))
+        for name, rule in rules.items()
+    }
 
 
 def named(

@@ -218,15 +218,14 @@ def _training(
     how = (observing.logits, observing.accept_changes, observing.curvature, observing.seed)
     noise = "" if question.noise is None else f", noise {question.noise!r}"
     version = f"{code.digest} by Python {python_version()}, asked {how}{noise}"
-    signals: tuple[Any, ...] = DEFAULT_SIGNALS
-    if measured:
-        signals += (curvature_zo,)
+    # What is not stated may be what a kept folder was begun with.
+    stated: dict[str, Any] = {"signals": (*DEFAULT_SIGNALS, curvature_zo)} if measured else {}
     keys = np.frombuffer(b"".join(keys_of(pool.inputs, len(pool.member))), dtype=np.uint8)
     content = keys.reshape(len(pool.member), -1).astype(np.float32)
     data = _dataset(torch.from_numpy(content), "table", pool, observed, question)
     return data, {
         "function": Function(function=function, version=version),
-        "record": Record(signals=signals),
+        "record": Record(**stated),
     }
 
 
