@@ -153,16 +153,20 @@ def test_without_any_interval_no_verdict_is_given(findings: Any) -> None:
     assert not f.judged
     assert not f.leaks
     assert "Too few models to say" in render(f, None)
+    assert f.summary()["verdict"] == "too few models"
 
 
 def test_an_interval_that_reaches_far_up_is_no_absence_of_leakage(findings: Any) -> None:
-    for high, words in (
-        (0.93, r"16 models cannot tell whether"),
-        (0.55, r"No leakage was measured"),
+    for high, words, said in (
+        (0.93, r"16 models cannot tell whether", "undecided"),
+        (0.55, r"No leakage was measured", "not shown"),
     ):
         wide = Estimate(0.52, 0.24, high, 0.95, 8)
         only = replace(findings.main_attack, auc=wide, auc_wide=wide)
-        first = first_screen(replace(findings, attacks=(only,)))
+        f = replace(findings, attacks=(only,))
+        first, told = first_screen(f), f.summary()
+        assert (told["verdict"], told["leaks"]) == (said, False)
+        assert told["undecided"] == (said == "undecided")
         assert re.match(words, first.headline)
         assert first.answers[0].tone == ("" if high > 0.6 else "calm")
 

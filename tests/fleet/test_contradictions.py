@@ -66,6 +66,7 @@ def test_the_report_gives_no_verdict_on_them() -> None:
     assert first.headline.startswith("No verdict: lists of members")
     assert "outside of the list, AUC" in first.warnings[0][1]
     assert "say true for members and not" in first.warnings[0][1]
+    assert found.summary()["verdict"] == "refused"
     assert found.summary()["contradictions"] == list(found.contradictions.words)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +32,14 @@ __all__ = [
     "Naming",
     "Paths",
     "Risk",
+    "Said",
     "SubjectFinding",
     "Utility",
     "plain",
 ]
 
 Counts = NDArray[np.uint16]
+Said = Literal["refused", "too few models", "leaks", "undecided", "not shown"]
 
 
 @short_repr
@@ -494,6 +496,19 @@ class Findings:
         return self.judged and not self.leaks and max(ends) > 0.6
 
     @property
+    def said(self) -> Said:
+        """What the page's headline says, in one word or two.
+
+        "refused" where models are copies or lists of members are those of other models, "too few
+        models" where no interval is known, else "leaks", "undecided", or "not shown".
+        """
+        if self.contradictions.alike or self.contradictions.lists:
+            return "refused"
+        if not self.judged:
+            return "too few models"
+        return "leaks" if self.leaks else "undecided" if self.undecided else "not shown"
+
+    @property
     def onset(self) -> int | None:
         """First checkpoint from which the AUC's interval stays above chance and the null range."""
         above = (self.risk.low > 0.5) & (self.risk.auc > self.risk.null_high)
@@ -532,7 +547,9 @@ class Findings:
             "checkpoints": plain(self.checkpoints),
             "main_attack": self.main,
             "decision_rule": self.rule,
+            "verdict": self.said,
             "leaks": self.leaks,
+            "undecided": self.undecided,
             "utility": plain(self.utility),
             "blind_baseline": plain(self.blind),
             "attacks": [plain(a) for a in self.attacks],

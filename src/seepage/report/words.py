@@ -219,14 +219,14 @@ def first_screen(f: Findings) -> FirstScreen:
         headline = "No verdict: models are copies of one another."
     elif f.contradictions.lists:
         headline = "No verdict: lists of members are not those of their models."
-    elif not f.judged:
+    elif f.said == "too few models":
         headline = "Too few models to say whether this training leaks."
-    elif f.leaks:
+    elif f.said == "leaks":
         headline = (
             f"{'This training' if f.target is None else 'This model'} leaks. {_shown(f)}, an attacker picks the member "
             f"{100 * best.auc.mean:.0f} times in 100."
         )
-    elif f.undecided:
+    elif f.said == "undecided":
         whether = "this training" if f.target is None else "this model"
         headline = (
             f"{f.models} models cannot tell whether {whether} leaks: the interval of an AUC reaches from "
