@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seepage.signals import SIGNALS, correct, loss, mentr, phi
+from seepage.signals import SIGNALS, correct, entropy, loss, mentr, phi
 
 getcontext().prec = 60
 LOGITS = st.lists(st.integers(-800, 800).map(lambda v: v / 16), min_size=2, max_size=6)
@@ -47,6 +47,18 @@ def test_two_classes_are_the_logit_difference() -> None:
     z = torch.tensor([[100.0, -30.0], [0.0, 3.5]])
     assert phi(z, torch.tensor([0, 1])).tolist() == [130.0, 3.5]
     assert float(loss(z[:1], torch.tensor([1]))) == 130.0
+
+
+@pytest.mark.parametrize("gap", [-50.0, -3.0, 0.0, 3.0, 40.0, 60.0])
+def test_entropies_of_two_classes_keep_their_digits(gap: float) -> None:
+    """With s = 1 − p_y: 2 s log(1/(1 − s)) and the binary entropy, also where p_y rounds to 1."""
+    z, y = torch.tensor([[gap, 0.0]], dtype=torch.float64), torch.tensor([0])
+    s, least = Decimal(1) / (1 + Decimal(gap).exp()), Decimal(1) / (1 + Decimal(-gap).exp())
+    want = float(-2 * s * least.ln())
+    assert float(mentr(z, y)) == pytest.approx(want, rel=1e-12, abs=0)
+    assert float(entropy(z, y)) == pytest.approx(
+        float(-s * s.ln() - least * least.ln()), rel=1e-12, abs=0
+    )
 
 
 def test_loss_is_log_one_plus_exp_of_minus_phi() -> None:
