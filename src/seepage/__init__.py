@@ -30,9 +30,10 @@ if TYPE_CHECKING:
         transformers,
     )
     from seepage.comparison import compare_defenses
-    from seepage.config import Execution, Function, LowRank, Model, Recipe, Record
+    from seepage.config import Execution, Function, Limits, LowRank, Model, Recipe, Record
     from seepage.data import Dataset, load
     from seepage.errors import InputError, SeepageError
+    from seepage.findings.gate import check
     from seepage.findings.variants import variants
     from seepage.fleet import train
     from seepage.fleet.checkpoints import import_checkpoints
@@ -61,6 +62,7 @@ __all__ = [
     "Execution",
     "Function",
     "InputError",
+    "Limits",
     "LowRank",
     "Model",
     "Recipe",
@@ -71,6 +73,7 @@ __all__ = [
     "SubsetPlan",
     "attacks",
     "audit",
+    "check",
     "compare_defenses",
     "curvature",
     "data",
@@ -114,6 +117,7 @@ _WHERE = {
     "SeepageError": "seepage.errors",
     "Execution": "seepage.config",
     "Function": "seepage.config",
+    "Limits": "seepage.config",
     "LowRank": "seepage.config",
     "Model": "seepage.config",
     "Recipe": "seepage.config",
@@ -130,6 +134,7 @@ _WHERE = {
     "half_split": "seepage.plan",
     "leave_out": "seepage.plan",
     "subsets": "seepage.plan",
+    "check": "seepage.findings.gate",
     "variants": "seepage.findings.variants",
     "write_report": "seepage.report",
     "audit": "seepage.single",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -124,6 +125,38 @@ def test_a_rate_that_cannot_be_resolved_does_not_pass(fleet: Path, command: Comm
     assert status == 1
     assert "cannot be resolved with" in out
     assert "non-members, limit 0.9: does not hold" in out
+
+
+def test_limits_of_a_file_every_kind_of_limit_and_junit(
+    fleet: Path, command: Command, tmp_path: Path
+) -> None:
+    at, out_at = tmp_path / "limits.toml", tmp_path / "out.xml"
+    at.write_text('[limits]\nmax_auc = 0.1\nmax_tpr = "1@0.1"\nmax_exposed = 1.0\n')
+    words = ("check", str(fleet), "--limits", str(at), "--max-auc", "1", "--max-tpr", "0.001@0.05",
+             "--max-eps", "0.001", "--delta", "0", "--junit", str(out_at))  # fmt: skip
+    status, out, err = command(*words)
+    assert status == 1, err
+    assert f"note: {at}: max_auc 1.0 instead of 0.1, by the command line" in err
+    assert "TPR at 0.05 FPR may exceed the limit 0.001: the upper end of its 95 %" in err
+    assert "ε at δ = 0 exceeds the limit 0.001: the run shows at least" in err
+    assert "AUC" not in err.partition("seepage:")[2]
+    assert "exposed samples stay within the limit 1 (160 of 160)" in out
+    suite = ElementTree.parse(out_at).getroot()[0]
+    failed = {c.get("name"): len(c.findall("failure")) for c in suite}
+    assert failed == {
+        "AUC at most 1": 0, "TPR at 0.1 FPR at most 1": 0, "TPR at 0.05 FPR at most 0.001": 1,
+        "ε at δ = 0 at most 0.001": 1, "exposed samples at most 1": 0,
+    }  # fmt: skip
+    for odd, said in (
+        (("--max-tpr", "0.1@2"), "--max-tpr: expected a value in 0..1"),
+        (("--max-tpr", "0.1:0.1"), "--max-tpr: expected 'LIMIT@FPR'"),
+        (("--max-exposed", "five"), "--max-exposed: expected a count"),
+        (("--max-exposed", "5", "--as", "top-1"), "--max-exposed: expected without --as"),
+        (("--max-auc", "1", "--junit", "out.txt"), "--junit: expected a name that ends in .xml"),
+    ):
+        status, out, err = command("check", str(fleet), *odd)
+        assert (status, out) == (2, ""), odd
+        assert said in err, odd
 
 
 def test_samples_with_too_few_references_do_not_stop_the_strongest_attack(

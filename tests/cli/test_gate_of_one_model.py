@@ -60,6 +60,28 @@ def test_the_upper_end_of_the_strongest_attack_is_compared(
     assert command(path, "--max-tpr", "0.9")[0] == 1
 
 
+def test_named_members_are_limited_and_no_bound_on_epsilon_is(
+    command: Command, tmp_path: Path
+) -> None:
+    loss = np.random.default_rng(0).exponential(size=N)
+    loss[:30] -= 99.0
+    one = seepage.audit(
+        Recorded({"loss": loss[:200]}, {"loss": loss[200:]}), None, None, blind=False
+    )
+    path = str(one.write_json(tmp_path / "one.json"))
+    named = int(one.named[one.member].sum())
+    assert named >= 30
+    at = tmp_path / "out.xml"
+    status, out, err = command(path, "--max-exposed", str(named), "--junit", str(at))
+    assert (status, err) == (0, "")
+    assert f"{named} of 200 are named: holds" in out
+    assert 'tests="1" failures="0"' in at.read_text()
+    status, _, err = command(path, "--max-exposed", str(named - 1))
+    assert (status, f"exposed samples exceed the limit {named - 1}" in err) == (1, True)
+    status, _, err = command(path, "--max-exposed", "0", "--max-eps", "1")
+    assert (status, "--max-eps: expected only of a run folder" in err) == (2, True)
+
+
 def test_without_a_verdict_no_limit_holds(command: Command, tmp_path: Path) -> None:
     loss = np.random.default_rng(0).exponential(size=N)
     turned = Recorded({"loss": loss[:200] + 1}, {"loss": loss[200:]})  # sides that were exchanged
@@ -103,7 +125,7 @@ def test_what_was_changed_or_is_of_another_kind_is_refused(
         ((path,), "expected a limit, got none"),
         ((path, "--max-auc", "1", "--unit", "sample"), "--unit: expected only of a run folder"),
         ((path, "--max-auc", "1", "-a", "los"), "did you mean 'loss'?"),
-        ((path, "--max-tpr", "1", "--fpr", "0.02"), "--fpr: expected one of"),
+        ((path, "--max-tpr", "1", "--fpr", "0.02"), "--max-tpr: expected an FPR that"),
     ):
         status, out, err = command(*map(str, words))
         assert (status, out) == (2, ""), words

@@ -241,6 +241,9 @@ CONFIGURATIONS = {
     "bad-7.toml": b"x = " + b"[" * 40 + b"]" * 40, "bad-8.toml": b"[plan]\nmodels = " + b"9" * 5000,
     "bad-9.toml": b"\0", "bad-10.toml": b"[recipe]\nweight_decay = 1979-05-27\n", "bad-11.toml": b"kind = 'audit'\n",
     "bad-12.toml": b"[recipe]\nlr = 1\nlr = 2\n", "bad-13.toml": b"report = 3\n", "bad-14.toml": b"{}\n",
+    "bad-15.toml": b"[limits]\nmax_acu = 0.6\n", "bad-16.toml": b"[limits]\n", "bad-17.toml": b"[limits]\nmax_auc = true\n",
+    "bad-18.toml": b"[limits]\nmax_tpr = 0.1\n", "bad-19.toml": b"[limits]\nmax_tpr = ['0.1@0.1', '0.2@0.1']\n", "bad-20.toml": b"[limits]\nmax_auc = 0.6\n[limit]\n",
+    "bad-21.toml": b"[limits]\nmax_exposed = -1\n", "bad-22.toml": b"[limits]\nmax_eps = inf\n", "bad-23.toml": b"limits = 0.6\n", "bad-24.toml": b"[limits.max_auc]\nx = 1\n",
 }  # fmt: skip
 COMPARISON = """runs = "runs"
 results = "results"
@@ -254,6 +257,9 @@ execution = { workers = 1, device = "cpu" }
 [[defences]]
 name = "label-smoothing"
 """
+LIMITED = (
+    '[limits]\nmax_auc = 1\nmax_tpr = ["1@0.1", "0.9@0.2"]\nmax_eps = 9.0\nmax_exposed = 0.5\n'
+)
 STUDIES = {
     "good-dynamics.toml": """kind = "dynamics"
 runs = "runs"
@@ -394,6 +400,28 @@ DELTA = Slot("--delta", ("1e-5", "0"), lambda t, at: None if number(0, 0.999999)
 LEVEL = Slot("--level", ("0.95",), lambda t, at: None if number(0, 0.999999, open_low=True)(t, at) else False,
              ("0", "1", "-1", "nan", "2", "x"), "a level")  # fmt: skip
 BUDGETS = ("x", "2:2", "nan:1", "-1:1", "2:x", "inf:1", ":", "2:0.5")
+
+
+def a_rate_at(text: str, at: Path) -> bool:
+    """LIMIT or LIMIT@FPR, both from 0 to 1 in ASCII digits."""
+    parts = text.split("@")
+    if len(parts) > 2 or not all(re.fullmatch(r"[-+.0-9eE]+", p) for p in parts):
+        return False
+    return all(number(0, 1)(p, at) for p in parts)
+
+
+def count_or_share(text: str, at: Path) -> bool | None:
+    """A whole number in ASCII digits, or a number from 0 to 1."""
+    return re.fullmatch(r"[0-9]{1,4300}", text) is not None or number(0, 1)(text, at)
+
+
+MAX_TPR = Slot("--max-tpr", ("0.5", "0.5@0.1", "1@0"), a_rate_at,
+               ("@", "0.5@", "@0.1", "0.5@0.1@0.1", "2@0.1", "0.5@2", "nan@0.1", "0.1@nan", "-1@0.1", "0.1 @ 0.1", "0.1@0,1", "x@y", "0.5:0.1"),
+               "a limit at a rate")  # fmt: skip
+MAX_EXPOSED = Slot("--max-exposed", ("5", "0", "0.05", "1.0"), count_or_share, ("-1", "1.5", "5%", "nan", "+5", "1e3", "five", "٥"), "a count or a share")  # fmt: skip
+LIMITS = Slot("--limits", ("good-limits.toml", "./good-limits.toml"), one_of("good-limits.toml", "./good-limits.toml"),
+              (*BAD_FILES, "good.toml", "good-defences.toml"), "limits", general=False)  # fmt: skip
+JUNIT = Slot("--junit", ("o.xml", "O.XML"), a_file(".xml"), ("absent/o.xml", "file/o.xml", "o.txt", "o", ".xml", "empty", "s3:/b/o.xml", "/proc/o.xml", "a" * 260 + ".xml", "\udcff.xml", "[/x].xml"), "a file", writes=True)  # fmt: skip
 FREE = Slot("--made-up", ("1",), lambda t, at: False, what="an option that is none")
 
 NPZ = (
@@ -432,7 +460,7 @@ COMMANDS: dict[str, tuple[list[str], list[Slot]]] = {
     "report": (["report"], [RUN, Slot("", PAGE.sound, PAGE.holds, PAGE.odd, PAGE.what, True, True), Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True)]),
     "attack": (["attack"], [RUN, Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), UNIT, AS]),
     "check": (["check"], [RUN, Slot("--max-auc", ("0.6", "1", "0"), number(0, 1), ("1.5", "-1", "nan"), "a limit", needed=True),
-                          real("--max-tpr", 0, 1, "0.5"), real("--fpr", 0, 1, "0.01"), ATTACK, UNIT, AS]),
+                          MAX_TPR, real("--fpr", 0, 1, "0.01"), real("--max-eps", 0, 1e308, "2", "0"), DELTA, MAX_EXPOSED, LIMITS, JUNIT, ATTACK, UNIT, AS]),
     "check --learnt-nothing": (["check", "--learnt-nothing"], [RUN, Slot("--max-auc", ("0.6", "1", "0"), number(0, 1), ("1.5", "-1", "nan"), "a limit", needed=True)]),
     "epsilon bound": (["epsilon", "bound"], [RUN, Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), DELTA, LEVEL, UNIT, SEED,
                                              Slot("--target", ("0",), lambda t, at: None, ("-1", "99", "x", "1.5"), "a run"), Slot("--sample", ("0",), lambda t, at: None, ("absent", ""), "a sample")]),
@@ -547,7 +575,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (at / "bad.csv").write_text("id,value\na,nan\n")
     for name, raw in CONFIGURATIONS.items():
         (at / name).write_bytes(raw)
-    texts = {"good.toml": GOOD, "good-defences.toml": COMPARISON, **STUDIES, "file": "here"}
+    texts = {
+        "good-limits.toml": LIMITED,
+        "good.toml": GOOD,
+        "good-defences.toml": COMPARISON,
+        **STUDIES,
+        "file": "here",
+    }
     for name, text in texts.items():
         (at / name).write_text(text)
     (at / "empty").mkdir()

@@ -20,6 +20,7 @@ from seepage.errors import SeepageError
 # isort: off
 from seepage.cli import audit as audit
 from seepage.cli import attack as attack
+from seepage.cli import check as check
 from seepage.cli import dynamics as dynamics
 from seepage.cli import early as early
 from seepage.cli import epsilon as epsilon

@@ -1,8 +1,9 @@
-"""The rule of `check`, and one model's result in the place of a run."""
+"""The limits of `check`, its lines, and one model's result in the place of a run."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,89 +13,125 @@ from rich.markup import escape
 from seepage.cli.console import console, errors
 from seepage.cli.figures import interval, rate
 from seepage.errors import CheckFailed, InputError, nearest
+from seepage.local_paths import local_path
 
 if TYPE_CHECKING:
+    from seepage.config.limits import Limits
+    from seepage.findings.gate import Judged
     from seepage.findings.result import AtFpr
     from seepage.metrics import Estimate
 
-__all__ = ["AUC", "check_one", "ended", "holds", "limits_of", "say_warning"]
+__all__ = ["ended", "judged_one", "limits_of", "print_judged", "say_warning"]
 
-AUC = "AUC"
 _FORMAT = "seepage.single/1"
 
 
-def limits_of(max_auc: float | None, max_tpr: float | None, fpr: float) -> dict[str, float]:
-    """The limits that were passed, by the name of the figure."""
-    if max_auc is None and max_tpr is None:
-        raise InputError("check: expected a limit, got none; pass --max-auc or --max-tpr")
-    for name, value in (("--max-auc", max_auc), ("--max-tpr", max_tpr), ("--fpr", fpr)):
-        if value is not None and not 0 <= value <= 1:
-            raise InputError(f"{name}: expected a value in 0..1, got {value}")
-    limits = {AUC: max_auc, f"TPR at {fpr:g} FPR": max_tpr}
-    return {name: limit for name, limit in limits.items() if limit is not None}
-
-
-def holds(
-    name: str,
-    limit: float,
-    found: Mapping[str, tuple[Estimate, Estimate]],
-    words: Mapping[str, str],
-    asked: Sequence[str],
-    of_whom: str,
+def limits_of(
+    file: str | None,
     *,
-    verdict: bool = True,
-) -> bool:
-    """Whether a figure stays below its limit, printed: of the strongest attack and of those asked for.
-
-    found: attack -> the figure, with its interval and with the one that the choice of the strongest
-    needs; words: how each is shown. The upper end is compared, and where there is none, 1. verdict:
-    False where a figure below the limit says nothing, and "no verdict" is printed of it.
-    """
-    told = {a: e for a, e in found.items() if math.isfinite(e[0].mean)}
-    untold = [a for a in found if a not in told]
-    from seepage.metrics import strongest
-
-    best = strongest(told or found)
-    every = True
-    for a in dict.fromkeys([best.attack, *asked]):
-        chosen = a == best.attack
-        e = best.estimate if chosen else found[a][0]
-        shown = interval(e) if math.isfinite(e.mean) else words[a]
-        if chosen and name != AUC and math.isfinite(e.mean):
-            shown += words[a].removeprefix(interval(found[a][0]))
-        # Without an interval nothing is known but that no rate exceeds 1.
-        held = (e.high if math.isfinite(e.high) else 1.0) <= limit
-        of = f", strongest of {best.compared}" if chosen else ""
-        console.print(
-            f"{escape(a)}{of_whom}{of}: {name} {shown}, limit {limit:g}: "
-            f"{('holds' if verdict else 'no verdict') if held else 'does not hold'}"
-        )
-        every &= held
-    if told and untold:
-        console.print(f"without a figure: {', '.join(untold)} ({words[untold[0]]})")
-    return every
-
-
-def check_one(
-    path: str,
-    limits: Mapping[str, float],
+    max_auc: float | None,
+    max_tpr: Sequence[str],
     fpr: float,
+    max_eps: float | None,
+    delta: float | None,
+    max_exposed: str | None,
+) -> Limits:
+    """The limits that were passed and those of a file; a note where one of the file is replaced."""
+    from seepage.config.limits import Limits, TprLimit, overridden, read_limits
+
+    if not 0 <= fpr <= 1:
+        raise InputError(f"--fpr: expected a value in 0..1, got {fpr}")
+    given: dict[str, Any] = {
+        "max_auc": max_auc,
+        "max_eps": max_eps,
+        "delta": delta,
+        "max_exposed": None if max_exposed is None else _count_or_share(max_exposed),
+    }
+    try:
+        rates = []
+        for text in max_tpr:
+            (one,) = Limits(max_tpr=text).max_tpr  # type: ignore[arg-type]
+            rates.append(one if "@" in text else TprLimit(tpr=one.tpr, fpr=fpr))
+        given["max_tpr"] = tuple(rates) or None
+        limits = Limits(**{name: v for name, v in given.items() if v is not None})
+    except InputError as error:
+        # Named as they were given: "limits.max_auc" is --max-auc.
+        field, _, rest = str(error).removeprefix("limits.").partition(":")
+        option = "--" + field.partition(".")[0].replace("_", "-")
+        raise InputError(f"{option}:{rest}") from None
+    if file is not None:
+        limits, replaced = overridden(read_limits(Path(local_path(file, "--limits"))), limits)
+        for told in replaced:
+            errors.print(f"note: {file}: {told}, by the command line", markup=False, soft_wrap=True)
+    if not limits.stated:
+        raise InputError(
+            "check: expected a limit, got none; pass --max-auc, --max-tpr, --max-eps, --max-exposed or "
+            "--limits"
+        )
+    return limits
+
+
+def _count_or_share(text: str) -> int | float:
+    try:
+        return int(text) if re.fullmatch(r"\d+", text, re.ASCII) else float(text)
+    except ValueError:
+        raise InputError(
+            f"--max-exposed: expected a count such as 5, or a share such as 0.05, got {text[:80]!r}"
+        ) from None
+
+
+def print_judged(judged: Sequence[Judged], of_whom: str, *, verdict: bool = True) -> None:
+    """A line for every attack that was compared, and one for a limit that is not on attacks.
+
+    verdict: False where a figure below the limit says nothing, and "no verdict" is printed of it.
+    """
+    holds = "holds" if verdict else "no verdict"
+    for j in judged:
+        for r in j.rows:
+            words = _words(r.measured)
+            near = r.measured if not hasattr(r.measured, "tpr") else r.measured.tpr
+            shown = interval(r.estimate) if math.isfinite(r.estimate.mean) else words
+            if r.strongest_of and math.isfinite(near.mean):
+                # What stands behind the interval of a rate: its null and realised FPR.
+                shown += words.removeprefix(interval(near))
+            of = f", strongest of {r.strongest_of}" if r.strongest_of else ""
+            console.print(
+                f"{escape(r.attack)}{of_whom}{of}: {j.name} {shown}, limit {j.limit:g}: "
+                f"{holds if r.held else 'does not hold'}"
+            )
+        if j.untold:
+            console.print(f"without a figure: {', '.join(j.untold)}", markup=False)
+        if not j.rows:
+            said = holds if j.holds else "does not hold"
+            console.print(f"{j.why}: {said}", markup=False, soft_wrap=True)
+
+
+def _words(measured: Estimate | AtFpr) -> str:
+    return rate(measured).replace("\n", " ") if hasattr(measured, "tpr") else interval(measured)
+
+
+def judged_one(
+    path: str,
+    limits: Limits,
     asked: Sequence[str],
     other: Sequence[str],
     *,
     learnt_nothing: bool = False,
-) -> None:
-    """Judge what `seepage audit MODEL` wrote of one model. other: options that are of runs alone.
+) -> tuple[tuple[Judged, ...], str]:
+    """Limits on what `seepage audit MODEL` wrote of one model, printed; and why there is no verdict, or "".
 
-    learnt_nothing: judge a model too whose answers tell nothing of its members' labels.
+    other: options that are of runs alone. learnt_nothing: judge a model too whose answers tell
+    nothing of its members' labels.
 
-    Raises CheckFailed where a limit may be exceeded or the audit has no verdict, InputError for a
-    file of another kind, one that was changed since, and a rate that it does not hold.
+    Raises InputError for a file of another kind, one that was changed since, a rate that it does
+    not hold, and a limit on ε, of which it says nothing.
     """
-    from seepage.local_paths import local_path
+    from seepage.findings.gate import judge_rate
     from seepage.metrics.own_labels import UNFIT
     from seepage.store.result_files import read_result
 
+    if limits.max_eps is not None:
+        other = [*other, "--max-eps"]
     if other:
         raise InputError(
             f"{other[0]}: expected only of a run folder, got it with {path}; leave it out"
@@ -122,28 +159,50 @@ def check_one(
         say_warning(path, unfit)
     if held["verdict"] == "refused":
         why = held["headline"]
-    failed = []
-    for name, limit in limits.items():
-        found, words = {}, {}
-        for a, one in attacks.items():
-            if name == AUC:
-                found[a] = _estimate(one["auc"]), _estimate(one["auc_wide"])
-                words[a] = interval(found[a][0])
-            else:
-                near, far = (_at(path, one[k], fpr) for k in ("rates", "rates_wide"))
-                found[a] = near.tpr, far.tpr
-                words[a] = rate(near).replace("\n", " ")
-        if not holds(name, limit, found, words, asked, of_whom, verdict=not why):
-            failed.append(name)
-    ended(path, failed, why)
+    judged = []
+    if limits.max_auc is not None:
+        aucs = {a: (_estimate(o["auc"]), _estimate(o["auc_wide"])) for a, o in attacks.items()}
+        judged.append(judge_rate("AUC", limits.max_auc, dict(aucs), asked))
+    for one in limits.max_tpr:
+        rates = {
+            a: (_at(path, o["rates"], one.fpr), _at(path, o["rates_wide"], one.fpr))
+            for a, o in attacks.items()
+        }
+        judged.append(judge_rate(f"TPR at {one.fpr:g} FPR", one.tpr, dict(rates), asked))
+    if limits.max_exposed is not None:
+        judged.append(_exposed_of_one(held, limits.max_exposed))
+    print_judged(judged, of_whom, verdict=not why)
+    return tuple(judged), why
 
 
-def ended(path: str, failed: Sequence[str], why: str) -> None:
+def _exposed_of_one(held: Mapping[str, Any], limit: float) -> Judged:
+    """Members of one model that its main attack names, at the audit's expected false share."""
+    from seepage.findings.gate import Judged, judge_exposed
+    from seepage.findings.samples import ExposedAtEnd
+
+    units, naming = held["unit"], held["naming"]
+    if naming is None:
+        name = f"exposed {units}"
+        return Judged(
+            name, limit, False, f"{name} may exceed the limit {limit:g}: nobody was tested"
+        )
+    found = ExposedAtEnd(
+        count=sum(1 for u in held[units] if u["member"] and u["named"]),
+        of=int(naming["members"]),
+        fewest=int(naming["fewest"]),
+        level=float(naming["q"]),
+        basis=f"{naming['calibration']:,} others that calibrate",
+    )
+    return judge_exposed(limit, found, units)
+
+
+def ended(path: str, judged: Sequence[Judged], why: str) -> None:
     """Raise CheckFailed where limits may be exceeded, or where `why` there is no verdict is told."""
     if why:
         raise CheckFailed(f"{path}: no verdict, so that no limit holds: {why}")
+    failed = [j.why for j in judged if not j.holds]
     if failed:
-        raise CheckFailed(f"{path}: {' and '.join(failed)} may exceed the limit")
+        raise CheckFailed(f"{path}: {'; '.join(failed)}")
 
 
 def say_warning(path: str, text: str) -> None:
@@ -169,4 +228,6 @@ def _at(path: str, rates: Sequence[Mapping[str, Any]], fpr: float) -> AtFpr:
             }
             return AtFpr(tpr=_estimate(told["tpr"]), **plain)
     known = ", ".join(f"{r['fpr']:g}" for r in rates)
-    raise InputError(f"--fpr: expected one of {known}, which {path} holds, got {fpr:g}")
+    raise InputError(
+        f"--max-tpr: expected an FPR that {path} holds, one of {known}, got {fpr:g}; write LIMIT@FPR"
+    )

@@ -3,6 +3,7 @@
 from seepage.config.audit import AuditConfig, read_config
 from seepage.config.execution import Execution
 from seepage.config.function import Function
+from seepage.config.limits import Limits, TprLimit, read_limits
 from seepage.config.low_rank import LowRank
 from seepage.config.model import Model
 from seepage.config.recipe import Recipe
@@ -12,9 +13,12 @@ __all__ = [
     "AuditConfig",
     "Execution",
     "Function",
+    "Limits",
     "LowRank",
     "Model",
     "Recipe",
     "Record",
+    "TprLimit",
     "read_config",
+    "read_limits",
 ]

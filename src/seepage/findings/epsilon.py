@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from seepage.array_types import BoolArray, Int64Array
+from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.attacks import Attack
 from seepage.epsilon import (
     FDP,
@@ -21,10 +22,17 @@ from seepage.epsilon.one_run import ceiling_of_runs, epsilon_of_runs, joint_epsi
 from seepage.errors import InputError
 from seepage.findings.accountant import spent_most
 from seepage.metrics import EACH, Unit
-from seepage.plan import tuples
+from seepage.plan import judged, tuples
 from seepage.scoring import score
 
-__all__ = ["RunEpsilon", "epsilon_of_run", "epsilon_of_sample", "one_of_each"]
+__all__ = [
+    "LargestEpsilon",
+    "RunEpsilon",
+    "epsilon_of_run",
+    "epsilon_of_sample",
+    "largest_epsilon",
+    "one_of_each",
+]
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,73 @@ class RunEpsilon:
     def refutes_the_accountant(self) -> bool:
         """Whether the bound lies above what the accountant promises."""
         return self.spent is not None and self.bound > self.spent
+
+
+@dataclass(frozen=True)
+class LargestEpsilon:
+    """The largest lower bound on ε at `delta` that one of `compared` attacks gives, at `level`.
+
+    ceiling: what a perfect attack would give, the most that so many guesses can show. models:
+    targets that are audited, each alone; units: samples or subjects guessed about.
+    """
+
+    attack: str
+    compared: int
+    bound: float
+    ceiling: float
+    models: int
+    units: int
+    level: float
+    delta: float
+
+
+def largest_epsilon(
+    scores: Mapping[str, Float64Array],
+    member: BoolArray,
+    *,
+    delta: float = 1e-5,
+    level: float = 0.95,
+    target: int | None = None,
+) -> LargestEpsilon:
+    """The largest bound of m attacks, each at 1 − (1 − level)/m, so that the choice is paid for.
+
+    scores: attack -> (R, N), as of `epsilon_of_run`; member (R, N) bool; target: one row alone.
+    Every target is audited by itself and the bounds are joined (`seepage.epsilon.one_run`).
+    Samples that every run trained on, or none, had no coin of their own and are left out.
+
+    Raises InputError as `seepage.epsilon.one_run_from_scores`: for tuples of more than two runs, and
+    membership that fair coin flips hardly give.
+
+    >>> member = np.random.default_rng(0).random((6, 400)) < 0.5
+    >>> noise = np.random.default_rng(1).normal(size=member.shape)
+    >>> found = largest_epsilon({"noise": noise, "leak": noise + 9.0 * member}, member)
+    >>> found.attack, found.bound == found.ceiling
+    ('leak', True)
+    """
+    at = judged(np.asarray(member, dtype=np.bool_))
+    rows = slice(None) if target is None else slice(target, target + 1)
+    y = np.asarray(member, dtype=np.bool_)[rows][:, at]
+    each = 1 - (1 - level) / len(scores)
+    # One target alone needs no half of the error for the others.
+    each = each if target is None else 1 - 2 * (1 - each)
+
+    def joint(s: Float64Array, d: float) -> float:
+        return joint_epsilon(epsilon_of_runs(s, y, delta=d, level=each))
+
+    own = {a: np.asarray(s, dtype=np.float64)[rows][:, at] for a, s in scores.items()}
+    # At δ = 0 the bound has a closed form and is never smaller: most attacks are done with by it.
+    most = {a: joint(s, 0.0) for a, s in own.items()}
+    best, bound = "", -1.0
+    for a in sorted(own, key=lambda name: -most[name]):
+        if most[a] <= bound:
+            break
+        found = joint(own[a], delta) if delta > 0 else most[a]
+        if found > bound:
+            best, bound = a, found
+    ceiling = joint(y.astype(np.float64), delta)
+    return LargestEpsilon(
+        best, len(own), bound, ceiling, len(y), y.shape[1], level, delta
+    )  # fmt: skip
 
 
 def epsilon_of_run(

@@ -11,9 +11,10 @@ from seepage.findings.result import Exposure, Group, Paths
 from seepage.findings.source import Progress, ReportSource, sides
 from seepage.metrics import SampleAuc, sample_auc
 from seepage.metrics.exposure import at_most_false, benjamini_hochberg, cut_off, evidence, smallest
+from seepage.plan import judged
 from seepage.plane import ByAdvantage, Permuted
 
-__all__ = ["exposure_of", "groups_of", "high", "tested"]
+__all__ = ["ExposedAtEnd", "exposed_at_end", "exposure_of", "groups_of", "high", "tested"]
 
 
 def high(fpr: FloatArray, tpr: FloatArray) -> BoolArray:
@@ -27,6 +28,45 @@ def high(fpr: FloatArray, tpr: FloatArray) -> BoolArray:
     regions = ByAdvantage()
     highest = regions.assign(fpr, tpr, 1, 1) == len(regions) - 1
     return np.asarray(highest & np.isfinite(tpr - fpr))
+
+
+def _confidence(run: ReportSource, t: int) -> Float64Array:
+    """The signal that membership raises, (R, N): phi, or where it was not recorded −loss; mean over views."""
+    name, sign = ("phi", 1.0) if "phi" in run.signals else ("loss", -1.0)
+    signal = sign * run.signal_at(name, t).astype(np.float64)
+    return np.asarray(signal.mean(axis=2) if signal.ndim == 3 else signal)
+
+
+class ExposedAtEnd(NamedTuple):
+    """How many of `of` samples (subjects) are named as exposed at the last checkpoint.
+
+    of: those that some run trained on and another did not. level: expected share of false names;
+    fewest: the smallest number that `basis`, such as "16 models", can name at all; false: how many
+    names are false at most, with 95 % confidence, None where the truth is known.
+    """
+
+    count: int
+    of: int
+    fewest: int
+    level: float
+    basis: str
+    false: int | None = None
+
+
+def exposed_at_end(run: ReportSource, level: float = 0.05) -> ExposedAtEnd:
+    """The names that a report gives, counted: `evidence` of every sample, Benjamini-Hochberg at `level`."""
+    p = evidence(_confidence(run, len(run.checkpoints) - 1), run.member)
+    exposed = p <= cut_off(p, level)
+    least = smallest(run.member)
+    return ExposedAtEnd(
+        count=int(exposed.sum()),
+        of=int(judged(run.member).sum()),
+        # The k-th smallest p must be at most level k/N.
+        fewest=max(1, int(np.ceil(round(least * len(p) / level, 9)))),
+        level=level,
+        basis=f"{len(run.member)} models",
+        false=at_most_false(p, exposed),
+    )
 
 
 class Tested(NamedTuple):
@@ -44,7 +84,6 @@ class Tested(NamedTuple):
 
 def tested(run: ReportSource, level: float, permutations: int, seed: int, say: Progress) -> Tested:
     """The test of every sample at every checkpoint, and the size of the effect at the last."""
-    name, sign = ("phi", 1.0) if "phi" in run.signals else ("loss", -1.0)
     null = Permuted(draws=permutations, seed=seed, groups=getattr(run, "groups", None))
     nulls = list(null.members(run.member))
     times = len(run.checkpoints)
@@ -52,8 +91,7 @@ def tested(run: ReportSource, level: float, permutations: int, seed: int, say: P
     cuts, false = np.empty(times), np.empty(times)
     for t in range(times):
         say("evidence per sample", t, times)
-        signal = sign * run.signal_at(name, t).astype(np.float64)
-        signal = signal.mean(axis=2) if signal.ndim == 3 else signal
+        signal = _confidence(run, t)
         p[t] = evidence(signal, run.member)
         cuts[t] = cut_off(p[t], level)
         false[t] = np.mean([(evidence(signal, m) <= cuts[t]).sum() for m in nulls])
