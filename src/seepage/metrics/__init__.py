@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from seepage.metrics.agreement import (
+    Agreement,
+    Stability,
+    agreement,
+    called_members,
+    decision_stability,
+)
 from seepage.metrics.auc_intervals import SampleAuc, auc_interval, sample_auc
 from seepage.metrics.blind import BlindBaseline, blind_baseline
 from seepage.metrics.exposure import (
@@ -21,6 +28,7 @@ from seepage.metrics.naming import (
     name_over_targets,
 )
 from seepage.metrics.power_law import PowerLaw, power_law
+from seepage.metrics.precision import PRIORS, precision, precision_interval
 from seepage.metrics.rectangle import JointRates, joint_rates
 from seepage.metrics.roc import (
     AveragedRoc,
@@ -49,6 +57,8 @@ from seepage.metrics.within_subject import (
 
 __all__ = [
     "EACH",
+    "PRIORS",
+    "Agreement",
     "AveragedRoc",
     "BlindBaseline",
     "Estimate",
@@ -60,11 +70,13 @@ __all__ = [
     "Roc",
     "SampleAuc",
     "Samples",
+    "Stability",
     "Strongest",
     "Subjects",
     "TprAtFpr",
     "Unit",
     "Within",
+    "agreement",
     "at_most_false",
     "auc",
     "auc_interval",
@@ -72,9 +84,11 @@ __all__ = [
     "balanced_accuracy",
     "benjamini_hochberg",
     "blind_baseline",
+    "called_members",
     "clopper_pearson",
     "conformal_p",
     "cut_off",
+    "decision_stability",
     "discounted",
     "evidence",
     "fewest_named",
@@ -86,6 +100,8 @@ __all__ = [
     "pooled_by_target",
     "pooled_points",
     "power_law",
+    "precision",
+    "precision_interval",
     "roc",
     "row_auc",
     "sample_auc",
