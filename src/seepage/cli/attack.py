@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +26,9 @@ from seepage.cli.figures import interval, rate
 from seepage.errors import InputError
 
 if TYPE_CHECKING:
+    from seepage.array_types import Float64Array
     from seepage.attacks import Attack
+    from seepage.findings.agreement import AgreementFinding
     from seepage.metrics import Unit
     from seepage.store import Run
 
@@ -73,15 +75,19 @@ def attack(
                 f"{run}: expected a run that some attack can be run on, got one where {first} {why}"
             )
     who = judged_unit(part, unit)
-    console.print(attack_table(part, chosen, factory, who))
+    table, scores = attack_table(part, chosen, factory, who)
+    console.print(table)
+    _about_names(scores, part, who)
     for line in about_subjects(part, who):
         console.print(line, markup=False, soft_wrap=True)
     if without.words:
         console.print(without.words, markup=False, soft_wrap=True)
 
 
-def attack_table(run: Run, chosen: Sequence[Attack], factory: str | None, unit: Unit) -> Table:
-    """One row per attack: AUC and TPR at low FPR with 95 % intervals, what noise reads beside."""
+def attack_table(
+    run: Run, chosen: Sequence[Attack], factory: str | None, unit: Unit
+) -> tuple[Table, dict[str, Float64Array]]:
+    """One row per attack: AUC and TPR at low FPR with 95 % intervals, what noise reads beside; scores."""
     from seepage.attacks.subjects import centred
     from seepage.findings.judging import Judging
     from seepage.findings.subjects import by_unit
@@ -101,9 +107,10 @@ def attack_table(run: Run, chosen: Sequence[Attack], factory: str | None, unit: 
     plain = ("plain sums",) if sums else ()
     for column in ("AUC", *plain, "TPR at 1 % FPR", "TPR at 0.1 % FPR", "TPR at 0.1 %, pooled"):
         table.add_column(column, justify="right")
+    every: dict[str, Float64Array] = {}
     with errors.status("scoring"):
         for a in chosen:
-            scores = score(run, a, model=factory, unit=unit)
+            scores = every[a.name] = score(run, a, model=factory, unit=unit)
             (auc,) = judging.auc(scores)
             if sums:
                 alone = score(run, a, model=factory)
@@ -114,6 +121,60 @@ def attack_table(run: Run, chosen: Sequence[Attack], factory: str | None, unit: 
             table.add_row(
                 escape(a.name), interval(auc), *plain, *(rate(r) for r in (one, tenth, pooled))
             )
+    return table, every
+
+
+def _about_names(scores: Mapping[str, Float64Array], run: Run, unit: Unit) -> None:
+    """How many of the names are true under priors, by the strongest attack; and how far attacks agree."""
+    from seepage.findings.agreement import agreement_of, by_low_fpr
+    from seepage.findings.judging import Judging
+    from seepage.findings.subjects import by_unit
+    from seepage.metrics import PRIORS, Samples
+
+    judging = Judging.of(by_unit(run, unit)[0], Samples())
+    for fpr in (0.01, 0.001):
+        rates = {a: judging.pooled(s, [fpr])[0] for a, s in scores.items()}
+        for best in by_low_fpr(rates)[:1]:
+            shares = ", ".join(
+                f"{interval(e)} if {100 * p:g} % of candidates are members"
+                for p, e in zip(PRIORS, rates[best].precisions, strict=True)
+            )
+            console.print(
+                f"true of whom {escape(best)} calls members at {100 * fpr:g} % FPR: {shares}; "
+                "no leak gives that share itself",
+                soft_wrap=True,
+            )
+    found = agreement_of(scores, judging, most=4)
+    if found is not None:
+        console.print(_agreement_table(found))
+
+
+def _agreement_table(a: AgreementFinding) -> Table:
+    """Whom two attacks find, as a share of whom either finds, by chance beside; and found again."""
+    f, ways = a.found, len(a.found.attacks)
+    table = Table(title=f"whom attacks find at {100 * a.fpr:g} % FPR: shared, of whom either finds")
+    table.add_column("attack")
+    table.add_column("finds of members", justify="right")
+    for name in f.attacks[:-1]:
+        table.add_column(f"shared with {escape(name)}", justify="right")
+    if a.stability:
+        table.add_column("again in another model", justify="right")
+    for k, name in enumerate(f.attacks):
+        shared = [
+            f"{f.jaccard[k, j]:.2f} \\[{f.low[k, j]:.2f}, {f.high[k, j]:.2f}]\nby chance {f.chance[k, j]:.2f}"
+            if j < k
+            else ""
+            for j in range(ways - 1)
+        ]
+        again = [
+            f"{s.again:.2f}\nby chance {s.again_by_chance:.2f}" for s in a.stability[k : k + 1]
+        ]
+        table.add_row(escape(name), interval(f.found[k]), *shared, *again)
+    other, most = a.alone
+    table.caption = (
+        f"together they find {interval(f.coverage)} of members, at {f.false_coverage:.4f} FPR, where "
+        f"{escape(other)} alone finds {most:.4f}"
+    )
     return table
 
 

@@ -15,6 +15,7 @@ from seepage.attacks import ATTACKS, Attack, how_left_out
 from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.findings.accountant import accountant_finding
+from seepage.findings.agreement import agreement_of
 from seepage.findings.attacks import FPRS, at_last_checkpoint, main_attack, rule_words
 from seepage.findings.judging import Judging
 from seepage.findings.notes import run_notes
@@ -403,6 +404,7 @@ def collect(
         accountant=None
         if isinstance(unit, Subjects)
         else accountant_finding(records, *(_last(counted, null) for null in (False, True))),
+        agreement=agreement_of(scores, judging),
         unjudged="" if without is None else without.words,
         notes=notes,
         contradictions=found_wrong,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Float64Array
 from seepage.errors import InputError
-from seepage.findings.result import AtFpr
+from seepage.findings.at_fpr import AtFpr
 from seepage.metrics import (
     Estimate,
     Roc,
@@ -215,8 +215,13 @@ class Judging:
             for k, fpr in enumerate(fprs)
         )
 
-    def curve(self, scores: Float64Array) -> Roc:
-        """Every operating point, all targets under one threshold, or those of the single target."""
+    def compared(self, scores: Float64Array) -> tuple[Float64Array, BoolArray]:
+        """Scores and membership of what figures are about, (R', G): of the single target one row."""
         s, y, unit, _ = self._kept(scores)
         rows = slice(None) if self.target is None else slice(self.target, self.target + 1)
-        return roc(unit.scores(s)[rows].ravel(), unit.member(y)[rows].ravel())
+        return np.asarray(unit.scores(s)[rows], np.float64), np.asarray(unit.member(y)[rows])
+
+    def curve(self, scores: Float64Array) -> Roc:
+        """Every operating point, all targets under one threshold, or those of the single target."""
+        s, y = self.compared(scores)
+        return roc(s.ravel(), y.ravel())

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.findings.accountant import AccountantFinding
+from seepage.findings.agreement import AgreementFinding
+from seepage.findings.at_fpr import AtFpr
 from seepage.findings.clock import Clock, clock_of
 from seepage.findings.probes import CurvatureFinding, LayerFinding
 from seepage.fleet.contradictions import Contradictions
-from seepage.metrics import Estimate, Strongest, Within, strongest
+from seepage.metrics import PRIORS, Estimate, Strongest, Within, strongest
 from seepage.plane import FprSpread, Population
 from seepage.short_repr import short_repr
 from seepage.store.files import plain
@@ -64,37 +66,6 @@ class Utility:
     def share(self) -> bool:
         """Whether it is a share of right answers, of which more is better."""
         return self.measure in ("accuracy", "label-vectors")
-
-
-@dataclass(frozen=True)
-class AtFpr:
-    """True-positive rate at one demanded false-positive rate.
-
-    realised: the share of these non-members that passes the threshold; realised_low and
-    realised_high, of a single target: the other two sides of the rectangle that holds both rates
-    jointly. null: the rate at which new non-members pass it, and what the TPR would be without any
-    leak. resolved: False where `negatives` non-members are too few for this rate (fewer than
-    least/fpr − 1) or scores tie there; `tpr` is then NaN.
-    """
-
-    fpr: float
-    tpr: Estimate
-    realised: float
-    null: float
-    resolved: bool
-    negatives: int
-    realised_low: float = float("nan")
-    realised_high: float = float("nan")
-    least: int = 1
-
-    @property
-    def unresolved(self) -> str:
-        """Why there is no figure, in words; empty where there is one."""
-        if self.resolved:
-            return ""
-        if self.fpr * (self.negatives + 1) < self.least - 1e-9:
-            return f"cannot be resolved with {self.negatives:,} non-members"
-        return f"cannot be resolved: scores tie at this rate ({self.negatives:,} non-members)"
 
 
 @short_repr
@@ -349,6 +320,7 @@ class Findings:
     run says of itself (`seepage.findings.notes`). contradictions: what of the run does not fit
     itself (`seepage.fleet.contradictions`). variants: what was kept of the models as
     released (`seepage.findings.variants`), or None. accountant: of runs under DP-SGD what it allows.
+    agreement: whom the strongest attacks find, None where fewer than two resolve 1 % FPR.
     """
 
     title: str
@@ -394,6 +366,7 @@ class Findings:
     layers: LayerFinding | None = None
     variants: Mapping[str, Any] | None = None
     accountant: AccountantFinding | None = None
+    agreement: AgreementFinding | None = None
     unjudged: str = ""
     notes: tuple[str, ...] = ()
     contradictions: Contradictions = field(default_factory=Contradictions)
@@ -553,6 +526,14 @@ class Findings:
             "utility": plain(self.utility),
             "blind_baseline": plain(self.blind),
             "attacks": [plain(a) for a in self.attacks],
+            "precision": {
+                "priors": list(PRIORS),
+                "attacks": {
+                    a.name: [{"fpr": r.fpr, "precision": plain(r.precisions)} for r in a.pooled]
+                    for a in self.attacks
+                },
+            },
+            "agreement": None if self.agreement is None else self.agreement.summary(),
             "strongest": plain(self.strongest_auc),
             "references": self.left_out,
             "unjudged_samples": self.unjudged,

@@ -27,7 +27,9 @@ from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.findings import Findings, ReportSource, collect
 from seepage.findings.variants import read_variants
+from seepage.metrics import PRIORS
 from seepage.report import figures, words
+from seepage.report.agreement import together
 from seepage.report.payload import ASKED, Exhibit, asked_of, blocks, exhibits
 from seepage.report.single import single_values
 from seepage.report.subjects import subjects_values
@@ -142,7 +144,12 @@ def _blind(f: Findings, data: Dataset | None) -> Values:
 
 
 def _attacks(f: Findings, data: Dataset | None) -> Values:
-    return {"chart": figures.roc(f), "left_out": words.left_out(f)}
+    return {
+        "chart": figures.roc(f),
+        "left_out": words.left_out(f),
+        "priors": PRIORS,
+        "together": together(f),
+    }
 
 
 def _risk(f: Findings, data: Dataset | None) -> Values:
