@@ -102,7 +102,7 @@ def check(
 
         seepage check runs/digits --max-auc 0.6 --max-tpr 0.01@0.001 --max-exposed 0.02
 
-        seepage check runs/digits --limits limits.toml --junit seepage.xml
+        seepage check runs/digits --limits limits.toml --junit leakage.xml
 
         seepage check one.json --max-auc 0.6
     """
