@@ -73,7 +73,7 @@ def test_an_attack_that_was_named_decides_too() -> None:
     strong, none = Estimate(0.6, 0.5, 0.65, 0.95, 8), Estimate(*[np.nan] * 3, 0.95, 8)
     found = {"lira": (strong, strong), "odd": (none, none)}
     assert judge_rate("AUC", 0.7, found).holds
-    assert judge_rate("AUC", 0.7, found).untold == ("odd",)
+    assert list(judge_rate("AUC", 0.7, found).untold) == ["odd"]
     named = judge_rate("AUC", 0.7, found, ["odd"])
     assert (named.holds, [r.held for r in named.rows]) == (False, [True, False])
 

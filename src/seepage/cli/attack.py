@@ -135,13 +135,13 @@ def _about_names(scores: Mapping[str, Float64Array], run: Run, unit: Unit) -> No
     for fpr in (0.01, 0.001):
         rates = {a: judging.pooled(s, [fpr])[0] for a, s in scores.items()}
         for best in by_low_fpr(rates)[:1]:
-            shares = ", ".join(
-                f"{interval(e)} if {100 * p:g} % of candidates are members"
+            first, *rest = (
+                f"{interval(e)} if {100 * p:g} %"
                 for p, e in zip(PRIORS, rates[best].precisions, strict=True)
             )
             console.print(
-                f"true of whom {escape(best)} calls members at {100 * fpr:g} % FPR: {shares}; "
-                "no leak gives that share itself",
+                f"of those whom {escape(best)} calls members at {100 * fpr:g} % FPR are members: "
+                f"{first} of the candidates are, {', '.join(rest)}; without a leak it is that share",
                 soft_wrap=True,
             )
     found = agreement_of(scores, judging, most=4)

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from seepage.findings.result import AtFpr
+    from seepage.findings.at_fpr import AtFpr
     from seepage.metrics import Estimate
 
 __all__ = ["interval", "rate"]

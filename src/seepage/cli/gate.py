@@ -17,8 +17,8 @@ from seepage.local_paths import local_path
 
 if TYPE_CHECKING:
     from seepage.config.limits import Limits
+    from seepage.findings.at_fpr import AtFpr
     from seepage.findings.gate import Judged
-    from seepage.findings.result import AtFpr
     from seepage.metrics import Estimate
 
 __all__ = ["ended", "judged_one", "limits_of", "print_judged", "say_warning"]
@@ -50,7 +50,7 @@ def limits_of(
     try:
         rates = []
         for text in max_tpr:
-            (one,) = Limits(max_tpr=text).max_tpr  # type: ignore[arg-type]
+            (one,) = Limits(max_tpr=text).max_tpr
             rates.append(one if "@" in text else TprLimit(tpr=one.tpr, fpr=fpr))
         given["max_tpr"] = tuple(rates) or None
         limits = Limits(**{name: v for name, v in given.items() if v is not None})
@@ -85,11 +85,13 @@ def print_judged(judged: Sequence[Judged], of_whom: str, *, verdict: bool = True
 
     verdict: False where a figure below the limit says nothing, and "no verdict" is printed of it.
     """
+    from seepage.findings.at_fpr import AtFpr
+
     holds = "holds" if verdict else "no verdict"
     for j in judged:
         for r in j.rows:
             words = _words(r.measured)
-            near = r.measured if not hasattr(r.measured, "tpr") else r.measured.tpr
+            near = r.measured.tpr if isinstance(r.measured, AtFpr) else r.measured
             shown = interval(r.estimate) if math.isfinite(r.estimate.mean) else words
             if r.strongest_of and math.isfinite(near.mean):
                 # What stands behind the interval of a rate: its null and realised FPR.
@@ -100,14 +102,17 @@ def print_judged(judged: Sequence[Judged], of_whom: str, *, verdict: bool = True
                 f"{holds if r.held else 'does not hold'}"
             )
         if j.untold:
-            console.print(f"without a figure: {', '.join(j.untold)}", markup=False)
+            why = _words(next(iter(j.untold.values())))
+            console.print(f"without a figure: {escape(', '.join(j.untold))} ({why})")
         if not j.rows:
             said = holds if j.holds else "does not hold"
             console.print(f"{j.why}: {said}", markup=False, soft_wrap=True)
 
 
 def _words(measured: Estimate | AtFpr) -> str:
-    return rate(measured).replace("\n", " ") if hasattr(measured, "tpr") else interval(measured)
+    from seepage.findings.at_fpr import AtFpr
+
+    return rate(measured).replace("\n", " ") if isinstance(measured, AtFpr) else interval(measured)
 
 
 def judged_one(
@@ -219,7 +224,7 @@ def _estimate(told: Mapping[str, Any]) -> Estimate:
 
 def _at(path: str, rates: Sequence[Mapping[str, Any]], fpr: float) -> AtFpr:
     """The rate at one FPR, of those that the audit holds."""
-    from seepage.findings.result import AtFpr
+    from seepage.findings.at_fpr import AtFpr
 
     for told in rates:
         if math.isclose(told["fpr"], fpr):

@@ -89,12 +89,11 @@ class Limits(Part):
 
     @pydantic.field_validator("max_exposed")
     @classmethod
-    def _count_or_share(cls, value: float | None) -> float | None:
-        if isinstance(value, int):
-            if value < 0:
-                raise ValueError("expected a count of at least 0, or a share such as 0.05")
-        elif value is not None:
-            _share(value)
+    def _count_or_share(cls, value: int | float | None) -> int | float | None:
+        if value is None or not isinstance(value, int):
+            return None if value is None else _share(value)
+        if value < 0:
+            raise ValueError("expected a count of at least 0, or a share such as 0.05")
         return value
 
     @property

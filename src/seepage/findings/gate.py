@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from seepage.array_types import Float64Array
@@ -22,9 +22,9 @@ from seepage.attacks import ATTACKS, Attack
 from seepage.attacks.binding import ReadOnce
 from seepage.config.limits import Limits
 from seepage.errors import InputError
+from seepage.findings.at_fpr import AtFpr
 from seepage.findings.epsilon import LargestEpsilon, largest_epsilon
 from seepage.findings.judging import Judging
-from seepage.findings.result import AtFpr
 from seepage.findings.samples import ExposedAtEnd, exposed_at_end
 from seepage.findings.source import Shadows
 from seepage.findings.subjects import by_unit
@@ -73,7 +73,7 @@ class Judged:
     holds: bool
     why: str
     rows: tuple[Row, ...] = ()
-    untold: tuple[str, ...] = ()
+    untold: Mapping[str, Estimate | AtFpr] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -137,7 +137,7 @@ def judge_rate(
         holds=held,
         why=f"{name} {'stays within' if held else 'may exceed'} the limit {limit:g}: {_end(decides)}",
         rows=tuple(rows),
-        untold=tuple(a for a in found if a not in told) if told else (),
+        untold={a: near for a, (near, _) in found.items() if a not in told} if told else {},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +38,8 @@ def _confidence(run: ReportSource, t: int) -> Float64Array:
     return np.asarray(signal.mean(axis=2) if signal.ndim == 3 else signal)
 
 
-class ExposedAtEnd(NamedTuple):
+@dataclass(frozen=True)
+class ExposedAtEnd:
     """How many of `of` samples (subjects) are named as exposed at the last checkpoint.
 
     of: those that some run trained on and another did not. level: expected share of false names;

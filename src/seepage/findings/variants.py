@@ -14,8 +14,8 @@ from seepage.attacks.binding import bind, lacks, unrecorded
 from seepage.config.release import Variant, as_variants
 from seepage.data import Dataset
 from seepage.errors import InputError
+from seepage.findings.at_fpr import AtFpr
 from seepage.findings.judging import Judging
-from seepage.findings.result import AtFpr
 from seepage.findings.source import sides
 from seepage.findings.subjects import by_unit
 from seepage.findings.unjudged import unjudged
