@@ -44,6 +44,13 @@ READERS: dict[str, list[Entry]] = {
         *((a.leave_one_out, [PHI, MEMBER]) for a in (LiRA(), RMIA(), LOSS(), AttackR())),
         *((a.score, [PHI[0], PHI[2:], MEMBER[2:]]) for a in (LiRA(), RMIA())),
     ],
+    "agreement": [
+        (metrics.decision_stability, [PHI > 0, MEMBER]),
+        (lambda d, y: metrics.agreement({"a": d, "b": d}, y), [PHI > 0, MEMBER]),
+        (lambda s, y: metrics.called_members(s, y, 0.1), [PHI, MEMBER]),
+        (metrics.precision, [PHI[0] % 1, PHI[0] % 1, PHI[0] % 1]),
+        (metrics.clopper_pearson, [np.arange(24), np.full(24, 30)]),
+    ],
     "plane": [(plane.points, [PHI > 0, MEMBER])],
     "plans": [(lambda m, s: SubsetPlan(m, s, "own", 0), [MEMBER, np.arange(8, dtype=np.uint64)])],
     "pools": [

@@ -9,7 +9,7 @@ import numpy as np
 from seepage.array_types import AnyArray, BoolArray, Float64Array
 from seepage.errors import InputError
 
-__all__ = ["given_array", "given_bools", "given_floats", "given_numbers"]
+__all__ = ["given_array", "given_bools", "given_floats", "given_numbers", "of_one_shape"]
 
 
 def given_array(values: Any, what: str) -> AnyArray:
@@ -96,3 +96,22 @@ numpy.isin(numpy.arange(n), positions) makes them
             )
     bools: BoolArray = array.astype(np.bool_, copy=False)
     return bools
+
+
+def of_one_shape(*arrays: AnyArray, what: str) -> tuple[AnyArray, ...]:
+    """Arrays broadcast against each other; `what` names them in messages.
+
+    >>> [a.shape for a in of_one_shape(np.zeros(3), np.zeros(()), what="k, n")]
+    [(3,), (3,)]
+    >>> of_one_shape(np.zeros(3), np.zeros(2), what="k, n")
+    Traceback (most recent call last):
+        ...
+    seepage.errors.InputError: k, n: expected shapes that broadcast, got (3,) and (2,); pass as many of each
+    """
+    try:
+        return tuple(np.broadcast_arrays(*arrays))
+    except ValueError:
+        shapes = " and ".join(str(a.shape) for a in arrays)
+        raise InputError(
+            f"{what}: expected shapes that broadcast, got {shapes}; pass as many of each"
+        ) from None

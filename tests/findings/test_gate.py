@@ -81,7 +81,7 @@ def test_an_attack_that_was_named_decides_too() -> None:
 def test_the_largest_epsilon_pays_for_the_choice_among_attacks() -> None:
     """Of ten attacks on noise one exceeds 0 in 5 % of audits, and not in the 40 % of ten audits."""
     rng = np.random.default_rng(0)
-    trials, paid, unpaid = 300, 0, 0
+    trials, paid, unpaid = 150, 0, 0
     for _ in range(trials):
         member = rng.random((2, 60)) < 0.5
         scores = {f"a{k}": rng.normal(size=member.shape) for k in range(10)}

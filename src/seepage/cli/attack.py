@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from seepage.array_types import Float64Array
     from seepage.attacks import Attack
     from seepage.findings.agreement import AgreementFinding
-    from seepage.metrics import Unit
+    from seepage.metrics import Agreement, Unit
     from seepage.store import Run
 
 
@@ -160,12 +160,7 @@ def _agreement_table(a: AgreementFinding) -> Table:
     if a.stability:
         table.add_column("again in another model", justify="right")
     for k, name in enumerate(f.attacks):
-        shared = [
-            f"{f.jaccard[k, j]:.2f} \\[{f.low[k, j]:.2f}, {f.high[k, j]:.2f}]\nby chance {f.chance[k, j]:.2f}"
-            if j < k
-            else ""
-            for j in range(ways - 1)
-        ]
+        shared = [_shared(f, k, j) if j < k else "" for j in range(ways - 1)]
         again = [
             f"{s.again:.2f}\nby chance {s.again_by_chance:.2f}" for s in a.stability[k : k + 1]
         ]
@@ -176,6 +171,14 @@ def _agreement_table(a: AgreementFinding) -> Table:
         f"{escape(other)} alone finds {most:.4f}"
     )
     return table
+
+
+def _shared(f: Agreement, a: int, b: int) -> str:
+    """Jaccard's index of two attacks, its interval where there is one, and what chance gives."""
+    if not math.isfinite(f.jaccard[a, b]):
+        return "–"
+    ends = f" \\[{f.low[a, b]:.2f}, {f.high[a, b]:.2f}]" if math.isfinite(f.low[a, b]) else ""
+    return f"{f.jaccard[a, b]:.2f}{ends}\nby chance {f.chance[a, b]:.2f}"
 
 
 def about_subjects(run: Run, unit: Unit) -> list[str]:

@@ -10,7 +10,7 @@ from scipy import special, stats
 
 from seepage.array_types import BoolArray, Float64Array
 from seepage.errors import InputError
-from seepage.given_arrays import given_array, given_floats
+from seepage.given_arrays import given_array, given_floats, of_one_shape
 from seepage.plan import partitions
 
 __all__ = ["Estimate", "around", "clopper_pearson", "over_targets", "reach"]
@@ -50,7 +50,7 @@ def clopper_pearson(
     """
     if not 0 < level < 1:
         raise InputError(f"level: expected a number between 0 and 1, got {level}; use 0.95")
-    k, n = np.broadcast_arrays(given_floats(k, "k"), given_floats(n, "n"))
+    k, n = of_one_shape(given_floats(k, "k"), given_floats(n, "n"), what="k, n")
     if (k < 0).any() or (k > n).any():
         raise InputError(
             "k: expected counts between 0 and n, got others; pass successes and trials"

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from seepage.array_types import Float64Array
 from seepage.errors import InputError
-from seepage.given_arrays import given_floats
+from seepage.given_arrays import given_floats, of_one_shape
 from seepage.metrics.intervals import Estimate
 
 __all__ = ["PRIORS", "precision", "precision_interval"]
@@ -27,12 +27,13 @@ def precision(tpr: ArrayLike, fpr: ArrayLike, prior: ArrayLike) -> Float64Array:
     member (TPR = FPR = 0). Assumes that members and non-members among the candidates are like those
     whose rates were measured.
 
-    Raises InputError for values outside [0, 1].
+    Raises InputError for values outside [0, 1] and shapes that do not broadcast.
 
     >>> precision(0.5, 0.01, [0.5, 0.1, 0.01]).round(3).tolist()
     [0.98, 0.847, 0.336]
     """
     t, f, p = (_share(v, n) for v, n in ((tpr, "tpr"), (fpr, "fpr"), (prior, "prior")))
+    t, f, p = of_one_shape(t, f, p, what="tpr, fpr, prior")
     true, false = p * t, (1 - p) * f
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(true / (true + false), dtype=np.float64)

@@ -21,7 +21,7 @@ def together(f: Findings) -> Mapping[str, Any] | None:
         return None
     g = a.found
     titles = {x.name: x.title for x in f.attacks}
-    names = [titles[n] for n in g.attacks]
+    names = [titles.get(n, n) for n in g.attacks]
     pairs = []
     for k, title in enumerate(names):
         shared = [
@@ -50,7 +50,7 @@ def together(f: Findings) -> Mapping[str, Any] | None:
         "g": g,
         "names": names,
         "pairs": pairs,
-        "alone": (titles[a.alone[0]], a.alone[1]),
+        "alone": (titles.get(a.alone[0], a.alone[0]), a.alone[1]),
         "sets": [
             {
                 "dots": p.tolist(),
