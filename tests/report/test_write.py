@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from seepage.attacks import LiRA
 from seepage.errors import InputError
 from seepage.findings import collect
-from seepage.report import render, write_report
+from seepage.report import render, words, write_report
 
 HOSTILE = '</script><img src=x onerror="window.owned=1">&amp;\u2028\'"'
 
@@ -176,3 +177,26 @@ def test_a_failed_write_leaves_the_old_report(
         write_report(run, path, findings=findings)
     assert path.read_text() == "old"
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_names_under_priors_and_the_agreement_of_attacks_are_shown(findings: Any) -> None:
+    page = render(findings, None)
+    assert "How many of those called members are members" in page
+    at = findings.main_attack.pooled[0]
+    first = at.precisions[-1]
+    assert (
+        f"<b>{words.percent(first.mean)}</b><small>{words.interval_percent(first)}</small>" in page
+    )
+    assert "Whether attacks find the same samples" in page
+    a = findings.agreement
+    assert a is not None
+    assert f"<b>{words.percent(a.found.coverage.mean)}</b> of members (" in page
+    assert f"<b>{a.found.jaccard[1, 0]:.2f}</b>" in page
+    assert page.count("like a coin") == 1
+    assert "●" in page
+    told = findings.summary()["agreement"]
+    assert told["found"]["attacks"] == list(a.found.attacks)
+    alone = replace(findings, agreement=None)
+    assert "Whether attacks find" not in render(alone, None)
+    one = replace(findings, agreement=replace(a, stability=()))
+    assert "like a coin" not in render(one, None)
