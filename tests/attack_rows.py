@@ -92,6 +92,18 @@ TABLE: dict[str, list[Attack]] = {
         attacks.CurvatureAndConfidence(covariance=attacks.Pooled()),
         attacks.CurvatureAndConfidence(covariance=attacks.PerSample()),
     ],
+    "ensemble": [
+        attacks.Ensemble(),
+        attacks.Ensemble((attacks.LOSS(), attacks.AttackR()), attacks.Highest()),
+        attacks.Ensemble((attacks.RMIA(), attacks.LossTraceIQR()), attacks.Lowest()),
+    ],
+    "combined": [
+        attacks.Combined(),
+        attacks.Combined(
+            (attacks.Calibrated(), attacks.LossTraceIQR()), learner=attacks.Boosting(8)
+        ),
+        attacks.Combined((attacks.LOSS(), attacks.Gap()), learner=attacks.Separate()),
+    ],
 }
 # An attack without a row of its own is tested with its default options.
 TABLE |= {name: [kind()] for name, kind in ATTACKS.items() if name not in TABLE}

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
 
 from oracles import leaking_signals, read_by
 from seepage import attacks
@@ -193,6 +194,40 @@ def shadow(t: Mapping[str, F], r: Mapping[str, F], m: F) -> F:
     return np.asarray(_features(*(t[k] for k in read)) @ fit.x)
 
 
+def share_below(scores: F) -> F:
+    """Ranks from 0 to 1, by comparing all pairs."""
+    less = (scores[None, :] < scores[:, None]).mean(axis=1)
+    return np.asarray(less + (scores[None, :] == scores[:, None]).mean(axis=1) / 2)
+
+
+def vote(t: Mapping[str, F], r: Mapping[str, F], m: F) -> F:
+    """The mean rank under two attacks that have closed forms of their own."""
+    each = (base(t, r, m), ROWS["calibrated"][1](t, r, m))
+    return np.asarray(np.mean([share_below(s) for s in each], axis=0))
+
+
+def stacked(t: Mapping[str, F], r: Mapping[str, F], m: F) -> F:
+    """Reference by reference, of pairs (0, 1), (2, 3), …; scikit-learn's logistic regression."""
+
+    def deviates(t: Mapping[str, F], r: Mapping[str, F], m: F) -> F:
+        each = (ROWS["calibrated"][1](t, r, m), -t["loss"])
+        return np.stack([stats.norm.ppf(share_below(s)) for s in each], axis=1)
+
+    learnt = []
+    for s in range(len(m)):
+        others = np.arange(len(m)) // 2 != s // 2
+        target = {k: v[s] for k, v in r.items()}
+        learnt.append(deviates(target, {k: v[others] for k, v in r.items()}, m[others]))
+    x, y = np.concatenate(learnt), m.ravel()
+    weight = np.where(y, 0.5 / y.sum(), 0.5 / (~y).sum())
+    spread = x.std(axis=0) if y.mean() == 0.5 else np.sqrt(weight @ (x - weight @ x) ** 2)
+    centre = weight @ x
+    # Its C is 1 over the penalty where weights are not normed.
+    fit = LogisticRegression(C=1e4, tol=1e-12, max_iter=10_000)
+    fit.fit((x - centre) / spread, y, sample_weight=weight)
+    return np.asarray(fit.decision_function((deviates(t, r, m) - centre) / spread))
+
+
 own = attacks.PerSample()
 log = np.log
 
@@ -311,6 +346,8 @@ ROWS: dict[str, tuple[Attack, Rule, float]] = {
         each(joint),
         1e-7,
     ),
+    "ensemble": (attacks.Ensemble((attacks.BASE(), attacks.Calibrated())), vote, 1e-9),
+    "combined": (attacks.Combined((attacks.Calibrated(), attacks.LOSS())), stacked, 1e-4),
 }  # fmt: skip
 OTHERS = [
     (attacks.PrivacyRiskScore(rule=attacks.Isotonic()), isotonic, 0.05),

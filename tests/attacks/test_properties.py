@@ -152,9 +152,10 @@ def test_fitted_rules_pass_a_permutation_test(name: str) -> None:
     """On noise the true membership ranks anywhere among redrawn ones; on a leak it is the first."""
     attack = attacks.get(name)
     rng = np.random.default_rng(0)
+    models = max(6, attack.models)
 
     def rank(shift: float, draws: int = 5) -> int:
-        member = half_split(80, models=6, seed=int(rng.integers(1 << 30))).member
+        member = half_split(80, models=models, seed=int(rng.integers(1 << 30))).member
         signals = read_by(attack, leaking_signals(rng, member, shift=shift))
 
         def area(m: B) -> float:
@@ -162,8 +163,9 @@ def test_fitted_rules_pass_a_permutation_test(name: str) -> None:
             return float(operating_points(scores, m, ()).auc.mean())
 
         def redrawn() -> B:
-            pairs = member.reshape(3, 2, 80)
-            return np.where(rng.random((3, 1, 80)) < 0.5, pairs, ~pairs).reshape(6, 80)
+            pairs = member.reshape(-1, 2, 80)
+            turned = rng.random((models // 2, 1, 80)) < 0.5
+            return np.where(turned, pairs, ~pairs).reshape(models, 80)
 
         return int(sum(area(redrawn()) >= area(member) for _ in range(draws)))
 

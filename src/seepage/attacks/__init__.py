@@ -37,6 +37,8 @@ from seepage.attacks.curvature import CurvatureMAST as CurvatureMAST
 from seepage.attacks.curvature import CurvatureLR as CurvatureLR
 from seepage.attacks.curvature import CurvatureNLL as CurvatureNLL
 from seepage.attacks.joint import CurvatureAndConfidence as CurvatureAndConfidence
+from seepage.attacks.combining import Ensemble as Ensemble
+from seepage.attacks.combining import Combined as Combined
 # isort: on
 
 # What they are built on, and their options.
@@ -48,9 +50,16 @@ from seepage.attacks.base import reference_rows as reference_rows
 from seepage.attacks.binding import bind as bind
 from seepage.attacks.classwise import Bins as Bins
 from seepage.attacks.classwise import Isotonic as Isotonic
+from seepage.attacks.combining import Highest as Highest
+from seepage.attacks.combining import Lowest as Lowest
+from seepage.attacks.combining import MeanRank as MeanRank
 from seepage.attacks.curvature import AsPublished as AsPublished
 from seepage.attacks.curvature import Corrected as Corrected
 from seepage.attacks.joint import Wishart as Wishart
+from seepage.attacks.learners import Boosting as Boosting
+from seepage.attacks.learners import Forest as Forest
+from seepage.attacks.learners import LinearOdds as LinearOdds
+from seepage.attacks.learners import Separate as Separate
 from seepage.attacks.leaving import Way as Way
 from seepage.attacks.leaving import how_left_out as how_left_out
 from seepage.attacks.population import Untrained as Untrained
@@ -86,3 +95,12 @@ def get(name: str, **options: Any) -> Attack:
     ('lira', 2.0)
     """
     return extensions.make("attack", name, ATTACKS, Attack, options)
+
+
+def usual() -> list[Attack]:
+    """Every attack of the package that audits run unasked, with its default options.
+
+    All of `ATTACKS` but those that cost many times what others do (`Attack.on_request`), which run
+    where they are named.
+    """
+    return [kind() for kind in ATTACKS.values() if not kind.on_request]

@@ -175,7 +175,8 @@ class Attack(ABC):
     after that of samples, (R, N, T, A); labels have none. min_in, min_out: references it needs of
     each kind for every sample. queries: how often each model is asked about a sample at each view
     and checkpoint; of "weights", passes through the network. fitted: it learns a rule from the answers of references and asks it
-    about the target's. threshold: the score at or above which the attack's own decision rule says
+    about the target's. on_request: audits run it only where it is named, since it costs many times
+    what others do. threshold: the score at or above which the attack's own decision rule says
     "member", or None when it has no natural one. aligns: of other samples, a score reads only what
     all have in common, such as a prior, so that runs may be realigned sample by sample and samples
     left away.
@@ -194,6 +195,7 @@ class Attack(ABC):
     queries: ClassVar[int] = 1
     fitted: ClassVar[bool] = False
     threshold: ClassVar[float | None] = None
+    on_request: ClassVar[bool] = False
     aligns: ClassVar[bool] = False
 
     @abstractmethod

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack
+from seepage.attacks.learners import logistic
 from seepage.attacks.leaving import Matched
 from seepage.attacks.targets import each_row
 from seepage.errors import InputError
@@ -18,7 +19,6 @@ from seepage.errors import InputError
 __all__ = ["ShadowClassifier"]
 
 
-_STEPS = 50
 # Cells that shadow answers are counted in; the target's own answers are not rounded to them.
 _PHI, _PHI_STEP = 40.0, 0.1
 _LOG_LOW, _LOG_HIGH, _LOG_STEP = -14.0, 6.0, 0.25
@@ -74,7 +74,7 @@ class ShadowClassifier(Attack):
         member: BoolArray,
     ) -> FloatArray:
         x, counts = _counted([references[k] for k in self.requires], member)
-        weights = _logistic(x, counts.sum(axis=0), self.ridge)
+        weights = logistic(x, counts.sum(axis=0), self.ridge)
         return _odds([_flat(target[k]) for k in self.requires], weights)
 
     def run_all(
@@ -90,7 +90,7 @@ class ShadowClassifier(Attack):
         weights = np.empty((len(sets), x.shape[1]))
 
         def fit(k: int) -> None:
-            weights[k] = _logistic(x, everyone - counts[~sets[k]].sum(axis=0), self.ridge)
+            weights[k] = logistic(x, everyone - counts[~sets[k]].sum(axis=0), self.ridge)
 
         def ask(r: int) -> None:
             out[r] = _odds([_flat(v[r]) for v in answers], weights[which.ravel()[r]])
@@ -121,7 +121,7 @@ class ShadowClassifier(Attack):
             else:
                 counts = everyone - count(codes[r], member[r])
                 counts -= count(codes[partner, columns], member[partner, columns])
-            weights = _logistic(x, counts, self.ridge)
+            weights = logistic(x, counts, self.ridge)
             out[r] = _odds([_flat(v[r]) for v in answers], weights)
 
         each_row(one, len(member))
@@ -196,40 +196,3 @@ def _cells(
     a, b = np.divmod(rest, depth)
     x = _features(a * _PHI_STEP - _PHI, right.astype(np.float64), np.exp(b * _LOG_STEP + _LOG_LOW))
     return x, place[codes]
-
-
-def _logistic(x: FloatArray, counts: FloatArray, ridge: float) -> FloatArray:
-    """The unique minimum of the weighted, penalised logistic loss, by damped Newton steps.
-
-    x (C, F); counts (2, C) of label 0 and 1; each label's weights add up to 1/2.
-    """
-    occupied = counts.sum(axis=0) > 0
-    x, counts = x[occupied], counts[:, occupied]
-    out, inside = counts / (2 * counts.sum(axis=1, keepdims=True))
-    mass = out + inside
-    penalty = np.full(x.shape[1], ridge)
-    penalty[0] = 1e-12
-
-    def value(w: FloatArray) -> float:
-        odds = x @ w
-        fit = inside @ np.logaddexp(0, -odds) + out @ np.logaddexp(0, odds)
-        return float(fit + 0.5 * penalty @ w**2)
-
-    w = np.zeros(x.shape[1])
-    now = value(w)
-    for _ in range(_STEPS):
-        p = 0.5 * (1 + np.tanh(0.5 * (x @ w)))
-        gradient = x.T @ (mass * p - inside) + penalty * w
-        bent = (x * (mass * p * (1 - p))[:, None]).T @ x + np.diag(penalty)
-        step = np.linalg.solve(bent, gradient)
-        # Halving protects the first steps; near the minimum rounding decides and whole ones are
-        # right.
-        size = 1.0
-        trial = value(w - step)
-        while trial > now + 1e-13 and size > 1e-3:
-            size /= 2
-            trial = value(w - size * step)
-        w, now = w - size * step, trial
-        if np.abs(step).max() <= 1e-11 * (1 + np.abs(w).max()):
-            break
-    return w

@@ -384,7 +384,7 @@ def _audited(run: Run, place: Path, wanted: Prepared) -> None:
 
 
 def _report(run: Any, path: Path, attacks: Any, unit: Any = None) -> None:
-    from seepage.attacks import ATTACKS
+    from seepage.attacks import usual
     from seepage.findings import collect
     from seepage.findings.unjudged import unjudged
     from seepage.report import write_report
@@ -394,7 +394,7 @@ def _report(run: Any, path: Path, attacks: Any, unit: Any = None) -> None:
         data = run.data()
         found = collect(run, attacks=attacks, data=data, unit=unit)
         written = write_report(run, path, findings=found, data=data)
-    without = unjudged(run, attacks or [cls() for cls in ATTACKS.values()])
+    without = unjudged(run, attacks or usual())
     if without.words:
         console.print(without.words, markup=False, soft_wrap=True)
     first = first_screen(found)

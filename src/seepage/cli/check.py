@@ -135,7 +135,7 @@ def _judged_run(
     learnt_nothing: bool,
 ) -> tuple[tuple[Judged, ...], str]:
     """Every limit on a run, printed; and why no limit holds for it, or ""."""
-    from seepage.attacks import ATTACKS
+    from seepage.attacks import usual
     from seepage.config.prepare import chosen_attacks
     from seepage.findings.gate import every_score, judge
     from seepage.findings.subjects import by_unit
@@ -150,7 +150,7 @@ def _judged_run(
     named = list(chosen_attacks(attacks, attacks[0])) if attacks else []
     whole, why = gated_run(path, learnt_nothing=learnt_nothing)
     asked = {a.name for a in named}
-    others = [c() for n, c in ATTACKS.items() if n not in asked]
+    others = [a for a in usual() if a.name not in asked]
     judged = judged_unit(whole, unit)
     if released_as:
         from seepage.cli.variants import every_as_released

@@ -71,7 +71,7 @@ class Prepared:
 
 def chosen_attacks(names: list[str] | None, main: str) -> tuple[attacks.Attack, ...]:
     """Attacks by name, the main one first; all of the table when none are named."""
-    wanted = list(dict.fromkeys([main, *(names or attacks.ATTACKS)]))
+    wanted = list(dict.fromkeys([main, *(names or [a.name for a in attacks.usual()])]))
     found = tuple(attacks.get(name) for name in wanted)
     told = [attack.name for attack in found]
     for name, own in zip(wanted, told, strict=True):

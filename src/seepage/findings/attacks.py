@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from seepage.array_types import Float64Array, Int64Array
-from seepage.attacks import ATTACKS, Attack
+from seepage.attacks import Attack, usual
 from seepage.attacks.binding import ReadOnce
 from seepage.errors import InputError
 from seepage.findings.judging import Judging
@@ -36,7 +36,7 @@ def at_last_checkpoint(
 
     run: by record; judging: of what `unit` counts, and scores are of it.
     """
-    wanted = [cls() for cls in ATTACKS.values()] if attacks is None else list(attacks)
+    wanted = usual() if attacks is None else list(attacks)
     chosen, skipped = applicable(run, wanted)
     source = ReadOnce(run)
     redrawn = judging.redrawn(np.random.default_rng(seed))

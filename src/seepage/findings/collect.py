@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
-from seepage.attacks import ATTACKS, Attack, how_left_out
+from seepage.attacks import Attack, how_left_out, usual
 from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.findings.accountant import accountant_finding
@@ -283,7 +283,7 @@ def collect(
 ) -> Findings:
     """Compute everything a report says about a run.
 
-    attacks: which to run at the last checkpoint (all of `seepage.attacks.ATTACKS` that the run's
+    attacks: which to run at the last checkpoint (all of `seepage.attacks.usual()` that the run's
     signals and number of models allow). main: name of the one that is followed over training and
     drawn on the plane (LiRA when it can be run). data: the pool, for the blind baseline (by default
     that of the run). permutations: redraws of membership under which everything is repeated, each
@@ -294,7 +294,7 @@ def collect(
 
     Raises InputError when no attack can be run, and where attacks would.
     """
-    wanted = [cls() for cls in ATTACKS.values()] if attacks is None else list(attacks)
+    wanted = usual() if attacks is None else list(attacks)
     without = unjudged(run, wanted) if len(run.member) >= 4 else None
     if permutations < 1:
         raise InputError(

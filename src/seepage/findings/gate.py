@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from seepage.array_types import Float64Array
-from seepage.attacks import ATTACKS, Attack
+from seepage.attacks import Attack, usual
 from seepage.attacks.binding import ReadOnce
 from seepage.config.limits import Limits
 from seepage.errors import InputError
@@ -326,7 +326,7 @@ def check(
         )
     named = list(attacks)
     own = {a.name for a in named}
-    others = [c() for n, c in ATTACKS.items() if n not in own]
+    others = [a for a in usual() if a.name not in own]
     without = unjudged(run, [*named, *others])
     part, named = without.part(run), without.attacks(named)
     counted, who = by_unit(part, unit)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from seepage.array_types import Float64Array
-from seepage.attacks import ATTACKS, Attack
+from seepage.attacks import Attack, usual
 from seepage.attacks.binding import bind, lacks, unrecorded
 from seepage.config.release import Variant, as_variants
 from seepage.data import Dataset
@@ -269,7 +269,7 @@ def variants(
     run: `seepage.open(...)`; wanted: names ("label-only", "top-1", "rounded-2", "temperature-2",
     "int8", "bf16", "pruned-0.5", joined by + where several apply; "as-trained"), or objects of
     `seepage.signals.released`, `seepage.models.released`, `seepage.config.release.Variant`. attacks: all of
-    `seepage.attacks.ATTACKS` that a variant allows. model, data: the factory and the pool again,
+    `seepage.attacks.usual()` that a variant allows. model, data: the factory and the pool again,
     where kept networks must be rebuilt. unit: as in `seepage.findings.collect`. seed: of the null. keep: write it to the run's derived results for the next report.
 
     The model as trained is always measured, for comparison; the verdict counts it only if it is
@@ -281,7 +281,7 @@ def variants(
     asked = as_variants(wanted)
     names = {v.name for v in asked}
     every = asked if Variant().name in names else (Variant(), *asked)
-    chosen = [c() for c in ATTACKS.values()] if attacks is None else list(attacks)
+    chosen = usual() if attacks is None else list(attacks)
     held = sources(run, every, chosen, model=model, data=data, progress=progress)
     first = next(iter(held.found.values()))
     counted, unit = by_unit(first, unit)

@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
-from seepage.attacks import ATTACKS, Attack
+from seepage.attacks import ATTACKS, Attack, usual
 from seepage.config.release import Variant, as_variants
 from seepage.errors import InputError
 from seepage.findings.attacks import FPRS
@@ -151,7 +151,7 @@ def audit(
     mean square of the residuals of the samples that a model was not trained on. groups: (of members, of others), whose each sample is; figures are then of
     subjects. service: how a function is asked (batches, repetitions, cache), and the batch of a
     network. references: pairs (model, mask over members and then others), `RecordedReferences` or
-    `TrainedReferences`; then every attack of `seepage.attacks.ATTACKS` that can be bound is run,
+    `TrainedReferences`; then every attack of `seepage.attacks.usual()` that can be bound is run,
     or those of `attacks`. quantile: of quantile regression. q: false share among those named.
     drop_copies: others that are exact copies of members are taken out instead of refused.
     accept_changes: judge a model that answers differently each time, by one answer. blind: whether
@@ -249,9 +249,9 @@ def audit(
         )
         if found is None:
             lacking = {
-                n: words.NEEDS_CHECKPOINTS if cls.trajectory else words.NEEDS_REFERENCES
-                for n, cls in ATTACKS.items()
-                if n not in TITLES
+                a.name: words.NEEDS_CHECKPOINTS if a.trajectory else words.NEEDS_REFERENCES
+                for a in usual()
+                if a.name not in TITLES
             }
             return Scored(own.scores, dict(own.skipped) | lacking)
         more = referenced_scores(observed, found, pool.member, question, attacks, unit)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, FloatArray, Int64Array
-from seepage.attacks import ATTACKS, Attack, AttackError
+from seepage.attacks import Attack, AttackError, usual
 from seepage.attacks.binding import bind, inputs, unrecorded
 from seepage.errors import InputError
 from seepage.given_arrays import given_array
@@ -219,13 +219,13 @@ def referenced_scores(
 ) -> Scored:
     """Every attack that can be bound, on the one target: scores (N,), and why the others cannot.
 
-    attacks: all of `seepage.attacks.ATTACKS` with their defaults unless given. The target's own
+    attacks: all of `seepage.attacks.usual()` with their defaults unless given. The target's own
     membership is read by no attack: its references are all R models. unit: with `Subjects(groups)`
     the correlation of subjects' records over the references comes with log-ratios.
     """
     source = _OneTarget(target, references, member, question)
     refused = question.task.refused
-    wanted = [cls() for cls in ATTACKS.values()] if attacks is None else list(attacks)
+    wanted = usual() if attacks is None else list(attacks)
     scores: dict[str, Float64Array] = {}
     skipped: dict[str, str] = {}
     within: dict[str, Within] = {}
