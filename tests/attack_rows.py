@@ -74,6 +74,10 @@ TABLE: dict[str, list[Attack]] = {
     ],
     "base-offline": [attacks.BASEOffline()],
     "shadow-classifier": [attacks.ShadowClassifier(), attacks.ShadowClassifier(ridge=1e-2)],
+    "shadow-outputs": [
+        attacks.ShadowOutputs(learner=attacks.Boosting(8, rate=0.3)),
+        attacks.ShadowOutputs(by_class=True, learner=attacks.LinearOdds()),
+    ],
     "curvature": [attacks.CurvatureThreshold()],
     "curvature-calibrated": [attacks.CurvatureCalibrated()],
     "curvature-attack-r": [attacks.CurvatureAttackR()],

@@ -113,6 +113,8 @@ def read_by(attack: Any, signals: Mapping[str, F], checkpoints: int = 4) -> dict
     first = np.asarray(next(iter(signals.values())))
     labels = np.broadcast_to(np.arange(first.shape[1]) % 3.0, first.shape[:2])
     found = {"labels": np.array(labels)[..., None], **signals}
+    if "logits" in attack.requires:
+        found["logits"] = _logits(found["phi"], found["labels"])
     share = np.arange(1, checkpoints + 1) / checkpoints
     return {
         name: np.stack([8 + s * (found[name] - 8) for s in share], axis=2)
@@ -120,6 +122,14 @@ def read_by(attack: Any, signals: Mapping[str, F], checkpoints: int = 4) -> dict
         else found[name]
         for name in attack.requires
     }
+
+
+def _logits(phi: F, labels: F) -> F:
+    """Four classes whose outputs follow from φ of the first view, the true one's alike: (R, N, 4)."""
+    z = np.asarray(phi[..., :1] if phi.ndim == 3 else phi[..., None])
+    own = labels.reshape(z.shape) == np.arange(4)
+    wrong = np.concatenate([0 * z, -0.2 * z, np.sin(z), 0 * z - 1], axis=-1)
+    return np.where(own, z + 1, wrong).astype(z.dtype)
 
 
 def _beside(rng: np.random.Generator, phi: F) -> dict[str, F]:

@@ -30,6 +30,7 @@ from seepage.attacks.relative import RMIATuned as RMIATuned
 from seepage.attacks.relative import BASE as BASE
 from seepage.attacks.relative import BASEOffline as BASEOffline
 from seepage.attacks.shadow import ShadowClassifier as ShadowClassifier
+from seepage.attacks.outputs import ShadowOutputs as ShadowOutputs
 from seepage.attacks.curvature import CurvatureThreshold as CurvatureThreshold
 from seepage.attacks.curvature import CurvatureCalibrated as CurvatureCalibrated
 from seepage.attacks.curvature import CurvatureAttackR as CurvatureAttackR

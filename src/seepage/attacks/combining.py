@@ -22,7 +22,7 @@ from seepage.attacks.base import (
 )
 from seepage.attacks.binding import bind
 from seepage.attacks.learned import Learned
-from seepage.attacks.leaving import Matched
+from seepage.attacks.leaving import Matched, realigned
 from seepage.attacks.lira import LiRA
 from seepage.attacks.references import Calibrated
 from seepage.attacks.relative import BASE
@@ -47,7 +47,8 @@ _ACCESS: tuple[Access, ...] = ("label", "scores", "trajectory", "weights")
 def ranks(scores: FloatArray, at: Int64Array | None = None) -> Float64Array:
     """Where each score stands among those of its row, ties in the middle: (R, N) -> (R, N) in (0, 1).
 
-    The share of the row below it, and half of what equals it. at: columns that are wanted, (n,).
+    The share of the row below it, and half of what equals it. at: columns that are wanted, (n,). NaN
+    stands for no score: it counts for none and has no rank.
 
     >>> ranks(np.array([[3.0, 1.0, 1.0, 9.0]])).tolist()
     [[0.625, 0.25, 0.25, 0.875]]
@@ -55,9 +56,11 @@ def ranks(scores: FloatArray, at: Int64Array | None = None) -> Float64Array:
     wanted = scores if at is None else scores[:, at]
     out = np.empty(wanted.shape)
     for row, some, found in zip(scores, wanted, out, strict=True):
-        order = np.sort(row)
+        order = np.sort(row[~np.isnan(row)])
         found[:] = np.searchsorted(order, some, "left") + np.searchsorted(order, some, "right")
-    return out / (2 * max(scores.shape[1], 1))
+        found /= 2 * max(len(order), 1)
+    out[np.isnan(wanted)] = np.nan
+    return out
 
 
 def _takes(attack: Attack, attacks: tuple[Attack, ...], *, least: int) -> None:
@@ -241,8 +244,24 @@ class LearnedOnScores(Learned, ABC):
                 )
         return self._features(_scores(self, self.parts, signals, member, use), at)
 
-    def of_matched(self, signals: Given, member: BoolArray, at: Int64Array) -> Float64Array:
-        return self._features(_matched_scores(self, self.parts, signals, member), at)
+    def of_targets_matched(self, signals: Given, member: BoolArray) -> Float64Array:
+        every = np.arange(member.shape[1])
+        return self._features(_matched_scores(self, self.parts, signals, member), every)
+
+    def of_references_matched(
+        self, signals: Given, matched: Matched, r: int, at: Int64Array
+    ) -> Float64Array:
+        which, inside = matched.references(r)
+        moved = {k: realigned(v, which) for k, v in signals.items()}
+        # Again matched among themselves: one of the other side is left out with each.
+        _, use = replace(matched, a=matched.a - 1, b=matched.b - 1).rows
+        found = []
+        for score in _scores(self, self.parts, moved, inside, use):
+            # What is relative to a model's other samples is so to those of the real one.
+            real = np.full((matched.order.shape[1], score.shape[1]), np.nan)
+            np.put_along_axis(real, which, score, axis=0)
+            found.append(np.take_along_axis(self.scaled(real, at), which[:, at], axis=0))
+        return np.stack(found, axis=-1)
 
     def _features(self, scores: Iterable[Float64Array], at: Int64Array) -> Float64Array:
         return np.stack([self.scaled(s, at) for s in scores], axis=-1)
