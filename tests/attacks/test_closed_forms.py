@@ -241,14 +241,53 @@ def outputs(t: Mapping[str, F], r: Mapping[str, F], m: F) -> F:
             ]
         ).round(9)
 
-    x, y = rows(r["logits"], r["labels"]), m.ravel()
+    return boosted(rows(r["logits"], r["labels"]), m, rows(t["logits"], t["labels"]))
+
+
+def boosted(x: F, member: F, new: F) -> F:
+    """scikit-learn's boosting of 8 trees, on rows in order of their last feature, the one before, …"""
+    y, x = member.ravel(), x.round(9)
     order = sorted(range(len(y)), key=lambda k: (*x[k][::-1], y[k]))
     weight = np.where(y, 0.5 / y.mean(), 0.5 / (~y).mean())
     fit = HistGradientBoostingClassifier(
         max_iter=8, max_leaf_nodes=8, early_stopping=False, random_state=0
     )
     fit.fit(x[order], y[order], sample_weight=weight[order])
-    return np.asarray(fit.decision_function(rows(t["logits"], t["labels"])))
+    return np.asarray(fit.decision_function(new.round(9)))
+
+
+def rapid(t: Mapping[str, F], r: Mapping[str, F], m: F) -> F:
+    def both(t: Mapping[str, F], r: Mapping[str, F], m: F) -> F:
+        return np.stack([-t["loss"], ROWS["calibrated"][1](t, r, m)], axis=1)
+
+    learnt = []
+    for s in range(len(m)):
+        others = np.arange(len(m)) // 2 != s // 2
+        target = {k: v[s] for k, v in r.items()}
+        learnt.append(both(target, {k: v[others] for k, v in r.items()}, m[others]))
+    return boosted(np.concatenate(learnt), m, both(t, r, m))
+
+
+def trajectory(t: Mapping[str, F], r: Mapping[str, F], m: F) -> F:
+    return boosted(r["loss"].reshape(-1, 5), m, t["loss"])
+
+
+def sequence(t: Mapping[str, F], r: Mapping[str, F], m: F) -> F:
+    """Figures of SciPy and of the definition, one answer at a time."""
+
+    def rows(z: F, labels: F) -> F:
+        found = []
+        for steps, c in zip(z.reshape(-1, *z.shape[-2:]), labels.ravel().astype(int), strict=True):
+            p = np.exp(steps) / np.exp(steps).sum(axis=1, keepdims=True)
+            wrong = np.delete(p, c, axis=1)
+            mentr = -(1 - p[:, c]) * np.log(p[:, c]) - (wrong * np.log(1 - wrong)).sum(axis=1)
+            entropy = stats.entropy(p, axis=1)
+            figures = np.array([-np.log(p[:, c]), p.max(axis=1), p.std(axis=1), entropy, mentr])
+            found.append(np.concatenate([figures.ravel(), np.diff(figures, axis=1).ravel()]))
+        return np.array(found)
+
+    x = rows(r["logits"], r["labels"])
+    return boosted(x, m, rows(t["logits"], t["labels"]))
 
 
 own = attacks.PerSample()
@@ -369,6 +408,9 @@ ROWS: dict[str, tuple[Attack, Rule, float]] = {
         each(joint),
         1e-7,
     ),
+    "rapid": (attacks.RAPID(learner=attacks.Boosting(8)), rapid, 1e-6),
+    "loss-trajectory": (attacks.LossTrajectory(learner=attacks.Boosting(8)), trajectory, 1e-6),
+    "seqmia": (attacks.SeqMIA(learner=attacks.Boosting(8)), sequence, 1e-6),
     "shadow-outputs": (attacks.ShadowOutputs(learner=attacks.Boosting(8)), outputs, 1e-6),
     "ensemble": (attacks.Ensemble((attacks.BASE(), attacks.Calibrated())), vote, 1e-9),
     "combined": (attacks.Combined((attacks.Calibrated(), attacks.LOSS())), stacked, 1e-4),

@@ -31,6 +31,9 @@ from seepage.attacks.relative import BASE as BASE
 from seepage.attacks.relative import BASEOffline as BASEOffline
 from seepage.attacks.shadow import ShadowClassifier as ShadowClassifier
 from seepage.attacks.outputs import ShadowOutputs as ShadowOutputs
+from seepage.attacks.rapid import RAPID as RAPID
+from seepage.attacks.sequences import LossTrajectory as LossTrajectory
+from seepage.attacks.sequences import SeqMIA as SeqMIA
 from seepage.attacks.curvature import CurvatureThreshold as CurvatureThreshold
 from seepage.attacks.curvature import CurvatureCalibrated as CurvatureCalibrated
 from seepage.attacks.curvature import CurvatureAttackR as CurvatureAttackR

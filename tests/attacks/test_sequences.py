@@ -1,0 +1,73 @@
+"""What only the order of checkpoints tells, and what calibration forgets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from seepage import attacks
+from seepage.metrics import operating_points
+from seepage.plan import half_split
+
+RNG = np.random.default_rng
+MEMBER = half_split(400, models=8, seed=0).member
+FEW = attacks.Boosting(15, leaves=4, rate=0.3)
+
+
+def auc(attack: attacks.Attack, signals, member=MEMBER) -> float:
+    scores = attack.leave_one_out(signals, member)
+    return float(operating_points(scores, member, ()).auc.mean())
+
+
+def shuffled(values):
+    """Checkpoints in another order for every answer: (R, N, T, …)."""
+    order = RNG(9).permuted(np.tile(np.arange(values.shape[2]), (*values.shape[:2], 1)), axis=2)
+    at = order.reshape(order.shape + (1,) * (values.ndim - 3))
+    return np.take_along_axis(values, at, axis=2)
+
+
+def test_the_order_of_losses_is_read() -> None:
+    """The same losses fall for members and rise for others: all in time, nothing without it."""
+    loss = np.sort(RNG(0).gamma(2.0, size=(*MEMBER.shape, 5)), axis=-1)
+    loss = np.where(MEMBER[..., None], loss[..., ::-1], loss)
+    attack = attacks.LossTrajectory(learner=FEW)
+    assert auc(attack, loss) > 0.98
+    assert auc(attack, shuffled(loss)) == pytest.approx(0.5, abs=0.03)
+    # Steps say more than how wide losses spread, which is all that LT-IQR asks.
+    assert auc(attacks.LossTraceIQR(), loss) == pytest.approx(0.5, abs=0.03)
+
+
+def test_the_order_of_outputs_is_read() -> None:
+    z = np.sort(RNG(1).normal(size=(*MEMBER.shape, 4, 3)), axis=2)
+    z[..., 1:] = RNG(2).normal(size=(*MEMBER.shape, 4, 2))
+    z = np.where(MEMBER[..., None, None], z, z[:, :, ::-1])
+    labels = np.zeros(MEMBER.shape)
+    attack = attacks.SeqMIA(learner=FEW)
+    assert auc(attack, {"logits": z, "labels": labels}) > 0.8
+    assert auc(attack, {"logits": shuffled(z), "labels": labels}) == pytest.approx(0.5, abs=0.03)
+
+
+def test_checkpoints_after_the_one_that_is_scored_are_not_there() -> None:
+    """One checkpoint: a classifier of the loss, which here says nothing."""
+    loss = RNG(3).gamma(2.0, size=(*MEMBER.shape, 1))
+    assert auc(attacks.LossTrajectory(learner=FEW), loss) == pytest.approx(0.5, abs=0.03)
+
+
+def test_the_loss_is_not_forgotten() -> None:
+    """Hard samples vary widely, members or not; easy members are a little easier: calibration alone
+    ranks hard samples of either kind first."""
+    hard = RNG(4).random(400) < 0.5
+    noise = RNG(5).normal(size=MEMBER.shape)
+    loss = np.where(hard, 6 + 2 * noise, 1 + 0.1 * noise - 0.25 * MEMBER)
+    rapid, plain = (
+        auc(a, loss) for a in (attacks.RAPID(learner=FEW), attacks.Calibrated())
+    )  # fmt: skip
+    assert plain < 0.7 < rapid - 0.02
+
+
+def test_large_logits_give_finite_figures() -> None:
+    z = np.zeros((8, 400, 2, 3))
+    z[..., 0] = 800 * RNG(6).normal(size=(8, 400, 2))
+    attack = attacks.SeqMIA(learner=attacks.LinearOdds())
+    signals = {"logits": z.astype(np.float32), "labels": np.zeros(MEMBER.shape)}
+    assert np.isfinite(attack.leave_one_out(signals, MEMBER)).all()
