@@ -99,6 +99,10 @@ TABLE: dict[str, list[Attack]] = {
         attacks.CurvatureAndConfidence(covariance=attacks.Pooled()),
         attacks.CurvatureAndConfidence(covariance=attacks.PerSample()),
     ],
+    "lira-two-signals": [
+        attacks.LiRATwoSignals(),
+        attacks.LiRATwoSignals("mentr", attacks.PerSample()),
+    ],
     "ensemble": [
         attacks.Ensemble(),
         attacks.Ensemble((attacks.LOSS(), attacks.AttackR()), attacks.Highest()),

@@ -165,14 +165,19 @@ def common_variance(phi: F, mask: F, alpha: float) -> float:
     return float(law[0, 3] / law[0, 2])
 
 
-def joint(t: Mapping[str, F], out: Mapping[str, F], inside: Mapping[str, F]) -> float:
-    x = np.array([t["phi"], np.log(t["curvature_zo"])])
-    total = 0.0
-    for sign, group in ((1, inside), (-1, out)):
-        both = np.stack([group["phi"], np.log(group["curvature_zo"])])
-        law = stats.multivariate_normal(both.mean(axis=1), np.cov(both, ddof=0))
-        total += sign * float(law.logpdf(x))
-    return total
+def joint(name: str) -> Rule:
+    """Normal laws of φ and the logarithm of another signal."""
+
+    def one(t: Mapping[str, F], out: Mapping[str, F], inside: Mapping[str, F]) -> float:
+        x = np.array([t["phi"], np.log(t[name])])
+        total = 0.0
+        for sign, group in ((1, inside), (-1, out)):
+            both = np.stack([group["phi"], np.log(group[name])])
+            law = stats.multivariate_normal(both.mean(axis=1), np.cov(both, ddof=0))
+            total += sign * float(law.logpdf(x))
+        return total
+
+    return each(one)
 
 
 def shadow(t: Mapping[str, F], r: Mapping[str, F], m: F) -> F:
@@ -405,9 +410,10 @@ ROWS: dict[str, tuple[Attack, Rule, float]] = {
     ),
     "curvature-and-confidence": (
         attacks.CurvatureAndConfidence(covariance=own),
-        each(joint),
+        joint("curvature_zo"),
         1e-7,
     ),
+    "lira-two-signals": (attacks.LiRATwoSignals(covariance=own), joint("entropy"), 1e-5),
     "rapid": (attacks.RAPID(learner=attacks.Boosting(8)), rapid, 1e-6),
     "loss-trajectory": (attacks.LossTrajectory(learner=attacks.Boosting(8)), trajectory, 1e-6),
     "seqmia": (attacks.SeqMIA(learner=attacks.Boosting(8)), sequence, 1e-6),

@@ -179,3 +179,23 @@ def test_options_that_make_no_sense_are_refused() -> None:
     signals["mentr"] = -signals["mentr"]
     with pytest.raises(InputError, match="mentr: expected values of at least 0, low for members"):
         attacks.PrivacyRiskScore().leave_one_out(signals, EIGHT)
+
+
+@pytest.mark.parametrize("rho", [-0.6, 0.0, 0.6])
+def test_two_signals_tell_what_their_covariance_says(rho: float) -> None:
+    """Normals moved by δ with the covariance Σ: AUC Φ(√(δᵀΣ⁻¹δ/2)), of φ alone Φ(δ/√2)."""
+    member = half_split(600, models=64, seed=0).member
+    delta, sigma = np.array([1.0, -0.5]), np.array([[1.0, rho], [rho, 1.0]])
+    noise = RNG(0).multivariate_normal(np.zeros(2), sigma, size=member.shape)
+    phi, other = np.moveaxis(noise + member[..., None] * delta, -1, 0)
+    mean = 2 * RNG(1).normal(size=(2, 600))
+    signals = {"phi": phi + mean[0], "entropy": np.exp(other + mean[1])}
+    attack = attacks.LiRATwoSignals(covariance=attacks.Pooled())
+    area = operating_points(attack.leave_one_out(signals, member), member, ()).auc.mean()
+    best = stats.norm.cdf(np.sqrt(delta @ np.linalg.solve(sigma, delta) / 2))
+    # Means of 31 references cost a little.
+    assert best - 0.02 < area < best + 0.008
+    with pytest.raises(InputError, match="entropy: expected values of at least 0"):
+        attack.leave_one_out({"phi": phi, "entropy": other}, member)
+    with pytest.raises(InputError, match="signal: expected another one than phi"):
+        attacks.LiRATwoSignals("phi")

@@ -41,6 +41,7 @@ from seepage.attacks.curvature import CurvatureMAST as CurvatureMAST
 from seepage.attacks.curvature import CurvatureLR as CurvatureLR
 from seepage.attacks.curvature import CurvatureNLL as CurvatureNLL
 from seepage.attacks.joint import CurvatureAndConfidence as CurvatureAndConfidence
+from seepage.attacks.joint import LiRATwoSignals as LiRATwoSignals
 from seepage.attacks.combining import Ensemble as Ensemble
 from seepage.attacks.combining import Combined as Combined
 # isort: on
