@@ -107,6 +107,17 @@ def _scores(
     return [np.asarray(a._apart(_read(a, whole, signals), member, use)) for a in parts]
 
 
+def _of_target(
+    whole: Attack, parts: Iterable[Attack], target: Given, references: Given, member: BoolArray
+) -> list[Float64Array]:
+    """The same of one target, as a table of one row: (1, N) each."""
+    found = []
+    for a in parts:
+        score = a.score(_read(a, whole, target), _read(a, whole, references), member)
+        found.append(np.asarray(score[None], dtype=np.float64))
+    return found
+
+
 def _matched_scores(
     whole: Attack, parts: Iterable[Attack], signals: Given, member: BoolArray
 ) -> list[Float64Array]:
@@ -198,11 +209,8 @@ class Ensemble(Attack):
         return replace(self, attacks=tuple(bind(a, source) for a in self.attacks))
 
     def run(self, target: Given, references: Given, member: BoolArray) -> FloatArray:
-        each = [
-            a.score(_read(a, self, target), _read(a, self, references), member)
-            for a in self.attacks
-        ]
-        return self._voted([s[None] for s in each])[0]
+        each = _of_target(self, self.attacks, target, references, member)
+        return np.asarray(self._voted(each)[0])
 
     def run_all(self, signals: Given, member: BoolArray, use: BoolArray) -> FloatArray:
         return self._voted(_scores(self, self.attacks, signals, member, use))
@@ -228,10 +236,8 @@ class LearnedOnScores(Learned, ABC):
         """A feature of one attack's scores: (R, N), (n,) -> (R, n)."""
 
     def of_target(self, target: Given, references: Given, member: BoolArray) -> Float64Array:
-        each = [
-            a.score(_read(a, self, target), _read(a, self, references), member) for a in self.parts
-        ]
-        return self._features([s[None] for s in each], np.arange(member.shape[1]))[0]
+        each = _of_target(self, self.parts, target, references, member)
+        return np.asarray(self._features(each, np.arange(member.shape[1]))[0])
 
     def of_all(
         self, signals: Given, member: BoolArray, use: BoolArray, at: Int64Array

@@ -12,7 +12,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from seepage.array_types import Float64Array, FloatArray
+from seepage.array_types import Float64Array, FloatArray, Int64Array
 from seepage.attacks.base import Access
 from seepage.attacks.learned import LearnedAlone
 from seepage.attacks.learners import Boosting, Learner
@@ -105,7 +105,7 @@ class SeqMIA(LearnedAlone):
         return np.concatenate([f.reshape(*labels.shape, -1) for f in both], axis=-1)
 
 
-def _figures(log_p: Float64Array, labels: FloatArray) -> Float64Array:
+def _figures(log_p: Float64Array, labels: Int64Array) -> Float64Array:
     """Five figures of log-probabilities (R, n, T, K), labels (R, n, 1): (R, n, 5, T)."""
     p = np.exp(log_p)
     at = np.broadcast_to(labels[..., None], (*p.shape[:-1], 1))

@@ -102,7 +102,8 @@ def usage(
         if lack is not None:
             raise InputError(f"models: references are scored by {attack.name} too, which {lack}")
         learnt = np.asarray(
-            attack._apart({k: v[kept] for k, v in read.items()}, known, reference_rows(known))
+            attack._apart({k: v[kept] for k, v in read.items()}, known, reference_rows(known)),
+            dtype=np.float64,
         )[:, at]
         truth = known[:, at]
         if len(learnt) < 3:
