@@ -7,6 +7,9 @@ import pytest
 from seepage import attacks
 from seepage.attacks import ATTACKS, Attack
 
+# Attacks that learn have many options of one code path: the quickest learner stands for them.
+LINEAR = attacks.LinearOdds()
+
 # Name -> every instance whose code path differs.
 TABLE: dict[str, list[Attack]] = {
     "loss": [attacks.LOSS()],
@@ -75,12 +78,16 @@ TABLE: dict[str, list[Attack]] = {
     "base-offline": [attacks.BASEOffline()],
     "shadow-classifier": [attacks.ShadowClassifier(), attacks.ShadowClassifier(ridge=1e-2)],
     "shadow-outputs": [
-        attacks.ShadowOutputs(learner=attacks.Boosting(8, rate=0.3)),
-        attacks.ShadowOutputs(by_class=True, learner=attacks.LinearOdds()),
+        attacks.ShadowOutputs(learner=LINEAR),
+        attacks.ShadowOutputs(by_class=True, learner=LINEAR),
     ],
-    "rapid": [attacks.RAPID(learner=attacks.Boosting(8, rate=0.3))],
-    "loss-trajectory": [attacks.LossTrajectory(learner=attacks.Boosting(8, rate=0.3))],
-    "seqmia": [attacks.SeqMIA(learner=attacks.LinearOdds())],
+    "rapid": [
+        attacks.RAPID(learner=LINEAR),
+        attacks.RAPID(learner=attacks.Boosting(2, leaves=4, rate=0.5), most=1000),
+        attacks.RAPID(learner=attacks.Forest(2), most=300),
+    ],
+    "loss-trajectory": [attacks.LossTrajectory(learner=LINEAR)],
+    "seqmia": [attacks.SeqMIA(learner=LINEAR)],
     "curvature": [attacks.CurvatureThreshold()],
     "curvature-calibrated": [attacks.CurvatureCalibrated()],
     "curvature-attack-r": [attacks.CurvatureAttackR()],
@@ -111,9 +118,8 @@ TABLE: dict[str, list[Attack]] = {
     "combined": [
         attacks.Combined(),
         attacks.Combined(
-            (attacks.Calibrated(), attacks.LossTraceIQR()), learner=attacks.Boosting(8)
+            (attacks.Gap(), attacks.LossTraceIQR()), learner=attacks.Separate(), most=200
         ),
-        attacks.Combined((attacks.LOSS(), attacks.Gap()), learner=attacks.Separate()),
     ],
 }
 # An attack without a row of its own is tested with its default options.

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from attack_rows import ROWS
+from attack_rows import ROWS, TABLE
 from oracles import leaking_signals, null_signals, read_by
 from seepage import attacks
 from seepage.attacks import ATTACKS, Attack
@@ -64,7 +64,7 @@ def reads_on_noise(attack: Attack, models: int, plan: str, decisions: int) -> fl
 @pytest.mark.parametrize("number", range(len(ATTACKS)), ids=list(ATTACKS))
 def test_noise_reads_half(number: int) -> None:
     """Over 300,000 decisions, each attack on one size and plan of the grid; `slow` has them all."""
-    attack = attacks.get(list(ATTACKS)[number])
+    attack = TABLE[list(ATTACKS)[number]][0]
     for models, plan in GRID[number % 12 :] + GRID:
         found = reads_on_noise(attack, models, plan, 300_000)
         if found is not None:
@@ -150,7 +150,7 @@ def test_a_surer_answer_never_lowers_the_score(attack: Attack) -> None:
 @pytest.mark.parametrize("name", [n for n, kind in ATTACKS.items() if kind.fitted])
 def test_fitted_rules_pass_a_permutation_test(name: str) -> None:
     """On noise the true membership ranks anywhere among redrawn ones; on a leak it is the first."""
-    attack = attacks.get(name)
+    attack = TABLE[name][0]
     rng = np.random.default_rng(0)
     models = max(6, attack.models)
 

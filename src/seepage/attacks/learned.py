@@ -36,7 +36,7 @@ class Learned(Attack, ABC):
     """
 
     learner: Learner = field(default_factory=LinearOdds, kw_only=True)
-    most: int = field(default=100_000, kw_only=True)
+    most: int = field(default=50_000, kw_only=True)
 
     fitted: ClassVar[bool] = True
     on_request: ClassVar[bool] = True
