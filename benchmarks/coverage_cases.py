@@ -21,7 +21,7 @@ from benchmarks.coverage_laws import (
     sample_truth,
 )
 from seepage import epsilon
-from seepage.attacks import ATTACKS, LOSS, RMIA, LiRA
+from seepage.attacks import LOSS, RMIA, LiRA, usual
 from seepage.comparison.evaluate import over_pairs, per_pair
 from seepage.epsilon.one_run import epsilon_of_runs, joint_epsilon
 from seepage.metrics import (
@@ -443,8 +443,7 @@ def null_auc(size: Size) -> list[Row]:
     for _ in range(4 if size.quick else 60):
         fleet = Fleet.draw(rng, law, law.pool(rng, samples), models)
         signals = {"phi": fleet.phi, "loss": fleet.loss}
-        for cls in ATTACKS.values():
-            attack = cls()
+        for attack in usual():
             if attack.trajectory or not set(attack.requires) <= set(signals):
                 continue
             scores = attack.leave_one_out({k: signals[k] for k in attack.requires}, fleet.member)

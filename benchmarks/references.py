@@ -56,7 +56,7 @@ def noise(rng: np.random.Generator, shape: tuple[int, int]) -> dict[str, Array]:
 
 def noise_rows(decisions: int, models: tuple[int, ...] = (12, 32)) -> list[Row]:
     """AUC on noise by plan and attack."""
-    cases = {name: k() for name, k in attacks.ATTACKS.items() if k.min_in or k.min_out}
+    cases = {a.name: a for a in attacks.usual() if a.min_in or a.min_out}
     cases["lira, PerSample"] = attacks.LiRA(variance=attacks.PerSample())
     rows = []
     for runs in models:

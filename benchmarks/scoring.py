@@ -100,7 +100,7 @@ def attack_rows(models: int = 256, samples: int = 50_000, repeats: int = 3) -> l
     """Leave-one-out over all targets, every attack."""
     signals, member = make(models, samples)
     scipy_time, scipy_note = scipy_seconds(signals["phi"], member)
-    cases = {name: kind() for name, kind in attacks.ATTACKS.items()}
+    cases = {attack.name: attack for attack in attacks.usual()}
     cases["lira, PerSample"] = attacks.LiRA(variance=attacks.PerSample())
     cases["lira, Pooled"] = attacks.LiRA(variance=attacks.Pooled())
     cases["lira, Global"] = attacks.LiRA(variance=attacks.Global())

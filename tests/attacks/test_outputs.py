@@ -8,6 +8,7 @@ from scipy import stats
 
 from seepage import attacks
 from seepage.attacks.learners import Learner
+from seepage.errors import InputError
 from seepage.metrics import operating_points
 from seepage.plan import half_split
 
@@ -67,3 +68,9 @@ def test_which_class_is_which_does_not_matter_to_one_rule() -> None:
         for k, c in ((np.arange(5), 0.0), (order, 1.0))
     )
     np.testing.assert_allclose(plain, moved, rtol=1e-9)
+
+
+def test_classes_without_a_column_are_refused() -> None:
+    signals = {"logits": np.zeros((8, 60, 3)), "labels": np.full((8, 60), 3.0)}
+    with pytest.raises(InputError, match=r"labels: expected classes from 0 to 2, .* got 3 to 3"):
+        attacks.ShadowOutputs().leave_one_out(signals, MEMBER[:, :60])

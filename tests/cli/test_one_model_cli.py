@@ -15,7 +15,7 @@ from torch import nn
 
 import seepage as package
 from seepage import cli
-from seepage.attacks import ATTACKS
+from seepage.attacks import usual
 from seepage.single.reference_free import TITLES
 from seepage.store.verify import verify
 
@@ -113,7 +113,7 @@ def test_a_network_is_audited_and_the_page_written(seepage: Seepage) -> None:
     assert status == 0, err
     for words in ("AUC", "LOSS", "Quantile", "blind", "What this does not say", "Next:", "80"):
         assert words in out
-    needing = [n for n, k in ATTACKS.items() if not k.trajectory and n not in TITLES]
+    needing = [a.name for a in usual() if not a.trajectory and a.name not in TITLES]
     assert f"{len(needing)} attacks need reference models" in out
     assert "curvature (is measured of networks with curvature=True (--curvature))" in out
     assert out.splitlines()[0] in html.unescape(Path("one.html").read_text())

@@ -27,7 +27,7 @@ def test_blocks_of_samples_are_the_whole_where_it_is_said(name: str) -> None:
     if name == "lira":
         attack = attacks.LiRA(variance=attacks.PerSample())
     signals, member = example()
-    if not set(attack.requires) <= {*signals, "labels"}:
+    if not set(attack.requires) <= {*signals, "labels", "logits"}:
         signals |= dict.fromkeys(attack.requires, signals["curvature"])
     signals = read_by(attack, signals)
     whole = attack.leave_one_out(signals, member)

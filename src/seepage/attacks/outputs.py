@@ -9,17 +9,30 @@ from typing import ClassVar, final
 import numpy as np
 from scipy import special
 
-from seepage.array_types import BoolArray, Float64Array, FloatArray, IntArray
+from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.learned import LearnedAlone
 from seepage.attacks.learners import Boosting, Learner, Odds
+from seepage.errors import InputError
 
-__all__ = ["ShadowOutputs", "log_probabilities"]
+__all__ = ["ShadowOutputs", "classes_of", "log_probabilities"]
 
 
 def log_probabilities(logits: FloatArray) -> Float64Array:
     """log softmax in float64: (…, K) -> (…, K)."""
     z = np.asarray(logits, dtype=np.float64)
     return np.asarray(z - special.logsumexp(z, axis=-1, keepdims=True))
+
+
+def classes_of(signals: Mapping[str, FloatArray]) -> Int64Array:
+    """The labels that go with logits (…, K), as whole numbers from 0 to K − 1."""
+    labels = np.asarray(signals["labels"][..., 0], dtype=np.int64)
+    count = signals["logits"].shape[-1]
+    if labels.size and not 0 <= labels.min() <= labels.max() < count:
+        raise InputError(
+            f"labels: expected classes from 0 to {count - 1}, as logits have columns, got "
+            f"{labels.min()} to {labels.max()}"
+        )
+    return labels
 
 
 @final
@@ -61,7 +74,7 @@ class ShadowOutputs(LearnedAlone):
     first_view: ClassVar[bool] = True
 
     def answers(self, signals: Mapping[str, FloatArray]) -> Float64Array:
-        labels = np.asarray(signals["labels"][..., 0], dtype=np.int64)
+        labels = classes_of(signals)
         found = log_probabilities(signals["logits"])
         if self.by_class:
             return np.concatenate([found, labels[..., None]], axis=-1)
@@ -82,7 +95,7 @@ class ShadowOutputs(LearnedAlone):
         return lambda new: _each_class(learnt, new[:, :-1], new[:, -1].astype(np.int64))
 
 
-def _each_class(learnt: Mapping[int, Odds], x: Float64Array, classes: IntArray) -> Float64Array:
+def _each_class(learnt: Mapping[int, Odds], x: Float64Array, classes: Int64Array) -> Float64Array:
     out = np.zeros(len(x))
     for c, odds in learnt.items():
         at = classes == c

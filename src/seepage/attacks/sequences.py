@@ -16,7 +16,7 @@ from seepage.array_types import Float64Array, FloatArray, Int64Array
 from seepage.attacks.base import Access
 from seepage.attacks.learned import LearnedAlone
 from seepage.attacks.learners import Boosting, Learner
-from seepage.attacks.outputs import log_probabilities
+from seepage.attacks.outputs import classes_of, log_probabilities
 
 __all__ = ["LossTrajectory", "SeqMIA"]
 
@@ -99,7 +99,7 @@ class SeqMIA(LearnedAlone):
     trajectory: ClassVar[bool] = True
 
     def answers(self, signals: Mapping[str, FloatArray]) -> Float64Array:
-        labels = np.asarray(signals["labels"][..., 0], dtype=np.int64)
+        labels = classes_of(signals)
         figures = _figures(log_probabilities(signals["logits"]), labels[..., None])
         both = [figures, np.diff(figures, axis=-1)]
         return np.concatenate([f.reshape(*labels.shape, -1) for f in both], axis=-1)
