@@ -108,7 +108,7 @@ TABLE: dict[str, list[Attack]] = {
     ],
     "lira-two-signals": [
         attacks.LiRATwoSignals(),
-        attacks.LiRATwoSignals("mentr", attacks.PerSample()),
+        attacks.LiRATwoSignals("curvature_zo", attacks.PerSample()),
     ],
     "ensemble": [
         attacks.Ensemble(),
@@ -117,9 +117,7 @@ TABLE: dict[str, list[Attack]] = {
     ],
     "combined": [
         attacks.Combined(),
-        attacks.Combined(
-            (attacks.Gap(), attacks.LossTraceIQR()), learner=attacks.Separate(), most=200
-        ),
+        attacks.Combined((attacks.Gap(), attacks.LossTraceIQR()), learner=attacks.Separate()),
     ],
 }
 # An attack without a row of its own is tested with its default options.

@@ -32,7 +32,8 @@ class Learned(Attack, ABC):
     """score(x) = the log-odds of "member" that `learner` gives to features of x under the target.
 
     most: answers of references, models times samples, that a rule is fitted to; of more samples
-    some are taken, spread evenly over the references' mean of the first signal.
+    some are taken, spread evenly over the references' mean of the first signal; of equal means in
+    the order of samples.
     """
 
     learner: Learner = field(default_factory=LinearOdds, kw_only=True)
