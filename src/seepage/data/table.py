@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +15,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
+from seepage.array_types import Int64Array
+from seepage.data.columns import (
+    MARKED,
+    ColumnRules,
+    Encoded,
+    as_numbers,
+    as_text_column,
+    encode,
+    plain_chunks,
+    plain_number,
+)
 from seepage.data.reading import (
     MISSING,
     Part,
@@ -37,21 +46,9 @@ __all__ = ["CSV_SUFFIXES", "PARQUET_SUFFIXES", "TableOptions", "read_table"]
 
 CSV_SUFFIXES = (".csv", ".tsv", ".data", ".test", ".txt")
 PARQUET_SUFFIXES = (".parquet", ".pq")
-_MISSING_LEVEL = "?"
 _MOST_CLASSES = 1000
-# Numbers as people and spreadsheets write them: 1,5 and 1,000 and 5% and $3 and 1_000.
-_MARKED = re.compile(
-    r"[(\-+−]?\s*[$€£¥]?\s*[-+−]?"
-    r"(\d{1,3}([,.'’_\s\u00a0\u202f]\d{3})+([.,]\d+)?|\d+([.,]\d+)?|[.,]\d+)(e[-+]?\d+)?"
-    r"\s*[%‰$€£¥]?\)?",
-    re.IGNORECASE,
-)
 # What pandas and R call a column of row numbers that was saved with the table.
 _INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
-_PLAIN = re.compile(
-    r"[-+]?([0-9]{1,400}\.?[0-9]{0,400}|\.[0-9]{1,400})(e[-+]?[0-9]{1,6})?|[-+]?inf(inity)?",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -77,20 +74,10 @@ class TableOptions:
         """The columns that are asked for."""
         return (self.label,) if isinstance(self.label, str) else tuple(self.label or ())
 
-
-@dataclass(eq=False)
-class _Encoded:
-    """Columns made so far, each for all rows of all files."""
-
-    values: list[NDArray[np.float32]] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    numeric: list[bool] = field(default_factory=list)
-
-    def add(self, name: str, values: AnyArray, numeric: bool) -> None:
-        with np.errstate(over="ignore"):  # of a fill; infinity is refused with its row
-            self.values.append(values.astype(np.float32))
-        self.names.append(name)
-        self.numeric.append(numeric)
+    @property
+    def rules(self) -> ColumnRules:
+        """How the columns are encoded."""
+        return ColumnRules(self.categorical, self.missing, self.fill, self.max_levels)
 
 
 def read_table(files: Mapping[str, Path], options: TableOptions) -> Raw:
@@ -136,9 +123,12 @@ def read_table(files: Mapping[str, Path], options: TableOptions) -> Raw:
             f"label: expected one column with task = {options.task!r}, got {len(options.labels)}; "
             "set task = 'multi-label' or 'soft-labels'"
         )
+    rules = options.rules
     exact = (*(options.labels if by_class else ()), options.id_column, options.group)
     columns = {
-        name: [_plain(where, name, t.column(name), name in exact) for t in tables.values()]
+        name: [
+            plain_chunks(where, name, t.column(name), rules, name in exact) for t in tables.values()
+        ]
         for name in names
         if name not in options.drop
     }
@@ -151,18 +141,18 @@ def read_table(files: Mapping[str, Path], options: TableOptions) -> Raw:
     groups = (
         None
         if options.group is None
-        else _groups(where, options.group, _text(whole.pop(options.group)))
+        else _groups(where, options.group, as_text_column(whole.pop(options.group)))
     )
     targets: NDArray[np.float32] | None = None
     if by_class:
-        texts = [_text(pa.chunked_array(c, pa.string())) for c in asked[0]]
+        texts = [as_text_column(pa.chunked_array(c, pa.string())) for c in asked[0]]
         labels, classes = _labels(where, options, texts)
     else:
         joined = [pa.chunked_array([chunk for part in parts for chunk in part]) for parts in asked]
         labels, classes, targets = _targets(where, options, joined)
-    encoded = _Encoded()
+    encoded = Encoded()
     for name, column in whole.items():
-        _encode(where, name, column, options, encoded)
+        encode(where, name, column, rules, encoded)
     if not encoded.values:
         raise InputError(f"{where}: expected a column besides the label, got none; drop fewer")
     inputs = np.stack(encoded.values, axis=1)
@@ -170,7 +160,7 @@ def read_table(files: Mapping[str, Path], options: TableOptions) -> Raw:
     at = 0
     for part, size in sizes.items():
         rows = slice(at, at + size)
-        named = row_ids(part, size) if ids is None else _text(ids.slice(at, size))
+        named = row_ids(part, size) if ids is None else as_text_column(ids.slice(at, size))
         whose = None if groups is None else groups[rows]
         held = None if targets is None else targets[rows]
         parts[part] = Part(inputs[rows], labels[rows], named, whose, held)
@@ -192,7 +182,7 @@ def _targets(
     """Labels, names and targets of a task whose targets are numbers, one column each."""
     values = []
     for name, column in zip(options.labels, columns, strict=True):
-        numbers = _as_numbers(column)
+        numbers = as_numbers(column)
         absent = None if numbers is None else numbers[1]
         if numbers is None or (absent is not None and absent.any()):
             row = "" if absent is None else f", first at row {int(absent.argmax())}"
@@ -388,67 +378,11 @@ def _remedy(name: str, names: list[str]) -> str:
     if len(names) == 1:
         sign = next((s for s in ";\t|" if s in names[0]), ";")
         return f"it has one column: pass delimiter={json.dumps(sign)} if that separates columns"
-    if all(_number(text) is not None for text in names) and names != [
+    if all(plain_number(text) is not None for text in names) and names != [
         str(k) for k in range(len(names))
     ]:
         return "its first line holds numbers: pass header=False, or columns=[...] with names"
     return nearest(name, names)
-
-
-def _plain(where: str, name: str, column: Any, exact: bool) -> list[Any]:
-    """Chunks as float64 or trimmed text, null where nothing was given.
-
-    exact: always as text, so that large whole numbers stay what they are.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column, kind = column.cast(kind.value_type), kind.value_type
-    numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    if numbers and not exact:
-        return list(column.cast(pa.float64(), safe=False).chunks)
-    if pa.types.is_float16(kind):
-        column = column.cast(pa.float32())
-    if not (
-        numbers
-        or pa.types.is_boolean(kind)
-        or pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_null(kind)
-    ):
-        raise InputError(
-            f"{where}: expected numbers, text or booleans in column {name!r}, got {kind}; "
-            f'convert it or pass drop=["{name}"]'
-        )
-    return list(pc.utf8_trim_whitespace(column.cast(pa.string())).chunks)
-
-
-def _text(column: Any) -> NDArray[np.str_]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    filled = pc.fill_null(column.cast(pa.string()), "")
-    return np.asarray(filled.to_numpy(zero_copy_only=False)).astype(np.str_)
-
-
-def _as_numbers(column: Any) -> tuple[Float64Array, BoolArray] | None:
-    """Values and where one is missing, or None when some value present is no number."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if not pa.types.is_floating(column.type):
-        lower = pc.utf8_lower(column)
-        absent = pc.fill_null(pc.is_in(lower, value_set=pa.array(MISSING)), True)
-        try:
-            column = pc.if_else(absent, None, column).cast(pa.float64())
-        except pa.ArrowInvalid:
-            return None
-    values = np.asarray(pc.fill_null(column, float("nan")).to_numpy(), dtype=np.float64)
-    if np.isnan(values).all():
-        return None
-    return values, np.isnan(values)
 
 
 def _labels(
@@ -493,11 +427,11 @@ def _numbers_as_classes(
     where: str, name: str, texts: list[str], at: Int64Array
 ) -> tuple[list[str], Int64Array]:
     """Classes that are all whole numbers, in the order of the numbers: 1 and 1.0 are one class."""
-    values = [_number(t) for t in texts]
+    values = [plain_number(t) for t in texts]
     numbers = [v for v in values if v is not None]
     for k, text in enumerate(texts):
         row = int((at == k).argmax())
-        if values[k] is None and _MARKED.fullmatch(text):
+        if values[k] is None and MARKED.fullmatch(text):
             raise InputError(
                 f"{where}: expected labels as whole numbers or names in column {name!r}, got "
                 f"{text!r} at row {row}; write it as a plain number, or pass "
@@ -515,101 +449,3 @@ def _numbers_as_classes(
     distinct = sorted(set(numbers))
     place = {v: k for k, v in enumerate(distinct)}
     return [str(v) for v in distinct], np.array([place[v] for v in numbers], dtype=np.int64)[at]
-
-
-def _number(text: str) -> Fraction | float | None:
-    """Exactly what a text says as a number, infinity where it is beyond all labels, or None."""
-    if not _PLAIN.fullmatch(text):
-        return None
-    mantissa, _, power = text.lower().partition("e")
-    if "inf" in mantissa or abs(int(power or 0)) > 30:
-        return math.inf
-    return Fraction(text)
-
-
-def _encode(where: str, name: str, column: Any, options: TableOptions, encoded: _Encoded) -> None:
-    numbers = None if name in options.categorical else _as_numbers(column)
-    if numbers is None:
-        text = _text(column)
-        if name not in options.categorical:
-            _check_no_numbers(where, name, text)
-        _encode_levels(where, name, text, options.max_levels, encoded)
-        return
-    values, absent = numbers
-    if absent.any() and options.missing == "refuse":
-        raise InputError(
-            f"{where}: expected a number in every row of column {name!r}, got {absent.sum()} "
-            f'missing, first at row {int(absent.argmax())}; pass missing="indicator", "keep" for an '
-            "estimator that takes missing values, or drop it"
-        )
-    present = values[~absent]
-    if not np.isfinite(present).all():
-        row = int(np.flatnonzero(np.isinf(values))[0])
-        raise InputError(
-            f"{where}: expected finite numbers in column {name!r}, got infinity at row {row}; "
-            "repair it"
-        )
-    low, high = float(present.min()), float(present.max())
-    if max(abs(low), abs(high)) > float(np.finfo(np.float32).max):
-        raise InputError(
-            f"{where}: expected numbers that 32-bit floats hold in column {name!r}, got "
-            f"{low:g}..{high:g}; scale it or take its logarithm"
-        )
-    if low == high:
-        if not absent.any():
-            raise InputError(
-                f"{where}: expected columns that vary, got only {low:g} in column {name!r}; "
-                f'pass drop=["{name}"]'
-            )
-    elif max(abs(low), abs(high)) * 2.0**-24 > 1e-3 * float(present.std()):
-        raise InputError(
-            f"{where}: expected a spread that 32-bit floats can hold, column {name!r} lies in "
-            f"{low:.10g}..{high:.10g}; subtract a constant from it first"
-        )
-    if absent.any() and options.missing == "indicator":
-        fill = options.fill.get(name, 0.0) if isinstance(options.fill, Mapping) else options.fill
-        encoded.add(name, np.where(absent, fill, values), True)
-        encoded.add(f"{name} missing", absent, False)
-    else:
-        encoded.add(name, values, True)
-
-
-def _check_no_numbers(where: str, name: str, text: NDArray[np.str_]) -> None:
-    """Refuse categories that look like numbers: with marks, or with a few others among them."""
-    levels, first, counts = np.unique(text, return_index=True, return_counts=True)
-    held = [
-        (int(n), int(row), str(level))
-        for level, row, n in zip(levels, first, counts, strict=True)
-        if str(level).lower() not in MISSING
-    ]
-    odd = [x for x in held if _number(x[2]) is None]
-    marked = [x for x in odd if _MARKED.fullmatch(x[2])]
-    plain = sum(n for n, _, _ in held) - sum(n for n, _, _ in odd)
-    if not odd or (len(marked) < len(odd) and 2 * plain < sum(n for n, _, _ in held)):
-        return
-    _, row, value = min(marked or odd, key=lambda x: x[1])
-    what = "a number with marks" if marked else "something else"
-    raise InputError(
-        f"{where}: expected plain numbers such as 1234.5 or names in column {name!r}, got {what}, "
-        f"{value!r}, at row {row}; write it as a number, leave it empty where it is missing, or pass "
-        f'categorical=["{name}"]'
-    )
-
-
-def _encode_levels(
-    where: str, name: str, text: NDArray[np.str_], most: int, encoded: _Encoded
-) -> None:
-    text = np.where(text == "", _MISSING_LEVEL, text)
-    levels, at = np.unique(text, return_inverse=True)
-    if len(levels) == 1:
-        raise InputError(
-            f"{where}: expected columns that vary, got only {str(levels[0])!r} in column {name!r}; "
-            f'pass drop=["{name}"]'
-        )
-    if len(levels) > most:
-        raise InputError(
-            f"{where}: expected at most {most} levels in text column {name!r}, got {len(levels)}; "
-            f'pass drop=["{name}"] or raise max_levels'
-        )
-    for k, level in enumerate(levels):
-        encoded.add(f"{name}={level}", at == k, False)
