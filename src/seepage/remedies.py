@@ -28,6 +28,8 @@ def of_data(given: Any) -> str:
         return "pass seepage.data.from_hugging_face(split, inputs=…, label=…)"
     if isinstance(given, str):
         return "pass seepage.load(name)"
+    if names & {"pandas.DataFrame", "polars.DataFrame"}:
+        return "pass seepage.data.from_arrays(frame without the label's column, labels)"
     return "pass seepage.data.from_arrays(inputs, labels)"
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "encode",
     "plain_chunks",
     "plain_number",
+    "refuse_row_numbers",
 ]
 
 _MISSING_LEVEL = "?"
@@ -39,6 +40,10 @@ _PLAIN = re.compile(
     r"[-+]?([0-9]{1,400}\.?[0-9]{0,400}|\.[0-9]{1,400})(e[-+]?[0-9]{1,6})?|[-+]?inf(inity)?",
     re.IGNORECASE,
 )
+
+
+# What pandas and R call a column of row numbers that was saved with the table.
+_INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,15 @@ class Encoded:
             self.values.append(values.astype(np.float32))
         self.names.append(name)
         self.numeric.append(numeric)
+
+
+def refuse_row_numbers(name: str, rules: ColumnRules) -> None:
+    """Raise InputError for a column without a name, or called as row numbers that were stored."""
+    if _INDEX.fullmatch(name):
+        raise InputError(
+            f"columns: expected a name for every column, got {name!r}, which looks like a "
+            f"stored row number; {rules.leave_out(name)} or name the column"
+        )
 
 
 def plain_chunks(

@@ -6,22 +6,24 @@ import difflib
 import mmap
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import psutil
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from seepage.array_types import AnyArray, Int64Array
+from seepage.array_types import AnyArray, BoolArray, Int64Array
 from seepage.data.archive import LARGE, map_archive, map_folder
 from seepage.data.dataset import Dataset, Kind
+from seepage.data.frame import encode_frame
 from seepage.data.free_memory import most_bytes
 from seepage.data.mapped import MappedArray
 from seepage.data.reading import Part, Raw, as_text, check_missing, name_labels, row_ids
 from seepage.data.row_file import RowFile
 from seepage.data.targets import Asked, target_values
 from seepage.errors import InputError
+from seepage.frames import is_frame
 from seepage.given_arrays import given_array
 from seepage.plan import Groups, group_codes
 from seepage.signals.tasks import task as task_named
@@ -29,6 +31,13 @@ from seepage.signals.tasks import task as task_named
 __all__ = ["from_arrays", "read_named"]
 
 _CHANNELS = (1, 3, 4)
+# Of an object array, by what all of its values are.
+_LABEL_KINDS: tuple[tuple[tuple[type, ...], type], ...] = (
+    ((str,), np.str_),
+    ((bool, np.bool_), np.bool_),
+    ((int, np.integer), np.int64),
+    ((int, float, np.integer, np.floating), np.float64),
+)
 _WHOLE = (
     ("inputs", "labels"),
     ("x", "y"),
@@ -43,7 +52,7 @@ _FURTHER = {
 
 
 def from_arrays(
-    inputs: ArrayLike,
+    inputs: ArrayLike | Any,
     labels: ArrayLike,
     *,
     ids: ArrayLike | None = None,
@@ -52,27 +61,32 @@ def from_arrays(
     name: str = "arrays",
     task: str = "classification",
     targets: ArrayLike | None = None,
-    missing: Literal["refuse", "keep"] = "refuse",
+    missing: Literal["refuse", "indicator", "keep"] = "refuse",
 ) -> Dataset:
-    """A dataset from arrays.
+    """A dataset from arrays, or from a data frame of pandas or polars.
 
-    inputs: images (N, H, W), (N, C, H, W) or (N, H, W, C), uint8 or float, or a table (N, D);
-    labels (N,) whole numbers 0..K−1 or text; ids (N,) unique, "train/0" ... when not given;
+    inputs: images (N, H, W), (N, C, H, W) or (N, H, W, C), uint8 or float, or a table (N, D); of a
+    DataFrame the columns of numbers, truth values, categories and text become those that `load` makes
+    of the same table written as CSV, its index is passed over, and a column of type category is one
+    that `categorical` names there. `seepage.sklearn.fit(…, inputs=frame)` trains on the frame itself.
+    labels (N,) whole numbers 0..K−1, text, or truth values, which are 0 and 1; ids (N,) unique, "train/0" ... when not given;
     groups (N,) names or numbers of whose sample each is, if that is known.
     task: what labels are (`seepage.signals.tasks.TASKS`): of "regression" they are real numbers (N,),
     of "multi-label" 0 and 1 (N, L), of "soft-labels" distributions (N, K); classes name the target,
     the labels or the classes. targets: distributions (N, K) beside the labels of "classification".
     missing: what NaN in a table is: refused, or kept as a missing value for estimators that take such
-    (docs/estimators.md). Inputs that numpy.load(..., mmap_mode="r") gave stay in their file where they
+    (docs/estimators.md); of a DataFrame also "indicator", as in `load`, with a fill of 0. Inputs that numpy.load(..., mmap_mode="r") gave stay in their file where they
     are much for the free memory.
-    All columns of a table count as numeric. Such a dataset has no source: a report cannot load
+    All columns of an array count as numeric. Such a dataset has no source: a report cannot load
     it again and shows its samples without pictures.
 
     >>> from_arrays([[0.0, 1.0], [2.0, 5.0]], ["sick", "well"]).classes
     ('sick', 'well')
     """
-    check_missing(missing, ("refuse", "keep"))
-    asked = _asked(name, {"train": given_array(labels, f"{name}: labels")}, task, classes)
+    frame = is_frame(inputs)
+    check_missing(missing, ("refuse", "indicator", "keep") if frame else ("refuse", "keep"))
+    given = _plain_objects(f"{name}: labels", given_array(labels, f"{name}: labels"))
+    asked = _asked(name, {"train": given}, task, classes)
     named, names = asked.labels, asked.classes
     soft = asked.targets.get("train")
     if targets is not None:
@@ -84,14 +98,25 @@ def from_arrays(
         given = given_array(targets, f"{name}: targets")
         soft = target_values(name, {"train": given}, "soft-labels", names).targets["train"]
     y = named["train"]
-    whole = given_array(inputs, f"{name}: inputs")
-    file = _mapped_by_caller(inputs, name)
-    if file is None:
-        x, kind = _as_inputs(name, whole)
-        width = x.shape[1]
+    columns: tuple[str, ...] = ()
+    numeric: BoolArray | None = None
+    file = None
+    kind: Kind
+    if frame:
+        x, columns, numeric = encode_frame(name, inputs, missing)
+        kind = "table"
     else:
-        kind = "image" if len(file.shape) == 4 else "table"
-        width = file.shape[1]
+        whole = given_array(inputs, f"{name}: inputs")
+        file = _mapped_by_caller(inputs, name)
+        if file is None:
+            x, kind = _as_inputs(name, whole)
+            width = x.shape[1]
+        else:
+            kind = "image" if len(file.shape) == 4 else "table"
+            width = file.shape[1]
+        if kind == "table":
+            columns = tuple(f"x{j}" for j in range(width))
+            numeric = np.ones(width, dtype=np.bool_)
     whose = None
     if groups is not None:
         if isinstance(groups, np.ndarray):
@@ -112,13 +137,34 @@ def from_arrays(
         names,
         name,
         kind,
-        tuple(f"x{j}" for j in range(width)) if kind == "table" else (),
-        np.ones(width, dtype=np.bool_) if kind == "table" else None,
+        columns,
+        numeric,
         groups=whose,
         task=task_named(task).name,
         targets=None if soft is None else torch.tensor(soft),
         missing=missing == "keep",
         file=file,
+    )
+
+
+def _plain_objects(where: str, labels: AnyArray) -> AnyArray:
+    """Labels of an object array, as a Series has them, as text or numbers where all are of one kind."""
+    if labels.dtype != object:
+        return labels
+    values = labels.ravel().tolist()
+    gone = [v is None or type(v).__name__ in ("NAType", "NaTType") or v != v for v in values]
+    if any(gone):
+        row = gone.index(True)
+        raise InputError(
+            f"{where}: expected one for every sample, got {values[row]!r} at row {row}; drop such samples"
+        )
+    for kinds, plain in _LABEL_KINDS:
+        if all(isinstance(v, kinds) for v in values):
+            return labels.astype(plain)
+    found = sorted({type(v).__name__ for v in values})
+    raise InputError(
+        f"{where}: expected text alone or whole numbers alone, got {' and '.join(found[:4])}; "
+        "convert them, such as labels.astype(str)"
     )
 
 
@@ -312,7 +358,7 @@ def _flat(where: object, labels: AnyArray) -> AnyArray:
 def _as_inputs(where: object, x: AnyArray) -> tuple[AnyArray, Kind]:
     """Images as (N, C, H, W) uint8 or float32, tables as (N, D) float32; never a view of `x`."""
     if x.dtype.kind not in "buif":
-        raise InputError(f"{where}: expected numbers, got {x.dtype}; convert the inputs")
+        raise InputError(f"{where}: expected numbers, got {_what(x)}")
     if x.ndim == 2:
         with np.errstate(over="ignore"):  # an overflow becomes infinity, which Dataset refuses
             return x.astype(np.float32), "table"
@@ -334,6 +380,20 @@ def _as_inputs(where: object, x: AnyArray) -> tuple[AnyArray, Kind]:
             "convert the inputs to float32"
         )
     return np.array(x, dtype=np.uint8, order="C"), "image"
+
+
+def _what(x: AnyArray) -> str:
+    """What inputs hold that are no numbers, and what helps."""
+    if x.dtype.kind not in "OUS":
+        return f"{x.dtype}; convert the inputs"
+    values = x.ravel().tolist() if x.dtype == object else []
+    if values and all(isinstance(v, (bool, int, float, np.number, np.bool_)) for v in values):
+        return "objects that are numbers; pass inputs.astype(float)"
+    text = next((v for v in (values or x.ravel()[:1].tolist()) if isinstance(v, str | bytes)), None)
+    return (
+        f"{x.dtype}{'' if text is None else f' with text, {str(text)[:40]!r}'}; pass the pandas or polars "
+        "DataFrame itself, whose columns are encoded as those of a CSV, or turn text into numbers"
+    )
 
 
 def _table_columns(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +24,7 @@ from seepage.data.columns import (
     encode,
     plain_chunks,
     plain_number,
+    refuse_row_numbers,
 )
 from seepage.data.reading import (
     MISSING,
@@ -47,8 +47,6 @@ __all__ = ["CSV_SUFFIXES", "PARQUET_SUFFIXES", "TableOptions", "read_table"]
 CSV_SUFFIXES = (".csv", ".tsv", ".data", ".test", ".txt")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 _MOST_CLASSES = 1000
-# What pandas and R call a column of row numbers that was saved with the table.
-_INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
 
 
 @dataclass(frozen=True)
@@ -346,11 +344,8 @@ def _check_names(options: TableOptions, names: list[str]) -> None:
             "dropped; leave it out of drop, it is not trained on"
         )
     for name in names:
-        if _INDEX.fullmatch(name) and name not in (*options.drop, options.id_column):
-            raise InputError(
-                f"columns: expected a name for every column, got {name!r}, which looks like a "
-                f'stored row number; pass drop=["{name}"] or name the column'
-            )
+        if name not in (*options.drop, options.id_column):
+            refuse_row_numbers(name, options.rules)
     if options.group is not None and options.group in (
         *options.drop,
         options.id_column,
