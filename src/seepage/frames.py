@@ -33,7 +33,7 @@ def is_series(given: Any) -> bool:
 
 
 def _library(given: Any, name: str) -> str:
-    roots = (c.__module__.partition(".")[0] for c in type(given).__mro__ if c.__name__ == name)
+    roots = (str(c.__module__).partition(".")[0] for c in type(given).__mro__ if c.__name__ == name)
     return next((root for root in roots if root in _LIBRARIES), "")
 
 

@@ -18,8 +18,12 @@ from sklearn.utils import get_tags
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from seepage.array_types import AnyArray, Int64Array
+from seepage.data import Dataset
+from seepage.data.frame import encode_frame
 from seepage.errors import InputError, SeepageError
 from seepage.extensions import FROM_FILE
+from seepage.frames import is_frame, own_frame, rows_of_frame
+from seepage.given_arrays import given_array
 from seepage.record import Recorder
 
 __all__ = ["FittedEstimator", "fit"]
@@ -34,6 +38,7 @@ def fit(
     stages: Sequence[int] | None = None,
     least: float | None = None,
     dtype: Literal["float64", "float32"] = "float64",
+    inputs: Any = None,
 ) -> FittedEstimator:
     """A training function that fits a copy of `estimator` on the members of each run.
 
@@ -56,19 +61,26 @@ def fit(
     fourth answer of a forest is exactly 0 or 1, values far outside the others hide them from an
     attack that fits Gaussians.
 
+    inputs: what the estimator is fitted on and asked about instead of the data's values: a DataFrame
+    of pandas or polars, for a Pipeline whose ColumnTransformer names columns, or an array or list,
+    such as texts; one row for every sample of the data, in the same order. Its index is ignored. The
+    content is part of a run's identity; `dtype` is of no effect. The data remain what copies, the
+    blind baseline and the report read.
+
     Of XGBoost the margins are taken, in float64, where their softmax is what it gives.
 
     Assumes that the estimator is fitted to all of its members alike. What it does otherwise
     (internal validation, bootstraps, subsampling) is noted in the run's records and warned of.
 
     Raises InputError for an estimator without `predict_proba`; for stages that it does not have;
-    in a run, for answers that are no probabilities of all samples.
+    before a run, for inputs of another number of rows than the data, or of the data's rows in another
+    order; in a run, for answers that are no probabilities of all samples.
 
     >>> from sklearn.linear_model import LogisticRegression
     >>> fit(LogisticRegression()).checkpoints
     (1.0,)
     """
-    return FittedEstimator(estimator, stages=stages, least=least, dtype=dtype)
+    return FittedEstimator(estimator, stages=stages, least=least, dtype=dtype, inputs=inputs)
 
 
 @final
@@ -88,6 +100,7 @@ class FittedEstimator:
         stages: Sequence[int] | None = None,
         least: float | None = None,
         dtype: Literal["float64", "float32"] = "float64",
+        inputs: Any = None,
     ) -> None:
         _check(estimator)
         self.estimator = clone(estimator, safe=False)
@@ -101,6 +114,7 @@ class FittedEstimator:
             raise InputError(f"dtype: expected 'float64' or 'float32', got {dtype!r}")
         self.least = least
         self.dtype = dtype
+        self.inputs = None if inputs is None else _own_rows(inputs)
         self.__qualname__ = f"fit({type(_last(self.estimator)).__name__})"
 
     @property
@@ -120,12 +134,18 @@ class FittedEstimator:
     @property
     def takes_missing(self) -> bool:
         """Whether it takes NaN, as far as it says so; a Pipeline shows it when it is fitted."""
-        if getattr(self.estimator, "steps", None):
+        if self.inputs is not None or getattr(self.estimator, "steps", None):
             return True
         try:
             return bool(get_tags(self.estimator).input_tags.allow_nan)
         except Exception:  # of other libraries: it says nothing of itself
             return True
+
+    def check_data(self, data: Dataset) -> None:
+        """Raise InputError where `inputs` are not the rows of these data, as far as that is seen."""
+        if self.inputs is not None:
+            _check_length(self.inputs, len(data))
+            _check_order(self.inputs, data)
 
     def __call__(self, members: Int64Array, seed: int, recorder: Recorder) -> Any:
         """Fit on `members` and hand the probabilities of all samples to the recorder."""
@@ -138,14 +158,13 @@ class FittedEstimator:
             )
         labels = pool.targets.cpu().numpy() if real else pool.labels_host
         least = None
-        x = recorder.inputs(np.arange(len(labels)))
-        inputs = x.reshape(len(labels), -1).cpu().numpy().astype(self.dtype)
+        inputs = self._rows(recorder, len(labels))
         fresh = clone(self.estimator, safe=False)
         _seed(fresh, seed)
         name = type(_last(fresh)).__name__
         with _alone(seed):
-            with _told(f"{name}.fit"):
-                fresh.fit(inputs[members], labels[members])
+            with self._told(fresh, "fit"):
+                fresh.fit(_taken(inputs, members), labels[members])
             if real:
                 self._predictions(fresh, inputs, recorder)
             for epoch, answer in () if real else self._answers(fresh, inputs):
@@ -162,20 +181,53 @@ class FittedEstimator:
             recorder.facts |= {"least": least, "classes": len(np.unique(labels[members]))}
         return fresh
 
-    def _predictions(self, fitted: Any, inputs: AnyArray, recorder: Recorder) -> None:
+    def _rows(self, recorder: Recorder, samples: int) -> Any:
+        """What the estimator gets of all samples, which it may change."""
+        if self.inputs is not None:
+            _check_length(self.inputs, samples)
+            return own_frame(self.inputs) if is_frame(self.inputs) else self.inputs.copy()
+        x = recorder.inputs(np.arange(samples))
+        return x.reshape(samples, -1).cpu().numpy().astype(self.dtype)
+
+    @contextlib.contextmanager
+    def _told(self, estimator: Any, method: str) -> Iterator[None]:
+        """What an estimator raises, in one line that names the part which raised it."""
+        try:
+            yield
+        except (SeepageError, MemoryError, Warning):
+            raise
+        except Exception as e:
+            essence = " ".join(str(e).split())[:200]
+            if self.inputs is not None:
+                remedy = "correct the estimator, or inputs="
+            elif _names_columns(estimator):
+                remedy = (
+                    "it names columns and got the numbers that the data hold: pass the rows as they "
+                    "are, seepage.sklearn.fit(…, inputs=frame)"
+                )
+            else:
+                remedy = (
+                    "correct the estimator, or what the data gives it; inputs= of seepage.sklearn.fit "
+                    "passes rows as they are"
+                )
+            raise InputError(
+                f"estimator: {_raising(estimator, method, e)} raised {type(e).__name__}: {essence}; "
+                f"{remedy}"
+            ) from e
+
+    def _predictions(self, fitted: Any, inputs: Any, recorder: Recorder) -> None:
         """Hands what a regressor predicts of all samples to the recorder."""
-        with _told(f"{type(_last(fitted)).__name__}.predict"):
+        with self._told(fitted, "predict"):
             answer = np.asarray(fitted.predict(inputs))
         recorder.answers(answer, epoch=1.0)
 
-    def _answers(self, fitted: Any, inputs: AnyArray) -> Iterator[tuple[float, Any]]:
-        name = type(_last(fitted)).__name__
+    def _answers(self, fitted: Any, inputs: Any) -> Iterator[tuple[float, Any]]:
         last, inside = _last(fitted), inputs
         if last is not fitted and (self.stages is not None or hasattr(last, "get_booster")):
-            with _told(f"{name}, what is before it"):
+            with self._told(fitted, "transform"):
                 inside = _before_last(fitted, inputs)
         if self.stages is None:
-            with _told(f"{name}.predict_proba"):
+            with self._told(fitted, "predict_proba"):
                 answer = fitted.predict_proba(inputs)
                 if hasattr(last, "get_booster"):
                     answer = _of_margins(last, inside, np.asarray(answer))
@@ -183,7 +235,7 @@ class FittedEstimator:
             return
         if _by_rounds(last):
             for stage in self.stages:
-                with _told(f"{name}.predict_proba"):
+                with self._told(fitted, "predict_proba"):
                     upto = _up_to(last, stage)
                     answer = np.asarray(last.predict_proba(inside, **upto))
                     if hasattr(last, "get_booster"):
@@ -279,19 +331,86 @@ def _alone(seed: int) -> Iterator[None]:
         np.random.set_state(before)  # noqa: NPY002
 
 
-@contextlib.contextmanager
-def _told(call: str) -> Iterator[None]:
-    """What an estimator raises, in one line."""
-    try:
-        yield
-    except (SeepageError, MemoryError, Warning):
-        raise
-    except Exception as e:
-        essence = " ".join(str(e).split())[:200]
+def _own_rows(inputs: Any) -> Any:
+    """The caller's rows as they are now: a frame with its rows numbered, or an array."""
+    if is_frame(inputs):
+        return own_frame(inputs)
+    rows = given_array(inputs, "inputs")
+    if not rows.ndim:
         raise InputError(
-            f"estimator: {call} raised {type(e).__name__}: {essence}; correct the estimator, or what "
-            "the data gives it"
-        ) from e
+            "inputs: expected a data frame, an array or a list, one row for every sample, got "
+            f"{type(inputs).__name__}; make it one"
+        )
+    return rows.copy()
+
+
+def _check_length(inputs: Any, samples: int) -> None:
+    if len(inputs) != samples:
+        raise InputError(
+            f"inputs: expected one row for every sample of the data ({samples:,}), got "
+            f"{len(inputs):,}; pass those that the data were made of, in the same order"
+        )
+
+
+def _check_order(inputs: Any, data: Dataset) -> None:
+    """Refuse a frame that holds the data's rows in another order: labels would be those of others."""
+    if not is_frame(inputs) or data.kind != "table" or data.file is not None:
+        return
+    try:
+        rows, names, _ = encode_frame("inputs", inputs, "keep")
+    except InputError:  # not all that an estimator takes can be encoded
+        return
+    shared = [(j, data.columns.index(n)) for j, n in enumerate(names) if n in data.columns]
+    if not shared:
+        return
+    here = rows[:, [j for j, _ in shared]] + np.float32(0)
+    there = data.inputs.numpy()[:, [k for _, k in shared]] + np.float32(0)
+    moved = (here != there) & ~(np.isnan(here) & np.isnan(there))
+    if not moved.any():
+        return
+    a, b = (
+        np.sort(np.ascontiguousarray(x).view(f"V{4 * x.shape[1]}"), axis=0) for x in (here, there)
+    )
+    if np.array_equal(a, b):
+        row = int(moved.any(axis=1).argmax())
+        raise InputError(
+            f"inputs: expected the rows of the data in their order, got the same rows in another, first "
+            f"at row {row}; reorder the frame as the data are"
+        )
+
+
+def _taken(inputs: Any, rows: Int64Array) -> Any:
+    return rows_of_frame(inputs, rows) if is_frame(inputs) else inputs[rows]
+
+
+def _raising(estimator: Any, method: str, error: BaseException) -> str:
+    """The innermost part of the estimator that was at work, and its method; else what was called."""
+    parts = {type(estimator), *(type(v) for v in _params(estimator).values() if hasattr(v, "fit"))}
+    found = f"{type(_last(estimator)).__name__}.{method}"
+    owner, trace = None, error.__traceback__
+    while trace is not None:
+        code, at_work = trace.tb_frame.f_code, trace.tb_frame.f_locals.get("self")
+        name = code.co_name
+        public = not name.startswith("_") and callable(getattr(type(at_work), name, None))
+        if type(at_work) in parts and at_work is not owner and public:
+            owner, found = at_work, f"{type(at_work).__name__}.{name}"
+        trace = trace.tb_next
+    return found
+
+
+def _names_columns(estimator: Any) -> bool:
+    """Whether a part of it names columns, which an array has not."""
+    for part in (estimator, *_params(estimator).values()):
+        asked = [c for *_, c in getattr(part, "transformers", None) or [] if not isinstance(c, int)]
+        asked.append(getattr(part, "categorical_features", None))
+        for columns in asked:
+            if callable(columns) or (isinstance(columns, str) and columns != "from_dtype"):
+                return True
+            if isinstance(columns, list | tuple | np.ndarray) and any(
+                isinstance(c, str) for c in columns
+            ):
+                return True
+    return False
 
 
 def _stages(estimator: Any, stages: Sequence[int]) -> tuple[int, ...]:
@@ -322,7 +441,7 @@ def _last(estimator: Any) -> Any:
     return estimator
 
 
-def _before_last(pipeline: Any, inputs: AnyArray) -> AnyArray:
+def _before_last(pipeline: Any, inputs: Any) -> Any:
     """What the last step of a Pipeline gets of these inputs."""
     while getattr(pipeline, "steps", None):
         inputs = pipeline[:-1].transform(inputs) if len(pipeline.steps) > 1 else inputs
@@ -342,7 +461,7 @@ def _up_to(last: Any, rounds: int) -> dict[str, Any]:
     return {"num_iteration": rounds}
 
 
-def _of_margins(booster: Any, inputs: AnyArray, given: AnyArray, **upto: Any) -> AnyArray:
+def _of_margins(booster: Any, inputs: Any, given: AnyArray, **upto: Any) -> AnyArray:
     """Probabilities in float64 from the margins of XGBoost, whose own are rounded to float32.
 
     Taken where they are those that it gives, to 1e-5: not for every objective margins are logits.

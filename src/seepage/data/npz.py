@@ -152,7 +152,12 @@ def _plain_objects(where: str, labels: AnyArray) -> AnyArray:
     if labels.dtype != object:
         return labels
     values = labels.ravel().tolist()
-    gone = [v is None or type(v).__name__ in ("NAType", "NaTType") or v != v for v in values]
+    gone = [
+        v is None
+        or type(v).__name__ in ("NAType", "NaTType")
+        or (isinstance(v, float | np.floating) and v != v)
+        for v in values
+    ]
     if any(gone):
         row = gone.index(True)
         raise InputError(

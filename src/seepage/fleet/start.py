@@ -162,6 +162,8 @@ def train(
         data.needs_values("a network" if own is None or own.network else "standardise")
     elif data.has_missing and getattr(own.function, "takes_missing", True) is False:
         data.needs_values(own.called)
+    if own is not None and callable(getattr(own.function, "check_data", None)):
+        own.function.check_data(data)
     if own is not None and not own.network:
         record, recipe = without_network(own, record, recipe, defense)
     elif own is not None and not stated and not isinstance(record.checkpoints, tuple):

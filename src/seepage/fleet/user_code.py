@@ -3,7 +3,7 @@
 Followed are: the instructions of functions, without comments, docstrings and positions; their
 default values, what their closures and globals hold, the attributes that they take from modules;
 partial functions, bound methods, callable objects and their attributes; classes with their bases
-and methods; arrays and tensors by their bytes; and modules of the user's own project that are
+and methods; arrays, tensors and data frames by what they hold; and modules of the user's own project that are
 imported inside a function, as whole files. What an installed package or the standard library
 provides is known by its name alone: versions of packages are in a run's manifest.
 
@@ -38,6 +38,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+
+from seepage.frames import columns_of, is_frame, is_series
 
 __all__ = ["Followed", "follow", "python_version"]
 
@@ -237,6 +239,8 @@ class _Walk:
             self.array(np.asarray(x), where)
             if isinstance(x, np.ndarray):
                 self.beside(x, (np.ndarray,), where)
+        elif is_frame(x) or is_series(x):
+            self.frame(x, where)
         elif isinstance(x, torch.dtype | torch.device | torch.Size | np.dtype | range | slice):
             self.feed(kind.__name__, repr(x))
         elif isinstance(x, PurePath):
@@ -312,6 +316,14 @@ class _Walk:
             self.value(a.ravel().tolist(), where)
             return
         self.feed("array", repr(a.dtype), str(a.shape), np.ascontiguousarray(a).tobytes())
+
+    def frame(self, x: Any, where: str) -> None:
+        """A data frame or Series by all that it says, not by how its library keeps it."""
+        self.feed("frame", type(x).__module__.partition(".")[0], type(x).__name__, str(len(x)))
+        for name, dtype, values, levels in columns_of(x):
+            self.feed(name, dtype)
+            self.value(values, f"{where}[{name}]")
+            self.value(levels, f"{where}[{name}]")
 
     def tensor(self, t: torch.Tensor, where: str) -> None:
         self.feed("tensor", str(t.dtype), str(t.layout), str(t.requires_grad))
