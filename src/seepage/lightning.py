@@ -10,7 +10,8 @@ import functools
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from seepage.array_types import BoolArray
 from seepage.errors import InputError
+from seepage.models.outputs import ForwardError
 from seepage.record import Recorder
 from seepage.record.another_loop import AnotherLoop
 
@@ -112,6 +114,23 @@ def _part(module: Any, network: str | Callable[[Any], nn.Module] | None) -> nn.M
     return found
 
 
+@contextmanager
+def _names_part(module: Any, network: Any) -> Iterator[None]:
+    """Where the whole module cannot be called with inputs, say that a part of it may be."""
+    try:
+        yield
+    except ForwardError as e:
+        known = [
+            name for name, part in module.named_children() if any(True for _ in part.parameters())
+        ]
+        if network is not None or not known:
+            raise
+        raise InputError(
+            f"{e}; where it takes batches of another form, name its part that takes inputs and gives "
+            f"logits: network={known[0]!r}"
+        ) from e
+
+
 def _averaging(trainer: Any, recording: Any, averaged: bool) -> list[Any]:
     """Callbacks that will put averaged weights into the place of those in training.
 
@@ -172,13 +191,14 @@ def _kind(library: str) -> type[Any]:
             if self.averaged:
                 module = getattr(averaging[0], _AVERAGE).module
                 facts["check_inputs"] = False  # batches go through the network in training
-            self.loop.start(
-                _part(module, self.network),
-                epoch=float(trainer.current_epoch),
-                epochs=epochs if epochs is not None and epochs > 0 else None,
-                steps_per_epoch=int(batches) if batches != float("inf") else 0,
-                **facts,
-            )
+            with _names_part(module, self.network):
+                self.loop.start(
+                    _part(module, self.network),
+                    epoch=float(trainer.current_epoch),
+                    epochs=epochs if epochs is not None and epochs > 0 else None,
+                    steps_per_epoch=int(batches) if batches != float("inf") else 0,
+                    **facts,
+                )
             for each in () if self.averaged else averaging:
                 self.loop.recorder.facts.setdefault("notes", []).append(
                     f"figures are of the network as it is trained: {type(each).__name__} puts averaged "

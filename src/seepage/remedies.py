@@ -5,9 +5,13 @@ Objects are told by the modules and the names of their classes, so that nothing 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-__all__ = ["of_data", "of_model", "reads_tokens"]
+__all__ = ["is_pipeline", "of_data", "of_model", "of_scores", "reads_tokens"]
+
+# What tools and people call the one number per model and sample that an attack reads.
+_SCORES = ("scores", "score", "confidences", "confidence", "stats", "stat")
 
 
 def of_data(given: Any) -> str:
@@ -59,9 +63,28 @@ def of_model(given: Any) -> str:
     return "wrap it in a function from a batch of inputs to probabilities"
 
 
+def of_scores(names: Collection[str]) -> str:
+    """What to do where signals were given without phi, one of which may be it: a clause, or nothing.
+
+    >>> of_scores(["scores"])
+    "; rename `scores` to `phi` if these are LiRA's logit-scaled confidences"
+    >>> of_scores(["loss"])
+    ''
+    """
+    found = [] if "phi" in names else [name for name in names if name.lower() in _SCORES]
+    if not found:
+        return ""
+    return f"; rename `{found[0]}` to `phi` if these are LiRA's logit-scaled confidences"
+
+
 def reads_tokens(model: Any) -> bool:
     """Whether it is a model of Transformers that takes token numbers and a mask beside them."""
     return getattr(model, "main_input_name", None) == "input_ids" and hasattr(model, "config")
+
+
+def is_pipeline(model: Any) -> bool:
+    """Whether it is a pipeline of Transformers, which answers with lists of names and scores."""
+    return "transformers.Pipeline" in _names(model)
 
 
 def _names(given: Any) -> set[str]:

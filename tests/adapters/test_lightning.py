@@ -127,6 +127,20 @@ def test_the_last_step_of_an_epoch_that_max_steps_cuts_is_no_epoch(tmp_path: Pat
         look.finish()
 
 
+class Dictionaries(Module):
+    """Its forward takes a batch as the loop has it, not inputs."""
+
+    def forward(self, batch: Any) -> torch.Tensor:
+        return self.net(batch["x"])
+
+
+def test_a_module_that_takes_batches_is_told_to_name_its_part(tmp_path: Path) -> None:
+    look, _ = recorder([0.0, 1.0])
+    made = trainer(tmp_path, seepage.lightning.callback(look))
+    with pytest.raises(InputError, match=r"gives logits: network='net'$"):
+        made.fit(Dictionaries(), batches())
+
+
 class Stop(Callback):
     """Ends the training in the middle, as a machine would."""
 

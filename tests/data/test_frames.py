@@ -24,7 +24,7 @@ FRAME = pd.DataFrame(
         "old": RNG.random(N) < 0.5,
         "told": pd.array([None if k % 7 == 0 else k % 2 == 0 for k in range(N)], dtype="boolean"),
         "text": RNG.choice(["x", "y z", " q", "NA", ""], N),
-        "object": RNG.choice(np.array(["k", None, True, 1.5], dtype=object), N),
+        "object": RNG.choice(np.array(["k", None, True, False], dtype=object), N),
         "kind": pd.Categorical(RNG.choice(["u", "v"], N), categories=["w", "v", "u"]),
         "digits": [str(k) for k in range(N)],
     },

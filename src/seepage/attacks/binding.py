@@ -18,6 +18,7 @@ from seepage.attacks.base import (
 )
 from seepage.attacks.population import Untrained
 from seepage.errors import InputError
+from seepage.remedies import of_scores
 from seepage.signals.tasks import Task, task
 
 __all__ = [
@@ -234,7 +235,8 @@ def _why(missing: Collection[str], source: SignalSource) -> str:
         if len(getattr(source, "manifest", {}).get("views", ())) > 1:
             return text + "it is read at every view, and logits are those of the first"
         return text + "it follows from logits only with the labels, which were not imported"
-    return text + "record it, or the logits with record.logits"
+    renamed = of_scores(getattr(source, "signals", ()))
+    return text + "record it, or the logits with record.logits" + renamed
 
 
 _ESTIMATORS = {

@@ -29,6 +29,7 @@ from seepage.fleet.given_signals import (
 from seepage.fleet.task_arrays import OneColumn, Targets, by_task, targets_of
 from seepage.metrics.own_labels import renumbered
 from seepage.plan import refuse_offline
+from seepage.remedies import of_scores
 from seepage.signals.related import loss_of_phi, phi_of_loss
 from seepage.signals.tasks import Task
 from seepage.signals.tasks import task as task_named
@@ -381,7 +382,9 @@ def _derived(
             if len({"phi", "loss"} & set(left)) == 1 and not cross_entropy
             else ""
         )
-        notes.append(f"{', '.join(left)}: not given, and nothing that was given tells them{how}")
+        notes.append(
+            f"{', '.join(left)}: not given, and nothing that was given tells them{how}{of_scores(signals)}"
+        )
     return found, tuple(notes), tuple(doubts)
 
 

@@ -25,6 +25,7 @@ from seepage.signals.tasks import Classification, Task, two_logits
 
 __all__ = [
     "Beyond",
+    "ForwardError",
     "Simplex",
     "bounded",
     "check_answers",
@@ -245,9 +246,18 @@ def not_logits(count: int, what: str = "model") -> InputError:
     )
 
 
+class ForwardError(InputError):
+    """A network raised on inputs of the pool's shape."""
+
+
 @contextmanager
-def try_outputs(inputs: torch.Tensor, what: str = "model") -> Iterator[None]:
-    """Within it, what a network raises on `inputs` is told in one line that names their shape."""
+def try_outputs(
+    inputs: torch.Tensor, what: str = "model", remedy: str | None = None
+) -> Iterator[None]:
+    """Within it, what a network raises on `inputs` is told in one line that names their shape.
+
+    remedy: what else may help, before what always does.
+    """
     try:
         yield
     except (SeepageError, torch.OutOfMemoryError, MemoryError):
@@ -255,7 +265,7 @@ def try_outputs(inputs: torch.Tensor, what: str = "model") -> Iterator[None]:
     except Exception as e:
         essence = " ".join(str(e).split())
         essence = essence if len(essence) <= 200 else f"{essence[:199]}…"
-        raise InputError(
+        raise ForwardError(
             f"{what}: expected a forward pass on inputs of shape {tuple(inputs.shape)}, "
             f"{inputs.dtype}, got {type(e).__name__}: {essence}{_place(e)}; make it for inputs of "
             f"shape {tuple(inputs.shape[1:])}, or correct its forward"

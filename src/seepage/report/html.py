@@ -159,7 +159,8 @@ def _risk(f: Findings, data: Dataset | None) -> Values:
     else:
         text = f"From {f.clock(t[f.onset])} on, the attack does better than under permuted membership, with its whole interval above chance."
         if f.halfway is not None:
-            text += f" Half of the final excess is reached by {f.clock(t[f.halfway])}."
+            half = words.halfway(f)
+            text += f" {half[0].upper()}{half[1:]}."
         if f.peak < len(t) - 1 and r.auc[f.peak] > r.high[-1]:
             text += f" The risk was highest at {f.clock(t[f.peak])} and fell afterwards."
     e = f.exposure

@@ -143,14 +143,23 @@ def _how_much(f: Findings) -> Answer:
     return Answer("How much?", percent(at.tpr.mean), words + ".", tone)
 
 
+def halfway(f: Findings, before: str = "") -> str:
+    """When half of the final excess was there, after `before`; of an earlier one, why it was no onset."""
+    if f.halfway is None or f.onset is None:
+        return ""
+    at = f.clock(f.checkpoints[f.halfway])
+    if f.halfway < f.onset:
+        return f"{before}half of the final excess was there at {at}, but not beyond chance from there on"
+    return f"{before}half of the final excess is reached by {at}"
+
+
 def _when(f: Findings) -> Answer:
     t = f.checkpoints
     if f.onset is None:
         words = "did the attack stay above what it reaches under permuted membership."
         return Answer("When?", "never", words, "" if f.undecided else "calm")
     words = "is the first checkpoint from which the attack stays above what it reaches under permuted membership"  # fmt: skip
-    if f.halfway is not None:
-        words += f"; half of the final excess is reached by {f.clock(t[f.halfway])}"
+    words += halfway(f, "; ")
     words += (
         "; the leak is largest at the end."
         if f.peak == len(t) - 1

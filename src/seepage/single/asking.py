@@ -20,7 +20,7 @@ from seepage.errors import InputError, SeepageError
 from seepage.models.low_rank import passes_by, slow_encoders
 from seepage.models.outputs import moved
 from seepage.models.wrapped import check_whole, unwrapped
-from seepage.remedies import of_model, reads_tokens
+from seepage.remedies import is_pipeline, of_model, reads_tokens
 from seepage.short_repr import short_repr
 from seepage.signals.tasks import Classification, Task
 from seepage.single.cache import AnswerCache
@@ -108,6 +108,12 @@ def kind_of(model: Any, task: Task = _BY_CLASS) -> str:
             f"model: expected an estimator with predict_proba with the task {task.name}, got "
             f"{type(model).__name__} without it; fit it with probability estimates, or wrap it in "
             "sklearn.calibration.CalibratedClassifierCV; of a regressor say task='regression'"
+        )
+    if is_pipeline(model):
+        raise InputError(
+            f"model: expected outputs as rows of numbers, got {type(model).__name__} of Transformers, which "
+            "answers with names and one score; pass seepage.transformers.Logits(pipeline.model), and "
+            "texts as seepage.transformers.pool(pipeline.tokenizer(texts)['input_ids'], labels)"
         )
     if callable(model):
         return "function"

@@ -29,6 +29,7 @@ from seepage.signals.tasks import (
 from seepage.single.input_curvature import CURVATURE
 from seepage.single.outputs import (
     READ,
+    TELL_APART,
     Form,
     Observed,
     degenerate,
@@ -265,7 +266,7 @@ def _told(count: int, samples: int, least: float) -> tuple[str, ...]:
         return ()
     return (
         f"probabilities: exactly 0 or 1 for {count:,} of {samples:,} samples, which are put at "
-        f"{least:.2g} from there; logits would tell them apart",
+        f"{least:.2g} from there; {TELL_APART}",
     )
 
 

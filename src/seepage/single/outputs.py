@@ -18,6 +18,7 @@ from seepage.signals import SIGNALS
 
 __all__ = [
     "READ",
+    "TELL_APART",
     "Form",
     "Observed",
     "degenerate",
@@ -34,6 +35,11 @@ Form = Literal["logits", "probabilities", "predictions"]
 
 READ = ("phi", "loss", "mentr", "entropy", "correct")
 """The signals that an audit of one model reads."""
+
+TELL_APART = (
+    "a network's logits, the margins of boosting, or more trees of a forest would tell them apart"
+)
+"""What helps where probabilities are exactly 0 or 1."""
 
 # How far the sum of a row of probabilities may lie from 1; rounded answers are scaled to it.
 _SUM = 0.02
@@ -119,7 +125,7 @@ def from_probabilities(probabilities: AnyArray, labels: Int64Array) -> Observed:
     if clipped:
         notes = (
             f"probabilities: exactly 0 or 1 for {clipped:,} of {len(p):,} samples, which are put at "
-            f"{floor:.2g} from there and tie; logits or margins would tell them apart",
+            f"{floor:.2g} from there and tie; {TELL_APART}",
         )
     wide = np.abs(sums - 1).max(initial=0.0)
     if wide > 1e-3:
