@@ -35,6 +35,16 @@ class Tokens(nn.Module):
     config = None
 
 
+class Pipeline:
+    """As Transformers': called with texts it gives names and scores."""
+
+    def __call__(self, texts: Any) -> list[dict[str, Any]]:
+        return [{"label": "yes", "score": 0.9} for _ in texts]
+
+
+Pipeline.__module__ = "transformers.pipelines.base"
+
+
 class Booster:
     """As XGBoost's: neither an estimator nor a function."""
 
@@ -71,6 +81,10 @@ def imported(members: Any) -> Callable[[Path], Any]:
 
 MISTAKES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a model of Transformers": (audited(Tokens()), "seepage.transformers.Logits(model)"),
+    "a pipeline of Transformers": (
+        audited(type("TextClassificationPipeline", (Pipeline,), {})(), NAMES),
+        "pass seepage.transformers.Logits(pipeline.model), and texts as seepage.transformers.pool(",
+    ),
     "a Booster": (audited(Booster()), "XGBClassifier()"),
     "weights": (audited(nn.Linear(3, 2).state_dict()), "net.load_state_dict(weights)"),
     "a name": (audited("net.py:make"), "seepage audit file.py:make"),

@@ -89,6 +89,7 @@ def test_logits_of_fewer_classes_than_labels_are_refused() -> None:
     ("attack", "signals", "says"),
     [
         (attacks.LiRA(), {"loss": 0}, "needs phi, which was not recorded; record it, or the"),
+        (attacks.LOSS(), {"scores": 0}, "; rename `scores` to `phi` if these are LiRA's logit-sc"),
         (attacks.Entropy(), {"phi": 0}, "entropy, .* record it, or the logits with record.logits"),
         (attacks.CurvatureLR(), {"phi": 0}, 'curvature_zo, .* set record.curvature = "zeroth-'),
         (attacks.CurvatureLR("curvature_trace"), {"phi": 0}, 'set record.curvature = "exact"'),

@@ -378,7 +378,9 @@ class Recorder:
         Their logarithms are taken as logits, in float64, so that every signal is that of the
         package: φ = log p_y − log Σ_{j≠y} p_j needs no rows that sum to exactly 1. What lies below
         least / (K − 1) is raised to it, so that φ is −log(least) where p_y is exactly 1; least is
-        1e-12, or 1.2e-7 (the machine epsilon) of float32, unless it is given. Samples tie there;
+        1e-12, or 1.2e-7 (the machine epsilon) of float32, unless it is given. Pass it wherever a model
+        answers exactly 0 or 1 by counting, half of what it can tell apart: 1 / (2 T) of a forest of T
+        trees (docs/estimators.md), or LiRA sees less of what leaks. Samples tie there;
         how many do is kept in `facts["clipped"]`, by epoch.
 
         No weights are kept, and no signal that needs a network can be measured. Raises InputError
