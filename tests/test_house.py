@@ -16,7 +16,7 @@ import seepage
 
 ROOT = Path(seepage.__file__).parent
 FLOORS = [
-    {"array_types", "errors", "given_arrays", "local_paths", "remedies", "short_repr"},
+    {"array_types", "errors", "frames", "given_arrays", "local_paths", "remedies", "short_repr"},
     {"extensions"},
     {"plan", "signals"},
     {"data", "metrics", "models"},

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from seepage.array_types import AnyArray, BoolArray, Float64Array
 from seepage.data.reading import MISSING
 from seepage.errors import InputError
+from seepage.short_repr import short_repr
 
 __all__ = [
     "MARKED",
@@ -71,6 +72,7 @@ class ColumnRules:
         return f'pass categorical=["{name}"]'
 
 
+@short_repr
 @dataclass(eq=False)
 class Encoded:
     """Columns made so far, each for all rows of all files."""
