@@ -78,6 +78,8 @@ def audit_one(given: OneModel) -> None:
                 "--weights: expected a model to put them into, got none; name a factory"
             )
         model = _with_weights(model, given.weights)
+    if _is_network(model):
+        model.eval()  # nobody chose the mode in which a factory leaves it
     with errors.status("asking the model") as status:
         one = audit(
             model,

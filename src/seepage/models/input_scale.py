@@ -22,7 +22,7 @@ _FACTORS = (1 / 255, 1 / 10, 10.0, 255.0)
 _LOSS = 1.5
 _GAIN = 0.05
 _ERRORS = 3.0
-_KEPT = 0.01
+_MOST = 0.5
 # 32-bit training has hardly any gradient left beyond this φ; networks that fit their members by heart
 # are too sure of others too, so that both are asked for.
 _SURE = 17.0
@@ -66,9 +66,10 @@ def better_scale(
     at least 16 of both kinds, or None is returned. Factors are 1/255, 1/10, 10 and 255.
 
     A smaller scale is far better where the mean loss of members falls to two thirds, or, where half of
-    all |φ| lie above 17, that of others to a third; with as many right answers of members. A larger one
+    all |φ| lie above 17, that of others to a third; with no fewer right answers of members, and with more of
+    them unless most are right: loss alone falls with any smaller logits of a network that is wrong. A larger one
     where 5 of 100 members more are answered right, and more by three standard errors: loss alone falls
-    with any larger logits.
+    with any larger logits of one that is right.
 
     Fails to see factors below 10, an offset, a scale of single columns, and networks that normalise
     each input themselves, which are none the worse for it. May be wrong of networks without biases that
@@ -97,15 +98,17 @@ def better_scale(
             continue  # it takes no such values
         if found is None:
             continue
-        kept = found.right >= asked.right - _KEPT
+        # Of one that is mostly wrong on both, smaller logits alone make the loss smaller.
+        chance = sum(p * (1 - p) for p in (found.right, asked.right)) / int(member.sum())
+        gain = max(_GAIN, _ERRORS * chance**0.5)
+        risen = found.right >= asked.right + gain
+        kept = risen or (asked.right > _MOST and found.right >= asked.right)
         better = kept and (
             found.members * _LOSS < asked.members
             or (asked.sure > _SURE and found.others * _OTHERS < asked.others)
         )
         if factor > 1:
-            chance = sum(p * (1 - p) for p in (found.right, asked.right)) / int(member.sum())
-            gain = max(_GAIN, _ERRORS * chance**0.5)
-            better = found.right >= asked.right + gain and found.members < asked.members
+            better = risen and found.members < asked.members
         # Of several the one on which samples that it was not trained on do best.
         if better and (best is None or found.others < best.others[1]):
             best = BetterScale(

@@ -26,7 +26,12 @@ from seepage.single import words
 from seepage.single.asking import Answers, Service, kind_of
 from seepage.single.by_task import Question, target_rows
 from seepage.single.fitting import answers_fit, copies_in_words, references_fit, references_know
-from seepage.single.likeness import prepared_noted, scale_noted, unlike_references
+from seepage.single.likeness import (
+    found_prepared,
+    prepared_noted,
+    scale_noted,
+    unlike_references,
+)
 from seepage.single.observing import Observing
 from seepage.single.outputs import Observed
 from seepage.single.pool import Pool, Side, class_numbers, pooled, side_of
@@ -165,7 +170,10 @@ def audit(
     Inputs reach the model as they are given; nothing is standardised. A network is asked in eval
     mode without gradients and given back in its own mode. Intervals are over samples, or subjects:
     `seepage.metrics.auc_interval`, `joint_rates`, and of the strongest attack one that pays for the
-    choice. Chance is ½; there is no verdict where an attack without the model finds members too.
+    choice. Chance is ½; there is no verdict where an attack without the model finds members too, nor
+    where members are right far more often on inputs that are prepared otherwise, standardised for example
+    (`seepage.models.preparations`; of networks and estimators, of which some hundred members are asked
+    about again).
 
     Raises InputError in one line for what cannot be used; an attack that cannot run is named in
     `skipped` and stops nothing.
@@ -237,7 +245,11 @@ def audit(
             return one.observed(observing, kept, outside)
         return observing.reference(one, pool.inputs, outside, say)
 
-    doubts = answers_fit(observed, labels, pool.member)
+    better = None
+    if answers is not None and labels is not None:
+        say("inputs prepared otherwise", 0, 1)
+        better = found_prepared(model, pool, labels, observed, answers)
+    doubts = answers_fit(observed, labels, pool.member, better)
     unit = pool.unit
     inputs = pool.features
     say("attacks", 0, 1)
@@ -260,17 +272,17 @@ def audit(
         skipped = {n: w for n, w in {**more.skipped, **own.skipped}.items() if n not in scores}
         return Scored(scores, skipped, more.within)
 
-    notes = observed.notes + (() if answers is None else answers.notes)
-    if answers is not None:
+    notes = prepared_noted(better)
+    if answers is not None and not notes:
         notes += scale_noted(model, pool, labels, answers.form == "logits")
-        notes += prepared_noted(model, pool, labels)
+    notes += observed.notes + (() if answers is None else answers.notes)
     notes = (*notes, *copies_in_words(pool))
     if len(kept) < given:
         notes += (f"others: {given - len(kept):,} exact copies of members were taken out",)
     models, balanced, found = 0, None, None
     if references is not None:
         found = measured(references, pool, kept, given, observed, observing, observe, say)
-        references_fit(found, observed, pool)
+        references_fit(found, observed, pool, notes[: better is not None] + tuple(d.note for d in doubts))
         doubts += references_know(found, observed, pool)
         models, notes = len(found.member), notes + found.notes
         notes += unlike_references(observed, found, pool.member)
@@ -324,6 +336,7 @@ def audit(
         task=kind.name,
         measure=measure,
         doubts=tuple(d.clause for d in doubts),
+        prepared=better.words if better is not None and better.far else "",
     )
     if wanted:
         say("what is released", 0, 1)

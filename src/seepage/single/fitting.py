@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from seepage.errors import InputError
 from seepage.metrics import Subjects, auc_interval
 from seepage.metrics.own_labels import renumbered, told
 from seepage.metrics.own_lists import misfits, own_auc
+from seepage.models.preparations import BetterPrepared
 from seepage.single.outputs import Observed
 from seepage.single.pool import Pool
 from seepage.single.references import Measured
@@ -35,16 +37,23 @@ class Doubt:
 
 
 def answers_fit(
-    observed: Observed, labels: Int64Array | None, member: BoolArray
+    observed: Observed,
+    labels: Int64Array | None,
+    member: BoolArray,
+    prepared: BetterPrepared | None = None,
 ) -> tuple[Doubt, ...]:
     """Why members' answers tell nothing of their labels, or less than one class alone would.
 
-    Raises InputError where another numbering of the classes makes most members right.
+    Nothing where another preparation of the inputs makes members right far more often, which is then the
+    reason. Raises InputError where another numbering of the classes makes most members right.
     """
     if labels is None:
         return ()
     if observed.answers is not None:
         other = renumbered(observed.answers[member], labels[member], observed.classes)
+        best = other.better if other is not None and other.likely else 0.0
+        if prepared is not None and prepared.far and prepared.balanced[1] >= best:
+            return ()
         if other is not None and other.likely:
             raise InputError(f"labels: {other.words}")
         if other is not None:
@@ -76,10 +85,13 @@ def copies_in_words(pool: Pool) -> tuple[str, ...]:
     )
 
 
-def references_fit(references: Measured, target: Observed, pool: Pool) -> None:
+def references_fit(
+    references: Measured, target: Observed, pool: Pool, doubted: Sequence[str] = ()
+) -> None:
     """Refuse references whose lists of members are not theirs, by name.
 
-    Two or more are compared with each other (`seepage.metrics.own_lists`), a single one with the
+    doubted: what is said of labels and inputs, which comes first: models are surer of others than of their
+    own members where labels are not theirs, whatever the lists. Two or more are compared with each other (`seepage.metrics.own_lists`), a single one with the
     target. Raises InputError.
     """
     name = next((n for n in _SIGN if n in references.signals and n in target.signals), None)
@@ -102,8 +114,9 @@ def references_fit(references: Measured, target: Observed, pool: Pool) -> None:
         part = f"those outside of {whose}" if m.inverted else f"that {whose}"
         shown.append(f"reference {m.model} fits {part}, AUC {m.there:.2f}, its mask {m.own:.2f}")
     more = f"; … ({len(found)} in all)" if len(found) > 3 else ""
+    cause = f"{doubted[0]}; besides, " if doubted else ""
     raise InputError(
-        f"references: expected masks of whom each was trained on, got {len(found)} of "
+        f"{cause}references: expected masks of whom each was trained on, got {len(found)} of "
         f"{len(references.member)} that are surer of other samples ({'; '.join(shown)}{more}); give each "
         "its own, true for its members, or leave it out"
     )

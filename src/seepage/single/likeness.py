@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import nn
 
 from seepage.array_types import AnyArray, BoolArray, Int64Array
 from seepage.models.input_scale import better_scale
+from seepage.models.preparations import BetterPrepared, better_prepared
 from seepage.signals.tasks import two_logits
-from seepage.single.asking import answers_of, floating
+from seepage.single.asking import Answers, answers_of, floating
 from seepage.single.outputs import Observed
 from seepage.single.pool import Pool
 from seepage.single.references import Measured
 
-__all__ = ["prepared_noted", "scale_noted", "unlike_references"]
+__all__ = ["found_prepared", "prepared_noted", "scale_noted", "unlike_references"]
 
 _ROWS = 256
-# Of members answered right: more of them than this, and than so many standard errors.
-_GAIN, _SURE = 0.05, 4.0
 # Of right answers on what each was trained on: halves of a pool are learnt about as well as the whole.
 _APART = 0.1
 
@@ -60,60 +57,45 @@ def scale_noted(
     )
 
 
-def prepared_noted(model: object, pool: Pool, labels: Int64Array | None) -> tuple[str, ...]:
-    """A note where an estimator answers members far better on inputs that are prepared otherwise.
+def found_prepared(
+    model: object, pool: Pool, labels: Int64Array | None, observed: Observed, answers: Answers
+) -> BetterPrepared | None:
+    """The preparation of inputs with which a network or an estimator is right far more often, or None.
 
-    Tables of numbers are tried standardised, on [0, 1] (both by the columns of the pool), as log(1 + x) and
-    divided by 255; at most 256 members. Better is 5 of 100 more right, and 4 standard errors of the
-    difference. Fails to see the reverse, inputs that are prepared twice or as no training saw them.
-
-    labels (N,): column numbers of `predict_proba`.
+    labels (N,): numbers of columns of the outputs. Of arrays of numbers and hard labels alone; a function
+    is not asked, because a service may count questions. See `seepage.models.preparations`.
     """
-    ask, x = getattr(model, "predict_proba", None), pool.inputs
-    if ask is None or labels is None or not isinstance(x, np.ndarray):
+    network = isinstance(model, nn.Module)
+    if labels is None or observed.answers is None:
+        return None
+    if not network and not hasattr(model, "predict_proba"):
+        return None
+    if isinstance(pool.inputs, list) or hasattr(pool.inputs, "iloc"):
+        return None
+    x = np.asarray(pool.inputs)
+    if not network and x.dtype.kind == "i":
+        x = x.astype(np.float64)  # counts of a table, which are no tokens to an estimator
+    middle = 0.0 if answers.form == "logits" else 0.5
+
+    def answer(given: AnyArray) -> Int64Array:
+        logits = (answers.form == "logits") if network else None
+        found = answers_of(model, given, len(given), logits=logits, accept_changes=True).values
+        if found.ndim == 1 or found.shape[1] == 1:
+            return (found.reshape(-1) > middle).astype(np.int64)
+        return found.argmax(axis=1).astype(np.int64)
+
+    return better_prepared(answer, x, np.flatnonzero(pool.member), labels, observed.answers)
+
+
+def prepared_noted(found: BetterPrepared | None) -> tuple[str, ...]:
+    """A note on inputs with which members would be right more often."""
+    if found is None:
         return ()
-    if x.ndim != 2 or x.dtype.kind not in "fiu" or not np.isfinite(x).all():
-        return ()
-    members = np.flatnonzero(pool.member)
-    rows = members[:: max(1, len(members) // _ROWS)]
-    low, wide = x.min(axis=0).astype(np.float64), np.ptp(x.astype(np.float64), axis=0)
-    spread = x.std(axis=0, dtype=np.float64)
-    given = x[rows].astype(np.float64)
-    tried = {
-        "standardised": (given - x.mean(axis=0, dtype=np.float64))
-        / np.where(spread > 0, spread, 1),
-        "on a scale from 0 to 1": (given - low) / np.where(wide > 0, wide, 1),
-        "divided by 255": given / 255,
-    }
-    if low.min(initial=0) >= 0:
-        tried["as log(1 + x)"] = np.log1p(given)
-    best = ("", 0.0)
-    try:
-        asked = np.argmax(ask(x[rows]), axis=1) == labels[rows]
-        for how, values in tried.items():
-            right = np.argmax(ask(values.astype(_float_of(x))), axis=1) == labels[rows]
-            gained, lost = int((right & ~asked).sum()), int((asked & ~right).sum())
-            sure = gained - lost > _SURE * np.sqrt(gained + lost)
-            if sure and gained - lost > _GAIN * len(rows) and right.mean() > best[1]:
-                best = how, float(right.mean())
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-        np.exceptions.AxisError,
-    ):  # it takes no such values
-        return ()
-    if not best[0]:
-        return ()
+    cause = ", and figures are of answers to other inputs" if found.far else ""
     return (
-        f"inputs: {best[0]} they would be answered better, {best[1]:.1%} of members right instead of "
-        f"{float(asked.mean()):.1%}: they seem to be prepared otherwise than in training; pass them as the "
+        f"inputs: {found.words}: they seem to be prepared otherwise than in training{cause}; pass them as the "
         "model took them there",
     )
-
-
-def _float_of(x: AnyArray) -> np.dtype[Any]:
-    return x.dtype if x.dtype.kind == "f" else np.dtype(np.float64)
 
 
 def unlike_references(target: Observed, references: Measured, member: BoolArray) -> tuple[str, ...]:

@@ -24,6 +24,14 @@ from seepage.store.result_files import sealed
 
 __all__ = ["OneAttack", "Said", "SingleAudit"]
 
+_SHOWN = 3
+_MEASURED = {
+    "accuracy": "Accuracy",
+    "label-vectors": "Share with all labels right",
+    "rmse": "Root-mean-square error, in units of the target",
+    "divergence": "Mean divergence KL(q ‖ p) from the targets, in nats",
+}
+
 Said = Literal["leaks", "not shown", "refused"]
 
 
@@ -63,8 +71,9 @@ class SingleAudit:
     those that calibrate; named (U,). references: how many reference models. queries, cached: samples
     asked about, and answers from the cache. notes: what is to be known of the outputs. limits: what
     cannot be said. steps: what to do next. task: what labels are. doubts: why figures may be
-    of something else, in a clause each; the first notes say it with figures. release: the model as it is released, its variants and
-    the worst of them, or None.
+    of something else, in a clause each; the first notes say it with figures. release: the model as it is
+    released, its variants and the worst of them, or None. prepared: how inputs would have to be prepared for
+    members to be right far more often, in a clause with both figures, or "".
     """
 
     title: str
@@ -95,6 +104,7 @@ class SingleAudit:
     measure: str = "accuracy"
     doubts: tuple[str, ...] = ()
     release: Variants | None = None
+    prepared: str = ""
 
     @property
     def members(self) -> int:
@@ -119,9 +129,10 @@ class SingleAudit:
     @property
     def said(self) -> Said:
         """ "leaks" where the strongest attack's whole interval lies above chance; "refused" where
-        members and others differ without the model, where the references give the members away, or
-        where every attack reads below chance, as when members and others are exchanged."""
-        if self._told_apart or self.reversed:
+        members and others differ without the model, where the references give the members away,
+        where inputs are prepared otherwise than in training, or where every attack reads below chance,
+        as when members and others are exchanged."""
+        if self._told_apart or self.reversed or self.prepared:
             return "refused"
         return "leaks" if self.strongest.estimate.low > 0.5 else "not shown"
 
@@ -131,7 +142,7 @@ class SingleAudit:
         if self.release is None:
             return None
         worst = self.release.worst[1].estimate
-        if self._told_apart or worst.high < 0.5:
+        if self._told_apart or worst.high < 0.5 or self.prepared:
             return "refused"
         return "leaks" if worst.low > 0.5 else "not shown"
 
@@ -231,17 +242,38 @@ class SingleAudit:
             draft.write_text(text + "\n", encoding="utf-8")
         return target
 
+    @property
+    def accuracy_said(self) -> str:
+        """Accuracy, or the task's error, of both sides in a sentence; empty where it is not known."""
+        if self.accuracy is None:
+            return ""
+        form = ".4g" if self.measure == "rmse" else ".3f"
+        a, b = (f"{e.mean:{form}} [{e.low:{form}}, {e.high:{form}}]" for e in self.accuracy)
+        return f"{_MEASURED[self.measure]}: members {a}, others {b}."
+
     def __repr__(self) -> str:
         e = self.strongest.estimate
+        right = ""
+        if self.accuracy is not None:
+            inside, outside = (v.mean for v in self.accuracy)
+            right = f"{self.measure} {inside:.3g} and {outside:.3g}, "
+        noted = f", {len(self.notes)} notes: {self.notes[0][:100]}" if self.notes else ""
         return (
             f"SingleAudit({self.title[:60]!r}: {self.said}, {self.strongest.attack} AUC {e.mean:.3f} "
-            f"[{e.low:.3f}, {e.high:.3f}], {self.members:,} members, {self.others:,} others, {self.unit})"
+            f"[{e.low:.3f}, {e.high:.3f}], {right}{self.members:,} members, {self.others:,} others, "
+            f"{self.unit}{noted})"
         )
 
     def __str__(self) -> str:
+        """The headline, the accuracies, every attack and the first notes."""
         rows = [f"{self.title}: {self.headline}"]
+        if self.accuracy is not None:
+            rows.append(f"  {self.accuracy_said}")
         rows += [
             f"  {a.title:24s} AUC {a.auc.mean:.3f} [{a.auc.low:.3f}, {a.auc.high:.3f}]"
             for a in self.attacks
         ]
+        rows += [f"  note: {n}" for n in self.notes[:_SHOWN]]
+        if len(self.notes) > _SHOWN:
+            rows.append(f"  ({len(self.notes) - _SHOWN} more in .notes)")
         return "\n".join(rows)

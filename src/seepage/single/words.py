@@ -9,12 +9,6 @@ from seepage.single.result import SingleAudit
 
 __all__ = ["accuracy", "headline", "limits", "named", "not_run", "released", "steps"]
 
-_MEASURED = {
-    "accuracy": "Accuracy",
-    "label-vectors": "Share with all labels right",
-    "rmse": "Root-mean-square error, in units of the target",
-    "divergence": "Mean divergence KL(q ‖ p) from the targets, in nats",
-}
 NEEDS_REFERENCES = "needs reference models"
 NEEDS_CHECKPOINTS = "needs several checkpoints of its training"
 
@@ -34,6 +28,11 @@ def _verdict(one: SingleAudit) -> str:
     title = one.attack(best.attack).title
     if one.said == "refused":
         blind = one.blind.auc
+        if one.prepared:
+            return (
+                "No verdict: inputs seem to be prepared otherwise than in training: "
+                f"{one.prepared}."
+            )
         if blind is not None and blind.low > 0.5:
             return (
                 f"No verdict: members and others differ without the model. An attack that never sees "
@@ -148,6 +147,11 @@ def steps(one: SingleAudit) -> tuple[str, ...]:
     best = one.strongest.estimate
     if one.said == "refused":
         blind = one.blind.auc
+        if one.prepared:
+            return (
+                "Pass inputs as the model took them in training, prepared alike, and audit again: "
+                f"{one.prepared}.",
+            )
         if blind is not None and blind.low > 0.5:
             return (
                 "Draw others from the source, time and classes of the members, or split one source "
@@ -189,11 +193,7 @@ def steps(one: SingleAudit) -> tuple[str, ...]:
 
 def accuracy(one: SingleAudit) -> str:
     """Accuracy, or the task's error, of both sides in a sentence; empty where it is not known."""
-    if one.accuracy is None:
-        return ""
-    form = ".4g" if one.measure == "rmse" else ".3f"
-    inside, outside = (f"{e.mean:{form}} [{e.low:{form}}, {e.high:{form}}]" for e in one.accuracy)
-    return f"{_MEASURED[one.measure]}: members {inside}, others {outside}."
+    return one.accuracy_said
 
 
 def named(one: SingleAudit) -> str:

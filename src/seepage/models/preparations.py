@@ -1,0 +1,260 @@
+"""Whether a trained model answers its members right far more often on inputs that are prepared otherwise.
+
+A model that was trained on standardised inputs and is asked about others answers nonsense that looks like
+an answer. Where nothing of its training was watched, its own answers tell: it knows its members best on
+inputs that are prepared as they were in its training.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from seepage.array_types import AnyArray, Float64Array, Int64Array
+from seepage.errors import SeepageError
+
+__all__ = ["BetterPrepared", "better_prepared", "preparations"]
+
+Change = Callable[[AnyArray], AnyArray]
+
+# Published moments of the pixels of ImageNet on 0..1, as the weights of torchvision are asked.
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CHANNELS = (1, 3, 4)
+_BYTE = 255.0
+# Rows whose moments stand for those of all, and values of them; values that are prepared at a time.
+_MOMENTS, _VALUES = 4096, 2**23
+_BLOCK = 2**22
+# Members of a first look at every preparation, and of the comparison of the best.
+_LOOK = 64
+_ASKED = 320
+_COMPARED = 2
+_LEAST = 16
+# A mean over classes of the share of members answered right must rise by so much to be told, by so much to
+# be the likely truth,
+_GAIN, _FAR = 0.05, 0.1
+# and by more than chance would in one of so many honest models.
+_CHANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class BetterPrepared:
+    """Members are right far more often on inputs that are prepared as `how` says.
+
+    right: share of the members asked about that is right, as given and so prepared; balanced: the same as
+    a mean over classes. members: how many were asked about. tried: preparations.
+    """
+
+    how: str
+    right: tuple[float, float]
+    balanced: tuple[float, float]
+    members: int
+    tried: int
+
+    @property
+    def far(self) -> bool:
+        """Whether the mean over classes rises by a tenth or more: figures as given are of nonsense."""
+        return self.balanced[1] - self.balanced[0] >= _FAR
+
+    @property
+    def words(self) -> str:
+        """In one clause, with the figures."""
+        return (
+            f"members are right in {self.right[0]:.1%} as given and would be in {self.right[1]:.1%} {self.how} "
+            f"(the best of {self.tried} preparations, {self.members:,} members asked)"
+        )
+
+
+def preparations(inputs: AnyArray) -> Mapping[str, Change]:
+    """Common preparations of inputs (N, ...) of numbers, by how they are told; each keeps their type.
+
+    Times and divided by 10 and 255; brought to 0..1, 0..255 and −1..1; standardised by the samples' own
+    mean and deviation, per channel (column) and as a whole, which published moments of a data set come
+    near; of three channels the moments of ImageNet, and all of it with the channels reversed (RGB and BGR); of
+    images height and width exchanged, and channels last or first; of tables log(1 + x).
+
+    Images are (N, C, H, W) or (N, H, W, C) with 1, 3 or 4 channels. Moments and ranges are those of at
+    most 4,096 of the samples, evenly spaced, and 8 million values. A preparation that would change nothing is left out.
+
+    >>> tried = preparations(np.array([[0.0, 2.0], [4.0, 6.0]]))
+    >>> tried["standardised per column"](np.array([[0.0, 6.0]])).tolist()
+    [[-1.0, 1.0]]
+    """
+    x = np.asarray(inputs)
+    most_rows = max(1, min(_MOMENTS, _VALUES // max(1, math.prod(x.shape[1:]))))
+    some = x[:: -(-len(x) // most_rows)].astype(np.float64)
+    axis = _channels_at(x.shape)
+    per = "channel" if axis is not None else "column"
+    if axis is None:
+        # Without channels each column has its own moments; of more axes than one they have one.
+        over: tuple[int, ...] = (0,) if x.ndim == 2 else tuple(range(x.ndim))
+    else:
+        over = tuple(k for k in range(x.ndim) if k != axis)
+    low, high = some.min(axis=over, keepdims=True), some.max(axis=over, keepdims=True)
+    mean, sd = some.mean(axis=over, keepdims=True), some.std(axis=over, keepdims=True)
+    least, most = float(some.min()), float(some.max())
+    unit = _to(0.0, 1.0, low, high)
+    tried: dict[str, Change] = {}
+    if least >= 0 and most > 1 and most <= _BYTE:
+        unit = _times(1 / _BYTE)
+        tried["divided by 255"] = unit
+    elif least >= 0 and most <= 1:
+        unit = _times(1.0)
+        tried["times 255"] = _times(_BYTE)
+    else:
+        tried["divided by 255"], tried["times 255"] = _times(1 / _BYTE), _times(_BYTE)
+        tried["brought to 0..1"], tried["brought to 0..255"] = unit, _to(0.0, _BYTE, low, high)
+    tried["divided by 10"], tried["times 10"] = _times(0.1), _times(10.0)
+    tried[f"standardised per {per}"] = _to_moments(mean, sd)
+    if mean.size > 1:
+        tried["standardised as a whole"] = _to_moments(some.mean(), some.std())
+    tried["brought to −1..1"] = lambda v: 2 * unit(v) - 1
+    if x.ndim == 2 and least >= 0:
+        tried["as log(1 + x)"] = np.log1p
+    if axis is not None and x.shape[axis] == 3:
+        shape = [3 if k == axis else 1 for k in range(x.ndim)]
+        m, s = (np.array(v).reshape(shape) for v in _IMAGENET)
+        tried["brought to 0..1 and standardised by the moments of ImageNet"] = lambda v: (
+            unit(v) - m
+        ) / s
+        plain = dict(tried)
+        tried["with the channels reversed"] = lambda v: np.flip(v, axis)
+        for how, change in plain.items():
+            tried[f"{how}, with the channels reversed"] = _after(
+                change, lambda v: np.flip(v, axis)
+            )
+    if axis is not None:
+        a, b = (k for k in (1, 2, 3) if k != axis)
+        tried["with height and width exchanged"] = lambda v: np.swapaxes(v, a, b)
+        to = 3 if axis == 1 else 1
+        tried[f"with the channels {'last' if to == 3 else 'first'}"] = lambda v: np.moveaxis(
+            v, axis, to
+        )
+    return {how: _typed(change, x.dtype) for how, change in tried.items()}
+
+
+def better_prepared(
+    answer: Callable[[AnyArray], Int64Array],
+    inputs: AnyArray,
+    members: Int64Array,
+    labels: Int64Array,
+    asked: Int64Array | None = None,
+) -> BetterPrepared | None:
+    """The preparation with which a model is right on its members far more often than as given, or None.
+
+    answer: inputs (B, ...) -> the class of each (B,), in eval mode. inputs (N, ...) of all samples,
+    numbers; members (M,): positions of those who trained it; labels (N,) class numbers; asked (N,):
+    its answers as given, where they are known.
+
+    64 members at most are asked about in every one of `preparations`, and 320 at most in the two that
+    were best. With d = [right so prepared] − [right as given] and w one over the number of members of the
+    class, a preparation is better where Σ w d exceeds 0.05 Σ w, Σ d is above 0, and
+    Σ w d > √(2 ln(T / 10⁻⁴) Σ w² d²) of T that were tried: where prepared inputs make as many answers right as they make
+    wrong, that happens for one model in 10,000 at most (exp(−z²/2) bounds a sum of signs, and T of
+    them are added up). Weighed so, a model that says one class alone gains nothing.
+
+    Nothing is tried where members are right in more than 95 of 100, where there are fewer than 16, and
+    where inputs are whole numbers with a sign, which may be tokens. Fails to see other preparations,
+    combinations of those, and models that answer alike whatever the preparation.
+
+    Source: the bound is that of Hoeffding (1963) for sums of bounded symmetric variables.
+
+    >>> x = np.linspace(0, 1, 400)[:, None] * np.array([1.0, 100.0])
+    >>> y = (np.linspace(0, 1, 400) > 0.5).astype(np.int64)
+    >>> found = better_prepared(lambda v: (v[:, 0] > 0).astype(np.int64), x, np.arange(200, 400), y)
+    >>> found is None                             # members of one class: nothing to gain
+    True
+    >>> found = better_prepared(lambda v: (v[:, 0] > 0).astype(np.int64), x, np.arange(400), y)
+    >>> found.how, found.right[1]
+    ('standardised per column', 1.0)
+    """
+    x = np.asarray(inputs)
+    if x.dtype.kind not in "fu" or len(members) < _LEAST:
+        return None
+    rows = np.random.default_rng(0).permutation(members)[:_ASKED]
+    if not np.isfinite(x[rows]).all():
+        return None
+    known = answer(x[rows]) if asked is None else np.asarray(asked)[rows]
+    y = labels[rows]
+    right = known == y
+    weight = 1 / np.bincount(y)[y]
+    if float(weight @ right / weight.sum()) > 1 - _GAIN:
+        return None
+    tried = preparations(x)
+    look = min(_LOOK, max(_LEAST, len(x) // (2 * len(tried))))
+    first: dict[str, float] = {}
+    for how, change in tried.items():
+        found = _answered(answer, change, x[rows[:look]])
+        if found is not None:
+            first[how] = float(weight[:look] @ (found == y[:look]))
+    bound = math.sqrt(2 * math.log(len(tried) / _CHANCE))
+    best: BetterPrepared | None = None
+    # Of those that are as good the first, which changes least.
+    for how in sorted(first, key=lambda k: -first[k])[:_COMPARED]:
+        found = _answered(answer, tried[how], x[rows])
+        if found is None:
+            continue
+        d = (found == y).astype(np.float64) - right
+        w = weight * d
+        shares = tuple(float(weight @ v / weight.sum()) for v in (right, found == y))
+        far = w.sum() > bound * np.sqrt(w @ w) and shares[1] - shares[0] >= _GAIN
+        if far and d.sum() > 0 and (best is None or shares[1] > best.balanced[1]):
+            best = BetterPrepared(
+                how,
+                (float(right.mean()), float((found == y).mean())),
+                (shares[0], shares[1]),
+                len(rows),
+                len(tried),
+            )
+    return best
+
+
+def _answered(
+    answer: Callable[[AnyArray], Int64Array], change: Change, x: AnyArray
+) -> Int64Array | None:
+    """The model's answers, or None where it takes no such values."""
+    step = max(1, _BLOCK // max(1, math.prod(x.shape[1:])))
+    parts = []
+    for at in range(0, len(x), step):
+        with np.errstate(all="ignore"):
+            values = change(x[at : at + step])
+        if not np.isfinite(values).all():
+            return None
+        try:
+            parts.append(answer(values))
+        except (SeepageError, RuntimeError, ValueError, IndexError, TypeError):
+            return None
+    return np.concatenate(parts)
+
+
+def _channels_at(shape: tuple[int, ...]) -> int | None:
+    """The axis of the channels of images; None of what has none."""
+    if len(shape) != 4:
+        return None
+    return 1 if shape[1] in _CHANNELS else 3 if shape[3] in _CHANNELS else None
+
+
+def _times(factor: float) -> Change:
+    return lambda v: v * factor
+
+
+def _to(a: float, b: float, low: Float64Array, high: Float64Array) -> Change:
+    wide = np.where(high > low, high - low, 1.0)
+    return lambda v: a + (b - a) * (v - low) / wide
+
+
+def _to_moments(mean: Float64Array, sd: Float64Array) -> Change:
+    spread = np.where(sd > 0, sd, 1.0)
+    return lambda v: (v - mean) / spread
+
+
+def _after(first: Change, then: Change) -> Change:
+    return lambda v: then(first(v))
+
+
+def _typed(change: Change, dtype: np.dtype) -> Change:
+    """In double precision, and then in the type of the inputs; bytes become single precision."""
+    wanted = dtype if dtype.kind == "f" else np.dtype(np.float32)
+    return lambda v: np.ascontiguousarray(change(v.astype(np.float64))).astype(wanted)
