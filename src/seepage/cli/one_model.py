@@ -78,7 +78,7 @@ def audit_one(given: OneModel) -> None:
                 "--weights: expected a model to put them into, got none; name a factory"
             )
         model = _with_weights(model, given.weights)
-    if _is_network(model):
+    if model is not None and _is_network(model):
         model.eval()  # nobody chose the mode in which a factory leaves it
     with errors.status("asking the model") as status:
         one = audit(

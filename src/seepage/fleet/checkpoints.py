@@ -37,6 +37,7 @@ from seepage.metrics.own_labels import renumbered
 from seepage.models.answers import TARGET_SCALE
 from seepage.models.input_scale import BetterScale, better_scale
 from seepage.models.outputs import bounded, check_answers, check_logits, check_trained, try_outputs
+from seepage.models.preparations import better_prepared, settled
 from seepage.plan import SubsetPlan
 from seepage.record import DEFAULT_SIGNALS, Diverged, Memory, Recorder, Resident, observing
 from seepage.record.recorder import rules_of
@@ -112,7 +113,9 @@ def import_checkpoints(
     compared with the factory before anything is written, and a local folder appears when it is whole.
 
     `seepage layers` and `seepage curvature` take the factory again: a name in a folder is never
-    imported. Warns (`ImportedWarning`) where inputs seem to be prepared otherwise than in training: where
+    imported. Inputs of classes on which members of the first model are right far less often than prepared
+    otherwise, standardised for example (`seepage.models.preparations`), are refused. Warns
+    (`ImportedWarning`) where inputs may be prepared otherwise than in training: where
     the networks know no more than the largest class, where the last one does far better on inputs that
     are 10 or 255 times smaller or larger (`seepage.models.input_scale`), or where they are far surer than
     training usually makes them. Accuracy alone may not tell: a network of ReLUs is nearly the same on
@@ -181,7 +184,7 @@ def import_checkpoints(
     run = Run(out)
     how = prepared.recorder(pool, plan.members(-1))
     # The network holds what was evaluated last: the last model as it was trained at its end.
-    _doubt(run, pool, prepared, _better_scale(network, pool, resident, plan.member[-1], how))
+    _doubt(run, pool, _better_scale(network, pool, resident, plan.member[-1], how))
     return run
 
 
@@ -525,7 +528,7 @@ def _write(
             if progress is not None:
                 progress("evaluating", done, found.count)
         if row == 0:
-            _check_numbers(network, recorder, data, plan.members(0)[:_MEMBERS_ASKED])
+            _check_inputs(network, recorder, data, plan.members(0), prepared)
         sink.done(
             seconds=round(recorder.seconds, 3),
             looking=round(recorder.seconds, 3),
@@ -535,21 +538,45 @@ def _write(
         )
 
 
-def _check_numbers(network: nn.Module, recorder: Recorder, data: Dataset, rows: Int64Array) -> None:
-    """Refuse data that number classes otherwise than the networks do, by members of the first."""
+def _check_inputs(
+    network: nn.Module, recorder: Recorder, data: Dataset, members: Int64Array, prepared: Inputs
+) -> None:
+    """Refuse inputs that are prepared, or classes that are numbered, otherwise than in training.
+
+    By members of the first model: far more of them right on inputs that are prepared otherwise
+    (`seepage.models.preparations`), or with other numbers of classes (`seepage.metrics.own_labels`).
+    """
     if data.task not in ("classification", "binary"):
         return
-    with observing(network), torch.no_grad():
-        parts = [network(recorder.inputs(rows[at : at + 512])) for at in range(0, len(rows), 512)]
-    outputs = torch.cat(parts).reshape(len(rows), -1)
-    one = outputs.shape[1] == 1
-    answers = (outputs[:, 0] > 0) if one else outputs.argmax(1)
-    wide = max(outputs.shape[1], 2)
-    found = renumbered(answers.long().cpu().numpy(), data.labels.numpy()[rows], wide)
-    if found is not None and found.likely:
-        raise InputError(f"data: labels: {found.words}")
-    if found is not None:
-        warnings.warn(f"answers: {found.words}", ContradictionWarning, stacklevel=3)
+    rows = members[:_MEMBERS_ASKED]
+
+    def answer(inputs: AnyArray | torch.Tensor) -> Int64Array:
+        x = torch.as_tensor(inputs).to(recorder.pool.device)
+        with observing(network), torch.no_grad():
+            parts = [network(x[at : at + 512].clone()) for at in range(0, len(x), 512)]
+        outputs = torch.cat(parts).reshape(len(x), -1)
+        answers = (outputs[:, 0] > 0) if outputs.shape[1] == 1 else outputs.argmax(1)
+        return answers.long().cpu().numpy()
+
+    given = [recorder.inputs(rows[at : at + 512]).cpu() for at in range(0, len(rows), 512)]
+    x, labels = torch.cat(given).numpy(), data.labels.numpy()[rows]
+    answers = answer(x)
+    better = better_prepared(answer, x, np.arange(len(rows)), labels, answers)
+    numbered = renumbered(answers, labels, max(len(data.classes), int(answers.max()) + 1, 2))
+    known = numbered.better if numbered is not None and numbered.likely else 0.0
+    if better is not None and better.balanced[1] >= known:
+        text = (
+            f"{better.words}: {_told(prepared)}; were they so in training (divide=, "
+            "standardise=, the factory's own network)?"
+        )
+        if better.far and settled(network):
+            raise InputError(f"data: inputs: {text}")
+        warnings.warn(f"inputs: {text}", ImportedWarning, stacklevel=3)
+        return
+    if numbered is not None and numbered.likely:
+        raise InputError(f"data: labels: {numbered.words}")
+    if numbered is not None:
+        warnings.warn(f"answers: {numbered.words}", ContradictionWarning, stacklevel=3)
 
 
 def _better_scale(
@@ -570,7 +597,7 @@ def _better_scale(
         )
 
 
-def _doubt(run: Run, data: Dataset, prepared: Inputs, better: BetterScale | None) -> None:
+def _doubt(run: Run, data: Dataset, better: BetterScale | None) -> None:
     """Say so where networks know no more than the most frequent class, or were trained otherwise."""
     how = "prepared as in training (divide=, standardise=, the factory's own network)"
     if data.task == "regression":
@@ -600,13 +627,8 @@ def _doubt(run: Run, data: Dataset, prepared: Inputs, better: BetterScale | None
             stacklevel=3,
         )
     if better is not None:
-        divide = (
-            ""
-            if prepared.standardise
-            else f" divide={prepared.divide / better.factor:g} does that."
-        )
         warnings.warn(
-            f"{run.path}: {better.words}: are inputs {how}?{divide}", ImportedWarning, stacklevel=3
+            f"{run.path}: {better.words}: are inputs {how}?", ImportedWarning, stacklevel=3
         )
         return
     sure = float(np.median(np.abs(run.signal_at("phi", -1))))

@@ -49,8 +49,8 @@ class Contradictions:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Those that were found."""
-        return tuple(w for w in (self.alike, self.lists, self.answers) if w)
+        """Those that were found, labels before lists: of other labels lists say nothing."""
+        return tuple(w for w in (self.alike, self.answers, self.lists) if w)
 
 
 def contradictions(run: Any) -> Contradictions:
@@ -63,7 +63,13 @@ def contradictions(run: Any) -> Contradictions:
     member = np.asarray(run.member, dtype=np.bool_)
     if not member.size:
         return Contradictions()
-    return Contradictions(_lists(run, member), _alike(run, member), _answers(run, member))
+    answers, lists = _answers(run, member), _lists(run, member)
+    if answers and lists:
+        lists += (
+            "; but members' answers tell nothing of their labels, so that lists may be right and labels or "
+            "inputs wrong: look at those first"
+        )
+    return Contradictions(lists, _alike(run, member), answers)
 
 
 def _lists(run: Any, member: Any) -> str:
@@ -183,6 +189,6 @@ def warn_of(run: Any, *, answers: bool = True, stacklevel: int = 3) -> None:
     `warnings.warn`, 3 for the caller of who calls this.
     """
     found = contradictions(run)
-    for text in (found.alike, found.lists, found.answers if answers else ""):
-        if text:
+    for text in found.words:
+        if answers or text != found.answers:
             warnings.warn(f"{run.path}: {text}", ContradictionWarning, stacklevel=stacklevel)

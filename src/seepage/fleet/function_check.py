@@ -11,7 +11,8 @@ share of the time allowed and then always for as many batches:
 Two weights are apart by |a − b| / |a − start|, over all floating values together: the share of what
 training moved. Where two replaced members change nothing, all are replaced: a function that still
 gives the same ignores them. The rows that the network is shown are compared with the pool's, byte
-by byte, where the loop gives its inputs as they are evaluated.
+by byte, where the loop gives its inputs as they are evaluated. What the first call's network answers of its
+members is compared with their labels: a loop that numbers the classes by itself is refused.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from seepage.config.function import Function
 from seepage.errors import InputError, SeepageError
 from seepage.fleet.spec import PoolFile
 from seepage.record import Memory, Recorder, Resident
+from seepage.record.own_numbering import OwnNumbering
 
 __all__ = ["FunctionTrial", "Obedience"]
 
@@ -44,6 +46,8 @@ SAME = 1e-3
 _ABOVE = 10.0
 # Pools of more bytes are not compared row by row.
 _ROWS = 1 << 28
+# Members that are asked about after the first epoch.
+_ASKED = 2048
 _OFF = "train.check = false (Function(check=False)) leaves this check out"
 
 
@@ -170,6 +174,13 @@ class _Watching(Recorder):
                     self.rows |= told
 
             answer.register_hook(backward)  # type: ignore[no-untyped-call]
+
+    def asked(self, rows: Int64Array) -> torch.Tensor:
+        """What the network, or the model without one, answers of these rows: (B, K), on the host."""
+        if self.answered is not None:
+            return self.answered["probabilities"][torch.from_numpy(rows)]
+        with self._looking():
+            return self._logits(self.inputs(rows)).cpu()
 
     @property
     def moved(self) -> bool:
@@ -313,6 +324,7 @@ class _Judge:
         t = self.trial
         first = self.call(t.members, t.seeds[0], 1)
         shown, unseen = self.rows(first)
+        self.numbered()
         if not first.moved:
             what = (
                 "it neither started a network nor answered"
@@ -404,6 +416,24 @@ class _Judge:
         out = rng.choice(len(t.members), count, replace=False)
         new = rng.choice(len(t.strangers), count, replace=False)
         return np.sort(np.concatenate([np.delete(t.members, out), t.strangers[new]]))
+
+    def numbered(self) -> None:
+        """Refuse a loop that numbers classes otherwise than the pool, by what it answers its members.
+
+        After one epoch many networks know too little; the Recorder looks again at the end of each run.
+        """
+        recorder = self.recorder
+        known = recorder is not None and (recorder.answered is not None or recorder.moved)
+        if not known or self.pool.task.name not in ("classification", "binary"):
+            return
+        assert recorder is not None
+        rows = self.trial.members[:_ASKED]
+        numbering = OwnNumbering(self.pool.width)
+        for at in range(0, len(rows), 512):
+            part = rows[at : at + 512]
+            numbering.see(recorder.asked(part), torch.from_numpy(self.pool.labels_host[part]))
+        called = self.trial.function.called
+        numbering.check(f"function: {called}: ", f"; {_OFF}")
 
     def rows(self, first: _Seen) -> tuple[int | None, int | None]:
         """(rows shown, members not shown); None where inputs are not those of the pool.

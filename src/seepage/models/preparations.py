@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import nn
 
 from seepage.array_types import AnyArray, Float64Array, Int64Array
 from seepage.errors import SeepageError
 
-__all__ = ["BetterPrepared", "better_prepared", "preparations"]
+__all__ = ["BetterPrepared", "better_prepared", "preparations", "settled"]
 
 Change = Callable[[AnyArray], AnyArray]
 
@@ -36,7 +38,9 @@ _LEAST = 16
 # be the likely truth,
 _GAIN, _FAR = 0.05, 0.1
 # and by more than chance would in one of so many honest models.
-_CHANCE = 1e-4
+_CHANCE = 1e-3
+# What may be left of the start in the statistics of BatchNorm.
+_START = 1e-3
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class BetterPrepared:
     """Members are right far more often on inputs that are prepared as `how` says.
 
     right: share of the members asked about that is right, as given and so prepared; balanced: the same as
-    a mean over classes. members: how many were asked about. tried: preparations.
+    a mean over classes. members: how many were asked about. tried: preparations. settled: False where the
+    network's own statistics may be the reason, see `settled`.
     """
 
     how: str
@@ -52,11 +57,12 @@ class BetterPrepared:
     balanced: tuple[float, float]
     members: int
     tried: int
+    settled: bool = True
 
     @property
     def far(self) -> bool:
         """Whether the mean over classes rises by a tenth or more: figures as given are of nonsense."""
-        return self.balanced[1] - self.balanced[0] >= _FAR
+        return self.settled and self.balanced[1] - self.balanced[0] >= _FAR
 
     @property
     def words(self) -> str:
@@ -65,6 +71,30 @@ class BetterPrepared:
             f"members are right in {self.right[0]:.1%} as given and would be in {self.right[1]:.1%} {self.how} "
             f"(the best of {self.tried} preparations, {self.members:,} members asked)"
         )
+
+
+def settled(network: nn.Module) -> bool:
+    """Whether what layers of BatchNorm keep is that of the network's training, and not of their start.
+
+    After n batches a share (1 − momentum)^n of the start is left, 0 and 1; above 0.001 a network answers
+    nonsense in eval mode whatever its inputs, and may answer better on others. A count of 0 is that of
+    statistics that were set, or are kept as they were.
+
+    >>> settled(nn.Linear(2, 2)), settled(nn.BatchNorm1d(2))
+    (True, True)
+    >>> norm = nn.BatchNorm1d(2)
+    >>> _ = norm(torch.rand(4, 2))
+    >>> settled(norm)
+    False
+    """
+    for m in network.modules():
+        count = getattr(m, "num_batches_tracked", None)
+        if not isinstance(count, torch.Tensor) or getattr(m, "momentum", None) is None:
+            continue
+        seen, momentum = int(count), float(m.momentum)  # type: ignore[arg-type]
+        if seen and (1 - momentum) ** seen > _START:
+            return False
+    return True
 
 
 def preparations(inputs: AnyArray) -> Mapping[str, Change]:
@@ -117,14 +147,12 @@ def preparations(inputs: AnyArray) -> Mapping[str, Change]:
         shape = [3 if k == axis else 1 for k in range(x.ndim)]
         m, s = (np.array(v).reshape(shape) for v in _IMAGENET)
         tried["brought to 0..1 and standardised by the moments of ImageNet"] = lambda v: (
-            unit(v) - m
-        ) / s
+            (unit(v) - m) / s
+        )
         plain = dict(tried)
         tried["with the channels reversed"] = lambda v: np.flip(v, axis)
         for how, change in plain.items():
-            tried[f"{how}, with the channels reversed"] = _after(
-                change, lambda v: np.flip(v, axis)
-            )
+            tried[f"{how}, with the channels reversed"] = _after(change, lambda v: np.flip(v, axis))
     if axis is not None:
         a, b = (k for k in (1, 2, 3) if k != axis)
         tried["with height and width exchanged"] = lambda v: np.swapaxes(v, a, b)
@@ -151,8 +179,8 @@ def better_prepared(
     64 members at most are asked about in every one of `preparations`, and 320 at most in the two that
     were best. With d = [right so prepared] − [right as given] and w one over the number of members of the
     class, a preparation is better where Σ w d exceeds 0.05 Σ w, Σ d is above 0, and
-    Σ w d > √(2 ln(T / 10⁻⁴) Σ w² d²) of T that were tried: where prepared inputs make as many answers right as they make
-    wrong, that happens for one model in 10,000 at most (exp(−z²/2) bounds a sum of signs, and T of
+    Σ w d > √(2 ln(T / 10⁻³) Σ w² d²) of T that were tried: where prepared inputs make as many answers right as they make
+    wrong, that happens for one model in 1,000 at most (exp(−z²/2) bounds a sum of signs, and T of
     them are added up). Weighed so, a model that says one class alone gains nothing.
 
     Nothing is tried where members are right in more than 95 of 100, where there are fewer than 16, and

@@ -46,6 +46,7 @@ from seepage.models.wrapped import (
     unwrapped,
     without_sample_hooks,
 )
+from seepage.record.own_numbering import OwnNumbering
 from seepage.record.resident import Resident, parse_views
 from seepage.record.seen_inputs import SeenInputs
 from seepage.signals import SignalRule, named, together
@@ -118,6 +119,8 @@ _LEAST = {4: float(np.finfo(np.float32).eps), 8: 1e-12}
 _SUM = 1e-3
 _ROWS = 65536
 
+# Whose labels are one class for each sample.
+_OF_CLASSES = ("classification", "binary")
 DEFAULT_SIGNALS = ("loss", "phi", "correct", "mentr", "entropy")
 # As they were before the entropy was one: folders hold them, and configurations that were printed.
 EARLIER_SIGNALS = ("loss", "phi", "correct", "mentr")
@@ -217,7 +220,8 @@ class Recorder:
     defence's fifth hook). `seconds` is the time spent on evaluation.
 
     Raises Diverged when signals are not finite, and InputError when the network does not return
-    logits (`seepage.models.outputs`): from `start` on, before anything is trained.
+    logits (`seepage.models.outputs`): from `start` on, before anything is trained; at the last checkpoint
+    where its answers ask for other numbers of the classes than the pool has (`seepage.metrics.own_labels`).
     """
 
     def __init__(
@@ -396,6 +400,10 @@ class Recorder:
                 continue
             p, below = self._probabilities(probabilities, least)
             self.facts.setdefault("clipped", {})[f"{epoch:g}"] = below
+            if self._numbered(t):
+                numbering, own = OwnNumbering(self._classes), self._own_of(np.arange(len(p)))
+                numbering.see(torch.from_numpy(p)[own.cpu()], self.pool.labels.cpu()[own.cpu()])
+                numbering.check(f"model, at epoch {epoch:g}: ")
             self.sink.write(t, self._signals_of(p))
             self.seconds += time.perf_counter() - began
 
@@ -585,6 +593,7 @@ class Recorder:
         found = {name: np.empty((n, views), dtype=np.float32) for name in self.names}
         kept: list[NDArray[np.float32]] = []
         simplex, beyond = Simplex(), Beyond(self._classes)
+        numbering = OwnNumbering(self._classes) if self._numbered(t) else None
         with self._looking():
             for view in range(views):
                 for at in range(0, n, size):
@@ -597,6 +606,9 @@ class Recorder:
                     if view == 0 and self.pool.task.classes and logits.shape[1] > self._classes:
                         own = self._own_of(rows)
                         beyond.see(logits[own], self.pool.labels[at : at + len(rows)][own])
+                    if view == 0 and numbering is not None:
+                        own = self._own_of(rows)
+                        numbering.see(logits[own], self.pool.labels[at : at + len(rows)][own])
                     for name, values in self._told(logits, slice(at, at + len(rows))).items():
                         found[name][rows, view] = values
                     if self.logits and view == 0:
@@ -611,6 +623,8 @@ class Recorder:
         epoch, last = self.checkpoints[t], t == len(self.checkpoints) - 1
         if epoch >= 1 and (last or (t > 0 and beyond.right == 0)):
             beyond.check(epoch)
+        if numbering is not None:
+            numbering.check(f"model, at epoch {epoch:g}: ")
         for name, values in found.items():
             if not np.isfinite(values).all():
                 raise Diverged(f"signal {name} not finite at step {self.step}")
@@ -626,6 +640,10 @@ class Recorder:
                 everything = self.inputs(np.arange(n))
                 out.update(extra.measure(self._model, everything, self.pool.labels, generator))
         return out
+
+    def _numbered(self, t: int) -> bool:
+        """Whether answers at this checkpoint tell if classes are numbered as in the pool: at the end."""
+        return t == len(self.checkpoints) - 1 and self.pool.task.name in _OF_CLASSES
 
     def _own_of(self, rows: Int64Array) -> torch.Tensor:
         """Positions in `rows` of this run's members; all where members are not known."""

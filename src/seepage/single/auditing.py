@@ -282,7 +282,9 @@ def audit(
     models, balanced, found = 0, None, None
     if references is not None:
         found = measured(references, pool, kept, given, observed, observing, observe, say)
-        references_fit(found, observed, pool, notes[: better is not None] + tuple(d.note for d in doubts))
+        references_fit(
+            found, observed, pool, notes[: better is not None] + tuple(d.note for d in doubts)
+        )
         doubts += references_know(found, observed, pool)
         models, notes = len(found.member), notes + found.notes
         notes += unlike_references(observed, found, pool.member)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import nn
 
 from seepage.array_types import AnyArray, BoolArray, Int64Array
 from seepage.models.input_scale import better_scale
-from seepage.models.preparations import BetterPrepared, better_prepared
+from seepage.models.preparations import BetterPrepared, better_prepared, settled
 from seepage.signals.tasks import two_logits
 from seepage.single.asking import Answers, answers_of, floating
 from seepage.single.outputs import Observed
@@ -81,16 +83,24 @@ def found_prepared(
         logits = (answers.form == "logits") if network else None
         found = answers_of(model, given, len(given), logits=logits, accept_changes=True).values
         if found.ndim == 1 or found.shape[1] == 1:
-            return (found.reshape(-1) > middle).astype(np.int64)
-        return found.argmax(axis=1).astype(np.int64)
+            return np.asarray(found.reshape(-1) > middle, dtype=np.int64)
+        return np.asarray(found.argmax(axis=1), dtype=np.int64)
 
-    return better_prepared(answer, x, np.flatnonzero(pool.member), labels, observed.answers)
+    found = better_prepared(answer, x, np.flatnonzero(pool.member), labels, observed.answers)
+    if found is not None and isinstance(model, nn.Module) and not settled(model):
+        return replace(found, settled=False)
+    return found
 
 
 def prepared_noted(found: BetterPrepared | None) -> tuple[str, ...]:
     """A note on inputs with which members would be right more often."""
     if found is None:
         return ()
+    if not found.settled:
+        return (
+            f"inputs: {found.words}: the network's BatchNorm saw few batches, and answers in eval mode may be "
+            "nonsense for that; or inputs are prepared otherwise than in training",
+        )
     cause = ", and figures are of answers to other inputs" if found.far else ""
     return (
         f"inputs: {found.words}: they seem to be prepared otherwise than in training{cause}; pass them as the "
