@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
 import seepage
+from seepage.cli import app
+from seepage.errors import CheckFailed, InputError
 from seepage.single import TrainedReferences
 
 RNG = np.random.default_rng(0)
@@ -40,21 +45,107 @@ def test_another_scale_is_noted(factor: float, said: str) -> None:
     assert all(said in n for n in notes)
 
 
-def test_an_estimator_that_saw_inputs_prepared_otherwise_is_noted() -> None:
+def test_a_network_that_is_wrong_on_both_scales_is_asked_on_no_other() -> None:
+    """Smaller logits alone have a smaller loss; members must be right more often too."""
+    order = np.random.default_rng(3).permutation(120)
+    x = X * np.float32(10)
+    one = seepage.audit(NET, (x[:120], Y[order]), (x[120:], Y[120:]), blind=False)
+    assert not [n for n in one.notes if n.startswith("inputs: ")]
+
+
+@pytest.mark.parametrize("how", ["", "standardised per column", "as log(1 + x)"])
+def test_an_estimator_that_saw_inputs_prepared_otherwise_has_no_verdict(how: str) -> None:
     from sklearn.ensemble import RandomForestClassifier
 
     x = np.exp(2 * X + 1).astype(np.float64)
-    means, spread = x.mean(axis=0), x.std(axis=0)
-    for how, prepared in (
-        ("", x),
-        ("standardised", (x - means) / spread),
-        ("as log(1 + x)", np.log1p(x)),
-    ):
-        forest = RandomForestClassifier(10, random_state=0).fit(prepared[:120], Y[:120])
-        one = seepage.audit(forest, (x[:120], Y[:120]), (x[120:], Y[120:]), blind=False)
-        notes = [n for n in one.notes if n.startswith("inputs: ")]
-        assert len(notes) == (how != "")
-        assert all(n.startswith(f"inputs: {how} they would be") for n in notes)
+    prepared = {
+        "": x,
+        "standardised per column": (x - x.mean(axis=0)) / x.std(axis=0),
+        "as log(1 + x)": np.log1p(x),
+    }[how]
+    forest = RandomForestClassifier(10, random_state=0).fit(prepared[:120], Y[:120])
+    one = seepage.audit(forest, (x[:120], Y[:120]), (x[120:], Y[120:]), blind=False)
+    assert how in one.prepared
+    assert (one.said == "refused") == bool(one.prepared) == (how != "")
+
+
+BRIGHT = RNG.uniform(40, 215, (400, 3, 1, 1))
+PIXELS = (BRIGHT + RNG.uniform(-40, 40, (400, 3, 6, 6))).astype(np.uint8)
+MEAN = np.array([0.51, 0.5, 0.49], np.float32)[:, None, None]
+
+
+def _standardised(x: np.ndarray) -> np.ndarray:
+    return ((x / 255 - MEAN) / 0.2).astype(np.float32)
+
+
+class Colours(nn.Module):
+    """How many of two channels are brighter than those of the training on average: standardised ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(8.0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        bright = torch.sigmoid(self.scale * x.flatten(2).mean(2)[:, :2]).sum(1, keepdim=True)
+        logits: torch.Tensor = -self.scale * (bright - torch.arange(3.0)).square()
+        return logits
+
+
+COLOURS = (_standardised(PIXELS).mean((2, 3))[:, :2] > 0).sum(axis=1)
+
+
+def test_standardised_pictures_are_not_judged_as_fractions(tmp_path: Path) -> None:
+    sides = [(_standardised(PIXELS[h]), COLOURS[h]) for h in (slice(200), slice(200, None))]
+    fair = seepage.audit(Colours(), *sides, blind=False)
+    assert (fair.prepared, fair.said) == ("", "not shown")
+    for given in (PIXELS, PIXELS.astype(np.float32) / 255):
+        sides = [(given[h], COLOURS[h]) for h in (slice(200), slice(200, None))]
+        one = seepage.audit(Colours(), *sides, blind=False, release=["label-only"])
+        assert "standardised per channel" in one.prepared
+        assert (one.said, one.released_said) == ("refused", "refused")
+        assert one.headline.startswith("No verdict: inputs seem to be prepared otherwise")
+        told = [100 * e.mean for e in (one.accuracy or ())][:1]
+        assert f"right in {told[0]:.1f}% as given" in one.notes[0]
+        assert one.notes[0] in str(one)
+        assert one.accuracy_said in str(one)
+        assert f"accuracy {told[0] / 100:.3g} and" in repr(one)
+    path = str(one.write_json(tmp_path / "one.json"))
+    failed = CliRunner().invoke(app, ["check", path, "--max-auc", "1"])
+    assert isinstance(failed.exception, CheckFailed)
+    assert "no limit holds: No verdict: inputs seem to be prepared" in str(failed.exception)
+
+
+def test_a_service_is_asked_no_more_and_tokens_are_none() -> None:
+    asked = [0]
+
+    def service(x: np.ndarray) -> np.ndarray:
+        asked[0] += len(x)
+        with torch.no_grad():
+            return Colours()(torch.tensor(x)).softmax(1).numpy()
+
+    x = PIXELS.astype(np.float32) / 255
+    sides = [(x[h], COLOURS[h]) for h in (slice(200), slice(200, None))]
+    one = seepage.audit(service, *sides, blind=False)
+    assert asked[0] == one.queries == 408
+    assert one.prepared == ""
+
+    class Tokens(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert x.dtype == torch.int64
+            asked[0] += len(x)
+            return nn.functional.one_hot(x[:, 0] % 3, 3).float() + x[:, :1] / 99
+
+    asked[0] = 0
+    tokens = np.arange(400)[:, None] * np.array([7, 3, 1])
+    sides = [(tokens[h], COLOURS[h]) for h in (slice(200), slice(200, None))]
+    seepage.audit(Tokens(), *sides, blind=False)
+    assert asked[0] == 408
+
+
+def test_labels_of_another_numbering_are_named_and_not_mistaken_for_inputs() -> None:
+    sides = [(_standardised(PIXELS[h]), 2 - COLOURS[h]) for h in (slice(200), slice(200, None))]
+    with pytest.raises(InputError, match=r"labels: .*label → column 0 → 2, 2 → 0 would make"):
+        seepage.audit(Colours(), *sides, blind=False)
 
 
 @pytest.mark.parametrize("factor", [1, 0.001])

@@ -40,7 +40,7 @@ _GAIN, _FAR = 0.05, 0.1
 # and by more than chance would in one of so many honest models.
 _CHANCE = 1e-3
 # What may be left of the start in the statistics of BatchNorm.
-_START = 1e-3
+_START = 0.02
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class BetterPrepared:
 def settled(network: nn.Module) -> bool:
     """Whether what layers of BatchNorm keep is that of the network's training, and not of their start.
 
-    After n batches a share (1 − momentum)^n of the start is left, 0 and 1; above 0.001 a network answers
+    After n batches a share (1 − momentum)^n of the start is left, 0 and 1; above 0.02 a network answers
     nonsense in eval mode whatever its inputs, and may answer better on others. A count of 0 is that of
     statistics that were set, or are kept as they were.
 

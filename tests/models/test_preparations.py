@@ -1,0 +1,120 @@
+"""Preparations of inputs: each undone by its opposite, found where it is the right one and not by chance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from seepage.models.preparations import better_prepared, preparations, settled
+
+RNG = np.random.default_rng(0)
+N = 400
+PIXELS = RNG.integers(0, 256, (N, 3, 5, 5), dtype=np.uint8)
+PIXELS[0, :, 0, 0], PIXELS[0, :, 0, 1] = 0, 255
+FRACTIONS = (PIXELS / 255).astype(np.float32)
+M, S = (
+    np.array(v, np.float32)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+)
+
+OWN = (FRACTIONS - FRACTIONS.mean((0, 2, 3), keepdims=True)) / FRACTIONS.std(
+    (0, 2, 3), keepdims=True
+)
+TRAINED = {
+    "standardised per channel": OWN,
+    "brought to 0..1 and standardised by the moments of ImageNet": (FRACTIONS - M) / S,
+    "brought to −1..1": 2 * FRACTIONS - 1,
+    "0..1": FRACTIONS,
+    "0..255": PIXELS.astype(np.float32),
+    "with the channels reversed": FRACTIONS[:, ::-1],
+}
+
+
+def _known(trained: np.ndarray) -> tuple[np.ndarray, dict[bytes, int]]:
+    """Random labels that a table of what was trained on knows by heart, as a network that overfits does."""
+    labels = np.random.default_rng(1).integers(0, 4, N)
+    rows = np.round(trained.astype(np.float64), 3) + 0.0
+    return labels, {r.tobytes(): int(y) for r, y in zip(rows, labels, strict=True)}
+
+
+@pytest.mark.parametrize("given", [k for k in TRAINED if k != "with the channels reversed"])
+@pytest.mark.parametrize("trained", list(TRAINED))
+def test_the_preparation_of_the_training_is_found(given: str, trained: str) -> None:
+    labels, known = _known(TRAINED[trained])
+
+    def answer(x: np.ndarray) -> np.ndarray:
+        rows = np.round(x.astype(np.float64), 3) + 0.0
+        return np.array([known.get(r.tobytes(), 0) for r in rows])
+
+    found = better_prepared(answer, TRAINED[given], np.arange(N), labels)
+    if given == trained:
+        assert found is None
+        return
+    # Reversed channels are found of what differs in nothing else.
+    if trained == "with the channels reversed" and given != "0..1":
+        return
+    if given.startswith("brought to 0..1 and") or (given, trained) == ("0..1", "0..255"):
+        return  # ranges that are kept to rounding alone
+    assert found is not None
+    assert found.far
+    assert found.right[1] > 0.8  # rounding hides some
+    if trained[0] not in "0":
+        assert found.how == trained
+
+
+def test_chance_and_one_class_alone_are_no_better() -> None:
+    labels = np.random.default_rng(2).choice(3, N, p=[0.6, 0.3, 0.1])
+    member = np.arange(N)
+    hashed = [np.random.default_rng(k) for k in range(8)]
+    for rng in hashed:
+        # Nonsense on every preparation, and a model that says the most frequent class on others.
+        assert (
+            better_prepared(lambda x, r=rng: r.integers(0, 3, len(x)), OWN, member, labels) is None
+        )
+    first = OWN[:, 0, 0, 0]
+
+    def weighted(x: np.ndarray) -> np.ndarray:
+        same = np.isin(x[:, 0, 0, 0], first)
+        return np.where(same, np.random.default_rng(len(x)).integers(0, 3, len(x)), 0)
+
+    assert better_prepared(weighted, OWN, member, labels) is None
+
+
+def test_what_is_not_tried() -> None:
+    def refused(x: np.ndarray) -> np.ndarray:
+        raise RuntimeError("it takes no such shapes")
+
+    labels = np.arange(N) % 4
+    asked = np.zeros(N, np.int64)
+    assert better_prepared(refused, OWN, np.arange(N), labels, asked) is None
+    tokens = np.arange(2 * N).reshape(N, 2)
+    assert better_prepared(lambda x: 1 / 0, tokens, np.arange(N), labels, asked) is None
+    assert better_prepared(lambda x: 1 / 0, OWN, np.arange(N), labels, labels) is None
+    assert better_prepared(lambda x: 1 / 0, OWN, np.arange(15), labels, asked) is None
+
+
+def test_layouts_and_types() -> None:
+    tried = preparations(PIXELS)
+    assert "divided by 255" in tried
+    assert "times 255" not in tried
+    np.testing.assert_array_equal(tried["divided by 255"](PIXELS), FRACTIONS)
+    assert {c(PIXELS).dtype for c in tried.values()} == {np.dtype(np.float32)}
+    assert tried["with the channels last"](PIXELS).shape == (N, 5, 5, 3)
+    last = np.moveaxis(FRACTIONS, 1, 3).astype(np.float64)
+    other = preparations(last)
+    assert other["with the channels first"](last).shape == (N, 3, 5, 5)
+    np.testing.assert_allclose(
+        np.moveaxis(other["standardised per channel"](last), 3, 1), OWN, atol=1e-5
+    )
+    assert other["times 255"](last).dtype == np.float64
+    assert not any("ImageNet" in how for how in preparations(FRACTIONS[:, :1]))
+
+
+def test_statistics_of_few_batches_are_not_settled() -> None:
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    seen = []
+    for _ in range(40):
+        net(torch.rand(4, 2))
+        seen.append(settled(net))
+    assert (seen[0], seen[36], seen[-1]) == (False, False, True)
