@@ -103,6 +103,26 @@ def test_labels_in_another_order_pass_no_gate(tmp_path: Path) -> None:
     assert "warning" in accepted.stderr
 
 
+def test_labels_come_before_lists(tmp_path: Path) -> None:
+    """Of other labels models are surer of others than of their own members, whatever the lists."""
+    rng = np.random.default_rng(4)
+    phi = _arrays(MEMBER, leak=-2.5)["phi"]
+    arrays = {
+        "member": MEMBER,
+        "phi": phi,
+        "labels": rng.integers(0, 3, N),
+        "correct": (rng.random(MEMBER.shape) < 1 / 3).astype(np.float32),
+    }
+    with pytest.warns(ContradictionWarning) as said:
+        run = seepage.import_run(arrays, tmp_path / "run")
+    assert "answers: members are right in" in str(said[0].message)
+    assert "look at those first" in str(said[1].message)
+    assert contradictions(run).words[0].startswith("answers: ")
+    refused = CliRunner().invoke(app, ["check", str(tmp_path / "run"), "--max-auc", "1"])
+    assert isinstance(refused.exception, InputError)
+    assert f"{tmp_path / 'run'}: answers: members are right" in str(refused.exception)
+
+
 def test_one_model_copied_passes_no_gate_and_untouched_ones_are_none(tmp_path: Path) -> None:
     phi = _arrays(MEMBER, leak=0.0)["phi"]
     phi[[1, 4, 6]] = phi[1]

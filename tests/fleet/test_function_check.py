@@ -276,3 +276,44 @@ def test_a_process_that_dies_hangs_or_fails() -> None:
     assert run_apart(lambda: os._exit(1), travels=False, threads=1, seconds=60) is None
     with pytest.raises(FleetError, match="ZeroDivisionError"):
         run_apart(lambda: 1 / 0, travels=False, threads=1, seconds=60)
+
+
+def test_a_loop_that_numbers_classes_by_itself(tmp_path: Path) -> None:
+    """Names are sorted by the pool; a loop that trains on numbers of its own is told which they are."""
+    own = np.arange(240) % 3
+    x = (RNG.normal(size=(240, 3)) + 4 * np.eye(3)[own]).astype(np.float32)
+    data = from_arrays(x, np.array(["top", "mid", "all"])[own])
+
+    def training(y: np.ndarray) -> Callable[..., nn.Module]:
+        def fit(members: np.ndarray, seed: int, recorder: seepage.Recorder) -> nn.Module:
+            torch.manual_seed(seed % 2**63)
+            model = nn.Linear(3, 3)
+            optimizer = torch.optim.SGD(model.parameters(), 0.1)
+            recorder.start(model, epochs=2)
+            for _ in range(2):
+                for _ in range(20):
+                    optimizer.zero_grad()
+                    loss = nn.functional.cross_entropy(
+                        model(torch.from_numpy(x[members])), torch.from_numpy(y[members])
+                    )
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    optimizer.step()
+                recorder.epoch_end()
+            return model
+
+        return fit
+
+    plan = half_split(240, models=2, seed=0)
+    given = {"executor": "inline", "device": "cpu"}
+    wanted = r"labels: .*label → column 0 → 2, 2 → 0 would make members right"
+    with pytest.raises(InputError, match=rf"function: .*fit: {wanted}.*train\.check = false"):
+        seepage.train(data, plan, function=training(own), out=tmp_path / "run", **given)
+    assert not list(tmp_path.iterdir())
+    # Switched off, or too early there, the answers of the first run tell at its end.
+    off = seepage.Function(function=training(own), check=False)
+    with pytest.raises(InputError, match=rf"model, at epoch 2: {wanted}.*numbers of the data"):
+        seepage.train(data, plan, function=off, out=tmp_path / "off", **given)
+    run = seepage.train(
+        data, plan, function=training(data.labels.numpy()), out=tmp_path / "r", **given
+    )
+    assert run.records[0]["accuracy"][-1][0] > 0.9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from seepage.curvature.estimate import estimator
 from seepage.data import Dataset, from_arrays
 from seepage.errors import InputError, StorageFailed
 from seepage.findings.collect import collect
-from seepage.fleet import checkpoints
+from seepage.fleet import checkpoint_inputs, checkpoints
 from seepage.fleet.imported import ImportedWarning
 from seepage.fleet.kept import kept_curvature, kept_layers
 from seepage.fleet.rebuild import rebuild
@@ -210,16 +211,55 @@ def test_inputs_of_another_scale_are_noticed(tmp_path: Path) -> None:
     opened(files(tmp_path / "nets"), tmp_path / "run")  # says nothing
     for factor in (10, 255):
         with pytest.warns(
-            ImportedWarning, match=rf"inputs divided by {factor} would be .*divide=1 "
+            ImportedWarning, match=rf"inputs divided by {factor} would be .*divide=, standardise="
         ):
             opened(tmp_path / "nets", tmp_path / f"large-{factor}", divide=1 / factor)
+
+
+def test_inputs_that_were_standardised_in_training_are_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(200) % 2
+    x = (np.abs(128 + 20 * rng.normal(size=(200, 2)) + 50 * (2 * y[:, None] - 1)) % 255).astype(
+        np.float32
+    )
+    data = from_arrays(x, y)
+
+    def network() -> nn.Module:
+        net = nn.Linear(2, 2)
+        with torch.no_grad():
+            net.weight.copy_(torch.tensor([[-3.0, -3.0], [3.0, 3.0]]))
+            net.bias.zero_()
+        return net
+
+    folder = tmp_path / "nets"
+    folder.mkdir()
+    for r in range(2):
+        torch.save(network().state_dict(), folder / f"{r}.pt")
+    np.save(folder / "members.npy", half_split(200, models=2, seed=0).member)
+    for divide in (1, 25.5, 255):
+        with pytest.raises(
+            InputError,
+            match=r"data: inputs: members are right in \d\d\.\d% as given and would be in \d+\.\d% stand.* per col",
+        ) as raised:
+            seepage.import_checkpoints(
+                folder, tmp_path / "run", model=network, data=data, divide=divide
+            )
+        assert "does that" not in str(raised.value)
+        assert not (tmp_path / "run").exists()
+    with warnings.catch_warnings():
+        # Linear in its inputs, it was copied and not trained.
+        warnings.simplefilter("ignore")
+        run = seepage.import_checkpoints(
+            folder, tmp_path / "run", model=network, data=data, standardise=True
+        )
+    assert run.records[0]["accuracy"][-1][0] > 0.9
 
 
 def test_networks_that_are_far_too_sure_are_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no other scale is better."""
-    monkeypatch.setattr(checkpoints, "better_scale", lambda *given: None)
+    monkeypatch.setattr(checkpoint_inputs, "better_scale", lambda *given: None)
     with pytest.warns(
         ImportedWarning, match=r"half of all \|phi\| lie above \d+, and 32-bit training"
     ):

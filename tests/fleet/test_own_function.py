@@ -187,8 +187,17 @@ def test_the_accuracy_of_the_loop_stands_beside(tmp_path: Path) -> None:
     for row in run.models.tolist():
         record = run.records[row]
         assert record["facts"]["own_accuracy"][-1] == pytest.approx(record["accuracy"][-1][0])
-    with pytest.warns(AccuracyWarning, match=r"run 0 answers .* your loop says 0\.990"):
+    with pytest.warns(
+        AccuracyWarning, match=r"run 0 answers .* your loop says 0\.990: a mean over the epoch, or"
+    ):
         train(tmp_path / "other", loop(told=lambda *_: 0.99, epochs=EPOCHS))
+    # A mean over the epoch lags behind; in per cent it is no share, and is compared as one.
+    train(tmp_path / "late", loop(told=lambda m, who: right(m, who) - 0.2, epochs=EPOCHS))
+    with pytest.warns(
+        AccuracyWarning, match=r"where a share from 0 to 1 is expected \(accuracy"
+    ) as said:
+        train(tmp_path / "percent", loop(told=lambda m, who: 100 * right(m, who), epochs=EPOCHS))
+    assert "prepare inputs alike" not in str(said[0].message)
 
 
 def test_the_recorder_gives_batches_as_it_evaluates_them(tmp_path: Path) -> None:

@@ -369,3 +369,20 @@ def test_features_are_no_logits_of_few_classes() -> None:
     recorder.start(features)
     recorder.checkpoint(1)
     assert set(kept.values) == {0, 1}
+
+
+def test_answers_of_another_numbering_are_refused_at_the_end_alone() -> None:
+    data = from_arrays(np.eye(3, dtype=np.float32)[np.arange(120) % 3], np.arange(120) % 3)
+    model = nn.Linear(3, 3, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(5 * torch.eye(3)[[1, 0, 2]])
+    watching, memory = Recorder(Resident.of(data), [0.0, 1.0], Memory()), Memory()
+    watching.start(model)
+    with pytest.raises(InputError, match=r"at epoch 1: labels: .*0 → 1, 1 → 0 would make"):
+        watching.checkpoint(1.0)
+    p = np.eye(3)[np.array([1, 0, 2])[np.arange(120) % 3]]
+    answering = Recorder(Resident.of(data), [1.0, 2.0], memory)
+    answering.answers(p, epoch=1.0)
+    with pytest.raises(InputError, match=r"at epoch 2: labels: .*0 → 1, 1 → 0 would make"):
+        answering.answers(p, epoch=2.0)
+    assert list(memory.values) == [0]

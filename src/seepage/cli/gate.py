@@ -126,7 +126,7 @@ def judged_one(
     """Limits on what `seepage audit MODEL` wrote of one model, printed; and why there is no verdict, or "".
 
     other: options that are of runs alone. learnt_nothing: judge a model too whose answers tell
-    nothing of its members' labels.
+    nothing of its members' labels, or that is right more often on inputs that are prepared otherwise.
 
     Raises InputError for a file of another kind, one that was changed since, a rate that it does
     not hold, and a limit on ε, of which it says nothing.
@@ -157,13 +157,17 @@ def judged_one(
     of_whom = (
         f", by subject ({held['members'] + held['others']})" if held["unit"] == "subjects" else ""
     )
-    # The audit puts it first of its notes.
+    # The audit puts it among the first of its notes.
     unfit = next((n for n in held["notes"] if n.startswith(UNFIT)), "")
     why = "" if learnt_nothing else unfit
     if unfit and not why:
         say_warning(path, unfit)
     if held["verdict"] == "refused":
-        why = held["headline"]
+        known = learnt_nothing and held.get("prepared_otherwise") and not held["refused_besides"]
+        if known:
+            say_warning(path, held["headline"])
+        else:
+            why = held["headline"]
     judged = []
     if limits.max_auc is not None:
         aucs = {a: (_estimate(o["auc"]), _estimate(o["auc_wide"])) for a, o in attacks.items()}

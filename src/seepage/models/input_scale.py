@@ -22,6 +22,8 @@ _FACTORS = (1 / 255, 1 / 10, 10.0, 255.0)
 _LOSS = 1.5
 _GAIN = 0.05
 _ERRORS = 3.0
+# Where the loss falls far as well.
+_ERRORS_OF_LOSS = 2.0
 _MOST = 0.5
 # 32-bit training has hardly any gradient left beyond this φ; networks that fit their members by heart
 # are too sure of others too, so that both are asked for.
@@ -67,7 +69,7 @@ def better_scale(
 
     A smaller scale is far better where the mean loss of members falls to two thirds, or, where half of
     all |φ| lie above 17, that of others to a third; with no fewer right answers of members, and with more of
-    them unless most are right: loss alone falls with any smaller logits of a network that is wrong. A larger one
+    them, by 2 standard errors, unless most are right: loss alone falls with any smaller logits of a network that is wrong. A larger one
     where 5 of 100 members more are answered right, and more by three standard errors: loss alone falls
     with any larger logits of one that is right.
 
@@ -98,10 +100,10 @@ def better_scale(
             continue  # it takes no such values
         if found is None:
             continue
-        # Of one that is mostly wrong on both, smaller logits alone make the loss smaller.
         chance = sum(p * (1 - p) for p in (found.right, asked.right)) / int(member.sum())
-        gain = max(_GAIN, _ERRORS * chance**0.5)
-        risen = found.right >= asked.right + gain
+        errors = _ERRORS if factor > 1 else _ERRORS_OF_LOSS
+        risen = found.right >= asked.right + max(_GAIN, errors * chance**0.5)
+        # Of one that is mostly wrong on both, smaller logits alone make the loss smaller.
         kept = risen or (asked.right > _MOST and found.right >= asked.right)
         better = kept and (
             found.members * _LOSS < asked.members

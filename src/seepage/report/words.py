@@ -226,8 +226,6 @@ def first_screen(f: Findings) -> FirstScreen:
     best, main = f.strongest, f.main_attack
     if f.contradictions.alike:
         headline = "No verdict: models are copies of one another."
-    elif f.contradictions.lists and f.contradictions.answers:
-        headline = "No verdict: members' answers tell nothing of their labels."
     elif f.contradictions.lists:
         headline = "No verdict: lists of members are not those of their models."
     elif f.said == "too few models":

@@ -132,7 +132,7 @@ class SingleAudit:
         members and others differ without the model, where the references give the members away,
         where inputs are prepared otherwise than in training, or where every attack reads below chance,
         as when members and others are exchanged."""
-        if self._told_apart or self.reversed or self.prepared:
+        if self._refused_besides or self.prepared:
             return "refused"
         return "leaks" if self.strongest.estimate.low > 0.5 else "not shown"
 
@@ -145,6 +145,11 @@ class SingleAudit:
         if self._told_apart or worst.high < 0.5 or self.prepared:
             return "refused"
         return "leaks" if worst.low > 0.5 else "not shown"
+
+    @property
+    def _refused_besides(self) -> bool:
+        """Whether there is no verdict for a reason other than how inputs are prepared."""
+        return self._told_apart or self.reversed
 
     @property
     def _told_apart(self) -> bool:
@@ -176,6 +181,8 @@ class SingleAudit:
             "asked": self.asked,
             "headline": self.headline,
             "verdict": self.said,
+            "prepared_otherwise": self.prepared,
+            "refused_besides": self._refused_besides,
             "task": self.task,
             "unit": self.unit,
             "members": self.members,
