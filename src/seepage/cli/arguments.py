@@ -129,8 +129,7 @@ def gated_run(path: str, *, learnt_nothing: bool) -> tuple[Run, str]:
     run = opened_run(path)
     found = contradictions(run)
     if found.alike or found.lists:
-        # Of other labels lists say nothing: that comes first.
-        said = found.alike or "; ".join(w for w in (found.answers, found.lists) if w)
+        said = found.alike or "; ".join(w for w in found.words if w in (found.lists, found.answers))
         raise InputError(f"{path}: {said}; no limit is compared with such figures")
     if found.answers and learnt_nothing:
         say_warning(path, found.answers)

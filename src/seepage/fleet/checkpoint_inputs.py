@@ -27,6 +27,8 @@ from seepage.store.run import Run
 __all__ = ["best_scale", "check_inputs", "doubt_inputs", "told_inputs"]
 
 _MEMBERS_ASKED = 2048
+# Of members, as a mean over classes.
+_KNOWN = 0.9
 # The softmax of 32-bit logits is 1 from about 17 on, and gives no gradient.
 _SURE = 40.0
 # Members, and others, that are asked about on other scales.
@@ -50,7 +52,7 @@ def check_inputs(
     """Refuse inputs that are prepared, or classes that are numbered, otherwise than in training.
 
     By members of the first model: far more of them right on inputs that are prepared otherwise
-    (`seepage.models.preparations`), unless they know nothing as given; or with other numbers of classes (`seepage.metrics.own_labels`).
+    (`seepage.models.preparations`), unless they know nothing as given and not nearly all then; or with other numbers of classes (`seepage.metrics.own_labels`).
     """
     if data.task not in ("classification", "binary"):
         return
@@ -76,8 +78,10 @@ def check_inputs(
             "standardise=, the factory's own network)?"
         )
         learnt = told(answers == labels, labels, np.ones(len(rows), np.bool_))
-        # Who knows nothing may have learnt nothing: of that `check` gives no verdict.
-        if better.far and settled(network) and learnt is not None and not learnt.nothing:
+        # Who knows nothing may have learnt nothing, and `check` gives no verdict of that; not who knows
+        # nearly all prepared otherwise.
+        knows = (learnt is not None and not learnt.nothing) or better.balanced[1] > _KNOWN
+        if better.far and settled(network) and knows:
             raise InputError(f"data: inputs: {text}")
         warnings.warn(f"inputs: {text}", ImportedWarning, stacklevel=3)
         return

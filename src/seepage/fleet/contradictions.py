@@ -40,17 +40,20 @@ class Contradictions:
     """Sentences, or "" where nothing was found.
 
     lists: lists of members that are not the models' own. alike: models trained on different samples
-    that answer exactly alike. answers: members' answers that tell nothing of their labels.
+    that answer exactly alike. answers: members' answers that tell nothing of their labels. labels: whether
+    those to others tell nothing of them either, so that labels or inputs are the likeliest cause of both.
     """
 
     lists: str = ""
     alike: str = ""
     answers: str = ""
+    labels: bool = False
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Those that were found, labels before lists: of other labels lists say nothing."""
-        return tuple(w for w in (self.alike, self.answers, self.lists) if w)
+        """Those that were found, the likeliest cause first."""
+        found = (self.answers, self.lists) if self.labels else (self.lists, self.answers)
+        return tuple(w for w in (self.alike, *found) if w)
 
 
 def contradictions(run: Any) -> Contradictions:
@@ -64,12 +67,13 @@ def contradictions(run: Any) -> Contradictions:
     if not member.size:
         return Contradictions()
     answers, lists = _answers(run, member), _lists(run, member)
-    if answers and lists:
+    labels = bool(answers and _answers(run, ~member))
+    if labels and lists:
         lists += (
-            "; but members' answers tell nothing of their labels, so that lists may be right and labels or "
+            "; but answers tell nothing of the labels of anybody, so that lists may be right and labels or "
             "inputs wrong: look at those first"
         )
-    return Contradictions(lists, _alike(run, member), answers)
+    return Contradictions(lists, _alike(run, member), answers, labels)
 
 
 def _lists(run: Any, member: Any) -> str:
