@@ -115,6 +115,7 @@ def test_a_network_is_audited_and_the_page_written(seepage: Seepage) -> None:
         assert words in out
     needing = [a.name for a in usual() if not a.trajectory and a.name not in TITLES]
     assert f"{len(needing)} attacks need reference models" in out
+    assert "training mode" not in out  # of a factory nobody chose it
     assert "curvature (is measured of networks with curvature=True (--curvature))" in out
     assert out.splitlines()[0] in html.unescape(Path("one.html").read_text())
     held = json.loads(Path("one.json").read_text())

@@ -76,6 +76,18 @@ def test_masks_of_references_that_are_not_theirs_are_refused(wrong: Any, told: s
         _audit(z, y, references=RecordedReferences(wrong(member), signals={"phi": phi}))
 
 
+def test_labels_that_nobody_tells_are_named_before_masks() -> None:
+    z, y = _logits()
+    member = half_split(2 * HALF, models=8, seed=2).member
+    rng = np.random.default_rng(3)
+    phi = rng.normal(size=2 * HALF) - 2.0 * member + rng.normal(size=member.shape)
+    given = RecordedReferences(member, signals={"phi": phi})
+    with pytest.raises(
+        InputError, match=r"^answers: members are right in .*besides, references: exp"
+    ):
+        _audit(z, rng.permutation(y), references=given)
+
+
 def test_a_single_reference_is_compared_with_the_target() -> None:
     z, y = _logits()
     rng = np.random.default_rng(3)

@@ -283,7 +283,7 @@ def audit(
     if references is not None:
         found = measured(references, pool, kept, given, observed, observing, observe, say)
         references_fit(
-            found, observed, pool, notes[: better is not None] + tuple(d.note for d in doubts)
+            found, observed, pool, prepared_noted(better) + tuple(d.note for d in doubts)
         )
         doubts += references_know(found, observed, pool)
         models, notes = len(found.member), notes + found.notes
