@@ -122,3 +122,11 @@ def test_over_targets_of_an_unresolved_rate_is_unknown():
         e = metrics.over_targets(values, member)
         assert np.isnan([e.mean, e.low, e.high]).all()
         assert not e.covers(0.5)
+
+
+def test_a_rate_of_nothing_is_0_whatever_rounding_says() -> None:
+    """Values of single targets may be negative; their sum is a count, which is not."""
+    member = half_split(8, models=6, seed=0).member
+    assert metrics.over_targets([0.1, -0.1, 0.3, -0.3, 1e-17, -2e-17], member).mean == 0
+    assert metrics.over_targets(np.full(6, 1 + 2e-16), member).mean == 1
+    assert metrics.over_targets(np.full(6, -0.5), member).mean == -0.5

@@ -114,7 +114,7 @@ def estimate(work: Workload, rates: Rates, workers: int = 1) -> Cost:
     >>> {k: round(v, 2) for k, v in cost.seconds.items()}
     {'start': 0.0, 'training': 0.3, 'evaluation': 0.4, 'scoring': 0.0}
     >>> cost.disk["signals"]
-    104000
+    136000
     """
     if workers < 1:
         raise InputError(f"workers: expected at least 1, got {workers}")

@@ -101,6 +101,16 @@ def around(mean: float, half: float) -> tuple[float, float]:
 _FEW = 10.0
 
 
+# Values of `pooled_by_target` may be negative, and sum to a rate of 0 but for rounding.
+_ROUNDING = 1e-12
+
+
+def _rounded(mean: float) -> float:
+    """A rate that rounding alone moved below 0 or above 1, at that end."""
+    near = min(max(mean, 0.0), 1.0)
+    return near if abs(mean - near) < _ROUNDING else mean
+
+
 def over_targets(
     values: ArrayLike, member: BoolArray, level: float = 0.95, *, shared: bool = True
 ) -> Estimate:
@@ -146,7 +156,7 @@ def over_targets(
     number = partitions(member)
     weight = np.bincount(number).astype(np.float64)
     per_tuple = np.bincount(number, weights=v) / weight
-    mean, groups = float(v.mean()), len(weight)
+    mean, groups = _rounded(float(v.mean())), len(weight)
     half = reach(groups, level, shared=shared)
     if np.isnan(half) or np.isnan(mean):
         return Estimate(mean, float("nan"), float("nan"), level, groups)

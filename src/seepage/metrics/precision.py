@@ -74,5 +74,7 @@ def precision_interval(
 def _share(values: ArrayLike, name: str) -> Float64Array:
     out = given_floats(values, name)
     if not ((out >= 0) & (out <= 1)).all():
-        raise InputError(f"{name}: expected values in 0..1, got others; 0.01 is 1 %")
+        raise InputError(
+            f"{name}: expected values in 0..1, got {float(out[~((out >= 0) & (out <= 1))].flat[0])!r}; 0.01 is 1 %"
+        )
     return out

@@ -128,7 +128,7 @@ def together(
 
     >>> z, y = torch.tensor([[2.0, 0.0]]), torch.tensor([1])
     >>> {k: round(float(v), 3) for k, v in together(SIGNALS, z, lambda name: y).items()}
-    {'loss': 2.127, 'phi': -2.0, 'correct': 0.0, 'mentr': 2.015, 'entropy': 0.365}
+    {'loss': 2.127, 'phi': -2.0, 'correct': 0.0, 'mentr': 3.747, 'entropy': 0.365}
     """
     found: dict[str, torch.Tensor] = {}
     if rules.get("phi") is phi and rules.get("loss") is loss:
