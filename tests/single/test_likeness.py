@@ -113,6 +113,28 @@ def test_standardised_pictures_are_not_judged_as_fractions(tmp_path: Path) -> No
     failed = CliRunner().invoke(app, ["check", path, "--max-auc", "1"])
     assert isinstance(failed.exception, CheckFailed)
     assert "no limit holds: No verdict: inputs seem to be prepared" in str(failed.exception)
+    known = CliRunner().invoke(app, ["check", path, "--max-auc", "1", "--learnt-nothing"])
+    assert isinstance(known.exception, CheckFailed)
+
+
+def test_a_model_that_may_have_learnt_nothing_keeps_its_way_out(tmp_path: Path) -> None:
+    """At chance as given, and better on other inputs by what a few weights happen to say."""
+
+    class Half(Colours):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            own = (x.flatten(1)[:, :1] * 1000 % 1) < 0.7
+            return torch.where(own, super().forward(x), torch.tensor([[0.0, 0.0, 1.0]]))
+
+    x = PIXELS.astype(np.float32) / 255
+    sides = [(x[h], COLOURS[h]) for h in (slice(200), slice(200, None))]
+    one = seepage.audit(Half(), *sides, blind=False)
+    assert (one.said, one.unlearnt) == ("refused", True)
+    path = str(one.write_json(tmp_path / "one.json"))
+    words = ["check", path, "--max-auc", "1"]
+    assert isinstance(CliRunner().invoke(app, words).exception, CheckFailed)
+    accepted = CliRunner().invoke(app, [*words, "--learnt-nothing"])
+    assert (accepted.exit_code, "holds" in accepted.stdout) == (0, True)
+    assert "No verdict: inputs seem" in accepted.stderr
 
 
 def test_a_service_is_asked_no_more_and_tokens_are_none() -> None:

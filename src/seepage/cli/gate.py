@@ -126,7 +126,8 @@ def judged_one(
     """Limits on what `seepage audit MODEL` wrote of one model, printed; and why there is no verdict, or "".
 
     other: options that are of runs alone. learnt_nothing: judge a model too whose answers tell
-    nothing of its members' labels, or that is right more often on inputs that are prepared otherwise.
+    nothing of its members' labels, or one that is at chance, and right more often, but not nearly
+    always, on inputs that are prepared otherwise.
 
     Raises InputError for a file of another kind, one that was changed since, a rate that it does
     not hold, and a limit on ε, of which it says nothing.
@@ -163,8 +164,7 @@ def judged_one(
     if unfit and not why:
         say_warning(path, unfit)
     if held["verdict"] == "refused":
-        known = learnt_nothing and held.get("prepared_otherwise") and not held["refused_besides"]
-        if known:
+        if learnt_nothing and held.get("may_have_learnt_nothing"):
             say_warning(path, held["headline"])
         else:
             why = held["headline"]

@@ -27,8 +27,6 @@ from seepage.store.run import Run
 __all__ = ["best_scale", "check_inputs", "doubt_inputs", "told_inputs"]
 
 _MEMBERS_ASKED = 2048
-# Of members, as a mean over classes.
-_KNOWN = 0.9
 # The softmax of 32-bit logits is 1 from about 17 on, and gives no gradient.
 _SURE = 40.0
 # Members, and others, that are asked about on other scales.
@@ -80,7 +78,7 @@ def check_inputs(
         learnt = told(answers == labels, labels, np.ones(len(rows), np.bool_))
         # Who knows nothing may have learnt nothing, and `check` gives no verdict of that; not who knows
         # nearly all prepared otherwise.
-        knows = (learnt is not None and not learnt.nothing) or better.balanced[1] > _KNOWN
+        knows = (learnt is not None and not learnt.nothing) or better.nearly_all
         if better.far and settled(network) and knows:
             raise InputError(f"data: inputs: {text}")
         warnings.warn(f"inputs: {text}", ImportedWarning, stacklevel=3)

@@ -39,6 +39,7 @@ _LEAST = 16
 _GAIN, _FAR = 0.05, 0.1
 # and by more than chance would in one of so many honest models.
 _CHANCE = 1e-3
+_NEARLY_ALL = 0.9
 # What may be left of the start in the statistics of BatchNorm.
 _START = 0.02
 
@@ -63,6 +64,11 @@ class BetterPrepared:
     def far(self) -> bool:
         """Whether the mean over classes rises by a tenth or more: figures as given are of nonsense."""
         return self.settled and self.balanced[1] - self.balanced[0] >= _FAR
+
+    @property
+    def nearly_all(self) -> bool:
+        """Whether nine tenths are right so prepared, which no model comes to that learnt nothing."""
+        return self.balanced[1] > _NEARLY_ALL
 
     @property
     def words(self) -> str:

@@ -30,6 +30,7 @@ from seepage.single.likeness import (
     found_prepared,
     prepared_noted,
     scale_noted,
+    unlearnt,
     unlike_references,
 )
 from seepage.single.observing import Observing
@@ -339,6 +340,7 @@ def audit(
         measure=measure,
         doubts=tuple(d.clause for d in doubts),
         prepared=better.words if better is not None and better.far else "",
+        unlearnt=better is not None and unlearnt(better, observed, labels, pool.member),
     )
     if wanted:
         say("what is released", 0, 1)

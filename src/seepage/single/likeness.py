@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from seepage.array_types import AnyArray, BoolArray, Int64Array
+from seepage.metrics.own_labels import told
 from seepage.models.input_scale import better_scale
 from seepage.models.preparations import BetterPrepared, better_prepared, settled
 from seepage.signals.tasks import two_logits
@@ -17,7 +18,7 @@ from seepage.single.outputs import Observed
 from seepage.single.pool import Pool
 from seepage.single.references import Measured
 
-__all__ = ["found_prepared", "prepared_noted", "scale_noted", "unlike_references"]
+__all__ = ["found_prepared", "prepared_noted", "scale_noted", "unlearnt", "unlike_references"]
 
 _ROWS = 256
 # Of right answers on what each was trained on: halves of a pool are learnt about as well as the whole.
@@ -90,6 +91,16 @@ def found_prepared(
     if found is not None and isinstance(model, nn.Module) and not settled(model):
         return replace(found, settled=False)
     return found
+
+
+def unlearnt(
+    found: BetterPrepared, observed: Observed, labels: Int64Array | None, member: BoolArray
+) -> bool:
+    """Whether a model that learnt nothing may come to this: at chance as given, and not nearly always right then."""
+    if found.nearly_all or labels is None:
+        return False
+    learnt = told(observed.signals["correct"], labels, member)
+    return learnt is None or learnt.nothing
 
 
 def prepared_noted(found: BetterPrepared | None) -> tuple[str, ...]:

@@ -73,7 +73,8 @@ class SingleAudit:
     cannot be said. steps: what to do next. task: what labels are. doubts: why figures may be
     of something else, in a clause each; the first notes say it with figures. release: the model as it is
     released, its variants and the worst of them, or None. prepared: how inputs would have to be prepared for
-    members to be right far more often, in a clause with both figures, or "".
+    members to be right far more often, in a clause with both figures, or "". unlearnt: whether a model
+    that learnt nothing may come to that, at chance as given and not nearly always right then.
     """
 
     title: str
@@ -105,6 +106,7 @@ class SingleAudit:
     doubts: tuple[str, ...] = ()
     release: Variants | None = None
     prepared: str = ""
+    unlearnt: bool = False
 
     @property
     def members(self) -> int:
@@ -182,7 +184,7 @@ class SingleAudit:
             "headline": self.headline,
             "verdict": self.said,
             "prepared_otherwise": self.prepared,
-            "refused_besides": self._refused_besides,
+            "may_have_learnt_nothing": self.unlearnt and not self._refused_besides,
             "task": self.task,
             "unit": self.unit,
             "members": self.members,
