@@ -31,6 +31,11 @@ TRAINED = {
 }
 
 
+def _rows(classes: np.ndarray) -> np.ndarray:
+    """Logits that say these classes."""
+    return 3.0 * np.eye(4)[classes]
+
+
 def _known(trained: np.ndarray) -> tuple[np.ndarray, dict[bytes, int]]:
     """Random labels that a table of what was trained on knows by heart, as a network that overfits does."""
     labels = np.random.default_rng(1).integers(0, 4, N)
@@ -45,7 +50,7 @@ def test_the_preparation_of_the_training_is_found(given: str, trained: str) -> N
 
     def answer(x: np.ndarray) -> np.ndarray:
         rows = np.round(x.astype(np.float64), 3) + 0.0
-        return np.array([known.get(r.tobytes(), 0) for r in rows])
+        return _rows(np.array([known.get(r.tobytes(), 0) for r in rows]))
 
     found = better_prepared(answer, TRAINED[given], np.arange(N), labels)
     if given == trained:
@@ -70,13 +75,14 @@ def test_chance_and_one_class_alone_are_no_better() -> None:
     for rng in hashed:
         # Nonsense on every preparation, and a model that says the most frequent class on others.
         assert (
-            better_prepared(lambda x, r=rng: r.integers(0, 3, len(x)), OWN, member, labels) is None
+            better_prepared(lambda x, r=rng: _rows(r.integers(0, 3, len(x))), OWN, member, labels)
+            is None
         )
     first = OWN[:, 0, 0, 0]
 
     def weighted(x: np.ndarray) -> np.ndarray:
         same = np.isin(x[:, 0, 0, 0], first)
-        return np.where(same, np.random.default_rng(len(x)).integers(0, 3, len(x)), 0)
+        return _rows(np.where(same, np.random.default_rng(len(x)).integers(0, 3, len(x)), 0))
 
     assert better_prepared(weighted, OWN, member, labels) is None
 
@@ -87,11 +93,11 @@ def test_what_is_not_tried() -> None:
 
     labels = np.arange(N) % 4
     asked = np.zeros(N, np.int64)
-    assert better_prepared(refused, OWN, np.arange(N), labels, asked) is None
+    assert better_prepared(refused, OWN, np.arange(N), labels, _rows(asked)) is None
     tokens = np.arange(2 * N).reshape(N, 2)
-    assert better_prepared(lambda x: 1 / 0, tokens, np.arange(N), labels, asked) is None
-    assert better_prepared(lambda x: 1 / 0, OWN, np.arange(N), labels, labels) is None
-    assert better_prepared(lambda x: 1 / 0, OWN, np.arange(15), labels, asked) is None
+    assert better_prepared(lambda x: 1 / 0, tokens, np.arange(N), labels, _rows(asked)) is None
+    assert better_prepared(lambda x: 1 / 0, OWN, np.arange(N), labels, _rows(labels)) is None
+    assert better_prepared(lambda x: 1 / 0, OWN, np.arange(15), labels, _rows(asked)) is None
 
 
 def test_layouts_and_types() -> None:
@@ -118,3 +124,21 @@ def test_statistics_of_few_batches_are_not_settled() -> None:
         net(torch.rand(4, 2))
         seen.append(settled(net))
     assert (seen[0], seen[36], seen[-1]) == (False, False, True)
+
+
+def test_larger_inputs_that_make_a_network_too_sure_are_no_better() -> None:
+    """Of a network that learnt little its biases decide; without them it may be right and its loss far higher."""
+    rng = np.random.default_rng(5)
+    x = (0.29 * np.sign(rng.normal(size=(N, 1)))).astype(np.float32)
+    y = ((x[:, 0] > 0) != (rng.random(N) < 0.2)).astype(np.int64)
+
+    def answer(v: np.ndarray) -> np.ndarray:
+        return np.concatenate([0.0 * v, 2.0 * v + 6.0], axis=1).astype(np.float64)
+
+    larger = answer(255 * x).argmax(axis=1) == y
+    assert larger.mean() > 0.7 > (answer(x).argmax(axis=1) == y).mean()
+    assert better_prepared(answer, x, np.arange(N), y) is None
+    # Without the label noise larger inputs are what was meant.
+    found = better_prepared(answer, x, np.arange(N), (x[:, 0] > 0).astype(np.int64))
+    assert found is not None
+    assert "255" in found.how

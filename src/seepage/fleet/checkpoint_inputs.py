@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from seepage.array_types import AnyArray, BoolArray, Int64Array
+from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.fleet.contradictions import ContradictionWarning, warn_of
@@ -22,6 +22,7 @@ from seepage.models.outputs import check_logits
 from seepage.models.preparations import better_prepared, settled
 from seepage.record import Memory, Recorder, Resident, observing
 from seepage.signals.tasks import task as task_named
+from seepage.signals.tasks import two_logits
 from seepage.store.run import Run
 
 __all__ = ["best_scale", "check_inputs", "doubt_inputs", "told_inputs"]
@@ -56,18 +57,19 @@ def check_inputs(
         return
     rows = members[:_MEMBERS_ASKED]
 
-    def answer(inputs: AnyArray | torch.Tensor) -> Int64Array:
+    def answer(inputs: AnyArray | torch.Tensor) -> Float64Array:
         x = torch.as_tensor(inputs).to(recorder.pool.device)
         with observing(network), torch.no_grad():
             parts = [network(x[at : at + 512].clone()) for at in range(0, len(x), 512)]
-        outputs = torch.cat(parts).reshape(len(x), -1)
-        answers = (outputs[:, 0] > 0) if outputs.shape[1] == 1 else outputs.argmax(1)
-        return answers.long().cpu().numpy()
+        rows = torch.cat(parts).reshape(len(x), -1)
+        rows = two_logits(rows) if rows.shape[1] == 1 else rows
+        return rows.double().cpu().numpy()
 
     given = [recorder.inputs(rows[at : at + 512]).cpu() for at in range(0, len(rows), 512)]
     x, labels = torch.cat(given).numpy(), data.labels.numpy()[rows]
-    answers = answer(x)
-    better = better_prepared(answer, x, np.arange(len(rows)), labels, answers)
+    asked = answer(x)
+    answers = asked.argmax(axis=1)
+    better = better_prepared(answer, x, np.arange(len(rows)), labels, asked)
     numbered = renumbered(answers, labels, max(len(data.classes), int(answers.max()) + 1, 2))
     known = numbered.better if numbered is not None and numbered.likely else 0.0
     if better is not None and better.balanced[1] >= known:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import special
 from torch import nn
 
 from seepage.array_types import AnyArray, Float64Array, Int64Array
@@ -40,6 +41,7 @@ _GAIN, _FAR = 0.05, 0.1
 # and by more than chance would in one of so many honest models.
 _CHANCE = 1e-3
 _NEARLY_ALL = 0.9
+_MOST_LOSS = 100.0
 # What may be left of the start in the statistics of BatchNorm.
 _START = 0.02
 
@@ -170,21 +172,22 @@ def preparations(inputs: AnyArray) -> Mapping[str, Change]:
 
 
 def better_prepared(
-    answer: Callable[[AnyArray], Int64Array],
+    answer: Callable[[AnyArray], Float64Array],
     inputs: AnyArray,
     members: Int64Array,
     labels: Int64Array,
-    asked: Int64Array | None = None,
+    asked: Float64Array | None = None,
 ) -> BetterPrepared | None:
     """The preparation with which a model is right on its members far more often than as given, or None.
 
-    answer: inputs (B, ...) -> the class of each (B,), in eval mode. inputs (N, ...) of all samples,
-    numbers; members (M,): positions of those who trained it; labels (N,) class numbers; asked (N,):
+    answer: inputs (B, ...) -> logits, or log-probabilities, (B, K) float64, in eval mode. inputs (N, ...) of all samples,
+    numbers; members (M,): positions of those who trained it; labels (N,) class numbers; asked (N, K):
     its answers as given, where they are known.
 
     64 members at most are asked about in every one of `preparations`, and 320 at most in the two that
     were best. With d = [right so prepared] − [right as given] and w one over the number of members of the
-    class, a preparation is better where Σ w d exceeds 0.05 Σ w, Σ d is above 0, and
+    class, a preparation is better where Σ w d exceeds 0.05 Σ w, Σ d is above 0, the mean loss of members falls, which
+    training brought down (larger inputs alone may make a network right that learnt little, and far too sure), and
     Σ w d > √(2 ln(T / 10⁻³) Σ w² d²) of T that were tried: where prepared inputs make as many answers right as they make
     wrong, that happens for one model in 1,000 at most (exp(−z²/2) bounds a sum of signs, and T of
     them are added up). Weighed so, a model that says one class alone gains nothing.
@@ -197,10 +200,7 @@ def better_prepared(
 
     >>> x = np.linspace(0, 1, 400)[:, None] * np.array([1.0, 100.0])
     >>> y = (np.linspace(0, 1, 400) > 0.5).astype(np.int64)
-    >>> found = better_prepared(lambda v: (v[:, 0] > 0).astype(np.int64), x, np.arange(200, 400), y)
-    >>> found is None                             # members of one class: nothing to gain
-    True
-    >>> found = better_prepared(lambda v: (v[:, 0] > 0).astype(np.int64), x, np.arange(400), y)
+    >>> found = better_prepared(lambda v: v[:, :1] * [-1.0, 1.0], x, np.arange(400), y)
     >>> found.how, found.right[1]
     ('standardised per column', 1.0)
     """
@@ -210,9 +210,11 @@ def better_prepared(
     rows = np.random.default_rng(0).permutation(members)[:_ASKED]
     if not np.isfinite(x[rows]).all():
         return None
-    known = answer(x[rows]) if asked is None else np.asarray(asked)[rows]
     y = labels[rows]
-    right = known == y
+    known = answer(x[rows]) if asked is None else np.asarray(asked)[rows]
+    if known.ndim != 2 or known.shape[1] <= y.max():
+        return None
+    right, given = known.argmax(axis=1) == y, _loss(known, y)
     weight = 1 / np.bincount(y)[y]
     if float(weight @ right / weight.sum()) > 1 - _GAIN:
         return None
@@ -222,22 +224,23 @@ def better_prepared(
     for how, change in tried.items():
         found = _answered(answer, change, x[rows[:look]])
         if found is not None:
-            first[how] = float(weight[:look] @ (found == y[:look]))
+            first[how] = float(weight[:look] @ (found.argmax(axis=1) == y[:look]))
     bound = math.sqrt(2 * math.log(len(tried) / _CHANCE))
     best: BetterPrepared | None = None
     # Of those that are as good the first, which changes least.
     for how in sorted(first, key=lambda k: -first[k])[:_COMPARED]:
         found = _answered(answer, tried[how], x[rows])
-        if found is None:
+        if found is None or not _loss(found, y) < given:
             continue
-        d = (found == y).astype(np.float64) - right
+        now = found.argmax(axis=1) == y
+        d = now.astype(np.float64) - right
         w = weight * d
-        shares = tuple(float(weight @ v / weight.sum()) for v in (right, found == y))
+        shares = tuple(float(weight @ v / weight.sum()) for v in (right, now))
         far = w.sum() > bound * np.sqrt(w @ w) and shares[1] - shares[0] >= _GAIN
         if far and d.sum() > 0 and (best is None or shares[1] > best.balanced[1]):
             best = BetterPrepared(
                 how,
-                (float(right.mean()), float((found == y).mean())),
+                (float(right.mean()), float(now.mean())),
                 (shares[0], shares[1]),
                 len(rows),
                 len(tried),
@@ -246,8 +249,8 @@ def better_prepared(
 
 
 def _answered(
-    answer: Callable[[AnyArray], Int64Array], change: Change, x: AnyArray
-) -> Int64Array | None:
+    answer: Callable[[AnyArray], Float64Array], change: Change, x: AnyArray
+) -> Float64Array | None:
     """The model's answers, or None where it takes no such values."""
     step = max(1, _BLOCK // max(1, math.prod(x.shape[1:])))
     parts = []
@@ -261,6 +264,13 @@ def _answered(
         except (SeepageError, RuntimeError, ValueError, IndexError, TypeError):
             return None
     return np.concatenate(parts)
+
+
+def _loss(logits: Float64Array, labels: Int64Array) -> float:
+    """The mean cross-entropy in nats; of one sample at most 100."""
+    own = logits[np.arange(len(labels)), labels]
+    loss: Float64Array = special.logsumexp(logits, axis=1) - own
+    return float(np.minimum(loss, _MOST_LOSS).mean())
 
 
 def _channels_at(shape: tuple[int, ...]) -> int | None:

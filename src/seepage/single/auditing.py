@@ -249,7 +249,7 @@ def audit(
     better = None
     if answers is not None and labels is not None:
         say("inputs prepared otherwise", 0, 1)
-        better = found_prepared(model, pool, labels, observed, answers)
+        better = found_prepared(model, pool, question, observed, answers)
     doubts = answers_fit(observed, labels, pool.member, better)
     unit = pool.unit
     inputs = pool.features

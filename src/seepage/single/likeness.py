@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from seepage.array_types import AnyArray, BoolArray, Int64Array
+from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.metrics.own_labels import told
 from seepage.models.input_scale import better_scale
 from seepage.models.preparations import BetterPrepared, better_prepared, settled
 from seepage.signals.tasks import two_logits
 from seepage.single.asking import Answers, answers_of, floating
-from seepage.single.outputs import Observed
+from seepage.single.by_task import Question
+from seepage.single.outputs import Observed, log_rows
 from seepage.single.pool import Pool
 from seepage.single.references import Measured
 
@@ -61,14 +62,14 @@ def scale_noted(
 
 
 def found_prepared(
-    model: object, pool: Pool, labels: Int64Array | None, observed: Observed, answers: Answers
+    model: object, pool: Pool, question: Question, observed: Observed, answers: Answers
 ) -> BetterPrepared | None:
     """The preparation of inputs with which a network or an estimator is right far more often, or None.
 
-    labels (N,): numbers of columns of the outputs. Of arrays of numbers and hard labels alone; a function
+    Of arrays of numbers and hard labels alone; a function
     is not asked, because a service may count questions. See `seepage.models.preparations`.
     """
-    network = isinstance(model, nn.Module)
+    network, labels = isinstance(model, nn.Module), question.labels
     if labels is None or observed.answers is None:
         return None
     if not network and not hasattr(model, "predict_proba"):
@@ -78,16 +79,15 @@ def found_prepared(
     x = np.asarray(pool.inputs)
     if not network and x.dtype.kind == "i":
         x = x.astype(np.float64)  # counts of a table, which are no tokens to an estimator
-    middle = 0.0 if answers.form == "logits" else 0.5
+    form = answers.form
 
-    def answer(given: AnyArray) -> Int64Array:
-        logits = (answers.form == "logits") if network else None
-        found = answers_of(model, given, len(given), logits=logits, accept_changes=True).values
-        if found.ndim == 1 or found.shape[1] == 1:
-            return np.asarray(found.reshape(-1) > middle, dtype=np.int64)
-        return np.asarray(found.argmax(axis=1), dtype=np.int64)
+    def answer(given: AnyArray) -> Float64Array:
+        logits = (form == "logits") if network else None
+        found = answers_of(model, given, len(given), logits=logits, accept_changes=True)
+        return log_rows(found.values, form == "logits")
 
-    found = better_prepared(answer, x, np.flatnonzero(pool.member), labels, observed.answers)
+    known = log_rows(answers.values, form == "logits")
+    found = better_prepared(answer, x, np.flatnonzero(pool.member), labels, known)
     if found is not None and isinstance(model, nn.Module) and not settled(model):
         return replace(found, settled=False)
     return found
