@@ -15,6 +15,15 @@ from seepage.epsilon.credible import Credible, jeffreys, joint_beta
 from seepage.epsilon.curve import TradeOff, bayes_error, excess_vulnerability
 from seepage.epsilon.dp_sgd import PersonalRates, dp_sgd, personal_rate, personal_rates
 from seepage.epsilon.gaussian_pair import PairEstimate, gaussian_pair, pair_delta, pair_epsilon
+from seepage.epsilon.label_game import LabelGame, draw_game, label_game, natural_game
+from seepage.epsilon.label_inference import (
+    Guesses,
+    LabelInference,
+    fair_accuracy,
+    label_inference,
+    label_scores,
+    prior_accuracy,
+)
 from seepage.epsilon.multi_run import Bound, gdp, multi_run
 from seepage.epsilon.one_run import (
     Analysis,
@@ -45,7 +54,10 @@ __all__ = [
     "Explicit",
     "Gaussian",
     "GuessStrategy",
+    "Guesses",
     "HighestOnly",
+    "LabelGame",
+    "LabelInference",
     "LowestOnly",
     "MultiSplit",
     "Needed",
@@ -59,19 +71,26 @@ __all__ = [
     "canaries_needed",
     "dp_region",
     "dp_sgd",
+    "draw_game",
     "excess_vulnerability",
+    "fair_accuracy",
     "gaussian_pair",
     "gdp",
     "gdp_delta",
     "gdp_epsilon",
     "jeffreys",
     "joint_beta",
+    "label_game",
+    "label_inference",
+    "label_scores",
     "models_needed",
     "multi_run",
+    "natural_game",
     "one_run",
     "one_run_from_scores",
     "pair_delta",
     "pair_epsilon",
     "personal_rate",
     "personal_rates",
+    "prior_accuracy",
 ]
