@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -13,7 +14,15 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from seepage.cli.app import app
-from seepage.cli.arguments import AttackName, RunFolder, UnitName, about, judged_run, judged_unit
+from seepage.cli.arguments import (
+    AttackName,
+    Factory,
+    RunFolder,
+    UnitName,
+    about,
+    judged_run,
+    judged_unit,
+)
 from seepage.cli.console import console, errors
 from seepage.errors import InputError
 
@@ -134,6 +143,71 @@ def bound(
     console.print(table)
     if r.refutes_the_accountant:
         console.print("The run refutes its accountant: the bound is larger than what was spent.")
+
+
+@commands.command()
+def labels(
+    run: RunFolder,
+    game: Annotated[
+        Path, typer.Option("--game", "-g", help="The game's file, as write_game kept it.")
+    ],
+    target: Annotated[
+        int | None, typer.Option(min=0, help="One usable run alone, as one model.")
+    ] = None,
+    delta: Annotated[float, typer.Option(help="δ at which ε of labels is meant.")] = 0.0,
+    level: Level = 0.95,
+    factory: Factory = None,
+) -> None:
+    """How large ε of *labels* is at least: which of two labels was each canary trained on?
+
+    Needs a run on the data of `seepage.epsilon.label_game`, with recorded logits or kept weights.
+    Membership is another question: `seepage epsilon RUN`.
+
+    Example: `seepage epsilon labels runs/labels --game game.json`
+    """
+    from seepage.epsilon import fair_accuracy
+    from seepage.findings.label_inference import label_inference_of_run, read_game
+
+    drawn = read_game(game)
+    opened = judged_run(run)
+    with errors.status("guessing labels"):
+        r = label_inference_of_run(
+            opened, drawn, target=target, delta=delta, level=level, model=factory
+        )
+    of = f"{len(r.models)} models" if target is None else f"run {target}"
+    table = Table(title=f"{escape(opened.path)}: labels of {of}, {r.accuracy.count:g} canaries each")
+    for column in ("figure", "value", "95 % interval", "what it is"):
+        table.add_column(column, justify="right" if column[0] in "v9" else "left")
+    joint = ", joint over the models" if len(r.models) > 1 else ""
+    most = "; the most that so many guesses can show" if r.at_ceiling else ""
+    what = f"{100 * level:g} % bound at δ = {delta:g}{joint}{most}"
+    if not r.holds:
+        why = "nobody's coin chose the labels" if r.natural else "the blind guesser is no coin"
+        what = f"an estimate and no bound: {why}"
+    table.add_row("ε of labels " + ("at least" if r.holds else "about"), f"{r.epsilon:.3f}", "", what)
+    if r.promised is not None:
+        most_right = fair_accuracy(r.promised).item()
+        table.add_row(
+            "ε of the defence", f"{r.promised:g}", "",
+            f"what it promises for labels: at most {most_right:.3f} of guesses right",
+        )  # fmt: skip
+    seen = "a classifier of the other samples" if r.fitted else "prefers what the law does"
+    rows = (
+        ("guesses right", r.accuracy, "of the two labels, of canaries that trained the model"),
+        ("blind guesser", r.blind, f"sees no model: {seen}; ½ by the coins"),
+        ("left-out canaries", r.outside, "the model, of canaries that it was not trained on; ½"),
+    )
+    for name, guesses, about_it in rows:
+        if guesses is None:
+            continue
+        if not guesses.count:
+            table.add_row(name, "–", "", "has no preference: the law is uniform")
+            continue
+        interval = f"[{guesses.low:.3f}, {guesses.high:.3f}]"
+        table.add_row(name, f"{guesses.share:.3f}", interval, about_it)
+    console.print(table)
+    if r.refutes_the_defence:
+        console.print("The run refutes its defence: the bound is larger than what it promises.")
 
 
 @commands.command()

@@ -120,9 +120,9 @@ class LabelGame:
             if type(samples) is not int or type(classes) is not int or type(natural) is not bool:
                 raise TypeError("samples, classes and natural of another type")
             arrays = [np.array(content[k]) for k in ("positions", "candidates", "first", "prior")]
-            for values, kind in zip(arrays, "iibf", strict=True):
-                if values.dtype.kind != kind:
-                    raise TypeError(f"{values.dtype} where {kind!r} was written")
+            for values, kind, axes in zip(arrays, "iibf", (1, 2, 1, 2), strict=True):
+                if values.dtype.kind != kind or values.ndim != axes:
+                    raise TypeError(f"{values.dtype} of {values.ndim} axes for {kind!r} of {axes}")
         except (KeyError, TypeError, ValueError, OverflowError) as e:
             raise InputError(f"game: expected one as it was drawn, got {e}; draw another") from None
         at, candidates, first, prior = arrays
@@ -183,7 +183,7 @@ def draw_game(
 
     >>> game = draw_game([[0.5, 0.5, 0.0]] * 6, np.random.default_rng(1))
     >>> sorted(set(game.candidates.ravel().tolist())), game.labels.tolist()
-    ([0, 1], [0, 1, 1, 0, 0, 0])
+    ([0, 1], [1, 0, 1, 1, 1, 1])
     """
     p = _law(law)
     m = len(p)

@@ -6,7 +6,7 @@ model was released, and treats his own references so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from seepage.fleet.rebuild import Factory, Rebuilt, rebuild
 from seepage.models.outputs import check_logits, try_outputs
 from seepage.signals.released import released_signals
 
-__all__ = ["Released", "released"]
+__all__ = ["Released", "logits_of_run", "released"]
 
 _BATCH = 512
 _TASKS = ("classification", "binary")
@@ -134,6 +134,44 @@ def released(
         Released(run, v, t, {k: np.stack([row[k] for row in held]) for k in held[0]})
         for v, held in zip(variants, rows, strict=True)
     ]
+
+
+def logits_of_run(
+    run: Any,
+    t: int = -1,
+    *,
+    target: int | None = None,
+    model: Factory | None = None,
+    data: Dataset | None = None,
+) -> Iterator[NDArray[np.float32]]:
+    """Logits (N, K) of every usable run at checkpoint `t`, or of `target` alone, one at a time.
+
+    Those that were recorded, of the first view; else of kept networks, which model and data rebuild
+    (`seepage.fleet.rebuild`).
+
+    Raises InputError, before the first is given, where there are neither, for tasks other than
+    classification, and for kept weights of a run whose defence changes the outputs.
+    """
+    trained = Variant()
+    _check(run, [trained])
+    t = range(len(run.checkpoints))[t]
+    rows = range(len(run.models)) if target is None else (target,)
+    if "logits" in run.signals:
+        whole = run.signal_at("logits", t)
+        _check_shape(run, whole)
+        return (whole[r] for r in rows)
+    pool = data if data is not None else run.data()
+    try:
+        first = rebuild(run, rows[0], t, model=model, data=pool)
+    except InputError as error:
+        raise InputError(f"logits: {error}, or record.logits = true") from None
+
+    def rest() -> Iterator[NDArray[np.float32]]:
+        yield _logits(first, trained).numpy()
+        for r in rows[1:]:
+            yield _logits(rebuild(run, r, t, model=model, data=pool), trained).numpy()
+
+    return rest()
 
 
 def _logits(own: Rebuilt, variant: Variant) -> torch.Tensor:
