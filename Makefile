@@ -90,6 +90,7 @@ coverage: $(VENV)/.test
 	$(BIN)/python -m benchmarks.discoveries
 	$(BIN)/python -m benchmarks.adversary
 	$(BIN)/python -m benchmarks.epsilon
+	$(BIN)/python -m benchmarks.label_inference
 
 # Malformed input to every command and reader, at least 10,000; a table of what became of it.
 fuzz: $(VENV)/.test

@@ -94,7 +94,7 @@ PRIOR = tuple(float(p) for p in 0.6 ** np.arange(10) / (0.6 ** np.arange(10)).su
 def audits() -> list[Audit]:
     """The fair game under three laws, and the natural one where labels follow the law and not."""
     laws = {
-        "two classes": UNIFORM2, "ten classes": UNIFORM10, "ten classes, one in 2.5 the first": PRIOR
+        "two classes": UNIFORM2, "ten classes": UNIFORM10, "ten classes, 40 % the first": PRIOR
     }  # fmt: skip
     fair = [Audit(name, law, e) for name, law in laws.items() for e in (0.0, *PROMISED)]
     return [
@@ -146,9 +146,7 @@ def networks(
     pool: int = POOL, models: int = MODELS, epochs: int = EPOCHS, limit: int | None = None
 ) -> list[dict[str, Any]]:
     """A row for each ε of label DP, and one without a defence, None."""
-    data, game = epsilon.label_game(
-        seepage.load("digits", limit=limit), canaries=pool, seed=1
-    )
+    data, game = epsilon.label_game(seepage.load("digits", limit=limit), canaries=pool, seed=1)
     plan = seepage.half_split(len(data), models=models, seed=0)
     clean = np.ones(len(data), dtype=np.bool_)
     clean[game.positions] = False
@@ -228,7 +226,14 @@ def page(result: dict[str, Any]) -> str:
             f"{r['largest']:.2f}", *ends, f"{r['clean_accuracy']:.3f}", f"{r['member_auc']:.3f}",
         )  # fmt: skip
 
-    head = ("law of the candidates", "ε", "share above it", "mean figure", "accuracy of guesses", "label itself told")
+    head = (
+        "law of the candidates",
+        "ε",
+        "share above it",
+        "mean figure",
+        "accuracy of guesses",
+        "label itself told",
+    )
     fair = [said(r) for r in result["rows"] if r["bound"]]
     other = [said(r)[:5] for r in result["rows"] if not r["bound"]]
     first = result["networks"][0]

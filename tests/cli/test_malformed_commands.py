@@ -24,6 +24,8 @@ from torch import nn
 import seepage
 from malformed import Tally, damaged
 from seepage.attacks import ATTACKS
+from seepage.epsilon import natural_game
+from seepage.findings.label_inference import write_game
 from seepage.plan import half_split
 from seepage.report import serve
 
@@ -422,6 +424,14 @@ MAX_EXPOSED = Slot("--max-exposed", ("5", "0", "0.05", "1.0"), count_or_share, (
 LIMITS = Slot("--limits", ("good-limits.toml", "./good-limits.toml"), one_of("good-limits.toml", "./good-limits.toml"),
               (*BAD_FILES, "good.toml", "good-defences.toml"), "limits", general=False)  # fmt: skip
 JUNIT = Slot("--junit", ("o.xml", "O.XML"), a_file(".xml"), ("absent/o.xml", "file/o.xml", "o.txt", "o", ".xml", "empty", "s3:/b/o.xml", "/proc/o.xml", "a" * 260 + ".xml", "\udcff.xml", "[/x].xml"), "a file", writes=True)  # fmt: skip
+
+
+def a_game(text: str, at: Path) -> bool:
+    """The game that was drawn with the labels of the runs."""
+    path = where(text, at)
+    return path is not None and os.path.realpath(path) == os.path.realpath(at / "game.json")
+
+
 FREE = Slot("--made-up", ("1",), lambda t, at: False, what="an option that is none")
 
 NPZ = (
@@ -464,6 +474,9 @@ COMMANDS: dict[str, tuple[list[str], list[Slot]]] = {
     "check --learnt-nothing": (["check", "--learnt-nothing"], [RUN, Slot("--max-auc", ("0.6", "1", "0"), number(0, 1), ("1.5", "-1", "nan"), "a limit", needed=True)]),
     "epsilon bound": (["epsilon", "bound"], [RUN, Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), DELTA, LEVEL, UNIT, SEED,
                                              Slot("--target", ("0",), lambda t, at: None, ("-1", "99", "x", "1.5"), "a run"), Slot("--sample", ("0",), lambda t, at: None, ("absent", ""), "a sample")]),
+    "epsilon labels": (["epsilon", "labels"], [RUN, Slot("--game", ("game.json", "./game.json"), a_game,
+                                                         ("cut-game.json", "changed-game.json", "other-game.json", "run/manifest.json", "good.toml", *NPZ), "a game", needed=True),
+                                               Slot("--target", ("0",), lambda t, at: None if number(0, 7, int)(t, at) else False, ("-1", "99", "8", "x", "1.5"), "a run"), DELTA, LEVEL]),
     "epsilon plan": (["epsilon", "plan"], [Slot("-t", ("2", "0.5"), lambda t, at: None if number(0, 1e300, open_low=True)(t, at) else False, ("0", "-1", "nan", "inf", "x"), "an ε", needed=True),
                                            Slot("--truth", ("4",), lambda t, at: None if number(0, 1e300, open_low=True)(t, at) else False, ("0", "-1", "nan", "inf", "x"), "an ε"), DELTA, LEVEL,
                                            Slot("--power", ("0.8",), lambda t, at: None if number(0, 1, open_low=True)(t, at) else False, ("0", "-1", "nan", "2", "x"), "a share")]),
@@ -540,6 +553,17 @@ def write_one_model(at: Path, x: np.ndarray, y: np.ndarray) -> None:
     )
 
 
+def write_games(at: Path) -> None:
+    """A game about the labels of the runs, of another pool, and two that are no longer what was written."""
+    labels = seepage.open(at / "run").labels
+    rng = np.random.default_rng(2)
+    for name, y in (("game.json", labels), ("other-game.json", labels[:30])):
+        write_game(natural_game(y, np.full((len(y), 10), 0.1), rng), at / name)
+    text = (at / "game.json").read_text()
+    (at / "cut-game.json").write_text(text[: len(text) // 2])
+    (at / "changed-game.json").write_text(text.replace("true", "false", 1))
+
+
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything that commands are told of: runs, damaged ones, files good and bad, odd things."""
@@ -551,6 +575,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
             recipe=seepage.Recipe(epochs=2, batch=16, lr=rate, precision="fp32"), out=at / name,
             checkpoints=[0, 2], signals=("loss", "phi", "correct"), keep="final", workers=1, device="cpu",
         )  # fmt: skip
+    write_games(at)
     spoil: list[Callable[[Path], object]] = [
         lambda p: (p / "manifest.json").write_bytes(b"{"),
         lambda p: (p / "records" / "00003.json").write_bytes(b"[]"),

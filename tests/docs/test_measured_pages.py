@@ -6,11 +6,13 @@ import json
 
 import numpy as np
 import pytest
-from benchmarks import adversary, discoveries, epsilon, subjects
+from benchmarks import adversary, discoveries, epsilon, label_inference, subjects
 
 
 @pytest.mark.parametrize(
-    "study", [discoveries, adversary, subjects, epsilon], ids=lambda m: m.__name__
+    "study",
+    [discoveries, adversary, subjects, epsilon, label_inference],
+    ids=lambda m: m.__name__,
 )
 def test_the_page_follows_from_the_stored_result(study: object) -> None:
     result = json.loads(study.OUT.read_text())  # type: ignore[attr-defined]
@@ -90,3 +92,16 @@ def test_bounds_on_epsilon_hold_in_a_few_audits() -> None:
             values = [figure.value(rng, mechanism) for _ in range(4)]
             assert np.median(values) <= figure.truth(mechanism)
             assert (max(values) > 0.2) or mechanism.mu == 0
+
+
+def test_label_inference_holds_in_a_few_audits() -> None:
+    for audit in label_inference.audits():
+        rng = np.random.default_rng(0)
+        found = [audit.once(rng)[0] for _ in range(5)]
+        values = [f.bound.epsilon for f in found]
+        assert all(f.holds == (audit.natural is None) for f in found)
+        if audit.natural:
+            assert min(values) > 1
+        else:
+            assert np.median(values) <= audit.promised
+            assert (max(values) > 0.2) or audit.promised == 0

@@ -175,7 +175,9 @@ def labels(
             opened, drawn, target=target, delta=delta, level=level, model=factory
         )
     of = f"{len(r.models)} models" if target is None else f"run {target}"
-    table = Table(title=f"{escape(opened.path)}: labels of {of}, {r.accuracy.count:g} canaries each")
+    table = Table(
+        title=f"{escape(opened.path)}: labels of {of}, {r.accuracy.count:g} canaries each"
+    )
     for column in ("figure", "value", "95 % interval", "what it is"):
         table.add_column(column, justify="right" if column[0] in "v9" else "left")
     joint = ", joint over the models" if len(r.models) > 1 else ""
@@ -184,7 +186,9 @@ def labels(
     if not r.holds:
         why = "nobody's coin chose the labels" if r.natural else "the blind guesser is no coin"
         what = f"an estimate and no bound: {why}"
-    table.add_row("ε of labels " + ("at least" if r.holds else "about"), f"{r.epsilon:.3f}", "", what)
+    table.add_row(
+        "ε of labels " + ("at least" if r.holds else "about"), f"{r.epsilon:.3f}", "", what
+    )
     if r.promised is not None:
         most_right = fair_accuracy(r.promised).item()
         table.add_row(

@@ -67,7 +67,8 @@ class LabelDP(Defense):
     Members are split into `stages` parts. Stage t randomises part t with the posterior of the
     model of stage t − 1 (uniform at first) and trains on all parts randomised so far. Each label is
     used once, so the whole is ε-label-DP. Only the last stage is recorded; cost `stages`.
-    Membership of inputs is not protected at all. Differs from the released code in the choice of
+    Membership of inputs is not protected at all: `seepage.epsilon.label_game` judges labels, attacks
+    judge membership. Differs from the released code in the choice of
     k, whose denominator there is one class short; privacy is the same, utility better here.
     Source: Ghazi et al., NeurIPS 2021, arXiv 2102.06062 (LP-MST, RRWithPrior).
     """

@@ -50,7 +50,9 @@ class LabelGame:
         for name, shape in shapes.items():
             found = getattr(self, name).shape
             if found != shape:
-                raise InputError(f"game: expected {name} of shape {shape}, got {found}; draw a game")
+                raise InputError(
+                    f"game: expected {name} of shape {shape}, got {found}; draw a game"
+                )
         if m == 0:
             raise InputError("game: expected at least one canary, got none; draw more")
         p, c = self.positions, self.candidates
@@ -148,7 +150,7 @@ def _law(law: ArrayLike, rows: int | None = None) -> Float64Array:
             f"law: expected at least two labels that can occur, got one in row {row}; there is "
             "nothing to guess"
         )
-    return p / p.sum(axis=1, keepdims=True)
+    return np.asarray(p / p.sum(axis=1, keepdims=True))
 
 
 def _drawn(weight: Float64Array, generator: np.random.Generator) -> Int64Array:
@@ -157,7 +159,7 @@ def _drawn(weight: Float64Array, generator: np.random.Generator) -> Int64Array:
     u = generator.random((len(weight), 1)) * edge[:, -1:]
     # Rounding may reach the last edge.
     last = weight.shape[1] - 1 - (weight[:, ::-1] > 0).argmax(axis=1)
-    return np.minimum((u >= edge).sum(axis=1), last).astype(np.int64)
+    return np.asarray(np.minimum((u >= edge).sum(axis=1), last), dtype=np.int64)
 
 
 def _coins(count: int, generator: np.random.Generator) -> BoolArray:
@@ -201,10 +203,9 @@ def draw_game(
     rest[rows, a] = 0.0
     b = _drawn(rest, generator)
     prior = np.stack([p[rows, a], p[rows, b]], axis=1)
-    game = LabelGame(
+    return LabelGame(
         at.astype(np.int64), np.stack([a, b], axis=1), _coins(m, generator), prior, pool, p.shape[1]
     )
-    return game
 
 
 def _tiny(p: Float64Array) -> Float64Array:

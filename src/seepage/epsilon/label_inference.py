@@ -1,8 +1,8 @@
 """Label inference: which of two candidate labels was trained on, and the ε that right guesses refute.
 
-    data, game = epsilon.label_game(data, canaries=500, seed=1)       # then train on `data`
-    found = epsilon.label_inference(logits[game.positions], game)     # of one model that was
-    found.bound.epsilon, found.accuracy, found.blind
+data, game = epsilon.label_game(data, canaries=500, seed=1)       # then train on `data`
+found = epsilon.label_inference(logits[game.positions], game)     # of one model that was
+found.bound.epsilon, found.accuracy, found.blind
 """
 
 from __future__ import annotations

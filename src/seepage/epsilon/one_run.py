@@ -311,6 +311,7 @@ def epsilon_of_runs(
     choice. Assumes that every sample is IN a run with probability ½, which a half-split of many samples is close to.
     It refutes smaller ε; a 0 shows nothing. unit, analysis: as of `one_run_from_scores`.
     """
+    check_level(level, delta)
     s, y = given_floats(scores, "scores"), given_array(member, "member")
     if s.ndim != 2 or y.shape != s.shape or y.dtype != np.bool_:
         raise InputError(
@@ -349,6 +350,7 @@ def ceiling_of_runs(
     >>> ceiling_of_runs(2.7121554944723094, 160), ceiling_of_runs(2.7, 160)
     (80, None)
     """
+    check_level(level, delta)
     counts = _counts(samples)
     size = (1 - level) / 2 / len(counts)
     for r in counts:

@@ -13,6 +13,7 @@ import numpy as np
 from seepage.array_types import Float64Array
 from seepage.data import Dataset
 from seepage.epsilon import Analysis, Guesses, LabelGame, LabelInference, label_inference
+from seepage.epsilon.multi_run import check_level
 from seepage.epsilon.one_run import joint_epsilon
 from seepage.errors import InputError
 from seepage.fleet.rebuild import Factory
@@ -115,6 +116,7 @@ def label_inference_of_run(
     Raises InputError where the run's labels are not those that the coins chose, for runs that hold neither
     logits nor weights, and for models without canaries.
     """
+    check_level(level, delta)
     if target is not None and not 0 <= target < len(run.models):
         raise InputError(
             f"target: expected a usable run from 0 to {len(run.models) - 1}, got {target}"
@@ -152,7 +154,8 @@ def label_inference_of_run(
             a, b = (own[~inside][rows_at, at.candidates[:, k]] for k in (0, 1))
             outside.append(Guesses.of(a.astype(np.float64) - b, at.first))
     records = getattr(run, "records", {})
-    told = [(records[int(run.models[r])].get("facts") or {}).get("label_epsilon") for r in rows]
+    facts = [records[int(run.models[r])].get("facts") or {} for r in rows]
+    told = [float(f["label_epsilon"]) for f in facts if f.get("label_epsilon") is not None]
     return RunLabels(
         joint_epsilon([f.bound.epsilon for f in found]),
         level,
@@ -163,7 +166,7 @@ def label_inference_of_run(
         _mean(outside) if outside else None,
         blind is not None,
         game.natural,
-        max(float(e) for e in told) if all(e is not None for e in told) else None,
+        max(told) if len(told) == len(rows) else None,
     )
 
 
@@ -213,9 +216,7 @@ def _fitted(data: Dataset | None, game: LabelGame) -> Float64Array | None:
     spread = x.std(axis=0)
     x = (x - x.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     if x.shape[1] > _COMPONENTS:
-        x = PCA(
-            min(_COMPONENTS, len(x)), svd_solver="randomized", random_state=0
-        ).fit_transform(x)
+        x = PCA(min(_COMPONENTS, len(x)), svd_solver="randomized", random_state=0).fit_transform(x)
         x /= max(x.std(axis=0).max(), np.finfo(np.float64).tiny)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
