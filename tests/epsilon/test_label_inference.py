@@ -100,9 +100,10 @@ def test_the_surest_guesses_are_counted_and_ties_are_wrong_first() -> None:
     # At 0 there is no preference: no guess for the accuracy, a wrong one for the bound.
     silent = label_inference(prefers(game, np.where(right, size, 0.0), right), game, guesses=8)
     assert (silent.bound.correct, silent.accuracy.count, silent.accuracy.share) == (5, 5, 1.0)
-    several = label_inference(prefers(game, size, right), game, guesses=(1, 3))
-    assert several.bound.epsilon == one_run(3, 3, 8, level=0.975).epsilon
-    assert several.bound.level == 0.95
+    more = uniform(40)
+    several = label_inference(np.eye(4)[more.labels], more, guesses=(9, 40)).bound
+    assert several.epsilon == one_run(40, 40, 40, level=0.975).epsilon > 2
+    assert several.level == 0.95
     with pytest.raises(InputError, match="guesses: expected counts between 1 and 8"):
         label_inference(prefers(game, size, right), game, guesses=9)
 

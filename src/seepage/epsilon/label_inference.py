@@ -214,7 +214,8 @@ def label_inference(
     `one_run_from_scores`.
 
     Assumes that the model, and nothing else the guesser has, was trained on the coins' labels,
-    each canary once. It fails to show a leak of a model that was not trained on the canaries, and
+    each canary once. Changing a label is a special case of exchanging a sample, whose ε is therefore at
+    least as large; the converse does not hold. It fails to show a leak of a model that was not trained on the canaries, and
     never shows that there is none. Of a natural game the figure is an estimate.
     Source: the game of label inference in Malek et al., arXiv 2106.03408, and the bound
     of Steinke et al., arXiv 2305.08846; joined here.
