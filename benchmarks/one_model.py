@@ -43,7 +43,7 @@ FLEETS: Mapping[str, Mapping[str, Any]] = {
 }
 NULL = "nothing leaks"
 MODELS, SAMPLES, SHARE = 32, 500, 28 / 32
-SIGNALS = ("phi", "loss", "mentr", "correct")
+SIGNALS = ("phi", "loss", "mentr", "entropy", "correct")
 
 
 def fleet(name: str, folder: Path, root: str | None) -> Run:
