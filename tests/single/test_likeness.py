@@ -117,6 +117,24 @@ def test_standardised_pictures_are_not_judged_as_fractions(tmp_path: Path) -> No
     assert isinstance(known.exception, CheckFailed)
 
 
+def test_statistics_of_few_batches_are_no_excuse(tmp_path: Path) -> None:
+    """Of a network whose BatchNorm is not settled the reason may be either, and the gate stays shut."""
+    net = nn.Sequential(Colours(), nn.BatchNorm1d(3, affine=False))
+    net[1](torch.rand(8, 3) - 0.5)  # one batch
+    net.eval()
+    for given, said in ((_standardised(PIXELS), "not shown"), (PIXELS, "refused")):
+        one = seepage.audit(
+            net, *[(given[h], COLOURS[h]) for h in (slice(200), slice(200, None))], blind=False
+        )
+        assert one.said == said
+    assert "BatchNorm saw too few batches" in one.headline
+    assert "let more batches pass in training mode" in one.notes[0]
+    path = str(one.write_json(tmp_path / "one.json"))
+    assert isinstance(
+        CliRunner().invoke(app, ["check", path, "--max-auc", "1"]).exception, CheckFailed
+    )
+
+
 def test_a_model_that_may_have_learnt_nothing_keeps_its_way_out(tmp_path: Path) -> None:
     """At chance as given, and better on other inputs by what a few weights happen to say."""
 

@@ -77,11 +77,16 @@ def check_inputs(
             f"{better.words}: {told_inputs(prepared)}; were they so in training (divide=, "
             "standardise=, the factory's own network)?"
         )
+        if not settled(network):
+            text += (
+                " Or BatchNorm saw so few batches that answers in eval mode are nonsense: let more pass in "
+                "training mode, or import recorded logits"
+            )
         learnt = told(answers == labels, labels, np.ones(len(rows), np.bool_))
         # Who knows nothing may have learnt nothing, and `check` gives no verdict of that; not who knows
         # nearly all prepared otherwise.
         knows = (learnt is not None and not learnt.nothing) or better.nearly_all
-        if better.far and settled(network) and knows:
+        if better.far and knows:
             raise InputError(f"data: inputs: {text}")
         warnings.warn(f"inputs: {text}", ImportedWarning, stacklevel=3)
         return

@@ -52,7 +52,7 @@ class BetterPrepared:
 
     right: share of the members asked about that is right, as given and so prepared; balanced: the same as
     a mean over classes. members: how many were asked about. tried: preparations. settled: False where the
-    network's own statistics may be the reason, see `settled`.
+    network's own statistics may be the reason, see `settled`: what it answers is nonsense then too.
     """
 
     how: str
@@ -65,7 +65,7 @@ class BetterPrepared:
     @property
     def far(self) -> bool:
         """Whether the mean over classes rises by a tenth or more: figures as given are of nonsense."""
-        return self.settled and self.balanced[1] - self.balanced[0] >= _FAR
+        return self.balanced[1] - self.balanced[0] >= _FAR
 
     @property
     def nearly_all(self) -> bool:
@@ -78,6 +78,23 @@ class BetterPrepared:
         return (
             f"members are right in {self.right[0]:.1%} as given and would be in {self.right[1]:.1%} {self.how} "
             f"(the best of {self.tried} preparations, {self.members:,} members asked)"
+        )
+
+    @property
+    def headline(self) -> str:
+        """The words, and that BatchNorm may be the reason where it may."""
+        also = "" if self.settled else "; or BatchNorm saw too few batches to answer in eval mode"
+        return self.words + also
+
+    @property
+    def cause(self) -> str:
+        """What may be wrong, and what to do."""
+        if self.settled:
+            return "they seem to be prepared otherwise than in training; pass them as the model took them there"
+        return (
+            "they are prepared otherwise than in training, or the network's BatchNorm saw so few batches that "
+            "answers in eval mode are nonsense; pass them as the model took them there, let more batches pass "
+            "in training mode, or audit recorded outputs"
         )
 
 

@@ -339,7 +339,7 @@ def audit(
         task=kind.name,
         measure=measure,
         doubts=tuple(d.clause for d in doubts),
-        prepared=better.words if better is not None and better.far else "",
+        prepared="" if better is None or not better.far else better.headline,
         unlearnt=better is not None and unlearnt(better, observed, labels, pool.member),
     )
     if wanted:

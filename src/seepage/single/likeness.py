@@ -107,16 +107,8 @@ def prepared_noted(found: BetterPrepared | None) -> tuple[str, ...]:
     """A note on inputs with which members would be right more often."""
     if found is None:
         return ()
-    if not found.settled:
-        return (
-            f"inputs: {found.words}: the network's BatchNorm saw few batches, and answers in eval mode may be "
-            "nonsense for that; or inputs are prepared otherwise than in training",
-        )
-    cause = ", and figures are of answers to other inputs" if found.far else ""
-    return (
-        f"inputs: {found.words}: they seem to be prepared otherwise than in training{cause}; pass them as the "
-        "model took them there",
-    )
+    cause = "; figures are of answers to other inputs" if found.far and found.settled else ""
+    return (f"inputs: {found.words}: {found.cause}{cause}",)
 
 
 def unlike_references(target: Observed, references: Measured, member: BoolArray) -> tuple[str, ...]:
