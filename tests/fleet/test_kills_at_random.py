@@ -397,7 +397,14 @@ def test_killed_at_random_moments(case: Case, place: Path, whole: Path, forks: F
         last = time.time()
         case.finish(forks, folder)
         assert case.outcome(folder) == expected
-        assert left_over(folder) == []
+        left = left_over(folder)
+        if left and all(n.startswith("run/locks") and n.endswith(".partial") for n in left):
+            # A claim that was cut off less than a second before may be another's who lives: the next
+            # command removes it.
+            time.sleep(1.1)
+            case.finish(forks, folder)
+            left = left_over(folder)
+        assert left == []
         names = {p.name for p in folder.iterdir()}
         assert names == {p.name for p in reference.iterdir()}
         shutil.rmtree(folder)
