@@ -370,3 +370,17 @@ def test_many_at_once_have_one_owner(storage: Storage) -> None:
     assert most == 1
     assert won >= 1
     assert won + lost == 6
+
+
+def test_claims_that_were_cut_off_go_with_the_owner(tmp_path: Path) -> None:
+    """Who is killed in the middle of a first claim leaves no owner whose place could be taken over."""
+    storage = Storage(tmp_path / "run", write=True)
+    old, young = ([tmp_path / "run" / p / f".{name}.json.1.partial" for p in ("locks", "locks-founding")] for name in "ab")  # fmt: skip
+    with Lock(storage):
+        for path in (*old, *young, tmp_path / "run" / ".k.1.partial"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"half")
+        for path in old:
+            os.utime(path, (time.time() - 5,) * 2)
+    left = sorted(p.name for p in (tmp_path / "run").rglob("*.partial"))
+    assert left == [".b.json.1.partial", ".b.json.1.partial", ".k.1.partial"]

@@ -177,6 +177,12 @@ class Lock:
                 if not self._others_live:
                     self._sweep(_LEFT_OVER)
 
+    def _sweep_claims(self) -> None:
+        """Whoever dies in the middle of a first claim leaves no owner to take over from."""
+        if self.place == "locks":
+            with contextlib.suppress(SeepageError, OSError):
+                self.storage.sweep_claims()
+
     def _withdraw(self) -> None:
         with contextlib.suppress(SeepageError, OSError):
             self.storage.delete(self.key)
@@ -195,6 +201,7 @@ class Lock:
             self._sweep(0.0)
         else:
             self._sweep_after_shards()
+            self._sweep_claims()
         self._withdraw()
 
 

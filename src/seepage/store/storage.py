@@ -14,7 +14,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -239,9 +239,18 @@ class Storage:
         """
         if self.local is None:
             return 0
+        return self._removed(self.local.rglob(".*.partial"), older)
+
+    def sweep_claims(self) -> int:
+        """Remove what writers left of claims that they were killed in the middle of; how many."""
+        if self.local is None:
+            return 0
+        return self._removed(self.local.glob("locks*/.*.partial"), 0.0)
+
+    def _removed(self, partials: Iterable[Path], older: float) -> int:
         found = 0
         until = time.time() - older
-        for partial in self.local.rglob(".*.partial"):
+        for partial in partials:
             # Others write their claims whoever owns the folder.
             margin = _CLAIMS if partial.parent.name.startswith("locks") else 0.0
             with contextlib.suppress(OSError):
