@@ -14,13 +14,16 @@ import safetensors.torch
 import torch
 from tests.tiny_fleet import table
 from torch import nn
+from typer.testing import CliRunner
 
 import seepage
 from seepage.attacks import LOSS, LiRA
+from seepage.cli import app
 from seepage.curvature.estimate import estimator
 from seepage.data import Dataset, from_arrays
 from seepage.errors import InputError, StorageFailed
 from seepage.findings.collect import collect
+from seepage.findings.notes import import_doubts
 from seepage.fleet import checkpoint_inputs, checkpoints
 from seepage.fleet.imported import ImportedWarning
 from seepage.fleet.kept import kept_curvature, kept_layers
@@ -263,7 +266,13 @@ def test_networks_that_are_far_too_sure_are_noticed(
     with pytest.warns(
         ImportedWarning, match=r"half of all \|phi\| lie above \d+, and 32-bit training"
     ):
-        opened(files(tmp_path / "nets"), tmp_path / "large", divide=1 / 255)
+        run = opened(files(tmp_path / "nets"), tmp_path / "large", divide=1 / 255)
+    # Whoever reads the folder later is told as well: the report and the gate.
+    assert "half of all |phi| lie above" in collect(run, blind=False, permutations=1).notes[0]
+    told = CliRunner().invoke(app, ["check", run.path, "--max-auc", "1"])
+    assert "warning: " in told.stderr
+    assert "surer than training usually makes them" in " ".join(told.stderr.split())
+    assert not import_doubts(opened(tmp_path / "nets", tmp_path / "fair"))
 
 
 class Trojan:

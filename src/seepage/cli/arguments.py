@@ -124,9 +124,12 @@ def gated_run(path: str, *, learnt_nothing: bool) -> tuple[Run, str]:
     Raises InputError where lists of members are not their models' own, or models are copies of one.
     """
     from seepage.cli.gate import say_warning
+    from seepage.findings.notes import import_doubts
     from seepage.fleet.contradictions import contradictions
 
     run = opened_run(path)
+    for doubt in import_doubts(run):
+        say_warning(path, doubt)
     found = contradictions(run)
     if found.alike or found.lists:
         said = found.alike or "; ".join(w for w in found.words if w in (found.lists, found.answers))

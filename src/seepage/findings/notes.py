@@ -7,18 +7,24 @@ from typing import Any
 
 from seepage.fleet.estimators import notes_of
 
-__all__ = ["function_check", "run_notes"]
+__all__ = ["function_check", "import_doubts", "run_notes"]
 
 
 def run_notes(run: Any) -> tuple[str, ...]:
-    """Notes of an import, of a training function's check and of estimators, in this order."""
+    """Doubts and notes of an import, of a training function's check and of estimators, in this order."""
     provenance = run.manifest.get("provenance", {})
-    notes = [str(note) for note in provenance.get("notes", ())]
+    notes = [*import_doubts(run), *(str(note) for note in provenance.get("notes", ()))]
     if "function_check" in provenance:
         notes.append(function_check(provenance["function_check"]))
     if hasattr(run, "records"):
         notes += notes_of(run)
     return tuple(dict.fromkeys(notes))
+
+
+def import_doubts(run: Any) -> tuple[str, ...]:
+    """What an import of checkpoints doubted of inputs and classes."""
+    held = run.derived("import") if hasattr(run, "derived") else None
+    return tuple(str(text) for text in (held or {}).get("doubts", ()))
 
 
 def function_check(told: Mapping[str, Any]) -> str:

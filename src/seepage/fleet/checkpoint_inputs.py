@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,14 +47,15 @@ def told_inputs(prepared: Inputs) -> str:
 
 def check_inputs(
     network: nn.Module, recorder: Recorder, data: Dataset, members: Int64Array, prepared: Inputs
-) -> None:
-    """Refuse inputs that are prepared, or classes that are numbered, otherwise than in training.
+) -> list[str]:
+    """Refuse inputs that are prepared, or classes that are numbered, otherwise than in training; what is
+    doubted alone is warned of and returned.
 
     By members of the first model: far more of them right on inputs that are prepared otherwise
     (`seepage.models.preparations`), unless they know nothing as given and not nearly all then; or with other numbers of classes (`seepage.metrics.own_labels`).
     """
     if data.task not in ("classification", "binary"):
-        return
+        return []
     rows = members[:_MEMBERS_ASKED]
 
     def answer(inputs: AnyArray | torch.Tensor) -> Float64Array:
@@ -89,11 +90,13 @@ def check_inputs(
         if better.far and knows:
             raise InputError(f"data: inputs: {text}")
         warnings.warn(f"inputs: {text}", ImportedWarning, stacklevel=3)
-        return
+        return [f"inputs: {text}"]
     if numbered is not None and numbered.likely:
         raise InputError(f"data: labels: {numbered.words}")
     if numbered is not None:
         warnings.warn(f"answers: {numbered.words}", ContradictionWarning, stacklevel=3)
+        return [f"answers: {numbered.words}"]
+    return []
 
 
 def best_scale(
@@ -114,20 +117,25 @@ def best_scale(
         )
 
 
-def doubt_inputs(run: Run, data: Dataset, better: BetterScale | None) -> None:
+def doubt_inputs(run: Run, data: Dataset, better: BetterScale | None) -> list[str]:
     """Say so where networks know no more than the most frequent class, or were trained otherwise."""
+    found = list(_doubts(run, data, better))
+    for text in found:
+        warnings.warn(f"{run.path}: {text}", ImportedWarning, stacklevel=3)
+    return found
+
+
+def _doubts(run: Run, data: Dataset, better: BetterScale | None) -> Iterator[str]:
     how = "prepared as in training (divide=, standardise=, the factory's own network)"
     if data.task == "regression":
         told = np.array([run.records[int(r)]["rmse"][-1] for r in run.models])
         assert data.targets is not None
         spread = float(data.targets.double().std(correction=0))
         if float(told[:, 0].mean()) >= spread:
-            warnings.warn(
-                f"{run.path}: the networks are {float(told[:, 0].mean()):.3g} off on their members (root mean "
+            yield (
+                f"the networks are {float(told[:, 0].mean()):.3g} off on their members (root mean "
                 f"square), the mean of all targets alone would be {spread:.3g}; are inputs {how}, and answers in "
-                "the target's units?",
-                ImportedWarning,
-                stacklevel=3,
+                "the target's units?"
             )
         return
     if not task_named(data.task).classes or data.targets is not None:
@@ -135,25 +143,19 @@ def doubt_inputs(run: Run, data: Dataset, better: BetterScale | None) -> None:
     last = np.array([run.records[int(r)]["accuracy"][-1] for r in run.models])
     share = float(np.bincount(data.labels.numpy()).max() / len(data))
     known = float(last[:, 0].mean())
-    warn_of(run, answers=known > share, stacklevel=4)
+    warn_of(run, answers=known > share, stacklevel=5)
     if known <= share:
-        warnings.warn(
-            f"{run.path}: the networks are right on {known:.1%} of their members, the most frequent class "
-            f"alone would be on {share:.1%}; are inputs {how}, and are the classes in its order?",
-            ImportedWarning,
-            stacklevel=3,
+        yield (
+            f"the networks are right on {known:.1%} of their members, the most frequent class "
+            f"alone would be on {share:.1%}; are inputs {how}, and are the classes in its order?"
         )
     if better is not None:
-        warnings.warn(
-            f"{run.path}: {better.words}: are inputs {how}?", ImportedWarning, stacklevel=3
-        )
+        yield f"{better.words}: are inputs {how}?"
         return
     sure = float(np.median(np.abs(run.signal_at("phi", -1))))
     if sure > _SURE:
-        warnings.warn(
-            f"{run.path}: the networks are surer than training usually makes them: half of all |phi| lie above "
+        yield (
+            f"the networks are surer than training usually makes them: half of all |phi| lie above "
             f"{sure:.3g}, and 32-bit training has hardly any gradient left beyond 17; are inputs {how}? Those of "
-            f"the data lie in {float(data.inputs.min()):g}..{float(data.inputs.max()):g}",
-            ImportedWarning,
-            stacklevel=3,
+            f"the data lie in {float(data.inputs.min()):g}..{float(data.inputs.max()):g}"
         )

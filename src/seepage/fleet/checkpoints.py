@@ -41,6 +41,7 @@ from seepage.models.outputs import bounded, check_answers, check_trained, try_ou
 from seepage.plan import SubsetPlan
 from seepage.record import DEFAULT_SIGNALS, Diverged, Memory, Recorder, Resident, observing
 from seepage.record.recorder import rules_of
+from seepage.store.derived import keep_derived
 from seepage.store.evidence import stamp
 from seepage.store.run import Run
 from seepage.store.storage import Storage
@@ -171,14 +172,17 @@ def import_checkpoints(
     times = len(found.times)
     check_disk(out, disk_bytes(shapes, len(member), times, weights=size, kept=times, unfinished=0))
     with whole(out) as storage:
-        _write(
+        doubts = _write(
             storage, found, pool, resident, plan, key, notes, network, prepared, recorder_fields,
             shapes, progress,
         )  # fmt: skip
     run = Run(out)
     how = prepared.recorder(pool, plan.members(-1))
     # The network holds what was evaluated last: the last model as it was trained at its end.
-    doubt_inputs(run, pool, best_scale(network, pool, resident, plan.member[-1], how))
+    doubts += doubt_inputs(run, pool, best_scale(network, pool, resident, plan.member[-1], how))
+    if doubts:
+        # For every report and gate that reads the folder.
+        keep_derived(run.path, run.manifest, "import", {"doubts": doubts})
     return run
 
 
@@ -470,7 +474,7 @@ def _write(
     fields: Mapping[str, Any],
     shapes: Shapes,
     progress: Progress | None,
-) -> None:
+) -> list[str]:
     times = found.times
     provenance = {"code": package_digest(), "unfollowed": [], "notes": notes}
     copies = count_copies(data, plan.member)
@@ -479,6 +483,7 @@ def _write(
     )
     written = stamp(manifest)
     done = 0
+    doubts: list[str] = []
     for row, files in enumerate(found.files):
         sink = StoreSink(storage, row, tuple(shapes), len(times), "all", plan.member[row], written)
         recorder = Recorder(
@@ -512,7 +517,7 @@ def _write(
             if progress is not None:
                 progress("evaluating", done, found.count)
         if row == 0:
-            check_inputs(network, recorder, data, plan.members(0), prepared)
+            doubts = check_inputs(network, recorder, data, plan.members(0), prepared)
         sink.done(
             seconds=round(recorder.seconds, 3),
             looking=round(recorder.seconds, 3),
@@ -520,3 +525,4 @@ def _write(
             members=int(plan.member[row].sum()),
             **({"facts": recorder.facts} if recorder.facts else {}),
         )
+    return doubts
