@@ -278,21 +278,15 @@ def trajectory(t: Mapping[str, F], r: Mapping[str, F], m: F) -> F:
 
 
 def sequence(t: Mapping[str, F], r: Mapping[str, F], m: F) -> F:
-    """Figures of SciPy and of the definition, one answer at a time."""
+    """Three recorded figures, two of the definition, and their steps."""
 
-    def rows(z: F, labels: F) -> F:
-        found = []
-        for steps, c in zip(z.reshape(-1, *z.shape[-2:]), labels.ravel().astype(int), strict=True):
-            p = np.exp(steps) / np.exp(steps).sum(axis=1, keepdims=True)
-            wrong = np.delete(p, c, axis=1)
-            mentr = -(1 - p[:, c]) * np.log(p[:, c]) - (wrong * np.log(1 - wrong)).sum(axis=1)
-            entropy = stats.entropy(p, axis=1)
-            figures = np.array([-np.log(p[:, c]), p.max(axis=1), p.std(axis=1), entropy, mentr])
-            found.append(np.concatenate([figures.ravel(), np.diff(figures, axis=1).ravel()]))
-        return np.array(found)
+    def rows(s: Mapping[str, F]) -> F:
+        p = np.exp(s["logits"]) / np.exp(s["logits"]).sum(axis=-1, keepdims=True)
+        figures = [s["loss"], s["entropy"], s["mentr"], p.max(axis=-1), p.std(axis=-1)]
+        flat = [f.reshape(-1, f.shape[-1]) for f in figures]
+        return np.hstack([*flat, *(np.diff(f, axis=1) for f in flat)])
 
-    x = rows(r["logits"], r["labels"])
-    return boosted(x, m, rows(t["logits"], t["labels"]))
+    return boosted(rows(r), m, rows(t))
 
 
 own = attacks.PerSample()

@@ -14,16 +14,10 @@ from seepage.attacks.learned import LearnedAlone
 from seepage.attacks.learners import Boosting, Learner, Odds
 from seepage.errors import InputError
 
-__all__ = ["ShadowOutputs", "classes_of", "log_probabilities"]
+__all__ = ["ShadowOutputs"]
 
 
-def log_probabilities(logits: FloatArray) -> Float64Array:
-    """log softmax in float64: (…, K) -> (…, K)."""
-    z = np.asarray(logits, dtype=np.float64)
-    return np.asarray(z - special.logsumexp(z, axis=-1, keepdims=True))
-
-
-def classes_of(signals: Mapping[str, FloatArray]) -> Int64Array:
+def _classes(signals: Mapping[str, FloatArray]) -> Int64Array:
     """The labels that go with logits (…, K), as whole numbers from 0 to K − 1."""
     labels = np.asarray(signals["labels"][..., 0], dtype=np.int64)
     count = signals["logits"].shape[-1]
@@ -74,8 +68,9 @@ class ShadowOutputs(LearnedAlone):
     first_view: ClassVar[bool] = True
 
     def answers(self, signals: Mapping[str, FloatArray]) -> Float64Array:
-        labels = classes_of(signals)
-        found = log_probabilities(signals["logits"])
+        labels = _classes(signals)
+        logits = np.asarray(signals["logits"], dtype=np.float64)
+        found: Float64Array = special.log_softmax(logits, axis=-1)
         if self.by_class:
             return np.concatenate([found, labels[..., None]], axis=-1)
         own = np.take_along_axis(found, labels[..., None], axis=-1)

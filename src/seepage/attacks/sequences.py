@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 import numpy as np
+from scipy import special
 
-from seepage.array_types import Float64Array, FloatArray, Int64Array
+from seepage.array_types import Float64Array, FloatArray
 from seepage.attacks.base import Access
 from seepage.attacks.learned import LearnedAlone
 from seepage.attacks.learners import Boosting, Learner
-from seepage.attacks.outputs import classes_of, log_probabilities
 
 __all__ = ["LossTrajectory", "SeqMIA"]
 
@@ -67,8 +67,8 @@ class LossTrajectory(LearnedAlone):
 class SeqMIA(LearnedAlone):
     """score(x) = log-odds of "member" given five figures of every checkpoint so far, and their steps.
 
-    The figures are loss, largest probability, standard deviation of the probabilities, entropy and
-    modified entropy; beside them a learner sees by how much each changed from one checkpoint to the
+    The figures are loss, entropy and modified entropy as recorded, and of the logits the largest
+    probability and the standard deviation of the probabilities; beside them a learner sees by how much each changed from one checkpoint to the
     next, which is how trees, that take columns apart, know the order of time.
 
     In our form the checkpoints are the recorded ones of training, where the paper distils the final
@@ -81,7 +81,8 @@ class SeqMIA(LearnedAlone):
     >>> member = np.tile(np.eye(2, dtype=bool), (3, 50))
     >>> z = rng.normal(size=(*member.shape, 2, 3))
     >>> z[..., 0] += np.where(member[..., None], [0, 2], [2, 0])
-    >>> signals = {"logits": z, "labels": np.zeros(member.shape)}
+    >>> loss = special.logsumexp(z, axis=-1) - z[..., 0]
+    >>> signals = {"loss": loss, "entropy": loss, "mentr": loss, "logits": z}
     >>> scores = SeqMIA().leave_one_out(signals, member)
     >>> bool(scores[member].mean() > 0.5 > -0.5 > scores[~member].mean())
     True
@@ -94,26 +95,13 @@ class SeqMIA(LearnedAlone):
     reference: ClassVar[str] = "Li et al., arXiv 2407.15098"
     reconstruction: ClassVar[bool] = True
     access: ClassVar[Access] = "trajectory"
-    requires: ClassVar[tuple[str, ...]] = ("logits", "labels")
+    requires: ClassVar[tuple[str, ...]] = ("loss", "entropy", "mentr", "logits")
     first_view: ClassVar[bool] = True
     trajectory: ClassVar[bool] = True
 
     def answers(self, signals: Mapping[str, FloatArray]) -> Float64Array:
-        labels = classes_of(signals)
-        figures = _figures(log_probabilities(signals["logits"]), labels[..., None])
+        p = special.softmax(np.asarray(signals["logits"], dtype=np.float64), axis=-1)
+        recorded = [np.asarray(signals[name][..., 0], np.float64) for name in self.requires[:3]]
+        figures = np.stack([*recorded, p.max(axis=-1), p.std(axis=-1)], axis=-2)
         both = [figures, np.diff(figures, axis=-1)]
-        return np.concatenate([f.reshape(*labels.shape, -1) for f in both], axis=-1)
-
-
-def _figures(log_p: Float64Array, labels: Int64Array) -> Float64Array:
-    """Five figures of log-probabilities (R, n, T, K), labels (R, n, 1): (R, n, 5, T)."""
-    p = np.exp(log_p)
-    at = np.broadcast_to(labels[..., None], (*p.shape[:-1], 1))
-    loss = -np.take_along_axis(log_p, at, axis=-1)[..., 0]
-    # log(1 − p), which of a p of nearly 1 is kept above −35.
-    log_not = np.log(np.maximum(-np.expm1(log_p), np.exp(-35)))
-    others = (p * log_not).sum(axis=-1)
-    own, own_not = (np.take_along_axis(v, at, axis=-1)[..., 0] for v in (p, log_not))
-    modified = (1 - own) * loss - (others - own * own_not)
-    entropy = -(p * log_p).sum(axis=-1)
-    return np.stack([loss, p.max(axis=-1), p.std(axis=-1), entropy, modified], axis=-2)
+        return np.concatenate([f.reshape(*f.shape[:2], -1) for f in both], axis=-1)
