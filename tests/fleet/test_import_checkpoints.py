@@ -272,6 +272,7 @@ def test_networks_that_are_far_too_sure_are_noticed(
     told = CliRunner().invoke(app, ["check", run.path, "--max-auc", "1"])
     assert "warning: " in told.stderr
     assert "surer than training usually makes them" in " ".join(told.stderr.split())
+    assert seepage.check(run, seepage.Limits(max_auc=1)).doubts == import_doubts(run)
     assert not import_doubts(opened(tmp_path / "nets", tmp_path / "fair"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,8 +24,11 @@ from seepage.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from seepage.attacks import Attack
     from seepage.config.limits import Limits
-    from seepage.findings.gate import Judged
+    from seepage.findings.gate import Judged, Scored
+    from seepage.metrics import Unit
+    from seepage.store import Run
 
 
 @app.command()
@@ -135,12 +139,8 @@ def _judged_run(
     learnt_nothing: bool,
 ) -> tuple[tuple[Judged, ...], str]:
     """Every limit on a run, printed; and why no limit holds for it, or ""."""
-    from seepage.attacks import usual
     from seepage.config.prepare import chosen_attacks
-    from seepage.findings.gate import every_score, judge
-    from seepage.findings.subjects import by_unit
-    from seepage.findings.unjudged import unjudged
-    from seepage.metrics import Subjects
+    from seepage.findings.gate import judge, scored
 
     if released_as and limits.max_exposed is not None:
         raise InputError(
@@ -149,36 +149,40 @@ def _judged_run(
         )
     named = list(chosen_attacks(attacks, attacks[0])) if attacks else []
     whole, why = gated_run(path, learnt_nothing=learnt_nothing)
+    unit_asked = judged_unit(whole, unit)
+    if released_as:
+        told = _as_released(whole, released_as, named, factory, unit_asked)
+    else:
+        with errors.status("scoring"):
+            told = scored(whole, named, unit_asked, factory)
+    with errors.status("judging"):
+        found = judge(limits, told.scores, told.counted, told.named, told.units)
+    print_judged(found, about(told.unit), verdict=not why)
+    if whole.manifest.get("plan", {}).get("kind") == "fixed_target":
+        console.print(f"judged: the fixed target, run 0, by {len(whole.models) - 1} shadows")
+    if told.left_out:
+        console.print(told.left_out, markup=False, soft_wrap=True)
+    if told.skipped:
+        console.print(f"not run: {', '.join(sorted(told.skipped))}", markup=False)
+    return found, why
+
+
+def _as_released(
+    run: Run, names: list[str], named: Sequence[Attack], factory: str | None, unit: Unit
+) -> Scored:
+    """Scores on every variant by which models are released, under names of both."""
+    from seepage.attacks import usual
+    from seepage.cli.variants import every_as_released
+    from seepage.findings.gate import Scored
+    from seepage.findings.subjects import by_unit
+
     asked = {a.name for a in named}
     others = [a for a in usual() if a.name not in asked]
-    judged = judged_unit(whole, unit)
-    if released_as:
-        from seepage.cli.variants import every_as_released
-
-        part, asked_for, scores, skipped, left_out = every_as_released(
-            whole, released_as, named, others, factory, judged
-        )
-        counted, who = by_unit(part, judged)
-    else:
-        without = unjudged(whole, [*named, *others])
-        part, named = without.part(whole), without.attacks(named)
-        counted, who = by_unit(part, judged)
-        with errors.status("scoring"):
-            scores, skipped = every_score(part, named, others, factory, who)
-        asked_for, left_out = [a.name for a in named], without.words
-    with errors.status("judging"):
-        found = judge(
-            limits, scores, counted, asked_for,
-            "subjects" if isinstance(who, Subjects) else "samples",
-        )  # fmt: skip
-    print_judged(found, about(who), verdict=not why)
-    if whole.manifest.get("plan", {}).get("kind") == "fixed_target":
-        console.print(f"judged: the fixed target, run 0, by {len(part.models) - 1} shadows")
-    if left_out:
-        console.print(left_out, markup=False, soft_wrap=True)
-    if skipped:
-        console.print(f"not run: {', '.join(sorted(skipped))}", markup=False)
-    return found, why
+    part, asked_for, scores, skipped, left_out = every_as_released(
+        run, names, named, others, factory, unit
+    )
+    counted, who = by_unit(part, unit)
+    return Scored(counted, who, scores, tuple(asked_for), skipped, left_out)
 
 
 def _write_junit(place: Path, path: str, found: tuple[Judged, ...], why: str) -> None:

@@ -25,6 +25,7 @@ from seepage.errors import InputError
 from seepage.findings.at_fpr import AtFpr
 from seepage.findings.epsilon import LargestEpsilon, largest_epsilon
 from seepage.findings.judging import Judging
+from seepage.findings.notes import import_doubts
 from seepage.findings.samples import ExposedAtEnd, exposed_at_end
 from seepage.findings.source import Shadows
 from seepage.findings.subjects import by_unit
@@ -32,17 +33,19 @@ from seepage.findings.unjudged import unjudged
 from seepage.fleet.contradictions import contradictions
 from seepage.metrics import Estimate, Samples, Unit, strongest
 from seepage.scoring import applicable, score
+from seepage.short_repr import short_repr
 
 __all__ = [
     "Checked",
     "Judged",
     "Row",
+    "Scored",
     "check",
-    "every_score",
     "judge",
     "judge_epsilon",
     "judge_exposed",
     "judge_rate",
+    "scored",
 ]
 
 
@@ -86,7 +89,7 @@ class Checked:
     """What a gate says of a run, one `Judged` per limit, and why there is no verdict, or "".
 
     attacks: which were run; skipped: which were not, and why; left_out: samples that no figure is
-    about, in words.
+    about, in words. doubts: what the import of a run doubted of its inputs and classes.
     """
 
     path: str
@@ -95,6 +98,7 @@ class Checked:
     attacks: tuple[str, ...]
     skipped: Mapping[str, str]
     left_out: str
+    doubts: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -278,7 +282,41 @@ def _at(
     return near, far
 
 
-def every_score(
+@short_repr
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Scores of every attack that a gate compares, (R, N) or of subjects (R, G).
+
+    counted: the run by what `unit` counts; named: attacks that were asked for; skipped: which could not
+    be run, and why; left_out: samples that no figure is about, in words.
+    """
+
+    counted: Any
+    unit: Unit
+    scores: Mapping[str, Float64Array]
+    named: tuple[str, ...]
+    skipped: Mapping[str, str]
+    left_out: str
+
+    @property
+    def units(self) -> str:
+        """ "samples" or "subjects"."""
+        return "samples" if isinstance(self.unit, Samples) else "subjects"
+
+
+def scored(run: Any, attacks: Iterable[Attack], unit: Unit | None, model: Any) -> Scored:
+    """`attacks`, and every other that the recorded signals allow, at the last checkpoint of a run."""
+    named = list(attacks)
+    own = {a.name for a in named}
+    others = [a for a in usual() if a.name not in own]
+    without = unjudged(run, [*named, *others])
+    part, named = without.part(run), without.attacks(named)
+    counted, who = by_unit(part, unit)
+    scores, skipped = _every_score(part, named, others, model, who)
+    return Scored(counted, who, scores, tuple(a.name for a in named), skipped, without.words)
+
+
+def _every_score(
     run: Any, named: Sequence[Attack], others: Sequence[Attack], model: Any, unit: Unit
 ) -> tuple[dict[str, Float64Array], dict[str, str]]:
     """Scores, (R, N) or of subjects (R, G), of all that are named and of every other that applies; why the rest do not."""
@@ -324,19 +362,13 @@ def check(
         raise InputError(
             f"{run.path}: {odd.alike or odd.lists}; no limit is compared with such figures"
         )
-    named = list(attacks)
-    own = {a.name for a in named}
-    others = [a for a in usual() if a.name not in own]
-    without = unjudged(run, [*named, *others])
-    part, named = without.part(run), without.attacks(named)
-    counted, who = by_unit(part, unit)
-    scores, skipped = every_score(part, named, others, model, who)
-    units = "samples" if isinstance(who, Samples) else "subjects"
+    found = scored(run, attacks, unit, model)
     return Checked(
         path=str(run.path),
-        judged=judge(limits, scores, counted, [a.name for a in named], units),
+        judged=judge(limits, found.scores, found.counted, found.named, found.units),
         no_verdict="" if learnt_nothing else odd.answers,
-        attacks=tuple(scores),
-        skipped=skipped,
-        left_out=without.words,
+        attacks=tuple(found.scores),
+        skipped=found.skipped,
+        left_out=found.left_out,
+        doubts=import_doubts(run),
     )
