@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ import torch
 
 import seepage
 from seepage import attacks, defenses
+from seepage.cli import main
 from seepage.config.model import as_model
 from seepage.defenses import as_config
 from seepage.errors import InputError
@@ -119,7 +121,21 @@ def seepage_says(*words: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_attack_and_defence_from_the_command_line(here: Path) -> None:
+def here_says(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """The command line in this process, which has loaded what another would load again."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("default")
+        patch.setattr(sys, "argv", ["seepage", *words])
+        patch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as ended:
+            main()
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def test_attack_and_defence_from_the_command_line(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (here / "audit.toml").write_text(CONFIG)
     status, _, err = seepage_says("audit", "audit.toml")
     assert status == 0, err
@@ -131,7 +147,7 @@ def test_attack_and_defence_from_the_command_line(here: Path) -> None:
     told = run.manifest["key"]["defense"]
     assert told["options"] == {"floor": 0.3}, told
 
-    status, out, err = seepage_says("attack", "run", "-a", "mine_attack:Margin", "-a", "loss")
+    status, out, err = here_says(capsys, "attack", "run", "-a", "mine_attack:Margin", "-a", "loss")
     assert status == 0, err
     assert "margin" in out
     own = attacks.get("mine_attack:Margin")
@@ -142,9 +158,9 @@ def test_attack_and_defence_from_the_command_line(here: Path) -> None:
 
     # The few steps of CONFIG teach the networks nothing.
     check = ("check", "run", "--learnt-nothing", "--attack", "mine_attack:Margin", "--max-auc")
-    assert seepage_says(*check, "1")[0] == 0
-    assert seepage_says(*check, "0")[0] == 1
-    status, _, err = seepage_says("report", "run", "again.html", "-a", "mine_attack:half")
+    assert here_says(capsys, *check, "1")[0] == 0
+    assert here_says(capsys, *check, "0")[0] == 1
+    status, _, err = here_says(capsys, "report", "run", "again.html", "-a", "mine_attack:half")
     assert status == 0, err
     assert [a["name"] for a in json.loads((here / "again.json").read_text())["attacks"]] == [
         "margin"
@@ -211,7 +227,9 @@ def test_ours_by_their_own_place(here: Path) -> None:
     assert attacks.get("seepage.attacks:LiRA").name == "lira"
 
 
-def test_an_attack_that_breaks_its_contract_ends_in_one_line(here: Path) -> None:
+def test_an_attack_that_breaks_its_contract_ends_in_one_line(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     short = CONFIG.partition("[attacks]")[0]
     (here / "audit.toml").write_text(short + '[attacks]\nnames = ["loss"]\nmain = "loss"\n')
     (here / "mine_attack.py").write_text(
@@ -219,14 +237,16 @@ def test_an_attack_that_breaks_its_contract_ends_in_one_line(here: Path) -> None
             "from dataclasses", "import numpy as np\nfrom dataclasses"
         )
     )
-    assert seepage_says("audit", "audit.toml")[0] == 0
-    status, _, err = seepage_says("attack", "run", "-a", "mine_attack:Margin")
+    assert here_says(capsys, "audit", "audit.toml")[0] == 0
+    status, _, err = here_says(capsys, "attack", "run", "-a", "mine_attack:Margin")
     assert status == 2
     # What the networks are worth is said before.
     said = [line for line in err.strip().splitlines() if not line.startswith("warning: run: ")]
     assert len(said) == 1
     assert "margin: expected scores that are numbers, got 480 NaN; fix Margin" in err
-    status, _, err = seepage_says("check", "run", "--attack", "nowhere_at_all:X", "--max-auc", "1")
+    status, _, err = here_says(
+        capsys, "check", "run", "--attack", "nowhere_at_all:X", "--max-auc", "1"
+    )
     assert (status, err.strip().count("\n")) == (2, 0)
     assert "expected a module 'nowhere_at_all'" in err
 
