@@ -105,12 +105,13 @@ def opened_run(path: str) -> Run:
 
 
 def judged_run(path: str) -> Run:
-    """`opened_run` of a command that prints figures: what contradicts itself is said first."""
+    """`opened_run` of a command that prints figures: what contradicts itself, or was doubted, is said first."""
     from seepage.cli.gate import say_warning
+    from seepage.findings.notes import import_doubts
     from seepage.fleet.contradictions import contradictions
 
     run = opened_run(path)
-    for text in contradictions(run).words:
+    for text in (*contradictions(run).words, *import_doubts(run)):
         say_warning(path, text)
     return run
 

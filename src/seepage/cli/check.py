@@ -157,7 +157,7 @@ def _judged_run(
             told = scored(whole, named, unit_asked, factory)
     with errors.status("judging"):
         found = judge(limits, told.scores, told.counted, told.named, told.units)
-    print_judged(found, about(told.unit), verdict=not why)
+    print_judged(found, about(told.unit), why)
     if whole.manifest.get("plan", {}).get("kind") == "fixed_target":
         console.print(f"judged: the fixed target, run 0, by {len(whole.models) - 1} shadows")
     if told.left_out:

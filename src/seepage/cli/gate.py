@@ -80,14 +80,17 @@ def _count_or_share(text: str) -> int | float:
         ) from None
 
 
-def print_judged(judged: Sequence[Judged], of_whom: str, *, verdict: bool = True) -> None:
+def print_judged(judged: Sequence[Judged], of_whom: str, why: str = "") -> None:
     """A line for every attack that was compared, and one for a limit that is not on attacks.
 
-    verdict: False where a figure below the limit says nothing, and "no verdict" is printed of it.
+    why: there is no verdict, or "": then it is said first, and "no verdict" of every figure, which
+    says nothing whether it lies below its limit or above.
     """
     from seepage.findings.at_fpr import AtFpr
 
-    holds = "holds" if verdict else "no verdict"
+    if why:
+        console.print(f"no verdict: {why}", markup=False, soft_wrap=True)
+    holds, fails = ("no verdict", "no verdict") if why else ("holds", "does not hold")
     for j in judged:
         for r in j.rows:
             words = _words(r.measured)
@@ -99,14 +102,13 @@ def print_judged(judged: Sequence[Judged], of_whom: str, *, verdict: bool = True
             of = f", strongest of {r.strongest_of}" if r.strongest_of else ""
             console.print(
                 f"{escape(r.attack)}{of_whom}{of}: {j.name} {shown}, limit {j.limit:g}: "
-                f"{holds if r.held else 'does not hold'}"
+                f"{holds if r.held else fails}"
             )
         if j.untold:
             why = _words(next(iter(j.untold.values())))
             console.print(f"without a figure: {escape(', '.join(j.untold))} ({why})")
         if not j.rows:
-            said = holds if j.holds else "does not hold"
-            console.print(f"{j.why}: {said}", markup=False, soft_wrap=True)
+            console.print(f"{j.why}: {holds if j.holds else fails}", markup=False, soft_wrap=True)
 
 
 def _words(measured: Estimate | AtFpr) -> str:
@@ -163,6 +165,10 @@ def judged_one(
     why = "" if learnt_nothing else unfit
     if unfit and not why:
         say_warning(path, unfit)
+    # What stands behind the clauses of the headline are the first notes, in the same order.
+    for note in held["notes"][: len(held.get("doubts", ()))]:
+        if note != unfit:
+            say_warning(path, note)
     if held["verdict"] == "refused":
         if learnt_nothing and held.get("may_have_learnt_nothing"):
             say_warning(path, held["headline"])
@@ -180,7 +186,7 @@ def judged_one(
         judged.append(judge_rate(f"TPR at {one.fpr:g} FPR", one.tpr, dict(rates), asked))
     if limits.max_exposed is not None:
         judged.append(_exposed_of_one(held, limits.max_exposed))
-    print_judged(judged, of_whom, verdict=not why)
+    print_judged(judged, of_whom, why)
     return tuple(judged), why
 
 

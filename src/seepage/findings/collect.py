@@ -18,7 +18,7 @@ from seepage.findings.accountant import accountant_finding
 from seepage.findings.agreement import agreement_of
 from seepage.findings.attacks import FPRS, at_last_checkpoint, main_attack, rule_words
 from seepage.findings.judging import Judging
-from seepage.findings.notes import run_notes
+from seepage.findings.notes import import_doubts, run_notes
 from seepage.findings.probes import curvature_finding, kept_variants, layer_finding
 from seepage.findings.result import (
     AtFpr,
@@ -301,7 +301,7 @@ def collect(
             f"permutations: expected at least 1, got {permutations}; without one there is no "
             "null to compare with"
         )
-    notes, found_wrong = run_notes(run), contradictions(run)
+    notes, doubts, found_wrong = run_notes(run), import_doubts(run), contradictions(run)
     if without is not None:
         if data is None and blind:
             data = run.data()
@@ -408,6 +408,7 @@ def collect(
         unjudged="" if without is None else without.words,
         notes=notes,
         contradictions=found_wrong,
+        doubts=doubts,
     )
 
 

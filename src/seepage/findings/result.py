@@ -318,7 +318,8 @@ class Findings:
     sample_fpr: how the false-positive rates of samples differ under the one threshold. unjudged:
     which samples no figure is about, and why, or "" (`seepage.findings.unjudged`). notes: what the
     run says of itself (`seepage.findings.notes`). contradictions: what of the run does not fit
-    itself (`seepage.fleet.contradictions`). variants: what was kept of the models as
+    itself (`seepage.fleet.contradictions`). doubts: what its import doubted of inputs and classes
+    (`seepage.findings.notes`). variants: what was kept of the models as
     released (`seepage.findings.variants`), or None. accountant: of runs under DP-SGD what it allows.
     agreement: whom the strongest attacks find, None where fewer than two resolve 1 % FPR.
     """
@@ -370,6 +371,7 @@ class Findings:
     unjudged: str = ""
     notes: tuple[str, ...] = ()
     contradictions: Contradictions = field(default_factory=Contradictions)
+    doubts: tuple[str, ...] = ()
 
     @property
     def task(self) -> str:
@@ -539,6 +541,7 @@ class Findings:
             "unjudged_samples": self.unjudged,
             "notes": list(self.notes),
             "contradictions": list(self.contradictions.words),
+            "doubts": list(self.doubts),
             "pool_share": self.pool_share,
             "naming": plain(self.naming),
             "false_positive_rates_of_samples": plain(self.sample_fpr),

@@ -130,6 +130,9 @@ def write_arrays(
     for doubt in arrays.doubts:
         warnings.warn(doubt, ImportedWarning, stacklevel=3)
     run = Run(out)
+    # Of precision the notes tell; what contradicts the figures is for every report and gate.
+    if contrary := [d for d in arrays.doubts if d.startswith("answers: ")]:
+        keep_derived(run.path, run.manifest, "import", {"doubts": contrary})
     warn_of(run)
     return run
 

@@ -89,6 +89,10 @@ def interval_percent(e: Estimate) -> str:
     return f"{percent(e.low)} – {percent(e.high)}" if np.isfinite(e.low) else ""
 
 
+# What a headline says of what was given, beside its figures.
+_NOTHING = "members' answers tell nothing of their labels"
+_OTHERWISE = "inputs or classes may be others than in training"
+
 UTILITY: Mapping[str, tuple[str, str]] = {
     "accuracy": ("Accuracy", "How accurate are the models?"),
     "label-vectors": ("Accuracy of whole label vectors", "How accurate are the models?"),
@@ -243,6 +247,7 @@ def first_screen(f: Findings) -> FirstScreen:
         )
     else:
         headline = "No leakage was measured beyond what permuted membership shows."
+    headline += _doubted(f)
     chosen = f.strongest_auc
     summary = f"{best.title} reaches an AUC of {number(best.auc.mean)} at the end of training"
     if interval(chosen.estimate):
@@ -277,6 +282,15 @@ def first_screen(f: Findings) -> FirstScreen:
     return FirstScreen(headline, summary, answers, _warnings(f))
 
 
+def _doubted(f: Findings) -> str:
+    """Why the figures of a headline may be of something else, as a sentence after it; or ""."""
+    told = [_NOTHING] if f.contradictions.answers else []
+    if f.doubts:
+        told.append(_OTHERWISE)
+    where = "the first warning" if len(f.contradictions.words) + len(f.doubts) == 1 else "the first warnings"
+    return f" But {', and '.join(told)}: see {where}." if told else ""
+
+
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
@@ -284,6 +298,10 @@ def _sentence(text: str) -> str:
 def _warnings(f: Findings) -> tuple[tuple[str, str], ...]:
     out = [
         ("What was given does not fit itself.", f"{_sentence(w)}.") for w in f.contradictions.words
+    ]
+    out += [
+        ("The import doubts what it was given.", f"{_sentence(w).removesuffix('?')}{'?' if w.endswith('?') else '.'}")
+        for w in f.doubts
     ]
     b = f.blind.auc
     if b is not None and np.isfinite(b.low) and not b.covers(0.5):

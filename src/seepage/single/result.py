@@ -184,6 +184,7 @@ class SingleAudit:
             "headline": self.headline,
             "verdict": self.said,
             "prepared_otherwise": self.prepared,
+            "doubts": list(self.doubts),
             "may_have_learnt_nothing": self.unlearnt and not self._refused_besides,
             "task": self.task,
             "unit": self.unit,
