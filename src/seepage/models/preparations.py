@@ -1,4 +1,4 @@
-"""Whether a trained model answers its members right far more often on inputs that are prepared otherwise.
+"""Whether a trained model answers its members far better on inputs that are prepared otherwise.
 
 A model that was trained on standardised inputs and is asked about others answers nonsense that looks like
 an answer. Where nothing of its training was watched, its own answers tell: it knows its members best on
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import special
+from scipy import optimize, special
 from torch import nn
 
-from seepage.array_types import AnyArray, Float64Array, Int64Array
+from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.errors import SeepageError
 
 __all__ = ["BetterPrepared", "better_prepared", "preparations", "settled"]
@@ -41,18 +41,36 @@ _GAIN, _FAR = 0.05, 0.1
 # and by more than chance would in one of so many honest models.
 _CHANCE = 1e-3
 _NEARLY_ALL = 0.9
+# The loss at the best temperature must fall by so many nats, and standard errors, to be told; by so many
+# nats to be the likely truth whatever the right answers. `python -m benchmarks.preparations` measures them.
+_TOLD, _ERRORS = 0.05, 3.0
+_CERTAIN = 0.25
+# Loss that no training leaves, as a multiple of that of answers that say nothing; what falls to a part of it.
+_BROKEN, _PART = 1.2, 3.0
+# A network that knows its members has a loss at the best temperature below this part of ln K.
+_KNOWS = 0.65
+# What is as good: of a share that is right.
+_SAME = 0.01
+# Loss and right answers of what is mended: hardly above answers that say nothing, hardly fewer.
+_NEAR, _HARDLY = 1.01, 0.02
+# Differences of logits beyond it are cut, minus infinity among them.
+_LARGEST = 1e6
 _MOST_LOSS = 100.0
+_TEMPERATURES = (-6.0, 8.0)
 # What may be left of the start in the statistics of BatchNorm.
 _START = 0.02
 
 
 @dataclass(frozen=True)
 class BetterPrepared:
-    """Members are right far more often on inputs that are prepared as `how` says.
+    """Members are answered far better on inputs that are prepared as `how` says.
 
     right: share of the members asked about that is right, as given and so prepared; balanced: the same as
-    a mean over classes. members: how many were asked about. tried: preparations. settled: False where the
-    network's own statistics may be the reason, see `settled`: what it answers is nonsense then too.
+    a mean over classes; loss: their mean loss in nats. members: how many were asked about. tried:
+    preparations. told: nats by which the loss at the best temperature of each falls. sure: whether that,
+    or the right answers, are beyond what an honest model comes to by chance, and it knows its members so.
+    settled: False where the network's own statistics may be the reason, see `settled`: what it answers is
+    nonsense then too.
     """
 
     how: str
@@ -61,11 +79,16 @@ class BetterPrepared:
     members: int
     tried: int
     settled: bool = True
+    loss: tuple[float, float] = (math.nan, math.nan)
+    told: float = 0.0
+    sure: bool = False
 
     @property
     def far(self) -> bool:
-        """Whether the mean over classes rises by a tenth or more: figures as given are of nonsense."""
-        return self.balanced[1] - self.balanced[0] >= _FAR
+        """Whether figures as given are of nonsense: surely so, and by a tenth of the right answers (mean
+        over classes) or by a quarter nat, which alone statistics that are not settled may come to."""
+        risen = self.balanced[1] - self.balanced[0] >= _FAR
+        return self.sure and (risen or (self.settled and self.told >= _CERTAIN))
 
     @property
     def nearly_all(self) -> bool:
@@ -76,7 +99,8 @@ class BetterPrepared:
     def words(self) -> str:
         """In one clause, with the figures."""
         return (
-            f"members are right in {self.right[0]:.1%} as given and would be in {self.right[1]:.1%} {self.how} "
+            f"members are right in {self.right[0]:.1%} as given and would be in {self.right[1]:.1%} {self.how}, "
+            f"with a mean loss of {self.loss[1]:.3g} instead of {self.loss[0]:.3g} "
             f"(the best of {self.tried} preparations, {self.members:,} members asked)"
         )
 
@@ -201,25 +225,37 @@ def better_prepared(
     numbers; members (M,): positions of those who trained it; labels (N,) class numbers; asked (N, K):
     its answers as given, where they are known.
 
-    64 members at most are asked about in every one of `preparations`, and 320 at most in the two that
-    were best. With d = [right so prepared] − [right as given] and w one over the number of members of the
-    class, a preparation is better where Σ w d exceeds 0.05 Σ w, Σ d is above 0, the mean loss of members falls, which
-    training brought down (larger inputs alone may make a network right that learnt little, and far too sure), and
-    Σ w d > √(2 ln(T / 10⁻³) Σ w² d²) of T that were tried: where prepared inputs make as many answers right as they make
-    wrong, that happens for one model in 1,000 at most (exp(−z²/2) bounds a sum of signs, and T of
-    them are added up). Weighed so, a model that says one class alone gains nothing.
+    64 members at most are asked about in every one of `preparations`, and 320 at most in the two that had most
+    right and the two with the least loss. With d = [right so prepared] − [right as given], w one over the
+    number of members of the class, ℓ a member's loss (cross-entropy) and ℓ* its loss where all logits are
+    divided by the temperature that makes the members' mean least, so that answers that are merely surer are no better, a
+    preparation is better where no fewer members are right, also as a mean over classes, the mean of ℓ falls, and one of these holds:
 
-    Nothing is tried where members are right in more than 95 of 100, where there are fewer than 16, and
+    - signs: Σ w d exceeds 0.05 Σ w, and √(2 ln(T / 10⁻³) Σ w² d²) of T that were tried: where prepared inputs
+      make as many answers right as they make wrong, that happens for one model in 1,000 at most (exp(−z²/2)
+      bounds a sum of signs, and T of them are added up). Weighed so, a model that says one class alone gains
+      nothing;
+    - loss: the mean of ℓ*, and Σ w ℓ* / Σ w, fall by 0.05 nats, the first by 3 standard errors of the paired
+      differences.
+
+    Or where hardly fewer are right (2 of 100), the mean of ℓ as given exceeds 1.2 ln K, which answers that say
+    nothing have and training brings down, and falls to a third and below ln K. `sure` is what is beyond chance, by the
+    signs or, with √(2 ln(T / 10⁻³)) standard errors, by ℓ*, where ℓ* falls by 0.05 nats and the model knows its
+    members so prepared (ℓ* below 0.65 ln K) or the loss as given exceeds 1.2 ln K; then ℓ need not fall where it lies below ln K.
+
+    Nothing is tried where members are right in more than 95 of 100 with a loss below 1.2 ln K, where there are fewer than 16, and
     where inputs are whole numbers with a sign, which may be tokens. Fails to see other preparations,
-    combinations of those, and models that answer alike whatever the preparation.
+    combinations of those, and models that answer alike whatever the preparation. May be wrong of models that were
+    trained so little that inputs of more contrast are answered better than their own.
 
-    Source: the bound is that of Hoeffding (1963) for sums of bounded symmetric variables.
+    Source: the bound is that of Hoeffding (1963) for sums of bounded symmetric variables; the thresholds on
+    losses are measured (`docs/preparations-measured.md`).
 
     >>> x = np.linspace(0, 1, 400)[:, None] * np.array([1.0, 100.0])
     >>> y = (np.linspace(0, 1, 400) > 0.5).astype(np.int64)
     >>> found = better_prepared(lambda v: v[:, :1] * [-1.0, 1.0], x, np.arange(400), y)
-    >>> found.how, found.right[1]
-    ('standardised per column', 1.0)
+    >>> found.how, found.right[1], found.far
+    ('standardised per column', 1.0, True)
     """
     x = np.asarray(inputs)
     if x.dtype.kind not in "fu" or len(members) < _LEAST:
@@ -231,38 +267,114 @@ def better_prepared(
     known = answer(x[rows]) if asked is None else np.asarray(asked)[rows]
     if known.ndim != 2 or known.shape[1] <= y.max():
         return None
-    right, given = known.argmax(axis=1) == y, _loss(known, y)
-    weight = 1 / np.bincount(y)[y]
-    if float(weight @ right / weight.sum()) > 1 - _GAIN:
+    given = _Seen.of(known, y)
+    if given.balanced > 1 - _GAIN and given.loss < _BROKEN * given.chance:
         return None
     tried = preparations(x)
     look = min(_LOOK, max(_LEAST, len(x) // (2 * len(tried))))
-    first: dict[str, float] = {}
+    first: dict[str, _Seen] = {}
     for how, change in tried.items():
         found = _answered(answer, change, x[rows[:look]])
         if found is not None:
-            first[how] = float(weight[:look] @ (found.argmax(axis=1) == y[:look]))
-    bound = math.sqrt(2 * math.log(len(tried) / _CHANCE))
+            first[how] = _Seen.of(found, y[:look], given.weight[:look])
+    most = sorted(first, key=lambda k: -first[k].balanced)[:_COMPARED]
+    least = sorted(first, key=lambda k: first[k].least)[:_COMPARED]
     best: BetterPrepared | None = None
     # Of those that are as good the first, which changes least.
-    for how in sorted(first, key=lambda k: -first[k])[:_COMPARED]:
+    lowest = math.inf
+    for how in (k for k in tried if k in {*most, *least}):
         found = _answered(answer, tried[how], x[rows])
-        if found is None or not _loss(found, y) < given:
+        if found is None:
             continue
-        now = found.argmax(axis=1) == y
-        d = now.astype(np.float64) - right
-        w = weight * d
-        shares = tuple(float(weight @ v / weight.sum()) for v in (right, now))
-        far = w.sum() > bound * np.sqrt(w @ w) and shares[1] - shares[0] >= _GAIN
-        if far and d.sum() > 0 and (best is None or shares[1] > best.balanced[1]):
-            best = BetterPrepared(
-                how,
-                (float(right.mean()), float(now.mean())),
-                (shares[0], shares[1]),
-                len(rows),
-                len(tried),
-            )
+        now = _Seen.of(found, y)
+        one = _compared(how, given, now, len(tried))
+        if one is None or (best is not None and best.far and not one.far):
+            continue
+        risen = one.balanced[1] - (best.balanced[1] if best is not None else 0.0)
+        better = risen > _SAME or (risen >= -_SAME and now.least < lowest - _TOLD)
+        if best is None or (one.far and not best.far) or better:
+            best, lowest = one, now.least
     return best
+
+
+def _compared(how: str, given: _Seen, now: _Seen, tried: int) -> BetterPrepared | None:
+    """Whether answers to prepared inputs are better than those to given ones, by the rule of `better_prepared`."""
+    bound = math.sqrt(2 * math.log(tried / _CHANCE))
+    d = now.right.astype(np.float64) - given.right
+    w = given.weight * d
+    risen = now.balanced - given.balanced
+    told = given.own - now.own
+    fallen, error = float(told.mean()), float(told.std() / math.sqrt(len(told)))
+    evenly = float(given.weight @ told / given.weight.sum())
+    falls, kept = now.loss < given.loss, d.sum() >= 0 and risen >= 0
+    broken = given.loss > _BROKEN * given.chance
+    signs = w.sum() > bound * np.sqrt(w @ w) and risen >= _GAIN and d.sum() > 0
+    sure = (
+        (falls or now.loss < given.chance)
+        and kept
+        and min(fallen, evenly) >= _TOLD
+        and (signs or fallen > bound * error)
+        and (broken or now.least < _KNOWS * given.chance)
+    )
+    loss = min(fallen, evenly) >= _TOLD and fallen > _ERRORS * error
+    mended = (
+        broken
+        and now.loss * _PART < given.loss
+        and now.loss < _NEAR * given.chance
+        and d.mean() >= -_HARDLY
+    )
+    if not (sure or mended or (falls and kept and (signs or loss))):
+        return None
+    return BetterPrepared(
+        how,
+        (float(given.right.mean()), float(now.right.mean())),
+        (given.balanced, now.balanced),
+        len(d),
+        tried,
+        loss=(given.loss, now.loss),
+        told=fallen,
+        sure=bool(sure),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """Answers to some members.
+
+    right (M,) bool; weight (M,): one over the number of members of the class; own (M,): losses at the best
+    temperature; loss: the mean loss as it is; chance: that of answers that say nothing, ln K.
+    """
+
+    right: BoolArray
+    weight: Float64Array
+    own: Float64Array
+    loss: float
+    chance: float
+
+    @classmethod
+    def of(
+        cls, logits: Float64Array, labels: Int64Array, weight: Float64Array | None = None
+    ) -> _Seen:
+        if weight is None:
+            weight = 1 / np.bincount(labels)[labels]
+        own = np.minimum(_losses(logits, labels), _MOST_LOSS)
+        return cls(
+            logits.argmax(axis=1) == labels,
+            weight,
+            _at_best_temperature(logits, labels),
+            float(own.mean()),
+            math.log(max(2, len(np.unique(labels)))),
+        )
+
+    @property
+    def balanced(self) -> float:
+        """The mean over classes of the share that is right."""
+        return float(self.weight @ self.right / self.weight.sum())
+
+    @property
+    def least(self) -> float:
+        """The mean loss at the best temperature."""
+        return float(self.own.mean())
 
 
 def _answered(
@@ -283,11 +395,26 @@ def _answered(
     return np.concatenate(parts)
 
 
-def _loss(logits: Float64Array, labels: Int64Array) -> float:
-    """The mean cross-entropy in nats; of one sample at most 100."""
+def _losses(logits: Float64Array, labels: Int64Array) -> Float64Array:
+    """The cross-entropy of each in nats."""
     own = logits[np.arange(len(labels)), labels]
-    loss: Float64Array = special.logsumexp(logits, axis=1) - own
-    return float(np.minimum(loss, _MOST_LOSS).mean())
+    losses: Float64Array = special.logsumexp(logits, axis=1) - own
+    return losses
+
+
+def _at_best_temperature(logits: Float64Array, labels: Int64Array) -> Float64Array:
+    """The cross-entropy of each where logits are divided by the temperature at which their mean is least.
+
+    That mean is convex in 1/temperature, which is looked for from 1/400 to 3,000 of the largest difference of logits.
+    """
+    z = np.maximum(logits - logits.max(axis=1, keepdims=True), -_LARGEST)
+    z = z / max(float(-z.min()), np.finfo(np.float64).tiny)
+    found = optimize.minimize_scalar(
+        lambda t: float(_losses(math.exp(t) * z, labels).mean()),
+        bounds=_TEMPERATURES,
+        method="bounded",
+    )
+    return _losses(math.exp(float(found.x)) * z, labels)
 
 
 def _channels_at(shape: tuple[int, ...]) -> int | None:

@@ -28,8 +28,9 @@ from seepage.single.by_task import Question, target_rows
 from seepage.single.fitting import answers_fit, copies_in_words, references_fit, references_know
 from seepage.single.likeness import (
     found_prepared,
+    prepared_doubted,
     prepared_noted,
-    scale_noted,
+    scale_doubted,
     unlearnt,
     unlike_references,
 )
@@ -250,7 +251,9 @@ def audit(
     if answers is not None and labels is not None:
         say("inputs prepared otherwise", 0, 1)
         better = found_prepared(model, pool, question, observed, answers)
-    doubts = answers_fit(observed, labels, pool.member, better)
+    doubts = answers_fit(observed, labels, pool.member, better) + prepared_doubted(better)
+    if answers is not None and better is None:
+        doubts += scale_doubted(model, pool, labels, answers.form == "logits")
     unit = pool.unit
     inputs = pool.features
     say("attacks", 0, 1)
@@ -273,10 +276,7 @@ def audit(
         skipped = {n: w for n, w in {**more.skipped, **own.skipped}.items() if n not in scores}
         return Scored(scores, skipped, more.within)
 
-    notes = prepared_noted(better)
-    if answers is not None and not notes:
-        notes += scale_noted(model, pool, labels, answers.form == "logits")
-    notes += observed.notes + (() if answers is None else answers.notes)
+    notes = prepared_noted(better) + observed.notes + (() if answers is None else answers.notes)
     notes = (*notes, *copies_in_words(pool))
     if len(kept) < given:
         notes += (f"others: {given - len(kept):,} exact copies of members were taken out",)

@@ -15,21 +15,30 @@ from seepage.models.preparations import BetterPrepared, better_prepared, settled
 from seepage.signals.tasks import two_logits
 from seepage.single.asking import Answers, answers_of, floating
 from seepage.single.by_task import Question
+from seepage.single.fitting import Doubt
 from seepage.single.outputs import Observed, log_rows
 from seepage.single.pool import Pool
 from seepage.single.references import Measured
 
-__all__ = ["found_prepared", "prepared_noted", "scale_noted", "unlearnt", "unlike_references"]
+__all__ = [
+    "found_prepared",
+    "prepared_doubted",
+    "prepared_noted",
+    "scale_doubted",
+    "unlearnt",
+    "unlike_references",
+]
 
+_BETTER = "members would be answered better on inputs that are prepared otherwise"
 _ROWS = 256
 # Of right answers on what each was trained on: halves of a pool are learnt about as well as the whole.
 _APART = 0.1
 
 
-def scale_noted(
+def scale_doubted(
     model: object, pool: Pool, labels: Int64Array | None, logits: bool
-) -> tuple[str, ...]:
-    """A note where a network does far better on inputs of another scale than those it is asked about.
+) -> tuple[Doubt, ...]:
+    """A doubt where a network does far better on inputs of another scale than those it is asked about.
 
     labels (N,) class numbers. logits: whether its outputs are. At most 256 members and others are asked
     about, four times. See `seepage.models.input_scale.better_scale`.
@@ -56,8 +65,11 @@ def scale_noted(
     if better is None:
         return ()
     return (
-        f"inputs: {better.words}: they seem to be prepared otherwise than in training; pass them as the "
-        "network took them there",
+        Doubt(
+            _BETTER,
+            f"inputs: {better.words}: they seem to be prepared otherwise than in training; pass them as the "
+            "network took them there",
+        ),
     )
 
 
@@ -104,11 +116,18 @@ def unlearnt(
 
 
 def prepared_noted(found: BetterPrepared | None) -> tuple[str, ...]:
-    """A note on inputs with which members would be right more often."""
-    if found is None:
+    """A note where members would be answered so much better that there is no verdict."""
+    if found is None or not found.far:
         return ()
-    cause = "; figures are of answers to other inputs" if found.far and found.settled else ""
-    return (f"inputs: {found.words}: {found.cause}{cause}",)
+    other = "; figures are of answers to other inputs" if found.settled else ""
+    return (f"inputs: {found.words}: {found.cause}{other}",)
+
+
+def prepared_doubted(found: BetterPrepared | None) -> tuple[Doubt, ...]:
+    """A doubt where members would be answered better, and not so surely that there is no verdict."""
+    if found is None or found.far:
+        return ()
+    return (Doubt(_BETTER, f"inputs: {found.words}: {found.cause}"),)
 
 
 def unlike_references(target: Observed, references: Measured, member: BoolArray) -> tuple[str, ...]:
