@@ -24,7 +24,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ RECIPES = (
     "logits times 5", "logits divided by 5", "SGD", "augmentation", "Brier loss", "margins",
 )  # fmt: skip
 EPOCHS, SIZES = (1, 2, 5, 20, 60), (60, 200, 500)
-SEED, POOL = 1000, 4000
+SEED, POOL = 2000, 4000
 
 
 @dataclass(frozen=True)
@@ -203,10 +203,10 @@ def measured(case: Case, data: Any) -> list[dict[str, Any]]:
             lambda v: ask(torch.from_numpy(v)).double().numpy(), x, np.arange(n), labels,
             asked.double().numpy(),
         )  # fmt: skip
-        said = "" if better is None else "doubt"
+        said = ""
         if better is not None:
-            sure = better.far and (settled(net) or better.balanced[1] - better.balanced[0] >= 0.1)
-            said = "no verdict" if sure else "doubt"
+            better = replace(better, settled=settled(net))
+            said = "no verdict" if better.far else "doubt"
         elif better_scale(ask, torch.from_numpy(x), y, member) is not None:
             said = "doubt"
         found.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from seepage.fleet.contradictions import ContradictionWarning, warn_of
 from seepage.fleet.given_inputs import Inputs
 from seepage.fleet.imported import ImportedWarning
 from seepage.metrics.own_labels import renumbered, told
+from seepage.models.first_layer import better_scaled_within
 from seepage.models.input_scale import BetterScale, better_scale
 from seepage.models.outputs import check_logits
 from seepage.models.preparations import better_prepared, settled
@@ -70,7 +72,12 @@ def check_inputs(
     x, labels = torch.cat(given).numpy(), data.labels.numpy()[rows]
     asked = answer(x)
     answers = asked.argmax(axis=1)
-    better = better_prepared(answer, x, np.arange(len(rows)), labels, asked)
+    every = np.arange(len(rows))
+    better = better_prepared(answer, x, every, labels, asked)
+    if better is None:
+        better = better_scaled_within(network, answer, x, every, labels, asked)
+    if better is not None:
+        better = replace(better, settled=settled(network))
     numbered = renumbered(answers, labels, max(len(data.classes), int(answers.max()) + 1, 2))
     known = numbered.better if numbered is not None and numbered.likely else 0.0
     if better is not None and better.balanced[1] >= known:
@@ -78,7 +85,7 @@ def check_inputs(
             f"{better.words}: {told_inputs(prepared)}; were they so in training (divide=, "
             "standardise=, the factory's own network)?"
         )
-        if not settled(network):
+        if not better.settled:
             text += (
                 " Or BatchNorm saw so few batches that answers in eval mode are nonsense: let more pass in "
                 "training mode, or import recorded logits"

@@ -47,8 +47,9 @@ _TOLD, _ERRORS = 0.05, 3.0
 _CERTAIN = 0.25
 # Loss that no training leaves, as a multiple of that of answers that say nothing; what falls to a part of it.
 _BROKEN, _PART = 1.2, 3.0
-# A network that knows its members has a loss at the best temperature below this part of ln K.
-_KNOWS = 0.65
+# A network that knows its members has a loss at the best temperature below this part of ln K, and one that was
+# asked about others gains so much of it.
+_KNOWS, _FALL = 0.65, 0.15
 # What is as good: of a share that is right.
 _SAME = 0.01
 # Loss and right answers of what is mended: hardly above answers that say nothing, hardly fewer.
@@ -70,7 +71,8 @@ class BetterPrepared:
     preparations. told: nats by which the loss at the best temperature of each falls. sure: whether that,
     or the right answers, are beyond what an honest model comes to by chance, and it knows its members so.
     settled: False where the network's own statistics may be the reason, see `settled`: what it answers is
-    nonsense then too.
+    nonsense then too. within: whether it is what the network's first layer reads that is prepared so, and not the
+    inputs (`seepage.models.first_layer`).
     """
 
     how: str
@@ -82,6 +84,7 @@ class BetterPrepared:
     loss: tuple[float, float] = (math.nan, math.nan)
     told: float = 0.0
     sure: bool = False
+    within: bool = False
 
     @property
     def far(self) -> bool:
@@ -113,6 +116,11 @@ class BetterPrepared:
     @property
     def cause(self) -> str:
         """What may be wrong, and what to do."""
+        if self.within:
+            return (
+                "the network's own scaling of its inputs seems to be another than in training; give it the moments "
+                "that it had there"
+            )
         if self.settled:
             return "they seem to be prepared otherwise than in training; pass them as the model took them there"
         return (
@@ -241,7 +249,7 @@ def better_prepared(
     Or where hardly fewer are right (2 of 100), the mean of ℓ as given exceeds 1.2 ln K, which answers that say
     nothing have and training brings down, and falls to a third and below ln K. `sure` is what is beyond chance, by the
     signs or, with √(2 ln(T / 10⁻³)) standard errors, by ℓ*, where ℓ* falls by 0.05 nats and the model knows its
-    members so prepared (ℓ* below 0.65 ln K) or the loss as given exceeds 1.2 ln K; then ℓ need not fall where it lies below ln K.
+    members so prepared (ℓ* below 0.65 ln K, and by 0.15 ln K less) or the loss as given exceeds 1.2 ln K; then ℓ need not fall where it lies below ln K.
 
     Nothing is tried where members are right in more than 95 of 100 with a loss below 1.2 ln K, where there are fewer than 16, and
     where inputs are whole numbers with a sign, which may be tokens. Fails to see other preparations,
@@ -314,7 +322,7 @@ def _compared(how: str, given: _Seen, now: _Seen, tried: int) -> BetterPrepared 
         and kept
         and min(fallen, evenly) >= _TOLD
         and (signs or fallen > bound * error)
-        and (broken or now.least < _KNOWS * given.chance)
+        and (broken or (now.least < _KNOWS * given.chance and fallen >= _FALL * given.chance))
     )
     loss = min(fallen, evenly) >= _TOLD and fallen > _ERRORS * error
     mended = (

@@ -10,6 +10,7 @@ from torch import nn
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.metrics.own_labels import told
+from seepage.models.first_layer import better_scaled_within
 from seepage.models.input_scale import better_scale
 from seepage.models.preparations import BetterPrepared, better_prepared, settled
 from seepage.signals.tasks import two_logits
@@ -99,7 +100,10 @@ def found_prepared(
         return log_rows(found.values, form == "logits")
 
     known = log_rows(answers.values, form == "logits")
-    found = better_prepared(answer, x, np.flatnonzero(pool.member), labels, known)
+    members = np.flatnonzero(pool.member)
+    found = better_prepared(answer, x, members, labels, known)
+    if found is None and isinstance(model, nn.Module):
+        found = better_scaled_within(model, answer, x, members, labels, known)
     if found is not None and isinstance(model, nn.Module) and not settled(model):
         return replace(found, settled=False)
     return found
