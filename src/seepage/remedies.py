@@ -52,7 +52,8 @@ def of_model(given: Any) -> str:
     if "xgboost.Booster" in names:
         return (
             "load it into XGBClassifier(), whose load_model reads what booster.save_model wrote, or pass "
-            "a function: lambda x: booster.predict(xgboost.DMatrix(x))"
+            "a function: lambda x: booster.predict(xgboost.DMatrix(x)), of categorical columns "
+            "xgboost.DMatrix(x, enable_categorical=True)"
         )
     if "lightgbm.Booster" in names:
         return "pass its function of inputs to probabilities, booster.predict"

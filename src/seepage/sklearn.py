@@ -175,6 +175,8 @@ class FittedEstimator:
                     _note(recorder, f"{name} gives probabilities in float32: 1.2e-7 near 1")
         for note in _notes(fresh, len(members)):
             _note(recorder, note)
+        if self.inputs is not None:
+            recorder.facts["inputs"] = "as the rows passed as inputs= are"
         if real:
             recorder.facts["clipped"] = {}
         else:
@@ -541,7 +543,8 @@ def _of_one(part: Any, members: int) -> Iterator[str]:
         told = f"{share:.0%}" if isinstance(share, float) else f"{share} samples"
         yield (
             f"{name} holds out {told} of its members to decide when to stop: it is not fitted to "
-            "these, and they look like others (early_stopping=False, n_iter_no_change=None)"
+            "these, and they look like others "
+            f"({'early_stopping=False' if 'early_stopping' in held else 'n_iter_no_change=None'})"
         )
     if held.get("bootstrap") is True or (name == "BaggingClassifier" and _drawn(held, members) < 1):
         drawn = _drawn(held, members)

@@ -89,6 +89,8 @@ def test_without_a_verdict_no_limit_holds(command: Command, tmp_path: Path) -> N
     path = str(one.write_json(tmp_path / "one.json"))
     status, out, err = command(path, "--max-auc", "0.99")
     assert (status, "no verdict, so that no limit holds" in err) == (1, True)
+    # Before any row, none of which says more than that.
+    assert out.startswith("no verdict: ")
     assert "no verdict" in out
 
 

@@ -30,6 +30,7 @@ from seepage.fleet.kept import kept_curvature, kept_layers
 from seepage.fleet.rebuild import rebuild
 from seepage.plan import half_split
 from seepage.record import DEFAULT_SIGNALS
+from seepage.report.words import first_screen
 from seepage.signals import SIGNALS
 
 R = 6
@@ -268,7 +269,14 @@ def test_networks_that_are_far_too_sure_are_noticed(
     ):
         run = opened(files(tmp_path / "nets"), tmp_path / "large", divide=1 / 255)
     # Whoever reads the folder later is told as well: the report and the gate.
-    assert "half of all |phi| lie above" in collect(run, blind=False, permutations=1).notes[0]
+    found = collect(run, blind=False, permutations=1)
+    assert "half of all |phi| lie above" in found.notes[0]
+    assert found.summary()["doubts"] == list(import_doubts(run))
+    first = first_screen(found)
+    assert "But inputs or classes may be others than in training: see the first warning" in first.headline
+    assert "half of all |phi| lie above" in first.warnings[0][1]
+    figures = CliRunner().invoke(app, ["attack", run.path, "-a", "loss"])
+    assert "surer than training usually makes them" in " ".join(figures.stderr.split())
     told = CliRunner().invoke(app, ["check", run.path, "--max-auc", "1"])
     assert "warning: " in told.stderr
     assert "surer than training usually makes them" in " ".join(told.stderr.split())

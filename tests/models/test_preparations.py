@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from seepage.models.first_layer import better_scaled_within
 from seepage.models.preparations import better_prepared, preparations, settled
 
 RNG = np.random.default_rng(0)
@@ -142,3 +143,57 @@ def test_larger_inputs_that_make_a_network_too_sure_are_no_better() -> None:
     found = better_prepared(answer, x, np.arange(N), (x[:, 0] > 0).astype(np.int64))
     assert found is not None
     assert "255" in found.how
+
+
+def test_a_loss_that_no_training_leaves_is_told_where_right_answers_are_as_many() -> None:
+    """Of label noise and inputs 100 times too large: as many are right, and each wrong one costs hundreds of nats."""
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(N, 1)).astype(np.float32)
+    y = ((x[:, 0] > 0) != (rng.random(N) < 0.2)).astype(np.int64)
+
+    def answer(v: np.ndarray) -> np.ndarray:
+        return np.concatenate([0.0 * v, 1.4 * v], axis=1).astype(np.float64)
+
+    found = better_prepared(answer, 100 * x, np.arange(N), y)
+    assert found is not None
+    assert (found.right[0], found.far) == (found.right[1], False)
+    assert found.loss[0] > 10 > 0.7 > found.loss[1]
+    # As it was trained, and where its answers are merely made less, or more, sure.
+    for factor in (0.2, 1, 3):
+        given = lambda v, f=factor: f * answer(v)  # noqa: E731
+        assert better_prepared(given, x, np.arange(N), y) is None
+
+
+class Scaled(nn.Module):
+    """Right where its layer reads values around 0; `mean` is what it takes from its inputs itself."""
+
+    def __init__(self, mean: float, around: float = 0.0) -> None:
+        super().__init__()
+        self.mean, self.around, self.layer = mean, around, nn.Linear(1, 2)
+        with torch.no_grad():
+            self.layer.weight.copy_(torch.tensor([[-9.0], [9.0]]))
+            self.layer.bias.zero_()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.layer(x - self.mean) + self.around * x
+        return found
+
+
+@pytest.mark.parametrize(
+    ("mean", "around", "told"), [(2.0, 0.0, False), (-1.0, 0.0, True), (-1.0, 0.01, False)]
+)
+def test_moments_within_a_network_are_tried_where_it_reads_nothing_else(
+    mean: float, around: float, told: bool
+) -> None:
+    x = np.random.default_rng(7).uniform(0, 4, (N, 1)).astype(np.float32)
+    net = Scaled(mean, around)
+
+    def answer(v: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return net(torch.from_numpy(v)).double().numpy()
+
+    labels = (x[:, 0] > 2).astype(np.int64)
+    found = better_scaled_within(net, answer, x, np.arange(N), labels)
+    assert (found is not None and found.far) == told
+    assert found is None or "where its first layer reads them standardised" in found.words
+    assert not net.layer._forward_pre_hooks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +38,19 @@ NET = fitted(X[:120], Y[:120])
 
 
 @pytest.mark.parametrize(("factor", "said"), [(1, ""), (10, "divided by 10"), (0.1, "times 10")])
-def test_another_scale_is_noted(factor: float, said: str) -> None:
+def test_another_scale_is_doubted(factor: float, said: str, tmp_path: Path) -> None:
     x = X * np.float32(factor)
     one = seepage.audit(NET, (x[:120], Y[:120]), (x[120:], Y[120:]), blind=False)
     notes = [n for n in one.notes if n.startswith("inputs: ")]
     assert len(notes) == (said != "")
     assert all(said in n for n in notes)
+    # Whoever reads the headline, the file or the gate is told as well.
+    told = "But members would be answered better on inputs that are prepared otherwise: see the first note"
+    assert (told in one.headline) == (said != "")
+    path = str(one.write_json(tmp_path / "one.json"))
+    assert len(json.loads(Path(path).read_text())["doubts"]) == (said != "")
+    gate = CliRunner().invoke(app, ["check", path, "--max-auc", "1"])
+    assert (f"warning: {path}: inputs: members" in gate.stderr) == (said != "")
 
 
 def test_a_network_that_is_wrong_on_both_scales_is_asked_on_no_other() -> None:

@@ -92,6 +92,11 @@ def opened_run(path: str) -> Run:
     # Whatever the command reads of it: raises where plan or pool are not those of the manifest.
     _ = run.digest
     gone = {"missing": run.missing, "failed": tuple(sorted(run.failed))}
+    if not len(run.models):
+        raise InputError(
+            f"{path}: expected a run with models to say something of, got none of the {run.planned} planned; train "
+            "into it again, or remove it"
+        )
     if any(gone.values()):
         planned = run.planned
         told = "; ".join(f"{word}: {some(rows)}" for word, rows in gone.items() if rows)

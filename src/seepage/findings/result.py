@@ -418,9 +418,10 @@ class Findings:
         k = 1 if self.main_attack.pooled[1].resolved else 0
         if not self.main_attack.pooled[k].resolved:
             return None
-        # Where no interval has a lower end, or several the same, the rate decides, not the order.
+        # Where no interval has a lower end, or several the same, the rate decides, not the order. An attack
+        # whose scores tie at that rate has none.
         best = max(
-            self.attacks,
+            (a for a in self.attacks if np.isfinite(a.pooled[k].tpr.mean)),
             key=lambda a: (np.nan_to_num(a.pooled[k].tpr.low), a.pooled[k].tpr.mean),
         )
         return best, best.pooled[k]

@@ -440,8 +440,8 @@ def _check_numbers(
     if found is None:
         return ()
     if found.likely:
-        raise InputError(f"{where}: labels: {found.words}")
-    return (f"answers: {found.words}",)
+        raise InputError(f"{where}: labels: {found.named(pool.classes)}")
+    return (f"answers: {found.named(pool.classes)}",)
 
 
 def _times(where: str, epochs: AnyArray | None, count: int) -> Float64Array:

@@ -99,10 +99,10 @@ def check_inputs(
         warnings.warn(f"inputs: {text}", ImportedWarning, stacklevel=3)
         return [f"inputs: {text}"]
     if numbered is not None and numbered.likely:
-        raise InputError(f"data: labels: {numbered.words}")
+        raise InputError(f"data: labels: {numbered.named(data.classes)}")
     if numbered is not None:
-        warnings.warn(f"answers: {numbered.words}", ContradictionWarning, stacklevel=3)
-        return [f"answers: {numbered.words}"]
+        warnings.warn(f"answers: {numbered.named(data.classes)}", ContradictionWarning, stacklevel=3)
+        return [f"answers: {numbered.named(data.classes)}"]
     return []
 
 

@@ -323,7 +323,7 @@ def _compare_accuracy(run: Run) -> None:
         if not -_APART <= seen - own <= _BEHIND:
             warnings.warn(
                 f"{text}: a mean over the epoch, or one with dropout or augmentation, may differ, and is lower as a "
-                "rule; else check that both prepare inputs alike (recorder.start(model, preprocess=...)), number "
+                "rule; else check that both prepare inputs alike (preprocess= of recorder.start, of the callback in Lightning), number "
                 "classes alike and evaluate in eval mode",
                 AccuracyWarning,
                 stacklevel=3,
@@ -514,9 +514,12 @@ def _same(storage: Storage, manifest: dict[str, Any], key: dict[str, Any], code:
     if changed:
         field, a, b = changed[0]
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        ended = len(read_records(storage))
+        holds = "holds runs of another configuration" if ended else (
+            "was begun with another configuration and holds no run that ended"
+        )
         raise InputError(
-            f"{where}: holds runs of another configuration: {_differs(field, a, b)}{more}; choose "
-            "another folder or remove this one"
+            f"{where}: {holds}: {_differs(field, a, b)}{more}; choose another folder or remove this one"
         )
     if manifest["provenance"]["code"] != code:
         warnings.warn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -157,6 +158,10 @@ class Renumbered:
     @property
     def words(self) -> str:
         """The mapping, its first exchanges, and what follows; where it is not likely, what may be."""
+        return self.named(())
+
+    def named(self, classes: Sequence[str]) -> str:
+        """`words`, with the names of the classes by their numbers, where they are known and no numbers themselves."""
         if not self.likely:
             return (
                 f"members are right in {self.accuracy:.1%} as a mean over classes, and another numbering of "
@@ -165,7 +170,10 @@ class Renumbered:
                 "Of other ones no figure here says anything"
             )
         moved = np.flatnonzero(self.columns != np.arange(len(self.columns)))
-        shown = ", ".join(f"{k} → {self.columns[k]}" for k in moved[:8].tolist())
+        told = len(classes) == len(self.columns) and not all(c == str(k) for k, c in enumerate(classes))
+        names = [f" ({c[:40]})" if told else "" for c in classes] or [""] * len(self.columns)
+        names += [""] * (len(self.columns) - len(names))
+        shown = ", ".join(f"{k}{names[k]} → {self.columns[k]}" for k in moved[:8].tolist())
         more = f", … ({len(moved)} in all)" if len(moved) > 8 else ""
         return (
             f"expected the numbers of classes that the model has, got others: label → column {shown}{more} "

@@ -96,8 +96,8 @@ class SeenInputs:
 
 
 _REMEDY = (
-    "pass how your loop prepares inputs, recorder.start(model, preprocess=...), take batches from "
-    "recorder.inputs(rows), or standardise = true where your loop standardises by its members"
+    "pass how your loop prepares inputs, preprocess= of recorder.start (of the callback in Lightning), take batches "
+    "from recorder.inputs(rows), or standardise = true where your loop standardises by its members"
 )
 
 

@@ -135,7 +135,7 @@ def _how_much(f: Findings) -> Answer:
             f"A rate at 1 % false positives cannot be resolved with {f.negatives:,} non-members; "
             "see the AUC above."
         )
-        return Answer("How much?", "–", words, tone)
+        return Answer("How much?", "not resolved", words, tone)
     best, at = found
     words = f"of members are identified by {best.title} while {percent(at.null)} of non-members would wrongly be called members; without any leak {percent(at.null)} of members would be, too"  # fmt: skip
     times = at.tpr.mean / at.null
@@ -159,6 +159,9 @@ def halfway(f: Findings, before: str = "") -> str:
 
 def _when(f: Findings) -> Answer:
     t = f.checkpoints
+    if len(t) == 1:
+        words = "was recorded: when the leak began is not known."
+        return Answer("When?", "one checkpoint", words)
     if f.onset is None:
         words = "did the attack stay above what it reaches under permuted membership."
         return Answer("When?", "never", words, "" if f.undecided else "calm")
