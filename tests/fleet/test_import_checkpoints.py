@@ -273,7 +273,10 @@ def test_networks_that_are_far_too_sure_are_noticed(
     assert "half of all |phi| lie above" in found.notes[0]
     assert found.summary()["doubts"] == list(import_doubts(run))
     first = first_screen(found)
-    assert "But inputs or classes may be others than in training: see the first warning" in first.headline
+    assert (
+        "But inputs or classes may be others than in training: see the first warning"
+        in first.headline
+    )
     assert "half of all |phi| lie above" in first.warnings[0][1]
     figures = CliRunner().invoke(app, ["attack", run.path, "-a", "loss"])
     assert "surer than training usually makes them" in " ".join(figures.stderr.split())

@@ -101,7 +101,9 @@ def check_inputs(
     if numbered is not None and numbered.likely:
         raise InputError(f"data: labels: {numbered.named(data.classes)}")
     if numbered is not None:
-        warnings.warn(f"answers: {numbered.named(data.classes)}", ContradictionWarning, stacklevel=3)
+        warnings.warn(
+            f"answers: {numbered.named(data.classes)}", ContradictionWarning, stacklevel=3
+        )
         return [f"answers: {numbered.named(data.classes)}"]
     return []
 

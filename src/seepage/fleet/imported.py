@@ -25,6 +25,7 @@ from seepage.fleet.whole_folder import check_new, whole
 from seepage.given_arrays import given_array
 from seepage.local_paths import local_path
 from seepage.plan import SubsetPlan
+from seepage.store.derived import keep_derived
 from seepage.store.evidence import stamp
 from seepage.store.run import Run
 from seepage.store.storage import Storage

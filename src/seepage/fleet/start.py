@@ -515,8 +515,10 @@ def _same(storage: Storage, manifest: dict[str, Any], key: dict[str, Any], code:
         field, a, b = changed[0]
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         ended = len(read_records(storage))
-        holds = "holds runs of another configuration" if ended else (
-            "was begun with another configuration and holds no run that ended"
+        holds = (
+            "holds runs of another configuration"
+            if ended
+            else ("was begun with another configuration and holds no run that ended")
         )
         raise InputError(
             f"{where}: {holds}: {_differs(field, a, b)}{more}; choose another folder or remove this one"

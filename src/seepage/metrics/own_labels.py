@@ -170,7 +170,9 @@ class Renumbered:
                 "Of other ones no figure here says anything"
             )
         moved = np.flatnonzero(self.columns != np.arange(len(self.columns)))
-        told = len(classes) == len(self.columns) and not all(c == str(k) for k, c in enumerate(classes))
+        told = len(classes) == len(self.columns) and not all(
+            c == str(k) for k, c in enumerate(classes)
+        )
         names = [f" ({c[:40]})" if told else "" for c in classes] or [""] * len(self.columns)
         names += [""] * (len(self.columns) - len(names))
         shown = ", ".join(f"{k}{names[k]} → {self.columns[k]}" for k in moved[:8].tolist())

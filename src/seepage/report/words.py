@@ -290,7 +290,11 @@ def _doubted(f: Findings) -> str:
     told = [_NOTHING] if f.contradictions.answers else []
     if f.doubts:
         told.append(_OTHERWISE)
-    where = "the first warning" if len(f.contradictions.words) + len(f.doubts) == 1 else "the first warnings"
+    where = (
+        "the first warning"
+        if len(f.contradictions.words) + len(f.doubts) == 1
+        else "the first warnings"
+    )
     return f" But {', and '.join(told)}: see {where}." if told else ""
 
 
@@ -303,7 +307,10 @@ def _warnings(f: Findings) -> tuple[tuple[str, str], ...]:
         ("What was given does not fit itself.", f"{_sentence(w)}.") for w in f.contradictions.words
     ]
     out += [
-        ("The import doubts what it was given.", f"{_sentence(w).removesuffix('?')}{'?' if w.endswith('?') else '.'}")
+        (
+            "The import doubts what it was given.",
+            f"{_sentence(w).removesuffix('?')}{'?' if w.endswith('?') else '.'}",
+        )
         for w in f.doubts
     ]
     b = f.blind.auc
