@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import seepage
 from seepage.cli import app
 from seepage.errors import CheckFailed, InputError
 from seepage.findings import collect
+from seepage.findings.notes import import_doubts
 from seepage.fleet import ContradictionWarning
 from seepage.fleet.contradictions import contradictions
 from seepage.plan import half_split
@@ -91,7 +93,9 @@ def test_labels_in_another_order_pass_no_gate(tmp_path: Path) -> None:
         "correct": (rng.random(MEMBER.shape) < 1 / 3).astype(np.float32),
     }
     with pytest.warns(ContradictionWarning, match="answers: members are right in"):
-        seepage.import_run(arrays, tmp_path / "run")
+        run = seepage.import_run(arrays, tmp_path / "run")
+    headline = first_screen(collect(run, blind=False, permutations=1)).headline
+    assert "But members' answers tell nothing of their labels: see the first warning" in headline
     words = ["check", str(tmp_path / "run"), "-a", "lira", "--max-auc", "1"]
     cli = CliRunner()
     failed = cli.invoke(app, words)
@@ -162,3 +166,27 @@ def test_logits_of_another_numbering_are_not_imported(tmp_path: Path) -> None:
     ):
         seepage.import_run(arrays | {"labels": (labels + 2) % 3}, tmp_path / "wrong")
     assert not (tmp_path / "wrong").exists()
+    names = np.array(["bag", "boot", "coat"])
+    with pytest.raises(InputError, match=r"column 0 \(bag\) → 1, 1 \(boot\) → 2, 2 \(coat\) → 0"):
+        seepage.import_run(
+            arrays | {"labels": (labels + 2) % 3, "classes": names}, tmp_path / "named"
+        )
+
+
+def test_what_an_import_of_arrays_doubted_of_its_classes_is_kept_for_the_gate(
+    tmp_path: Path,
+) -> None:
+    """Another numbering fits better, and not so well that it is the right one."""
+    member, n = half_split(600, models=R, seed=0).member, 600
+    labels = np.random.default_rng(5).integers(0, 5, n)
+    away = np.random.default_rng(6).choice([1, 2, 3], n, p=[0.4, 0.3, 0.3])
+    logits = np.tile(3.0 * np.eye(5)[(labels + away) % 5], (R, 1, 1))
+    logits += np.random.default_rng(7).normal(size=logits.shape) * 0.1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run = seepage.import_run(
+            {"member": member, "logits": logits, "labels": labels}, tmp_path / "run"
+        )
+    assert "too little to be the right one" in import_doubts(run)[0]
+    told = CliRunner().invoke(app, ["check", run.path, "--max-auc", "1"])
+    assert "too little to be the right one" in " ".join(told.stderr.split())

@@ -210,14 +210,21 @@ def test_same_weights_through_every_door(tmp_path: Path) -> None:
             assert mine.null_auc == pytest.approx(first.null_auc, abs=1e-6)
 
 
-def test_inputs_of_another_scale_are_noticed(tmp_path: Path) -> None:
+def test_inputs_of_another_scale_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Networks that were trained on pictures in 0..1, given them as 0..255."""
     opened(files(tmp_path / "nets"), tmp_path / "run")  # says nothing
     for factor in (10, 255):
-        with pytest.warns(
-            ImportedWarning, match=rf"inputs divided by {factor} would be .*divide=, standardise="
-        ):
-            opened(tmp_path / "nets", tmp_path / f"large-{factor}", divide=1 / factor)
+        told = rf"members are right in .* divided by {factor}, with a mean loss .*divide=, standardise="
+        with pytest.raises(InputError, match=told):
+            opened(tmp_path / "nets", tmp_path / "large", divide=1 / factor)
+    # Where members alone do not tell it, others do.
+    monkeypatch.setattr(checkpoint_inputs, "better_prepared", lambda *given: None)
+    with pytest.warns(
+        ImportedWarning, match=r"inputs divided by 255 would be .*divide=, standardise="
+    ):
+        opened(tmp_path / "nets", tmp_path / "large", divide=1 / 255)
 
 
 def test_inputs_that_were_standardised_in_training_are_refused(tmp_path: Path) -> None:
@@ -263,7 +270,8 @@ def test_networks_that_are_far_too_sure_are_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no other scale is better."""
-    monkeypatch.setattr(checkpoint_inputs, "better_scale", lambda *given: None)
+    for name in ("better_scale", "better_prepared", "better_scaled_within"):
+        monkeypatch.setattr(checkpoint_inputs, name, lambda *given: None)
     with pytest.warns(
         ImportedWarning, match=r"half of all \|phi\| lie above \d+, and 32-bit training"
     ):

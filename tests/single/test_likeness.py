@@ -38,19 +38,33 @@ NET = fitted(X[:120], Y[:120])
 
 
 @pytest.mark.parametrize(("factor", "said"), [(1, ""), (10, "divided by 10"), (0.1, "times 10")])
-def test_another_scale_is_doubted(factor: float, said: str, tmp_path: Path) -> None:
+def test_another_scale_has_no_verdict(factor: float, said: str) -> None:
     x = X * np.float32(factor)
     one = seepage.audit(NET, (x[:120], Y[:120]), (x[120:], Y[120:]), blind=False)
     notes = [n for n in one.notes if n.startswith("inputs: ")]
     assert len(notes) == (said != "")
     assert all(said in n for n in notes)
-    # Whoever reads the headline, the file or the gate is told as well.
+    assert (one.said == "refused") == (said != "")
+
+
+@pytest.mark.parametrize("factor", [1, 100])
+def test_a_loss_that_no_training_leaves_is_doubted(factor: int, tmp_path: Path) -> None:
+    """As many are right, so that it is no refusal; headline, file and gate say it."""
+    rng = np.random.default_rng(6)
+    x = np.float32(factor) * rng.normal(size=(400, 1)).astype(np.float32)
+    y = ((x[:, 0] > 0) != (rng.random(400) < 0.2)).astype(np.int64)
+    net = nn.Linear(1, 2, bias=False)
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor([[0.0], [1.4]]))
+    one = seepage.audit(net.eval(), (x[:200], y[:200]), (x[200:], y[200:]), blind=False)
     told = "But members would be answered better on inputs that are prepared otherwise: see the first note"
-    assert (told in one.headline) == (said != "")
+    assert one.said == "not shown"
+    assert (told in one.headline) == (factor > 1)
+    assert one.notes[:1] == () or one.notes[0].startswith("inputs: members are right in")
     path = str(one.write_json(tmp_path / "one.json"))
-    assert len(json.loads(Path(path).read_text())["doubts"]) == (said != "")
+    assert len(json.loads(Path(path).read_text())["doubts"]) == (factor > 1)
     gate = CliRunner().invoke(app, ["check", path, "--max-auc", "1"])
-    assert (f"warning: {path}: inputs: members" in gate.stderr) == (said != "")
+    assert ("inputs: members are right in" in " ".join(gate.stderr.split())) == (factor > 1)
 
 
 def test_a_network_that_is_wrong_on_both_scales_is_asked_on_no_other() -> None:

@@ -17,7 +17,7 @@ from torch import nn
 
 from seepage.array_types import AnyArray, Float64Array, Int64Array
 from seepage.errors import SeepageError
-from seepage.models.preparations import BetterPrepared, better_prepared
+from seepage.models.preparations import BetterPrepared, answered_well, better_prepared
 
 __all__ = ["better_scaled_within"]
 
@@ -39,7 +39,7 @@ def better_scaled_within(
     judges. The first layer is the first module with parameters of its own that is called. Members
     alone, at most 512, are looked at.
 
-    None where it reads the inputs as they are given, flattened or not, where it reads anything but one array of
+    None where members are answered well, where inputs may be tokens, where it reads the inputs as they are given, flattened or not, where it reads anything but one array of
     floats with a row for each input, and where answers depend on inputs in another way than through it.
 
     >>> class Scaled(nn.Module):
@@ -61,7 +61,12 @@ def better_scaled_within(
     """
     rows = np.random.default_rng(0).permutation(members)[:_ROWS]
     given = np.asarray(inputs)[rows]
+    if given.dtype.kind not in "fu" or not rows.size:
+        return None
     known = answer(given) if asked is None else np.asarray(asked)[rows]
+    wide = known.ndim == 2 and known.shape[1] > labels[rows].max()
+    if not wide or answered_well(known, labels[rows]):
+        return None
     seen = _read(network, lambda: answer(given))
     if seen is None:
         return None

@@ -19,7 +19,7 @@ from torch import nn
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.errors import SeepageError
 
-__all__ = ["BetterPrepared", "better_prepared", "preparations", "settled"]
+__all__ = ["BetterPrepared", "answered_well", "better_prepared", "preparations", "settled"]
 
 Change = Callable[[AnyArray], AnyArray]
 
@@ -220,6 +220,16 @@ def preparations(inputs: AnyArray) -> Mapping[str, Change]:
     return {how: _typed(change, x.dtype) for how, change in tried.items()}
 
 
+def answered_well(logits: Float64Array, labels: Int64Array) -> bool:
+    """Whether members are answered so well that `better_prepared` tries nothing; logits (M, K), labels (M,).
+
+    >>> y = np.arange(40) % 2
+    >>> answered_well(9.0 * np.eye(2)[y], y), answered_well(9.0 * np.eye(2)[1 - y], y)
+    (True, False)
+    """
+    return _Seen.of(logits, labels).well
+
+
 def better_prepared(
     answer: Callable[[AnyArray], Float64Array],
     inputs: AnyArray,
@@ -276,7 +286,7 @@ def better_prepared(
     if known.ndim != 2 or known.shape[1] <= y.max():
         return None
     given = _Seen.of(known, y)
-    if given.balanced > 1 - _GAIN and given.loss < _BROKEN * given.chance:
+    if given.well:
         return None
     tried = preparations(x)
     look = min(_LOOK, max(_LEAST, len(x) // (2 * len(tried))))
@@ -383,6 +393,11 @@ class _Seen:
     def least(self) -> float:
         """The mean loss at the best temperature."""
         return float(self.own.mean())
+
+    @property
+    def well(self) -> bool:
+        """Whether members are answered so well that no preparation can be far better."""
+        return self.balanced > 1 - _GAIN and self.loss < _BROKEN * self.chance
 
 
 def _answered(
