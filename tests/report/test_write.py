@@ -65,7 +65,7 @@ def test_the_files_keep_their_fields(run: Any, findings: Any, tmp_path: Path) ->
     assert list(summary) == [
         "format", "title", "dataset", "run", "models", "samples", "unit", "subjects", "judged",
         "non_members_per_target", "checkpoints", "main_attack", "decision_rule", "verdict", "leaks", "undecided", "utility",
-        "blind_baseline", "attacks", "precision", "agreement", "strongest", "references", "unjudged_samples", "notes", "contradictions", "pool_share", "naming",
+        "blind_baseline", "attacks", "precision", "agreement", "strongest", "references", "unjudged_samples", "notes", "contradictions", "doubts", "pool_share", "naming",
         "false_positive_rates_of_samples", "skipped_attacks",
         "risk_over_training", "dynamics", "early_determination", "exposed", "groups",
         "half_width_of_a_samples_auc", "curvature", "layers", "as_released", "accountant", "evidence", "failed_runs",
