@@ -60,6 +60,7 @@ def test_what_is_recorded_is_of_the_frame_by_its_columns_names(tmp_path: Path) -
         own = p[np.arange(40), DATA.labels.numpy()]
         phi = run.signal_at("phi", 0)[row].ravel()
         np.testing.assert_allclose(phi, np.log(own / (1 - own)), rtol=1e-5, atol=1e-7)
+        assert run.records[row]["facts"]["inputs"] == "as the rows passed as inputs= are"
 
 
 def test_a_frame_travels_to_workers_and_rounds_of_boosting_see_it() -> None:
