@@ -64,7 +64,7 @@ def test_leakage_sets_in_after_initialisation(findings: Any) -> None:
 
 
 def test_without_a_shift_nothing_is_found(make_run: Any) -> None:
-    f = collect(make_run(shift=0.0, seed=2), attacks=[LiRA()], permutations=3)
+    f = collect(make_run(shift=0.0, seed=2), attacks=[LiRA()], permutations=3, blind=False)
     assert not f.exposure.exposed.any()
     assert f.halfway is None
     assert abs(f.main_attack.auc.mean - 0.5) < 0.05
@@ -84,14 +84,14 @@ def test_a_rate_below_one_false_alarm_is_marked(findings: Any) -> None:
 def test_attacks_that_cannot_be_fed_are_left_out_and_named(make_run: Any) -> None:
     run = make_run(models=4, samples=60)
     run.signals = ("loss", "correct")
-    f = collect(run, attacks=[ModifiedEntropy(), LOSS()], permutations=1)
+    f = collect(run, attacks=[ModifiedEntropy(), LOSS()], permutations=1, blind=False)
     assert [a.name for a in f.attacks] == ["loss"]
     assert f.skipped["mentr"].startswith("needs mentr, which was not recorded")
     assert "mentr, which was not recorded" in render(f, None)
 
 
 def test_an_attack_without_a_threshold_gets_a_calibrated_one(run: Any) -> None:
-    f = collect(run, attacks=[LOSS()], permutations=1)
+    f = collect(run, attacks=[LOSS()], permutations=1, blind=False)
     assert "10%" in f.rule
     fpr, _ = f.paths.rates()
     assert fpr[-1].mean() == pytest.approx(0.1, abs=0.02)
@@ -116,7 +116,7 @@ def test_a_run_without_data_says_so(make_run: Any, monkeypatch: pytest.MonkeyPat
 
 def test_several_views(make_run: Any) -> None:
     run = make_run(samples=80, models=8, views=3)
-    f = collect(run, attacks=[LiRA()], permutations=1)
+    f = collect(run, attacks=[LiRA()], permutations=1, blind=False)
     right = run.signal_at("correct", 5)[..., 0]
     each = [r[m].mean() for r, m in zip(right, run.member, strict=True)]
     assert f.utility.member[-1] == pytest.approx(np.mean(each), abs=1e-6)
@@ -134,7 +134,7 @@ def test_other_plans(make_run: Any, kind: str) -> None:
         member = half_split(80, models=8 if kind == "a run failed" else 4).member
         member = member[:-1] if kind == "a run failed" else member
     run = make_run(samples=80, member=member)
-    f = collect(run, attacks=[LOSS()], permutations=2)
+    f = collect(run, attacks=[LOSS()], permutations=2, blind=False)
     assert f.paths.n_in.tolist() == member.sum(axis=0).tolist()
     assert (f.exposure.p >= f.exposure.least).all()
     text = render(f, run.data())
@@ -185,7 +185,7 @@ def test_early_determination_is_that_of_the_plane(run: Any, findings: Any) -> No
 @pytest.mark.parametrize("models", [6, 20])
 def test_high_is_decided_by_counts_and_not_by_rounding(make_run: Any, models: int) -> None:
     run = make_run(models=models, shift=2.0, leaky=0.9, checkpoints=(0.0, 8.0, 16.0))
-    f = collect(run, attacks=[LOSS()], permutations=1)
+    f = collect(run, attacks=[LOSS()], permutations=1, blind=False)
     p = f.paths
     tp, fp, n_in, n_out = (a.astype(np.int64) for a in (p.tp, p.fp, p.n_in, p.n_out))
     high = 2 * (tp * n_out - fp * n_in) >= n_in * n_out
@@ -200,7 +200,7 @@ def test_samples_without_both_rates_are_not_high(make_run: Any) -> None:
     member = half_split(60, models=8).member
     member[:, :20] = True  # these are never non-members
     run = make_run(samples=60, member=member, checkpoints=(16.0,))
-    f = collect(run, attacks=[LOSS()], permutations=1)
+    f = collect(run, attacks=[LOSS()], permutations=1, blind=False)
     assert np.isnan(f.paths.advantage()[-1, :20]).all()
     assert f.exposure.high_count[-1] == (f.paths.advantage()[-1] >= 0.5).sum()
 

@@ -36,7 +36,7 @@ def test_a_fixed_target_is_judged_alone() -> None:
     own = auc(scores[0], run.member[0])
     every = np.mean([auc(s, m) for s, m in zip(scores, run.member, strict=True)])
     assert own > every + 0.1
-    f = collect(run, attacks=[LiRA(), LOSS()], permutations=2)
+    f = collect(run, attacks=[LiRA(), LOSS()], permutations=2, blind=False)
     assert f.target == 0
     assert f.main_attack.auc.mean == pytest.approx(own, abs=1e-12)
     assert f.main_attack.auc.low > every
@@ -138,7 +138,7 @@ def test_an_interval_that_is_missing_leaves_no_strongest_interval() -> None:
 
 def test_a_rate_that_few_non_members_cannot_resolve_has_no_number() -> None:
     run = one_model(2.0, samples=40)
-    f = collect(run, attacks=[LiRA()], permutations=1)
+    f = collect(run, attacks=[LiRA()], permutations=1, blind=False)
     assert f.negatives == 20
     assert f.strongest_at_low_fpr is None
     text = render(f, run.data())
@@ -162,6 +162,6 @@ def test_the_report_says_which_references_a_target_does_without(layout: str, wor
     elif layout == "coin flips":
         member = rng.random((24, 300)) < 0.5
     run = FakeRun(samples=300, member=member, shift=0.0, checkpoints=(16.0,))
-    f = collect(run, attacks=[LiRA()], permutations=1)
+    f = collect(run, attacks=[LiRA()], permutations=1, blind=False)
     assert words in render(f, None)
     assert abs(f.main_attack.auc.mean - 0.5) < 0.03

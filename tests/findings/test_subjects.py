@@ -96,7 +96,7 @@ def test_permuted_membership_moves_subjects_whole_and_shows_nothing() -> None:
     still._phi = [
         np.random.default_rng(9).normal(size=p.shape).astype(np.float32) for p in still._phi
     ]
-    f = collect(still, attacks=[LiRA()], permutations=2)
+    f = collect(still, attacks=[LiRA()], permutations=2, blind=False)
     assert abs(f.main_attack.auc.mean - 0.5) < 0.06
     assert abs(f.risk.null[-1] - 0.5) < 0.06
     assert not f.exposure.exposed.any()
@@ -179,7 +179,7 @@ def test_a_fixed_target_is_judged_by_its_subjects() -> None:
     plan = fixed_target(owner, models=12, groups=WHOSE)
     one = grouped(plan.member)
     one.manifest["plan"]["kind"] = "fixed_target"
-    f = collect(one, attacks=[LiRA()], permutations=1)
+    f = collect(one, attacks=[LiRA()], permutations=1, blind=False)
     unit = Subjects(WHOSE)
     phi = one.signal_at("phi", 2)
     scores = of_unit(LiRA(), LiRA().leave_one_out(phi, one.member), {"phi": phi}, one.member, unit)

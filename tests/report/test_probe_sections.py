@@ -109,7 +109,7 @@ def test_layers_with_and_without_an_attack(probed: Probed) -> None:
 
 def test_the_sections_escape_and_are_absent_without_signals(probed: Probed, run: Any) -> None:
     with_both = Probed(probed._inner, {"layers": LOOKED})
-    findings = collect(with_both, attacks=[LOSS()], permutations=1)
+    findings = collect(with_both, attacks=[LOSS()], permutations=1, blind=False)
     text = render(findings, with_both.data())
     assert 'id="curvature"' in text
     assert 'id="layers"' in text

@@ -96,6 +96,7 @@ def check(
     Of ε there is only a lower bound: a limit fails where the run refutes it, or never could. Exposed
     are those whom the test names at an expected false share of 5 %; a limit below what the plan can
     name fails.
+    Where members differ from non-members without any model, by their inputs alone, no limit holds.
     Where members' answers tell nothing of their labels, these or the inputs may be of another
     order, and no figure says anything: no limit holds, unless --learnt-nothing is given.
 
@@ -140,6 +141,7 @@ def _judged_run(
 ) -> tuple[tuple[Judged, ...], str]:
     """Every limit on a run, printed; and why no limit holds for it, or ""."""
     from seepage.config.prepare import chosen_attacks
+    from seepage.findings.blind import blind_of_run, shift_words
     from seepage.findings.gate import judge, scored
 
     if released_as and limits.max_exposed is not None:
@@ -157,11 +159,16 @@ def _judged_run(
             told = scored(whole, named, unit_asked, factory)
     with errors.status("judging"):
         found = judge(limits, told.scores, told.counted, told.named, told.units)
+    with errors.status("blind baseline"):
+        blind = blind_of_run(whole)
+    why = shift_words(blind) or why
     print_judged(found, about(told.unit), why)
     if whole.manifest.get("plan", {}).get("kind") == "fixed_target":
         console.print(f"judged: the fixed target, run 0, by {len(whole.models) - 1} shadows")
     if told.left_out:
         console.print(told.left_out, markup=False, soft_wrap=True)
+    if blind.auc is None:
+        console.print(f"blind baseline not run: {blind.note}", markup=False, soft_wrap=True)
     if told.skipped:
         console.print(f"not run: {', '.join(sorted(told.skipped))}", markup=False)
     return found, why

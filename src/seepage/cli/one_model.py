@@ -257,12 +257,10 @@ def _print(one: SingleAudit) -> None:
         rates = (rate(a.rates[by_fpr[f]]) for f in (0.01, 0.001))
         table.add_row(escape(a.title), interval(a.auc), *rates)
     blind = one.blind.auc
-    table.add_row(
-        "[dim]no model (blind)[/]",
-        escape(f"not run: {one.blind.note}") if blind is None else interval(blind),
-        "",
-        "",
-    )
+    if blind is None:
+        table.add_row("[dim]no model (blind)[/]", escape(f"not run: {one.blind.note}"), "", "")
+    for name, e in one.blind.each.items():
+        table.add_row(f"[dim]no model: {escape(name)}[/]", interval(e), "", "")
     console.print(table)
     if one.release is not None:
         from seepage.cli.variants import variants_table

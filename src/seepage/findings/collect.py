@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, final
@@ -10,13 +9,14 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
+from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks import Attack, how_left_out, usual
 from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.findings.accountant import accountant_finding
 from seepage.findings.agreement import agreement_of
 from seepage.findings.attacks import FPRS, at_last_checkpoint, main_attack, rule_words
+from seepage.findings.blind import blind_of, whole_unit
 from seepage.findings.judging import Judging
 from seepage.findings.notes import import_doubts, run_notes
 from seepage.findings.probes import curvature_finding, kept_variants, layer_finding
@@ -42,7 +42,6 @@ from seepage.metrics import (
     Samples,
     Subjects,
     Unit,
-    blind_baseline,
     clopper_pearson,
     over_targets,
 )
@@ -65,11 +64,6 @@ from seepage.plane import (
 from seepage.scoring import score
 
 __all__ = ["ReportSource", "collect"]
-
-# How many samples the blind baseline is run on at most.
-_BLIND = 10_000
-# Values of them, which the blind baseline holds in float64.
-_VALUES = 2**27
 
 
 def _correct(run: ReportSource, t: int) -> Float64Array:
@@ -153,45 +147,6 @@ def _errors_of(
             row += [centre, float(np.maximum(centre - half, 0.0)), centre + half]
         rows.append(row)
     return replace(Utility(*np.array(rows).T), measure=measure)
-
-
-def _blind_of(
-    data: Dataset | None, member: BoolArray, labels: Int64Array, unit: Unit = EACH
-) -> Blind:
-    """The blind baseline, or the reason why it could not be run."""
-    if data is None:
-        return Blind(None, "the data could not be found again from its source")
-    rows = np.arange(len(data))
-    note = ""
-    most = min(_BLIND, max(500, _VALUES // math.prod(data.shape)))
-    if len(rows) > most:
-        # A linear classifier has long converged; the whole pool would only cost memory.
-        rows = _some(unit, len(rows), most)
-        note = f"It was run on {len(rows):,} samples drawn from the pool."
-    if isinstance(unit, Subjects):
-        unit = Subjects(unit.codes[rows])
-    try:
-        found = blind_baseline(
-            data.rows(rows).numpy(),
-            member[:, rows],
-            labels[rows],
-            targets=None if data.targets is None else data.targets.numpy()[rows],
-            runs=4,
-            unit=unit,
-        )
-    except InputError as error:
-        return Blind(None, str(error))
-    return Blind(found.estimate, note)
-
-
-def _some(unit: Unit, samples: int, most: int) -> Int64Array:
-    """Some `most` samples of the pool, subjects whole."""
-    rng = np.random.default_rng(0)
-    if not isinstance(unit, Subjects):
-        return np.sort(rng.choice(samples, most, replace=False))
-    order = rng.permutation(len(unit.names))
-    kept = order[: max(10, int(np.searchsorted(np.cumsum(unit.sizes[order]), most)))]
-    return np.flatnonzero(np.isin(unit.codes, kept))
 
 
 @dataclass
@@ -371,7 +326,7 @@ def collect(
         labels=run.labels,
         classes=_classes(run),
         utility=utility,
-        blind=_blind_of(data, split, records.labels, unit)
+        blind=blind_of(data, split, records.labels, whole_unit(records, split))
         if blind
         else Blind(None, "it was left out"),
         attacks=tuple(f for _, f in findings),

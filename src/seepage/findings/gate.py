@@ -23,6 +23,7 @@ from seepage.attacks.binding import ReadOnce
 from seepage.config.limits import Limits
 from seepage.errors import InputError
 from seepage.findings.at_fpr import AtFpr
+from seepage.findings.blind import blind_of_run, shift_words
 from seepage.findings.epsilon import LargestEpsilon, largest_epsilon
 from seepage.findings.judging import Judging
 from seepage.findings.notes import import_doubts
@@ -348,7 +349,8 @@ def check(
     """Whether what a run leaks stays within limits, at its last checkpoint: `seepage check`.
 
     Every attack that the recorded signals allow competes; `attacks` are judged beside the strongest.
-    unit: subjects where the run has groups, unless `Samples()` is given. model: the factory again,
+    There is none either where members differ from non-members without any model, where the pool can be
+    found again (`seepage.metrics.blind_baseline`). unit: subjects where the run has groups, unless `Samples()` is given. model: the factory again,
     where an attack needs kept weights of one. learnt_nothing: judge models too whose answers tell
     nothing of their members' labels; else there is no verdict for them, and none holds.
 
@@ -363,10 +365,11 @@ def check(
             f"{run.path}: {odd.alike or odd.lists}; no limit is compared with such figures"
         )
     found = scored(run, attacks, unit, model)
+    shift = shift_words(blind_of_run(run))
     return Checked(
         path=str(run.path),
         judged=judge(limits, found.scores, found.counted, found.named, found.units),
-        no_verdict="" if learnt_nothing else odd.answers,
+        no_verdict=shift or ("" if learnt_nothing else odd.answers),
         attacks=tuple(found.scores),
         skipped=found.skipped,
         left_out=found.left_out,

@@ -19,7 +19,7 @@ from seepage.errors import InputError
 from seepage.fleet.rebuild import Factory
 from seepage.fleet.released import logits_of_run
 from seepage.local_paths import local_path
-from seepage.metrics.blind import with_missing_marked
+from seepage.metrics.blind_inputs import with_missing_marked
 from seepage.store.result_files import read_result, write_result
 
 __all__ = ["RunLabels", "label_inference_of_run", "read_game", "write_game"]

@@ -16,7 +16,7 @@ from seepage.findings.at_fpr import AtFpr
 from seepage.findings.clock import Clock, clock_of
 from seepage.findings.probes import CurvatureFinding, LayerFinding
 from seepage.fleet.contradictions import Contradictions
-from seepage.metrics import PRIORS, Estimate, Strongest, Within, strongest
+from seepage.metrics import PRIORS, BlindBaseline, Estimate, Strongest, Within, strongest
 from seepage.plane import FprSpread, Population
 from seepage.short_repr import short_repr
 from seepage.store.files import plain
@@ -92,10 +92,26 @@ class AttackFinding:
 
 @dataclass(frozen=True)
 class Blind:
-    """An attack that never sees a model; `auc` is None when it could not be run."""
+    """Attacks that never see a model; `auc` is None when none could be run.
+
+    auc: of the strongest classifier, `by`, its interval paid for the choice; each: every classifier's
+    own. See `seepage.metrics.blind_baseline`.
+    """
 
     auc: Estimate | None
     note: str
+    by: str = ""
+    each: Mapping[str, Estimate] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, found: BlindBaseline, note: str = "") -> Blind:
+        """What a baseline found."""
+        return cls(found.estimate, note, found.by, found.each)
+
+    @property
+    def shifted(self) -> bool:
+        """Whether members and others differ without any model: the interval lies above chance."""
+        return self.auc is not None and bool(np.isfinite(self.auc.low)) and self.auc.low > 0.5
 
 
 @short_repr
@@ -475,10 +491,10 @@ class Findings:
     def said(self) -> Said:
         """What the page's headline says, in one word or two.
 
-        "refused" where models are copies or lists of members are those of other models, "too few
-        models" where no interval is known, else "leaks", "undecided", or "not shown".
+        "refused" where models are copies, lists of members are those of other models, or members and
+        non-members differ without any model, "too few models" where no interval is known, else "leaks", "undecided", or "not shown".
         """
-        if self.contradictions.alike or self.contradictions.lists:
+        if self.contradictions.alike or self.contradictions.lists or self.blind.shifted:
             return "refused"
         if not self.judged:
             return "too few models"

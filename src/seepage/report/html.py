@@ -136,10 +136,10 @@ def _blind(f: Findings, data: Dataset | None) -> Values:
         verdict = "Without it this report cannot rule out that members and non-members differ by themselves."
     elif np.isnan(b.low):
         verdict = "One pair of runs gives no interval, so this figure is only a rough one."
-    elif b.covers(0.5):
-        verdict = "Chance lies inside its interval: there is no sign that members and non-members differ by themselves."
+    elif f.blind.shifted:
+        verdict = "Its whole interval lies above chance: members and non-members differ by themselves, and there is no verdict. Draw members and non-members at random again before relying on any figure below."  # fmt: skip
     else:
-        verdict = "Chance lies outside its interval: members and non-members may differ by themselves. Draw members and non-members at random again before relying on any figure below."  # fmt: skip
+        verdict = "Chance lies inside its interval or above it: there is no sign that members and non-members differ by themselves."  # fmt: skip
     return {"b": f.blind, "verdict": verdict}
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from seepage.findings import Findings
 from seepage.findings.accountant import AT
+from seepage.findings.blind import shift_words
 from seepage.findings.result import Utility
 from seepage.metrics import Estimate
 
@@ -215,7 +216,7 @@ def _how_sure(f: Findings) -> Answer:
         f"own signal (AUC) is known to ±{f.half_width:.2f} only. "
     )
     words += (
-        f"An attack that never sees a model reaches AUC {blind.mean:.3f}"
+        f"The strongest of {max(len(f.blind.each), 1)} attacks that never see a model reaches AUC {blind.mean:.3f}"
         + (f" ({interval(blind)}; chance is 0.5)." if interval(blind) else "; chance is 0.5.")
         if blind is not None
         else "The blind baseline was not run."
@@ -235,6 +236,8 @@ def first_screen(f: Findings) -> FirstScreen:
         headline = "No verdict: models are copies of one another."
     elif f.contradictions.lists:
         headline = "No verdict: lists of members are not those of their models."
+    elif f.blind.shifted:
+        headline = f"No verdict: {shift_words(f.blind)}."
     elif f.said == "too few models":
         headline = "Too few models to say whether this training leaks."
     elif f.said == "leaks":
@@ -313,14 +316,13 @@ def _warnings(f: Findings) -> tuple[tuple[str, str], ...]:
         )
         for w in f.doubts
     ]
-    b = f.blind.auc
-    if b is not None and np.isfinite(b.low) and not b.covers(0.5):
+    if f.blind.shifted:
         out.append(
             (
-                "Members and non-members may differ by themselves.",
-                f"An attack that never sees a model tells them apart with AUC {number(b.mean)} ({interval(b)}). Every figure here counts that difference as leakage.",
+                "Members and non-members differ by themselves.",
+                f"{_sentence(shift_words(f.blind))}. Every figure here counts that difference as leakage.",
             )
-        )  # fmt: skip
+        )
     if f.models < 16:
         out.append(
             (

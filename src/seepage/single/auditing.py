@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.attacks import ATTACKS, Attack, usual
@@ -16,14 +15,15 @@ from seepage.errors import InputError
 from seepage.findings.attacks import FPRS
 from seepage.findings.judging import Judging
 from seepage.findings.result import AtFpr, Blind, Naming
-from seepage.metrics import Estimate, Within, blind_baseline, clopper_pearson, name_members
-from seepage.metrics.unit import Subjects, Unit
+from seepage.metrics import Estimate, Within, clopper_pearson, name_members
+from seepage.metrics.unit import Subjects
 from seepage.plan import Groups
 from seepage.short_repr import short_repr
 from seepage.signals.tasks import Task
 from seepage.signals.tasks import task as task_named
 from seepage.single import words
 from seepage.single.asking import Answers, Service, kind_of
+from seepage.single.blind import blind_of
 from seepage.single.by_task import Question, target_rows
 from seepage.single.fitting import answers_fit, copies_in_words, references_fit, references_know
 from seepage.single.likeness import (
@@ -324,7 +324,7 @@ def audit(
         whose=whose,
         classes=observed.classes or classes,
         accuracy=_accuracy(observed, pool.member, measure),
-        blind=_blind(inputs, question, pool, unit) if blind else Blind(None, "it was left out"),
+        blind=blind_of(pool, question) if blind else Blind(None, "it was left out"),
         attacks=judged,
         skipped=scored.skipped,
         main=main,
@@ -541,21 +541,3 @@ def _accuracy(
         low, high = clopper_pearson(hits, n)
         out.append(Estimate(hits / n, float(low), float(high), 0.95, n))
     return out[0], out[1]
-
-
-def _blind(inputs: Float64Array | None, question: Question, pool: Pool, unit: Unit) -> Blind:
-    """The attack that sees inputs and labels, or labels alone, and no model."""
-    note = ""
-    features, labels, targets = inputs, question.labels, question.targets
-    if features is None:
-        if labels is None and targets is None:
-            return Blind(None, "neither inputs nor labels were given")
-        note = "it saw labels alone: inputs were not given as numbers"
-        features = np.zeros((len(pool.member), 1))
-    try:
-        # Small fits: threads would wait for each other.
-        with threadpool_limits(1, "blas"):
-            found = blind_baseline(features, pool.member, labels, targets=targets, unit=unit)
-    except InputError as error:
-        return Blind(None, str(error))
-    return Blind(found.estimate, note)

@@ -21,7 +21,7 @@ from seepage.errors import InputError
 from seepage.given_arrays import given_array
 from seepage.local_paths import local_path
 from seepage.metrics import Samples, Subjects, Unit
-from seepage.metrics.blind import with_missing_marked
+from seepage.metrics.blind_inputs import with_missing_marked
 from seepage.plan import Groups
 from seepage.remedies import of_data
 from seepage.short_repr import short_repr

@@ -17,6 +17,12 @@ def _auc(e: Estimate) -> str:
     return f"{e.mean:.3f} [{e.low:.3f}, {e.high:.3f}]"
 
 
+def _by(one: SingleAudit) -> str:
+    """Which classifier that is, and of how many."""
+    b = one.blind
+    return f" (strongest of {len(b.each)}: {b.by})" if b.each else ""
+
+
 def headline(one: SingleAudit) -> str:
     """The verdict in a sentence or two, and why its figures may be of something else."""
     where = "the first note" if len(one.doubts) == 1 else "the first notes"
@@ -33,10 +39,10 @@ def _verdict(one: SingleAudit) -> str:
                 "No verdict: inputs seem to be prepared otherwise than in training: "
                 f"{one.prepared}."
             )
-        if blind is not None and blind.low > 0.5:
+        if blind is not None and one.blind.shifted:
             return (
                 f"No verdict: members and others differ without the model. An attack that never sees "
-                f"it tells them apart with AUC {_auc(blind)}."
+                f"it tells them apart with AUC {_auc(blind)}{_by(one)}."
             )
         if one.reversed:
             return (
@@ -99,7 +105,8 @@ def limits(one: SingleAudit) -> tuple[str, ...]:
         "Figures are about leakage only if members and others were drawn alike, at random from one "
         "source. "
         + (
-            "The blind baseline looks for differences, but a linear one sees not all of them."
+            f"The blind baselines ({', '.join(one.blind.each) or 'one'}) look for differences; one that "
+            "none of them sees passes unseen."
             if one.blind.auc is not None
             else f"The blind baseline that would look for differences was not run: {one.blind.note}."
         )
@@ -152,7 +159,7 @@ def steps(one: SingleAudit) -> tuple[str, ...]:
                 "Pass inputs as the model took them in training, prepared alike, and audit again: "
                 f"{one.prepared}.",
             )
-        if blind is not None and blind.low > 0.5:
+        if blind is not None and one.blind.shifted:
             return (
                 "Draw others from the source, time and classes of the members, or split one source "
                 "at random before training, and audit again.",
