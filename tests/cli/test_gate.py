@@ -16,7 +16,8 @@ from seepage.attacks import ATTACKS
 from seepage.cli import audit, main
 from seepage.data import npz
 from seepage.findings import collect
-from seepage.metrics import auc
+from seepage.findings.result import Blind
+from seepage.metrics import Estimate, auc
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -196,3 +197,17 @@ def test_a_report_goes_into_the_run_folder_unless_told_otherwise(
     status, _, err = command("report", str(fleet), "a.html", "--out", "b.html")
     assert (status, "expected one of them" in err) == (2, True)
     assert places == [str(fleet / "report.html"), "a.html", "b.html"]
+
+
+def test_no_limit_holds_where_members_differ_without_a_model(
+    fleet: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seepage.findings import blind
+
+    wins = Blind(Estimate(0.8, 0.7, 0.9, 0.95, 4), "", "bag of words")
+    monkeypatch.setattr(blind, "blind_of_run", lambda run: wins)
+    status, _, error = command("check", str(fleet), "--max-auc", "1", "--learnt-nothing")
+    assert status == 1
+    assert (
+        "no verdict, so that no limit holds: members and others differ without any model" in error
+    )

@@ -18,6 +18,7 @@ __all__ = [
     "AttackName",
     "AttackNames",
     "ConfigFile",
+    "DividedBy",
     "Factory",
     "Out",
     "Overrides",
@@ -71,6 +72,14 @@ UnitName = Annotated[
     typer.Option(
         "--unit",
         help="What figures count; by default subjects where the run has groups of samples.",
+    ),
+]
+DividedBy = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--by",
+        help="Within parts of the pool: 'class', 'correctness', 'difficulty', a column of the table, or a "
+        "file NAME.csv with the columns id and a value. Repeatable.",
     ),
 ]
 ReleasedAs = Annotated[

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks import Attack, how_left_out, usual
@@ -32,6 +32,7 @@ from seepage.findings.result import (
     Utility,
 )
 from seepage.findings.samples import exposure_of, groups_of, high, tested
+from seepage.findings.slices import all_slices
 from seepage.findings.source import Progress, ReportSource, Shadows, sides
 from seepage.findings.subjects import by_unit, subject_finding, telling_records
 from seepage.findings.unjudged import unjudged
@@ -234,6 +235,8 @@ def collect(
     seed: int = 0,
     blind: bool = True,
     unit: Unit | None = None,
+    by: Sequence[str] = (),
+    slices: Mapping[str, ArrayLike] | None = None,
     progress: Progress | None = None,
 ) -> Findings:
     """Compute everything a report says about a run.
@@ -244,7 +247,9 @@ def collect(
     that of the run). permutations: redraws of membership under which everything is repeated, each
     as costly as the main attack itself. level: false-discovery rate of the samples named as
     exposed. seed: of the redraws. blind: whether the blind baseline is run. unit:
-    what is judged: subjects where the run has groups, unless `Samples()` is asked for. progress: called with
+    what is judged: subjects where the run has groups, unless `Samples()` is asked for. by: columns of a table that the main attack
+    is divided by too, beside class, correctness and difficulty (`seepage.findings.slices`); slices: the
+    same by a value of each sample, {name: (N,)}. progress: called with
     (what, done, all).
 
     Raises InputError when no attack can be run, and where attacks would.
@@ -258,9 +263,11 @@ def collect(
         )
     notes, doubts, found_wrong = run_notes(run), import_doubts(run), contradictions(run)
     if without is not None:
-        if data is None and blind:
+        if data is None and (blind or by):
             data = run.data()
         run, data, attacks = without.part(run), without.data(data), without.attacks(wanted)
+        if slices is not None:
+            slices = {n: np.asarray(v)[without.rows] for n, v in slices.items()}
     records = run
     run, unit = by_unit(run, unit)
     judging = Judging.of(run, Samples())
@@ -304,6 +311,10 @@ def collect(
     whose = None
     if isinstance(unit, Subjects):
         whose = subject_finding(records, attack, unit, judging)
+    say("parts of the pool", 0, 1)
+    parts = all_slices(
+        run, scores[attack.name], judging, attack.title, data=data, unit=unit, by=by, values=slices
+    )
     say("blind baseline", 0, 1)
     name = str(run.manifest.get("data", {}).get("name", "data"))
     return Findings(
@@ -360,6 +371,7 @@ def collect(
         if isinstance(unit, Subjects)
         else accountant_finding(records, *(_last(counted, null) for null in (False, True))),
         agreement=agreement_of(scores, judging),
+        slices=parts,
         unjudged="" if without is None else without.words,
         notes=notes,
         contradictions=found_wrong,

@@ -15,6 +15,7 @@ from seepage.findings.agreement import AgreementFinding
 from seepage.findings.at_fpr import AtFpr
 from seepage.findings.clock import Clock, clock_of
 from seepage.findings.probes import CurvatureFinding, LayerFinding
+from seepage.findings.slices import SliceFinding
 from seepage.fleet.contradictions import Contradictions
 from seepage.metrics import PRIORS, BlindBaseline, Estimate, Strongest, Within, strongest
 from seepage.plane import FprSpread, Population
@@ -337,7 +338,8 @@ class Findings:
     itself (`seepage.fleet.contradictions`). doubts: what its import doubted of inputs and classes
     (`seepage.findings.notes`). variants: what was kept of the models as
     released (`seepage.findings.variants`), or None. accountant: of runs under DP-SGD what it allows.
-    agreement: whom the strongest attacks find, None where fewer than two resolve 1 % FPR.
+    agreement: whom the strongest attacks find, None where fewer than two resolve 1 % FPR. slices: the main
+    attack within parts of the pool (`seepage.findings.slices`).
     """
 
     title: str
@@ -384,6 +386,7 @@ class Findings:
     variants: Mapping[str, Any] | None = None
     accountant: AccountantFinding | None = None
     agreement: AgreementFinding | None = None
+    slices: tuple[SliceFinding, ...] = ()
     unjudged: str = ""
     notes: tuple[str, ...] = ()
     contradictions: Contradictions = field(default_factory=Contradictions)
@@ -583,6 +586,7 @@ class Findings:
                 else plain(self.subjects.sizes[e.order[:50]]),
             },
             "groups": [plain(g) for g in self.groups],
+            "slices": [s.summary() for s in self.slices],
             "half_width_of_a_samples_auc": plain(self.half_width),
             "curvature": None if self.curvature is None else plain(self.curvature.summary()),
             "layers": None if self.layers is None else plain(self.layers.summary()),

@@ -377,6 +377,10 @@ def _subjects(f: Findings, data: Dataset | None) -> Values | None:
     return None if f.subjects is None else subjects_values(f.subjects)
 
 
+def _slices(f: Findings, data: Dataset | None) -> Values | None:
+    return {"title": f.main_attack.title} if f.slices else None
+
+
 def _variants(f: Findings, data: Dataset | None) -> Values | None:
     return None if f.variants is None else variants_values(read_variants(f.path, f.variants))
 
@@ -387,6 +391,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("attacks", "Attacks", "How much leaks?", _attacks),
     Section("variants", "What ships", "How much leaks of what is released?", _variants),
     Section("subjects", "Subjects", "What do several records of one person tell?", _subjects),
+    Section("slices", "Parts of the pool", "For whom does it leak?", _slices),
     Section("risk", "Risk over training", "When does it leak?", _risk),
     Section("plane", "The FPR-TPR plane", "When, and for which samples?", _plane),
     Section("dynamics", "Dynamics", "How does the leak develop?", _dynamics),
