@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+import typer
 from rich.markup import escape
 from rich.table import Table
 
 from seepage.cli.app import app
 from seepage.cli.arguments import (
     AttackNames,
+    DividedBy,
     Factory,
     ReleasedAs,
     RunFolder,
@@ -40,6 +42,28 @@ def attack(
     factory: Factory = None,
     unit: UnitName = None,
     released_as: ReleasedAs = None,
+    by: DividedBy = None,
+    used: Annotated[
+        str | None,
+        typer.Option(
+            "--used",
+            help="How much of a set each model was trained on: a file of sample ids, one a line.",
+        ),
+    ] = None,
+    ranges: Annotated[
+        str | None,
+        typer.Option(
+            "--ranges",
+            help="Whether any sample of a range was trained on: a CSV file with the columns id and range, "
+            "ranges of one size.",
+        ),
+    ] = None,
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            help="Of --ranges, the share of highest scores that are averaged; 0.5 unless given."
+        ),
+    ] = None,
 ) -> None:
     """Run attacks on the stored signals and print how well each identifies members.
 
@@ -53,12 +77,20 @@ def attack(
         seepage attack runs/digits -a mine.attacks:Mine
 
         seepage attack runs/digits --as label-only --as int8
+
+        seepage attack runs/adult -a lira --by class --by difficulty --by age
+
+        seepage attack runs/digits -a rmia --used asked.txt
+
+    By a part of the pool (--by), of a set (--used) or of ranges (--ranges) it is LiRA unless others are
+    named, or, where it cannot be run, the first that can.
     """
     from seepage import scoring
     from seepage.config.prepare import chosen_attacks
     from seepage.findings.unjudged import unjudged
 
     chosen: Sequence[Attack] = chosen_attacks(name, name[0] if name else "lira")
+    _check_together(unit, released_as, by, used, ranges, keep)
     opened = judged_run(run)
     if released_as:
         from seepage.cli.variants import variants_of
@@ -75,6 +107,19 @@ def attack(
                 f"{run}: expected a run that some attack can be run on, got one where {first} {why}"
             )
     who = judged_unit(part, unit)
+    if by or used is not None or ranges is not None:
+        from seepage.cli.parts import print_ranges, print_used, within_parts
+
+        some = chosen if name else [next((a for a in chosen if a.name == "lira"), chosen[0])]
+        if by:
+            within_parts(part, some, by, factory, who, opened.ids.tolist())
+        elif used is not None:
+            print_used(part, some, used, factory)
+        else:
+            print_ranges(part, some, str(ranges), 0.5 if keep is None else keep, factory)
+        if without.words:
+            console.print(without.words, markup=False, soft_wrap=True)
+        return
     table, scores = attack_table(part, chosen, factory, who)
     console.print(table)
     _about_names(scores, part, who)
@@ -82,6 +127,30 @@ def attack(
         console.print(line, markup=False, soft_wrap=True)
     if without.words:
         console.print(without.words, markup=False, soft_wrap=True)
+
+
+def _check_together(
+    unit: str | None,
+    released_as: Sequence[str] | None,
+    by: Sequence[str] | None,
+    used: str | None,
+    ranges: str | None,
+    keep: float | None,
+) -> None:
+    """Refuse options that say different things of what is judged."""
+    given = [
+        o
+        for o, v in {"--as": released_as, "--by": by, "--used": used, "--ranges": ranges}.items()
+        if v
+    ]
+    if len(given) > 1:
+        raise InputError(f"{given[1]}: expected without {given[0]}; call the command twice")
+    if unit == "subject" and (used is not None or ranges is not None):
+        option = "--used" if used is not None else "--ranges"
+        raise InputError(f"--unit subject: expected without {option}, which is about samples")
+    if keep is not None and (ranges is None or not 0 < keep <= 1):
+        wanted = "with --ranges" if ranges is None else "a share above 0 and at most 1"
+        raise InputError(f"--keep: expected {wanted}, got {keep:g}")
 
 
 def attack_table(

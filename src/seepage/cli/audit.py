@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ from seepage.cli.app import app
 from seepage.cli.arguments import (
     AttackNames,
     ConfigFile,
+    DividedBy,
     Out,
     Overrides,
     ReleasedAs,
@@ -25,6 +26,7 @@ from seepage.cli.arguments import (
     opened_run,
 )
 from seepage.cli.console import FleetBar, console, errors
+from seepage.cli.parts import slice_values
 from seepage.cli.places import place_for
 from seepage.config.audit import read_config
 from seepage.config.prepare import Prepared, chosen_attacks, prepare
@@ -323,6 +325,7 @@ def report_command(
     ] = None,
     name: AttackNames = None,
     unit: UnitName = None,
+    by: DividedBy = None,
 ) -> None:
     """Write the report of a run folder again, with today's attacks.
 
@@ -341,7 +344,8 @@ def report_command(
     place = place_for(given, option, suffixes=(".html", ".htm"), later=run)
     opened = opened_run(run)
     chosen = chosen_attacks(name, name[0]) if name else None
-    _report(opened, place, chosen, judged_unit(opened, unit))
+    names, values = slice_values(by or (), opened.ids.tolist())
+    _report(opened, place, chosen, judged_unit(opened, unit), names, values)
 
 
 def _beside(run: str) -> Path:
@@ -383,7 +387,14 @@ def _audited(run: Run, place: Path, wanted: Prepared) -> None:
         raise refused
 
 
-def _report(run: Any, path: Path, attacks: Any, unit: Any = None) -> None:
+def _report(
+    run: Any,
+    path: Path,
+    attacks: Any,
+    unit: Any = None,
+    by: Sequence[str] = (),
+    values: Mapping[str, Any] | None = None,
+) -> None:
     from seepage.attacks import usual
     from seepage.findings import collect
     from seepage.findings.unjudged import unjudged
@@ -392,7 +403,7 @@ def _report(run: Any, path: Path, attacks: Any, unit: Any = None) -> None:
 
     with errors.status("scoring"):
         data = run.data()
-        found = collect(run, attacks=attacks, data=data, unit=unit)
+        found = collect(run, attacks=attacks, data=data, unit=unit, by=by, slices=values)
         written = write_report(run, path, findings=found, data=data)
     without = unjudged(run, attacks or usual())
     if without.words:
