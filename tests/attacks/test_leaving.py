@@ -264,6 +264,25 @@ def test_rmia_compares_within_the_real_target():
         assert (np.diff(rmia[r][np.argsort(base[r])]) >= 0).all()
 
 
+def test_tuned_rmia_uses_the_weight_it_chose_under_matched_references_too():
+    rng = np.random.default_rng(8)
+    member = equal_counts(rng, 12, 300, 6)
+    assert how_left_out(member) == "matched"
+    loss = noise(rng, member.shape)["loss"] * np.where(member, 0.6, 1.0)
+    for a in (0.2, 0.9):
+        tuned = attacks.RMIATuned(grid=(a,)).leave_one_out(loss, member)
+        np.testing.assert_array_equal(tuned, attacks.RMIAOffline(a=a).leave_one_out(loss, member))
+    free, each = attacks.RMIATuned(grid=(0.0, 0.9)), {}
+    for r in (0, 7):
+        others = np.arange(12) != r
+        each[r] = free.chosen(loss[others][..., None], member[others])
+        fixed = attacks.RMIAOffline(a=each[r]).leave_one_out(loss, member)
+        np.testing.assert_array_equal(free.leave_one_out(loss, member)[r], fixed[r])
+    # Nobody can be judged by references that are IN, or OUT of, everything: the published weight.
+    rows = np.repeat([[True], [True], [False], [False]], 20, axis=1)
+    assert attacks.RMIATuned().chosen(loss[:4, :20, None], rows) == 0.3
+
+
 def test_counts_that_cannot_be_made_equal_are_warned_of_with_what_noise_reads():
     member = two_kinds(RNG(0), 24, 4000)
     phi = noise(RNG(1), member.shape)["phi"]

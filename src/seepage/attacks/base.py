@@ -158,7 +158,8 @@ def too_few(attack: Attack, member: BoolArray) -> str | None:
     )
 
 
-@dataclass(frozen=True)
+# With eq its base would have no field to compare, and all options of one class would be equal.
+@dataclass(frozen=True, eq=False)
 class Attack(ABC):
     """A pure map from signals and membership to a score; higher = more likely a member.
 

@@ -24,6 +24,8 @@ __all__ = ["BASE", "RMIA", "AgainstPopulation", "BASEOffline", "RMIAOffline", "R
 
 
 HALVES, MIXED, ALL, TEMPERED = 0, 1, 2, 3
+# The a of published code.
+_USUAL = 0.3
 
 
 def _log_mean(loss: FloatArray, mask: BoolArray) -> Float64Array:
@@ -193,7 +195,7 @@ class RMIAOffline(_Offline):
     [1.0, 0.5]
     """
 
-    a: float = 0.3
+    a: float = _USUAL
 
     name: ClassVar[str] = "rmia-offline"
     title: ClassVar[str] = "RMIA offline"
@@ -229,7 +231,8 @@ class RMIATuned(_Offline):
 
     For every target, of `grid` the a with the largest AUC on average over its references: each of
     them is scored by those that are neither of its own tuple nor of the target's, on at most 1,000
-    samples spread evenly over the references' mean loss. AUCs are those of the ratio, which ranks as
+    samples spread evenly over the references' mean loss. Where runs are in no tuples and references are
+    matched sample by sample, a is chosen on all runs but the target. AUCs are those of the ratio, which ranks as
     RMIA does up to ties; of equal ones the smallest a wins. γ is not tuned: under one target every γ
     gives the order of the ratio, and those other than 1 only add ties.
 
@@ -286,8 +289,28 @@ class RMIATuned(_Offline):
             out[rows] = fixed.run_all(signals, member, use)[rows]
         return out
 
+    def _matched(self, signals: Mapping[str, FloatArray], member: BoolArray) -> Float64Array:
+        # One a for each target, of all other runs; ratios are then those of matched references.
+        known, loss = judged(member), signals["loss"]
+        best = np.empty(len(member))
+
+        def choose(r: int) -> None:
+            others = np.arange(len(member)) != r
+            best[r] = self.chosen(loss[others][:, known], member[others][:, known])
+
+        each_row(choose, len(best))
+        out = np.empty(member.shape)
+        for a in np.unique(best).tolist():
+            fixed = RMIAOffline(self.population, self.gamma, a)
+            out[best == a] = fixed._matched(signals, member)[best == a]
+        return out
+
     def chosen(self, loss: FloatArray, member: BoolArray) -> float:
-        """The a of `grid` that serves these references best: (R, N, A), (R, N)."""
+        """The a of `grid` that serves these references best: (R, N, A), (R, N).
+
+        Where none of them can be judged, each being IN or OUT of all samples, the one next to the
+        published 0.3.
+        """
         if len(self.grid) == 1:
             return self.grid[0]
         order = np.argsort(loss.mean(axis=(0, 2), dtype=np.float64), kind="stable")
@@ -295,7 +318,7 @@ class RMIATuned(_Offline):
             order = order[np.linspace(0, len(order) - 1, _SOME).astype(np.int64)]
         loss, member = loss[:, order].astype(np.float64), member[:, order]
         tuple_of = partitions(member)
-        total = np.zeros(len(self.grid))
+        total, able = np.zeros(len(self.grid)), False
         everyone = np.where(member[..., None], 0.0, np.exp(-loss))
         whole, count = everyone.sum(axis=0), (~member).sum(axis=0)
         for k in np.unique(tuple_of):
@@ -307,6 +330,7 @@ class RMIATuned(_Offline):
             told = truth.any(axis=1) & ~truth.all(axis=1)
             if not told.any():
                 continue
+            able = True
             left = (whole - everyone[own].sum(axis=0))[at]
             mean = np.log(np.maximum(left, 1e-300) / number[at][:, None])
             # Where next to nothing is left of a sum it is made again.
@@ -320,6 +344,8 @@ class RMIATuned(_Offline):
             many = np.tile(truth[told], (len(self.grid), 1))
             auc = operating_points(np.concatenate(ratios), many, ()).auc
             total += auc.reshape(len(self.grid), -1).sum(axis=1)
+        if not able:
+            return min(self.grid, key=lambda a: abs(a - _USUAL))
         return float(self.grid[int(total.round(9).argmax())])
 
 

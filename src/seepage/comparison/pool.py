@@ -15,6 +15,7 @@ from torch import nn
 from seepage.array_types import AnyArray, Int64Array
 from seepage.attacks import ATTACKS, Attack
 from seepage.attacks import get as attack_by_name
+from seepage.attacks.identity import known_as
 from seepage.comparison.config import NONE, Candidate, ComparisonConfig, FGSMConfig, PPTPConfig
 from seepage.comparison.evaluate import canaries, evaluate
 from seepage.comparison.results import Row, read_rows
@@ -116,9 +117,9 @@ class Options:
 
 
 def _named(attack: Attack) -> str:
-    """What a key calls an attack: by its name alone where its options are those of the table."""
+    """What a key calls an attack: by its name alone where its options are those of the table (`known_as`)."""
     known = ATTACKS.get(attack.name)
-    return attack.name if known is not None and attack == known() else repr(attack)
+    return known_as(attack, None if known is None else known())
 
 
 @dataclass

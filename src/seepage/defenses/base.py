@@ -154,7 +154,7 @@ class Fit(Protocol):
     ) -> nn.Module: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Defense(ABC):
     """A rule that acts on training through five hooks; see this module's docstring.
 

@@ -17,7 +17,7 @@ from seepage.errors import InputError
 __all__ = ["Around", "Chain", "changes_outputs", "refuse_contradictions"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Around(Defense):
     """Hands every hook to `base`, whose state is `state["base"]` of its own."""
 

@@ -138,8 +138,8 @@ def _own(
     """The TPR of a part at a threshold of its own, one for all targets."""
     if len(s) == 1:
         found = joint_rates(s[at], y[at], [fpr], level=level)
-        ends = (float(v[0]) for v in (found.tpr, found.tpr_low, found.tpr_high))
-        return Estimate(*ends, level, int(at.sum()))
+        mean, low, high = (float(v[0]) for v in (found.tpr, found.tpr_low, found.tpr_high))
+        return Estimate(mean, low, high, level, int(at.sum()))
     called = called_members(s[at][None], y[at][None], fpr)
     if called is None:
         return _rate(None, at & y, level, plan)

@@ -23,7 +23,7 @@ from seepage.short_repr import short_repr
 __all__ = ["EACH", "Samples", "Subjects", "Unit", "judged", "unit_of"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Unit(ABC):
     """What a statistic counts as one: see `Samples` and `Subjects`."""
 
