@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -397,6 +397,41 @@ AS = Slot("--as", ("top-1", "label-only", "int8", "pruned-0.5+top-2", "as-traine
            "temperature-1.2.3", "pruned-1", "pruned--0.1", "int-8", "int8+", "+", "int8++bf16", "int8+int8", "int8+bf16", "pruned-0.5+pruned-0.9", "top-1+top-2", "label-only+label-only",
            "as-trained+int8", "TOP-1", "top-1 ", "top-٣", "os:system", "top-" + "9" * 5000, "int8+" * 500 + "bf16", "[/x]", ""),
           "a variant")  # fmt: skip
+SAMPLE_FILES = (
+    "absent.csv",
+    "file",
+    "file.csv",
+    "pipe",
+    "loop",
+    "run",
+    "empty",
+    "bad.csv",
+    "twice.csv",
+    "wide.csv",
+    "ids.txt",
+    "good.npz",
+    "s3:/b/x.csv",
+    "class,",
+    "Class",
+    "x0",
+    "",
+    "[/x].csv",
+    "a" * 300 + ".csv",
+    "\udcff.csv",
+)
+BY = Slot("--by", ("class", "correctness", "difficulty", "kinds.csv", "./good.csv"),
+          one_of("class", "correctness", "difficulty", "kinds.csv", "good.csv", "./kinds.csv", "./good.csv"), SAMPLE_FILES, "a part", general=False)  # fmt: skip
+USED = Slot("--used", ("ids.txt", "./ids.txt"), lambda t, at: None if t in ("ids.txt", "./ids.txt") else False,
+            ("kinds.csv", "good.csv", *SAMPLE_FILES[:-8], *SAMPLE_FILES[-6:]), "a list of ids", needed=True, general=False)  # fmt: skip
+RANGES = Slot("--ranges", ("pairs.csv", "./pairs.csv"), lambda t, at: None if t in ("pairs.csv", "./pairs.csv") else False,
+              ("uneven.csv", "kinds.csv", *SAMPLE_FILES), "ranges", needed=True, general=False)  # fmt: skip
+KEEP = Slot(
+    "--keep",
+    ("0.5", "1"),
+    number(0, 1, open_low=True),
+    ("0", "-1", "1.5", "nan", "x", ""),
+    "a share",
+)
 DELTA = Slot("--delta", ("1e-5", "0"), lambda t, at: None if number(0, 0.999999)(t, at) else False,
              ("-1", "1", "nan", "2", "x", "1e400"), "a δ")  # fmt: skip
 LEVEL = Slot("--level", ("0.95",), lambda t, at: None if number(0, 0.999999, open_low=True)(t, at) else False,
@@ -467,8 +502,11 @@ COMMANDS: dict[str, tuple[list[str], list[Slot]]] = {
                                 Slot("--cache", ("answers",), lambda t, at: None, OUT.odd, "a cache", writes=True), Slot("-o", PAGE.sound, PAGE.holds, PAGE.odd, "a page", writes=True), AS]),
     "doctor": (["doctor"], [CONFIG, SET]),
     "repair": (["repair"], [CONFIG, Slot("-o", ("run",), lambda t, at: None, OUT.odd, "a run folder", needed=True), SET]),
-    "report": (["report"], [RUN, Slot("", PAGE.sound, PAGE.holds, PAGE.odd, PAGE.what, True, True), Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True)]),
+    "report": (["report"], [RUN, Slot("", PAGE.sound, PAGE.holds, PAGE.odd, PAGE.what, True, True), Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), BY]),
     "attack": (["attack"], [RUN, Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), UNIT, AS]),
+    "attack --by": (["attack"], [RUN, Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), UNIT, replace(BY, needed=True)]),
+    "attack --used": (["attack"], [RUN, Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), USED]),
+    "attack --ranges": (["attack"], [RUN, Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), RANGES, KEEP]),
     "check": (["check"], [RUN, Slot("--max-auc", ("0.6", "1", "0"), number(0, 1), ("1.5", "-1", "nan"), "a limit", needed=True),
                           MAX_TPR, real("--fpr", 0, 1, "0.01"), real("--max-eps", 0, 1e308, "2", "0"), DELTA, MAX_EXPOSED, LIMITS, JUNIT, ATTACK, UNIT, AS]),
     "check --learnt-nothing": (["check", "--learnt-nothing"], [RUN, Slot("--max-auc", ("0.6", "1", "0"), number(0, 1), ("1.5", "-1", "nan"), "a limit", needed=True)]),
@@ -598,6 +636,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "id,value\n" + "".join(f"{i},{k / 7}\n" for k, i in enumerate(ids))
     )
     (at / "bad.csv").write_text("id,value\na,nan\n")
+    head, some = "id,kind\n", list(enumerate(ids))
+    (at / "kinds.csv").write_text(head + "".join(f"{i},{'ab'[k % 2]}\n" for k, i in some))
+    (at / "pairs.csv").write_text(head + "".join(f"{i},{k // 2}\n" for k, i in some))
+    (at / "uneven.csv").write_text(head + "".join(f"{i},{min(k // 2, 9)}\n" for k, i in some))
+    (at / "twice.csv").write_text(head + f"{ids[0]},1\n" * 2)
+    (at / "wide.csv").write_text(head + f"{ids[0]},1,2\n")
+    (at / "ids.txt").write_text("\n".join(ids[:10]))
     for name, raw in CONFIGURATIONS.items():
         (at / name).write_bytes(raw)
     texts = {
@@ -726,5 +771,6 @@ def test_every_command_is_here() -> None:
         inner = getattr(command, "commands", None)
         found |= {name} if inner is None else {f"{name} {n}" for n in inner}
     assert found == COMMANDS.keys() - {
-        "audit --dry-run", "audit MODEL", "check --learnt-nothing",
+        "audit --dry-run", "audit MODEL", "check --learnt-nothing", "attack --by", "attack --used",
+        "attack --ranges",
     }  # fmt: skip
