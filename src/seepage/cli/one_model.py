@@ -271,7 +271,15 @@ def _print(one: SingleAudit) -> None:
         console.print(text, markup=False, soft_wrap=True)
 
     told = "" if one.whose is None else subjects_words(one.whose)
-    for text in (words.released(one), words.accuracy(one), told, words.named(one), _asked(one)):
+    tail = "" if one.tail is None else one.tail.words
+    for text in (
+        words.released(one),
+        words.accuracy(one),
+        tail,
+        told,
+        words.named(one),
+        _asked(one),
+    ):
         if text:
             say(text)
     for title, lines in (

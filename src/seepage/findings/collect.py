@@ -35,6 +35,7 @@ from seepage.findings.samples import exposure_of, groups_of, high, tested
 from seepage.findings.slices import all_slices
 from seepage.findings.source import Progress, ReportSource, Shadows, sides
 from seepage.findings.subjects import by_unit, subject_finding, telling_records
+from seepage.findings.tail import tail_finding
 from seepage.findings.unjudged import unjudged
 from seepage.fleet.contradictions import contradictions
 from seepage.metrics import (
@@ -372,6 +373,11 @@ def collect(
         else accountant_finding(records, *(_last(counted, null) for null in (False, True))),
         agreement=agreement_of(scores, judging),
         slices=parts,
+        tail=tail_finding(
+            run,
+            judging,
+            next((f.per_target[0] for a, f in findings if a.name == "lira"), None),
+        ),
         unjudged="" if without is None else without.words,
         notes=notes,
         contradictions=found_wrong,

@@ -16,6 +16,7 @@ from seepage.findings.at_fpr import AtFpr
 from seepage.findings.clock import Clock, clock_of
 from seepage.findings.probes import CurvatureFinding, LayerFinding
 from seepage.findings.slices import SliceFinding
+from seepage.findings.tail import TailFinding
 from seepage.fleet.contradictions import Contradictions
 from seepage.metrics import PRIORS, BlindBaseline, Estimate, Strongest, Within, strongest
 from seepage.plane import FprSpread, Population
@@ -339,7 +340,8 @@ class Findings:
     (`seepage.findings.notes`). variants: what was kept of the models as
     released (`seepage.findings.variants`), or None. accountant: of runs under DP-SGD what it allows.
     agreement: whom the strongest attacks find, None where fewer than two resolve 1 % FPR. slices: the main
-    attack within parts of the pool (`seepage.findings.slices`).
+    attack within parts of the pool (`seepage.findings.slices`). tail: what losses alone tell of LiRA's
+    TPR (`seepage.findings.tail`), None where they do not resolve it.
     """
 
     title: str
@@ -387,6 +389,7 @@ class Findings:
     accountant: AccountantFinding | None = None
     agreement: AgreementFinding | None = None
     slices: tuple[SliceFinding, ...] = ()
+    tail: TailFinding | None = None
     unjudged: str = ""
     notes: tuple[str, ...] = ()
     contradictions: Contradictions = field(default_factory=Contradictions)
@@ -587,6 +590,7 @@ class Findings:
             },
             "groups": [plain(g) for g in self.groups],
             "slices": [s.summary() for s in self.slices],
+            "tail_estimate": plain(self.tail),
             "half_width_of_a_samples_auc": plain(self.half_width),
             "curvature": None if self.curvature is None else plain(self.curvature.summary()),
             "layers": None if self.layers is None else plain(self.layers.summary()),

@@ -46,6 +46,7 @@ from seepage.metrics.roc import (
     tpr_at_fpr,
 )
 from seepage.metrics.strongest import Strongest, strongest
+from seepage.metrics.tail import tail_estimate
 from seepage.metrics.unit import EACH, Samples, Subjects, Unit, unit_of
 from seepage.metrics.within_subject import (
     Within,
@@ -110,6 +111,7 @@ __all__ = [
     "smallest",
     "strongest",
     "subject_auc",
+    "tail_estimate",
     "tpr_at_fpr",
     "unit_of",
 ]

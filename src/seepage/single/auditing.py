@@ -15,7 +15,8 @@ from seepage.errors import InputError
 from seepage.findings.attacks import FPRS
 from seepage.findings.judging import Judging
 from seepage.findings.result import AtFpr, Blind, Naming
-from seepage.metrics import Estimate, Within, clopper_pearson, name_members
+from seepage.findings.tail import RATE, TailFinding
+from seepage.metrics import Estimate, Within, clopper_pearson, name_members, tail_estimate
 from seepage.metrics.unit import Subjects
 from seepage.plan import Groups
 from seepage.short_repr import short_repr
@@ -340,6 +341,7 @@ def audit(
         measure=measure,
         doubts=tuple(d.clause for d in doubts),
         prepared="" if better is None or not better.far else better.headline,
+        tail=_tail(observed, pool, judged),
         unlearnt=better is not None and unlearnt(better, observed, labels, pool.member),
     )
     if wanted:
@@ -541,3 +543,18 @@ def _accuracy(
         low, high = clopper_pearson(hits, n)
         out.append(Estimate(hits / n, float(low), float(high), 0.95, n))
     return out[0], out[1]
+
+
+def _tail(observed: Observed, pool: Pool, judged: Iterable[OneAttack]) -> TailFinding | None:
+    """The tail of losses, or of the size of residuals, and LiRA's TPR where references were passed."""
+    loss = observed.signals.get("loss")
+    if loss is None and "residual" in observed.signals:
+        loss = np.abs(observed.signals["residual"])
+    if loss is None:
+        return None
+    found = tail_estimate(loss, pool.member, RATE, groups=pool.groups)
+    if not np.isfinite(found.mean):
+        return None
+    rates = next((a.rates for a in judged if a.name == "lira"), ())
+    lira = next((r.tpr for r in rates if r.resolved and r.fpr == RATE), None)
+    return TailFinding(RATE, found, lira)

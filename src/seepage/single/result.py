@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from seepage.array_types import BoolArray, Float64Array
 from seepage.errors import InputError
 from seepage.findings.result import AtFpr, Blind, Naming, SubjectFinding
+from seepage.findings.tail import TailFinding
 from seepage.findings.variants import Variants
 from seepage.local_paths import local_path
 from seepage.metrics import Estimate, Strongest, strongest
@@ -74,7 +75,8 @@ class SingleAudit:
     of something else, in a clause each; the first notes say it with figures. release: the model as it is
     released, its variants and the worst of them, or None. prepared: how inputs would have to be prepared for
     members to be right far more often, in a clause with both figures, or "". unlearnt: whether a model
-    that learnt nothing may come to that, at chance as given and not nearly always right then.
+    that learnt nothing may come to that, at chance as given and not nearly always right then. tail: what the
+    losses alone tell of LiRA's TPR, an estimate (`seepage.metrics.tail_estimate`); None where unresolved.
     """
 
     title: str
@@ -107,6 +109,7 @@ class SingleAudit:
     release: Variants | None = None
     prepared: str = ""
     unlearnt: bool = False
+    tail: TailFinding | None = None
 
     @property
     def members(self) -> int:
@@ -199,6 +202,7 @@ class SingleAudit:
             "measure": self.measure,
             "blind_baseline": plain(self.blind),
             "strongest": plain(self.strongest),
+            "tail_estimate": plain(self.tail),
             "attacks": [
                 {
                     "name": a.name,
