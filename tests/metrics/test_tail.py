@@ -24,11 +24,11 @@ def test_it_is_the_share_of_others_beyond_what_members_leave() -> None:
     loss = np.where(member, rng.exponential(1.0, 4000), rng.exponential(3.0, 4000))
     # P(3E > c) with P(E > c) = .01 is .01^(1/3).
     e = tail_estimate(loss, member)
-    assert e.mean == pytest.approx(0.01 ** (1 / 3), abs=0.04)
-    assert 0.03 < e.high - e.low < 0.15
+    assert e.low < 0.01 ** (1 / 3) < e.high
+    assert 0.03 < e.high - e.low < 0.2
     np.testing.assert_allclose(tail_estimate(5 * loss, member).mean, e.mean)
     still = [tail_estimate(rng.permutation(loss), member) for _ in range(20)]
-    assert sum(e.covers(0.01) for e in still) >= 18
+    assert sum(e.covers(0.01) for e in still) >= 19
 
 
 def test_few_members_or_ties_do_not_resolve_it() -> None:

@@ -552,7 +552,10 @@ def _tail(observed: Observed, pool: Pool, judged: Iterable[OneAttack]) -> TailFi
         loss = np.abs(observed.signals["residual"])
     if loss is None:
         return None
-    found = tail_estimate(loss, pool.member, RATE, groups=pool.groups)
+    unit = pool.unit
+    if isinstance(unit, Subjects):
+        loss = np.asarray(unit.scores(loss)) / unit.sizes
+    found = tail_estimate(loss, np.asarray(unit.member(pool.member)), RATE)
     if not np.isfinite(found.mean):
         return None
     rates = next((a.rates for a in judged if a.name == "lira"), ())
