@@ -6,12 +6,20 @@ import json
 
 import numpy as np
 import pytest
-from benchmarks import adversary, discoveries, epsilon, label_inference, subjects
+from benchmarks import (
+    adversary,
+    blind_baselines,
+    discoveries,
+    epsilon,
+    label_inference,
+    subjects,
+    tail,
+)
 
 
 @pytest.mark.parametrize(
     "study",
-    [discoveries, adversary, subjects, epsilon, label_inference],
+    [discoveries, adversary, subjects, epsilon, label_inference, tail, blind_baselines],
     ids=lambda m: m.__name__,
 )
 def test_the_page_follows_from_the_stored_result(study: object) -> None:
