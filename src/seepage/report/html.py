@@ -139,7 +139,7 @@ def _blind(f: Findings, data: Dataset | None) -> Values:
     elif f.blind.shifted:
         verdict = "Its whole interval lies above chance: members and non-members differ by themselves, and there is no verdict. Draw members and non-members at random again before relying on any figure below."  # fmt: skip
     else:
-        verdict = "Chance lies inside its interval or above it: there is no sign that members and non-members differ by themselves."  # fmt: skip
+        verdict = "Its interval reaches chance: there is no sign that members and non-members differ by themselves."  # fmt: skip
     return {"b": f.blind, "verdict": verdict}
 
 
