@@ -262,6 +262,6 @@ def test_texts_reach_a_service_as_they_are() -> None:
         return np.stack([1 - p, p], axis=1)
 
     one = seepage.audit(model, (texts[:60], labels[:60]), (texts[60:], labels[60:]))
-    assert "labels alone" in one.blind.note
+    assert "bag of words" in one.blind.each
     found = answers_of(model, texts, 120)
     assert found.values.shape == (120, 2)
