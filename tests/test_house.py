@@ -21,7 +21,7 @@ FLOORS = [
     {"plan", "signals"},
     {"data", "metrics", "models"},
     {"attacks", "curvature", "defenses", "epsilon", "layers"},
-    {"plane"},
+    {"plane", "probes"},
     {"record", "store"},
     {"config", "lightning", "sklearn", "transformers"},
     {"fleet"},

@@ -1,15 +1,16 @@
 """An attack on a run: bound to what the run holds, measured on kept weights where it must be.
 
 The one way from a run and an attack to scores. What an attack reads is looked for in this order:
-a signal that was recorded; one that follows from recorded logits; curvature, measured now on the
-weights that were kept. The last rebuilds networks, and so is done only for the reference networks
-of this package or with the factory that the caller passes: no name found in a run folder is
-imported.
+a signal that was recorded; one that follows from recorded logits; what a probe measures now on the
+weights that were kept (`seepage.probes`: curvature, gradients and others). The last rebuilds
+networks, and so is done only for the reference networks of this package or with the factory that
+the caller passes: no name found in a run folder is imported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -27,10 +28,11 @@ from seepage.store import Run
 if TYPE_CHECKING:
     from torch import nn
 
-    from seepage.curvature.base import Estimator
     from seepage.data import Dataset
+    from seepage.probes import Probe
+    from seepage.probes.one_pass import Rate
 
-__all__ = ["Measured", "applicable", "lacks", "ready", "score"]
+__all__ = ["Cost", "Measured", "Pass", "applicable", "cost", "lacks", "passes", "ready", "score"]
 
 Factory = str | Callable[[], "nn.Module"]
 
@@ -49,7 +51,7 @@ def score(
 
     run: `seepage.open(...)`, or anything that holds signals like it; attack: bound to what the run
     holds; checkpoint: its index, and the last one that an attack on the trajectory reads. member: another membership (R, N) to score under, as a permuted
-    one for the null. model, data: the factory and the pool again, where curvature has to be
+    one for the null. model, data: the factory and the pool again, where something has to be
     measured on kept weights of a network that is not one of `seepage.models`, or of a pool that
     was made of arrays in memory. unit: `seepage.metrics.unit_of(run.groups)` gives scores of subjects
     (R, G), by the rule of `seepage.attacks.subjects`.
@@ -93,7 +95,7 @@ def ready(
     """The attack bound to a run, and the source that holds what it reads.
 
     For what takes an attack and a source, such as `seepage.plane.trajectories`. The source is the
-    run itself, or, where curvature has to be measured on kept weights, the run with it. checkpoint:
+    run itself, or, where something has to be measured on kept weights, the run with it. checkpoint:
     the index that will be read, None for all. Raises InputError when the attack cannot be run.
     """
     count = len(run.checkpoints)
@@ -105,12 +107,114 @@ def ready(
     missing = binding.unrecorded(bound, run)
     if not missing:
         return bound, run
-    if not isinstance(run, Run) or not all(name in _estimators() for name in missing):
+    if not isinstance(run, Run):
         raise InputError(f"{attack.name}: {binding.lacks(bound, run)}")
-    closed = _closed(run, checkpoint, model, so_far=bound.trajectory)
+    probes = _probes(missing)
+    if any(name not in _signals(probes) for name in missing):
+        raise InputError(f"{attack.name}: {binding.lacks(bound, run)}")
+    closed = _closed(run, checkpoint, model, probes, so_far=bound.trajectory)
     if closed is not None:
         raise InputError(f"{attack.name}: {binding.lacks(bound, run)}; {closed}")
     return bound, Measured(run, missing, model, data)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one pass over kept models measures for the attacks that were asked for together.
+
+    probes: in the order in which they are run. attacks: name -> the probes that it reads. models,
+    samples, checkpoints: how many networks are rebuilt at how many checkpoints, and the samples
+    that each is asked about.
+    """
+
+    probes: tuple[Probe, ...]
+    attacks: Mapping[str, tuple[Probe, ...]]
+    models: int
+    samples: int
+    checkpoints: tuple[int, ...]
+
+    @property
+    def networks(self) -> int:
+        """Networks that are rebuilt."""
+        return self.models * len(self.checkpoints)
+
+    def per_sample(self, probes: Sequence[Probe] | None = None) -> int:
+        """Queries or passes of one network for one sample; gradients that are shared once."""
+        from seepage.probes.base import GradientProbe
+
+        chosen = self.probes if probes is None else probes
+        shared = max((p.queries for p in chosen if isinstance(p, GradientProbe)), default=0)
+        return shared + sum(p.queries for p in chosen if not isinstance(p, GradientProbe))
+
+    def queries(self, probes: Sequence[Probe] | None = None) -> int:
+        """Of all networks about all samples; by some of the probes."""
+        return self.networks * self.samples * self.per_sample(probes)
+
+
+def passes(
+    run: SignalSource,
+    attacks: Iterable[Attack],
+    checkpoint: int = -1,
+    *,
+    model: Factory | None = None,
+    data: Dataset | None = None,
+) -> Pass | None:
+    """What `score` will have to measure for these attacks together; None where nothing is missing.
+
+    Tells the pass, so that the first attack that is scored measures for all of them: one network is
+    rebuilt once. Attacks that cannot be run are left to `score`, which says why.
+    """
+    wanted: dict[str, tuple[str, ...]] = {}
+    so_far = False
+    for attack in attacks:
+        try:
+            bound, source = ready(run, attack, checkpoint, model=model, data=data)
+        except InputError:
+            continue
+        if isinstance(source, Measured):
+            wanted[attack.name] = source.names
+            so_far = so_far or bound.trajectory
+    if not wanted or not isinstance(run, Run):
+        return None
+    names = tuple(dict.fromkeys(n for own in wanted.values() for n in own))
+    last = range(len(run.checkpoints))[checkpoint]
+    times = tuple(range(last + 1)) if so_far else (last,)
+    _TOGETHER.setdefault(run, {})[model] = names
+    return Pass(
+        _probes(names),
+        {attack: _probes(own) for attack, own in wanted.items()},
+        len(run.models),
+        int(run.member.shape[1]),
+        times,
+    )
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of a pass, from a first batch of one network: of all probes, and of each attack's."""
+
+    wanted: Pass
+    rates: Mapping[tuple[Probe, ...], Rate]
+
+    def seconds(self, probes: tuple[Probe, ...] | None = None) -> float:
+        """Of all networks about all samples; by the probes of one attack."""
+        one = self.rates[self.wanted.probes if probes is None else probes]
+        return self.wanted.networks * one.seconds(self.wanted.samples)
+
+
+def cost(
+    run: Run, wanted: Pass, *, model: Factory | None = None, data: Dataset | None = None
+) -> Cost:
+    """How long a pass takes on this machine: the probes are timed on a batch of its last network.
+
+    What grows faster than with the number of samples is not foreseen.
+    """
+    from seepage.fleet.kept import kept_cost
+
+    t = wanted.checkpoints[-1]
+    sets = dict.fromkeys((wanted.probes, *wanted.attacks.values()))
+    pool = data if data is not None else run.data()
+    return Cost(wanted, {p: kept_cost(run, t, p, model=model, data=pool) for p in sets})
 
 
 def applicable(run: SignalSource, attacks: Iterable[Attack]) -> tuple[list[Attack], dict[str, str]]:
@@ -130,11 +234,11 @@ def applicable(run: SignalSource, attacks: Iterable[Attack]) -> tuple[list[Attac
 
 
 class Measured:
-    """A run with curvature that was not recorded, measured on its kept weights when it is read.
+    """A run with signals that were not recorded, measured on its kept weights when they are read.
 
-    All kept models of a checkpoint are measured in one pass with the estimator's default options,
-    each with directions of its own, rounded to float32 as recorded signals are, and held as long as
-    the run is.
+    All kept models of a checkpoint are measured in one pass by the probes with their default
+    options, each network with random directions of its own, rounded to float32 as recorded signals
+    are, and held as long as the run is.
     """
 
     def __init__(
@@ -145,7 +249,8 @@ class Measured:
         data: Dataset | None = None,
     ) -> None:
         self.run = run
-        self.signals = (*run.signals, *names)
+        self.names = tuple(names)
+        self.signals = (*run.signals, *self.names)
         self._model = model
         self._data = data
 
@@ -169,27 +274,43 @@ class Measured:
         t = range(len(self.run.checkpoints))[t]
         held = _MEASURED.setdefault(self.run, {})
         if (name, t, self._model) not in held:
-            measured = _measure(self.run, _estimators()[name], t, self._model, self._data)
+            together = _TOGETHER.get(self.run, {}).get(self._model, ())
+            rest = [n for n in (*self.names, *together) if (n, t, self._model) not in held]
+            measured = _measure(self.run, self._open(rest, name, t), t, self._model, self._data)
             held |= {(n, t, self._model): values for n, values in measured.items()}
         return held[name, t, self._model]
 
+    def _open(self, names: Iterable[str], asked: str, t: int) -> tuple[Probe, ...]:
+        """The probes of these signals that can be run at `t`; that of `asked` in any case."""
+        needed = _probes([asked])
+        found = _probes(names)
+        if _closed(self.run, t, self._model, found, so_far=False) is not None:
+            return needed
+        return found
+
 
 _MEASURED: WeakKeyDictionary[Run, dict[tuple[str, int, Any], FloatArray]] = WeakKeyDictionary()
+_TOGETHER: WeakKeyDictionary[Run, dict[Any, tuple[str, ...]]] = WeakKeyDictionary()
 
 
-def _estimators() -> dict[str, Estimator]:
-    """The estimator, with its default options, that gives each signal; the exact one first."""
-    from seepage.curvature.estimate import ESTIMATORS, estimator
+def _probes(names: Iterable[str]) -> tuple[Probe, ...]:
+    from seepage.probes.registry import probes_of
 
-    found: dict[str, Estimator] = {}
-    for kind in ESTIMATORS:
-        made = estimator(kind)
-        for name in made.signals:
-            found.setdefault(name, made)
-    return found
+    return probes_of(names)
 
 
-def _closed(run: Run, checkpoint: int | None, model: Factory | None, *, so_far: bool) -> str | None:
+def _signals(probes: Iterable[Probe]) -> set[str]:
+    return {name for probe in probes for name in probe.signals}
+
+
+def _closed(
+    run: Run,
+    checkpoint: int | None,
+    model: Factory | None,
+    probes: Sequence[Probe],
+    *,
+    so_far: bool,
+) -> str | None:
     """Why kept weights cannot give what was not recorded either; None when they can.
 
     so_far: whether the checkpoints before that one are read too.
@@ -206,7 +327,8 @@ def _closed(run: Run, checkpoint: int | None, model: Factory | None, *, so_far: 
     wanted = times
     if checkpoint is not None:
         last = times[checkpoint]
-        wanted = times[: last + 1] if so_far else times[last : last + 1]
+        first = 0 if so_far else last - any(p.reads_before for p in probes)
+        wanted = times[max(first, 0) : last + 1]
     for t in wanted:
         for row in range(len(run.models)):
             if not run.keeps_weights(row, t):
@@ -224,15 +346,14 @@ def _closed(run: Run, checkpoint: int | None, model: Factory | None, *, so_far: 
 
 
 def _measure(
-    run: Run, estimator: Estimator, t: int, model: Factory | None, data: Dataset | None
+    run: Run, probes: Sequence[Probe], t: int, model: Factory | None, data: Dataset | None
 ) -> dict[str, FloatArray]:
-    """Every signal of the estimator at every sample of every kept model: {name: (R, N)}."""
-    from seepage.fleet.kept import kept_curvature
+    """Every signal of the probes at every sample of every kept model: {name: (R, N[, F])}."""
+    from seepage.fleet.kept import kept_signals
 
-    found: dict[str, list[FloatArray]] = {name: [] for name in estimator.signals}
     pool = data if data is not None else run.data()
-    for target in range(len(run.models)):
-        result = kept_curvature(run, target, t, estimator=estimator, model=model, data=pool).found
-        for name, field in estimator.signals.items():
-            found[name].append(np.asarray(getattr(result, field), dtype=np.float32))
-    return {name: np.stack(rows) for name, rows in found.items()}
+    rows = [
+        kept_signals(run, target, t, probes, model=model, data=pool)
+        for target in range(len(run.models))
+    ]
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}

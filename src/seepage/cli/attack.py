@@ -64,17 +64,27 @@ def attack(
             help="Of --ranges, the share of highest scores that are averaged; 0.5 unless given."
         ),
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="The most that measuring on kept weights may take, '10 minutes' or '1e6 queries': "
+            "what takes more is refused before it begins."
+        ),
+    ] = None,
 ) -> None:
     """Run attacks on the stored signals and print how well each identifies members.
 
-    Without names, every attack whose signals were recorded. An attack on curvature that is named
-    is measured on kept weights when no curvature was recorded.
+    Without names, every attack whose signals were recorded. What a named attack reads and nobody
+    recorded, such as curvature or gradients, is measured on kept weights, all of it in one pass;
+    what that takes is said first.
 
     Examples:
 
         seepage attack runs/digits -a lira -a rmia
 
         seepage attack runs/digits -a mine.attacks:Mine
+
+        seepage attack runs/digits -a grad-norm --budget "10 minutes"
 
         seepage attack runs/digits --as label-only --as int8
 
@@ -86,9 +96,11 @@ def attack(
     named, or, where it cannot be run, the first that can.
     """
     from seepage import scoring
+    from seepage.cli.measuring import announce, budget_of
     from seepage.config.prepare import chosen_attacks
     from seepage.findings.unjudged import unjudged
 
+    limit = budget_of(budget)
     chosen: Sequence[Attack] = chosen_attacks(name, name[0] if name else "lira")
     _check_together(unit, released_as, by, used, ranges, keep)
     opened = judged_run(run)
@@ -106,6 +118,8 @@ def attack(
             raise InputError(
                 f"{run}: expected a run that some attack can be run on, got one where {first} {why}"
             )
+    else:
+        announce(part, chosen, factory, limit)
     who = judged_unit(part, unit)
     if by or used is not None or ranges is not None:
         from seepage.cli.parts import print_ranges, print_used, within_parts

@@ -1,4 +1,4 @@
-"""What the kept networks of a run show: curvature, layers, prediction depth."""
+"""What the kept networks of a run show: what probes measure, curvature, layers, prediction depth."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import stats
 
 from seepage.array_types import Float64Array, Int64Array
@@ -33,6 +34,8 @@ from seepage.layers import (
 from seepage.metrics import Estimate, auc_interval
 from seepage.plan import partitions
 from seepage.plane import prediction_depth
+from seepage.probes.base import Asked, Probe
+from seepage.probes.one_pass import Rate, measure, rate
 from seepage.store import Run
 from seepage.store.derived import keep_derived
 from seepage.store.files import plain
@@ -46,9 +49,11 @@ __all__ = [
     "KeptLayers",
     "compare_estimators",
     "keep_result",
+    "kept_cost",
     "kept_curvature",
     "kept_depth",
     "kept_layers",
+    "kept_signals",
 ]
 
 
@@ -121,6 +126,56 @@ def kept_curvature(
     return KeptCurvature(
         own, curvature(own.model, own.inputs, own.labels, estimator, generator=generator)
     )
+
+
+def kept_signals(
+    run: Run,
+    target: int,
+    t: int,
+    probes: Sequence[Probe],
+    *,
+    model: Factory | None = None,
+    data: Dataset | None = None,
+    seed: int = 0,
+) -> dict[str, NDArray[np.float32]]:
+    """What probes measure of one kept network at every sample: name -> (N,) or (N, F).
+
+    Arguments as `rebuild` has them. Every network has random directions of its own, from `seed` and
+    its row in the plan.
+    """
+    return measure(probes, _asked(run, target, t, probes, model, data, seed))
+
+
+def kept_cost(
+    run: Run,
+    t: int,
+    probes: Sequence[Probe],
+    *,
+    model: Factory | None = None,
+    data: Dataset | None = None,
+) -> Rate:
+    """How long probes take on one kept network, from a first batch of samples; with rebuilding it."""
+    began = time.perf_counter()
+    asked = _asked(run, 0, t, probes, model, data, 0)
+    rebuilt = time.perf_counter() - began
+    found = rate(probes, asked)
+    return Rate(found.once + rebuilt, found.each)
+
+
+def _asked(
+    run: Run,
+    target: int,
+    t: int,
+    probes: Sequence[Probe],
+    model: Factory | None,
+    data: Dataset | None,
+    seed: int,
+) -> Asked:
+    own = rebuild(run, target, t, model=model, data=data)
+    at = range(len(run.checkpoints))[t]
+    earlier = at > 0 and any(p.reads_before for p in probes)
+    before = rebuild(run, target, at - 1, model=model, data=data).model if earlier else None
+    return Asked(own.model, own.inputs, own.labels, (seed, own.row), before, own.member)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,101 @@
+"""What every probe has in common: what it is asked about, what it declares, what it returns."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from seepage.array_types import BoolArray, FloatArray
+from seepage.attacks.base import Access
+
+__all__ = ["Asked", "GradientProbe", "Probe"]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """One network and the samples that it is asked about.
+
+    network: in evaluation mode, (B, ...) -> logits (B, K). inputs (N, ...) float32, as the network
+    is given them; labels (N,) int64. seed: of what is drawn, the network's own. before: the network
+    at the checkpoint before, None at the first one or where no probe reads it. member (N,) bool:
+    what the network was trained on, for probes of an attacker who knows all members but the one in
+    question; such a probe reads for each sample the membership of others alone.
+    """
+
+    network: nn.Module
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    seed: tuple[int, ...] = (0,)
+    before: nn.Module | None = None
+    member: BoolArray | None = None
+
+    def generator(self) -> np.random.Generator:
+        """The random stream, from its beginning: every probe has the whole of it."""
+        return np.random.default_rng(list(self.seed))
+
+    def first(self, count: int) -> Asked:
+        """The same network, asked about the first `count` samples alone."""
+        member = None if self.member is None else self.member[:count]
+        return replace(
+            self, inputs=self.inputs[:count], labels=self.labels[:count], member=member
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Probe(ABC):
+    """Options of one way to measure a network; its fields. Pure: nothing is kept between calls.
+
+    name: what tables of cost call it. signals: the names that `measure` returns. access: what an
+    attacker must see of the network to do the same. reads_before: it compares with the network of
+    the checkpoint before. queries: how often the network is asked about each sample; where access
+    is "weights" or "trajectory", passes through it, forward or backward.
+    """
+
+    name: ClassVar[str]
+    access: ClassVar[Access]
+    reads_before: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def signals(self) -> tuple[str, ...]:
+        """Names of what is measured."""
+
+    @property
+    @abstractmethod
+    def queries(self) -> int:
+        """Queries, or passes, for each sample."""
+
+    @abstractmethod
+    def measure(self, asked: Asked) -> dict[str, FloatArray]:
+        """Every signal at every sample: name -> (N,) or (N, F)."""
+
+
+@dataclass(frozen=True)
+class GradientProbe(Probe):
+    """A probe that reads the gradient of each sample's loss by every parameter.
+
+    All such probes that are wanted together share one computation of the gradients
+    (`seepage.probes.one_pass.measure`).
+    """
+
+    @property
+    def queries(self) -> int:
+        """A pass forward and one backward."""
+        return 2
+
+    @abstractmethod
+    def rows(
+        self, losses: torch.Tensor, gradients: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Signals of one batch: losses (B,), parameter -> (B, *its shape) -> name -> (B[, F])."""
+
+    def measure(self, asked: Asked) -> dict[str, FloatArray]:
+        from seepage.probes.gradients import by_gradients
+
+        return by_gradients([self], asked)

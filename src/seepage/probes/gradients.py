@@ -1,0 +1,137 @@
+"""Gradients of single samples by the parameters of a network, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+
+import numpy as np
+import torch
+from torch import nn
+from torch.func import functional_call, grad_and_value, vmap
+
+from seepage.array_types import FloatArray
+from seepage.curvature.measured_model import TRIAL, Network, network
+from seepage.errors import InputError
+from seepage.probes.base import Asked, GradientProbe
+
+__all__ = ["by_gradients", "per_sample_gradients"]
+
+_LARGEST_BATCH = 128
+_MEMORY = 2**29
+# Copies of a sample's gradients that are held at once: those of layers, their squares.
+_COPIES = 3
+
+Batch = tuple[torch.Tensor, dict[str, torch.Tensor]]
+
+
+def per_sample_gradients(
+    model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, *, batch: int | None = None
+) -> Iterator[Batch]:
+    """∇_θ ℓ(model(x_i), y_i) for every sample, exactly: losses (B,), name -> (B, *shape) by batches.
+
+    ℓ is the cross-entropy in nats of one sample by itself; θ are all parameters of the network, in
+    the order of `named_parameters`, those that training left alone among them. Vectorised by
+    `torch.func` where that gives, on the first samples, what autograd gives for each by itself;
+    else one sample at a time, which is exact for every network.
+
+    model: in evaluation mode; it is left as it was. batch: samples at a time, by default as many
+    as fit into half a gibibyte. Raises InputError for modules in training mode, forward passes with
+    effects or randomness, and networks whose answer to a sample depends on the others in its batch,
+    as with normalisation by the batch's own statistics.
+
+    >>> model = nn.Linear(2, 2, bias=False)
+    >>> _ = nn.init.zeros_(model.weight)
+    >>> ((losses, gradients),) = per_sample_gradients(model, torch.tensor([[2.0, 4.0]]), torch.tensor([0]))
+    >>> gradients["weight"][0].tolist()                # (p − onehot) xᵀ
+    [[-1.0, -2.0], [1.0, 2.0]]
+    """
+    own = network(model, None)
+    with ExitStack() as stack:
+        stack.enter_context(own.unchanged())
+        stack.enter_context(own.exact_evaluation())
+        own.check(inputs[:32].to(own.device, own.dtype), differentiable=False)
+        parameters = {k: p.detach() for k, p in own.module.named_parameters()}
+        if not parameters:
+            raise InputError(
+                "model: expected a network with parameters, got none to take a gradient by"
+            )
+        size = batch or _fitting(own, inputs, parameters)
+        vectorised = _agrees(own, parameters, inputs[:TRIAL], labels[:TRIAL])
+        way = _vectorised if vectorised else _one_by_one
+        for i in range(0, len(inputs), size):
+            x = inputs[i : i + size].to(own.device, own.dtype)
+            yield way(own, parameters, x, labels[i : i + size].to(own.device))
+
+
+def by_gradients(probes: Sequence[GradientProbe], asked: Asked) -> dict[str, FloatArray]:
+    """The signals of several probes of one network from one computation of its gradients."""
+    found: dict[str, list[FloatArray]] = {}
+    for losses, gradients in per_sample_gradients(asked.network, asked.inputs, asked.labels):
+        for probe in probes:
+            for name, values in probe.rows(losses, gradients).items():
+                found.setdefault(name, []).append(values.float().cpu().numpy())
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _fitting(own: Network, inputs: torch.Tensor, parameters: Mapping[str, torch.Tensor]) -> int:
+    gradient = sum(p.nbytes for p in parameters.values())
+    graph = own.saved_bytes(inputs[:1].to(own.device, own.dtype))
+    return max(1, min(_LARGEST_BATCH, _MEMORY // (_COPIES * gradient + graph)))
+
+
+def _loss(
+    own: Network, parameters: Mapping[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor
+) -> torch.Tensor:
+    logits = functional_call(own.module, dict(parameters), (x[None].clone(),))[0]
+    # softplus(−φ) is the cross-entropy, and its slope does not cancel where the answer is sure.
+    true = torch.arange(len(logits), device=logits.device) == y
+    others = logits.masked_fill(true, -torch.inf).logsumexp(0)
+    phi = torch.where(true, logits, 0.0).sum() - others
+    return nn.functional.softplus(-phi)
+
+
+def _vectorised(
+    own: Network, parameters: Mapping[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor
+) -> Batch:
+    def one(p: dict[str, torch.Tensor], xi: torch.Tensor, yi: torch.Tensor) -> torch.Tensor:
+        return _loss(own, p, xi, yi)
+
+    gradients, losses = vmap(grad_and_value(one), in_dims=(None, 0, 0))(dict(parameters), x, y)
+    return losses, gradients
+
+
+def _one_by_one(
+    own: Network, parameters: Mapping[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor
+) -> Batch:
+    leaves = {k: p.clone().requires_grad_() for k, p in parameters.items()}
+    losses, rows = [], []
+    for xi, yi in zip(x, y, strict=True):
+        loss = _loss(own, leaves, xi, yi)
+        slopes = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+        losses.append(loss.detach())
+        rows.append(
+            [
+                torch.zeros_like(p) if g is None else g
+                for p, g in zip(leaves.values(), slopes, strict=True)
+            ]
+        )
+    gradients = {k: torch.stack([row[j] for row in rows]) for j, k in enumerate(leaves)}
+    return torch.stack(losses), gradients
+
+
+def _agrees(
+    own: Network, parameters: Mapping[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor
+) -> bool:
+    """Whether vectorised gradients are those of autograd on the first samples."""
+    x, y = x.to(own.device, own.dtype), y.to(own.device)
+    _, expected = _one_by_one(own, parameters, x, y)
+    try:
+        _, got = _vectorised(own, parameters, x, y)
+    except Exception:  # whatever torch has no rule for
+        return False
+    scale = max(float(e.abs().max()) for e in expected.values())
+    return all(
+        got[k].shape == e.shape and float((got[k] - e).abs().max()) <= 1e-4 * scale
+        for k, e in expected.items()
+    )

@@ -1,0 +1,34 @@
+"""Which probe gives which signal: one row per probe, with its default options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from seepage.curvature.estimate import ESTIMATORS, estimator
+from seepage.probes.base import Probe
+from seepage.probes.input_curvature import InputCurvature
+from seepage.probes.parameter_gradients import GradientNorm, LayerGradients
+
+__all__ = ["PROBES", "probe_of", "probes_of"]
+
+PROBES: tuple[Probe, ...] = (
+    *(InputCurvature(estimator(kind)) for kind in ESTIMATORS),
+    GradientNorm(),
+    LayerGradients(),
+)
+"""Every probe of the package; of two that give the same signal the first one is taken."""
+
+
+def probe_of(signal: str) -> Probe | None:
+    """The probe that measures a signal, or None.
+
+    >>> probe_of("curvature_trace").queries, probe_of("phi")
+    (1, None)
+    """
+    return next((p for p in PROBES if signal in p.signals), None)
+
+
+def probes_of(signals: Iterable[str]) -> tuple[Probe, ...]:
+    """The probes that measure these signals, each once, in the order of the table."""
+    wanted = set(signals)
+    return tuple(p for p in PROBES if any(probe_of(s) is p for s in wanted))
