@@ -101,6 +101,14 @@ TABLE: dict[str, list[Attack]] = {
         attacks.CurvatureNLL(),
         attacks.CurvatureNLL(form=attacks.AsPublished()),
     ],
+    "grad-norm-lr": [
+        attacks.GradientNormLR(),
+        attacks.GradientNormLR(variance=attacks.PerSample()),
+    ],
+    "white-box": [
+        attacks.WhiteBox(learner=LINEAR),
+        attacks.WhiteBox(learner=attacks.Boosting(2, leaves=4, rate=0.5)),
+    ],
     "curvature-and-confidence": [
         attacks.CurvatureAndConfidence(),
         attacks.CurvatureAndConfidence(covariance=attacks.Pooled()),

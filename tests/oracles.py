@@ -113,6 +113,9 @@ def read_by(attack: Any, signals: Mapping[str, F], checkpoints: int = 4) -> dict
     first = np.asarray(next(iter(signals.values())))
     labels = np.broadcast_to(np.arange(first.shape[1]) % 3.0, first.shape[:2])
     found = {"labels": np.array(labels)[..., None], **signals}
+    for name in ("grad_layers", "grad_last"):
+        if name in attack.requires and name not in signals:
+            found[name] = _norms(found["grad_norm"])
     if "logits" in attack.requires and "logits" not in signals:
         found["logits"] = _logits(found["phi"], found["labels"])
     share = np.arange(1, checkpoints + 1) / checkpoints
@@ -132,6 +135,12 @@ def _logits(phi: F, labels: F) -> F:
     return np.where(own, z + 1, wrong).astype(z.dtype)
 
 
+def _norms(norm: F) -> F:
+    """Four norms that follow from one of the first view: (R, N, 4)."""
+    z = np.asarray(norm[..., :1] if norm.ndim == 3 else norm[..., None])
+    return np.concatenate([z, z**2, z / (1 + z), 0 * z + 0.5], axis=-1).astype(z.dtype)
+
+
 def _beside(rng: np.random.Generator, phi: F) -> dict[str, F]:
     """φ and what goes with it: a loss, entropies, a curvature with noise of its own."""
     loss = np.log1p(np.exp(-phi))
@@ -143,4 +152,5 @@ def _beside(rng: np.random.Generator, phi: F) -> dict[str, F]:
         "entropy": np.log(2) / np.cosh(phi / 3) + loss / 5,
         "correct": (phi > 0).astype(phi.dtype),
         "curvature_zo": curvature,
+        "grad_norm": loss * np.exp(0.3 * np.sin(7 * phi)),
     }

@@ -140,7 +140,7 @@ class Pass:
 
     def per_sample(self, probes: Sequence[Probe] | None = None) -> int:
         """Queries or passes of one network for one sample; gradients that are shared once."""
-        from seepage.probes.base import GradientProbe
+        from seepage.probes.gradients import GradientProbe
 
         chosen = self.probes if probes is None else probes
         shared = max((p.queries for p in chosen if isinstance(p, GradientProbe)), default=0)

@@ -40,6 +40,10 @@ from seepage.attacks.curvature import CurvatureAttackR as CurvatureAttackR
 from seepage.attacks.curvature import CurvatureMAST as CurvatureMAST
 from seepage.attacks.curvature import CurvatureLR as CurvatureLR
 from seepage.attacks.curvature import CurvatureNLL as CurvatureNLL
+from seepage.attacks.gradients import GradientNorm as GradientNorm
+from seepage.attacks.gradients import GradientNormCalibrated as GradientNormCalibrated
+from seepage.attacks.gradients import GradientNormLR as GradientNormLR
+from seepage.attacks.gradients import WhiteBox as WhiteBox
 from seepage.attacks.joint import CurvatureAndConfidence as CurvatureAndConfidence
 from seepage.attacks.joint import LiRATwoSignals as LiRATwoSignals
 from seepage.attacks.combining import Ensemble as Ensemble

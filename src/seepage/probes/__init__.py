@@ -5,5 +5,5 @@ attack reads by name as it reads those that were recorded.
 """
 
 from seepage.probes.base import Asked as Asked
-from seepage.probes.base import GradientProbe as GradientProbe
 from seepage.probes.base import Probe as Probe
+from seepage.probes.gradients import GradientProbe as GradientProbe

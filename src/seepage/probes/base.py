@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -14,7 +13,7 @@ from torch import nn
 from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Access
 
-__all__ = ["Asked", "GradientProbe", "Probe"]
+__all__ = ["Asked", "Probe"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,28 +73,3 @@ class Probe(ABC):
     @abstractmethod
     def measure(self, asked: Asked) -> dict[str, FloatArray]:
         """Every signal at every sample: name -> (N,) or (N, F)."""
-
-
-@dataclass(frozen=True)
-class GradientProbe(Probe):
-    """A probe that reads the gradient of each sample's loss by every parameter.
-
-    All such probes that are wanted together share one computation of the gradients
-    (`seepage.probes.one_pass.measure`).
-    """
-
-    @property
-    def queries(self) -> int:
-        """A pass forward and one backward."""
-        return 2
-
-    @abstractmethod
-    def rows(
-        self, losses: torch.Tensor, gradients: Mapping[str, torch.Tensor]
-    ) -> dict[str, torch.Tensor]:
-        """Signals of one batch: losses (B,), parameter -> (B, *its shape) -> name -> (B[, F])."""
-
-    def measure(self, asked: Asked) -> dict[str, FloatArray]:
-        from seepage.probes.gradients import by_gradients
-
-        return by_gradients([self], asked)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,9 +15,9 @@ from torch.func import functional_call, grad_and_value, vmap
 from seepage.array_types import FloatArray
 from seepage.curvature.measured_model import TRIAL, Network, network
 from seepage.errors import InputError
-from seepage.probes.base import Asked, GradientProbe
+from seepage.probes.base import Asked, Probe
 
-__all__ = ["by_gradients", "per_sample_gradients"]
+__all__ = ["GradientProbe", "by_gradients", "per_sample_gradients"]
 
 _LARGEST_BATCH = 128
 _MEMORY = 2**29
@@ -23,6 +25,29 @@ _MEMORY = 2**29
 _COPIES = 3
 
 Batch = tuple[torch.Tensor, dict[str, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class GradientProbe(Probe, ABC):
+    """A probe that reads the gradient of each sample's loss by every parameter.
+
+    All such probes that are wanted together share one computation of the gradients
+    (`by_gradients`).
+    """
+
+    @property
+    def queries(self) -> int:
+        """A pass forward and one backward."""
+        return 2
+
+    @abstractmethod
+    def rows(
+        self, losses: torch.Tensor, gradients: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Signals of one batch: losses (B,), parameter -> (B, *its shape) -> name -> (B[, F])."""
+
+    def measure(self, asked: Asked) -> dict[str, FloatArray]:
+        return by_gradients([self], asked)
 
 
 def per_sample_gradients(

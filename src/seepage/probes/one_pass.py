@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seepage.errors import InputError
-from seepage.probes.base import Asked, GradientProbe, Probe
-from seepage.probes.gradients import by_gradients
+from seepage.probes.base import Asked, Probe
+from seepage.probes.gradients import GradientProbe, by_gradients
 
 __all__ = ["Rate", "measure", "rate"]
 

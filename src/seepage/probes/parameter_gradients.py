@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 
 from seepage.attacks.base import Access
-from seepage.probes.base import GradientProbe
+from seepage.probes.gradients import GradientProbe
 
 __all__ = ["GradientNorm", "LayerGradients"]
 
@@ -79,5 +79,7 @@ class LayerGradients(GradientProbe):
         last = wide[-1] if wide else list(gradients.values())[-1]
         return {
             "grad_layers": torch.stack([s.sqrt() for s in layers.values()], dim=1),
-            "grad_last": torch.linalg.vector_norm(last.flatten(2) if wide else last[..., None], dim=2),
+            "grad_last": torch.linalg.vector_norm(
+                last.flatten(2) if wide else last[..., None], dim=2
+            ),
         }
