@@ -105,6 +105,10 @@ TABLE: dict[str, list[Attack]] = {
         attacks.GradientNormLR(),
         attacks.GradientNormLR(variance=attacks.PerSample()),
     ],
+    "checkpoint-sequence-lr": [
+        attacks.CheckpointSequenceLR(),
+        attacks.CheckpointSequenceLR(variance=attacks.PerSample()),
+    ],
     "white-box": [
         attacks.WhiteBox(learner=LINEAR),
         attacks.WhiteBox(learner=attacks.Boosting(2, leaves=4, rate=0.5)),

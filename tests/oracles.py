@@ -152,5 +152,7 @@ def _beside(rng: np.random.Generator, phi: F) -> dict[str, F]:
         "entropy": np.log(2) / np.cosh(phi / 3) + loss / 5,
         "correct": (phi > 0).astype(phi.dtype),
         "curvature_zo": curvature,
+        "checkpoint_step": -loss * np.exp(0.3 * np.sin(5 * phi)),
+        "leverage_ratio": -loss * np.exp(0.3 * np.cos(5 * phi)),
         "grad_norm": loss * np.exp(0.3 * np.sin(7 * phi)),
     }

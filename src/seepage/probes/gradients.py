@@ -17,7 +17,13 @@ from seepage.curvature.measured_model import TRIAL, Network, network
 from seepage.errors import InputError
 from seepage.probes.base import Asked, Probe
 
-__all__ = ["GradientProbe", "by_gradients", "per_sample_gradients"]
+__all__ = [
+    "GradientProbe",
+    "by_gradients",
+    "directional",
+    "per_sample_gradients",
+    "sample_losses",
+]
 
 _LARGEST_BATCH = 128
 _MEMORY = 2**29
@@ -89,6 +95,65 @@ def per_sample_gradients(
             yield way(own, parameters, x, labels[i : i + size].to(own.device))
 
 
+def sample_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of each sample in nats, log(1 + e^−φ): (..., K), (...) -> (...).
+
+    Neither the loss nor its slope cancels where the answer is sure, as those of torch do.
+
+    >>> sample_losses(torch.tensor([0.0, 50.0]), torch.tensor(1)).item() > 0
+    True
+    """
+    true = torch.arange(logits.shape[-1], device=logits.device) == labels[..., None]
+    phi = torch.where(true, logits, 0.0).sum(-1) - logits.masked_fill(true, -torch.inf).logsumexp(
+        -1
+    )
+    return nn.functional.softplus(-phi)
+
+
+def directional(
+    model: nn.Module,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    direction: Mapping[str, torch.Tensor],
+    *,
+    batch: int = _LARGEST_BATCH,
+) -> torch.Tensor:
+    """⟨∇_θ ℓ(model(x_i), y_i), direction⟩ of every sample, no gradient of one by itself: (N,) float64.
+
+    The slope of vᵀℓ along the direction is linear in v, and its own slope by v is what is asked
+    for: two passes back, whatever the number of samples. direction: a tensor for each parameter of
+    the network. As `per_sample_gradients` in all else.
+
+    >>> model = nn.Linear(2, 2, bias=False)
+    >>> _ = nn.init.zeros_(model.weight)
+    >>> step = {"weight": torch.tensor([[0.0, 0.0], [1.0, 1.0]])}
+    >>> directional(model, torch.tensor([[2.0, 4.0]]), torch.tensor([0]), step).tolist()
+    [3.0]
+    """
+    own = network(model, None)
+    with ExitStack() as stack:
+        stack.enter_context(own.unchanged())
+        stack.enter_context(own.exact_evaluation())
+        own.check(inputs[:32].to(own.device, own.dtype), differentiable=False)
+        leaves = {k: p.detach().clone().requires_grad_() for k, p in own.module.named_parameters()}
+        steps = [direction[k].to(own.device, own.dtype) for k in leaves]
+        found = []
+        for i in range(0, len(inputs), batch):
+            x = inputs[i : i + batch].to(own.device, own.dtype)
+            losses = sample_losses(
+                functional_call(own.module, leaves, (x.clone(),)),
+                labels[i : i + batch].to(own.device),
+            )
+            v = torch.ones_like(losses, requires_grad=True)
+            slopes = torch.autograd.grad(
+                losses, list(leaves.values()), v, create_graph=True, allow_unused=True
+            )
+            along = [(g * d).sum() for g, d in zip(slopes, steps, strict=True) if g is not None]
+            (each,) = torch.autograd.grad(torch.stack(along).sum(), v)
+            found.append(each.detach().double().cpu())
+    return torch.cat(found)
+
+
 def by_gradients(probes: Sequence[GradientProbe], asked: Asked) -> dict[str, FloatArray]:
     """The signals of several probes of one network from one computation of its gradients."""
     found: dict[str, list[FloatArray]] = {}
@@ -109,11 +174,7 @@ def _loss(
     own: Network, parameters: Mapping[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor
 ) -> torch.Tensor:
     logits = functional_call(own.module, dict(parameters), (x[None].clone(),))[0]
-    # softplus(−φ) is the cross-entropy, and its slope does not cancel where the answer is sure.
-    true = torch.arange(len(logits), device=logits.device) == y
-    others = logits.masked_fill(true, -torch.inf).logsumexp(0)
-    phi = torch.where(true, logits, 0.0).sum() - others
-    return nn.functional.softplus(-phi)
+    return sample_losses(logits, y)
 
 
 def _vectorised(

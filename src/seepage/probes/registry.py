@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from seepage.curvature.estimate import ESTIMATORS, estimator
 from seepage.probes.base import Probe
 from seepage.probes.input_curvature import InputCurvature
+from seepage.probes.leverage import Leverage
 from seepage.probes.parameter_gradients import GradientNorm, LayerGradients
+from seepage.probes.steps import CheckpointStep
 
 __all__ = ["PROBES", "probe_of", "probes_of"]
 
@@ -15,6 +17,8 @@ PROBES: tuple[Probe, ...] = (
     *(InputCurvature(estimator(kind)) for kind in ESTIMATORS),
     GradientNorm(),
     LayerGradients(),
+    CheckpointStep(),
+    Leverage(),
 )
 """Every probe of the package; of two that give the same signal the first one is taken."""
 
