@@ -114,7 +114,10 @@ def ready(
         raise InputError(f"{attack.name}: {binding.lacks(bound, run)}")
     closed = _closed(run, checkpoint, model, probes, so_far=bound.trajectory)
     if closed is not None:
-        raise InputError(f"{attack.name}: {binding.lacks(bound, run)}; {closed}")
+        told = binding.lacks(bound, run)
+        if not all(name.startswith("curvature_") for name in missing):
+            told = f"needs {', '.join(missing)}, which is measured on kept weights"
+        raise InputError(f"{attack.name}: {told}; {closed}")
     return bound, Measured(run, missing, model, data)
 
 
@@ -334,7 +337,8 @@ def _closed(
             if not run.keeps_weights(row, t):
                 return (
                     f"weights of run {int(run.models[row])} at epoch {run.checkpoints[t]:g} were "
-                    "not kept to measure it on"
+                    "not kept to measure it on; train with record.keep = 'final', or 'all' for "
+                    "every checkpoint"
                 )
     name = "" if key["model"] is None else str(key["model"]["name"])
     if model is None and not known(name):

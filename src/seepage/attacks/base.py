@@ -39,6 +39,9 @@ its scores at several checkpoints of training."""
 TIMELESS = ("labels",)
 """What attacks may require that no training changes: one value per sample at every checkpoint."""
 
+WIDE = ("logits", "grad_layers", "grad_last")
+"""What attacks may require whose last axis holds no views: classes, layers, outputs."""
+
 
 # Samples that are looked at to say what an attack reads on noise.
 _ON_NOISE = 2000
@@ -170,8 +173,8 @@ class Attack(ABC):
     name: what the command line calls it; title: what reports call it. reference: the paper, with
     its arXiv id. reconstruction: its text was not available. access: what the attacker must see of
     the target. requires: the signals it reads, the first one when a plain array is passed; "labels"
-    are the classes of the samples, and what is no number per view has its own last axis, such as
-    "logits" with classes. first_view: it reads the first view of them alone. trajectory: it reads
+    are the classes of the samples, and what is no number per view (`WIDE`) has its own last axis, such
+    as "logits" with classes. first_view: it reads the first view of them alone. trajectory: it reads
     all checkpoints up to the one that is scored, so that its arrays have an axis of checkpoints
     after that of samples, (R, N, T, A); labels have none. min_in, min_out: references it needs of
     each kind for every sample. queries: how often each model is asked about a sample at each view

@@ -17,6 +17,7 @@ from scipy import special
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks import Attack, LiRA, of_unit, reference_rows
+from seepage.attacks.base import WIDE
 from seepage.attacks.binding import bind, inputs, signals_at
 from seepage.comparison.spent import joint_spending
 from seepage.epsilon.one_run import epsilon_of_runs
@@ -388,7 +389,7 @@ def _view0(a: FloatArray) -> FloatArray:
 
 def _first_view(attack: Attack, name: str, a: FloatArray) -> FloatArray:
     """The first view of what an attack reads; a trajectory keeps its checkpoints, and its views."""
-    return a if attack.trajectory or name == "logits" else _view0(a)
+    return a if attack.trajectory or name in WIDE else _view0(a)
 
 
 def _seconds(run: Run, rows: Int64Array) -> Float64Array:

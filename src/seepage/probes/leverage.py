@@ -156,7 +156,14 @@ def _curved(features: Float64Array, p: Float64Array, share: float, ridge: float)
             block = features.T @ (features * weight[:, None])
             out[k * size : (k + 1) * size, m * size : (m + 1) * size] = block
             out[m * size : (m + 1) * size, k * size : (k + 1) * size] = block.T
-    out[np.diag_indices_from(out)] += ridge * max(float(np.trace(out)) / len(out), 1e-30)
+    unit = max(float(np.trace(out)) / len(out), 1e-30)
+    out[np.diag_indices_from(out)] += ridge * unit
+    # One vector added to the weights of all classes changes no probability: what A has there is
+    # never read, and without it the inverse would be as large as ridge is small.
+    for k in range(classes):
+        for m in range(classes):
+            at = np.arange(size)
+            out[k * size + at, m * size + at] += unit / classes
     return out
 
 

@@ -1,0 +1,138 @@
+"""Gradients by parameters: what autograd gives for each sample by itself, and closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from seepage.errors import InputError
+from seepage.probes import Asked, gradients
+from seepage.probes.gradients import directional, per_sample_gradients
+from seepage.probes.one_pass import measure
+from seepage.probes.parameter_gradients import GradientNorm, LayerGradients
+from seepage.probes.steps import CheckpointStep
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def convolutional() -> nn.Module:
+    net = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 4)
+    )  # fmt: skip
+    net[1].running_mean.normal_()
+    net[1].running_var.uniform_(0.5, 2.0)
+    return net.eval()
+
+
+def by_autograd(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
+    rows = [
+        torch.autograd.grad(
+            nn.functional.cross_entropy(net(x[i : i + 1]), y[i : i + 1]), list(net.parameters())
+        )
+        for i in range(len(x))
+    ]
+    names = [k for k, _ in net.named_parameters()]
+    return {k: torch.stack([row[j] for row in rows]) for j, k in enumerate(names)}
+
+
+@pytest.mark.parametrize("vectorised", [True, False])
+def test_they_are_those_of_each_sample_by_itself(vectorised: bool, monkeypatch) -> None:
+    net = convolutional()
+    x, y = torch.randn(7, 1, 6, 6), torch.arange(7) % 4
+    want = by_autograd(net, x, y)
+    if not vectorised:
+        monkeypatch.setattr(gradients, "vmap", None)
+    got: dict[str, list[torch.Tensor]] = {}
+    for losses, found in per_sample_gradients(net, x, y, batch=3):
+        assert losses.shape == (len(next(iter(found.values()))),)
+        for name, g in found.items():
+            got.setdefault(name, []).append(g)
+    for name, g in want.items():
+        torch.testing.assert_close(torch.cat(got[name]), g, rtol=1e-4, atol=1e-6)
+    direction = {k: torch.randn_like(p) for k, p in net.named_parameters()}
+    along = sum((want[k] * direction[k]).flatten(1).sum(1) for k in want)
+    torch.testing.assert_close(
+        directional(net, x, y, direction, batch=3).float(), along, rtol=1e-4, atol=1e-5
+    )
+    assert all(p.requires_grad and p.grad is None for p in net.parameters())
+
+
+def test_norms_of_a_linear_layer_are_those_of_residual_and_input() -> None:
+    """∇ = (p − e_y)(x, 1)ᵀ: its norm is the product of norms, however sure the answer is."""
+    net = nn.Linear(3, 4)
+    with torch.no_grad():
+        net.bias[0] += 40.0
+    x, y = torch.randn(50, 3), torch.arange(50) % 4
+    found = measure([GradientNorm(), LayerGradients()], Asked(net.eval(), x, y))
+    z = net(x).detach().double()
+    residual = torch.softmax(z, 1) - nn.functional.one_hot(y, 4)
+    # Without cancellation where p_y rounds to 1.
+    rest = z.masked_fill(nn.functional.one_hot(y, 4).bool(), -torch.inf).logsumexp(1)
+    residual[torch.arange(50), y] = -torch.sigmoid(rest - z[torch.arange(50), y])
+    long = (1 + x.double().square().sum(1)).sqrt()
+    want = (residual.norm(dim=1) * long).numpy()
+    assert want.min() < 1e-15
+    np.testing.assert_allclose(found["grad_norm"], want, rtol=1e-3)
+    np.testing.assert_allclose(found["grad_layers"][:, 0], want, rtol=1e-3)
+    last = residual.abs() * x.double().norm(dim=1)[:, None]
+    np.testing.assert_allclose(found["grad_last"], last.numpy(), rtol=1e-3)
+
+
+def test_one_computation_serves_all_probes(monkeypatch) -> None:
+    asked = []
+    inner = gradients.per_sample_gradients
+    monkeypatch.setattr(
+        gradients, "per_sample_gradients", lambda *a, **k: asked.append(1) or inner(*a, **k)
+    )
+    x, y = torch.randn(5, 3), torch.arange(5) % 2
+    found = measure([GradientNorm(), LayerGradients()], Asked(nn.Linear(3, 2).eval(), x, y))
+    assert len(asked) == 1
+    assert {k: v.shape for k, v in found.items()} == {
+        "grad_norm": (5,),
+        "grad_layers": (5, 1),
+        "grad_last": (5, 2),
+    }
+
+
+def test_what_mixes_samples_is_refused() -> None:
+    class Centred(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x - x.mean(0))
+
+    x, y = torch.randn(6, 3), torch.arange(6) % 2
+    with pytest.raises(InputError, match="not to depend on the others in its batch"):
+        list(per_sample_gradients(Centred(3, 2).eval(), x, y))
+    with pytest.raises(InputError, match="eval mode, got BatchNorm1d"):
+        list(per_sample_gradients(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), x, y))
+
+
+def test_a_step_of_descent_gives_the_kernel_of_gradients_and_members_their_own_term() -> None:
+    """θ' = θ − (η/n) Σ_j ∇ℓ_j of softmax regression: Σ_j (δ_i · δ_j)(x_i · x_j + 1) η/n."""
+    net, rate = nn.Linear(5, 3), 0.1
+    x, y = torch.randn(40, 5), torch.arange(40) % 3
+    member = np.arange(40) < 20
+    residual = (torch.softmax(net(x), 1) - nn.functional.one_hot(y, 3)).detach()
+    kernel = ((residual @ residual.T) * (x @ x.T + 1)).double().numpy()
+    after = nn.Linear(5, 3)
+    mean = nn.functional.cross_entropy(net(x[:20]), y[:20])
+    slopes = torch.autograd.grad(mean, list(net.parameters()))
+    with torch.no_grad():
+        for new, old, g in zip(after.parameters(), net.parameters(), slopes, strict=True):
+            new.copy_(old - rate * g)
+    asked = Asked(after.eval(), x, y, before=net.eval(), member=member)
+    found = measure([CheckpointStep()], asked)["checkpoint_step"]
+    np.testing.assert_allclose(found, rate / 20 * kernel[:, :20].sum(1), atol=1e-6)
+    # What is left without a member's own term has the law of the others' scores.
+    without = found - np.where(member, rate / 20 * np.diag(kernel), 0.0)
+    np.testing.assert_allclose(
+        without, rate / 20 * (kernel[:, :20] * (1 - np.eye(40)[:, :20])).sum(1), atol=1e-6
+    )
+    first = measure([CheckpointStep()], Asked(net.eval(), x, y))["checkpoint_step"]
+    assert (first == 0).all()
