@@ -153,6 +153,63 @@ def test_what_is_lacking_is_said_before_it_runs(kept: Path, tmp_path: Path) -> N
     assert why == "needs curvature_of_mine, which was not recorded; set record.curvature"
 
 
+def test_attacks_that_are_named_together_share_a_pass(
+    kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    inner = scoring._measure
+    monkeypatch.setattr(scoring, "_measure", lambda *a: seen.append(a[1]) or inner(*a))
+    run = seepage.open(kept)
+    linear = attacks.WhiteBox(learner=attacks.LinearOdds())
+    together = [attacks.GradientNorm(), linear, attacks.LOSS(), attacks.CheckpointSequence()]
+    wanted = scoring.passes(run, together)
+    assert wanted is not None
+    # Gradients are shared: a pass forward and one back; what cannot be run is left to `score`.
+    assert (list(wanted.attacks), wanted.queries()) == (["grad-norm", "white-box"], 6 * 60 * 2)
+    for attack in together[:3]:
+        seepage.score(run, attack)
+    assert [[p.name for p in probes] for probes in seen] == [["gradient norm", "layer gradients"]]
+    own = rebuild(run, 3)
+    loss = torch.nn.functional.cross_entropy(own.model(own.inputs[:1]), own.labels[:1])
+    slopes = torch.autograd.grad(loss, list(own.model.parameters()))
+    norm = torch.cat([g.flatten() for g in slopes]).norm().item()
+    assert seepage.score(run, attacks.GradientNorm())[3, 0] == pytest.approx(
+        -np.log(norm), rel=1e-4
+    )
+    assert scoring.passes(run, [attacks.LOSS()]) is None
+    says = (
+        "needs checkpoint_step, which is measured on kept weights; weights of run 0 at epoch 0 were "
+        "not kept to measure it on; train with record.keep = 'final', or 'all' for every checkpoint"
+    )
+    assert scoring.lacks(run, attacks.CheckpointSequence()) == says
+
+
+def test_a_budget_refuses_before_anything_is_measured(kept: Path, monkeypatch, capsys) -> None:
+    from seepage.cli import main
+
+    def call(*words: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["seepage", "attack", str(kept), *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), capsys.readouterr().err
+
+    both = ("-a", "grad-norm", "-a", "leverage", "--budget")
+    monkeypatch.setattr(scoring, "_measure", lambda *a: pytest.fail("it was measured"))
+    status, err = call(*both, "1000 queries")
+    assert status == 2
+    assert "6 models × 60 samples × 3 queries or passes = 1,080, about" in err
+    assert err.splitlines()[-1].endswith(
+        "--budget: expected attacks that take at most 1,000 queries, got about 1,080 queries for "
+        "grad-norm, leverage; within it by itself: grad-norm, leverage"
+    )
+    status, err = call(*both, "10 queries")
+    assert "the least of these attacks takes 360 queries" in err
+    for text in ("soon", "-1 minutes", "5", "nan s"):
+        status, err = call(*both, text)
+        assert status == 2
+        assert "--budget: expected a time or a number of queries" in err
+
+
 def _renamed(kept: Path, folder: Path, **changes: object) -> Run:
     shutil.copytree(kept, folder)
     model = changes.pop("model", None)
