@@ -153,6 +153,7 @@ def _beside(rng: np.random.Generator, phi: F) -> dict[str, F]:
         "correct": (phi > 0).astype(phi.dtype),
         "curvature_zo": curvature,
         "checkpoint_step": -loss * np.exp(0.3 * np.sin(5 * phi)),
+        "inverse_hessian": -loss * np.exp(0.3 * np.sin(3 * phi)),
         "leverage_ratio": -loss * np.exp(0.3 * np.cos(5 * phi)),
         "grad_norm": loss * np.exp(0.3 * np.sin(7 * phi)),
     }

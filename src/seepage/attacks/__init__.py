@@ -47,6 +47,7 @@ from seepage.attacks.gradients import WhiteBox as WhiteBox
 from seepage.attacks.checkpoint_steps import CheckpointSequence as CheckpointSequence
 from seepage.attacks.checkpoint_steps import CheckpointSequenceLR as CheckpointSequenceLR
 from seepage.attacks.leverage import Leverage as Leverage
+from seepage.attacks.inverse_hessian import IHA as IHA
 from seepage.attacks.joint import CurvatureAndConfidence as CurvatureAndConfidence
 from seepage.attacks.joint import LiRATwoSignals as LiRATwoSignals
 from seepage.attacks.combining import Ensemble as Ensemble

@@ -104,6 +104,10 @@ def attack(
     chosen: Sequence[Attack] = chosen_attacks(name, name[0] if name else "lira")
     _check_together(unit, released_as, by, used, ranges, keep)
     opened = judged_run(run)
+    if released_as and limit is not None:
+        raise InputError(
+            "--budget: expected without --as, which measures released variants, got both; drop one"
+        )
     if released_as:
         from seepage.cli.variants import variants_of
 

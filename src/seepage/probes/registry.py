@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from seepage.curvature.estimate import ESTIMATORS, estimator
 from seepage.probes.base import Probe
 from seepage.probes.input_curvature import InputCurvature
+from seepage.probes.inverse_hessian import InverseHessian
 from seepage.probes.leverage import Leverage
 from seepage.probes.parameter_gradients import GradientNorm, LayerGradients
 from seepage.probes.steps import CheckpointStep
@@ -19,6 +20,7 @@ PROBES: tuple[Probe, ...] = (
     LayerGradients(),
     CheckpointStep(),
     Leverage(),
+    InverseHessian(),
 )
 """Every probe of the package; of two that give the same signal the first one is taken."""
 
