@@ -26,6 +26,7 @@ ALL = {
     "layers": [],
     "report": [],
     "traces": [],
+    "kept_weights": [],
 }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import kept_weights
 from benchmarks.example_page import EXAMPLE, example, store_example
 from benchmarks.gpu_page import gpu, gpu_fleet
 from benchmarks.stored import ROOT, machine, stored, table
@@ -260,6 +261,8 @@ def main() -> None:
         (ROOT / "docs" / "examples" / "fashion-mnist.md").write_text(example())
     page = ROOT / "docs" / "dynamics.md"
     page.write_text(written(page.read_text(), stored("*traces.json")[-1]))
+    page = ROOT / "docs" / "attacks.md"
+    page.write_text(kept_weights.written(page.read_text(), stored("*kept_weights.json")[-1]))
 
 
 if __name__ == "__main__":
