@@ -39,13 +39,14 @@ def test_for_ridge_regression_it_is_what_training_without_the_sample_changes() -
     assert (score[~member] < 0).all()
 
 
-def test_the_hessian_of_softmax_regression_is_known() -> None:
+def test_the_hessian_of_softmax_regression_is_known(monkeypatch) -> None:
     """(1/N) Σ (diag p − ppᵀ) ⊗ (x, 1)(x, 1)ᵀ; above 3,000 parameters it is refused."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net, x = nn.Linear(2, 3).eval(), torch.randn(20, 2)
         wide = nn.Linear(1000, 3).eval()
     y = torch.arange(20) % 3
+    monkeypatch.setattr("seepage.probes.inverse_hessian._BATCH", 7)
     got = hessian(Asked(net, x, y))
     p = torch.softmax(net(x).double(), 1).detach()
     w = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
@@ -68,7 +69,7 @@ def test_on_a_network_that_learnt_nothing_it_reads_half() -> None:
     g = rng.normal(size=(60, 4)) + np.array([2.0, 0.0, 0.0, 0.0])
     member = np.stack([rng.permutation(60) < 30 for _ in range(2000)])
     scores = np.stack([moved(g, np.eye(4), m, floor=1e-3) for m in member])
-    assert abs(operating_points(scores, member, ()).auc.mean() - 0.5) < 0.003
+    assert abs(operating_points(scores, member, ()).auc.mean() - 0.5) < 0.008
     # Sample by sample too, as references would compare them.
     apart = [scores[member[:, i], i].mean() - scores[~member[:, i], i].mean() for i in range(60)]
     assert abs(np.mean(apart) / scores.std(axis=0).mean()) < 0.03

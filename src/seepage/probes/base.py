@@ -38,12 +38,11 @@ class Asked:
         """The random stream, from its beginning: every probe has the whole of it."""
         return np.random.default_rng(list(self.seed))
 
-    def first(self, count: int) -> Asked:
-        """The same network, asked about the first `count` samples alone."""
-        member = None if self.member is None else self.member[:count]
-        return replace(
-            self, inputs=self.inputs[:count], labels=self.labels[:count], member=member
-        )  # fmt: skip
+    def some(self, count: int) -> Asked:
+        """The same network, asked about `count` samples alone, spread evenly over the pool."""
+        rows = np.linspace(0, len(self.inputs) - 1, min(count, len(self.inputs))).astype(np.int64)
+        member = None if self.member is None else self.member[rows]
+        return replace(self, inputs=self.inputs[rows], labels=self.labels[rows], member=member)
 
 
 @dataclass(frozen=True)

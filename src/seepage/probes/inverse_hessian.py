@@ -21,6 +21,7 @@ __all__ = ["InverseHessian", "hessian", "moved"]
 
 # Parameters up to which the Hessian is taken whole: a minute and 100 MB a network.
 MOST = 3_000
+_BATCH = 2_000
 
 
 @dataclass(frozen=True)
@@ -83,23 +84,19 @@ def hessian(asked: Asked) -> Float64Array:
                 f"is taken whole, got {size:,}; choose an attack that does not read it, such as "
                 "leverage, or train a smaller network"
             )
-        x = asked.inputs.to(own.device, own.dtype)
-        losses = sample_losses(
-            functional_call(own.module, leaves, (x,)), asked.labels.to(own.device)
-        )
         each = list(leaves.values())
-        slope = torch.cat(
-            [
-                g.flatten()
-                for g in torch.autograd.grad(
-                    losses.mean(), each, create_graph=True, materialize_grads=True
-                )
-            ]
-        )
-        out = np.empty((size, size))
-        for k in range(size):
-            row = torch.autograd.grad(slope[k], each, retain_graph=True, materialize_grads=True)
-            out[k] = torch.cat([r.flatten() for r in row]).cpu().numpy()
+        out = np.zeros((size, size))
+        for i in range(0, len(asked.inputs), _BATCH):
+            x = asked.inputs[i : i + _BATCH].to(own.device, own.dtype)
+            y = asked.labels[i : i + _BATCH].to(own.device)
+            total = sample_losses(functional_call(own.module, leaves, (x,)), y).sum()
+            slopes = torch.autograd.grad(
+                total / len(asked.inputs), each, create_graph=True, materialize_grads=True
+            )
+            slope = torch.cat([g.flatten() for g in slopes])
+            for k in range(size):
+                row = torch.autograd.grad(slope[k], each, retain_graph=True, materialize_grads=True)
+                out[k] += torch.cat([r.flatten() for r in row]).cpu().numpy()
     return np.asarray((out + out.T) / 2)
 
 

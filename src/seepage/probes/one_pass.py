@@ -68,11 +68,11 @@ def rate(
     """
     whole = min(batch, len(asked.inputs))
     half = max(1, whole // 2)
-    measure(probes, asked.first(half))  # pays for what is chosen or compiled once
+    measure(probes, asked.some(half))  # pays for what is chosen or compiled once
     spent = []
     for count in (half, whole):
         began = clock()
-        measure(probes, asked.first(count))
+        measure(probes, asked.some(count))
         spent.append(clock() - began)
     each = max(0.0, spent[1] - spent[0]) / max(1, whole - half)
     return Rate(max(0.0, spent[1] - each * whole), each)
