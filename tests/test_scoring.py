@@ -204,6 +204,10 @@ def test_a_budget_refuses_before_anything_is_measured(kept: Path, monkeypatch, c
     )
     status, err = call(*both, "10 queries")
     assert "the least of these attacks takes 360 queries" in err
+    status, err = call("-a", "grad-norm", "-a", "checkpoint-sequence")
+    assert status == 2
+    assert "checkpoint-sequence: needs checkpoint_step, which is measured" in err
+    assert "measuring" not in err
     for text in ("soon", "-1 minutes", "5", "nan s"):
         status, err = call(*both, text)
         assert status == 2

@@ -106,8 +106,8 @@ __all__ = [
 
 _ROOMS = {
     "attacks", "comparison", "config", "curvature", "data", "defenses", "epsilon", "findings", "fleet",
-    "layers", "lightning", "metrics", "models", "plan", "plane", "record", "report", "scoring", "signals",
-    "single", "sklearn", "store", "study", "transformers",
+    "layers", "lightning", "metrics", "models", "plan", "plane", "probes", "record", "report", "scoring",
+    "signals", "single", "sklearn", "store", "study", "transformers",
 }  # fmt: skip
 _WHERE = {
     "compare_defenses": "seepage.comparison",

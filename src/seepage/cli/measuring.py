@@ -51,8 +51,10 @@ def announce(
     run: Run, chosen: Sequence[Attack], factory: str | None, budget: Budget | None
 ) -> None:
     """Print what will be measured on kept models and what it takes; raise where it is too much."""
-    from seepage.scoring import cost, passes
+    from seepage.scoring import cost, passes, ready
 
+    for attack in chosen:
+        ready(run, attack, model=factory)  # raises before anything is measured for the others
     wanted = passes(run, chosen, model=factory)
     if wanted is None:
         return
