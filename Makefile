@@ -61,7 +61,7 @@ gpu: $(VENV)/.test
 parity: $(VENV)/.test
 	sh tests/parity/run.sh
 
-# Against the real Lightning, Transformers, boosting libraries and trackers, in an environment of its own.
+# Against the real Lightning, Transformers, boosting libraries, trackers and HopSkipJump, in an environment of its own.
 adapters: .venv-adapters/.installed
 	.venv-adapters/bin/python -m pytest -q -m adapters tests/adapters
 

@@ -122,6 +122,11 @@ TABLE: dict[str, list[Attack]] = {
         attacks.LiRATwoSignals(),
         attacks.LiRATwoSignals("curvature_zo", attacks.PerSample()),
     ],
+    "morgan": [attacks.Morgan(), attacks.Morgan(band=(0.0, 0.5))],
+    "label-augment-lr": [
+        attacks.LabelAugmentLR(),
+        attacks.LabelAugmentLR(variance=attacks.Pooled()),
+    ],
     "ensemble": [
         attacks.Ensemble(),
         attacks.Ensemble((attacks.LOSS(), attacks.AttackR()), attacks.Highest()),

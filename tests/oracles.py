@@ -113,6 +113,8 @@ def read_by(attack: Any, signals: Mapping[str, F], checkpoints: int = 4) -> dict
     first = np.asarray(next(iter(signals.values())))
     labels = np.broadcast_to(np.arange(first.shape[1]) % 3.0, first.shape[:2])
     found = {"labels": np.array(labels)[..., None], **signals}
+    if "augmented_correct" in attack.requires and "augmented_correct" not in signals:
+        found["augmented_correct"] = _copies(found["phi"])
     for name in ("grad_layers", "grad_last"):
         if name in attack.requires and name not in signals:
             found[name] = _norms(found["grad_norm"])
@@ -135,6 +137,12 @@ def _logits(phi: F, labels: F) -> F:
     return np.where(own, z + 1, wrong).astype(z.dtype)
 
 
+def _copies(phi: F) -> F:
+    """Whether four copies are answered rightly, by φ of the first view: (R, N, 4)."""
+    z = np.asarray(phi[..., :1] if phi.ndim == 3 else phi[..., None])
+    return (z > np.array([0.0, -1.0, 1.0, 2.0])).astype(z.dtype)
+
+
 def _norms(norm: F) -> F:
     """Four norms that follow from one of the first view: (R, N, 4)."""
     z = np.asarray(norm[..., :1] if norm.ndim == 3 else norm[..., None])
@@ -152,6 +160,10 @@ def _beside(rng: np.random.Generator, phi: F) -> dict[str, F]:
         "entropy": np.log(2) / np.cosh(phi / 3) + loss / 5,
         "correct": (phi > 0).astype(phi.dtype),
         "curvature_zo": curvature,
+        "noise_share": np.round(50 * (1 + np.tanh(phi / 2))) / 100,
+        "adversarial_distance": np.logaddexp(0, phi) * (1 + np.sin(5 * phi) / 3),
+        "imitation_phi": phi - 2 + np.sin(phi) / 2,
+        "boundary_distance": np.logaddexp(0, phi) * (1 + np.sin(9 * phi) / 3),
         "checkpoint_step": -loss * np.exp(0.3 * np.sin(5 * phi)),
         "inverse_hessian": -loss * np.exp(0.3 * np.sin(3 * phi)),
         "leverage_ratio": -loss * np.exp(0.3 * np.cos(5 * phi)),

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-NEVER_INSTALLED = {"ray", "s3", "lightning", "transformers", "peft"}
+NEVER_INSTALLED = {"ray", "s3", "lightning", "transformers", "peft", "boundary"}
 """Extras that neither the suite nor `make lowest` needs; their tests are skipped."""
 
 

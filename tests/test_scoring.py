@@ -20,6 +20,8 @@ from seepage.curvature.estimate import estimator
 from seepage.errors import InputError
 from seepage.fleet.imported import import_arrays
 from seepage.fleet.rebuild import rebuild
+from seepage.probes import Asked
+from seepage.probes.registry import probes_of
 from seepage.store import Run
 from tiny_fleet import rewrite_manifest
 
@@ -283,3 +285,19 @@ def test_check_judges_where_attack_does(kept: Path, monkeypatch, capsys) -> None
     status, out = call("attack", str(kept))
     assert status == 0
     assert "curvature" not in out
+
+
+def test_copies_and_distances_are_asked_of_kept_networks(kept: Path) -> None:
+    run = seepage.open(kept)
+    own = rebuild(run, 2)
+    asked = Asked(own.model, own.inputs, own.labels, (0, own.row))
+    for attack in (attacks.Merlin(), attacks.AdversarialDistance(), attacks.Imitation()):
+        (probe,) = probes_of(attack.requires)
+        (measured,) = probe.measure(asked).values()
+        scores = seepage.score(run, attack)
+        assert np.isfinite(scores).all()
+        if attack.name != "imitation":
+            np.testing.assert_allclose(scores[2], measured.astype(np.float32))
+    right = seepage.score(run, attacks.LabelAugmentCalibrated())
+    assert 0 < np.abs(right).max() <= 1
+    assert len(np.unique(seepage.score(run, attacks.Morgan()) > -0.5)) == 2

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-LIBRARIES = ("lightning", "transformers", "peft", "xgboost", "lightgbm", "catboost")
+LIBRARIES = ("lightning", "transformers", "peft", "xgboost", "lightgbm", "catboost", "art")
 if any(importlib.util.find_spec(name) is None for name in LIBRARIES):
     collect_ignore_glob = ["test_*.py"]
 

@@ -289,6 +289,37 @@ def sequence(t: Mapping[str, F], r: Mapping[str, F], m: F) -> F:
     return boosted(rows(r), m, rows(t))
 
 
+def morgan(t: Mapping[str, F], r: Mapping[str, F], m: F) -> F:
+    """Every band between two levels of the OUT losses is counted out."""
+    out, inside = r["loss"][~m], r["loss"][m]
+    edges = [-np.inf, *(np.quantile(out, k / 20) for k in range(1, 20)), np.inf]
+    best, band = -1.0, (0.0, 0.0)
+    for k, low in enumerate(edges):
+        for high in edges[k + 1 :]:
+            gain = np.subtract(*(((low <= v) & (v <= high)).mean() for v in (inside, out)))
+            if gain > best + 1e-9:
+                best, band = float(gain), (float(low), float(high))
+    within = (band[0] <= t["loss"]) & (t["loss"] <= band[1])
+    assert 0 < within.sum() < len(within)
+    return np.asarray(t["noise_share"] - 2 * ~within)
+
+
+def less_out(name: str) -> Rule:
+    """A number less its mean over the OUT references."""
+    return each(lambda t, out, inside: float((t[name] - out[name].mean(axis=0)).mean()))
+
+
+def odds_of_copies(t: Mapping[str, F], r: Mapping[str, F], m: F) -> F:
+    """LiRA of the log-odds of a count out of four."""
+
+    def odds(right: F) -> F:
+        k = right.sum(axis=-1)
+        return np.asarray(np.log((k + 0.5) / (4.5 - k)))
+
+    s, others = odds(t["augmented_correct"]), odds(r["augmented_correct"])
+    return attacks.LiRA(variance=attacks.Pooled()).score(s, others, m)
+
+
 own = attacks.PerSample()
 log = np.log
 
@@ -412,6 +443,54 @@ ROWS: dict[str, tuple[Attack, Rule, float]] = {
     "loss-trajectory": (attacks.LossTrajectory(learner=attacks.Boosting(8)), trajectory, 1e-6),
     "seqmia": (attacks.SeqMIA(learner=attacks.Boosting(8)), sequence, 1e-6),
     "shadow-outputs": (attacks.ShadowOutputs(learner=attacks.Boosting(8)), outputs, 1e-6),
+    "merlin": (attacks.Merlin(), lambda t, r, m: t["noise_share"], 1e-12),
+    "morgan": (attacks.Morgan(), morgan, 1e-12),
+    "label-augment": (
+        attacks.LabelAugment(),
+        lambda t, r, m: t["augmented_correct"].mean(axis=1),
+        1e-12,
+    ),
+    "label-augment-calibrated": (
+        attacks.LabelAugmentCalibrated(),
+        less_out("augmented_correct"),
+        1e-12,
+    ),
+    "label-augment-lr": (
+        attacks.LabelAugmentLR(variance=attacks.Pooled()),
+        odds_of_copies,
+        1e-9,
+    ),
+    "adversarial-distance": (
+        attacks.AdversarialDistance(),
+        lambda t, r, m: t["adversarial_distance"],
+        1e-12,
+    ),
+    "adversarial-distance-calibrated": (
+        attacks.AdversarialDistanceCalibrated(),
+        less_out("adversarial_distance"),
+        1e-12,
+    ),
+    "adversarial-distance-lr": (
+        attacks.AdversarialDistanceLR(variance=own),
+        lambda t, r, m: normal("s")(
+            {"s": log(t["adversarial_distance"] + 0.01)},
+            {"s": log(r["adversarial_distance"] + 0.01)},
+            m,
+        ),
+        1e-7,
+    ),
+    "boundary": (attacks.Boundary(), lambda t, r, m: t["boundary_distance"], 1e-12),
+    "boundary-calibrated": (attacks.BoundaryCalibrated(), less_out("boundary_distance"), 1e-12),
+    "imitation": (
+        attacks.Imitation(),
+        each(
+            lambda t, out, inside: float(
+                ((t["imitation_phi"] - t["phi"]) ** 2 - (inside["phi"].mean() - t["phi"]) ** 2)
+                * (inside["phi"].mean() >= t["imitation_phi"])
+            )
+        ),
+        1e-9,
+    ),
     "ensemble": (attacks.Ensemble((attacks.BASE(), attacks.Calibrated())), vote, 1e-9),
     "combined": (attacks.Combined((attacks.Calibrated(), attacks.LOSS())), stacked, 1e-4),
 }  # fmt: skip

@@ -50,6 +50,17 @@ from seepage.attacks.leverage import Leverage as Leverage
 from seepage.attacks.inverse_hessian import IHA as IHA
 from seepage.attacks.joint import CurvatureAndConfidence as CurvatureAndConfidence
 from seepage.attacks.joint import LiRATwoSignals as LiRATwoSignals
+from seepage.attacks.copies import Merlin as Merlin
+from seepage.attacks.copies import Morgan as Morgan
+from seepage.attacks.copies import LabelAugment as LabelAugment
+from seepage.attacks.copies import LabelAugmentCalibrated as LabelAugmentCalibrated
+from seepage.attacks.copies import LabelAugmentLR as LabelAugmentLR
+from seepage.attacks.boundary import AdversarialDistance as AdversarialDistance
+from seepage.attacks.boundary import AdversarialDistanceCalibrated as AdversarialDistanceCalibrated
+from seepage.attacks.boundary import AdversarialDistanceLR as AdversarialDistanceLR
+from seepage.attacks.boundary import Boundary as Boundary
+from seepage.attacks.boundary import BoundaryCalibrated as BoundaryCalibrated
+from seepage.attacks.imitation import Imitation as Imitation
 from seepage.attacks.combining import Ensemble as Ensemble
 from seepage.attacks.combining import Combined as Combined
 # isort: on

@@ -39,8 +39,8 @@ its scores at several checkpoints of training."""
 TIMELESS = ("labels",)
 """What attacks may require that no training changes: one value per sample at every checkpoint."""
 
-WIDE = ("logits", "grad_layers", "grad_last")
-"""What attacks may require whose last axis holds no views: classes, layers, outputs."""
+WIDE = ("logits", "grad_layers", "grad_last", "augmented_correct")
+"""What attacks may require whose last axis holds no views: classes, layers, outputs, copies."""
 
 
 # Samples that are looked at to say what an attack reads on noise.

@@ -6,6 +6,10 @@ from collections.abc import Iterable
 
 from seepage.curvature.estimate import ESTIMATORS, estimator
 from seepage.probes.base import Probe
+from seepage.probes.boundary import BoundaryDistance
+from seepage.probes.copies import Augmented, NoisyLoss
+from seepage.probes.distance import AdversarialDistance
+from seepage.probes.imitation import Imitation
 from seepage.probes.input_curvature import InputCurvature
 from seepage.probes.inverse_hessian import InverseHessian
 from seepage.probes.leverage import Leverage
@@ -18,6 +22,11 @@ PROBES: tuple[Probe, ...] = (
     *(InputCurvature(estimator(kind)) for kind in ESTIMATORS),
     GradientNorm(),
     LayerGradients(),
+    NoisyLoss(),
+    Augmented(),
+    AdversarialDistance(),
+    BoundaryDistance(),
+    Imitation(),
     CheckpointStep(),
     Leverage(),
     InverseHessian(),
