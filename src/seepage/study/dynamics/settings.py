@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from seepage.config.audit import AuditConfig
 from seepage.config.base import Part
-from seepage.config.reading import checked, merge
 from seepage.errors import InputError, nearest
+from seepage.study.fleets import FleetSettings
 
 __all__ = ["DynamicsSettings", "Factors", "RatesSettings"]
 
@@ -34,32 +32,20 @@ class RatesSettings(Part):
     coverage: float = Field(0.9, gt=0, lt=1)
 
 
-class DynamicsSettings(Part):
-    """A study: a base configuration, fleets as overrides of it, and what is compared.
+class DynamicsSettings(FleetSettings):
+    """Fleets, and what is compared between them.
 
     kind: "dynamics" (claims B1 to B8) or "rates" (how many models each way of computing rates
-    needs). runs: where run folders go; results: where one small JSON per fleet goes; page: the
-    Markdown written from the results; rates_result: a result of the other kind to show on the page.
-    aside: share of the pairs that gives difficulty; null_draws: permuted memberships per null.
+    needs). rates_result: a result of the other kind to show on the page. aside: share of the pairs
+    that gives difficulty; null_draws: permuted memberships per null.
     """
 
     kind: Literal["dynamics", "rates"] = "dynamics"
-    runs: str = "runs/study"
-    results: str = "results"
-    page: str | None = None
     rates_result: str | None = None
-    base: dict[str, Any] = Field(default_factory=dict)
-    fleets: dict[str, dict[str, Any]] = Field(min_length=1)
     factors: Factors = Factors()
     rates: RatesSettings = RatesSettings()
     aside: float = Field(0.25, gt=0, lt=1)
     null_draws: int = Field(2, ge=2)
-
-    def audit(self, name: str) -> AuditConfig:
-        """The configuration of one fleet."""
-        content = merge(self.base, self.fleets[name])
-        content["out"] = str(Path(self.runs) / name)
-        return checked(AuditConfig, content, f"fleets.{name}")
 
     def check(self) -> None:
         """Raise InputError for a bad fleet, or factors whose fleets differ in several sections."""

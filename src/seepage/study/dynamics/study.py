@@ -7,16 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from seepage.config.prepare import prepare
-from seepage.config.reading import checked, override
-from seepage.fleet import train_prepared
-from seepage.store import Run, open_run
+from seepage.config.reading import checked
+from seepage.store import Run
 from seepage.store.result_files import read_result
 from seepage.study.dynamics.analyse import JUDGES, analyse
 from seepage.study.dynamics.claims import claims
 from seepage.study.dynamics.page import dynamics_page
 from seepage.study.dynamics.rates import models_needed
 from seepage.study.dynamics.settings import DynamicsSettings
+from seepage.study.fleets import ended, opened, override_fleets, train_fleet
 from seepage.study.runner import Progress, Result, Study, Task, key_of
 
 __all__ = ["DynamicsStudy"]
@@ -48,11 +47,7 @@ class DynamicsStudy(Study):
         factors whose fleets differ in more than one section.
         """
         content |= places
-        fleets = content.get("fleets")
-        for fleet in fleets.values() if isinstance(fleets, dict) else ():
-            # What is no table is refused below, by its name.
-            if isinstance(fleet, dict):
-                override(fleet, overrides)
+        override_fleets(content, overrides)
         settings = checked(DynamicsSettings, content, where)
         settings.check()
         return cls(settings)
@@ -68,7 +63,7 @@ class DynamicsStudy(Study):
         for n in names:
             training = f"training of {n}"
             if only in (None, "train"):
-                out.append(Task(training, partial(_train, self.settings, n)))
+                out.append(Task(training, partial(train_fleet, self.settings, n)))
             if only != "train":
                 out.append(
                     Task(
@@ -88,7 +83,7 @@ class DynamicsStudy(Study):
         rows = []
         for task in self.tasks(names, "analyse"):
             c = self.settings.audit(task.name)
-            ended = len(_ended(_opened(self.settings, task.name)))
+            there = len(ended(opened(self.settings, task.name)))
             limit = f", {c.data.limit} samples" if c.data.limit else ""
             optimiser = c.recipe.optimizer
             done = "yes" if task.stored() is not None else "no"
@@ -98,7 +93,7 @@ class DynamicsStudy(Study):
                     f"{c.data.name}{limit}",
                     c.model.name,
                     optimiser,
-                    f"{ended} of {c.plan.models}",
+                    f"{there} of {c.plan.models}",
                     done,
                 ]
             )
@@ -114,32 +109,13 @@ class DynamicsStudy(Study):
         return dynamics_page(results, judged, rates, self.names, file)
 
 
-def _train(
-    settings: DynamicsSettings,
-    name: str,
-    before: Result,
-    save: Callable[[Result], None],
-    progress: Progress,
-) -> None:
-    train_prepared(prepare(settings.audit(name)), progress.watcher())
-
-
-def _opened(settings: DynamicsSettings, name: str) -> Run | None:
-    out = settings.audit(name).out
-    return open_run(out) if (Path(out) / "manifest.json").exists() else None
-
-
-def _ended(run: Run | None) -> list[int]:
-    return [] if run is None else sorted([*run.models.tolist(), *run.failed])
-
-
 def _key(settings: DynamicsSettings, name: str) -> str | None:
     """Digest of the fleet, its runs that ended, and the options; None where no fleet lies here."""
-    run = _opened(settings, name)
+    run = opened(settings, name)
     if run is None:
         return None
     options = settings.model_dump(mode="json", include={"kind", "aside", "null_draws", "rates"})
-    asked = {"analysis": ANALYSIS, "run": run.manifest["key"], "ended": _ended(run)}
+    asked = {"analysis": ANALYSIS, "run": run.manifest["key"], "ended": ended(run)}
     return key_of(asked | {"options": options})
 
 
@@ -148,7 +124,7 @@ def _of_same_run(settings: DynamicsSettings, name: str, stored: Result) -> bool:
 
     Their provenance names the fleet, and they hold the options.
     """
-    run = _opened(settings, name)
+    run = opened(settings, name)
     if run is None or "analysis" in stored:
         return False
     if settings.kind == "rates":
@@ -157,9 +133,9 @@ def _of_same_run(settings: DynamicsSettings, name: str, stored: Result) -> bool:
         there = [stored.get(k) for k in ("reference", "tolerance", "coverage")]
         same = [*there, list(stored.get("sizes", ()))] == asked
     else:
-        asked = [settings.aside, settings.null_draws, len(_ended(run))]
-        ended = stored.get("models", 0) + len(stored.get("failed", ()))
-        same = [stored.get("aside"), stored.get("null_draws"), ended] == asked
+        asked = [settings.aside, settings.null_draws, len(ended(run))]
+        known = stored.get("models", 0) + len(stored.get("failed", ()))
+        same = [stored.get("aside"), stored.get("null_draws"), known] == asked
     return same and stored.get("provenance", {}).get("key") == run.manifest["key"]
 
 
@@ -170,7 +146,7 @@ def _judges(run: Run) -> list[str]:
 
 def _complete(settings: DynamicsSettings, name: str, stored: Result) -> bool:
     """Whether every attack that can has been run."""
-    run = _opened(settings, name)
+    run = opened(settings, name)
     return run is None or settings.kind == "rates" or {*_judges(run)} <= {*stored["attacks"]}
 
 
@@ -183,10 +159,10 @@ def _analyse(
 ) -> Result | None:
     """Kept after every attack, the main one first: what is cut short keeps what it found."""
     config = settings.audit(name)
-    run = _opened(settings, name)
-    ended = len(_ended(run))
-    if run is None or ended < config.plan.models:
-        progress.say(f"{name}: {ended} of {config.plan.models} runs are done; not analysed")
+    run = opened(settings, name)
+    there = len(ended(run))
+    if run is None or there < config.plan.models:
+        progress.say(f"{name}: {there} of {config.plan.models} runs are done; not analysed")
         return None
     head = {
         "fleet": name,

@@ -1,0 +1,70 @@
+"""Fleets of a study as overrides of one configuration: trained as far as they are not yet, opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from seepage.config.audit import AuditConfig
+from seepage.config.base import Part
+from seepage.config.prepare import prepare
+from seepage.config.reading import checked, merge, override
+from seepage.fleet import train_prepared
+from seepage.store import Run, open_run
+from seepage.study.runner import Progress, Result
+
+__all__ = ["FleetSettings", "ended", "opened", "override_fleets", "train_fleet"]
+
+
+class FleetSettings(Part):
+    """A base configuration, fleets as overrides of it, and where what is found goes.
+
+    runs: where run folders go; results: where small JSON files go; page: the Markdown written from
+    them.
+    """
+
+    runs: str = "runs/study"
+    results: str = "results"
+    page: str | None = None
+    base: dict[str, Any] = Field(default_factory=dict)
+    fleets: dict[str, dict[str, Any]] = Field(min_length=1)
+
+    def audit(self, name: str) -> AuditConfig:
+        """The configuration of one fleet."""
+        content = merge(self.base, self.fleets[name])
+        content["out"] = str(Path(self.runs) / name)
+        return checked(AuditConfig, content, f"fleets.{name}")
+
+
+def override_fleets(content: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Change fields of every fleet's configuration, "plan.models=64", in a file's content."""
+    fleets = content.get("fleets")
+    for fleet in fleets.values() if isinstance(fleets, dict) else ():
+        # What is no table is refused when the file is checked, by its name.
+        if isinstance(fleet, dict):
+            override(fleet, overrides)
+
+
+def train_fleet(
+    settings: FleetSettings,
+    name: str,
+    before: Result,
+    save: Callable[[Result], None],
+    progress: Progress,
+) -> None:
+    """The work of a task: the runs of a fleet that are not there yet."""
+    train_prepared(prepare(settings.audit(name)), progress.watcher())
+
+
+def opened(settings: FleetSettings, name: str) -> Run | None:
+    """A fleet's run folder; None where there is none."""
+    out = settings.audit(name).out
+    return open_run(out) if (Path(out) / "manifest.json").exists() else None
+
+
+def ended(run: Run | None) -> list[int]:
+    """Rows of the plan whose runs are done or failed."""
+    return [] if run is None else sorted([*run.models.tolist(), *run.failed])
