@@ -32,7 +32,7 @@ def study(
         typer.Option(
             "--set",
             "-s",
-            help="Override a field: of every fleet (dynamics, rates), of the file (layers, curvature).",
+            help="Override a field: of every fleet (dynamics, rates, attacks), of the file (others).",
         ),
     ] = None,
     runs: Annotated[str | None, typer.Option(help="Where run folders go.")] = None,
@@ -58,6 +58,8 @@ def study(
         seepage study studies/dynamics.toml --fleet mnist-cnn-2 --only train
 
         seepage study studies/dynamics.toml --only analyse
+
+        seepage study studies/attacks.toml --fleet '*-lira' --only analyse
 
         seepage study studies/layers.toml --fleet 'cnn-4-*' --jobs 2
 

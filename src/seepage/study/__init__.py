@@ -12,7 +12,7 @@ from seepage.study.runner import Study
 
 __all__ = ["add_digests", "read_study"]
 
-KINDS = ("dynamics", "rates", "layers", "curvature")
+KINDS = ("dynamics", "rates", "layers", "curvature", "attacks")
 
 
 def read_study(
@@ -20,8 +20,8 @@ def read_study(
 ) -> Study:
     """Read and check a study; nothing is trained.
 
-    overrides: "field=value", of every fleet's configuration in a study of dynamics or rates, of the
-    file's own fields in the others. places: "runs", "results" and "page" in place of the file's.
+    overrides: "field=value", of every fleet's configuration in a study of dynamics, rates or attacks, of
+    the file's own fields in the others. places: "runs", "results" and "page" in place of the file's.
     Raises InputError naming the file and the field.
     """
     content = read_toml(path, "a study file")
@@ -40,6 +40,10 @@ def read_study(
         from seepage.study.curvature.study import CurvatureStudy
 
         return CurvatureStudy.read(*given)
+    if kind == "attacks":
+        from seepage.study.attacks.study import AttacksStudy
+
+        return AttacksStudy.read(*given)
     from seepage.study.dynamics.study import DynamicsStudy
 
     return DynamicsStudy.read(*given)

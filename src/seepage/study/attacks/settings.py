@@ -1,0 +1,58 @@
+"""What a study of attacks trains and runs, checked before anything is trained."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import pydantic
+from pydantic import Field
+
+from seepage.attacks import ATTACKS
+from seepage.config.base import Part
+from seepage.errors import nearest
+from seepage.study.fleets import FleetSettings
+
+__all__ = ["AttacksSettings", "FleetPart"]
+
+
+class FleetPart(Part):
+    """[parts.ATTACK]: the part of every fleet that a costly attack is run on.
+
+    models: the first so many of complementary pairs; samples: so many of the pool, drawn at random,
+    the same for all attacks; all where left out.
+    """
+
+    models: int | None = Field(None, ge=4, multiple_of=2)
+    samples: int | None = Field(None, ge=20)
+
+
+class AttacksSettings(FleetSettings):
+    """Fleets, and the attacks that are run on each.
+
+    attacks: names of `seepage.attacks.ATTACKS`; all of them when left out. sizes: numbers of models,
+    beside all, at which attacks that are neither fitted nor run on request alone are run too.
+    null_draws: permuted memberships per null.
+    """
+
+    kind: Literal["attacks"] = "attacks"
+    attacks: tuple[str, ...] = tuple(ATTACKS)
+    sizes: tuple[int, ...] = (4, 8, 16, 32)
+    parts: dict[str, FleetPart] = Field(default_factory=dict)
+    null_draws: int = Field(1, ge=1)
+
+    @pydantic.model_validator(mode="after")
+    def _known(self) -> Self:
+        for where, names in (("attacks", self.attacks), ("parts", self.parts)):
+            for name in names:
+                if name not in ATTACKS:
+                    raise ValueError(
+                        f"{where}: expected names of attacks, got {name!r}; {nearest(name, ATTACKS)}"
+                    )
+        if any(size < 4 or size % 2 for size in self.sizes):
+            raise ValueError(f"sizes: expected even numbers of at least 4, got {list(self.sizes)}")
+        return self
+
+    def check(self) -> None:
+        """Raise InputError for a bad fleet."""
+        for name in self.fleets:
+            self.audit(name)
