@@ -137,13 +137,16 @@ def kept_signals(
     model: Factory | None = None,
     data: Dataset | None = None,
     seed: int = 0,
+    samples: Int64Array | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """What probes measure of one kept network at every sample: name -> (N,) or (N, F).
 
-    Arguments as `rebuild` has them. Every network has random directions of its own, from `seed` and
+    Arguments as `rebuild` has them. samples: positions of the pool that it is asked about, all by
+    default; a probe that compares samples compares these. Every network has random directions of its own, from `seed` and
     its row in the plan.
     """
-    return measure(probes, _asked(run, target, t, probes, model, data, seed))
+    asked = _asked(run, target, t, probes, model, data, seed)
+    return measure(probes, asked if samples is None else asked.of(samples))
 
 
 def kept_cost(

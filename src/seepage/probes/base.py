@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from seepage.array_types import BoolArray, FloatArray
+from seepage.array_types import BoolArray, FloatArray, Int64Array
 from seepage.attacks.base import Access
 
 __all__ = ["Asked", "Probe"]
@@ -40,9 +40,16 @@ class Asked:
 
     def some(self, count: int) -> Asked:
         """The same network, asked about `count` samples alone, spread evenly over the pool."""
-        rows = np.linspace(0, len(self.inputs) - 1, min(count, len(self.inputs))).astype(np.int64)
-        member = None if self.member is None else self.member[rows]
-        return replace(self, inputs=self.inputs[rows], labels=self.labels[rows], member=member)
+        return self.of(
+            np.linspace(0, len(self.inputs) - 1, min(count, len(self.inputs))).astype(np.int64)
+        )
+
+    def of(self, samples: Int64Array) -> Asked:
+        """The same network, asked about the samples at these positions alone."""
+        member = None if self.member is None else self.member[samples]
+        return replace(
+            self, inputs=self.inputs[samples], labels=self.labels[samples], member=member
+        )
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ import numpy as np
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks import Attack
-from seepage.attacks.binding import inputs
 from seepage.errors import InputError
 from seepage.metrics import Estimate, operating_points, over_targets
 from seepage.plan import partitions
 from seepage.plane import GlobalFPR, Permuted
-from seepage.scoring import lacks, ready
+from seepage.scoring import lacks
 from seepage.store import Run
+from seepage.study.attacks.reading import read
 from seepage.study.attacks.settings import FleetPart
 from seepage.study.dynamics.analyse import provenance
 
@@ -68,16 +68,13 @@ def measure(
     why = lacks(run, attack)
     if why is not None:
         return head | {"lacks": why}
-    began = time.process_time()
-    bound, source = ready(run, attack)
-    signals = inputs(bound, source)
-    reading = time.process_time() - began
     part = part if part is not None else FleetPart()
-    member = run.member
-    rows = scored_rows(member.shape[1], part.samples)
-    order = paired_order(member)[: part.models]
-    member = member[np.ix_(order, rows)]
-    signals = {k: v[order][:, rows] for k, v in signals.items()}
+    rows = scored_rows(run.member.shape[1], part.samples)
+    order = paired_order(run.member)[: part.models]
+    member = run.member[np.ix_(order, rows)]
+    began = time.process_time()
+    bound, signals = read(run, attack, order, rows)
+    reading = time.process_time() - began
     steps = len(run.checkpoints) if bound.trajectory else 1
     views = 1 if bound.first_view else max(1, len(run.manifest.get("views", ())))
     out = head | {

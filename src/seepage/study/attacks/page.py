@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from seepage.study.attacks.advice import ACCESS, SLACK, Candidate, advise, candidates, reads_noise
+from seepage.study.attacks.advice import (
+    ACCESS,
+    FROM_HALF,
+    SLACK,
+    WIDE,
+    Candidate,
+    advise,
+    candidates,
+    reads_noise,
+)
 from seepage.study.attacks.measure import FPRS
 from seepage.study.attacks.settings import AttacksSettings
 from seepage.study.markdown import table
@@ -103,11 +112,11 @@ def _advice(run: Found, settings: AttacksSettings) -> str:
         + table(head, rows)
         + "\nComputed from the tables below by the rule of `seepage.study.attacks.advice`: the strongest "
         "has the highest TPR at 1 % FPR, mean over the fleets; as good is what falls short of it by at "
-        f"most {SLACK:.0%} of its TPR, or by what the intervals do not tell from nothing, on every fleet; run "
+        f"most {SLACK:.0%} of its TPR on every fleet, or {WIDE:.0%} where an interval does not tell it from nothing; run "
         "what asks least of these: fewest models, then fewest questions, then fewest seconds. Who sees "
         "weights or training sees scores, and who sees scores sees labels. Budgets that change nothing "
-        "are left out. What learns a rule, or costs much, was run with all models alone and so is no "
-        "candidate with fewer. On other data the order may be another: run several."
+        "are left out. What learns a rule anew for every target was run with all models alone and so is "
+        "no candidate with fewer. On other data the order may be another: run several."
     )
 
 
@@ -209,8 +218,11 @@ def _judged(run: Found) -> str:
             if r["null_auc"]["low"] is not None]  # fmt: skip
     lines = [
         f"- Null AUC: {sum(kept)} of {len(kept)} intervals hold ½"
-        + (f"; further from it than .005: {', '.join(noisy)}." if noisy else
-           "; none of the others is further from it than .005.")  # fmt: skip
+        + (
+            f"; further from it than {FROM_HALF:g}: {', '.join(noisy)}."
+            if noisy
+            else f"; none of the others is further from it than {FROM_HALF:g}."
+        )
     ]
     for fpr in FPRS:
         rates = [(f, a, r[f"calibrated at {fpr:g}"]) for f, a, r in every]
@@ -228,7 +240,9 @@ def _missing(found: Found, settings: AttacksSettings) -> str:
     lines = []
     for name in settings.attacks:
         gone = [f for f, of in found.items() if name not in of]
-        why = {r["lacks"] for of in found.values() for a, r in of.items() if a == name and "lacks" in r}
+        why = {
+            r["lacks"] for of in found.values() for a, r in of.items() if a == name and "lacks" in r
+        }
         if gone:
             lines.append(f"- `{name}`: not run yet on {', '.join(gone)}.")
         lines += [f"- `{name}`: {w}." for w in sorted(why)]

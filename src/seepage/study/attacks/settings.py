@@ -30,7 +30,7 @@ class AttacksSettings(FleetSettings):
     """Fleets, and the attacks that are run on each.
 
     attacks: names of `seepage.attacks.ATTACKS`; all of them when left out. sizes: numbers of models,
-    beside all, at which attacks that are neither fitted nor run on request alone are run too.
+    beside all, at which attacks that learn no rule are run too.
     null_draws: permuted memberships per null.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +114,6 @@ def _could_be_run(stored: Result) -> bool:
     return "lacks" not in stored
 
 
-@lru_cache(maxsize=2)
-def _held(settings: str, fleet: str, there: int) -> Run | None:
-    """One object per fleet for all attacks, since what is measured on kept weights is held with it."""
-    return opened(AttacksSettings.model_validate_json(settings), fleet)
-
-
 def _key(settings: AttacksSettings, fleet: str, attack: str | None = None) -> str | None:
     """Digest of the fleet, its runs that ended, and what is done; None where no fleet lies here."""
     run = opened(settings, fleet)
@@ -140,18 +134,17 @@ def _key(settings: AttacksSettings, fleet: str, attack: str | None = None) -> st
 
 
 def _sizes(settings: AttacksSettings, attack: str) -> tuple[int, ...]:
-    """What learns, or costs many times what others do, is run with all models alone."""
-    kind = attacks.ATTACKS[attack]
-    return () if kind.fitted or kind.on_request else settings.sizes
+    """What learns a rule anew for every target is run with all models alone."""
+    return () if attacks.ATTACKS[attack].fitted else settings.sizes
 
 
 def _trained(settings: AttacksSettings, fleet: str, progress: Progress) -> Run | None:
-    models = settings.audit(fleet).plan.models
-    there = len(ended(opened(settings, fleet)))
+    run, models = opened(settings, fleet), settings.audit(fleet).plan.models
+    there = len(ended(run))
     if there < models:
         progress.say(f"{fleet}: {there} of {models} runs are done; not analysed")
         return None
-    return _held(settings.model_dump_json(), fleet, there)
+    return run
 
 
 def _facts(
