@@ -38,6 +38,10 @@ FILES: dict[str, dict[str, Any]] = {
         "kind": "rates", **PLACES, "base": FLEET, "fleets": {"a": {}},
         "rates": {"reference": 64, "sizes": [8, 16], "tolerance": 0.1, "coverage": 0.9},
     },
+    "attacks": {
+        "kind": "attacks", **PLACES, "base": FLEET, "fleets": {"a": {}, "b-c": {"recipe": {"lr": 0.1}}},
+        "attacks": ["loss", "lira", "seqmia"], "sizes": [4, 6], "parts": {"seqmia": {"models": 4, "samples": 50}}, "null_draws": 1,
+    },
     "layers": {
         "kind": "layers", "locks": "runs", "results": "results", "page": "page.md", "architectures": ["cnn-2", "cnn-4"],
         "datasets": ["fashion-mnist"], "noise": [0.0, 0.2], "seeds": [0, 1], "added": [], "changes": ["x"],

@@ -57,7 +57,12 @@ def ranks(scores: FloatArray, at: Int64Array | None = None) -> Float64Array:
     out = np.empty(wanted.shape)
     for row, some, found in zip(scores, wanted, out, strict=True):
         order = np.sort(row[~np.isnan(row)])
-        found[:] = np.searchsorted(order, some, "left") + np.searchsorted(order, some, "right")
+        # What is looked for in order is found several times faster.
+        turn = np.argsort(some)
+        sought = some[turn]
+        found[turn] = np.searchsorted(order, sought, "left") + np.searchsorted(
+            order, sought, "right"
+        )
         found /= 2 * max(len(order), 1)
     out[np.isnan(wanted)] = np.nan
     return out

@@ -214,7 +214,7 @@ class MomentAttack(_Curvature, ABC):
 
     @abstractmethod
     def ratios(self, x: Float64Array, outside: Moments, inside: Moments) -> Float64Array:
-        """Targets (T, N, A, D) and the two groups that each of them sees -> scores (T, N)."""
+        """Targets (…, T, N, A, D) and the two groups that T of them see alike -> scores (…, T, N)."""
 
     def common(self, x: Float64Array, member: BoolArray, use: BoolArray) -> Self:
         """The attack with what it takes from all samples together."""
@@ -240,10 +240,16 @@ class MomentAttack(_Curvature, ABC):
     def _all(
         self, x: Float64Array, references: Float64Array, member: BoolArray, use: BoolArray
     ) -> Float64Array:
-        fitted = self.common(references, member, use)
+        # Targets of a tuple have the same references, whose moments are needed once.
+        sets, which = np.unique(use, axis=0, return_inverse=True)
+        if len(np.unique(np.bincount(which.reshape(-1)))) == 1:
+            targets = np.argsort(which.reshape(-1), kind="stable").reshape(len(sets), -1).T
+        else:
+            sets, targets = use, np.arange(len(use))[None]
+        fitted = self.common(references, member, sets)
         out = np.empty(x.shape[:2])
-        for part, outside, inside in in_and_out(references, member, use):
-            out[:, part] = fitted.ratios(x[:, part], outside, inside)
+        for part, outside, inside in in_and_out(references, member, sets):
+            out[:, part][targets] = fitted.ratios(x[:, part][targets], outside, inside)
         return out
 
 
