@@ -24,6 +24,7 @@ __all__ = ["FPRS", "by_models", "fleet_facts", "measure", "scored_rows"]
 
 FPRS = (0.01, 0.001)
 SEED = 0
+WHOLE = FleetPart()
 
 
 def fleet_facts(run: Run) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def measure(
     attack: Attack,
     *,
     sizes: Sequence[int] = (),
-    part: FleetPart | None = None,
+    part: FleetPart = WHOLE,
     draws: int = 1,
 ) -> dict[str, Any]:
     """An attack at the last checkpoint: rates with intervals, null, cost, and by number of models.
@@ -68,12 +69,15 @@ def measure(
     why = lacks(run, attack)
     if why is not None:
         return head | {"lacks": why}
-    part = part if part is not None else FleetPart()
     rows = scored_rows(run.member.shape[1], part.samples)
     order = paired_order(run.member)[: part.models]
     member = run.member[np.ix_(order, rows)]
     began = time.process_time()
-    bound, signals = read(run, attack, order, rows)
+    try:
+        bound, signals = read(run, attack, order, rows)
+    except InputError as error:
+        # What a probe refuses only shows when it is asked, such as too large a network.
+        return head | {"lacks": str(error).removeprefix(f"{attack.name}: ")}
     reading = time.process_time() - began
     steps = len(run.checkpoints) if bound.trajectory else 1
     views = 1 if bound.first_view else max(1, len(run.manifest.get("views", ())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from typing import Literal, Self
 
 import pydantic
@@ -16,7 +17,7 @@ __all__ = ["AttacksSettings", "FleetPart"]
 
 
 class FleetPart(Part):
-    """[parts.ATTACK]: the part of every fleet that a costly attack is run on.
+    """[parts]: by a pattern of names, "curvature*", the part of every fleet that attacks are run on.
 
     models: the first so many of complementary pairs; samples: so many of the pool, drawn at random,
     the same for all attacks; all where left out.
@@ -31,7 +32,8 @@ class AttacksSettings(FleetSettings):
 
     attacks: names of `seepage.attacks.ATTACKS`; all of them when left out. sizes: numbers of models,
     beside all, at which attacks that learn no rule are run too.
-    null_draws: permuted memberships per null.
+    null_draws: permuted memberships per null. parts: of the patterns that an attack matches the first
+    counts.
     """
 
     kind: Literal["attacks"] = "attacks"
@@ -44,13 +46,19 @@ class AttacksSettings(FleetSettings):
     def _known(self) -> Self:
         for where, names in (("attacks", self.attacks), ("parts", self.parts)):
             for name in names:
-                if name not in ATTACKS:
+                if not (name in ATTACKS or (where == "parts" and fnmatch.filter(ATTACKS, name))):
                     raise ValueError(
                         f"{where}: expected names of attacks, got {name!r}; {nearest(name, ATTACKS)}"
                     )
         if any(size < 4 or size % 2 for size in self.sizes):
             raise ValueError(f"sizes: expected even numbers of at least 4, got {list(self.sizes)}")
         return self
+
+    def part(self, attack: str) -> FleetPart:
+        """Of every fleet, what this attack is run on."""
+        return next(
+            (p for k, p in self.parts.items() if fnmatch.fnmatchcase(attack, k)), FleetPart()
+        )
 
     def check(self) -> None:
         """Raise InputError for a bad fleet."""

@@ -126,8 +126,7 @@ def _key(settings: AttacksSettings, fleet: str, attack: str | None = None) -> st
         "attack": None if attack is None else repr(attacks.get(attack)),
     }
     if attack is not None:
-        part = settings.parts.get(attack)
-        asked["part"] = None if part is None else part.model_dump(mode="json")
+        asked["part"] = settings.part(attack).model_dump(mode="json")
         asked["sizes"] = list(_sizes(settings, attack))
         asked["null_draws"] = settings.null_draws
     return key_of(asked)
@@ -176,7 +175,7 @@ def _measured(
         run,
         attacks.get(attack),
         sizes=_sizes(settings, attack),
-        part=settings.parts.get(attack),
+        part=settings.part(attack),
         draws=settings.null_draws,
     )
     if "lacks" in found:
