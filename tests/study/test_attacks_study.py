@@ -68,13 +68,16 @@ def test_models_of_a_tuple_are_neighbours_whatever_their_order() -> None:
     assert (ordered[:4].sum(axis=0) == 1).all()
 
 
-def figures(tpr: float, *, spread: float = 0.001, null: float = 0.5, seconds: float = 1.0) -> Any:
-    pairs = tpr + spread * np.array([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
+def figures(
+    tpr: float, *, auc: float = 0.6, spread: float = 0.001, null: float = 0.5, seconds: float = 1.0
+) -> Any:
+    turns = spread * np.array([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
     return {
-        "tpr at 0.01": {"value": tpr, "low": 0.0, "high": 1.0},
+        "tpr at 0.01": {"value": tpr, "low": tpr - 0.003, "high": 1.0},
+        "auc": {"value": auc, "low": 0.0, "high": 1.0},
         "null_auc": {"value": null, "low": null - 0.002, "high": null + 0.002},
         "seconds": seconds,
-        "pairs": {"tpr at 0.01": pairs.tolist()},
+        "pairs": {"tpr at 0.01": (tpr + turns).tolist(), "auc": (auc + turns).tolist()},
     }
 
 
@@ -123,10 +126,29 @@ def test_advice_is_the_least_that_is_as_good() -> None:
     assert advise([], "label", 64) is None
 
 
+def test_where_none_beats_noise_at_1_percent_the_area_decides() -> None:
+    results = {
+        "x": {
+            "gap": row("label", 1, tpr=0.0, auc=0.567),
+            "loss": row("scores", 1, tpr=0.011, auc=0.554),
+            "dear": row("scores", 1, tpr=0.0, auc=0.568, seconds=9.0),
+            "lira": row("scores", 6, tpr=0.1, auc=0.5),
+        }
+    }
+    one = advise(candidates(results), "scores", 1)
+    assert one is not None
+    # 0.567 falls short of 0.568 by a sixty-eighth of what exceeds ½.
+    assert (one.figure, one.run.attack, one.strongest.attack) == ("auc", "gap", "dear")
+    many = advise(candidates(results), "scores", 64)
+    assert many is not None
+    assert (many.figure, many.run.attack) == ("tpr at 0.01", "lira")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ('attacks = ["lir"]', "attacks: expected names of attacks, got 'lir'; did you mean 'lira'"),
+        ('parts = { "curv*x" = { samples = 30 } }', "parts: expected names of attacks, got"),
         ("parts = { rmai = { samples = 30 } }", "parts: expected names of attacks, got 'rmai'"),
         ("sizes = [4, 7]", r"sizes: expected even numbers of at least 4, got \[4, 7\]"),
         ("parts = { lira = { models = 5 } }", "models"),

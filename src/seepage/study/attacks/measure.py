@@ -52,9 +52,9 @@ def measure(
 
     sizes: numbers of models below all, at which it is run too where it reads references. part: the
     models and samples looked at. draws: permuted memberships behind every null. Seconds are of the
-    processor, of all threads together, so that what runs beside does not count; of one pass over all
-    targets, the last one, when everything is compiled. Where the attack cannot be run,
-    {"lacks": why}.
+    processor, of all threads together, so that what runs beside does not count much; of one pass over
+    all targets, the last one, when everything is compiled, and of measuring on kept weights. Where
+    the attack cannot be run, {"lacks": why}.
     """
     head = {
         "attack": attack.name,
@@ -72,20 +72,18 @@ def measure(
     rows = scored_rows(run.member.shape[1], part.samples)
     order = paired_order(run.member)[: part.models]
     member = run.member[np.ix_(order, rows)]
-    began = time.process_time()
     try:
-        bound, signals = read(run, attack, order, rows)
+        bound, signals, measuring = read(run, attack, order, rows)
     except InputError as error:
         # What a probe refuses only shows when it is asked, such as too large a network.
         return head | {"lacks": str(error).removeprefix(f"{attack.name}: ")}
-    reading = time.process_time() - began
     steps = len(run.checkpoints) if bound.trajectory else 1
     views = 1 if bound.first_view else max(1, len(run.manifest.get("views", ())))
     out = head | {
         "queries": bound.queries * steps * views,
         "models": len(member),
         "samples": member.shape[1],
-        "reading_seconds": round(reading, 2),
+        "measuring_seconds": round(measuring, 2),
         **_figures(bound, signals, member, draws),
     }
     smaller = [s for s in sizes if bound.models <= s < len(member) and bound.models > 1]

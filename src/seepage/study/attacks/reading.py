@@ -7,6 +7,7 @@ network and attacks that read the same share it.
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,21 @@ from seepage.store.files import replacing
 
 __all__ = ["read"]
 
+SPENT = "processor_seconds"
+
 
 def read(
     run: Run, attack: Attack, models: Int64Array, samples: Int64Array
-) -> tuple[Attack, dict[str, FloatArray]]:
+) -> tuple[Attack, dict[str, FloatArray], float]:
     """The attack bound to the run, and what it reads at the last checkpoint of these positions.
 
-    Raises InputError where the attack cannot be run.
+    With the seconds of the processor that probes took, when they did. Raises InputError where the
+    attack cannot be run.
     """
     bound, _ = ready(run, attack)
-    measured = _Part(run, unrecorded(bound, run), models, samples)
-    return bound, inputs(bound, measured)
+    part = _Part(run, unrecorded(bound, run), models, samples)
+    found = inputs(bound, part)
+    return bound, found, sum(part.spent.values())
 
 
 class _Part:
@@ -46,6 +51,7 @@ class _Part:
         self._run, self._models, self._samples = run, models, samples
         self._probes = probes_of(names)
         self.signals = (*run.signals, *names)
+        self.spent: dict[Path, float] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._run, name)
@@ -77,11 +83,14 @@ class _Part:
         at = Path(f"{self._run.path}-measured") / f"{short}-{row:05d}.npz"
         if at.exists():
             with np.load(at, allow_pickle=False) as kept:
-                return {name: kept[name] for name in kept.files}
+                self.spent[at] = float(kept[SPENT])
+                return {name: kept[name] for name in kept.files if name != SPENT}
+        began = time.process_time()
         found = kept_signals(
             self._run, target, t, (probe,), data=self._run.data(), samples=self._samples
         )
+        self.spent[at] = time.process_time() - began
         at.parent.mkdir(parents=True, exist_ok=True)
         with replacing(at) as draft, draft.open("wb") as file:
-            np.savez(file, **found)  # type: ignore[arg-type]
+            np.savez(file, **{SPENT: self.spent[at]}, **found)  # type: ignore[arg-type]
         return found
