@@ -18,6 +18,7 @@ HERE = Path(__file__).parent
 ALL = {
     "training": ["--seconds", "4"],
     "scoring": [],
+    "attack_table": [],
     "peers": [],
     "streaming": [],
     "recorder": [],

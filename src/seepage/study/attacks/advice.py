@@ -1,11 +1,12 @@
 """Which attack to run, by what the attacker may see and how many models there are: a rule, no taste.
 
-The rule, fixed before the first table was looked at but for its third point, whose second sentence
+The rule, fixed before the first table was looked at but for its fourth point, whose second sentence
 came in when attacks on one model were seen to find no more than noise at 1 % FPR:
 
 - An attacker who may see `weights` or the `trajectory` sees scores too, and who sees scores sees
   labels. With a budget of models (the target is one of them) an attack is a *candidate* with as
   many of them as it was run with, and one that queries the target alone with any.
+- What knows more than its access says is no candidate: `INFORMED`, of one who knows the other members.
 - What reads noise is none: an attack is left out whose AUC under permuted membership has an
   interval without ½ and lies more than .01 from it, on any fleet.
 - An attack's *strength* is its TPR at 1 % FPR, mean over fleets. Where no candidate has more than
@@ -50,6 +51,7 @@ FROM_HALF = 0.01
 MAIN, ELSE = "tpr at 0.01", "auc"
 NOISE = {MAIN: 0.01, ELSE: 0.5}
 """By what strength is told, and what noise reads there."""
+INFORMED = ("iha",)
 
 ACCESS: dict[str, tuple[str, ...]] = {
     "label": ("label",),
@@ -118,7 +120,7 @@ def candidates(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[C
     """
     fleets = list(results)
     out = []
-    for name in dict.fromkeys(a for of in results.values() for a in of):
+    for name in dict.fromkeys(a for of in results.values() for a in of if a not in INFORMED):
         of = [results[f].get(name) for f in fleets]
         if any(r is None or "lacks" in r for r in of):
             continue
