@@ -158,7 +158,7 @@ def test_a_kind_that_is_none_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["dynamics", "curvature", pytest.param("layers", marks=pytest.mark.slow)]
+    "kind", ["dynamics", "curvature", "attacks", pytest.param("layers", marks=pytest.mark.slow)]
 )
 def test_pages_of_the_repository_follow_from_their_results(
     kind: str, monkeypatch: pytest.MonkeyPatch

@@ -162,52 +162,6 @@ def _table(fleet: str, run: Mapping[str, Mapping[str, Any]], facts: Mapping[str,
                 _part(r, facts),
             ]
         )
-    head = ["may see", "models, from", "run (with models)", "judged by", *run, "questions", "strongest",
-            "as good, asking more"]  # fmt: skip
-    return (
-        "## Which attack to run\n\n"
-        + table(head, rows)
-        + "\nComputed from the tables below by the rule of `seepage.study.attacks.advice`: the strongest "
-        "has the highest TPR at 1 % FPR, mean over the fleets; as good is what falls short of it by at "
-        f"most {SLACK:.0%} of its TPR on every fleet, or {WIDE:.0%} where an interval does not tell it from nothing; run "
-        "what asks least of these: fewest models, then fewest questions, then fewest seconds. Who sees "
-        "weights or training sees scores, and who sees scores sees labels. Budgets that change nothing "
-        "are left out. What learns a rule anew for every target was run with all models alone and so is "
-        "no candidate with fewer. On other data the order may be another: run several."
-    )
-
-
-def _with(c: Candidate) -> str:
-    return f"`{c.attack}` ({c.models})"
-
-
-# ---- the tables
-# -----------------------------------------------------------------------------------
-
-
-def _table(fleet: str, run: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
-    order = {access: i for i, access in enumerate(ACCESS)}
-    listed = sorted(
-        run.values(),
-        key=lambda r: (order[r["access"]], -(r["tpr at 0.01"]["value"] or 0.0), r["attack"]),
-    )
-    rows = []
-    for r in listed:
-        models = "1" if r["least"] == 1 else f"{r['models']} ({r['least']})"
-        rows.append(
-            [
-                f"`{r['attack']}`" + (" ‡" if r["reconstruction"] else ""),
-                r["access"],
-                _of(r["auc"]),
-                _of(r["null_auc"]),
-                *(_of(r[f"tpr at {fpr:g}"]) for fpr in FPRS),
-                *(_calibrated(r[f"calibrated at {fpr:g}"]) for fpr in FPRS),
-                models,
-                str(r["queries"]),
-                f"{r['seconds'] + r['measuring_seconds']:.2g}",
-                _part(r, facts),
-            ]
-        )
     head = ["attack", "access", "AUC", "null AUC", *(f"TPR at {_percent(f)}" for f in FPRS),
             *(f"calibrated at {_percent(f)}: TPR / FPR" for f in FPRS), "models (fewest)", "questions",
             "seconds", "looked at"]  # fmt: skip
