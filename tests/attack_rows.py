@@ -101,18 +101,7 @@ TABLE: dict[str, list[Attack]] = {
         attacks.CurvatureNLL(),
         attacks.CurvatureNLL(form=attacks.AsPublished()),
     ],
-    "grad-norm-lr": [
-        attacks.GradientNormLR(),
-        attacks.GradientNormLR(variance=attacks.PerSample()),
-    ],
-    "checkpoint-sequence-lr": [
-        attacks.CheckpointSequenceLR(),
-        attacks.CheckpointSequenceLR(variance=attacks.PerSample()),
-    ],
-    "white-box": [
-        attacks.WhiteBox(learner=LINEAR),
-        attacks.WhiteBox(learner=attacks.Boosting(2, leaves=4, rate=0.5)),
-    ],
+    "white-box": [attacks.WhiteBox(learner=LINEAR, most=2000)],
     "curvature-and-confidence": [
         attacks.CurvatureAndConfidence(),
         attacks.CurvatureAndConfidence(covariance=attacks.Pooled()),
