@@ -171,7 +171,7 @@ def written(page: str, result: tuple[str, Any]) -> str:
 def main() -> None:
     """Measure, print and store."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--only", default="", help="cases whose name holds this; others stay")
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -183,6 +183,8 @@ def main() -> None:
         "made": time.strftime("%Y-%m-%d"),
         "cases": {},
     }
+    if args.only and args.out.exists():
+        result["cases"] = json.loads(args.out.read_text())["cases"]  # of the same machine
     for name, case in CASES.items():
         if args.only in name:
             result["cases"][name] = measured(case)
