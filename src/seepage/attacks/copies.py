@@ -25,7 +25,7 @@ class Merlin(Alone):
     """score(x) = the share of 100 noisy copies x + σv whose loss is larger than that of x.
 
     Ties count half. Training puts members near a minimum of the loss around them, from where every
-    step leads up. Measured on kept weights where it was not recorded as "noise_share", with σ = 0.1
+    step leads up. Measured on kept weights where it was not recorded as "noise_share", with σ = 0.3
     in units of what the network reads (`seepage.probes.copies.NoisyLoss`). For small σ the slope
     decides and the score is ½ for all; for large σ every step leads up. Needs no references and no
     weights, but 101 queries about each sample. Source: Jayaraman et al., arXiv

@@ -31,7 +31,7 @@ def noisy_losses(
     model: nn.Module,
     inputs: torch.Tensor,
     labels: torch.Tensor,
-    sigma: float = 0.1,
+    sigma: float = 0.3,
     copies: int = 100,
     *,
     generator: np.random.Generator,
@@ -138,7 +138,7 @@ class NoisyLoss(Probe):
     51
     """
 
-    sigma: float = 0.1
+    sigma: float = 0.3
     copies: int = 100
 
     name: ClassVar[str] = "noisy-loss"
