@@ -249,6 +249,21 @@ def outputs(t: Mapping[str, F], r: Mapping[str, F], m: F) -> F:
     return boosted(rows(r["logits"], r["labels"]), m, rows(t["logits"], t["labels"]))
 
 
+def white_box(t: Mapping[str, F], r: Mapping[str, F], m: F) -> F:
+    """The same on loss, norms of layers, those of outputs with the true class first, and the class."""
+
+    def rows(s: Mapping[str, F]) -> F:
+        labels = s["labels"].ravel().astype(int)
+        layers, last = (s[k].reshape(len(labels), -1) for k in ("grad_layers", "grad_last"))
+        found = []
+        for loss, own, outs, c in zip(s["loss"].ravel(), layers, last, labels, strict=True):
+            others = sorted(np.delete(outs, c), reverse=True)
+            found.append([loss, *np.log(own), np.log(outs[c]), *np.log(others), *(np.eye(4)[c])])
+        return np.array(found)
+
+    return boosted(rows(r), m, rows(t))
+
+
 def boosted(x: F, member: F, new: F) -> F:
     """scikit-learn's boosting of 8 trees, on rows in order of their last feature, the one before, …"""
     y, x = member.ravel(), x.round(9)
@@ -443,6 +458,34 @@ ROWS: dict[str, tuple[Attack, Rule, float]] = {
     "loss-trajectory": (attacks.LossTrajectory(learner=attacks.Boosting(8)), trajectory, 1e-6),
     "seqmia": (attacks.SeqMIA(learner=attacks.Boosting(8)), sequence, 1e-6),
     "shadow-outputs": (attacks.ShadowOutputs(learner=attacks.Boosting(8)), outputs, 1e-6),
+    "grad-norm": (attacks.GradientNorm(), lambda t, r, m: -log(t["grad_norm"]), 1e-9),
+    "grad-norm-calibrated": (
+        attacks.GradientNormCalibrated(),
+        each(lambda t, out, inside: log(out["grad_norm"]).mean() - log(t["grad_norm"])),
+        1e-9,
+    ),
+    "grad-norm-lr": (
+        attacks.GradientNormLR(variance=own),
+        lambda t, r, m: normal("s")(
+            {"s": -log(t["grad_norm"])}, {"s": -log(r["grad_norm"])}, m
+        ),
+        1e-7,
+    ),
+    "white-box": (attacks.WhiteBox(learner=attacks.Boosting(8)), white_box, 1e-6),
+    "checkpoint-sequence": (
+        attacks.CheckpointSequence(),
+        lambda t, r, m: t["checkpoint_step"].sum(axis=1),
+        1e-12,
+    ),
+    "checkpoint-sequence-lr": (
+        attacks.CheckpointSequenceLR(variance=own),
+        lambda t, r, m: normal("s")(
+            {"s": t["checkpoint_step"].sum(axis=1)}, {"s": r["checkpoint_step"].sum(axis=2)}, m
+        ),
+        1e-7,
+    ),
+    "leverage": (attacks.Leverage(), lambda t, r, m: t["leverage_ratio"], 1e-12),
+    "iha": (attacks.IHA(), lambda t, r, m: t["inverse_hessian"], 1e-12),
     "merlin": (attacks.Merlin(), lambda t, r, m: t["noise_share"], 1e-12),
     "morgan": (attacks.Morgan(), morgan, 1e-12),
     "label-augment": (

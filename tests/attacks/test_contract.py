@@ -80,7 +80,7 @@ def test_what_it_takes_is_said_of_every_kind() -> None:
     for kind in ATTACKS.values():
         attack = kind()
         assert attack.queries >= 1
-        assert attack.trajectory <= (attack.access == "trajectory")
+        assert attack.trajectory <= (attack.access in ("trajectory", "weights"))
         assert attack.models == 1 or (attack.min_in + attack.min_out > 0)
         assert not attack.fitted or attack.min_out > 0
 

@@ -51,6 +51,10 @@ def reads_on_noise(attack: Attack, models: int, plan: str, decisions: int) -> fl
     """Mean AUC over targets on signals that know nothing; None where the attack refuses the plan."""
     member = planned(plan, models, decisions // models)
     if plan == "coin flips":
+        keep = enough(attack, member)
+        # So many decisions are wanted of the samples that are left.
+        more = int(decisions // models / max(keep.mean(), 0.1))
+        member = planned(plan, models, more)
         member = member[:, enough(attack, member)]
     signals = null_signals(np.random.default_rng(models + len(plan)), member)
     if too_few(attack, member) is not None:

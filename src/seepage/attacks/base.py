@@ -33,7 +33,8 @@ __all__ = [
 
 Signals = FloatArray | Mapping[str, FloatArray]
 Access = Literal["label", "scores", "weights", "trajectory"]
-"""What an attacker must see of a model: the label it answers, its scores or loss, its weights, or
+"""What an attacker must see of a model: the label it answers, its scores or loss, its weights (those of
+every checkpoint where the attack reads a trajectory), or
 its scores at several checkpoints of training."""
 
 TIMELESS = ("labels",)
