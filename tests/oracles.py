@@ -166,6 +166,7 @@ def _beside(rng: np.random.Generator, phi: F) -> dict[str, F]:
         "boundary_distance": np.logaddexp(0, phi) * (1 + np.sin(9 * phi) / 3),
         "checkpoint_step": -loss * np.exp(0.3 * np.sin(5 * phi)),
         "inverse_hessian": -loss * np.exp(0.3 * np.sin(3 * phi)),
+        "phi_given_input": phi + np.sin(3 * phi) / 4,
         "leverage_ratio": -loss * np.exp(0.3 * np.cos(5 * phi)),
         "grad_norm": loss * np.exp(0.3 * np.sin(7 * phi)),
     }

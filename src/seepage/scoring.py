@@ -112,6 +112,12 @@ def ready(
     probes = _probes(missing)
     if any(name not in _signals(probes) for name in missing):
         raise InputError(f"{attack.name}: {binding.lacks(bound, run)}")
+    unread = binding.unrecorded(bound, run, [n for p in probes for n in p.reads])
+    if unread:
+        raise InputError(
+            f"{attack.name}: needs {', '.join(unread)} at every sample, which was not recorded; "
+            "record it, or the logits with record.logits"
+        )
     closed = _closed(run, checkpoint, model, probes, so_far=bound.trajectory)
     if closed is not None:
         told = binding.lacks(bound, run)
@@ -138,7 +144,7 @@ class Pass:
 
     @property
     def networks(self) -> int:
-        """Networks that are rebuilt."""
+        """Networks that are measured; they are rebuilt where a probe `asks`."""
         return self.models * len(self.checkpoints)
 
     def per_sample(self, probes: Sequence[Probe] | None = None) -> int:
@@ -286,7 +292,8 @@ class Measured:
     def _open(self, names: Iterable[str], asked: str, t: int) -> tuple[Probe, ...]:
         """The probes of these signals that can be run at `t`; that of `asked` in any case."""
         needed = _probes([asked])
-        found = _probes(names)
+        # Nothing is rebuilt for what asks no network.
+        found = _probes(names) if any(p.asks for p in needed) else needed
         if _closed(self.run, t, self._model, found, so_far=False) is not None:
             return needed
         return found
@@ -319,6 +326,8 @@ def _closed(
     so_far: whether the checkpoints before that one are read too.
     """
     key = run.manifest["key"]
+    if not any(p.asks for p in probes):
+        return None
     if "imported" in key and "model" not in key:
         return "an imported run holds no networks to measure it on"
     if key.get("function") and model is None:
@@ -353,11 +362,12 @@ def _measure(
     run: Run, probes: Sequence[Probe], t: int, model: Factory | None, data: Dataset | None
 ) -> dict[str, FloatArray]:
     """Every signal of the probes at every sample of every kept model: {name: (R, N[, F])}."""
-    from seepage.fleet.kept import kept_signals
+    from seepage.fleet.kept import kept_signals, read_by
 
     pool = data if data is not None else run.data()
+    read = read_by(run, t, probes)
     rows = [
-        kept_signals(run, target, t, probes, model=model, data=pool)
+        kept_signals(run, target, t, probes, model=model, data=pool, read=read)
         for target in range(len(run.models))
     ]
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}

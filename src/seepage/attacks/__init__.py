@@ -48,6 +48,7 @@ from seepage.attacks.checkpoint_steps import CheckpointSequence as CheckpointSeq
 from seepage.attacks.checkpoint_steps import CheckpointSequenceLR as CheckpointSequenceLR
 from seepage.attacks.leverage import Leverage as Leverage
 from seepage.attacks.inverse_hessian import IHA as IHA
+from seepage.attacks.quantile import InputQuantile as InputQuantile
 from seepage.attacks.joint import CurvatureAndConfidence as CurvatureAndConfidence
 from seepage.attacks.joint import LiRATwoSignals as LiRATwoSignals
 from seepage.attacks.copies import Merlin as Merlin

@@ -108,13 +108,19 @@ def lacks(attack: Attack, source: SignalSource) -> str | None:
     return _why(missing, source) if missing else too_few(attack, source.member)
 
 
-def unrecorded(attack: Attack, source: SignalSource) -> tuple[str, ...]:
-    """The signals that a bound attack reads and `source` neither holds nor lets derive."""
+def unrecorded(
+    attack: Attack, source: SignalSource, names: Iterable[str] | None = None
+) -> tuple[str, ...]:
+    """The signals that a bound attack reads and `source` neither holds nor lets derive.
+
+    names: others in place of those that it reads, such as what its probes read.
+    """
     telling = _telling(source)
     if telling is None:
         return ()
     held = set(telling.signals)
-    return tuple(n for n in attack.requires if n not in held and not _derivable(n, attack, telling))
+    wanted = attack.requires if names is None else names
+    return tuple(n for n in wanted if n not in held and not _derivable(n, attack, telling))
 
 
 def signals_at(source: SignalSource, names: Collection[str], t: int) -> dict[str, FloatArray]:

@@ -65,8 +65,11 @@ def announce(
         f"{wanted.models:,} models × {wanted.samples:,} samples"
         f"{f' × {len(wanted.checkpoints)} checkpoints' if len(wanted.checkpoints) > 1 else ''}"
     )
+    names, what = ", ".join(p.name for p in wanted.probes), "kept weights"
+    if not any(p.asks for p in wanted.probes):
+        what = "inputs and recorded answers"
     errors.print(
-        f"measuring {', '.join(p.name for p in wanted.probes)} on kept weights: {shape} × "
+        f"measuring {names} on {what}: {shape} × "
         f"{wanted.per_sample()} queries or passes = {queries:,}, about {span(seconds)} here",
         markup=False,
         soft_wrap=True,

@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from seepage.array_types import Float64Array, Int64Array
+from seepage.array_types import Float64Array, FloatArray, Int64Array
+from seepage.attacks import binding
 from seepage.curvature import Curvature, curvature
 from seepage.curvature.base import Estimator
 from seepage.curvature.estimate import estimator as named
 from seepage.data import Dataset
 from seepage.errors import InputError
-from seepage.fleet.rebuild import Factory, Rebuilt, rebuild
+from seepage.fleet.rebuild import Factory, Rebuilt, pool_of, rebuild
 from seepage.layers import (
     DegreesOfFreedom,
     Jacobian,
@@ -34,7 +35,7 @@ from seepage.layers import (
 from seepage.metrics import Estimate, auc_interval
 from seepage.plan import partitions
 from seepage.plane import prediction_depth
-from seepage.probes.base import Asked, Probe
+from seepage.probes.base import Asked, Probe, Unasked
 from seepage.probes.one_pass import Rate, measure, rate
 from seepage.store import Run
 from seepage.store.derived import keep_derived
@@ -54,6 +55,7 @@ __all__ = [
     "kept_depth",
     "kept_layers",
     "kept_signals",
+    "read_by",
 ]
 
 
@@ -138,15 +140,22 @@ def kept_signals(
     data: Dataset | None = None,
     seed: int = 0,
     samples: Int64Array | None = None,
+    read: Mapping[str, FloatArray] | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """What probes measure of one kept network at every sample: name -> (N,) or (N, F).
 
     Arguments as `rebuild` has them. samples: positions of the pool that it is asked about, all by
     default; a probe that compares samples compares these. Every network has random directions of its own, from `seed` and
-    its row in the plan.
+    its row in the plan. read: `read_by` at that checkpoint, where it is at hand.
     """
-    asked = _asked(run, target, t, probes, model, data, seed)
+    read = read_by(run, t, probes) if read is None else read
+    asked = _asked(run, target, t, probes, model, data, seed, read)
     return measure(probes, asked if samples is None else asked.of(samples))
+
+
+def read_by(run: Run, t: int, probes: Sequence[Probe]) -> dict[str, FloatArray]:
+    """The recorded signals that probes read, of every model: name -> (R, N[, A])."""
+    return binding.signals_at(run, list(dict.fromkeys(n for p in probes for n in p.reads)), t)
 
 
 def kept_cost(
@@ -158,9 +167,10 @@ def kept_cost(
     data: Dataset | None = None,
 ) -> Rate:
     """How long probes take on one kept network, from a first batch of samples; with rebuilding it."""
-    _asked(run, 0, t, probes, model, data, 0)  # pays for what is read once
+    read = read_by(run, t, probes)
+    _asked(run, 0, t, probes, model, data, 0, read)  # pays for what is read once
     began = time.perf_counter()
-    asked = _asked(run, 0, t, probes, model, data, 0)
+    asked = _asked(run, 0, t, probes, model, data, 0, read)
     rebuilt = time.perf_counter() - began
     found = rate(probes, asked)
     return Rate(found.once + rebuilt, found.each)
@@ -174,12 +184,21 @@ def _asked(
     model: Factory | None,
     data: Dataset | None,
     seed: int,
+    read: Mapping[str, FloatArray],
 ) -> Asked:
-    own = rebuild(run, target, t, model=model, data=data)
     at = range(len(run.checkpoints))[t]
+    recorded = {name: values[target] for name, values in read.items()}
+    owner = None if run.groups is None else np.unique(run.groups, return_inverse=True)[1]
+    if not any(p.asks for p in probes):
+        pool = pool_of(run, data)
+        asked = pool.inputs, pool.labels, (seed, int(run.models[target])), None
+        return Asked(Unasked(), *asked, run.member[target], recorded, owner)
+    own = rebuild(run, target, t, model=model, data=data)
     earlier = at > 0 and any(p.reads_before for p in probes)
     before = rebuild(run, target, at - 1, model=model, data=data).model if earlier else None
-    return Asked(own.model, own.inputs, own.labels, (seed, own.row), before, own.member)
+    return Asked(
+        own.model, own.inputs, own.labels, (seed, own.row), before, own.member, recorded, owner
+    )
 
 
 @dataclass(frozen=True, eq=False)

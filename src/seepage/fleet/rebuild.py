@@ -24,7 +24,7 @@ from seepage.record import Memory, Recorder, Resident
 from seepage.signals.tasks import task
 from seepage.store.run import Run
 
-__all__ = ["Rebuilt", "rebuild"]
+__all__ = ["Rebuilt", "pool_of", "rebuild"]
 
 Factory = str | Callable[[], nn.Module] | Model
 
@@ -104,7 +104,7 @@ def rebuild(
             f"{run.path}: weights of run {row} at epoch {epoch:g} were not kept; "
             "train with record.keep = 'final' (or 'all' for every checkpoint)"
         )
-    pool = _pool(run, data)
+    pool = pool_of(run, data)
     network = _network(run, model)
     try:
         network.load_state_dict(weights)
@@ -148,7 +148,8 @@ def _scale(run: Run, row: int, pool: Dataset, member: BoolArray) -> Any:
     return None
 
 
-def _pool(run: Run, data: Dataset | None) -> Dataset:
+def pool_of(run: Run, data: Dataset | None) -> Dataset:
+    """The pool of a run, found again or given again: it must be the one that was trained on."""
     digest = run.manifest["data"]["digest"]
     if data is not None:
         if data.digest != digest:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -12,8 +13,18 @@ from torch import nn
 
 from seepage.array_types import BoolArray, FloatArray, Int64Array
 from seepage.attacks.base import Access
+from seepage.errors import InputError
 
-__all__ = ["Asked", "Probe"]
+__all__ = ["Asked", "Probe", "Unasked"]
+
+
+class Unasked(nn.Module):
+    """Stands for a network where no probe asks one."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise InputError(
+            "network: expected none to be asked, got a question; set `asks` of the probe"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +35,9 @@ class Asked:
     is given them; labels (N,) int64. seed: of what is drawn, the network's own. before: the network
     at the checkpoint before, None at the first one or where no probe reads it. member (N,) bool:
     what the network was trained on, for probes of an attacker who knows all members but the one in
-    question; such a probe reads for each sample the membership of others alone.
+    question; such a probe reads for each sample the membership of others alone. recorded: signals of
+    this network that a probe `reads`, by name: (N[, A]). owner (N,): number of the subject that a
+    sample is of, None where each is its own.
     """
 
     network: nn.Module
@@ -33,6 +46,8 @@ class Asked:
     seed: tuple[int, ...] = (0,)
     before: nn.Module | None = None
     member: BoolArray | None = None
+    recorded: Mapping[str, FloatArray] = field(default_factory=dict)
+    owner: Int64Array | None = None
 
     def generator(self) -> np.random.Generator:
         """The random stream, from its beginning: every probe has the whole of it."""
@@ -46,9 +61,13 @@ class Asked:
 
     def of(self, samples: Int64Array) -> Asked:
         """The same network, asked about the samples at these positions alone."""
-        member = None if self.member is None else self.member[samples]
         return replace(
-            self, inputs=self.inputs[samples], labels=self.labels[samples], member=member
+            self,
+            inputs=self.inputs[samples],
+            labels=self.labels[samples],
+            member=None if self.member is None else self.member[samples],
+            recorded={name: values[samples] for name, values in self.recorded.items()},
+            owner=None if self.owner is None else self.owner[samples],
         )
 
 
@@ -58,13 +77,18 @@ class Probe(ABC):
 
     name: what tables of cost call it. signals: the names that `measure` returns. access: what an
     attacker must see of the network to do the same. reads_before: it compares with the network of
-    the checkpoint before. queries: how often the network is asked about each sample; where access
-    is "weights" or "trajectory", passes through it, forward or backward.
+    the checkpoint before. asks: it asks a network; else it works on inputs and on the recorded
+    signals that it `reads`, and needs no weights. timed_on: samples of a first batch that tell what
+    it takes. queries: how often the network is asked about each sample; where access is "weights" or
+    "trajectory", passes through it, forward or backward.
     """
 
     name: ClassVar[str]
     access: ClassVar[Access]
     reads_before: ClassVar[bool] = False
+    asks: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = ()
+    timed_on: ClassVar[int] = 64
 
     @property
     @abstractmethod

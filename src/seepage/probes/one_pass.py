@@ -59,14 +59,22 @@ def rate(
     probes: Sequence[Probe],
     asked: Asked,
     *,
-    batch: int = 64,
+    batch: int | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Rate:
     """How long the probes take, from a first batch of samples and half of it, after one try.
 
-    What grows faster than with the number of samples is not foreseen.
+    batch: as many samples as the probes are to be timed on, unless given; a pool that is no larger is
+    timed as a whole. What grows faster than with the number of samples is not foreseen.
     """
+    if batch is None:
+        batch = max(p.timed_on for p in probes)
     whole = min(batch, len(asked.inputs))
+    if whole == len(asked.inputs) and whole > 1:
+        measure(probes, asked)
+        began = clock()
+        measure(probes, asked)
+        return Rate(0.0, (clock() - began) / whole)
     half = max(1, whole // 2)
     measure(probes, asked.some(half))  # pays for what is chosen or compiled once
     spent = []

@@ -11,6 +11,7 @@ from seepage.probes.copies import Augmented, NoisyLoss
 from seepage.probes.distance import AdversarialDistance
 from seepage.probes.imitation import Imitation
 from seepage.probes.input_curvature import InputCurvature
+from seepage.probes.input_quantile import InputQuantile
 from seepage.probes.inverse_hessian import InverseHessian
 from seepage.probes.leverage import Leverage
 from seepage.probes.parameter_gradients import GradientNorm, LayerGradients
@@ -30,6 +31,7 @@ PROBES: tuple[Probe, ...] = (
     CheckpointStep(),
     Leverage(),
     InverseHessian(),
+    InputQuantile(),
 )
 """Every probe of the package; of two that give the same signal the first one is taken."""
 

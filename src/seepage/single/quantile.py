@@ -5,50 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from seepage.array_types import BoolArray, Float64Array, Int64Array
+from seepage.attacks.quantile import quantile_features, quantile_regressor
 from seepage.errors import InputError
 
 __all__ = ["cross_fitted_quantile", "quantile_features"]
 
-_CLASSES = 50
 _FEWEST = 20
 _THREADS_FROM = 20_000
-
-
-def quantile_features(
-    inputs: Float64Array | None,
-    labels: Int64Array | None,
-    *,
-    targets: Float64Array | None = None,
-    components: int = 32,
-    seed: int = 0,
-) -> Float64Array | None:
-    """What a quantile is regressed on: inputs (N, D), their leading components, and the label.
-
-    Inputs are standardised; more columns than `components` are reduced to their leading principal
-    components, which do not look at membership. Labels (N,) are one-hot, or their number where
-    there are more than 50 classes; targets (N,) or (N, K) of other tasks are columns of their own.
-    None without all of these.
-
-    >>> quantile_features(np.array([[0.0], [2.0]]), np.array([1, 0])).tolist()
-    [[-1.0, 0.0, 1.0], [1.0, 1.0, 0.0]]
-    """
-    parts = []
-    if inputs is not None:
-        spread = inputs.std(axis=0)
-        x = (inputs - inputs.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-        if x.shape[1] > components:
-            from sklearn.decomposition import PCA
-
-            fitted = PCA(min(components, len(x)), svd_solver="randomized", random_state=seed)
-            x = fitted.fit_transform(x)
-        parts.append(x)
-    if targets is not None:
-        parts.append(targets.reshape(len(targets), -1))
-    if labels is not None:
-        kinds = np.unique(labels)
-        one_hot = labels[:, None] == kinds[None]
-        parts.append(one_hot if len(kinds) <= _CLASSES else labels[:, None])
-    return np.concatenate([p.astype(np.float64) for p in parts], axis=1) if parts else None
 
 
 def cross_fitted_quantile(
@@ -83,7 +46,6 @@ def cross_fitted_quantile(
     >>> round(auc(3 * hard + member, member), 2) < 0.65 < round(auc(s, member), 2)
     True
     """
-    from sklearn.ensemble import HistGradientBoostingRegressor
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     if not 0 < quantile < 1:
@@ -104,15 +66,7 @@ def cross_fitted_quantile(
         for k in range(folds):
             held = fold == k
             learnt = ~held & ~member
-            model = HistGradientBoostingRegressor(
-                loss="quantile",
-                quantile=quantile,
-                max_iter=60,
-                max_leaf_nodes=8,
-                min_samples_leaf=min(20, max(2, int(learnt.sum()) // 10)),
-                early_stopping=False,
-                random_state=seed,
-            )
+            model = quantile_regressor(int(learnt.sum()), quantile, seed)
             model.fit(features[learnt], signal[learnt])
             out[held] = signal[held] - model.predict(features[held])
     return out
