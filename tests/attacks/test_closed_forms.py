@@ -485,6 +485,7 @@ ROWS: dict[str, tuple[Attack, Rule, float]] = {
         1e-7,
     ),
     "leverage": (attacks.Leverage(), lambda t, r, m: t["leverage_ratio"], 1e-12),
+    "quantile": (attacks.InputQuantile(), lambda t, r, m: t["phi_given_input"], 1e-12),
     "iha": (attacks.IHA(), lambda t, r, m: t["inverse_hessian"], 1e-12),
     "merlin": (attacks.Merlin(), lambda t, r, m: t["noise_share"], 1e-12),
     "morgan": (attacks.Morgan(), morgan, 1e-12),
