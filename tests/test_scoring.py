@@ -301,3 +301,20 @@ def test_copies_and_distances_are_asked_of_kept_networks(kept: Path) -> None:
     right = seepage.score(run, attacks.LabelAugmentCalibrated())
     assert 0 < np.abs(right).max() <= 1
     assert len(np.unique(seepage.score(run, attacks.Morgan()) > -0.5)) == 2
+
+
+def test_what_asks_no_network_needs_no_weights(kept: Path, tmp_path: Path, capsys) -> None:
+    run = _renamed(kept, tmp_path / "run", model="nobody:knows")
+    wanted = scoring.passes(run, [attacks.InputQuantile()])
+    assert wanted is not None
+    assert wanted.queries() == 0
+    scores = seepage.score(
+        run, attacks.InputQuantile(), checkpoint=0
+    )  # of which no weights are kept
+    assert scores.shape == run.member.shape
+    assert scoring.lacks(run, attacks.InputQuantile()) is None
+    # Of phi as it was recorded: with no logits either there is nothing to learn from.
+    run.signals = ("loss",)
+    assert scoring.lacks(run, attacks.InputQuantile()) == (
+        "needs phi at every sample, which was not recorded; record it, or the logits with record.logits"
+    )

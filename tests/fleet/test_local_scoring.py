@@ -5,31 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from oracles import read_by
+from attack_rows import TABLE
+from oracles import leaking_signals, read_by
 from seepage import attacks
 from seepage.plan import half_split
 
 
-def example(seed: int = 0, models: int = 12, samples: int = 30) -> tuple[dict, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    member = half_split(samples, models=models, seed=seed).member
-    phi = rng.normal(size=(models, samples, 1)) + member[..., None]
-    return {
-        "phi": phi, "loss": np.log1p(np.exp(-phi)), "mentr": np.exp(-phi),
-        "correct": (phi > 0).astype(np.float64), "curvature": np.exp(-phi),
-        "curvature_trace": np.exp(-phi), "entropy": np.exp(-phi),
-    }, member  # fmt: skip
-
-
 @pytest.mark.parametrize("name", attacks.ATTACKS)
 def test_blocks_of_samples_are_the_whole_where_it_is_said(name: str) -> None:
-    attack = attacks.get(name)
+    attack = TABLE[name][0]
     if name == "lira":
         attack = attacks.LiRA(variance=attacks.PerSample())
-    signals, member = example()
-    if not set(attack.requires) <= {*signals, "labels", "logits"}:
-        signals |= dict.fromkeys(attack.requires, signals["curvature"])
-    signals = read_by(attack, signals)
+    member = half_split(30, models=12, seed=0).member
+    signals = read_by(attack, leaking_signals(np.random.default_rng(0), member))
     whole = attack.leave_one_out(signals, member)
     parts = np.concatenate(
         [

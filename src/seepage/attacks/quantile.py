@@ -15,7 +15,7 @@ from seepage.errors import InputError
 __all__ = ["InputQuantile", "quantile_features", "quantile_regressor", "relative_to_inputs"]
 
 _CLASSES = 50
-_FEWEST = 20
+_FEWEST = 10
 _THREADS_FROM = 20_000
 # Of the usual spread: less than this would be that of a fit which knows some samples by heart.
 _LEAST_SPREAD = 0.25
@@ -91,12 +91,13 @@ def relative_to_inputs(
     members and the others of a fold alike is fitted to the *others of the remaining folds*. So the
     score of a sample reads the membership of other subjects alone: where s knows nothing of
     membership it has one law for members and others, and AUC is ½. ŵ is at least a quarter of the
-    median of |s − q̂|.
+    median of |s − q̂|. Distances are those of the fit itself, so ŵ is too small, for all alike: scores
+    order samples, and no normal law tells their false-positive rate.
 
     signal (N,), higher = more likely a member; member (N,) bool; features (N, F) of inputs and
     labels, never of the model's answers; owner (N,): number of the subject. quantile: of the paper
     1 − α, α the false-positive rate wanted, which needs many more than 1/α others; the median
-    needs few. Raises InputError for fewer than 20 others to fit to, and for values out of range.
+    needs few. Raises InputError for fewer than 10 others to fit to, and for values out of range.
 
     >>> rng = np.random.default_rng(0)
     >>> hard = rng.normal(size=400); member = rng.random(400) < 0.5
@@ -150,7 +151,7 @@ class InputQuantile(Attack):
     references would tell by what they answer. View 0.
 
     Assumes that the pool's other samples are like its members. Needs inputs as numbers, classes,
-    and 20 other samples beside each fold; a few hundred to tell much. No natural threshold: ŵ is
+    and 10 other samples beside each fold; a few hundred to tell much. No natural threshold: ŵ is
     no standard deviation. Source: Bertran et al., arXiv 2307.03694. *Reconstruction*: that text was
     not at hand; there the quantile is 1 − α, and the regressor a network. Ours are trees, the
     median and folds.
