@@ -36,6 +36,22 @@ def test_two_of_ten_exchanged_and_a_binary_flip() -> None:
     assert renumbered(1 - _answers(two, 2, 0.6, 1), two, 2) is not None
 
 
+def test_two_exchanged_are_certain_from_eleven_members_each_on() -> None:
+    """By Fisher's exact test: 1 / C(22, 11) of 45 pairs; nine and nine could be chance among so many."""
+    swap = np.array([6, 1, 2, 3, 4, 5, 0, 7, 8, 9])
+    for each, seen in ((11, True), (9, False)):
+        labels = np.arange(10 * each) % 10
+        found = renumbered(swap[labels], labels, 10)
+        assert (found is not None) == seen
+        if found is not None:
+            assert found.columns.tolist() == swap.tolist()
+            assert found.likely
+            assert (found.accuracy, found.better) == (pytest.approx(0.8), pytest.approx(1.0))
+    # One of two classes is answered as the other, by a model that says that one alone: no exchange.
+    labels = np.arange(220) % 10
+    assert renumbered(np.where(labels == 6, 0, labels), labels, 10) is None
+
+
 def test_answers_to_other_inputs_are_no_numbering() -> None:
     """As of images that are turned: another numbering fits better, and makes few members right."""
     labels = np.random.default_rng(0).integers(0, 10, 800)
