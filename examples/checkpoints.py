@@ -46,7 +46,8 @@ if __name__ == "__main__":
     place = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp())
     train_elsewhere(place / "checkpoints")
     # As the command: seepage import checkpoints run --model examples/checkpoints.py:make
-    #     --data data.toml --divide 16
+    #     --data data.toml --divide 16, where data.toml holds [data], name = "digits" and limit = 600
+    # on a line each.
     run = seepage.import_run(place / "checkpoints", place / "run", model=make, data=DATA, divide=16)
     members, others = np.mean([run.records[int(r)]["accuracy"][-1] for r in run.models], axis=0)
     print(f"accuracy: members {members:.3f}, others {others:.3f}")

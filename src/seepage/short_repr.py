@@ -6,13 +6,25 @@ import reprlib
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
-__all__ = ["short_repr", "shown"]
+__all__ = ["of_type", "short_repr", "shown"]
 
 Class = TypeVar("Class", bound=type)
 
 _LONGEST = 60
 _FEW = 4
 _WHOLE = 400
+
+
+def of_type(value: object) -> str:
+    """The type of a value with its article, for messages that say what was got.
+
+    >>> of_type(3), of_type([3]), of_type(None)
+    ('an int', 'a list', 'None')
+    """
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'AEIOaeio' else 'a'} {name}"
 
 
 def short_repr(kind: Class) -> Class:
@@ -69,7 +81,7 @@ def shown(value: Any) -> str:
     text = repr(value)
     if len(text) <= 2 * _LONGEST and "\n" not in text:
         return text
-    return f"{type(value).__name__}(…)" if is_dataclass(value) else f"a {type(value).__name__}"
+    return f"{type(value).__name__}(…)" if is_dataclass(value) else of_type(value)
 
 
 def _nothing(value: Any) -> bool:

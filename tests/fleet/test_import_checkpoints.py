@@ -335,6 +335,10 @@ def _list(folder: Path) -> None:
     torch.save([1, 2], folder / "net-3.pt")
 
 
+def _beside(folder: Path) -> None:
+    torch.save({"epoch": 3, "net": NETS[3].state_dict()}, folder / "net-3.pt")
+
+
 def _other(folder: Path) -> None:
     (folder / "net-3.ckpt").write_bytes(b"x")
 
@@ -376,6 +380,7 @@ REFUSED: list[tuple[Callable[[Path], None], str]] = [
     (_huge, "net-3.pt: "),
     (_sparse, "net-3.pt: expected dense weights, got sparse or quantised ones under '0.weight'"),
     (_list, "net-3.pt: expected weights.*got a list"),
+    (_beside, "got an int under 'epoch'; .* under 'state_dict'; 'net' holds one: save that"),
     (_other, "got 'net-3.ckpt'; rename it or put it elsewhere"),
     (
         _one_less,
@@ -384,7 +389,13 @@ REFUSED: list[tuple[Callable[[Path], None], str]] = [
     (_one_more, "got 'net-6', of which there is no file"),
     (_no_members, "expected members.npz or members.npy, who trained which model, found neither"),
     (_named(np.zeros(5, bool)), r"net-0: expected a mask of 48 samples, got shape \(5,\)"),
-    (_named(np.array([3, 48])), r"net-0: expected row numbers in 0..47, got 48"),
+    (_named(np.zeros(5, bool)), r"save one per sample, or name the data .* has limit = 5$"),
+    (
+        _named(np.array([3, 48])),
+        r"net-0: expected row numbers in 0..47, got 48; counted from 1\? th",
+    ),
+    (_named(np.array([0, 48])), r"got 48; name the data that the models were trained on"),
+    (_named(np.array([1, 48, 49])), r"got 48; name the data that the models were trained on"),
     (_named(np.array([3, 3])), "net-0: expected every member once, got 1 twice"),
     (
         _named(np.array(["row-1", "x"])),

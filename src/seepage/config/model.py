@@ -18,6 +18,7 @@ from seepage.errors import InputError, SeepageError
 from seepage.extensions import FROM_FILE, outside, resolve
 from seepage.models import MODELS, build, known
 from seepage.models.answers import answering
+from seepage.short_repr import of_type
 from seepage.signals.tasks import task
 
 __all__ = ["Factory", "Model", "as_model", "importable"]
@@ -182,7 +183,7 @@ def as_model(model: str | Factory | Model) -> Model:
     if not isinstance(model, Model):
         if isinstance(model, nn.Module):
             raise InputError(
-                f"model: expected a function that makes a new network, got a {type(model).__name__}; pass "
+                f"model: expected a function that makes a new network, got {of_type(model)}; pass "
                 "the function that made it: every run starts from a network of its own, and a trained "
                 "one is audited by seepage.audit(model, members, others)"
             )

@@ -19,6 +19,7 @@ import numpy as np
 
 from seepage.data.reading import one_line
 from seepage.errors import InputError
+from seepage.short_repr import of_type
 
 __all__ = ["unpickle_arrays"]
 
@@ -278,7 +279,7 @@ def _text(value: Any) -> str:
         return value.decode("latin-1")
     if isinstance(value, str):
         return value
-    raise _Refused(f"a {type(value).__name__} where text belongs")
+    raise _Refused(f"{of_type(value)} where text belongs")
 
 
 def _reduce(function: Any, arguments: Any) -> Any:

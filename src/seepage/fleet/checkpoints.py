@@ -314,7 +314,8 @@ def _members(found: _Found, members: Members | None, data: Dataset) -> BoolArray
     if matrix.shape != (len(found.names), len(data)):
         raise InputError(
             f"{where}: expected membership of {len(found.names)} models and {len(data)} samples, got "
-            f"shape {matrix.shape}; rows are models in the order {', '.join(found.names[:4])}, ..."
+            f"shape {matrix.shape}; rows are models in the order {', '.join(found.names[:4])}, "
+            f"...{_fewer(matrix.shape[1:], len(data))}"
         )
     return matrix
 
@@ -337,13 +338,24 @@ def _by_name(
     return check_member(where, {"member": np.stack(rows)}, {"member": None})
 
 
+def _fewer(shape: tuple[int, ...], n: int) -> str:
+    """A remedy where masks are of fewer samples than the data has: it may be a part that is meant."""
+    if len(shape) != 1 or not 0 < shape[0] < n:
+        return ""
+    return (
+        ", or name the data that the models were trained on, such as a .toml whose [data] has "
+        f"limit = {shape[0]}"
+    )
+
+
 def _rows(where: str, told: AnyArray, data: Dataset) -> BoolArray:
     """One model's members as a mask (N,)."""
     n = len(data)
     if told.dtype == np.bool_:
         if told.shape != (n,):
             raise InputError(
-                f"{where}: expected a mask of {n} samples, got shape {told.shape}; save one per sample"
+                f"{where}: expected a mask of {n} samples, got shape {told.shape}; save one per "
+                f"sample{_fewer(told.shape, n)}"
             )
         return told
     if told.ndim != 1 or told.dtype.kind not in "iuSU":
@@ -359,9 +371,15 @@ def _rows(where: str, told: AnyArray, data: Dataset) -> BoolArray:
             )
         at, beyond = told, told[(told < 0) | (told >= n)]
         if beyond.size:
+            # Rows that were counted from 1 lie in 1..N, and hold N itself for about every second model.
+            from_one = beyond.min() == n and beyond.max() == n and told.min() >= 1
+            remedy = (
+                "counted from 1? they count from 0"
+                if from_one
+                else "name the data that the models were trained on"
+            )
             raise InputError(
-                f"{where}: expected row numbers in 0..{n - 1}, got {beyond[0]}; name the data that the "
-                "models were trained on"
+                f"{where}: expected row numbers in 0..{n - 1}, got {beyond[0]}; {remedy}"
             )
     else:
         place = {v: i for i, v in enumerate(data.ids.tolist())}

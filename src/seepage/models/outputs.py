@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from seepage.errors import InputError, SeepageError
+from seepage.short_repr import of_type
 from seepage.signals.tasks import Classification, Task, two_logits
 
 __all__ = [
@@ -442,10 +443,10 @@ def _kind(outputs: object) -> str:
     if isinstance(outputs, tuple | list) and type(outputs) in (tuple, list):
         parts = [_kind(o) for o in outputs[:3]]
         more = "" if len(outputs) <= 3 else f" and {len(outputs) - 3} more"
-        return f"a {type(outputs).__name__} of {' and '.join(parts) or 'nothing'}{more}"
+        return f"{of_type(outputs)} of {' and '.join(parts) or 'nothing'}{more}"
     if isinstance(outputs, Mapping):
         keys = ", ".join(repr(k) for k in list(outputs)[:4])
-        return f"a {type(outputs).__name__} with {keys or 'nothing'}"
+        return f"{of_type(outputs)} with {keys or 'nothing'}"
     return type(outputs).__name__
 
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from seepage.data.reading import check_regular, one_line, reading
 from seepage.errors import InputError
+from seepage.short_repr import of_type
 
 __all__ = ["PREFIXES", "SUFFIXES", "load_weights", "put_weights", "without_prefixes"]
 
@@ -66,7 +67,7 @@ def load_weights(path: Path) -> Weights:
     if other is not None:
         raise InputError(
             f"{path}: expected {_EXPECTED}, got {_kind(found[other])} under {str(other)[:60]!r}; "
-            f"{_REMEDY}, alone or under 'state_dict'"
+            f"{_REMEDY}, alone or under 'state_dict'{_held(found)}"
         )
     odd = next((k for k, v in found.items() if v.layout != torch.strided or v.is_quantized), None)
     if odd is not None:
@@ -89,10 +90,20 @@ def _named(text: str) -> str:
     return found.group(1) if found else one_line(ValueError(text), 60)
 
 
+def _held(found: Mapping[Any, Any]) -> str:
+    """Where the one state dict among other things lies; empty where there is none, or several."""
+    keys = [
+        k
+        for k, v in found.items()
+        if isinstance(v, Mapping) and v and all(isinstance(w, torch.Tensor) for w in v.values())
+    ]
+    return f"; {str(keys[0])[:60]!r} holds one: save that" if len(keys) == 1 else ""
+
+
 def _kind(found: object) -> str:
     if isinstance(found, Mapping):
         return "an empty dictionary" if not found else "a dictionary"
-    return f"a {type(found).__name__}"
+    return of_type(found)
 
 
 def without_prefixes(weights: Weights) -> tuple[Weights, tuple[str, ...]]:
