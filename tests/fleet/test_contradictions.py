@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,6 +72,41 @@ def test_the_report_gives_no_verdict_on_them() -> None:
     assert "say true for members and not" in first.warnings[0][1]
     assert found.summary()["verdict"] == "refused"
     assert found.summary()["contradictions"] == list(found.contradictions.words)
+
+
+@pytest.mark.parametrize(
+    ("of", "doubt", "lists"),
+    [
+        (lambda phi: phi, "", ""),
+        (
+            lambda phi: 1 / (1 + np.exp(-phi)),
+            "0..*, as of probabilities, .*save −log p as `loss`",
+            "",
+        ),
+        (lambda phi: -np.log1p(np.exp(-phi)), "as of log p, .*save minus them as `loss`", ""),
+        (
+            lambda phi: np.log1p(np.exp(-phi)),
+            "as of losses, lower for members, .*save them as `loss`",
+            "phi: values in .* seem to be losses: .*; if they are .*called, lists of members: 8 of 8",
+        ),
+        (
+            lambda phi: -phi,
+            "",
+            "phi: values in .* seem to be the negative of phi: .*, lists of mem",
+        ),
+    ],
+)
+def test_other_values_than_phi_are_named(tmp_path: Path, of: Any, doubt: str, lists: str) -> None:
+    arrays = _arrays(MEMBER)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run = seepage.import_run(arrays | {"phi": of(arrays["phi"])}, tmp_path / "run")
+    told = [str(w.message) for w in caught]
+    assert len(told) == bool(doubt) + bool(lists)
+    assert bool(import_doubts(run)) == bool(doubt)
+    assert not doubt or re.search(doubt, import_doubts(run)[0])
+    assert re.match(lists, contradictions(run).lists)
+    assert bool(contradictions(run).lists) == bool(lists)
 
 
 def test_labels_in_another_order_are_said() -> None:

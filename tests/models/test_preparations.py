@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from seepage.models.first_layer import better_scaled_within
-from seepage.models.preparations import better_prepared, preparations, settled
+from seepage.models.preparations import BetterPrepared, better_prepared, preparations, settled
 
 RNG = np.random.default_rng(0)
 N = 400
@@ -162,6 +164,17 @@ def test_a_loss_that_no_training_leaves_is_told_where_right_answers_are_as_many(
     for factor in (0.2, 1, 3):
         given = lambda v, f=factor: f * answer(v)  # noqa: E731
         assert better_prepared(given, x, np.arange(N), y) is None
+
+
+def test_a_lower_loss_of_as_many_right_answers_gives_a_verdict() -> None:
+    """As of samples that trained nobody: the verdict needs more right answers, or a loss that is mended."""
+    one = BetterPrepared(
+        "so", (0.872, 0.872), (0.82, 0.83), 320, 9, loss=(1.07, 0.827), told=0.3, sure=True
+    )
+    assert not one.far
+    assert replace(one, mended=True).far
+    assert replace(one, balanced=(0.77, 0.83)).far
+    assert not replace(one, balanced=(0.77, 0.83), told=0.2).far
 
 
 class Scaled(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,17 @@ import torch
 import seepage
 from seepage.attacks import RMIA, LiRA
 from seepage.errors import InputError
-from seepage.metrics import Subjects, auc, auc_interval, conformal_p, joint_rates
+from seepage.findings.result import Blind
+from seepage.metrics import Estimate, Subjects, auc, auc_interval, conformal_p, joint_rates
 from seepage.plan import half_split
-from seepage.single import Recorded, RecordedReferences, Service, TrainedReferences, from_logits
+from seepage.single import (
+    Recorded,
+    RecordedReferences,
+    Service,
+    TrainedReferences,
+    from_logits,
+    words,
+)
 from seepage.store.result_files import read_result
 
 Side = tuple[np.ndarray, np.ndarray]
@@ -85,6 +94,11 @@ def test_no_verdict_where_the_blind_baseline_wins() -> None:
     assert one.said == "refused"
     assert one.headline.startswith("No verdict")
     assert "Draw others" in one.steps[0]
+    assert "Draw members and others again at random, or pass groups (groups=)" in one.headline
+    assert "1 honest draw in 40" not in one.headline  # no honest draw comes that far
+    close = replace(one, blind=Blind(Estimate(0.572, 0.506, 0.636, 0.95, 1), ""))
+    assert "again at random, or pass groups" in words.headline(close)
+    assert words.headline(close).endswith(": 1 honest draw in 40 comes to such an interval.")
     # Labels alone are enough to notice that classes differ.
     y = np.where(np.arange(400) < 200, 0, y)
     assert _audit(z, y).said == "refused"
@@ -98,6 +112,20 @@ def test_sides_that_are_exchanged_are_no_verdict() -> None:
     assert "others look more like members than the members do, AUC 0." in one.headline
     assert one.steps[0].startswith("Exchange members and others")
     assert not _audit(z, y).reversed
+
+
+def test_others_that_are_surely_more_often_right_are_no_verdict() -> None:
+    """Though the entropy, which knows no label, may tell nothing: others are 200 of 200 right, and members 160."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 400)
+    sure = rng.normal(size=400) ** 2 + 0.1
+    wrong = np.arange(400) % 5 * (np.arange(400) < 200) == 1
+    z = np.eye(2)[np.where(wrong, 1 - y, y)] * sure[:, None]
+    one = _audit(z, y)
+    assert one.strongest.estimate.high > 0.5
+    assert one.said == "refused"
+    assert "others are right more often than members, 100.0% and 80.0%" in one.headline
+    assert "Probably members and others are exchanged" in one.headline
 
 
 def test_an_attack_below_chance_is_told_beside_one_above() -> None:

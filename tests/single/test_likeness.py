@@ -14,7 +14,11 @@ from typer.testing import CliRunner
 import seepage
 from seepage.cli import app
 from seepage.errors import CheckFailed, InputError
+from seepage.models.preparations import BetterPrepared
 from seepage.single import TrainedReferences
+from seepage.single.fitting import Doubt
+from seepage.single.likeness import rather_exchanged
+from seepage.single.outputs import Observed
 
 RNG = np.random.default_rng(0)
 Y = RNG.integers(0, 3, 240)
@@ -45,6 +49,22 @@ def test_another_scale_has_no_verdict(factor: float, said: str) -> None:
     assert len(notes) == (said != "")
     assert all(said in n for n in notes)
     assert (one.said == "refused") == (said != "")
+
+
+def test_exchanged_sides_are_no_inputs_that_are_prepared_otherwise() -> None:
+    """Of others a network answers some with a large loss, which other preparations make less."""
+    y = np.arange(200) % 2
+    right = {True: (np.arange(100) % 5 > 0), False: np.ones(100, bool)}
+
+    def told(first: bool, so: float) -> tuple[Doubt, ...]:
+        correct = np.concatenate([right[first], right[not first]]).astype(np.float64)
+        better = BetterPrepared("so", (0.8, so), (0.8, so), 100, 9, sure=True)
+        observed = Observed({"correct": correct}, {}, answers=y, classes=2)
+        return rather_exchanged(better, observed, np.arange(200) < 100)
+
+    assert "members are right in 80.0% and others in 100.0%" in told(True, 0.82)[0].note
+    assert told(True, 1.0) == ()  # as many would be right
+    assert told(False, 0.82) == ()
 
 
 @pytest.mark.parametrize("factor", [1, 100])

@@ -133,7 +133,7 @@ def check(
             f"{ {k: a.checkpoints for k, a in signals.items()} or 'none' }; save one such as phi"
         )
     times = next(iter(signals.values())).checkpoints
-    doubts, least = looked_over(signals, (r, times), progress, kind)
+    doubts, least = looked_over(signals, member, times, progress, kind)
     # Other signals may have a further axis of their own, such as one value per layer.
     wide = {k: a.shape[1] for k, a in signals.items() if k in _BY_VIEW and len(a.shape) == 2}
     if len(set(wide.values())) > 1:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
-from seepage.array_types import AnyArray
+from seepage.array_types import AnyArray, BoolArray
 from seepage.errors import InputError
 from seepage.fleet.given_signals import Given
 from seepage.models.outputs import Simplex
@@ -21,13 +21,22 @@ Progress = Callable[[str, int, int], None]
 # Beyond it the difference of two logits may not fit into the 32 bits that are stored.
 _LARGEST_LOGIT = 1e37
 _SUM = 1e-2
+# Of fewer values of φ all may have one sign.
+_FEW = 50
 
 
 def looked_over(
-    signals: Mapping[str, Given], size: tuple[int, int], progress: Progress | None, kind: Task
+    signals: Mapping[str, Given],
+    member: BoolArray,
+    times: int,
+    progress: Progress | None,
+    kind: Task,
 ) -> tuple[list[str], float | None]:
-    """Every value of every signal, once: (doubts, what probabilities of 0 are raised to)."""
-    blocks = [(r, t) for r in range(size[0]) for t in range(size[1])]
+    """Every value of every signal, once: (doubts, what probabilities of 0 are raised to).
+
+    member (R, N); times: checkpoints.
+    """
+    blocks = [(r, t) for r in range(len(member)) for t in range(times)]
     total = len(blocks) * len(signals)
     doubts: list[str] = []
     least, done = None, 0
@@ -39,8 +48,10 @@ def looked_over(
             looks = _Probabilities(signal, each=kind.name == "multi-label")
         elif name == "logits" and kind.name == "multi-label":
             looks = _LabelLogits(signal)
+        elif name == "phi":
+            looks = _Phi(signal)
         for k, _ in enumerate(signal.check(blocks)):
-            looks.see(signal.raw(*blocks[k]))
+            looks.see(signal.raw(*blocks[k]), member[blocks[k][0]])
             done += 1
             if progress is not None:
                 progress("checking", done, total)
@@ -55,8 +66,8 @@ class _Plain:
     def __init__(self, signal: Given) -> None:
         self.signal = signal
 
-    def see(self, a: AnyArray) -> None:
-        """One block."""
+    def see(self, a: AnyArray, member: BoolArray) -> None:
+        """One block (N, ...), and who of it are members (N,)."""
 
     def doubts(self) -> list[str]:
         """What the user must know."""
@@ -75,7 +86,7 @@ class _Logits(_Plain):
         super().__init__(signal)
         self._simplex = Simplex()
 
-    def see(self, a: AnyArray) -> None:
+    def see(self, a: AnyArray, member: BoolArray) -> None:
         largest = float(np.abs(a).max())  # half precision does not hold the bound
         if largest > _LARGEST_LOGIT:
             raise InputError(
@@ -101,7 +112,7 @@ class _LabelLogits(_Plain):
         super().__init__(signal)
         self._low, self._high = np.inf, -np.inf
 
-    def see(self, a: AnyArray) -> None:
+    def see(self, a: AnyArray, member: BoolArray) -> None:
         self._low, self._high = min(self._low, float(a.min())), max(self._high, float(a.max()))
 
     def doubts(self) -> list[str]:
@@ -114,6 +125,43 @@ class _LabelLogits(_Plain):
         return super().doubts()
 
 
+class _Phi(_Plain):
+    """Whether φ can be log p − log(1 − p): above 0 where p is above ½, and below 0 elsewhere."""
+
+    def __init__(self, signal: Given) -> None:
+        super().__init__(signal)
+        self._low, self._high = np.inf, -np.inf
+        self._seen = 0
+        self._sums = np.zeros((2, 2))
+
+    def see(self, a: AnyArray, member: BoolArray) -> None:
+        self._low, self._high = min(self._low, float(a.min())), max(self._high, float(a.max()))
+        self._seen += a.size
+        for k, who in enumerate((member, ~member)):
+            self._sums[k] += a[who].sum(dtype=np.float64), a[who].size
+
+    def doubts(self) -> list[str]:
+        found = super().doubts()
+        own, others = self._sums[:, 0] / np.maximum(self._sums[:, 1], 1)
+        all_of = f"phi: all {self._seen:,} values lie in {self._low:.3g}..{self._high:.3g}"
+        if self._seen < _FEW or self._low == self._high or self._low < 0 < self._high:
+            return found
+        if self._high <= 0:
+            what, loss = "log p", "minus them"
+        elif own < others:
+            what, loss = "losses, lower for members", "them"
+        elif self._high <= 1:
+            what, loss = "probabilities", "−log p"
+        else:
+            return found
+        return [
+            *found,
+            f"{all_of}, as of {what}, and not as of log p − log(1 − p), which is below 0 where p is below ½ and "
+            f"above 0 elsewhere: where they are, save {loss} as `loss` of an .npz and import with "
+            "cross_entropy=True (--cross-entropy), from which phi follows; attacks that fit a law to phi lose by it",
+        ]
+
+
 class _Probabilities(_Plain):
     """Whether they are probabilities, and how many are exactly 0 or 1. each: of a label each."""
 
@@ -123,7 +171,7 @@ class _Probabilities(_Plain):
         self.zeros = self.ones = self.seen = 0
         self.smallest = np.inf
 
-    def see(self, a: AnyArray) -> None:
+    def see(self, a: AnyArray, member: BoolArray) -> None:
         if self.each and not bool(((a >= 0) & (a <= 1)).all()):
             raise InputError(
                 f"{self.signal.where}: probabilities: expected values in [0, 1], one per label, got "

@@ -89,7 +89,30 @@ def _lists(run: Any, member: Any) -> str:
         None if groups is None else np.asarray(groups)[rows],
     )
     names = np.asarray(getattr(run, "models", np.arange(len(member)))).tolist()
-    return lists_in_words(found, [f"model {m}" for m in names], len(member))
+    said = lists_in_words(found, [f"model {m}" for m in names], len(member))
+    every = len(found) == len(member) and all(m.inverted and m.row == m.model for m in found)
+    return _other_signal(name, values) + said if every else said
+
+
+def _other_signal(name: str, values: Float64Array) -> str:
+    """What a signal seems to be by which every model is surer of others than of its members; "" where it may be right.
+
+    A loss is never below 0, and its negative never above; φ of models that are right more often than not is mostly
+    above 0, and its negative below.
+    """
+    if name == "phi" and values.min() >= 0:
+        what = "losses: save them as `loss` instead"
+    elif name == "phi" and np.median(values) < 0 < values.max():
+        what = "the negative of phi: save minus them"
+    elif name != "phi" and values.max() <= 0 > values.min():
+        what = f"the negative of {name}: save minus them"
+    else:
+        return ""
+    way = "lower" if name == "phi" else "higher"
+    return (
+        f"{name}: values in {values.min():.3g}..{values.max():.3g}, of which every model has {way} ones for its "
+        f"members, seem to be {what}; if they are what they are called, "
+    )
 
 
 def lists_in_words(found: Sequence[Misfit], names: Sequence[str], of: int) -> str:

@@ -132,7 +132,7 @@ def write_arrays(
         warnings.warn(doubt, ImportedWarning, stacklevel=3)
     run = Run(out)
     # Of precision the notes tell; what contradicts the figures is for every report and gate.
-    if contrary := [d for d in arrays.doubts if d.startswith("answers: ")]:
+    if contrary := [d for d in arrays.doubts if d.startswith(("answers: ", "phi: all "))]:
         keep_derived(run.path, run.manifest, "import", {"doubts": contrary})
     warn_of(run)
     return run

@@ -200,7 +200,9 @@ def renumbered(predicted: ArrayLike, labels: ArrayLike, classes: int) -> Renumbe
     Where that finds none, pairs of classes a, b are looked at, of which most members of each are answered as the other.
     Of those members whose answers are a or b, a model that does not tell a from b answers independently of the label, and
     one that knows something has the label's answer more often: Fisher's exact test (one-sided) against that, at 10⁻⁴
-    over K (K − 1) / 2 pairs. All eleven and eleven members exchanged pass it among 10 classes. It is exact at every size.
+    over K (K − 1) / 2 pairs. All eleven and eleven members exchanged pass it among 10 classes. It is exact at every
+    size for answers that are independent given the label; those of a network that learnt little are not, as it answers
+    samples that are alike alike. Hence most members of the other classes must be right too.
 
     predicted, labels (n,) whole numbers of members, 0 to classes − 1. Assumes a model that learnt
     its classes.
@@ -238,7 +240,10 @@ def renumbered(predicted: ArrayLike, labels: ArrayLike, classes: int) -> Renumbe
     if not w.sum() > _RENUMBERED * np.sqrt((w * w).sum()):
         # Pairs are tested on every member; what they are tested by holds whichever pair it is.
         columns, judged = _exchanged(answer, y, classes), np.ones_like(second)
-        if (columns == np.arange(classes)).all():
+        same = (columns == np.arange(classes))[y]
+        kept = 1 / size[y[same]]
+        known = float(kept @ (answer == y)[same] / kept.sum()) if same.any() else 0.0
+        if same.all() or known <= _MOST:
             return None
     weight = 1 / (size[y] * (size > 0).sum())
     fits = answer == columns[y]

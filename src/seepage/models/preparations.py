@@ -70,6 +70,7 @@ class BetterPrepared:
     a mean over classes; loss: their mean loss in nats. members: how many were asked about. tried:
     preparations. told: nats by which the loss at the best temperature of each falls. sure: whether that,
     or the right answers, are beyond what an honest model comes to by chance, and it knows its members so.
+    mended: whether the mean loss as given is one that no training leaves, and falls to a third.
     settled: False where the network's own statistics may be the reason, see `settled`: what it answers is
     nonsense then too. within: whether it is what the network's first layer reads that is prepared so, and not the
     inputs (`seepage.models.first_layer`).
@@ -84,14 +85,18 @@ class BetterPrepared:
     loss: tuple[float, float] = (math.nan, math.nan)
     told: float = 0.0
     sure: bool = False
+    mended: bool = False
     within: bool = False
 
     @property
     def far(self) -> bool:
         """Whether figures as given are of nonsense: surely so, and by a tenth of the right answers (mean
-        over classes) or by a quarter nat, which alone statistics that are not settled may come to."""
-        risen = self.balanced[1] - self.balanced[0] >= _FAR
-        return self.sure and (risen or (self.settled and self.told >= _CERTAIN))
+        over classes), or by a quarter nat where a twentieth more are right or the loss is `mended`: a lower
+        loss of as many right answers has other causes, and those who did not train the model are among them. Statistics
+        that are not settled may come to a quarter nat alone."""
+        risen = self.balanced[1] - self.balanced[0]
+        lower = self.settled and self.told >= _CERTAIN and (risen >= _GAIN or self.mended)
+        return self.sure and (risen >= _FAR or lower)
 
     @property
     def nearly_all(self) -> bool:
@@ -335,13 +340,9 @@ def _compared(how: str, given: _Seen, now: _Seen, tried: int) -> BetterPrepared 
         and (broken or (now.least < _KNOWS * given.chance and fallen >= _FALL * given.chance))
     )
     loss = min(fallen, evenly) >= _TOLD and fallen > _ERRORS * error
-    mended = (
-        broken
-        and now.loss * _PART < given.loss
-        and now.loss < _NEAR * given.chance
-        and d.mean() >= -_HARDLY
-    )
-    if not (sure or mended or (falls and kept and (signs or loss))):
+    mended = broken and now.loss * _PART < given.loss
+    told_alone = mended and now.loss < _NEAR * given.chance and d.mean() >= -_HARDLY
+    if not (sure or told_alone or (falls and kept and (signs or loss))):
         return None
     return BetterPrepared(
         how,
@@ -352,6 +353,7 @@ def _compared(how: str, given: _Seen, now: _Seen, tried: int) -> BetterPrepared 
         loss=(given.loss, now.loss),
         told=fallen,
         sure=bool(sure),
+        mended=bool(mended),
     )
 
 

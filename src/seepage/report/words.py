@@ -235,7 +235,11 @@ def first_screen(f: Findings) -> FirstScreen:
     if f.contradictions.alike:
         headline = "No verdict: models are copies of one another."
     elif f.contradictions.lists:
-        headline = "No verdict: lists of members are not those of their models."
+        headline = (
+            "No verdict: lists of members are not those of their models."
+            if f.contradictions.lists.startswith("lists")
+            else "No verdict: every model is surer of others than of its members, as where a signal is another."
+        )
     elif f.blind.shifted:
         headline = f"No verdict: {shift_words(f.blind)}."
     elif f.said == "too few models":

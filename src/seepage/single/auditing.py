@@ -16,7 +16,13 @@ from seepage.findings.attacks import FPRS
 from seepage.findings.judging import Judging
 from seepage.findings.result import AtFpr, Blind, Naming
 from seepage.findings.tail import RATE, TailFinding
-from seepage.metrics import Estimate, Within, clopper_pearson, name_members, tail_estimate
+from seepage.metrics import (
+    Estimate,
+    Within,
+    clopper_pearson,
+    name_members,
+    tail_estimate,
+)
 from seepage.metrics.unit import Subjects
 from seepage.plan import Groups
 from seepage.short_repr import short_repr
@@ -31,6 +37,7 @@ from seepage.single.likeness import (
     found_prepared,
     prepared_doubted,
     prepared_noted,
+    rather_exchanged,
     scale_doubted,
     unlearnt,
     unlike_references,
@@ -252,8 +259,10 @@ def audit(
     if answers is not None and labels is not None:
         say("inputs prepared otherwise", 0, 1)
         better = found_prepared(model, pool, question, observed, answers)
+    exchanged = rather_exchanged(better, observed, pool.member)
+    better = None if exchanged else better
     doubts = answers_fit(observed, labels, pool.member, better) + prepared_doubted(better)
-    if answers is not None and better is None:
+    if answers is not None and better is None and not exchanged:
         doubts += scale_doubted(model, pool, labels, answers.form == "logits")
     unit = pool.unit
     inputs = pool.features
@@ -361,6 +370,9 @@ def audit(
             lambda values, level: _judged(values, titles, member, level),
         )
         one = replace(one, release=release_found)
+    if exchanged and not one.reversed:
+        clauses, said = (d.clause for d in exchanged), (d.note for d in exchanged)
+        one = replace(one, doubts=(*clauses, *one.doubts), notes=(*said, *one.notes))
     one = replace(one, limits=words.limits(one), steps=words.steps(one))
     return replace(one, headline=words.headline(one))
 

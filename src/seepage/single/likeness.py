@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
+from seepage.metrics import clopper_pearson
 from seepage.metrics.own_labels import told
 from seepage.models.first_layer import better_scaled_within
 from seepage.models.input_scale import better_scale
@@ -25,6 +26,7 @@ __all__ = [
     "found_prepared",
     "prepared_doubted",
     "prepared_noted",
+    "rather_exchanged",
     "scale_doubted",
     "unlearnt",
     "unlike_references",
@@ -117,6 +119,32 @@ def unlearnt(
         return False
     learnt = told(observed.signals["correct"], labels, member)
     return learnt is None or learnt.nothing
+
+
+def rather_exchanged(
+    found: BetterPrepared | None, observed: Observed, member: BoolArray
+) -> tuple[Doubt, ...]:
+    """A doubt where members and others seem exchanged, rather than inputs prepared otherwise.
+
+    Others are surely more often right (95 % intervals apart), and more often than members would be on the
+    preparation that was found. Who is asked about others beside its members answers some with a large loss, which
+    other preparations make less.
+    """
+    if found is None or "correct" not in observed.signals:
+        return ()
+    right = observed.signals["correct"] > 0
+    hits, sizes = [int(right[m].sum()) for m in (member, ~member)], (member.sum(), (~member).sum())
+    (_, most), (least, _) = (clopper_pearson(h, int(n)) for h, n in zip(hits, sizes, strict=True))
+    own, others = (h / int(n) for h, n in zip(hits, sizes, strict=True))
+    if not float(most) < float(least) or found.right[1] >= others:
+        return ()
+    return (
+        Doubt(
+            "others are right more often than members, as where the two are exchanged",
+            f"accuracy: members are right in {own:.1%} and others in {others:.1%}: are members and others "
+            "exchanged? Pass those as members who trained the model",
+        ),
+    )
 
 
 def prepared_noted(found: BetterPrepared | None) -> tuple[str, ...]:

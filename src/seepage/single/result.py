@@ -135,7 +135,8 @@ class SingleAudit:
     def said(self) -> Said:
         """ "leaks" where the strongest attack's whole interval lies above chance; "refused" where
         members and others differ without the model, where the references give the members away,
-        where inputs are prepared otherwise than in training, or where every attack reads below chance,
+        where inputs are prepared otherwise than in training, or where every attack reads below chance
+        or none leaks and others are surely right more often,
         as when members and others are exchanged."""
         if self._refused_besides or self.prepared:
             return "refused"
@@ -165,8 +166,17 @@ class SingleAudit:
 
     @property
     def reversed(self) -> bool:
-        """Whether even the strongest attack's whole interval lies below chance."""
-        return bool(self.strongest.estimate.high < 0.5)
+        """Whether even the strongest attack's whole interval lies below chance, or none leaks and others are
+        surely right more often than members."""
+        return bool(self.strongest.estimate.high < 0.5) or self.wronger
+
+    @property
+    def wronger(self) -> bool:
+        """Whether members are surely right less often than others, by the interval of the attack that asks
+        whether answers are right, paid for the number of attacks, and no attack leaks."""
+        gap = next((a for a in self.attacks if a.name == "gap"), None)
+        below = gap is not None and bool(gap.auc_wide.high < 0.5)
+        return below and not self.strongest.estimate.low > 0.5
 
     def attack(self, name: str) -> OneAttack:
         """The attack of that name; InputError where it did not run."""

@@ -10,6 +10,9 @@ from seepage.single.result import SingleAudit
 __all__ = ["accuracy", "headline", "limits", "named", "not_run", "released", "steps"]
 
 NEEDS_REFERENCES = "needs reference models"
+# Of the distance from the AUC to the low end of its 95 % interval: some 3.3 standard errors, beyond which
+# one honest draw in 2,000 comes.
+_HONEST = 1.7
 NEEDS_CHECKPOINTS = "needs several checkpoints of its training"
 
 
@@ -21,6 +24,25 @@ def _by(one: SingleAudit) -> str:
     """Which classifier that is, and of how many."""
     b = one.blind
     return f" (strongest of {len(b.each)}: {b.by})" if b.each else ""
+
+
+def _shares(one: SingleAudit) -> str:
+    """How often members and others are right, where that is what accuracy is."""
+    if one.accuracy is None or one.measure != "accuracy":
+        return ""
+    members, others = one.accuracy
+    return f", {others.mean:.1%} and {members.mean:.1%}"
+
+
+def _drawn(one: SingleAudit, blind: Estimate) -> str:
+    """What to do about members that differ, and how often honest ones do where they differ little."""
+    grouped = (
+        "" if one.subjects else ", or pass groups (groups=) where people may have several records"
+    )
+    again = f"Draw members and others again at random{grouped}"
+    if blind.mean - 0.5 < _HONEST * (blind.mean - blind.low):
+        return f"{again}: 1 honest draw in 40 comes to such an interval."
+    return f"{again}."
 
 
 def headline(one: SingleAudit) -> str:
@@ -42,7 +64,13 @@ def _verdict(one: SingleAudit) -> str:
         if blind is not None and one.blind.shifted:
             return (
                 f"No verdict: members and others differ without the model. An attack that never sees "
-                f"it tells them apart with AUC {_auc(blind)}{_by(one)}."
+                f"it tells them apart with AUC {_auc(blind)}{_by(one)}. {_drawn(one, blind)}"
+            )
+        if one.reversed and best.estimate.high >= 0.5:
+            gap = one.attack("gap").auc_wide
+            return (
+                f"No verdict: others are right more often than members{_shares(one)}, so that correctness tells "
+                f"members with AUC {_auc(gap)}. Probably members and others are exchanged."
             )
         if one.reversed:
             return (
