@@ -180,7 +180,7 @@ def test_one_model_copied_passes_no_gate_and_untouched_ones_are_none(tmp_path: P
         (
             {"phi": one[:, None], "checkpoints": np.array([0.0])},
             {"phi": start, "checkpoints": np.array([0.0, 4.0])},
-            {"phi": np.tile(labels / 7, (R, 1)), "labels": labels},
+            {"phi": np.tile(labels - 0.5, (R, 1)), "labels": labels},
             {"phi": np.where(one > 0, 2.0, -2.0)},
         )
     ):
