@@ -83,7 +83,11 @@ def test_the_report_gives_no_verdict_on_them() -> None:
             "0..*, as of probabilities, .*save −log p as `loss`",
             "",
         ),
-        (lambda phi: -np.log1p(np.exp(-phi)), "as of log p, .*save minus them as `loss`", ""),
+        (
+            lambda phi: -np.log1p(np.exp(-phi)),
+            r"as of log p \(or .*\), .*save minus them as `loss`",
+            "",
+        ),
         (
             lambda phi: np.log1p(np.exp(-phi)),
             "as of losses, lower for members, .*save them as `loss`",

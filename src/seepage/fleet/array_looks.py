@@ -48,7 +48,7 @@ def looked_over(
             looks = _Probabilities(signal, each=kind.name == "multi-label")
         elif name == "logits" and kind.name == "multi-label":
             looks = _LabelLogits(signal)
-        elif name == "phi":
+        elif name == "phi" and kind.classes:
             looks = _Phi(signal)
         for k, _ in enumerate(signal.check(blocks)):
             looks.see(signal.raw(*blocks[k]), member[blocks[k][0]])
@@ -147,7 +147,7 @@ class _Phi(_Plain):
         if self._seen < _FEW or self._low == self._high or self._low < 0 < self._high:
             return found
         if self._high <= 0:
-            what, loss = "log p", "minus them"
+            what, loss = "log p (or of models that put nobody above ½)", "minus them"
         elif own < others:
             what, loss = "losses, lower for members", "them"
         elif self._high <= 1:
