@@ -1,7 +1,8 @@
 """Which attack to run, by what the attacker may see and how many models there are: a rule, no taste.
 
-The rule, fixed before the first table was looked at but for its fourth point, whose second sentence
-came in when attacks on one model were seen to find no more than noise at 1 % FPR:
+The rule, fixed before the first table was looked at but for two points, which came in between the
+first fleet's table and the second's: what knows more than its access says, and the second sentence of
+strength, when attacks on one model were seen to find no more than noise at 1 % FPR:
 
 - An attacker who may see `weights` or the `trajectory` sees scores too, and who sees scores sees
   labels. With a budget of models (the target is one of them) an attack is a *candidate* with as
