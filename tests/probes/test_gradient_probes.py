@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from seepage.errors import InputError
-from seepage.probes import Asked, gradients
-from seepage.probes.gradients import directional, per_sample_gradients
+from seepage.probes import Asked, gradients, layer_rules
+from seepage.probes.gradients import directional, per_sample_gradients, per_sample_slopes
+from seepage.probes.layer_rules import Whole, has_rules
 from seepage.probes.one_pass import measure
 from seepage.probes.parameter_gradients import GradientNorm, LayerGradients
 from seepage.probes.steps import CheckpointStep
@@ -40,6 +41,53 @@ def by_autograd(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> dict[str, t
     ]
     names = [k for k, _ in net.named_parameters()]
     return {k: torch.stack([row[j] for row in rows]) for j, k in enumerate(names)}
+
+
+class Steps(nn.Module):
+    """Tokens: a linear layer at every position, one of which is asked again where `twice`."""
+
+    def __init__(self, twice: bool) -> None:
+        super().__init__()
+        self.twice = twice
+        self.each, self.head = nn.Linear(6, 6), nn.Linear(6, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.relu_(self.each(x.squeeze(1)))
+        return self.head((torch.relu(self.each(h)) if self.twice else h).mean(1))
+
+
+WITH_RULES = {
+    "convolutions": lambda: nn.Sequential(
+        nn.Conv2d(1, 3, (3, 2), stride=(1, 2), padding=1, bias=False), nn.ReLU(inplace=True),
+        nn.Conv2d(3, 4, 2, dilation=2), nn.Flatten(), nn.Linear(32, 5), nn.Tanh(), nn.Linear(5, 4),
+    ),
+    "positions": lambda: Steps(False),
+    "a layer asked twice": lambda: Steps(True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WITH_RULES)
+def test_rules_of_layers_give_them_too(kind: str, monkeypatch) -> None:
+    net = WITH_RULES[kind]().eval()
+    x, y = torch.randn(7, 1, 6, 6), torch.arange(7) % 4
+    want = by_autograd(net, x, y)
+    assert has_rules(net)
+    ways = []
+    quickest = gradients._quickest
+    monkeypatch.setattr(gradients, "_quickest", lambda *a: ways.append(quickest(*a)) or ways[0])
+    monkeypatch.setattr(layer_rules, "_UNFOLDED", 2000)
+    rows: dict[str, list[torch.Tensor]] = {}
+    for _, found in per_sample_slopes(net, x, y, batch=3):
+        for name, g in found.items():
+            rows.setdefault(name, []).append(g.whole())
+            torch.testing.assert_close(g.squares(), Whole(g.whole()).squares())
+            torch.testing.assert_close(g.rows(), Whole(g.whole()).rows())
+            assert g.several == (g.whole().ndim > 2)
+    slower = kind == "a layer asked twice"
+    assert ways == [gradients._vectorised if slower else gradients._by_rules]
+    assert list(rows) == list(want)
+    for name, g in want.items():
+        torch.testing.assert_close(torch.cat(rows[name]), g, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("vectorised", [True, False])
@@ -87,9 +135,9 @@ def test_norms_of_a_linear_layer_are_those_of_residual_and_input() -> None:
 
 def test_one_computation_serves_all_probes(monkeypatch) -> None:
     asked = []
-    inner = gradients.per_sample_gradients
+    inner = gradients.per_sample_slopes
     monkeypatch.setattr(
-        gradients, "per_sample_gradients", lambda *a, **k: asked.append(1) or inner(*a, **k)
+        gradients, "per_sample_slopes", lambda *a, **k: asked.append(1) or inner(*a, **k)
     )
     x, y = torch.randn(5, 3), torch.arange(5) % 2
     found = measure([GradientNorm(), LayerGradients()], Asked(nn.Linear(3, 2).eval(), x, y))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -16,12 +16,14 @@ from seepage.array_types import FloatArray
 from seepage.curvature.measured_model import TRIAL, Network, network
 from seepage.errors import InputError
 from seepage.probes.base import Asked, Probe
+from seepage.probes.layer_rules import Slopes, Whole, by_rules, has_rules
 
 __all__ = [
     "GradientProbe",
     "by_gradients",
     "directional",
     "per_sample_gradients",
+    "per_sample_slopes",
     "sample_losses",
 ]
 
@@ -31,6 +33,8 @@ _MEMORY = 2**29
 _COPIES = 3
 
 Batch = tuple[torch.Tensor, dict[str, torch.Tensor]]
+Sloped = tuple[torch.Tensor, dict[str, Slopes]]
+Way = Callable[[Network, Mapping[str, torch.Tensor], torch.Tensor, torch.Tensor], Sloped]
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,9 @@ class GradientProbe(Probe, ABC):
 
     @abstractmethod
     def rows(
-        self, losses: torch.Tensor, gradients: Mapping[str, torch.Tensor]
+        self, losses: torch.Tensor, gradients: Mapping[str, Slopes]
     ) -> dict[str, torch.Tensor]:
-        """Signals of one batch: losses (B,), parameter -> (B, *its shape) -> name -> (B[, F])."""
+        """Signals of one batch: losses (B,), parameter -> its slopes -> name -> (B[, F])."""
 
     def measure(self, asked: Asked) -> dict[str, FloatArray]:
         return by_gradients([self], asked)
@@ -62,9 +66,10 @@ def per_sample_gradients(
     """∇_θ ℓ(model(x_i), y_i) for every sample, exactly: losses (B,), name -> (B, *shape) by batches.
 
     ℓ is the cross-entropy in nats of one sample by itself; θ are all parameters of the network, in
-    the order of `named_parameters`, those that training left alone among them. Vectorised by
-    `torch.func` where that gives, on the first samples, what autograd gives for each by itself;
-    else one sample at a time, which is exact for every network.
+    the order of `named_parameters`, those that training left alone among them. By the rules of
+    linear layers and convolutions, or vectorised by `torch.func`, where that gives, on the first
+    samples, what autograd gives for each by itself; else one sample at a time, which is exact for
+    every network.
 
     model: in evaluation mode; it is left as it was. batch: samples at a time, by default as many
     as fit into half a gibibyte. Raises InputError for modules in training mode, forward passes with
@@ -77,6 +82,21 @@ def per_sample_gradients(
     >>> gradients["weight"][0].tolist()                # (p − onehot) xᵀ
     [[-1.0, -2.0], [1.0, 2.0]]
     """
+    for losses, slopes in per_sample_slopes(model, inputs, labels, batch=batch):
+        yield losses, {k: s.whole() for k, s in slopes.items()}
+
+
+def per_sample_slopes(
+    model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, *, batch: int | None = None
+) -> Iterator[Sloped]:
+    """As `per_sample_gradients`, of which norms can be had without every entry.
+
+    >>> model = nn.Linear(2, 2, bias=False)
+    >>> _ = nn.init.zeros_(model.weight)
+    >>> ((_, slopes),) = per_sample_slopes(model, torch.tensor([[3.0, 4.0]]), torch.tensor([0]))
+    >>> [round(v, 6) for v in slopes["weight"].squares().tolist()]
+    [12.5]
+    """
     own = network(model, None)
     with ExitStack() as stack:
         stack.enter_context(own.unchanged())
@@ -88,8 +108,7 @@ def per_sample_gradients(
                 "model: expected a network with parameters, got none to take a gradient by"
             )
         size = batch or _fitting(own, inputs, parameters)
-        vectorised = _agrees(own, parameters, inputs[:TRIAL], labels[:TRIAL])
-        way = _vectorised if vectorised else _one_by_one
+        way = _quickest(own, parameters, inputs[:TRIAL], labels[:TRIAL])
         for i in range(0, len(inputs), size):
             x = inputs[i : i + size].to(own.device, own.dtype)
             yield way(own, parameters, x, labels[i : i + size].to(own.device))
@@ -157,7 +176,7 @@ def directional(
 def by_gradients(probes: Sequence[GradientProbe], asked: Asked) -> dict[str, FloatArray]:
     """The signals of several probes of one network from one computation of its gradients."""
     found: dict[str, list[FloatArray]] = {}
-    for losses, gradients in per_sample_gradients(asked.network, asked.inputs, asked.labels):
+    for losses, gradients in per_sample_slopes(asked.network, asked.inputs, asked.labels):
         for probe in probes:
             for name, values in probe.rows(losses, gradients).items():
                 found.setdefault(name, []).append(values.float().cpu().numpy())
@@ -179,17 +198,17 @@ def _loss(
 
 def _vectorised(
     own: Network, parameters: Mapping[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor
-) -> Batch:
+) -> Sloped:
     def one(p: dict[str, torch.Tensor], xi: torch.Tensor, yi: torch.Tensor) -> torch.Tensor:
         return _loss(own, p, xi, yi)
 
     gradients, losses = vmap(grad_and_value(one), in_dims=(None, 0, 0))(dict(parameters), x, y)
-    return losses, gradients
+    return losses, {k: Whole(g) for k, g in gradients.items()}
 
 
 def _one_by_one(
     own: Network, parameters: Mapping[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor
-) -> Batch:
+) -> Sloped:
     leaves = {k: p.clone().requires_grad_() for k, p in parameters.items()}
     losses, rows = [], []
     for xi, yi in zip(x, y, strict=True):
@@ -203,21 +222,30 @@ def _one_by_one(
             ]
         )
     gradients = {k: torch.stack([row[j] for row in rows]) for j, k in enumerate(leaves)}
-    return torch.stack(losses), gradients
+    return torch.stack(losses), {k: Whole(g) for k, g in gradients.items()}
 
 
-def _agrees(
+def _by_rules(
     own: Network, parameters: Mapping[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor
-) -> bool:
-    """Whether vectorised gradients are those of autograd on the first samples."""
+) -> Sloped:
+    return by_rules(own.module, x, lambda logits: sample_losses(logits, y))
+
+
+def _quickest(
+    own: Network, parameters: Mapping[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor
+) -> Way:
+    """The first way whose gradients are those of autograd on the first samples."""
     x, y = x.to(own.device, own.dtype), y.to(own.device)
-    _, expected = _one_by_one(own, parameters, x, y)
-    try:
-        _, got = _vectorised(own, parameters, x, y)
-    except Exception:  # whatever torch has no rule for
-        return False
+    expected = {k: g.whole() for k, g in _one_by_one(own, parameters, x, y)[1].items()}
     scale = max(float(e.abs().max()) for e in expected.values())
-    return all(
-        got[k].shape == e.shape and float((got[k] - e).abs().max()) <= 1e-4 * scale
-        for k, e in expected.items()
-    )
+    for way in (_by_rules, _vectorised) if has_rules(own.module) else (_vectorised,):
+        try:
+            got = {k: g.whole() for k, g in way(own, parameters, x, y)[1].items()}
+        except Exception:  # whatever torch has no rule for
+            continue
+        if all(
+            got[k].shape == e.shape and float((got[k] - e).abs().max()) <= 1e-4 * scale
+            for k, e in expected.items()
+        ):
+            return way
+    return _one_by_one

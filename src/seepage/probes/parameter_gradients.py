@@ -10,16 +10,9 @@ import torch
 
 from seepage.attacks.base import Access
 from seepage.probes.gradients import GradientProbe
+from seepage.probes.layer_rules import Slopes
 
 __all__ = ["GradientNorm", "LayerGradients"]
-
-
-def _squares(gradients: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Squared norms of each parameter's gradients: name -> (B,) float64."""
-    return {
-        k: torch.linalg.vector_norm(g.flatten(1), dim=1, dtype=torch.float64) ** 2
-        for k, g in gradients.items()
-    }
 
 
 @dataclass(frozen=True)
@@ -28,8 +21,9 @@ class GradientNorm(GradientProbe):
 
     One global Euclidean norm, not a mean of norms per tensor, as some published code has it.
 
-    >>> (losses, g) = torch.zeros(1), {"w": torch.tensor([[[3.0, 0.0]]]), "b": torch.tensor([[4.0]])}
-    >>> GradientNorm().rows(losses, g)["grad_norm"].tolist()
+    >>> from seepage.probes.layer_rules import Whole
+    >>> w, b = Whole(torch.tensor([[[3.0, 0.0]]])), Whole(torch.tensor([[4.0]]))
+    >>> GradientNorm().rows(torch.zeros(1), {"w": w, "b": b})["grad_norm"].tolist()
     [5.0]
     """
 
@@ -41,9 +35,9 @@ class GradientNorm(GradientProbe):
         return ("grad_norm",)
 
     def rows(
-        self, losses: torch.Tensor, gradients: Mapping[str, torch.Tensor]
+        self, losses: torch.Tensor, gradients: Mapping[str, Slopes]
     ) -> dict[str, torch.Tensor]:
-        squares = torch.stack(list(_squares(gradients).values()))
+        squares = torch.stack([g.squares() for g in gradients.values()])
         return {"grad_norm": squares.sum(0).sqrt()}
 
 
@@ -56,8 +50,10 @@ class LayerGradients(GradientProbe):
     the weights of one output, in the order of outputs. Both are the same whatever the order of
     hidden units, which differs between networks trained from other starts; entries are not.
 
-    >>> g = {"a.w": torch.ones(1, 1, 4), "b.w": torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])}
-    >>> [v.tolist() for v in LayerGradients().rows(torch.zeros(1), g).values()]
+    >>> from seepage.probes.layer_rules import Whole
+    >>> a, b = torch.ones(1, 1, 4), torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
+    >>> found = LayerGradients().rows(torch.zeros(1), {"a.w": Whole(a), "b.w": Whole(b)})
+    >>> [v.tolist() for v in found.values()]
     [[[2.0, 2.2360...]], [[1.0, 2.0]]]
     """
 
@@ -69,17 +65,15 @@ class LayerGradients(GradientProbe):
         return ("grad_layers", "grad_last")
 
     def rows(
-        self, losses: torch.Tensor, gradients: Mapping[str, torch.Tensor]
+        self, losses: torch.Tensor, gradients: Mapping[str, Slopes]
     ) -> dict[str, torch.Tensor]:
         layers: dict[str, torch.Tensor] = {}
-        for name, square in _squares(gradients).items():
-            layer = name.rpartition(".")[0]
+        for name, gradient in gradients.items():
+            layer, square = name.rpartition(".")[0], gradient.squares()
             layers[layer] = layers[layer] + square if layer in layers else square
-        wide = [g for g in gradients.values() if g.ndim > 2]
+        wide = [g for g in gradients.values() if g.several]
         last = wide[-1] if wide else list(gradients.values())[-1]
         return {
             "grad_layers": torch.stack([s.sqrt() for s in layers.values()], dim=1),
-            "grad_last": torch.linalg.vector_norm(
-                last.flatten(2) if wide else last[..., None], dim=2
-            ),
+            "grad_last": last.rows(),
         }
