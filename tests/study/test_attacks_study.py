@@ -121,6 +121,10 @@ def test_advice_is_the_least_that_is_as_good() -> None:
     assert strongest is not None
     assert (strongest.strongest.attack, strongest.strongest.models) == ("strong", 64)
     assert [c.attack for c in strongest.as_good[:2]] == ["strong", "slow"]
+    # What was asked about fewer samples has figures of other samples.
+    few = {"x": {**results["x"], "few": {**row("label", 1, tpr=0.9), "samples": 5}}}
+    few["x"]["strong"] = {**few["x"]["strong"], "samples": 9}
+    assert "few" not in {c.attack for c in candidates(few)}
     # What was not run on every fleet is no candidate.
     del results["x"]["slow"]
     assert "slow" not in {c.attack for c in candidates({**results, "y": results["x"]})}

@@ -1,13 +1,16 @@
 """Which attack to run, by what the attacker may see and how many models there are: a rule, no taste.
 
-The rule, fixed before the first table was looked at but for two points, which came in between the
-first fleet's table and the second's: what knows more than its access says, and the second sentence of
+The rule, fixed before the first table was looked at but for three points. That of parts of the samples
+came in last, when an attack on 500 samples was to be advised for a figure that no other had on them; two
+between the first fleet's table and the second's: what knows more than its access says, and the second sentence of
 strength, when attacks on one model were seen to find no more than noise at 1 % FPR:
 
 - An attacker who may see `weights` or the `trajectory` sees scores too, and who sees scores sees
   labels. With a budget of models (the target is one of them) an attack is a *candidate* with as
   many of them as it was run with, and one that queries the target alone with any.
 - What knows more than its access says is no candidate: `INFORMED`, of one who knows the other members.
+- Nor is what was asked about a part of the samples of a fleet: its figures are of other samples than
+  those of the rest, and how these differ can be more than what attacks do.
 - What reads noise is none: an attack is left out whose AUC under permuted membership has an
   interval without ½ and lies more than .01 from it, on any fleet.
 - An attack's *strength* is its TPR at 1 % FPR, mean over fleets. Where no candidate has more than
@@ -20,7 +23,7 @@ strength, when attacks on one model were seen to find no more than noise at 1 % 
   then fewest seconds.
 
 The strongest of many is strongest by chance in part: its own figure is a little too high. Attacks on
-a part of the models or samples have wider intervals, and are within `WIDE` more easily.
+a part of the models have wider intervals, and are within `WIDE` more easily.
 """
 
 from __future__ import annotations
@@ -120,12 +123,15 @@ def candidates(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[C
     results: fleet -> attack -> what `measure` found. One that queries the target alone needs one.
     """
     fleets = list(results)
+    whole = [max((r.get("samples", 0) for r in results[f].values()), default=0) for f in fleets]
     out = []
     for name in dict.fromkeys(a for of in results.values() for a in of if a not in INFORMED):
         of = [results[f].get(name) for f in fleets]
         if any(r is None or "lacks" in r for r in of):
             continue
         each: list[Mapping[str, Any]] = [r for r in of if r is not None]
+        if any(r.get("samples", n) < n for r, n in zip(each, whole, strict=True)):
+            continue
         first = each[0]
         alone = first["least"] == 1
         at = {str(first["models"]): each}

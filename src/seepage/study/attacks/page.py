@@ -126,7 +126,8 @@ def _advice(run: Found, settings: AttacksSettings) -> str:
         f"what exceeds ½), or {WIDE:.0%} where an interval does not tell it from nothing; run what asks least of "
         "these: fewest models, then fewest questions, then fewest seconds. Who sees weights or training sees "
         "scores, and who sees scores sees labels: rows that would only repeat are left out. What learns a rule "
-        "anew for every target was run with one number of models alone and so is no candidate with fewer. On "
+        "anew for every target was run with one number of models alone and so is no candidate with fewer; what was "
+        "looked at on a part of the samples is none, since its figures are of other samples. On "
         "other data the order may be another: run several."
     )
 
