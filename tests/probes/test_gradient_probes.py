@@ -184,3 +184,14 @@ def test_a_step_of_descent_gives_the_kernel_of_gradients_and_members_their_own_t
     )
     first = measure([CheckpointStep()], Asked(net.eval(), x, y))["checkpoint_step"]
     assert (first == 0).all()
+
+
+def test_slopes_that_vanish_are_zero_and_nobody_else_s_are() -> None:
+    net = nn.Linear(3, 4).eval()
+    with torch.no_grad():
+        net.bias[0] += 95.0
+    found = measure(
+        [GradientNorm()], Asked(net, torch.randn(3, 3), torch.zeros(3, dtype=torch.long))
+    )
+    assert (found["grad_norm"] == 0).all()
+    assert torch.tensor(1e-38) / 10 > 0
