@@ -389,7 +389,10 @@ REFUSED: list[tuple[Callable[[Path], None], str]] = [
     (_one_more, "got 'net-6', of which there is no file"),
     (_no_members, "expected members.npz or members.npy, who trained which model, found neither"),
     (_named(np.zeros(5, bool)), r"net-0: expected a mask of 48 samples, got shape \(5,\)"),
-    (_named(np.zeros(5, bool)), r"save one per sample, or name the data .* has limit = 5$"),
+    (
+        _named(np.zeros(5, bool)),
+        r"an \.npz of these 5 inputs .*limit=5\) drew them, .* \(a random draw, not the first ones\)$",
+    ),
     (
         _named(np.array([3, 48])),
         r"net-0: expected row numbers in 0..47, got 48; counted from 1\? th",

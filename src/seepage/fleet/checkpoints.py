@@ -343,8 +343,9 @@ def _fewer(shape: tuple[int, ...], n: int) -> str:
     if len(shape) != 1 or not 0 < shape[0] < n:
         return ""
     return (
-        ", or name the data that the models were trained on, such as a .toml whose [data] has "
-        f"limit = {shape[0]}"
+        f", or name the data that the models were trained on: an .npz of these {shape[0]} inputs and "
+        f"labels, or, if seepage.load(limit={shape[0]}) drew them, a .toml whose [data] has that limit "
+        "(a random draw, not the first ones)"
     )
 
 
