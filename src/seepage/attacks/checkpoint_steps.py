@@ -2,65 +2,37 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
 
-from seepage.array_types import BoolArray, FloatArray
-from seepage.attacks.base import Access, Attack
-from seepage.attacks.lira import LiRA
-from seepage.attacks.thresholds import LOSS
-from seepage.attacks.variance import StudentT, Variance
+from seepage.array_types import Float64Array, FloatArray
+from seepage.attacks.base import Access
+from seepage.attacks.measured import Alone, LikelihoodRatio
 
 __all__ = ["CheckpointSequence", "CheckpointSequenceLR"]
 
 
 @dataclass(frozen=True, eq=False)
-class _Steps(Attack, ABC):
-    """A rule for one number per sample, given the sum over steps."""
+class _Steps:
+    """What two attacks read: the sum over steps."""
 
     reconstruction: ClassVar[bool] = True
     access: ClassVar[Access] = "weights"
     requires: ClassVar[tuple[str, ...]] = ("checkpoint_step",)
     trajectory: ClassVar[bool] = True
     queries: ClassVar[int] = 3
-    on_request: ClassVar[bool] = True
-    aligns: ClassVar[bool] = True
 
-    @property
-    @abstractmethod
-    def rule(self) -> Attack:
-        """The attack on losses, or on φ."""
-
-    @property
-    def by_sample(self) -> bool:
-        return self.rule.by_sample
-
-    def _given(self, signals: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    def value(self, signals: Mapping[str, FloatArray]) -> Float64Array:
         """(…, T, A) -> (…, A)."""
-        s = signals["checkpoint_step"].sum(axis=-2, dtype=np.float64)
-        return {name: s if name == "phi" else -s for name in self.rule.requires}
-
-    def run(
-        self,
-        target: Mapping[str, FloatArray],
-        references: Mapping[str, FloatArray],
-        member: BoolArray,
-    ) -> FloatArray:
-        return self.rule.run(self._given(target), self._given(references), member)
-
-    def run_all(
-        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
-    ) -> FloatArray:
-        return self.rule.run_all(self._given(signals), member, use)
+        return np.asarray(signals["checkpoint_step"].sum(axis=-2, dtype=np.float64))
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class CheckpointSequence(_Steps):
+class CheckpointSequence(_Steps, Alone):
     """score(x) = Σ_t ⟨θ_t − θ_{t+1}, ∇_θ ℓ(x, y; θ_t)⟩ over kept checkpoints, in nats; higher = member.
 
     How far the steps of training went down the loss of x, to first order. The gradients of members
@@ -85,14 +57,10 @@ class CheckpointSequence(_Steps):
     reference: ClassVar[str] = "SeMI*, arXiv 2602.16596"
     first_view: ClassVar[bool] = True
 
-    @property
-    def rule(self) -> Attack:
-        return LOSS()
-
 
 @final
 @dataclass(frozen=True, eq=False)
-class CheckpointSequenceLR(_Steps):
+class CheckpointSequenceLR(_Steps, LikelihoodRatio):
     """score(x) = log p(s | IN) − log p(s | OUT), s the score of `CheckpointSequence`; higher = member.
 
     `LiRA` with s in place of φ; variance: as there. The natural rule is score ≥ 0. Needs 2 IN and 2
@@ -106,19 +74,6 @@ class CheckpointSequenceLR(_Steps):
     True
     """
 
-    variance: Variance = field(default_factory=StudentT)
-
     name: ClassVar[str] = "checkpoint-sequence-lr"
     title: ClassVar[str] = "Checkpoint sequence, likelihood ratio"
     reference: ClassVar[str] = "SeMI*, arXiv 2602.16596; Carlini et al., arXiv 2112.03570"
-    min_in: ClassVar[int] = 2
-    min_out: ClassVar[int] = 2
-    threshold: ClassVar[float | None] = 0.0
-
-    @property
-    def rule(self) -> Attack:
-        return LiRA(variance=self.variance)
-
-    @property
-    def log_ratio(self) -> bool:
-        return True

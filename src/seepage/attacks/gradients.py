@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 import numpy as np
 
-from seepage.array_types import BoolArray, Float64Array, FloatArray
-from seepage.attacks.base import Access, Attack
+from seepage.array_types import Float64Array, FloatArray
+from seepage.attacks.base import Access
 from seepage.attacks.learned import LearnedAlone
 from seepage.attacks.learners import Boosting, Learner
-from seepage.attacks.lira import LiRA
-from seepage.attacks.references import Calibrated
-from seepage.attacks.thresholds import LOSS
-from seepage.attacks.variance import StudentT, Variance
+from seepage.attacks.measured import AgainstOut, Alone, LikelihoodRatio
 from seepage.errors import InputError
 
 __all__ = ["GradientNorm", "GradientNormCalibrated", "GradientNormLR", "WhiteBox"]
@@ -33,45 +29,20 @@ def _log(signals: Mapping[str, FloatArray], name: str) -> Float64Array:
 
 
 @dataclass(frozen=True, eq=False)
-class _Norm(Attack, ABC):
-    """A rule for one number per sample, given the logarithm of the gradient's norm."""
+class _Norm:
+    """What three attacks read: the logarithm of the gradient's norm, turned round."""
 
     access: ClassVar[Access] = "weights"
     requires: ClassVar[tuple[str, ...]] = ("grad_norm",)
     queries: ClassVar[int] = 2
-    on_request: ClassVar[bool] = True
-    aligns: ClassVar[bool] = True
 
-    @property
-    @abstractmethod
-    def rule(self) -> Attack:
-        """The attack on losses, or on φ."""
-
-    @property
-    def by_sample(self) -> bool:
-        return self.rule.by_sample
-
-    def _given(self, signals: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-        s = _log(signals, "grad_norm")
-        return {name: -s if name == "phi" else s for name in self.rule.requires}
-
-    def run(
-        self,
-        target: Mapping[str, FloatArray],
-        references: Mapping[str, FloatArray],
-        member: BoolArray,
-    ) -> FloatArray:
-        return self.rule.run(self._given(target), self._given(references), member)
-
-    def run_all(
-        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
-    ) -> FloatArray:
-        return self.rule.run_all(self._given(signals), member, use)
+    def value(self, signals: Mapping[str, FloatArray]) -> Float64Array:
+        return -_log(signals, "grad_norm")
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class GradientNorm(_Norm):
+class GradientNorm(_Norm, Alone):
     """score(x) = −log ‖∇_θ ℓ(x, y)‖₂; higher = more likely a member.
 
     Training drives the gradient of a member's own loss to zero. The norm is the Euclidean one over
@@ -90,14 +61,10 @@ class GradientNorm(_Norm):
     reference: ClassVar[str] = "Wang et al., arXiv 2402.17012"
     first_view: ClassVar[bool] = True
 
-    @property
-    def rule(self) -> Attack:
-        return LOSS()
-
 
 @final
 @dataclass(frozen=True, eq=False)
-class GradientNormCalibrated(_Norm):
+class GradientNormCalibrated(_Norm, AgainstOut):
     """score(x) = mean_out s − s, s = log ‖∇_θ ℓ(x, y)‖₂; higher = more likely a member.
 
     How much smaller the gradient is than under models that did not see the sample. IN entries of
@@ -113,16 +80,11 @@ class GradientNormCalibrated(_Norm):
     name: ClassVar[str] = "grad-norm-calibrated"
     title: ClassVar[str] = "Gradient norm, calibrated"
     reference: ClassVar[str] = "Watson et al., arXiv 2111.08440"
-    min_out: ClassVar[int] = 1
-
-    @property
-    def rule(self) -> Attack:
-        return Calibrated()
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class GradientNormLR(_Norm):
+class GradientNormLR(_Norm, LikelihoodRatio):
     """score(x) = log p(s | IN) − log p(s | OUT), s = log ‖∇_θ ℓ(x, y)‖₂; higher = member.
 
     `LiRA` with −s in place of φ; variance: as there. The natural rule is score ≥ 0. Needs 2 IN and
@@ -135,22 +97,9 @@ class GradientNormLR(_Norm):
     True
     """
 
-    variance: Variance = field(default_factory=StudentT)
-
     name: ClassVar[str] = "grad-norm-lr"
     title: ClassVar[str] = "Gradient norm, likelihood ratio"
     reference: ClassVar[str] = "Carlini et al., arXiv 2112.03570; Wang et al., arXiv 2402.17012"
-    min_in: ClassVar[int] = 2
-    min_out: ClassVar[int] = 2
-    threshold: ClassVar[float | None] = 0.0
-
-    @property
-    def rule(self) -> Attack:
-        return LiRA(variance=self.variance)
-
-    @property
-    def log_ratio(self) -> bool:
-        return True
 
 
 @final

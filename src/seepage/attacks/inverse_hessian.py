@@ -8,15 +8,16 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from seepage.array_types import BoolArray, FloatArray
-from seepage.attacks.base import Access, Attack
+from seepage.array_types import Float64Array, FloatArray
+from seepage.attacks.base import Access
+from seepage.attacks.measured import Alone
 
 __all__ = ["IHA"]
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class IHA(Attack):
+class IHA(Alone):
     """score(x) = −(‖H⁻¹g‖²/n + 2⟨H⁻¹∇L₀, H⁻¹g⟩), g = ∇_θ ℓ(x); higher = more likely a member.
 
     n times how much nearer, by Newton's step, the weights are to the optimum of the other members with x than to that
@@ -45,22 +46,6 @@ class IHA(Attack):
     first_view: ClassVar[bool] = True
     queries: ClassVar[int] = 2
     threshold: ClassVar[float | None] = 0.0
-    on_request: ClassVar[bool] = True
-    aligns: ClassVar[bool] = True
 
-    @property
-    def by_sample(self) -> bool:
-        return True
-
-    def run(
-        self,
-        target: Mapping[str, FloatArray],
-        references: Mapping[str, FloatArray],
-        member: BoolArray,
-    ) -> FloatArray:
-        return target["inverse_hessian"][:, 0].astype(np.float64)
-
-    def run_all(
-        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
-    ) -> FloatArray:
-        return signals["inverse_hessian"][..., 0].astype(np.float64)
+    def value(self, signals: Mapping[str, FloatArray]) -> Float64Array:
+        return signals["inverse_hessian"].astype(np.float64)

@@ -8,15 +8,16 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from seepage.array_types import BoolArray, FloatArray
-from seepage.attacks.base import Access, Attack
+from seepage.array_types import Float64Array, FloatArray
+from seepage.attacks.base import Access
+from seepage.attacks.measured import Alone
 
 __all__ = ["Leverage"]
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Leverage(Attack):
+class Leverage(Alone):
     """score(x) = log p(r | IN) − log p(r | OUT), r the residual y − p of x, given its leverage H.
 
     In least squares a member's residual has the variance σ²(1 − h), a non-member's σ²/(1 − h), h the diagonal of
@@ -42,22 +43,6 @@ class Leverage(Attack):
     requires: ClassVar[tuple[str, ...]] = ("leverage_ratio",)
     first_view: ClassVar[bool] = True
     threshold: ClassVar[float | None] = 0.0
-    on_request: ClassVar[bool] = True
-    aligns: ClassVar[bool] = True
 
-    @property
-    def by_sample(self) -> bool:
-        return True
-
-    def run(
-        self,
-        target: Mapping[str, FloatArray],
-        references: Mapping[str, FloatArray],
-        member: BoolArray,
-    ) -> FloatArray:
-        return target["leverage_ratio"][:, 0].astype(np.float64)
-
-    def run_all(
-        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
-    ) -> FloatArray:
-        return signals["leverage_ratio"][..., 0].astype(np.float64)
+    def value(self, signals: Mapping[str, FloatArray]) -> Float64Array:
+        return signals["leverage_ratio"].astype(np.float64)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
-from seepage.attacks.base import Attack
+from seepage.attacks.measured import Alone
 from seepage.errors import InputError
 
 __all__ = ["InputQuantile", "quantile_features", "quantile_regressor", "relative_to_inputs"]
@@ -141,7 +141,7 @@ def relative_to_inputs(
 
 @final
 @dataclass(frozen=True, eq=False)
-class InputQuantile(Attack):
+class InputQuantile(Alone):
     """score(x) = (φ(x) − q̂(x)) / ŵ(x), by the law of φ given the input; higher = more likely a member.
 
     q̂ and ŵ are the median of φ and of its distance from there among samples that the target was not
@@ -166,22 +166,6 @@ class InputQuantile(Attack):
     reconstruction: ClassVar[bool] = True
     requires: ClassVar[tuple[str, ...]] = ("phi_given_input",)
     first_view: ClassVar[bool] = True
-    on_request: ClassVar[bool] = True
-    aligns: ClassVar[bool] = True
 
-    @property
-    def by_sample(self) -> bool:
-        return True
-
-    def run(
-        self,
-        target: Mapping[str, FloatArray],
-        references: Mapping[str, FloatArray],
-        member: BoolArray,
-    ) -> FloatArray:
-        return target["phi_given_input"][:, 0].astype(np.float64)
-
-    def run_all(
-        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
-    ) -> FloatArray:
-        return signals["phi_given_input"][..., 0].astype(np.float64)
+    def value(self, signals: Mapping[str, FloatArray]) -> Float64Array:
+        return signals["phi_given_input"].astype(np.float64)
