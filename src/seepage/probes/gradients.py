@@ -166,6 +166,7 @@ def directional(
     with ExitStack() as stack:
         stack.enter_context(own.unchanged())
         stack.enter_context(own.exact_evaluation())
+        stack.enter_context(_no_denormals())
         own.check(inputs[:32].to(own.device, own.dtype), differentiable=False)
         leaves = {k: p.detach().clone().requires_grad_() for k, p in own.module.named_parameters()}
         steps = [direction[k].to(own.device, own.dtype) for k in leaves]
