@@ -7,7 +7,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test lowest newest slow browser parity adapters gpu check thorough bench coverage fuzz clean
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml setup.py constraints.txt $(wildcard src/seepage/native/source/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .

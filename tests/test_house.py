@@ -17,7 +17,7 @@ import seepage
 ROOT = Path(seepage.__file__).parent
 FLOORS = [
     {"array_types", "errors", "frames", "given_arrays", "local_paths", "remedies", "short_repr"},
-    {"extensions"},
+    {"extensions", "native"},
     {"plan", "signals"},
     {"data", "metrics", "models"},
     {"attacks", "curvature", "defenses", "epsilon", "layers"},

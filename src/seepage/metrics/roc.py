@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
 from numpy.typing import ArrayLike
 
 from seepage.array_types import BoolArray, Float64Array, Int64Array
@@ -19,6 +18,7 @@ from seepage.errors import InputError
 from seepage.given_arrays import given_floats
 from seepage.metrics.intervals import clopper_pearson, over_targets
 from seepage.metrics.unit import EACH, Unit, judged
+from seepage.native.library import contiguous, kernel, over_blocks
 from seepage.short_repr import short_repr
 
 __all__ = [
@@ -38,39 +38,21 @@ __all__ = [
 ]
 
 
-@njit(parallel=True, cache=True)
-def _pair_auc(scores: Float64Array, member: BoolArray, out: Float64Array) -> None:
-    """Mann-Whitney over models, sample by sample: (R, N), (R, N) -> out (N,).
-
-    Counting the IN × OUT pairs beats a sort up to a few hundred models, and ties need no care.
-    """
+def _pair_auc(scores: Float64Array, member: BoolArray) -> Float64Array:
+    """Mann-Whitney over models, sample by sample: (R, N), (R, N) -> (N,)."""
     models, samples = scores.shape
-    block = 64
-    for b in prange((samples + block - 1) // block):
-        inside = np.empty((block, models))
-        outside = np.empty((block, models))
-        first = b * block
-        width = min(block, samples - first)
-        n_in = np.zeros(block, np.int64)
-        n_out = np.zeros(block, np.int64)
-        for r in range(models):
-            for j in range(width):
-                if member[r, first + j]:
-                    inside[j, n_in[j]] = scores[r, first + j]
-                    n_in[j] += 1
-                else:
-                    outside[j, n_out[j]] = scores[r, first + j]
-                    n_out[j] += 1
-        for j in range(width):
-            if n_in[j] == 0 or n_out[j] == 0:
-                out[first + j] = np.nan
-                continue
-            twice = 0
-            for p in range(n_in[j]):
-                x = inside[j, p]
-                for q in range(n_out[j]):
-                    twice += int(x > outside[j, q]) + int(x >= outside[j, q])
-            out[first + j] = twice / (2.0 * n_in[j] * n_out[j])
+    out = np.empty(samples)
+    compiled = kernel("pair_auc", "f8", "?", int, int, int, int, "f8")
+    if compiled is not None:
+        s, y = contiguous(scores, "f8"), contiguous(member, "?")
+        over_blocks(lambda a, b: compiled(s, y, models, samples, a, b, out), samples, 4096)
+        return out
+    for i in range(samples):
+        inside, outside = scores[member[:, i], i], np.sort(scores[~member[:, i], i])
+        twice = np.searchsorted(outside, inside, "left") + np.searchsorted(outside, inside, "right")
+        pairs = inside.size * outside.size
+        out[i] = twice.sum() / (2.0 * pairs) if pairs else np.nan
+    return out
 
 
 @short_repr
@@ -425,9 +407,7 @@ def row_auc(scores: ArrayLike, member: ArrayLike, *, unit: Unit = EACH) -> Float
     [1.0, 0.0]
     """
     s, y = judged(scores, member, 2, unit)
-    out = np.empty(s.shape[1])
-    _pair_auc(np.ascontiguousarray(s), np.ascontiguousarray(y), out)
-    return out
+    return _pair_auc(s, y)
 
 
 def balanced_accuracy(
