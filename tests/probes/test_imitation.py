@@ -85,3 +85,15 @@ def test_options_that_make_no_sense_are_refused():
         Imitation(models=1)
     with pytest.raises(InputError, match="a warm share from 0 to below 1"):
         Imitation(warm=1.0)
+
+
+def test_very_sure_networks_are_imitated():
+    """Without a bound on the gradient the squares of such logits throw the first steps out of bounds."""
+    x, y = pool()
+    imitation = Imitation(models=2, epochs=5)
+    sure = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 3)).requires_grad_(False).eval()
+    sure[0].weight.mul_(40)
+    sure[2].weight.mul_(40)
+    assert abs(imitation.measure(Asked(sure, x, y))["imitation_phi"]).max() < 100
+    with pytest.raises(InputError, match="finite answers, got .* choose a smaller lr than 1e"):
+        Imitation(models=2, epochs=5, lr=1e30).measure(Asked(sure, x, y))

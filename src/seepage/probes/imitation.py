@@ -36,11 +36,14 @@ class Imitation(Probe):
 
     w_c = log K for the label and the strongest other class (at least 1), 1 for the rest; T =
     temperature. SGD with momentum 0.9, weight decay 5e-4 and a step that falls from `lr` to 0 along
-    a cosine. Steps are epochs · part/batch in all, batches drawn from reshuffled passes.
+    a cosine; the gradient is cut at the norm `most`, without which the squares of a sure network's
+    logits throw the first steps out of bounds. Steps are epochs · part/batch in all, batches drawn
+    from reshuffled passes.
 
     Assumes that layers begin anew by `reset_parameters`, as those of torch do, and refuses others;
     a start that the run was given (pre-trained weights) is not used. Reads the network's scores,
     once for each sample; the cost is that of the training, models · epochs/2 passes over the pool.
+    Raises InputError where an imitator's answers are not finite after training.
 
     >>> Imitation().queries, Imitation(models=7).signals
     (1, ('imitation_phi',))
@@ -52,6 +55,7 @@ class Imitation(Probe):
     lr: float = 0.05
     warm: float = 0.1
     temperature: float = 2.0
+    most: float = 5.0
 
     name: ClassVar[str] = "imitation"
     access: ClassVar[Access] = "scores"
@@ -62,10 +66,11 @@ class Imitation(Probe):
                 f"imitation: expected at least 2 models and batches of at least 1, got {self.models} "
                 f"and {self.batch}"
             )
-        if not (self.epochs > 0 and self.lr > 0 and self.temperature > 0 and 0 <= self.warm < 1):
+        positive = (self.epochs, self.lr, self.temperature, self.most)
+        if not (min(positive) > 0 and 0 <= self.warm < 1):
             raise InputError(
-                "imitation: expected positive epochs, lr and temperature and a warm share from 0 to "
-                f"below 1, got {self.epochs}, {self.lr}, {self.temperature} and {self.warm}"
+                "imitation: expected positive epochs, lr, temperature and most and a warm share from "
+                f"0 to below 1, got {', '.join(map(str, positive))} and {self.warm}"
             )
 
     @property
@@ -88,7 +93,14 @@ class Imitation(Probe):
         total = np.zeros(len(x))
         for seen in inside:
             student = self._trained(own.module, x, y, answers, np.flatnonzero(seen), rng)
-            total += np.where(seen, 0.0, _phi(student, x, y))
+            phi = _phi(student, x, y)
+            if not np.isfinite(phi).all():
+                raise InputError(
+                    "imitation: expected imitators with finite answers, got "
+                    f"{np.count_nonzero(~np.isfinite(phi))} of {phi.size} that are not; choose a "
+                    f"smaller lr than {self.lr} or a smaller most than {self.most}"
+                )
+            total += np.where(seen, 0.0, phi)
         return {"imitation_phi": total / (~inside).sum(axis=0)}
 
     def _parts(self, count: int, rng: np.random.Generator) -> BoolArray:
@@ -122,6 +134,7 @@ class Imitation(Probe):
                     loss = (loss + self._unlike(logits, answers[here], y[here])) / 2
                 for p, slope in zip(parameters, _slopes(loss, parameters), strict=True):
                     p.grad = slope
+                nn.utils.clip_grad_norm_(parameters, self.most)
                 sgd.step()
                 falling.step()
         return student.eval()
