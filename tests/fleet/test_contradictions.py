@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import seepage
 from seepage.cli import app
+from seepage.config import Limits
 from seepage.errors import CheckFailed, InputError
 from seepage.findings import collect
 from seepage.findings.notes import import_doubts
@@ -231,3 +232,19 @@ def test_what_an_import_of_arrays_doubted_of_its_classes_is_kept_for_the_gate(
     assert "too little to be the right one" in import_doubts(run)[0]
     told = CliRunner().invoke(app, ["check", run.path, "--max-auc", "1"])
     assert "too little to be the right one" in " ".join(told.stderr.split())
+
+
+@pytest.mark.parametrize("pool", [N, 3000])
+def test_rows_counted_from_one_pass_no_gate(tmp_path: Path, pool: int) -> None:
+    """In a larger pool as well, of which the lists name the first few."""
+    rng = np.random.default_rng(3)
+    truth = np.zeros((R, pool), bool)
+    truth[:, : N - 2] = MEMBER[:, : N - 2]
+    phi = rng.normal(size=pool) + 1.5 * truth + rng.normal(size=truth.shape)
+    seepage.import_run({"member": truth, "phi": phi}, tmp_path / "right")
+    for by, words in ((1, "with -1 on every row.*subtract 1"), (-1, "with \\+1 on.*add 1")):
+        given = np.roll(np.where(np.arange(pool) > 0, truth, False), by, axis=1)
+        with pytest.warns(ContradictionWarning, match=words):
+            run = seepage.import_run({"member": given, "phi": phi}, tmp_path / f"wrong{by}")
+        with pytest.raises(InputError, match="seem to be"):
+            seepage.check(run, Limits(max_auc=1.0))

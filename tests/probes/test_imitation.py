@@ -95,5 +95,5 @@ def test_very_sure_networks_are_imitated():
     sure[0].weight.mul_(40)
     sure[2].weight.mul_(40)
     assert abs(imitation.measure(Asked(sure, x, y))["imitation_phi"]).max() < 100
-    with pytest.raises(InputError, match="finite answers, got .* choose a smaller lr than 1e"):
+    with pytest.raises(InputError, match=r"finite answers, got .* choose a smaller lr than 1e"):
         Imitation(models=2, epochs=5, lr=1e30).measure(Asked(sure, x, y))

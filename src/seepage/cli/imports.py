@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -31,10 +32,16 @@ def _bar() -> Iterator[Callable[[str, int, int], None]]:
         console=errors,
         transient=True,
     ) as bar:
-        task = bar.add_task("reading", total=None)
-        yield lambda what, done, total: bar.update(
-            task, description=what, completed=done, total=total
-        )
+        at = [("reading", bar.add_task("reading", total=None))]
+
+        def show(what: str, done: int, total: int) -> None:
+            """A bar for each part of the work: the pace of one says nothing of the next."""
+            if what != at[0][0]:
+                bar.remove_task(at[0][1])
+                at[0] = (what, bar.add_task(what, total=total))
+            bar.update(at[0][1], completed=done, total=total)
+
+        yield show
 
 
 @app.command("import")
@@ -170,3 +177,7 @@ def _print(run: Run) -> None:
                 f"{inside:{form}}, others {outside:{form}}"
             )
     console.print(str(run), markup=False, soft_wrap=True)
+    what = "how much, when and who, as a page"
+    console.print(
+        f"next: seepage report {quote(str(run.path))}  ({what})", markup=False, soft_wrap=True
+    )

@@ -123,7 +123,7 @@ def read_cifar(name: str, root: Path, wanted: tuple[str, ...]) -> Raw:
     names = " or ".join(f"{f.folder} or {f.archive}" for f in _FORMS[name])
     raise InputError(
         f"{name}: expected {names} in one of {places}, found none; "
-        "put one there, set SEEPAGE_DATA, or pass download=True"
+        "put one there, set SEEPAGE_DATA, or pass download=True (in TOML: download = true)"
     )
 
 

@@ -109,6 +109,6 @@ def _find(name: str, folders: list[Path], file: str) -> Path:
     if path is None:
         raise InputError(
             f"{name}: expected {file}.gz in one of {', '.join(map(str, folders))}, found none; "
-            f"put it there, set SEEPAGE_DATA, or pass download=True"
+            f"put it there, set SEEPAGE_DATA, or pass download=True (in TOML: download = true)"
         )
     return path

@@ -305,7 +305,7 @@ def _adult(root: Path, wanted: tuple[str, ...]) -> Raw:
         if not path.exists():
             raise InputError(
                 f"adult: expected {path.name} in {root / 'adult'} or {root}, found none; "
-                "put it there, set SEEPAGE_DATA, or pass download=True"
+                "put it there, set SEEPAGE_DATA, or pass download=True (in TOML: download = true)"
             )
     # Both files always: the test file alone lacks a level that the training file has.
     return read_table(files, TableOptions(label="income", columns=_ADULT_COLUMNS))

@@ -193,7 +193,8 @@ class Exposure:
     passed at every later one too, or −1. count (T,): how many samples pass at each checkpoint;
     null_count (T,): how many pass the same cut-off under permuted membership, where every one is
     false, mean over redraws. high_count, null_high_count (T,): the same for an advantage of at
-    least ½. least: the smallest p that this plan can give at all.
+    least ½. least: the smallest p that this plan can give at all. tested: of how many samples p is, those
+    IN some run and OUT of another; 1 of the others, which are none of the tests.
     """
 
     p: Float64Array
@@ -207,6 +208,7 @@ class Exposure:
     high_count: Int64Array
     null_high_count: Float64Array
     least: float
+    tested: int
     at_most_false: int
     auc: Float64Array
     auc_low: Float64Array
@@ -457,13 +459,15 @@ class Findings:
 
     @property
     def judged_in(self) -> int:
-        """How many targets scored a sample as a member, median over samples."""
-        return int(np.median(self.paths.n_in))
+        """How many targets scored a sample as a member, median over those that any did."""
+        n = self.paths.n_in
+        return int(np.median(n[n > 0])) if (n > 0).any() else 0
 
     @property
     def judged_out(self) -> int:
-        """How many targets scored a sample as a non-member, median over samples."""
-        return int(np.median(self.paths.n_out))
+        """How many targets scored a sample as a non-member, median over those that some scored as a member."""
+        n = self.paths.n_out[self.paths.n_in > 0]
+        return int(np.median(n)) if n.size else 0
 
     @property
     def judged(self) -> bool:

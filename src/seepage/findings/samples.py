@@ -57,12 +57,12 @@ class ExposedAtEnd:
 
 def exposed_at_end(run: ReportSource, level: float = 0.05) -> ExposedAtEnd:
     """The names that a report gives, counted: `evidence` of every sample, Benjamini-Hochberg at `level`."""
-    p = evidence(_confidence(run, len(run.checkpoints) - 1), run.member)
+    p = evidence(_confidence(run, len(run.checkpoints) - 1), run.member)[judged(run.member)]
     exposed = p <= cut_off(p, level)
     least = smallest(run.member)
     return ExposedAtEnd(
         count=int(exposed.sum()),
-        of=int(judged(run.member).sum()),
+        of=len(p),
         # The k-th smallest p must be at most level k/N.
         fewest=max(1, int(np.ceil(round(least * len(p) / level, 9)))),
         level=level,
@@ -91,11 +91,12 @@ def tested(run: ReportSource, level: float, permutations: int, seed: int, say: P
     times = len(run.checkpoints)
     p = np.empty((times, run.member.shape[1]))
     cuts, false = np.empty(times), np.empty(times)
+    known = judged(run.member)
     for t in range(times):
         say("evidence per sample", t, times)
         signal = _confidence(run, t)
         p[t] = evidence(signal, run.member)
-        cuts[t] = cut_off(p[t], level)
+        cuts[t] = cut_off(p[t, known], level)
         false[t] = np.mean([(evidence(signal, m) <= cuts[t]).sum() for m in nulls])
     stays = np.logical_and.accumulate((p <= cuts[-1])[::-1])[::-1]
     since = np.where(p[-1] <= cuts[-1], stays.argmax(axis=0), -1)
@@ -114,13 +115,16 @@ def exposure_of(
     fpr, tpr = paths.rates()
     gain = np.nan_to_num(tpr[-1] - fpr[-1], nan=-1.0)
     exposed = p[-1] <= cuts[-1]
+    known = judged(run.member)
+    q = np.ones(len(known))
+    q[known] = benjamini_hochberg(p[-1, known])
     # Counts tie on a lattice; within a tie the wider score gap is the more exposed.
     inside, outside = sides(scores, run.member)
     spread = scores.std(axis=0)
     gap = np.nan_to_num((inside - outside) / np.where(spread > 0, spread, 1.0))
     return Exposure(
         p=p[-1],
-        q=benjamini_hochberg(p[-1]),
+        q=q,
         exposed=exposed,
         order=np.lexsort((-gap, -gain, ~exposed)).astype(np.int64),
         since=since.astype(np.int64),
@@ -130,7 +134,8 @@ def exposure_of(
         high_count=high(fpr, tpr).sum(axis=1),
         null_high_count=null_high,
         least=smallest(run.member),
-        at_most_false=at_most_false(p[-1], exposed),
+        tested=int(known.sum()),
+        at_most_false=at_most_false(p[-1, known], exposed[known]),
         auc=effect.auc,
         auc_low=effect.low,
         auc_high=effect.high,

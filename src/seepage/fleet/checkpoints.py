@@ -290,8 +290,9 @@ def _members(found: _Found, members: Members | None, data: Dataset) -> BoolArray
         here = [found.folder / name for name in _MEMBERS if (found.folder / name).exists()]
         if len(here) != 1:
             raise InputError(
-                f"{found.folder}: expected members.npz or members.npy, who trained which model, found "
-                f"{'both' if here else 'neither'}; add it, or name it with members= (--members)"
+                f"{found.folder}: expected members.npz or members.npy, who trained which model (an array "
+                f"by each model's name, of row numbers counted from 0 or true and false), found "
+                f"{'both; keep one' if here else 'neither; add it'}, or name it with members= (--members)"
             )
         given = here[0]
     if isinstance(given, str | os.PathLike):

@@ -16,7 +16,7 @@ import numpy as np
 
 from seepage.array_types import Float64Array, Int64Array
 from seepage.metrics.own_labels import told
-from seepage.metrics.own_lists import Misfit, misfits
+from seepage.metrics.own_lists import Misfit, Moved, misfits, moved
 
 __all__ = ["ContradictionWarning", "Contradictions", "contradictions", "lists_in_words", "warn_of"]
 
@@ -59,7 +59,7 @@ class Contradictions:
 def contradictions(run: Any) -> Contradictions:
     """What contradicts itself in a run, by its last checkpoint.
 
-    Of at most 10,000 samples: lists by `seepage.metrics.own_lists.misfits` on phi, loss or mentr;
+    Of at most 10,000 samples: lists, where they differ, by `moved` and `misfits` of `seepage.metrics.own_lists` on phi, loss or mentr;
     models that are alike by the same signal, bit by bit, unless they are as they began; answers by `seepage.metrics.own_labels.told` on correct, where labels are classes. Where nothing
     leaks wrong lists leave no trace, and none is found.
     """
@@ -80,11 +80,15 @@ def _lists(run: Any, member: Any) -> str:
     name = next((n for n in _CONFIDENCE if n in run.signals), None)
     if name is None or len(member) < 2:
         return ""
-    rows = _some(len(member), member.shape[1])
+    rows = _disputed(member)
     values = _first_view(run, name, rows)
     groups = getattr(run, "groups", None)
+    confidence = values if name == "phi" else -values
+    other = moved(confidence, member, rows)
+    if other is not None:
+        return _moved_in_words(other)
     found = misfits(
-        values if name == "phi" else -values,
+        confidence,
         member[:, rows],
         None if groups is None else np.asarray(groups)[rows],
     )
@@ -92,6 +96,15 @@ def _lists(run: Any, member: Any) -> str:
     said = lists_in_words(found, [f"model {m}" for m in names], len(member))
     every = len(found) == len(member) and all(m.inverted and m.row == m.model for m in found)
     return _other_signal(name, values) + said if every else said
+
+
+def _moved_in_words(found: Moved) -> str:
+    counted = "counted from 1 where rows count from 0" if found.by < 0 else "one row short"
+    return (
+        f"lists of members: all of them fit with {found.by:+d} on every row, AUC {found.there:.2f}, as "
+        f"they are {found.own:.2f}: they seem to be {counted}, so that figures are about other people "
+        f"than they say; {'subtract 1 from' if found.by < 0 else 'add 1 to'} every row number"
+    )
 
 
 def _other_signal(name: str, values: Float64Array) -> str:
@@ -201,6 +214,17 @@ def _first_view(run: Any, name: str, rows: Int64Array, at: int | None = None) ->
     """A signal of some samples at a checkpoint, by default the last, (R, rows)."""
     values = np.asarray(run.signal_at(name, len(run.checkpoints) - 1 if at is None else at))
     return (values[..., 0] if values.ndim == 3 else values)[:, rows].astype(np.float64)
+
+
+def _disputed(member: Any) -> Int64Array:
+    """Samples that lists tell apart, and their neighbours: all, or some evenly spaced among them."""
+    apart = member.any(axis=0) & ~member.all(axis=0)
+    apart[1:] |= apart[:-1]
+    apart[:-1] |= apart[1:]
+    near = np.flatnonzero(apart)
+    return (
+        np.asarray(near[_some(len(member), near.size)]) if near.size > 3 else _some(*member.shape)
+    )
 
 
 def _some(models: int, samples: int) -> Int64Array:

@@ -1,4 +1,4 @@
-"""Whether each model's list of members is its own: what its confidence says of every list there is."""
+"""Whether each model's list of members is its own: what its confidence says of other lists."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seepage.given_arrays import given_numbers
 from seepage.metrics.auc_intervals import auc_interval
 from seepage.metrics.unit import Subjects
 
-__all__ = ["FALSE_ALARMS", "Misfit", "misfits", "own_auc"]
+__all__ = ["FALSE_ALARMS", "Misfit", "Moved", "misfits", "moved", "own_auc"]
 
 FALSE_ALARMS = 1e-4
 """In how many fleets without any leakage some list is said not to fit, at most."""
@@ -92,6 +92,68 @@ def misfits(
         left, lists = _by_group(left, lists, groups)
         n = lists.shape[1]
     return tuple(_found(left, lists, norm.isf(level / (2 * r * r)))) if n >= 4 else ()
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Lists that fit where all their rows are counted from another number.
+
+    by: what is to be added to every row that was listed. own, there: mean over models of the AUC of
+    their confidence, the difficulty of samples removed, for the lists as they are and so moved.
+    """
+
+    by: int
+    own: float
+    there: float
+
+
+def moved(confidence: ArrayLike, member: ArrayLike, rows: ArrayLike | None = None) -> Moved | None:
+    """Whether all lists fit better by one row on, or one back: rows counted from 1 where 0 is meant.
+
+    For each model the samples are compared that its list claims as it is and moved alone, as in
+    `misfits`; what is judged is the mean of z over models, with the deviation that pairs which
+    complement each other give it, √(2/R), against the quantile of `FALSE_ALARMS` / 2. A direction in which
+    some list would leave the pool is none. Assumes that neighbours in the pool are not drawn together.
+
+    confidence (R, M), higher = surer, of the samples at `rows` (M,), by default all; member (R, N)
+    bool. None for one model, and where nothing leaks.
+
+    >>> rng = np.random.default_rng(0)
+    >>> member = rng.random((8, 300)) < 0.5
+    >>> member[:, 0] = False                        # no list holds row 0: counted from 1?
+    >>> phi = rng.normal(size=300) + 2.0 * np.roll(member, -1, axis=1) + rng.normal(size=(8, 300))
+    >>> moved(phi, member).by, moved(phi, np.roll(member, -1, axis=1))
+    (-1, None)
+    """
+    values, lists = given_numbers(confidence, "confidence"), given_numbers(member, "member")
+    if len(values) < 2 or values.shape[1] < 4 or np.isnan(values).any():
+        return None
+    at = np.arange(lists.shape[1]) if rows is None else np.asarray(rows)
+    u = rankdata(_without_difficulty(values), axis=1) / values.shape[1]
+    own = lists[:, at].astype(np.float64)
+    bar = norm.isf(FALSE_ALARMS / 2) * np.sqrt(2 / len(values))
+    best, most = None, 0.0
+    for by, edge in ((-1, 0), (1, -1)):
+        if lists[:, edge].any():
+            continue
+        there = np.roll(lists, by, axis=1)[:, at].astype(np.float64)
+        z, apart = _compared(_moments(there * (1 - own), u), _moments(own * (1 - there), u))
+        if z.mean() > max(bar, most) and apart.mean() > _LEAST:
+            best, most = Moved(by, _mean_auc(own, u), _mean_auc(there, u)), float(z.mean())
+    return best
+
+
+def _moments(chosen: Float64Array, u: Float64Array) -> Float64Array:
+    """Count, sum and sum of squares of the chosen: (R, 3)."""
+    return np.stack([chosen.sum(1), (chosen * u).sum(1), (chosen * u * u).sum(1)], axis=1)
+
+
+def _mean_auc(lists: Float64Array, u: Float64Array) -> float:
+    """Mean over models of the AUC of ranks u for their lists, where those have two sides."""
+    inside, outside = lists.sum(1), (1 - lists).sum(1)
+    two = (inside > 0) & (outside > 0)
+    means = (lists * u).sum(1)[two] / inside[two] - ((1 - lists) * u).sum(1)[two] / outside[two]
+    return float(0.5 + means.mean())
 
 
 def own_auc(

@@ -157,8 +157,8 @@ def _risk(f: Findings, data: Dataset | None) -> Values:
     if f.onset is None:
         text = "At the end the attack does no better than under permuted membership: no leakage was measured over this training."
     else:
-        text = f"From {f.clock(t[f.onset])} on, the attack does better than under permuted membership, with its whole interval above chance."
-        if f.halfway is not None:
+        text = f"{'At' if len(t) == 1 else 'From'} {f.clock(t[f.onset])}{'' if len(t) == 1 else ' on'}, the attack does better than under permuted membership, with its whole interval above chance."
+        if f.halfway is not None and len(t) > 1:
             half = words.halfway(f)
             text += f" {half[0].upper()}{half[1:]}."
         if f.peak < len(t) - 1 and r.auc[f.peak] > r.high[-1]:
@@ -269,7 +269,7 @@ def _exposed(f: Findings, data: Dataset | None) -> Values:
         )
     exposed = int(e.exposed.sum())
     if exposed:
-        text = f"{exposed:,} of {f.samples:,} {f.units} are exposed at the last checkpoint. Shown are {len(cards)}: exposed ones first, then by advantage."
+        text = f"{exposed:,} of {f.exposure.tested:,} {f.units} are exposed at the last checkpoint. Shown are {len(cards)}: exposed ones first, then by advantage."
         middle = int(np.median(e.since[e.exposed]))
         text += f" Half of the exposed ones have been so since {f.clock(f.checkpoints[middle])} or earlier."
     else:

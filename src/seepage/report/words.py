@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -191,9 +192,11 @@ def _who(f: Findings) -> Answer:
         return Answer("Who?", f"{thousands(n.count)} of {n.members:,}", words, tone)
     if exposed == 0:
         words = f"of the {f.units} is shown to be exposed"
-        if e.least * f.samples > e.level:
+        if e.tested and e.least * e.tested > e.level:
+            enough = 2 * math.ceil(math.log2(e.tested / e.level))
             words += (
-                f": with {f.models} models even a perfectly recognised one has p = {e.least:.2g}"
+                f": with {f.models} models even a perfectly recognised one has p = {e.least:.2g}; in "
+                f"complementary halves, {enough} models are the fewest by which one alone could be named"
             )
         return Answer("Who?", "none", words + ".", "calm" if not (f.leaks or f.undecided) else "")
     words = (
@@ -205,14 +208,14 @@ def _who(f: Findings) -> Answer:
     if top is not None:
         where = "of likeliest class" if f.task == "soft-labels" else "in class"
         words += f" Most often {where} “{top.name}” ({percent(top.exposed / top.samples)})."
-    return Answer("Who?", f"{exposed:,} of {f.samples:,}", words, "risky")
+    return Answer("Who?", f"{exposed:,} of {e.tested:,}", words, "risky")
 
 
 def _how_sure(f: Findings) -> Answer:
     blind = f.blind.auc
     words = (
         f"were {'audited' if f.target is None else 'trained: the one that is judged and its shadows'}. "
-        f"Each {f.unit} was a member in {f.judged_in} of them, so how far training on it raises its "
+        f"{'Each' if f.exposure.tested == f.samples else 'Mostly, a judged'} {f.unit} was a member in {f.judged_in} of them, so how far training on it raises its "
         f"own signal (AUC) is known to ±{f.half_width:.2f} only. "
     )
     words += (
@@ -471,7 +474,7 @@ def accountant(f: Findings) -> str:
     text += (
         f" The solid line is what that allows: for every record the expected TPR of any attack is "
         f"at most {rates}, and its advantage at most {number(a.advantage)}. {a.above:,} of "
-        f"{f.samples:,} points lie above it, {a.null_above:,} under permuted membership: rates counted on "
+        f"{f.exposure.tested:,} points lie above it, {a.null_above:,} under permuted membership: rates counted on "
         "few models scatter, expected ones may not pass it."
     )
     if not a.holds:
