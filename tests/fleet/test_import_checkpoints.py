@@ -387,7 +387,10 @@ REFUSED: list[tuple[Callable[[Path], None], str]] = [
         "the members of each of the 6 models by its name, got none for 'net-5', did you mean",
     ),
     (_one_more, "got 'net-6', of which there is no file"),
-    (_no_members, "expected members.npz or members.npy, who trained which model .*found neither; add it, or"),
+    (
+        _no_members,
+        "expected members.npz or members.npy, who trained which model .*found neither; add it, or",
+    ),
     (_named(np.zeros(5, bool)), r"net-0: expected a mask of 48 samples, got shape \(5,\)"),
     (
         _named(np.zeros(5, bool)),

@@ -26,6 +26,7 @@ from seepage.fleet import optim
 from seepage.fleet.feed import CHUNK, Draw, Feed
 from seepage.fleet.saved import SavedRun, SavedState, Unfit
 from seepage.models.answers import set_target_scale
+from seepage.models.fused import fused_layers
 from seepage.record import Diverged, Resident
 from seepage.signals.tasks import Regression
 
@@ -493,7 +494,7 @@ class Engine:
         targets = defense.targets(labels, context)
         inputs, targets = defense.mix(inputs, targets, context)
         context.inputs = inputs
-        with self._precision:
+        with self._precision, fused_layers():
             logits, context.features = forward(context.model, inputs, defense.needs_features)
         loss = defense.loss(logits.float(), targets, labels, context)
         if loss.dim():

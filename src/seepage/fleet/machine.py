@@ -18,6 +18,7 @@ from seepage.config.recipe import Recipe
 from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.fleet import optim
+from seepage.models.fused import fused_layers
 from seepage.record import Resident
 
 __all__ = [
@@ -64,7 +65,7 @@ def step_seconds(
     optimizer = optim.make(recipe, model)
 
     def step() -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"), fused_layers():
             logits = model(x)
         told = logits.float()
         plain = ref.task in ("classification", "binary")

@@ -12,6 +12,7 @@ from torch import nn
 
 from seepage.errors import InputError
 from seepage.models.base import Network, check_classes, check_count, check_image
+from seepage.models.fused import Fusing
 
 __all__ = ["CNN", "MLP", "VGG", "cnn", "mlp", "vgg11"]
 
@@ -71,7 +72,7 @@ class CNN(Network):
         for i in range(blocks):
             out = width * 2**i
             self.convolutions.append(
-                nn.Sequential(nn.Conv2d(channels, out, 3, padding=1), nn.MaxPool2d(2), nn.ReLU())
+                Fusing(nn.Conv2d(channels, out, 3, padding=1), nn.MaxPool2d(2), nn.ReLU())
             )
             channels, height, side = out, height // 2, side // 2
         flat = channels * height * side
@@ -136,7 +137,7 @@ class VGG(Network):
                     layers.append(nn.MaxPool2d(2))
                 layers.append(nn.ReLU())
                 channels = width
-            self.stages.append(nn.Sequential(*layers))
+            self.stages.append(Fusing(*layers))
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head = nn.Linear(channels, classes)
         for m in self.modules():

@@ -11,6 +11,7 @@ from torch import nn
 
 from seepage.errors import InputError
 from seepage.models.base import Network, check_classes, check_count, check_image
+from seepage.models.fused import Fusing
 
 __all__ = ["ResNet9", "ResNet18", "WideResNet", "resnet9", "resnet18", "wrn"]
 
@@ -106,9 +107,9 @@ class ResNet9(_Staged):
         self.stem = nn.Sequential(*_conv(channels, 64), nn.ReLU())
         self.stages = nn.ModuleList(
             [
-                nn.Sequential(*down(64, 128), _Residual(128)),
-                nn.Sequential(*down(128, 256)),
-                nn.Sequential(*down(256, 512), _Residual(512)),
+                Fusing(*down(64, 128), _Residual(128)),
+                Fusing(*down(128, 256)),
+                Fusing(*down(256, 512), _Residual(512)),
             ]
         )
         self.pool = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())

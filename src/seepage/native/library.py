@@ -91,8 +91,9 @@ def limited(*, level: str | None = None, threads: int | None = None) -> Iterator
 def kernel(name: str, *kinds: type | str) -> Callable[..., None] | None:
     """The compiled function of this name, or None.
 
-    kinds: of its arguments in order, `int` or `float` for numbers, or the name of a dtype for an
-    array of that dtype, contiguous in C's order, of which the address is passed. Raises TypeError
+    kinds: of its arguments in order, `int` or `float` for numbers, the name of a dtype for an array
+    of that dtype, contiguous in C's order, of which the address is passed, or "address" for a number
+    that is one, of memory that the caller answers for. Raises TypeError
     for arrays that are not so, MemoryError where the kernel could not get memory.
     """
     now = level()
@@ -121,6 +122,8 @@ def _argument(kind: type | str) -> Any:
         return ctypes.c_int64
     if kind is float:
         return ctypes.c_double
+    if kind == "address":
+        return ctypes.c_void_p
     return np.ctypeslib.ndpointer(np.dtype(kind), flags="C_CONTIGUOUS")
 
 

@@ -29,6 +29,7 @@ from torch import nn
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError, SeepageError
+from seepage.models.fused import fused_layers
 from seepage.models.low_rank import passes_by
 from seepage.models.outputs import (
     Beyond,
@@ -707,6 +708,7 @@ class Recorder:
             stack.enter_context(
                 torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16")
             )
+            stack.enter_context(fused_layers())
             outputs = self._forward(x)
         tried, self._tried = self._tried, True
         logits = check_answers(outputs, x, self._classes, self.pool.task)
