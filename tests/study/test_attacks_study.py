@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ results = "results"
 page = "page.md"
 attacks = {attacks}
 sizes = [4]
+imitators = [2]
 [base]
 data = {{ name = "digits", limit = 60 }}
 plan = {{ models = 6 }}
@@ -35,6 +37,7 @@ record = {{ checkpoints = [0, 1], keep = "final" }}
 execution = {{ executor = "inline", device = "cpu" }}
 [parts]
 curvature = {{ models = 4, samples = 20 }}
+imitation = {{ models = 4, samples = 20 }}
 [fleets.a-b]
 """
 
@@ -157,6 +160,7 @@ def test_where_none_beats_noise_at_1_percent_the_area_decides() -> None:
         ("parts = { rmai = { samples = 30 } }", "parts: expected names of attacks, got 'rmai'"),
         ("sizes = [4, 7]", r"sizes: expected even numbers of at least 4, got \[4, 7\]"),
         ("parts = { lira = { models = 5 } }", "models"),
+        ("imitators = [5, 1]", r"imitators: expected at least 2 each, got \[5, 1\]"),
     ],
 )
 def test_a_bad_field_is_named(given: str, message: str, tmp_path: Path) -> None:
@@ -185,12 +189,18 @@ def test_an_attack_that_was_added_is_run_alone(
     assert "## Not run" not in page
     before = {p.name: p.read_bytes() for p in Path("results").iterdir()}
     assert set(before) == {"a-b.json", "a-b-loss.json", "a-b-lira.json"}
-    file.write_text(STUDY.format(attacks='["loss", "lira", "curvature", "seqmia"]'))
+    file.write_text(STUDY.format(attacks='["loss", "lira", "curvature", "imitation", "seqmia"]'))
     assert command("--only", "analyse").count("training of") == 0
     for name, content in before.items():
         assert (Path("results") / name).read_bytes() == content
     page = Path("page.md").read_text()
     # Measured on kept weights, network by network, of a part that the page tells.
     assert "| 4 models, 20 samples |" in page
-    assert len(list(Path("runs/a-b-measured").iterdir())) == 4
+    # Of four networks: the curvature, what five imitators say, and what two do.
+    assert len(list(Path("runs/a-b-measured").iterdir())) == 12
+    imitated = json.loads(Path("results/a-b-imitation.json").read_text())
+    assert imitated["by_imitators"]["2"]["auc"] != imitated["auc"]
+    assert "| a-b | `imitation` | 4 + 5 | " in page
+    assert "| a-b | `imitation` | 4 + 2 | " in page
+    assert "`imitation`, which was looked at on 4 models and 20 samples, the second number" in page
     assert "`seqmia`: needs logits" in page

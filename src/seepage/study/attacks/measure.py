@@ -14,6 +14,7 @@ from seepage.errors import InputError
 from seepage.metrics import Estimate, operating_points, over_targets
 from seepage.plan import partitions
 from seepage.plane import GlobalFPR, Permuted
+from seepage.probes.imitation import Imitation
 from seepage.scoring import lacks
 from seepage.store import Run
 from seepage.study.attacks.reading import read
@@ -47,11 +48,13 @@ def measure(
     sizes: Sequence[int] = (),
     part: FleetPart = WHOLE,
     draws: int = 1,
+    imitators: Sequence[int] = (),
 ) -> dict[str, Any]:
     """An attack at the last checkpoint: rates with intervals, null, cost, and by number of models.
 
     sizes: numbers of models below all, at which it is run too where it reads references. part: the
-    models and samples looked at. draws: permuted memberships behind every null. Seconds are of the
+    models and samples looked at. imitators: numbers of networks that imitate each target with which it is
+    run too, where it reads what these say. draws: permuted memberships behind every null. Seconds are of the
     processor, of all threads together, so that what runs beside does not count much; of one pass over
     all targets, the last one, when everything is compiled, and of measuring on kept weights. Where
     the attack cannot be run, {"lacks": why}.
@@ -89,6 +92,14 @@ def measure(
     smaller = [s for s in sizes if bound.models <= s < len(member) and bound.models > 1]
     if smaller:
         out["by_models"] = {str(s): by_models(bound, signals, member, s, draws) for s in smaller}
+    for count in imitators:
+        probe = Imitation(models=count)
+        if set(probe.signals) & set(bound.requires):
+            bound, signals, measuring = read(run, attack, order, rows, (probe,))
+            told = {"measuring_seconds": round(measuring, 2)} | _figures(
+                bound, signals, member, draws
+            )
+            out.setdefault("by_imitators", {})[str(count)] = told
     return out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from seepage.probes.imitation import Imitation
 from seepage.study.attacks.advice import (
     ACCESS,
     FROM_HALF,
@@ -24,8 +25,9 @@ __all__ = ["attacks_page"]
 
 Found = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
-LADDER = ("lira", "rmia", "bavaria-n")
+LADDER = ("lira", "rmia", "bavaria-n", "imitation")
 """Whose section shows them by number of models."""
+IMITATES = "imitation"
 
 
 def attacks_page(results: Mapping[str, Any], settings: AttacksSettings, file: str) -> str:
@@ -197,27 +199,52 @@ def _ladder(run: Found, settings: AttacksSettings) -> str:
     rows = []
     for fleet, of in run.items():
         for name in (a for a in LADDER if a in of):
-            r = of[name]
-            at = {**r.get("by_models", {}), str(r["models"]): r}
-            for size in sorted({*settings.sizes, r["models"]}):
-                e = at.get(str(size))
-                if e is None:
-                    figures = [f"needs {r['least']}", *[""] * 4]
-                else:
-                    figures = [_of(e["auc"]), _of(e["null_auc"])]
-                    figures += [_of(e[f"tpr at {fpr:g}"]) for fpr in FPRS]
-                    figures.append(f"{e['seconds']:.2g}")
-                rows.append([fleet, f"`{name}`", str(size), *figures])
+            rows += [[fleet, f"`{name}`", *row] for row in _steps(of[name], settings)]
     if not rows:
         return ""
     head = ["fleet", "attack", "models", "AUC", "null AUC", *(f"TPR at {_percent(f)}" for f in FPRS),
             "seconds"]  # fmt: skip
-    return (
+    text = (
         "## By number of models\n\n"
         + table(head, rows)
         + "\nThe fleet is cut into disjoint blocks of so many models, pairs together; each is once the "
         "target of the others of its block, so that all sizes are judged on the same targets."
     )
+    parts = {
+        f"{r['models']} models and {r['samples']:,} samples"
+        for of in run.values()
+        for name, r in of.items()
+        if name == IMITATES
+    }
+    if parts:
+        text += (
+            f" Of `{IMITATES}`, which was looked at on {' or '.join(sorted(parts))}, the second number is of "
+            "networks that were trained to imitate each target; its seconds are with their training."
+        )
+    return text
+
+
+def _steps(r: Mapping[str, Any], settings: AttacksSettings) -> list[list[str]]:
+    """The rows of one attack: every number of models, then every number of imitators with all."""
+    whole, imitates = r["models"], r["attack"] == IMITATES
+    usual = f" + {Imitation().models}" if imitates else ""
+    at = {**r.get("by_models", {}), str(whole): r}
+    rows = []
+    for size in sorted({s for s in settings.sizes if s < whole} | {whole}):
+        e = at.get(str(size))
+        if e is None:
+            rows.append([str(size), f"needs {r['least']}", *[""] * 4])
+            continue
+        measured = r["measuring_seconds"] * (whole // size * size) / whole
+        rows.append([f"{size}{usual}", *_figures(e, e["seconds"] + measured)])
+    for count, e in sorted(r.get("by_imitators", {}).items(), key=lambda item: int(item[0])):
+        rows.append([f"{whole} + {count}", *_figures(e, e["seconds"] + e["measuring_seconds"])])
+    return rows
+
+
+def _figures(e: Mapping[str, Any], seconds: float) -> list[str]:
+    rates = (_of(e[f"tpr at {fpr:g}"]) for fpr in FPRS)
+    return [_of(e["auc"]), _of(e["null_auc"]), *rates, f"{seconds:.2g}"]
 
 
 def _judged(run: Found) -> str:

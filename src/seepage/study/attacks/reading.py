@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,19 @@ SPENT = "processor_seconds"
 
 
 def read(
-    run: Run, attack: Attack, models: Int64Array, samples: Int64Array
+    run: Run,
+    attack: Attack,
+    models: Int64Array,
+    samples: Int64Array,
+    probes: Sequence[Probe] = (),
 ) -> tuple[Attack, dict[str, FloatArray], float]:
     """The attack bound to the run, and what it reads at the last checkpoint of these positions.
 
-    With the seconds of the processor that probes took, when they did. Raises InputError where the
+    probes: in place of those with default options. With the seconds of the processor that probes took, when they did. Raises InputError where the
     attack cannot be run.
     """
-    bound, _ = ready(run, attack)
-    part = _Part(run, unrecorded(bound, run), models, samples)
+    bound, _ = ready(run, attack, probes=probes)
+    part = _Part(run, unrecorded(bound, run), models, samples, probes)
     found = inputs(bound, part)
     return bound, found, sum(part.spent.values())
 
@@ -46,10 +51,15 @@ class _Part:
     """A run of which some models and samples are looked at; everything else is the run's."""
 
     def __init__(
-        self, run: Run, names: tuple[str, ...], models: Int64Array, samples: Int64Array
+        self,
+        run: Run,
+        names: tuple[str, ...],
+        models: Int64Array,
+        samples: Int64Array,
+        probes: Sequence[Probe],
     ) -> None:
         self._run, self._models, self._samples = run, models, samples
-        self._probes = probes_of(names)
+        self._probes = probes_of(names, probes)
         self.signals = (*run.signals, *names)
         self.spent: dict[Path, float] = {}
 

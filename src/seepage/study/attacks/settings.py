@@ -32,13 +32,15 @@ class AttacksSettings(FleetSettings):
 
     attacks: names of `seepage.attacks.ATTACKS`; all of them when left out. sizes: numbers of models,
     beside all, at which attacks that learn no rule are run too.
-    null_draws: permuted memberships per null. parts: of the patterns that an attack matches the first
+    imitators: numbers of networks that imitate each target, beside the usual one, with which `imitation`
+    is run too. null_draws: permuted memberships per null. parts: of the patterns that an attack matches the first
     counts.
     """
 
     kind: Literal["attacks"] = "attacks"
     attacks: tuple[str, ...] = tuple(ATTACKS)
     sizes: tuple[int, ...] = (4, 8, 16, 32)
+    imitators: tuple[int, ...] = ()
     parts: dict[str, FleetPart] = Field(default_factory=dict)
     null_draws: int = Field(1, ge=1)
 
@@ -50,6 +52,8 @@ class AttacksSettings(FleetSettings):
                     raise ValueError(
                         f"{where}: expected names of attacks, got {name!r}; {nearest(name, ATTACKS)}"
                     )
+        if any(count < 2 for count in self.imitators):
+            raise ValueError(f"imitators: expected at least 2 each, got {list(self.imitators)}")
         if any(size < 4 or size % 2 for size in self.sizes):
             raise ValueError(f"sizes: expected even numbers of at least 4, got {list(self.sizes)}")
         return self

@@ -9,6 +9,7 @@ from typing import Any
 
 from seepage import attacks
 from seepage.config.reading import checked
+from seepage.probes.imitation import Imitation
 from seepage.store import Run
 from seepage.study.attacks.measure import fleet_facts, measure
 from seepage.study.attacks.page import attacks_page
@@ -129,12 +130,20 @@ def _key(settings: AttacksSettings, fleet: str, attack: str | None = None) -> st
         asked["part"] = settings.part(attack).model_dump(mode="json")
         asked["sizes"] = list(_sizes(settings, attack))
         asked["null_draws"] = settings.null_draws
+        if _imitators(settings, attack):
+            asked["imitators"] = list(settings.imitators)
     return key_of(asked)
 
 
 def _sizes(settings: AttacksSettings, attack: str) -> tuple[int, ...]:
     """What learns a rule anew for every target is run with all models alone."""
     return () if attacks.ATTACKS[attack].fitted else settings.sizes
+
+
+def _imitators(settings: AttacksSettings, attack: str) -> tuple[int, ...]:
+    """Of an attack that imitates its target."""
+    reads = set(attacks.ATTACKS[attack].requires) & set(Imitation().signals)
+    return settings.imitators if reads else ()
 
 
 def _trained(settings: AttacksSettings, fleet: str, progress: Progress) -> Run | None:
@@ -177,6 +186,7 @@ def _measured(
         sizes=_sizes(settings, attack),
         part=settings.part(attack),
         draws=settings.null_draws,
+        imitators=_imitators(settings, attack),
     )
     if "lacks" in found:
         progress.say(f"{fleet}-{attack}: {found['lacks']}; left out")
