@@ -22,6 +22,7 @@ ALL = {
     "peers": [],
     "streaming": [],
     "recorder": [],
+    "looking": [],
     "plane": [],
     "curvature": [],
     "layers": [],

@@ -43,6 +43,7 @@ def test_values_and_gradients_are_those_of_both_layers(
     with limited(level=at):
         found, expected = pool_relu(x), plainly(x)
         assert same(found, expected)
+        assert same(pool_relu(x.detach()), expected)
         slope = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
         (a,) = torch.autograd.grad(found, x, slope)
         (b,) = torch.autograd.grad(expected, x, slope)

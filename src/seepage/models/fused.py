@@ -91,7 +91,11 @@ def pool_relu(x: torch.Tensor) -> torch.Tensor:
     Differentiable as often as one likes; no rule for forward-mode derivatives. float32 and bfloat16
     on a processor, for which compiled kernels must be there.
     """
-    out: torch.Tensor = _forward(x)[0]
+    out: torch.Tensor
+    if torch.is_grad_enabled() and x.requires_grad:
+        out = _forward(x)[0]
+    else:
+        out = _value(x)
     return out
 
 
@@ -105,19 +109,23 @@ def _new(like: torch.Tensor, height: int, width: int, dtype: torch.dtype) -> tor
 
 
 def _run(
-    name: str, sides: tuple[int, int], given: list[torch.Tensor], made: list[torch.Tensor]
+    name: str, sides: tuple[int, int], given: list[torch.Tensor], made: list[torch.Tensor | None]
 ) -> None:
     """The kernel over images, on as many threads as torch uses; sides: of images before the pool."""
     kinds: list[type | str] = [*["address"] * len(given), *[int] * 5, *["address"] * len(made)]
     call = kernel(f"{name}_{_NAMES[given[0].dtype]}", *kinds)
     assert call is not None
     images, channels = given[0].shape[:2]
-    before, after = [t.data_ptr() for t in given], [t.data_ptr() for t in made]
+    before, after = [t.data_ptr() for t in given], [_address(t) for t in made]
     over_blocks(
         lambda first, last: call(*before, *sides, channels, first, last, *after),
         images,
         max(1, -(-images // torch.get_num_threads())),
     )
+
+
+def _address(made: torch.Tensor | None) -> int | None:
+    return None if made is None else made.data_ptr()
 
 
 @torch.library.custom_op("seepage::pool_relu", mutates_args=())
@@ -128,6 +136,16 @@ def _forward(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     place = _new(x, height // 2, width // 2, torch.uint8)
     _run("pool_relu", (height, width), [x], [out, place])
     return out, place
+
+
+@torch.library.custom_op("seepage::pool_relu_value", mutates_args=())
+def _value(x: torch.Tensor) -> torch.Tensor:
+    """The output alone, where nobody asks for gradients."""
+    x = _side_by_side(x)
+    height, width = x.shape[2:]
+    out = _new(x, height // 2, width // 2, x.dtype)
+    _run("pool_relu", (height, width), [x], [out, None])
+    return out
 
 
 @torch.library.custom_op("seepage::pool_relu_back", mutates_args=())
@@ -177,6 +195,11 @@ def _of_pick(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
 def _(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     height, width = x.shape[2] // 2, x.shape[3] // 2
     return _new(x, height, width, x.dtype), _new(x, height, width, torch.uint8)
+
+
+@_value.register_fake
+def _(x: torch.Tensor) -> torch.Tensor:
+    return _new(x, x.shape[2] // 2, x.shape[3] // 2, x.dtype)
 
 
 @_back.register_fake

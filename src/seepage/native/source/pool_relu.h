@@ -7,38 +7,43 @@
  *
  * Included once for each type: TYPED gives a name its suffix, VALUE is the type, TO_FLOAT and FROM_FLOAT exact.
  */
+static inline void TYPED(window)(const VALUE *restrict top, const VALUE *restrict low,
+                                 int64_t channels, const int tell, VALUE *restrict to,
+                                 uint8_t *restrict which) {
+  for (int64_t c = 0; c < channels; c++) {
+    float most = TO_FLOAT(top[c]);
+    float b = TO_FLOAT(top[channels + c]);
+    float d = TO_FLOAT(low[c]);
+    float e = TO_FLOAT(low[channels + c]);
+    int32_t k = 0, take = (b > most) | (b != b);
+    most = take ? b : most;
+    k = take ? 1 : k;
+    take = (d > most) | (d != d);
+    most = take ? d : most;
+    k = take ? 2 : k;
+    take = (e > most) | (e != e);
+    most = take ? e : most;
+    k = take ? 3 : k;
+    int32_t none = most <= 0.0f;
+    to[c] = FROM_FLOAT(none ? 0.0f : most);
+    if (tell) which[c] = (uint8_t)(none ? 4 : k);
+  }
+}
+
+/* place may be NULL, where nobody asks for gradients. */
 EXPORTED int TYPED(pool_relu)(const VALUE *restrict x, int64_t height, int64_t width,
-                                    int64_t channels, int64_t first, int64_t last,
-                                    VALUE *restrict out, uint8_t *restrict place) {
+                              int64_t channels, int64_t first, int64_t last, VALUE *restrict out,
+                              uint8_t *restrict place) {
   int64_t rows = height / 2, columns = width / 2;
   for (int64_t at = first * rows; at < last * rows; at++) {
     const VALUE *top = x + ((at / rows) * height + 2 * (at % rows)) * width * channels;
     const VALUE *low = top + width * channels;
-    VALUE *to = out + at * columns * channels;
-    uint8_t *which = place + at * columns * channels;
     for (int64_t j = 0; j < columns; j++) {
-      for (int64_t c = 0; c < channels; c++) {
-        float most = TO_FLOAT(top[c]);
-        float b = TO_FLOAT(top[channels + c]);
-        float d = TO_FLOAT(low[c]);
-        float e = TO_FLOAT(low[channels + c]);
-        int32_t k = 0, take = (b > most) | (b != b);
-        most = take ? b : most;
-        k = take ? 1 : k;
-        take = (d > most) | (d != d);
-        most = take ? d : most;
-        k = take ? 2 : k;
-        take = (e > most) | (e != e);
-        most = take ? e : most;
-        k = take ? 3 : k;
-        int32_t none = most <= 0.0f;
-        to[c] = FROM_FLOAT(none ? 0.0f : most);
-        which[c] = (uint8_t)(none ? 4 : k);
-      }
-      top += 2 * channels;
-      low += 2 * channels;
-      to += channels;
-      which += channels;
+      int64_t here = (at * columns + j) * channels, there = 2 * j * channels;
+      if (place)
+        TYPED(window)(top + there, low + there, channels, 1, out + here, place + here);
+      else
+        TYPED(window)(top + there, low + there, channels, 0, out + here, NULL);
     }
   }
   return 0;
