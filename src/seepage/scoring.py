@@ -46,6 +46,7 @@ def score(
     model: Factory | None = None,
     data: Dataset | None = None,
     unit: Unit = EACH,
+    probes: Sequence[Probe] = (),
 ) -> Float64Array:
     """Every model of a run once the target, its tuple left out: (R, N) float64, higher = member.
 
@@ -54,7 +55,8 @@ def score(
     one for the null. model, data: the factory and the pool again, where something has to be
     measured on kept weights of a network that is not one of `seepage.models`, or of a pool that
     was made of arrays in memory. unit: `seepage.metrics.unit_of(run.groups)` gives scores of subjects
-    (R, G), by the rule of `seepage.attacks.subjects`.
+    (R, G), by the rule of `seepage.attacks.subjects`. probes: `seepage.probes` with options of their own,
+    in place of the default ones that give the same signals; what was recorded is read all the same.
 
     Assumes that the recorded models are exchangeable but for their members. Raises InputError,
     in one line, for whatever `lacks` says, and where the attack does.
@@ -67,7 +69,7 @@ def score(
     >>> score(run, LOSS()).tolist()
     [[-0.1, -2.0], [-1.5, -0.2]]
     """
-    bound, source = ready(run, attack, checkpoint, model=model, data=data)
+    bound, source = ready(run, attack, checkpoint, model=model, data=data, probes=probes)
     signals = binding.inputs(bound, source, checkpoint)
     truth = np.asarray(run.member if member is None else member, dtype=np.bool_)
     return of_unit(bound, bound.leave_one_out(signals, truth), signals, truth, unit)
@@ -91,8 +93,9 @@ def ready(
     *,
     model: Factory | None = None,
     data: Dataset | None = None,
+    probes: Sequence[Probe] = (),
 ) -> tuple[Attack, Any]:
-    """The attack bound to a run, and the source that holds what it reads.
+    """The attack bound to a run, and the source that holds what it reads; arguments as of `score`.
 
     For what takes an attack and a source, such as `seepage.plane.trajectories`. The source is the
     run itself, or, where something has to be measured on kept weights, the run with it. checkpoint:
@@ -109,22 +112,22 @@ def ready(
         return bound, run
     if not isinstance(run, Run):
         raise InputError(f"{attack.name}: {binding.lacks(bound, run)}")
-    probes = _probes(missing)
-    if any(name not in _signals(probes) for name in missing):
+    measuring = _probes(missing, probes)
+    if any(name not in _signals(measuring) for name in missing):
         raise InputError(f"{attack.name}: {binding.lacks(bound, run)}")
-    unread = binding.unrecorded(bound, run, [n for p in probes for n in p.reads])
+    unread = binding.unrecorded(bound, run, [n for p in measuring for n in p.reads])
     if unread:
         raise InputError(
             f"{attack.name}: needs {', '.join(unread)} at every sample, which was not recorded; "
             "record it, or the logits with record.logits"
         )
-    closed = _closed(run, checkpoint, model, probes, so_far=bound.trajectory)
+    closed = _closed(run, checkpoint, model, measuring, so_far=bound.trajectory)
     if closed is not None:
         told = binding.lacks(bound, run)
         if not all(name.startswith("curvature_") for name in missing):
             told = f"needs {', '.join(missing)}, which is measured on kept weights"
         raise InputError(f"{attack.name}: {told}; {closed}")
-    return bound, Measured(run, missing, model, data)
+    return bound, Measured(run, missing, model, data, probes)
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,7 @@ def passes(
     *,
     model: Factory | None = None,
     data: Dataset | None = None,
+    probes: Sequence[Probe] = (),
 ) -> Pass | None:
     """What `score` will have to measure for these attacks together; None where nothing is missing.
 
@@ -177,7 +181,7 @@ def passes(
     so_far = False
     for attack in attacks:
         try:
-            bound, source = ready(run, attack, checkpoint, model=model, data=data)
+            bound, source = ready(run, attack, checkpoint, model=model, data=data, probes=probes)
         except InputError:
             continue
         if isinstance(source, Measured):
@@ -188,10 +192,10 @@ def passes(
     names = tuple(dict.fromkeys(n for own in wanted.values() for n in own))
     last = range(len(run.checkpoints))[checkpoint]
     times = tuple(range(last + 1)) if so_far else (last,)
-    _TOGETHER.setdefault(run, {})[model] = names
+    _TOGETHER.setdefault(run, {})[model, tuple(probes)] = names
     return Pass(
-        _probes(names),
-        {attack: _probes(own) for attack, own in wanted.items()},
+        _probes(names, probes),
+        {attack: _probes(own, probes) for attack, own in wanted.items()},
         len(run.models),
         int(run.member.shape[1]),
         times,
@@ -245,8 +249,8 @@ def applicable(run: SignalSource, attacks: Iterable[Attack]) -> tuple[list[Attac
 class Measured:
     """A run with signals that were not recorded, measured on its kept weights when they are read.
 
-    All kept models of a checkpoint are measured in one pass by the probes with their default
-    options, each network with random directions of its own, rounded to float32 as recorded signals
+    All kept models of a checkpoint are measured in one pass, by the probes that were chosen or else
+    with their default options, each network with random directions of its own, rounded to float32 as recorded signals
     are, and held as long as the run is.
     """
 
@@ -256,11 +260,13 @@ class Measured:
         names: Iterable[str],
         model: Factory | None = None,
         data: Dataset | None = None,
+        probes: Sequence[Probe] = (),
     ) -> None:
         self.run = run
         self.names = tuple(names)
         self.signals = (*run.signals, *self.names)
         self._model = model
+        self._probes = tuple(probes)
         self._data = data
 
     def __getattr__(self, name: str) -> Any:
@@ -281,19 +287,20 @@ class Measured:
         if name in self.run.signals:
             return self.run.signal_at(name, t)
         t = range(len(self.run.checkpoints))[t]
+        by = (self._model, self._probes)
         held = _MEASURED.setdefault(self.run, {})
-        if (name, t, self._model) not in held:
-            together = _TOGETHER.get(self.run, {}).get(self._model, ())
-            rest = [n for n in (*self.names, *together) if (n, t, self._model) not in held]
+        if (name, t, by) not in held:
+            together = _TOGETHER.get(self.run, {}).get(by, ())
+            rest = [n for n in (*self.names, *together) if (n, t, by) not in held]
             measured = _measure(self.run, self._open(rest, name, t), t, self._model, self._data)
-            held |= {(n, t, self._model): values for n, values in measured.items()}
-        return held[name, t, self._model]
+            held |= {(n, t, by): values for n, values in measured.items()}
+        return held[name, t, by]
 
     def _open(self, names: Iterable[str], asked: str, t: int) -> tuple[Probe, ...]:
         """The probes of these signals that can be run at `t`; that of `asked` in any case."""
-        needed = _probes([asked])
+        needed = _probes([asked], self._probes)
         # Nothing is rebuilt for what asks no network.
-        found = _probes(names) if any(p.asks for p in needed) else needed
+        found = _probes(names, self._probes) if any(p.asks for p in needed) else needed
         if _closed(self.run, t, self._model, found, so_far=False) is not None:
             return needed
         return found
@@ -303,10 +310,10 @@ _MEASURED: WeakKeyDictionary[Run, dict[tuple[str, int, Any], FloatArray]] = Weak
 _TOGETHER: WeakKeyDictionary[Run, dict[Any, tuple[str, ...]]] = WeakKeyDictionary()
 
 
-def _probes(names: Iterable[str]) -> tuple[Probe, ...]:
+def _probes(names: Iterable[str], chosen: Sequence[Probe] = ()) -> tuple[Probe, ...]:
     from seepage.probes.registry import probes_of
 
-    return probes_of(names)
+    return probes_of(names, chosen)
 
 
 def _signals(probes: Iterable[Probe]) -> set[str]:

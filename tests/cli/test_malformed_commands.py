@@ -505,6 +505,11 @@ COMMANDS: dict[str, tuple[list[str], list[Slot]]] = {
     "report": (["report"], [RUN, Slot("", PAGE.sound, PAGE.holds, PAGE.odd, PAGE.what, True, True), Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), BY]),
     "attack": (["attack"], [RUN, Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), UNIT, AS]),
     "attack --by": (["attack"], [RUN, Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), UNIT, replace(BY, needed=True)]),
+    "attack --option": (["attack"], [RUN, Slot("-a", ("merlin",), one_of("merlin"), ("loss", "lirra", "os:system", ""), "an attack", needed=True, general=False),
+                                     Slot("--option", ("copies=2", "noisy-loss.copies=3", "sigma=0.5"), lambda t, at: None if t in ("copies=2", "noisy-loss.copies=3", "sigma=0.5") else False,
+                                          ("copies=0", "copies=-1", "copies=1.5", "copies=x", "copies=true", "copies=[2]", "copies=null", "copies", "=", "=3", "copies=NaN", "sigma=0", "sigma=-1", "sigma=NaN", "sigma=Infinity", "sigma=1e400", "sigma=x", "sigma={}", "draws=3", "augmented.copies=3", "noisy-loss.", ".copies=2", "..=1", "copies=" + "[" * 3000, "copies=" + "9" * 5000, "sigma=\udcff", "é=1", "__class__=1"), "an option", needed=True, general=False),
+                                     Slot("--budget", ("1 hour",), lambda t, at: None if t in ("1 hour", "1e9 queries") else False, ("1 query", "0 s", "-1 s", "nan s", "1e400 s", "x", "", "1 day"), "a budget", general=False)]),
+    "attack --json": (["attack", "--json"], [RUN, Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), UNIT, BY]),
     "attack --used": (["attack"], [RUN, Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), USED]),
     "attack --ranges": (["attack"], [RUN, Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), RANGES, KEEP]),
     "check": (["check"], [RUN, Slot("--max-auc", ("0.6", "1", "0"), number(0, 1), ("1.5", "-1", "nan"), "a limit", needed=True),
@@ -772,5 +777,5 @@ def test_every_command_is_here() -> None:
         found |= {name} if inner is None else {f"{name} {n}" for n in inner}
     assert found == COMMANDS.keys() - {
         "audit --dry-run", "audit MODEL", "check --learnt-nothing", "attack --by", "attack --used",
-        "attack --ranges",
+        "attack --ranges", "attack --option", "attack --json",
     }  # fmt: skip

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,3 +129,31 @@ def test_files_of_samples_name_each_known_sample_once(tmp_path: Path) -> None:
         named_samples(str(at), "--used", ids)
     at.write_text("c\n\na\n")
     assert named_samples(str(at), "--used", ids).tolist() == [0, 2]
+
+
+def test_figures_are_printed_as_json(imported: Path, tmp_path: Path, command: Command) -> None:
+    run = seepage.open(imported)
+    asked, pairs = tmp_path / "asked.txt", tmp_path / "pairs.csv"
+    asked.write_text("\n".join(run.ids[5:25]))
+    pairs.write_text("id,pair\n" + "".join(f"{i},{k // 2}\n" for k, i in enumerate(run.ids)))
+
+    def told(*words: str) -> dict[str, Any]:
+        status, out, _ = command("attack", str(imported), "-a", "loss", "--json", *words)
+        assert status == 0
+        found: dict[str, Any] = json.loads(out)
+        assert (found["unit"], found["models"]) == ("sample", list(range(8)))
+        return found
+
+    scores = score(run, LOSS())
+    by_target = [auc(s, m) for s, m in zip(scores, run.member, strict=True)]
+    (row,) = told()["attacks"]
+    assert row["auc"]["mean"] == pytest.approx(np.mean(by_target))
+    assert [r["fpr"] for r in row["per_target"]] == [0.01, 0.001]
+    (by_class,) = told("--by", "class")["slices"]
+    first = run.labels == 0
+    inside = [auc(s[first], m[first]) for s, m in zip(scores, run.member, strict=True)]
+    assert by_class["parts"][0]["found"]["auc"]["mean"] == pytest.approx(np.mean(inside))
+    shares = used(run, LOSS(), np.arange(5, 25)).share
+    assert told("--used", str(asked))["used"]["loss"]["share"] == pytest.approx(shares.tolist())
+    ranges = told("--ranges", str(pairs))["ranges"]
+    assert (ranges["by"], ranges["attacks"][0]["size"]) == ("pair", 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -32,6 +33,7 @@ __all__ = [
     "judged_unit",
     "keep",
     "opened_run",
+    "options_of",
     "some",
 ]
 
@@ -90,6 +92,24 @@ ReleasedAs = Annotated[
         "'pruned-0.5', 'as-trained', several joined by +. Repeatable; the worst decides.",
     ),
 ]
+
+
+def options_of(given: list[str] | None) -> dict[str, Any]:
+    """What --option says: name=value, values as JSON has them, other texts as they stand."""
+    found: dict[str, Any] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--option: expected name=value, got {text!r}")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+        except RecursionError:
+            raise InputError(
+                f"--option: expected a value, got brackets too deep in {text[:40]!r}…; correct it"
+            ) from None
+    return found
 
 
 def opened_run(path: str) -> Run:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -31,7 +34,9 @@ if TYPE_CHECKING:
     from seepage.array_types import Float64Array
     from seepage.attacks import Attack
     from seepage.findings.agreement import AgreementFinding
-    from seepage.metrics import Agreement, Unit
+    from seepage.findings.at_fpr import AtFpr
+    from seepage.metrics import Agreement, Estimate, Unit
+    from seepage.probes import Probe
     from seepage.store import Run
 
 
@@ -71,6 +76,15 @@ def attack(
             "what takes more is refused before it begins."
         ),
     ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option",
+            help="Of what is measured on kept weights: `--option copies=20`, or `--option augmented.draws=9` "
+            "where several have it. Repeatable.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Run attacks on the stored signals and print how well each identifies members.
 
@@ -86,9 +100,13 @@ def attack(
 
         seepage attack runs/digits -a grad-norm --budget "10 minutes"
 
+        seepage attack runs/digits -a merlin --option copies=20
+
         seepage attack runs/digits --as label-only --as int8
 
         seepage attack runs/adult -a lira --by class --by difficulty --by age
+
+        seepage attack runs/adult -a lira --by class --json
 
         seepage attack runs/digits -a rmia --used asked.txt
 
@@ -96,14 +114,23 @@ def attack(
     named, or, where it cannot be run, the first that can.
     """
     from seepage import scoring
-    from seepage.cli.measuring import announce, budget_of
+    from seepage.cli.measuring import announce, budget_of, chosen_probes
     from seepage.config.prepare import chosen_attacks
     from seepage.findings.unjudged import unjudged
 
     limit = budget_of(budget)
     chosen: Sequence[Attack] = chosen_attacks(name, name[0] if name else "lira")
     _check_together(unit, released_as, by, used, ranges, keep)
+    if option and not name:
+        raise InputError(
+            "--option: expected with an attack that measures something (-a), got none; name it"
+        )
     opened = judged_run(run)
+    if released_as and (option or as_json):
+        raise InputError(
+            f"{'--option' if option else '--json'}: expected without --as, which measures released "
+            "variants, got both; drop one"
+        )
     if released_as and limit is not None:
         raise InputError(
             "--budget: expected without --as, which measures released variants, got both; drop one"
@@ -115,6 +142,7 @@ def attack(
         return
     without = unjudged(opened, chosen)
     part, chosen = without.part(opened), without.attacks(chosen)
+    probes: tuple[Probe, ...] = ()
     if not name:
         chosen, skipped = scoring.applicable(part, chosen)
         if not chosen:
@@ -123,28 +151,62 @@ def attack(
                 f"{run}: expected a run that some attack can be run on, got one where {first} {why}"
             )
     else:
-        announce(part, chosen, factory, limit)
+        probes = chosen_probes(part, chosen, factory, option)
+        announce(part, chosen, factory, limit, probes)
     who = judged_unit(part, unit)
+    content: dict[str, Any]
+    show: Callable[[], None]
     if by or used is not None or ranges is not None:
-        from seepage.cli.parts import print_ranges, print_used, within_parts
+        from seepage.cli import parts
 
         some = chosen if name else [next((a for a in chosen if a.name == "lira"), chosen[0])]
         if by:
-            within_parts(part, some, by, factory, who, opened.ids.tolist())
+            within = parts.found_within(part, some, by, factory, who, opened.ids.tolist(), probes)
+            content = {"slices": [f.summary() for f in within]}
+            show = partial(parts.print_within, within)
         elif used is not None:
-            print_used(part, some, used, factory)
+            shares = parts.found_used(part, some, used, factory, probes)
+            content, show = {"used": shares}, partial(parts.print_used, part, shares)
         else:
-            print_ranges(part, some, str(ranges), 0.5 if keep is None else keep, factory)
-        if without.words:
-            console.print(without.words, markup=False, soft_wrap=True)
+            kept = 0.5 if keep is None else keep
+            column, found = parts.found_ranges(part, some, str(ranges), kept, factory, probes)
+            content = {"ranges": {"by": column, "attacks": found}}
+            show = partial(parts.print_ranges, column, found)
+    else:
+        rows, scores = attack_figures(part, chosen, factory, who, probes)
+        content = {"attacks": [r.summary() for r in rows]}
+        show = partial(_print_attacks, part, rows, scores, who)
+    if as_json:
+        _print_json(part, who, without.words, content)
         return
-    table, scores = attack_table(part, chosen, factory, who)
-    console.print(table)
-    _about_names(scores, part, who)
-    for line in about_subjects(part, who):
-        console.print(line, markup=False, soft_wrap=True)
+    show()
     if without.words:
         console.print(without.words, markup=False, soft_wrap=True)
+
+
+def _print_attacks(
+    run: Run, rows: Sequence[AttackRow], scores: Mapping[str, Float64Array], unit: Unit
+) -> None:
+    """The table, how many names are true, how far attacks agree, and about subjects."""
+    console.print(_table(run, rows, unit))
+    _about_names(scores, run, unit)
+    for line in about_subjects(run, unit):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _print_json(run: Run, unit: Unit, left_out: str, content: Mapping[str, Any]) -> None:
+    """One object: what is judged, and the figures; numbers that are not finite are null."""
+    from seepage.metrics import Subjects
+    from seepage.store.files import plain
+
+    head = {
+        "run": run.path,
+        "models": [int(r) for r in run.models],
+        "checkpoint": float(run.checkpoints[-1]),
+        "unit": "subject" if isinstance(unit, Subjects) else "sample",
+        "left_out": left_out,
+    }
+    typer.echo(json.dumps(plain({**head, **content}), indent=1, allow_nan=False))
 
 
 def _check_together(
@@ -171,10 +233,38 @@ def _check_together(
         raise InputError(f"--keep: expected {wanted}, got {keep:g}")
 
 
-def attack_table(
-    run: Run, chosen: Sequence[Attack], factory: str | None, unit: Unit
-) -> tuple[Table, dict[str, Float64Array]]:
-    """One row per attack: AUC and TPR at low FPR with 95 % intervals, what noise reads beside; scores."""
+@dataclass(frozen=True)
+class AttackRow:
+    """An attack's figures: at each target's own threshold 1 % and 0.1 % FPR, and 0.1 % pooled.
+
+    sums: of subjects, the AUC of plain sums of scores; None of samples.
+    """
+
+    name: str
+    auc: Estimate
+    sums: Estimate | None
+    rates: tuple[AtFpr, ...]
+    pooled: tuple[AtFpr, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON types by name."""
+        return {
+            "attack": self.name,
+            "auc": self.auc,
+            **({} if self.sums is None else {"auc_of_plain_sums": self.sums}),
+            "per_target": self.rates,
+            "pooled": self.pooled,
+        }
+
+
+def attack_figures(
+    run: Run,
+    chosen: Sequence[Attack],
+    factory: str | None,
+    unit: Unit,
+    probes: Sequence[Probe] = (),
+) -> tuple[list[AttackRow], dict[str, Float64Array]]:
+    """A row per attack: AUC and TPR at low FPR with 95 % intervals, what noise reads beside; scores."""
     from seepage.attacks.subjects import centred
     from seepage.findings.judging import Judging
     from seepage.findings.subjects import by_unit
@@ -183,32 +273,40 @@ def attack_table(
 
     counted, unit = by_unit(run, unit)
     judging = Judging.of(counted, Samples())
-    sums = isinstance(unit, Subjects)
+    every: dict[str, Float64Array] = {}
+    rows = []
+    with errors.status("scoring"):
+        for a in chosen:
+            scores = every[a.name] = score(run, a, model=factory, unit=unit, probes=probes)
+            (auc,) = judging.auc(scores)
+            total = None
+            if isinstance(unit, Subjects):
+                alone = score(run, a, model=factory, probes=probes)
+                (total,) = judging.auc(np.asarray(unit.scores(centred(a, alone)), np.float64))
+            rates = tuple(judging.rates(scores, (0.01, 0.001)))
+            pooled = tuple(judging.pooled(scores, (0.001,)))
+            rows.append(AttackRow(a.name, auc, total, rates, pooled))
+    return rows, every
+
+
+def _table(run: Run, rows: Sequence[AttackRow], unit: Unit) -> Table:
+    from seepage.findings.judging import target_row
+
     who = (
         f"{len(run.models)} models, each the target once"
-        if judging.target is None
+        if target_row(run) is None
         else f"the fixed target alone, {len(run.models) - 1} shadows"
     )
     table = Table(title=f"{escape(run.path)}: {who}, last checkpoint{about(unit)}")
     table.add_column("attack")
-    plain = ("plain sums",) if sums else ()
-    for column in ("AUC", *plain, "TPR at 1 % FPR", "TPR at 0.1 % FPR", "TPR at 0.1 %, pooled"):
+    sums = ("plain sums",) if any(r.sums is not None for r in rows) else ()
+    for column in ("AUC", *sums, "TPR at 1 % FPR", "TPR at 0.1 % FPR", "TPR at 0.1 %, pooled"):
         table.add_column(column, justify="right")
-    every: dict[str, Float64Array] = {}
-    with errors.status("scoring"):
-        for a in chosen:
-            scores = every[a.name] = score(run, a, model=factory, unit=unit)
-            (auc,) = judging.auc(scores)
-            if sums:
-                alone = score(run, a, model=factory)
-                (total,) = judging.auc(np.asarray(unit.scores(centred(a, alone)), np.float64))
-                plain = (f"{total.mean:.4f}",)
-            one, tenth = judging.rates(scores, (0.01, 0.001))
-            (pooled,) = judging.pooled(scores, (0.001,))
-            table.add_row(
-                escape(a.name), interval(auc), *plain, *(rate(r) for r in (one, tenth, pooled))
-            )
-    return table, every
+    for r in rows:
+        plain = () if r.sums is None else (f"{r.sums.mean:.4f}",)
+        figures = (rate(f) for f in (*r.rates, *r.pooled))
+        table.add_row(escape(r.name), interval(r.auc), *plain, *figures)
+    return table
 
 
 def _about_names(scores: Mapping[str, Float64Array], run: Run, unit: Unit) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from seepage.cli.app import app
-from seepage.cli.arguments import Factory, keep, opened_run
+from seepage.cli.arguments import Factory, keep, opened_run, options_of
 from seepage.cli.console import console, errors
 from seepage.cli.places import place_for
 from seepage.errors import InputError
@@ -87,7 +86,7 @@ def show(
     from seepage.curvature.estimate import estimator as named
     from seepage.fleet.kept import kept_curvature
 
-    chosen = named(estimator, _options(option))
+    chosen = named(estimator, options_of(option))
     opened = opened_run(run)
     place = _place(opened, out)
     t = -1 if epoch is None else _checkpoint(opened, epoch)
@@ -188,23 +187,6 @@ def bound(
         "Reconstructions: the paper's text was not available; see seepage.curvature.theory. "
         "The constants are assumptions, not measurements: read trends, not predictions."
     )
-
-
-def _options(given: list[str] | None) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for text in given or ():
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise InputError(f"--option: expected name=value, got {text!r}")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
-        except RecursionError:
-            raise InputError(
-                f"--option: expected a value, got brackets too deep in {text[:40]!r}…; correct it"
-            ) from None
-    return found
 
 
 def _checkpoint(run: Run, epoch: float) -> int:

@@ -7,15 +7,17 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from seepage.cli.arguments import options_of
 from seepage.cli.console import errors
 from seepage.cli.cost import span
 from seepage.errors import InputError
 
 if TYPE_CHECKING:
     from seepage.attacks import Attack
+    from seepage.probes import Probe
     from seepage.store import Run
 
-__all__ = ["Budget", "announce", "budget_of"]
+__all__ = ["Budget", "announce", "budget_of", "chosen_probes"]
 
 _SECONDS = {"s": 1.0, "second": 1.0, "min": 60.0, "minute": 60.0, "h": 3600.0, "hour": 3600.0}
 _QUERIES = ("query", "querie")
@@ -47,15 +49,39 @@ def budget_of(text: str | None) -> Budget | None:
     return (value, True) if unit in _QUERIES else (value * _SECONDS[unit], False)
 
 
+def chosen_probes(
+    run: Run, chosen: Sequence[Attack], factory: str | None, given: Sequence[str] | None
+) -> tuple[Probe, ...]:
+    """Probes with the options of --option, of those that these attacks have to measure with."""
+    from seepage.probes.options import with_options
+    from seepage.probes.registry import probes_of
+    from seepage.scoring import Measured, ready
+
+    options = options_of(list(given or ()))
+    if not options:
+        return ()
+    found = (ready(run, attack, model=factory)[1] for attack in chosen)
+    names = [n for source in found if isinstance(source, Measured) for n in source.names]
+    try:
+        return with_options(probes_of(names), options)
+    except InputError as error:
+        raise InputError(f"--option: {error}") from None
+
+
 def announce(
-    run: Run, chosen: Sequence[Attack], factory: str | None, budget: Budget | None
+    run: Run,
+    chosen: Sequence[Attack],
+    factory: str | None,
+    budget: Budget | None,
+    probes: Sequence[Probe] = (),
 ) -> None:
     """Print what will be measured on kept models and what it takes; raise where it is too much."""
     from seepage.scoring import cost, passes, ready
 
     for attack in chosen:
-        ready(run, attack, model=factory)  # raises before anything is measured for the others
-    wanted = passes(run, chosen, model=factory)
+        # Raises before anything is measured for the others.
+        ready(run, attack, model=factory, probes=probes)
+    wanted = passes(run, chosen, model=factory, probes=probes)
     if wanted is None:
         return
     with errors.status("timing a first batch"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,22 +18,34 @@ from seepage.errors import InputError
 if TYPE_CHECKING:
     from seepage.array_types import AnyArray
     from seepage.attacks import Attack
+    from seepage.attacks.usage import Usage
+    from seepage.findings.sets import RangeFinding
     from seepage.findings.slices import SliceFinding
     from seepage.metrics import Estimate, Unit
+    from seepage.probes import Probe
     from seepage.store import Run
 
-__all__ = ["print_ranges", "print_used", "slice_values", "within_parts"]
+__all__ = [
+    "found_ranges",
+    "found_used",
+    "found_within",
+    "print_ranges",
+    "print_used",
+    "print_within",
+    "slice_values",
+]
 
 
-def within_parts(
+def found_within(
     run: Run,
     chosen: Sequence[Attack],
     by: Sequence[str],
     factory: str | None,
     unit: Unit,
     known: Sequence[str],
-) -> None:
-    """A table for each attack and division. known: ids of samples that are left out too."""
+    probes: Sequence[Probe] = (),
+) -> list[SliceFinding]:
+    """Each attack within the parts of each division. known: ids of samples that are left out too."""
     from seepage.findings.judging import Judging
     from seepage.findings.slices import divided, slices_of_values
     from seepage.findings.subjects import by_unit
@@ -44,20 +56,26 @@ def within_parts(
     counted, who = by_unit(run, unit)
     judging = Judging.of(counted, Samples())
     data = run.data() if names else None
+    out = []
     for attack in chosen:
         with errors.status("scoring"):
-            scores = score(run, attack, model=factory, unit=unit)
-            found = [
+            scores = score(run, attack, model=factory, unit=unit, probes=probes)
+            out += [
                 divided(counted, scores, judging, attack.title, n, data=data, unit=who)
                 for n in names
             ]
-            found += [
+            out += [
                 slices_of_values(values, scores, judging, attack.title, n, unit=who)
                 for n, values in files.items()
             ]
-        for f in found:
-            console.print(_slice_table(f))
-            console.print(f.words, markup=False, soft_wrap=True)
+    return out
+
+
+def print_within(found: Sequence[SliceFinding]) -> None:
+    """A table for each attack and division."""
+    for f in found:
+        console.print(_slice_table(f))
+        console.print(f.words, markup=False, soft_wrap=True)
 
 
 def slice_values(
@@ -104,18 +122,29 @@ def _share(e: Estimate) -> str:
     return "[dim]too few[/]" if math.isnan(e.mean) else interval(e)
 
 
-def print_used(run: Run, chosen: Sequence[Attack], file: str, factory: str | None) -> None:
+def found_used(
+    run: Run,
+    chosen: Sequence[Attack],
+    file: str,
+    factory: str | None,
+    probes: Sequence[Probe] = (),
+) -> dict[str, Usage]:
     """How much of a set each model was trained on, by each attack."""
-    from seepage.findings.judging import target_row
     from seepage.findings.sets import used
 
     subset = named_samples(file, "--used", run.ids.tolist())
+    with errors.status("scoring"):
+        return {a.name: used(run, a, subset, model=factory, probes=probes) for a in chosen}
+
+
+def print_used(run: Run, by_attack: Mapping[str, Usage]) -> None:
+    """A table for each attack."""
+    from seepage.findings.judging import target_row
+
     target = target_row(run)
-    for attack in chosen:
-        with errors.status("scoring"):
-            found = used(run, attack, subset, model=factory)
+    for name, found in by_attack.items():
         table = Table(
-            title=f"share of {found.size:,} samples that a model was trained on, by {escape(attack.name)}"
+            title=f"share of {found.size:,} samples that a model was trained on, by {escape(name)}"
         )
         for column in ("run", "estimate", "95 % interval", "by the plan"):
             table.add_column(column, justify="right")
@@ -136,30 +165,42 @@ def print_used(run: Run, chosen: Sequence[Attack], file: str, factory: str | Non
             )
 
 
-def print_ranges(
-    run: Run, chosen: Sequence[Attack], file: str, keep: float, factory: str | None
-) -> None:
-    """Whether any sample of each range was trained on, by each attack."""
+def found_ranges(
+    run: Run,
+    chosen: Sequence[Attack],
+    file: str,
+    keep: float,
+    factory: str | None,
+    probes: Sequence[Probe] = (),
+) -> tuple[str, list[RangeFinding]]:
+    """What ranges are called, and whether any sample of each was trained on, by each attack."""
     from seepage.findings.sets import ranges_found
 
     name, values = values_of_samples(file, "--ranges", run.ids.tolist())
     rows = np.flatnonzero(values != "")
     codes = np.unique(values[rows], return_inverse=True)[1].astype(np.int64)
-    table = Table(title="")
+    with errors.status("scoring"):
+        return name, [
+            ranges_found(run, a, rows, codes, keep=keep, model=factory, probes=probes)
+            for a in chosen
+        ]
+
+
+def print_ranges(name: str, by_attack: Sequence[RangeFinding]) -> None:
+    """One row for each attack."""
+    found = by_attack[-1]
+    table = Table(
+        title=f"whether any sample of a range was trained on: {found.ranges:,} ranges of {found.size} "
+        f"by {escape(name)}, {found.inside:,.0f} of them with members"
+    )
     table.add_column("attack")
     for column in ("AUC", "TPR at 1 % FPR, pooled", "TPR at 0.1 % FPR, pooled"):
         table.add_column(column, justify="right")
-    with errors.status("scoring"):
-        for attack in chosen:
-            found = ranges_found(run, attack, rows, codes, keep=keep, model=factory)
-            table.add_row(escape(attack.name), interval(found.auc), *(rate(r) for r in found.rates))
-    table.title = (
-        f"whether any sample of a range was trained on: {found.ranges:,} ranges of {found.size} "
-        f"by {escape(name)}, {found.inside:,.0f} of them with members"
-    )
+    for f in by_attack:
+        table.add_row(escape(f.attack), interval(f.auc), *(rate(r) for r in f.rates))
     console.print(table)
     console.print(
-        f"a range's score is the mean of the highest {100 * keep:g} % of its scores (a reconstruction "
+        f"a range's score is the mean of the highest {100 * found.keep:g} % of its scores (a reconstruction "
         "of RaMIA)",
         soft_wrap=True,
     )

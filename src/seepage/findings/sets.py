@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,12 +27,22 @@ from seepage.metrics import (
 )
 from seepage.scoring import ready, score
 
+if TYPE_CHECKING:
+    from seepage.probes import Probe
+
 __all__ = ["RangeFinding", "ranges_found", "used"]
 
 
-def used(run: Any, attack: Attack, subset: ArrayLike, *, model: Any = None) -> Usage:
+def used(
+    run: Any,
+    attack: Attack,
+    subset: ArrayLike,
+    *,
+    model: Any = None,
+    probes: Sequence[Probe] = (),
+) -> Usage:
     """`seepage.attacks.usage.usage` of an attack bound to a run, at the last checkpoint."""
-    bound, source = ready(run, attack, model=model)
+    bound, source = ready(run, attack, model=model, probes=probes)
     return usage(bound, binding.inputs(bound, source, -1), np.asarray(run.member), subset)
 
 
@@ -61,6 +72,7 @@ def ranges_found(
     keep: float = 0.5,
     fprs: tuple[float, ...] = (0.01, 0.001),
     model: Any = None,
+    probes: Sequence[Probe] = (),
 ) -> RangeFinding:
     """An attack on ranges of a run's samples: `seepage.attacks.ranges`.
 
@@ -78,7 +90,7 @@ def ranges_found(
             f"with {int(own.sum(axis=1).max())} of {truth.shape[1]} that have some; use smaller ranges, "
             "or more of them"
         )
-    scores = range_scores(score(run, attack, model=model)[:, rows], codes, keep=keep)
+    scores = range_scores(score(run, attack, model=model, probes=probes)[:, rows], codes, keep=keep)
     auc, rates = (
         _of_all(scores, truth, run.member, fprs)
         if target is None

@@ -52,8 +52,7 @@ def boundary_distance(
     Where no input is answered otherwise, the distance to the farthest input. One number is drawn
     from the generator for each sample. Raises InputError where the toolbox is not installed.
     """
-    if most_queries < 50:
-        raise InputError(f"most_queries: expected at least 50, got {most_queries}")
+    _check(most_queries)
     own = network(model, None)
     with own.unchanged(), own.exact_evaluation(), torch.no_grad():
         own.check(inputs[:32].to(own.device, own.dtype), differentiable=False)
@@ -148,6 +147,11 @@ def _hop_skip_jump(
     )  # fmt: skip
 
 
+def _check(most_queries: int) -> None:
+    if most_queries < 50:
+        raise InputError(f"most_queries: expected at least 50, got {most_queries}")
+
+
 @contextmanager
 def _legacy_stream(seed: int) -> Iterator[None]:
     """The stream of NumPy's global functions, which the toolbox draws from, as it was afterwards."""
@@ -171,6 +175,9 @@ class BoundaryDistance(Probe):
 
     name: ClassVar[str] = "boundary"
     access: ClassVar[Access] = "label"
+
+    def __post_init__(self) -> None:
+        _check(self.most_queries)
 
     @property
     def signals(self) -> tuple[str, ...]:

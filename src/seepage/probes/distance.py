@@ -63,11 +63,7 @@ def adversarial_distance(
     >>> adversarial_distance(model, x, y).round(3).tolist()          # |3 + 2|/5, and already wrong
     [1.0, 0.0]
     """
-    if steps < 0 or classes < 1 or rays < 1:
-        raise InputError(
-            "adversarial distance: expected steps of at least 0, classes and rays of at least 1, "
-            f"got {steps}, {classes} and {rays}"
-        )
+    _check(steps, classes, rays)
     own = network(model, None)
     found = []
     with own.unchanged(), own.exact_evaluation():
@@ -264,6 +260,14 @@ class _Search:
             )  # fmt: skip
 
 
+def _check(steps: int, classes: int, rays: int) -> None:
+    if steps < 0 or classes < 1 or rays < 1:
+        raise InputError(
+            "adversarial distance: expected steps of at least 0, classes and rays of at least 1, "
+            f"got {steps}, {classes} and {rays}"
+        )
+
+
 @dataclass(frozen=True)
 class AdversarialDistance(Probe):
     """`adversarial_distance` of every sample, with its options: "adversarial_distance".
@@ -278,6 +282,9 @@ class AdversarialDistance(Probe):
 
     name: ClassVar[str] = "adversarial-distance"
     access: ClassVar[Access] = "weights"
+
+    def __post_init__(self) -> None:
+        _check(self.steps, self.classes, self.rays)
 
     @property
     def signals(self) -> tuple[str, ...]:

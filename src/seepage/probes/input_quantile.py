@@ -33,6 +33,13 @@ class InputQuantile(Probe):
     reads: ClassVar[tuple[str, ...]] = ("phi",)
     timed_on: ClassVar[int] = 1_000
 
+    def __post_init__(self) -> None:
+        if not 0 < self.quantile < 1 or self.folds < 2:
+            raise InputError(
+                "quantile regression: expected a quantile between 0 and 1 and at least 2 folds, got "
+                f"{self.quantile} and {self.folds}"
+            )
+
     @property
     def signals(self) -> tuple[str, ...]:
         return ("phi_given_input",)

@@ -44,6 +44,10 @@ class InverseHessian(Probe):
     name: ClassVar[str] = "inverse Hessian"
     access: ClassVar[Access] = "weights"
 
+    def __post_init__(self) -> None:
+        if not 0 < self.floor <= 1:
+            raise InputError(f"floor: expected a share above 0 and at most 1, got {self.floor}")
+
     @property
     def signals(self) -> tuple[str, ...]:
         return ("inverse_hessian",)

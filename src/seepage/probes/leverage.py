@@ -41,6 +41,10 @@ class Leverage(Probe):
     name: ClassVar[str] = "leverage"
     access: ClassVar[Access] = "weights"
 
+    def __post_init__(self) -> None:
+        if not 0 < self.ridge < np.inf:
+            raise InputError(f"ridge: expected a positive number, got {self.ridge}")
+
     @property
     def signals(self) -> tuple[str, ...]:
         return ("leverage", "leverage_ratio")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from seepage.curvature.estimate import ESTIMATORS, estimator
 from seepage.probes.base import Probe
@@ -36,16 +36,18 @@ PROBES: tuple[Probe, ...] = (
 """Every probe of the package; of two that give the same signal the first one is taken."""
 
 
-def probe_of(signal: str) -> Probe | None:
-    """The probe that measures a signal, or None.
+def probe_of(signal: str, chosen: Sequence[Probe] = ()) -> Probe | None:
+    """The probe that measures a signal, or None. chosen: probes that stand before those of the table.
 
     >>> probe_of("curvature_trace").queries, probe_of("phi")
     (1, None)
+    >>> probe_of("imitation_phi", [Imitation(models=10)]).models
+    10
     """
-    return next((p for p in PROBES if signal in p.signals), None)
+    return next((p for p in (*chosen, *PROBES) if signal in p.signals), None)
 
 
-def probes_of(signals: Iterable[str]) -> tuple[Probe, ...]:
-    """The probes that measure these signals, each once, in the order of the table."""
-    wanted = set(signals)
-    return tuple(p for p in PROBES if any(probe_of(s) is p for s in wanted))
+def probes_of(signals: Iterable[str], chosen: Sequence[Probe] = ()) -> tuple[Probe, ...]:
+    """The probes that measure these signals, each once, in the order of the table; chosen ones first."""
+    found = [probe_of(s, chosen) for s in set(signals)]
+    return tuple(p for p in (*chosen, *PROBES) if any(f is p for f in found))
