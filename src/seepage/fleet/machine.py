@@ -19,6 +19,7 @@ from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.fleet import optim
 from seepage.models.fused import fused_layers
+from seepage.native.library import kernels_in_words
 from seepage.record import Resident
 
 __all__ = [
@@ -206,6 +207,7 @@ def diagnose(data: Dataset, model: Model, recipe: Recipe) -> list[tuple[str, str
         ("memory", f"{machine['memory_gib']} GiB"),
         ("GPU", str(machine["gpu"] or "none")),
         ("vector instructions", machine["capability"]),
+        ("kernels", kernels_in_words()),
     ]
     peaks = {p: matrix_peak(p) for p in ("fp32", "bf16")}
     rows += [(f"matrix product, {p}, 1 thread", f"{v:.0f} GFLOP/s") for p, v in peaks.items()]

@@ -26,7 +26,7 @@ import numpy as np
 from seepage.array_types import AnyArray
 from seepage.errors import InputError
 
-__all__ = ["LEVELS", "contiguous", "kernel", "level", "limited", "over_blocks", "threads"]
+__all__ = ["LEVELS", "contiguous", "kernel", "kernels_in_words", "level", "limited", "over_blocks", "threads"]
 
 LEVELS = ("none", "base", "avx2", "avx512")
 
@@ -61,6 +61,15 @@ def level() -> str:
     if asked not in LEVELS:
         raise InputError(f"SEEPAGE_KERNELS: expected one of {', '.join(LEVELS)}, got {asked!r}")
     return LEVELS[min(LEVELS.index(asked), _highest())]
+
+
+def kernels_in_words() -> str:
+    """The level in use, and what helps where there is none."""
+    if level() != LEVELS[0]:
+        return f"compiled, {level()}, {threads()} threads"
+    if _highest():
+        return "switched off by SEEPAGE_KERNELS"
+    return "none: the same figures, slower; install a C compiler (gcc, clang) and seepage again"
 
 
 def threads() -> int:
