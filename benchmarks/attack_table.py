@@ -20,13 +20,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.scoring import make
 from seepage.attacks import Attack, usual
 from seepage.metrics import operating_points
+from seepage.native.library import level, threads
 
 __all__ = ["closed_forms", "main", "table_seconds"]
 
@@ -88,8 +88,8 @@ def main(argv: list[str] | None = None) -> None:
     before = os.getloadavg()[0]
     rows = table_seconds(args.models, args.samples, args.repeats)
     load = [round(before, 2), round(os.getloadavg()[0], 2)]
-    threads = numba.get_num_threads()
-    print(f"{args.samples} samples x {args.models} models, {threads} threads, load {load}")
+    used = threads()
+    print(f"{args.samples} samples x {args.models} models, {used} threads, load {load}")
     print(f"{'':32}{'seconds':>9}{'processor':>11}")
     total = {k: sum(row[k] for row in rows) for k in ("seconds", "processor_seconds")}
     for row in [*rows, {"name": "all", **total}]:
@@ -98,7 +98,8 @@ def main(argv: list[str] | None = None) -> None:
         machine = {
             "processor": platform.processor() or platform.machine(),
             "cores": os.cpu_count(),
-            "threads": threads,
+            "threads": used,
+            "level": level(),
             "load": load,
             "samples": args.samples,
             "models": args.models,

@@ -20,13 +20,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 from scipy.stats import norm
 
 from seepage import attacks, metrics
+from seepage.native.library import level, threads
 from seepage.plan import half_split
 
 __all__ = ["attack_rows", "main", "measure", "metric_rows"]
@@ -175,7 +175,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     rows = attack_rows(args.models, args.samples, args.repeats)
     rows += metric_rows(args.models, args.samples, args.repeats)
-    print(f"{args.samples} samples x {args.models} models, {numba.get_num_threads()} threads")
+    print(f"{args.samples} samples x {args.models} models, {threads()} threads")
     print(f"{'':44}{'seconds':>9}{'reference':>11}{'ratio':>9}{'peak MB':>9}")
     for row in rows:
         print(
@@ -186,10 +186,10 @@ def main(argv: list[str] | None = None) -> None:
         machine = {
             "processor": platform.processor() or platform.machine(),
             "cores": os.cpu_count(),
-            "threads": numba.get_num_threads(),
+            "threads": threads(),
+            "level": level(),
             "python": platform.python_version(),
             "numpy": np.__version__,
-            "numba": numba.__version__,
             "samples": args.samples,
             "models": args.models,
             "repeats": args.repeats,

@@ -12,16 +12,23 @@ from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks.base import Attack, Source
-from seepage.attacks.kernels.densities import ONE_SIDED, ONLINE, TWO_SIDED, normal_all, student_all
-from seepage.attacks.kernels.lanes import FLOOR
-from seepage.attacks.targets import Dropped, dropped, in_and_out, kernel_ready
+from seepage.attacks.kernels.densities import (
+    COMMON,
+    ONE_SIDED,
+    ONLINE,
+    OWN,
+    SHRUNKEN,
+    TWO_SIDED,
+    normal_all,
+    student_all,
+)
+from seepage.attacks.targets import Dropped, dropped, kernel_ready
 from seepage.attacks.variance import (
     Centre,
     Group,
     Law,
     Mean,
     Median,
-    Normal,
     PerSample,
     Pooled,
     Shrunken,
@@ -33,6 +40,7 @@ from seepage.attacks.variance import (
     prior,
 )
 from seepage.errors import InputError
+from seepage.native.library import level
 
 __all__ = ["BaVarIANormal", "LiRA", "LiRAOfflineOneSided", "LiRAOfflineTwoSided"]
 
@@ -73,56 +81,39 @@ class _Likelihood(Attack, ABC):
     def run_all(
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
     ) -> FloatArray:
-        if self.variance == Pooled(released=True):
+        if self.variance == Pooled(released=True) or level() == "none":
             return super().run_all(signals, member, use)
-        drop = dropped(use)
-        signal = kernel_ready(signals[self.signal])
-        member = np.ascontiguousarray(member)
-        models, samples, views = signal.shape
-        out = np.empty((models, samples))
-        if isinstance(self.variance, Shrunken):
-            self._shrunken(signal, member, drop, out)
-            return out
-        if isinstance(self.variance, StudentT):
-            totals, shift = all_totals(signal, member, drop.sets, self.variance.level)
-            law = prior(totals, self.variance)
-            law[..., 0] += shift[:, None]
-            alpha = law[..., 2, None] + np.arange(models + 1) / 2
-            constant = special.gammaln(alpha + 0.5) - special.gammaln(alpha)
-            student_all(signal, member, drop.sets, drop.which, law, constant, self.side, out)
-            return out
-        ddof, common = 0, np.empty((0, views, 2))
-        if isinstance(self.variance, PerSample):
-            ddof = self.variance.ddof
-        else:
-            online = self.side == ONLINE
-            common = all_variances(signal, member, drop.sets, self.variance, online)
-        median = isinstance(self.centre, Median)
-        normal_all(signal, member, drop.sets, drop.which, common, ddof, median, self.side, out)
+        out = np.empty(member.shape)
+        self.score_all(signals[self.signal], member, dropped(use), out)
         return out
 
-    def _shrunken(
+    def score_all(
         self, signal: FloatArray, member: BoolArray, drop: Dropped, out: Float64Array
     ) -> None:
-        """All targets with variances shrunk to the common one, a few samples at a time."""
-        rule = self.variance.fitted if isinstance(self.variance, Shrunken) else StudentT()
-        totals, _ = all_totals(signal, member, drop.sets, rule.level)
-        law = prior(totals, rule)[:, None]  # (E, 1, A, 2, 4)
-        use = np.ones((len(drop.sets), len(member) + 1), dtype=np.bool_)
-        np.put_along_axis(use, drop.sets, False, axis=1)  # −1, none, is the last column
-        wide = signal[..., None].astype(np.float64)
-        for part, *groups in in_and_out(wide, member, use[:, :-1]):
-            means = [g.mean[..., 0] for g in groups[: 1 + (self.side == ONLINE)]]
-            least = (FLOOR * np.max(np.abs(means), axis=0)) ** 2 + 1e-60
-            laws: list[Normal] = []
-            for k, (g, mean) in enumerate(zip(groups, means, strict=False)):
-                alpha, beta = law[..., k, 2], law[..., k, 3]
-                own = (beta + g.scatter[..., 0, 0] / 2) / (alpha + g.n[..., 0] / 2)
-                laws.append(Normal(mean, np.maximum(own, least)))
-            for r, e in enumerate(drop.which):
-                x = signal[r, part].astype(np.float64)
-                at: list[Law] = [Normal(w.centre[e], w.variance[e]) for w in laws]
-                out[r, part] = self.between(at, x).mean(axis=1)
+        """All targets through the kernels: (R, N, A), (R, N) -> out (R, N)."""
+        signal, member = kernel_ready(signal), np.ascontiguousarray(member)
+        models, _, views = signal.shape
+        rule, ddof, given = OWN, 0, np.zeros((len(drop.sets), views, 2, 2))
+        match self.variance:
+            case StudentT() | Shrunken():
+                fit = self.variance if isinstance(self.variance, StudentT) else self.variance.fitted
+                totals, shift = all_totals(signal, member, drop.sets, fit.level)
+                law = prior(totals, fit)
+                law[..., 0] += shift[:, None]
+                if isinstance(self.variance, StudentT):
+                    alpha = law[..., 2, None] + np.arange(models + 1) / 2
+                    constant = special.gammaln(alpha + 0.5) - special.gammaln(alpha)
+                    student_all(signal, member, drop, law, constant, self.side, out)
+                    return
+                rule, given = SHRUNKEN, law[..., 2:]
+            case PerSample():
+                ddof = self.variance.ddof
+            case _:
+                online = self.side == ONLINE
+                rule = COMMON
+                given[..., 0] = all_variances(signal, member, drop.sets, self.variance, online)
+        median = isinstance(self.centre, Median)
+        normal_all(signal, member, drop, rule, given, self.side, out, ddof=ddof, median=median)
 
     @abstractmethod
     def between(self, laws: Sequence[Law], x: Float64Array) -> Float64Array:

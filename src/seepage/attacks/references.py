@@ -10,10 +10,11 @@ import numpy as np
 
 from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack
-from seepage.attacks.kernels.densities import ONE_SIDED, normal_all
+from seepage.attacks.kernels.densities import COMMON, ONE_SIDED, OWN, normal_all
 from seepage.attacks.kernels.samplewise import empirical_all
 from seepage.attacks.tails import Empirical, Tail
 from seepage.attacks.targets import dropped, kernel_ready
+from seepage.native.library import level
 
 __all__ = ["AttackR", "Calibrated"]
 
@@ -63,17 +64,19 @@ class AttackR(Attack):
     def run_all(
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
     ) -> FloatArray:
+        if level() == "none":
+            return super().run_all(signals, member, use)
         drop = dropped(use)
         loss = kernel_ready(signals["loss"][..., :1])
         member = np.ascontiguousarray(member)
         out = np.empty(member.shape)
         if isinstance(self.tail, Empirical):
-            empirical_all(loss, member, drop.rows, self.tail.low, self.tail.high, out)
+            empirical_all(loss, member, drop, self.tail.low, self.tail.high, out)
             for row in out:
                 row[:] = -self.tail.log(row)
             return out
-        own = np.empty((0, 1, 2))
-        normal_all(loss, member, drop.sets, drop.which, own, 1, False, ONE_SIDED, out)
+        unread = np.zeros((len(drop.sets), 1, 2, 2))
+        normal_all(loss, member, drop, OWN, unread, ONE_SIDED, out, ddof=1)
         for row in out:
             row[:] = -self.tail.of_deviate(row)
         return out
@@ -116,11 +119,12 @@ class Calibrated(Attack):
     def run_all(
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
     ) -> FloatArray:
+        if level() == "none":
+            return super().run_all(signals, member, use)
         drop = dropped(use)
         loss = kernel_ready(signals["loss"])
         out = np.empty(member.shape)
         # The standardised distance above OUT, in units of one nat.
-        unit = np.ones((len(drop.sets), loss.shape[2], 2))
-        member = np.ascontiguousarray(member)
-        normal_all(loss, member, drop.sets, drop.which, unit, 0, False, ONE_SIDED, out)
+        unit = np.ones((len(drop.sets), loss.shape[2], 2, 2))
+        normal_all(loss, np.ascontiguousarray(member), drop, COMMON, unit, ONE_SIDED, out)
         return np.negative(out, out=out)

@@ -12,18 +12,25 @@ from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks.base import Attack, Source
-from seepage.attacks.kernels.samplewise import log_ratio_all, rank_against
+from seepage.attacks.kernels.samplewise import (
+    ALL,
+    HALVES,
+    MIXED,
+    TEMPERED,
+    log_ratio_all,
+    shares_below,
+)
 from seepage.attacks.leaving import Matched
 from seepage.attacks.population import Population, chosen
 from seepage.attacks.targets import dropped, each_row, kernel_ready
 from seepage.errors import InputError
 from seepage.metrics import operating_points
+from seepage.native.library import level
 from seepage.plan import judged, partitions
 
 __all__ = ["BASE", "RMIA", "AgainstPopulation", "BASEOffline", "RMIAOffline", "RMIATuned", "Ratio"]
 
 
-HALVES, MIXED, ALL, TEMPERED = 0, 1, 2, 3
 # The a of published code.
 _USUAL = 0.3
 
@@ -69,9 +76,13 @@ class _Ratio(Attack, ABC):
     ) -> Float64Array:
         """The ratio's log for every target, (R, N)."""
         out = np.empty(member.shape)
-        loss = kernel_ready(signals["loss"])
-        rows = dropped(use).rows
-        log_ratio_all(loss, np.ascontiguousarray(member), rows, self.mode, self.weight, out)
+        if level() == "none":
+            for r, row in enumerate(out):
+                target = {"loss": signals["loss"][r]}
+                row[:] = _Ratio.run(self, target, {"loss": signals["loss"][use[r]]}, member[use[r]])
+            return out
+        loss, member = kernel_ready(signals["loss"]), np.ascontiguousarray(member)
+        log_ratio_all(loss, member, dropped(use), self.mode, self.weight, out)
         return out
 
 
@@ -87,11 +98,10 @@ class _Pairwise(_Ratio, ABC):
             raise InputError(f"gamma: expected a number above 0, got {self.gamma}; 1 is usual")
 
     def _compare(self, ratios: Float64Array) -> None:
-        order = np.argsort(ratios)
-        # A pool that is its own population is sorted once.
+        """Ratios (R, N) become the share of the population that each beats."""
         whole = self.population is None
-        others = ratios[order] if whole else np.sort(ratios[chosen(self.population, len(ratios))])
-        rank_against(others, order, ratios, -float(np.log(self.gamma)), ratios)
+        others = None if whole else chosen(self.population, ratios.shape[1])
+        shares_below(ratios, -float(np.log(self.gamma)), others)
 
     def run(
         self,
@@ -109,7 +119,7 @@ class _Pairwise(_Ratio, ABC):
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
     ) -> Float64Array:
         ratios = super().run_all(signals, member, use)
-        each_row(lambda r: self._compare(ratios[r]), len(ratios))
+        self._compare(ratios)
         return ratios
 
     def _matched(self, signals: Mapping[str, FloatArray], member: BoolArray) -> Float64Array:
@@ -118,7 +128,7 @@ class _Pairwise(_Ratio, ABC):
         ratios = super().run_all(signals, member, ~np.eye(len(member), dtype=np.bool_))
         known = {k: v[:, keep] for k, v in signals.items()}
         ratios[:, keep] = Matched.of(member[:, keep]).scores(super().run_all, known)
-        each_row(lambda r: self._compare(ratios[r]), len(ratios))
+        self._compare(ratios)
         return ratios
 
 

@@ -13,7 +13,7 @@ from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array
 from seepage.attacks.kernels.lanes import FLOOR
-from seepage.attacks.kernels.samplewise import merged_cdf
+from seepage.attacks.kernels.samplewise import ascending, merged_cdf
 from seepage.errors import InputError
 
 __all__ = ["Empirical", "Gaussian", "Logistic", "Tail"]
@@ -42,21 +42,29 @@ class Empirical:
         self, x: Float64Array, sample: Float64Array, *, ordered: bool = False
     ) -> Float64Array:
         """log F̂(x) from one common sample, ascending where `ordered`: (N,), (Z,) -> (N,)."""
-        out = np.empty(len(x))
-        order = np.argsort(x)
+        order = ascending(x)
         # A pool that is its own population is sorted once.
-        ascending = sample if ordered else x[order] if sample is x else np.sort(sample)
-        merged_cdf(ascending, order, x, self.low, self.high, out)
-        return self.log(out)
+        others = sample if ordered else x[order] if sample is x else np.sort(sample)
+        return self.log(merged_cdf(others, order, x, self.low, self.high))
 
     def log_cdf_rows(
         self, x: Float64Array, references: Float64Array, mask: BoolArray
     ) -> Float64Array:
         """log F̂ᵢ(xᵢ) from each sample's own references: (N,), (R, N), (R, N) -> (N,)."""
-        out = np.empty(len(x))
-        for i in range(len(x)):
-            out[i] = self.log_cdf(x[i : i + 1], references[mask[:, i], i])[0]
-        return out
+        kept, none = np.where(mask, references, np.inf), np.where(mask, references, -np.inf)
+        below, equal, n = (kept < x).sum(axis=0), (kept == x).sum(axis=0), mask.sum(axis=0)
+        under = np.where(none < x, none, -np.inf).max(axis=0)
+        over = np.where(kept > x, kept, np.inf).min(axis=0)
+        ties = [(references == v) & mask for v in (under, over)]
+        # Of the nearest reference below and above: it, and the mean rank of its ties.
+        first = np.where(below > 0, below - 0.5 * (ties[0].sum(axis=0) - 1), 0.0)
+        second = np.where(below < n, below + 0.5 * (ties[1].sum(axis=0) + 1), n + 1.0)
+        under, over = np.where(below > 0, under, self.low), np.where(below < n, over, self.high)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rank = first + (x - under) / (over - under) * (second - first)
+        rank = np.where(x <= under, first, np.where(x >= over, second, rank))
+        rank = np.where(equal > 0, below + 0.5 * (equal + 1), rank)
+        return self.log(rank / (n + 1))
 
     @staticmethod
     def log(cdf: Float64Array) -> Float64Array:

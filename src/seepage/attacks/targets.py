@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
+from seepage.native.library import threads
 
 __all__ = ["Dropped", "Moments", "dropped", "each_row", "in_and_out", "kernel_ready"]
 
@@ -34,6 +35,13 @@ class Dropped:
     def rows(self) -> Int64Array:
         """Target by target: (R, K)."""
         return np.ascontiguousarray(self.sets[self.which])
+
+    def by_set(self) -> tuple[Int64Array, int, int, Int64Array, Int64Array]:
+        """As kernels take them: sets, E, K, targets in the order of their sets (R,), and where
+        those of each set begin (E + 1,)."""
+        order = np.argsort(self.which, kind="stable")
+        begin = np.concatenate([[0], np.cumsum(np.bincount(self.which, minlength=len(self.sets)))])
+        return self.sets, *self.sets.shape, order, begin
 
 
 def dropped(use: BoolArray) -> Dropped:
@@ -107,10 +115,15 @@ def in_and_out(
 
 
 def each_row(call: Callable[[int], None], rows: int) -> None:
-    """Call with 0 … rows − 1, on as many threads as numba uses; the first error is raised.
+    """Call with 0 … rows − 1, on as many threads as kernels use; the first error is raised.
 
     The calls must not share what they write.
     """
-    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
-        for _ in pool.map(call, range(rows)):
+    if threads() == 1 or rows == 1:
+        for r in range(rows):
+            call(r)
+        return
+    here = [copy_context() for _ in range(rows)]  # limits hold in other threads too
+    with ThreadPoolExecutor(threads()) as pool:
+        for _ in pool.map(lambda r: here[r].run(call, r), range(rows)):
             pass

@@ -17,9 +17,7 @@ from scipy import special
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.kernels.lanes import FLOOR
 from seepage.attacks.kernels.spreads import (
-    CHUNKS,
     MEANS,
-    MOMENTS,
     OFFSET,
     SPREADS,
     SQUARES,
@@ -478,13 +476,11 @@ def all_totals(
         number = _CELLS
     table = chance(models)
     while True:
-        sums = np.zeros((CHUNKS, views, 2, MOMENTS, len(drop)))
-        cells = np.zeros((CHUNKS, views, 2, len(drop), number), dtype=np.int32)
         lowest = np.floor((middle - unit - OFFSET) / WIDTH).astype(np.int64) - 3 * number // 4
-        group_totals(
-            signal, member, drop, shift, table, level, caps, capped, unit, lowest, sums, cells
+        sums, cells = group_totals(
+            signal, member, drop, shift, table, level, caps, capped, unit, lowest, number
         )
-        counts = np.moveaxis(cells.sum(axis=0, dtype=np.int64), 2, 0)
+        counts = np.moveaxis(cells, 2, 0)
         at = (_quartiles(counts, lowest) - OFFSET) / WIDTH - lowest[..., None]
         # The first cell is cut as a whole, and no quartile of what is left lies in the last one.
         inside = (at[..., 1] - _DEEP / WIDTH >= 1) & (16 * counts[..., -1] <= counts.sum(axis=-1))
@@ -492,16 +488,15 @@ def all_totals(
         if level == SQUARES or number >= _MOST or inside.all():
             break
         number *= 8
-    return Totals(np.moveaxis(sums.sum(axis=0), -1, 0), counts, lowest, unit), shift
+    return Totals(np.moveaxis(sums, -1, 0), counts, lowest, unit), shift
 
 
 def _caps(
     signal: FloatArray, member: BoolArray, drop: Int64Array
 ) -> tuple[Float64Array, BoolArray]:
     """Largest and smallest value of the models that each set leaves, and which two share: (E, A, 2, 2)."""
-    models, _, views = signal.shape
-    value = np.empty((models, views, 2, 2))
-    extremes(signal, member, value)
+    models = len(signal)
+    value = extremes(signal, member)
     kept = np.ones((len(drop), models + 1), dtype=np.bool_)
     np.put_along_axis(kept, drop, False, axis=1)  # −1, none, is the last column
     left = kept[:, :models, None, None]

@@ -4,6 +4,8 @@
  * work that it is to do; which part never changes a result. Arrays that are written do not overlap
  * those that are read. What it needs for itself lies on the stack or is allocated and freed here; a
  * kernel that could not get memory returns 1, else 0.
+ *
+ * Those that read signals are included twice, for signals in float32 (name_f4) and float64 (name_f8).
  */
 #include <math.h>
 #include <stdint.h>
@@ -18,39 +20,42 @@
 
 #if defined(_MSC_VER)
 #define restrict __restrict
+#define INLINED __forceinline
+#else
+#define INLINED inline __attribute__((always_inline))
 #endif
 
+#define LANES 128 /* samples of a block of moments */
+#define SORTED 16 /* samples whose models are sorted at once */
+#define FEW 2     /* models that are taken out of sums at once */
+#define EXTREMES 64 /* samples that are compared at once */
+#define CANCELLED 1e-6
+#define FLOOR 0x1p-22 /* a spread below float32's resolution of the values is rounding */
+#define STILL (4 * FLOOR)
+#define MOMENTS 8
+#define WIDTH 0.0625
+#define OFFSET 0.01234567891
+#define PI 3.14159265358979323846
+#define TWO_PI 6.28318530717958647693
+
+enum { ONLINE, ONE_SIDED, TWO_SIDED };  /* log-ratio, distance above OUT, minus log-density of OUT */
+enum { OWN, COMMON, SHRUNKEN };         /* whose variance */
+
+enum { HALVES, MIXED, ALL, TEMPERED };  /* what probability is compared with */
+enum { SQUARES, SPREADS, MEANS };       /* which sums are wanted */
+
 #include "pair_auc.h"
+#include "pooling.h"
+#include "elementary.h"
+#include "sorting.h"
+#include "ranks.h"
 
-/* bfloat16 as its bits: the upper half of a float's. */
-static inline float LEVEL(from_bf16)(uint16_t bits) {
-  uint32_t wide = (uint32_t)bits << 16;
-  float value;
-  memcpy(&value, &wide, sizeof value);
-  return value;
-}
-
-static inline uint16_t LEVEL(to_bf16)(float value) { /* of a float that is one: nothing is rounded */
-  uint32_t wide;
-  memcpy(&wide, &value, sizeof wide);
-  return (uint16_t)(wide >> 16);
-}
-
-#define VALUE float
+#define SIGNAL float
 #define TYPED(name) LEVEL(name##_f4)
-#define TO_FLOAT(v) (v)
-#define FROM_FLOAT(v) (v)
-#include "pool_relu.h"
-#undef VALUE
+#include "by_type.h"
+#undef SIGNAL
 #undef TYPED
-#undef TO_FLOAT
-#undef FROM_FLOAT
-#define VALUE uint16_t
-#define TYPED(name) LEVEL(name##_bf16)
-#define TO_FLOAT(v) LEVEL(from_bf16)(v)
-#define FROM_FLOAT(v) LEVEL(to_bf16)(v)
-#include "pool_relu.h"
-#undef VALUE
-#undef TYPED
-#undef TO_FLOAT
-#undef FROM_FLOAT
+
+#define SIGNAL double
+#define TYPED(name) LEVEL(name##_f8)
+#include "by_type.h"
