@@ -16,20 +16,23 @@ import platform
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
+from scipy import special
 from scipy.stats import norm
 
 from seepage import attacks, metrics
+from seepage.attacks.targets import dropped
+from seepage.attacks.variance import OFFSET, WIDTH, Totals, chance, prior
 from seepage.native.library import level, threads
 from seepage.plan import half_split
 
-__all__ = ["attack_rows", "main", "measure", "metric_rows"]
+__all__ = ["attack_rows", "expert_rows", "main", "measure", "metric_rows"]
 
 Row = dict[str, Any]
 Array = NDArray[Any]
@@ -126,6 +129,137 @@ def attack_rows(models: int = 256, samples: int = 50_000, repeats: int = 3) -> l
     return rows
 
 
+def _pairs(x: Array, member: Array) -> Iterator[tuple[list[int], list[Array]]]:
+    """Of each complementary pair its two models, and count, mean and squares of what it leaves.
+
+    From sums over all models, OUT then IN, without what the pair holds.
+    """
+    out, done = ~member, np.zeros(len(x), dtype=np.bool_)
+    use = attacks.reference_rows(member)
+    sums = [(k.sum(axis=0), (x * k).sum(axis=0), (x * x * k).sum(axis=0)) for k in (out, member)]
+    for r in range(len(x)):
+        if done[r]:
+            continue
+        both = np.flatnonzero(~use[r])
+        done[both] = True
+        inside = np.where(member[r], x[both[0]], x[both[1]])
+        left = []
+        for gone, (n, first, second) in zip((x[both].sum(axis=0) - inside, inside), sums):
+            mean = (first - gone) / (n - 1)
+            left += [n - 1, mean, second - gone * gone - (n - 1) * mean * mean]
+        yield both.tolist(), left
+
+
+def numpy_lira(phi: Array, member: Array, out: Array) -> None:
+    """LiRA with each sample's own variances, as an expert writes it: sums, pair by pair."""
+    x = phi.astype(np.float64)
+    shift = x.mean(axis=0)
+    x -= shift
+    for both, (n0, m0, s0, n1, m1, s1) in _pairs(x, member):
+        v0, v1 = s0 / n0, s1 / n1
+        term, v0, v1 = 0.5 * np.log(v0 / v1), 0.5 / v0, 0.5 / v1
+        for t in both:
+            out[t] = term + (x[t] - m0) ** 2 * v0 - (x[t] - m1) ** 2 * v1
+
+
+def numpy_student(phi: Array, member: Array, out: Array) -> None:
+    """Default LiRA the same way: counts of log s² pair by pair, the prior, then the t laws."""
+    x = phi.astype(np.float64)
+    shift = x.mean(axis=0)
+    x -= shift
+    expected = chance(len(x))
+    each = [np.array([2 * np.log(np.ptp(phi[k]))]) for k in (~member, member)]
+    counts, lowest, sums = [], [], []
+    for _, left in _pairs(x, member):
+        for n, s, unit in ((left[0], left[2], each[0]), (left[3], left[5], each[1])):
+            rest = expected[n][:, 0] + unit + OFFSET
+            at = np.floor((np.log(s / (n - 1)) - rest) / WIDTH).astype(np.int64)
+            lowest.append(at.min())
+            counts.append(np.bincount(at - at.min()))
+            sums.append([len(n), 0, 0, 0, 0, 0, 0, expected[n][:, 1].sum()])
+    widest = max(len(c) for c in counts)
+    cells = np.array([np.pad(c, (0, widest - len(c))) for c in counts]).reshape(-1, 2, widest)
+    units = np.broadcast_to(np.concatenate(each), cells.shape[:2])
+    totals = Totals(
+        np.reshape(sums, (-1, 2, 8)).astype(float), cells, np.reshape(lowest, (-1, 2)), units
+    )
+    law = prior(totals, attacks.StudentT())[..., 2:]
+    for (both, left), own in zip(_pairs(x, member), law):
+        laws = []
+        for n, m, s, (alpha, beta) in ((*left[:3], own[0]), (*left[3:], own[1])):
+            table = special.gammaln(alpha + (np.arange(len(x)) + 1) / 2)
+            table -= special.gammaln(alpha + np.arange(len(x)) / 2)
+            inverse = n / ((2 * beta + s) * (n + 1))
+            laws.append((m, inverse, alpha + n / 2 + 0.5, table[n]))
+        (m0, i0, a0, c0), (m1, i1, a1, c1) = laws
+        term = c1 - c0 + 0.5 * np.log(i1 / i0)
+        for t in both:
+            far, near = 1 + (x[t] - m0) ** 2 * i0, 1 + (x[t] - m1) ** 2 * i1
+            out[t] = term + a0 * np.log(far) - a1 * np.log(near)
+
+
+def numpy_rmia(loss: Array, member: Array, out: Array) -> None:
+    """RMIA the same way: sums of probabilities, then sort and search."""
+    x = loss.astype(np.float64)
+    top = x.min(axis=0)
+    for both, (n0, m0, _, n1, m1, _) in _pairs(np.exp(top - x), member):
+        reference = np.log(0.5 * (m0 + m1)) - top
+        for t in both:
+            ratio = -x[t] - reference
+            out[t] = np.searchsorted(np.sort(ratio), ratio, side="right") / len(ratio)
+
+
+def expert_rows(models: int = 256, samples: int = 50_000, repeats: int = 5) -> list[Row]:
+    """Against NumPy with sums, or sort and search: all targets, into arrays that are there.
+
+    Processor seconds of each, in turn, medians; and the largest difference over 1 + the score.
+    """
+    signals, member = make(models, samples)
+    drop = dropped(attacks.reference_rows(member))
+    phi, loss = (signals[k][..., None] for k in ("phi", "loss"))
+    ours, theirs = np.empty(member.shape), np.empty(member.shape)
+    rmia, own = attacks.RMIA(), attacks.LiRA(variance=attacks.PerSample())
+
+    def ranked() -> None:
+        rmia.ratio_all(loss, member, drop, ours)
+        rmia.compare(ours)
+
+    cases: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
+        "lira, Student-t (default)": (
+            lambda: attacks.LiRA().score_all(phi, member, drop, ours),
+            lambda: numpy_student(phi[..., 0], member, theirs),
+        ),
+        "lira, PerSample": (
+            lambda: own.score_all(phi, member, drop, ours),
+            lambda: numpy_lira(phi[..., 0], member, theirs),
+        ),
+        "rmia": (ranked, lambda: numpy_rmia(loss[..., 0], member, theirs)),
+    }
+    rows = []
+    for name, pair in cases.items():
+        spent: tuple[list[float], list[float]] = ([], [])
+        wall: tuple[list[float], list[float]] = ([], [])
+        for _ in range(repeats + 1):
+            for call, taken, clocked in zip(pair, spent, wall):
+                clock, begin = time.perf_counter(), time.process_time()
+                call()
+                taken.append(time.process_time() - begin)
+                clocked.append(time.perf_counter() - clock)
+        seconds, reference = (statistics.median(taken[1:]) for taken in spent)
+        error = float((np.abs(ours - theirs) / (1 + np.abs(theirs))).max())
+        rows.append(
+            {
+                "name": name,
+                "processor_seconds": seconds,
+                "reference_processor_seconds": reference,
+                "ratio": reference / seconds,
+                "wall_ratio": statistics.median(wall[1][1:]) / statistics.median(wall[0][1:]),
+                "error": error,
+            }
+        )
+    return rows
+
+
 def metric_rows(models: int = 256, samples: int = 50_000, repeats: int = 3) -> list[Row]:
     """ROC and TPR of all targets, and per-sample AUC."""
     from sklearn.metrics import roc_auc_score, roc_curve
@@ -175,12 +309,21 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     rows = attack_rows(args.models, args.samples, args.repeats)
     rows += metric_rows(args.models, args.samples, args.repeats)
+    experts = expert_rows(args.models, args.samples, args.repeats)
     print(f"{args.samples} samples x {args.models} models, {threads()} threads")
     print(f"{'':44}{'seconds':>9}{'reference':>11}{'ratio':>9}{'peak MB':>9}")
     for row in rows:
         print(
             f"{row['name']:44}{row['seconds']:9.3f}{row['reference_seconds']:11.1f}"
             f"{row['ratio']:9.0f}{row['peak_mb']:9.0f}"
+        )
+    print(
+        f"{'processor seconds, against NumPy':44}{'seconds':>9}{'NumPy':>11}{'ratio':>9}{'error':>9}"
+    )
+    for row in experts:
+        print(
+            f"{row['name']:44}{row['processor_seconds']:9.3f}"
+            f"{row['reference_processor_seconds']:11.2f}{row['ratio']:9.1f}{row['error']:9.0e}"
         )
     if args.out:
         machine = {
@@ -194,7 +337,9 @@ def main(argv: list[str] | None = None) -> None:
             "models": args.models,
             "repeats": args.repeats,
         }
-        args.out.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+        args.out.write_text(
+            json.dumps({"machine": machine, "rows": rows, "experts": experts}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ ATTACKS = [
     attacks.Calibrated(),
     attacks.BaVarIANormal(),
     attacks.LiRA(variance=attacks.Global()),
+    attacks.LiRATwoSignals(signal="mentr"),
+    attacks.LiRATwoSignals(signal="mentr", covariance=attacks.Pooled()),
 ]
 
 
@@ -97,6 +99,21 @@ def test_every_level_and_number_of_threads_gives_the_same(attack: attacks.Attack
         assert known.mean() > 0.9
         for other in compiled:
             np.testing.assert_array_equal(other, compiled[-1])
+
+
+def test_own_covariances_of_two_signals() -> None:
+    """With references enough that a covariance is not nearly singular; one outlier carries all."""
+    member = half_split(LANES + 3, models=30, seed=1).member
+    signals = leaking_signals(np.random.default_rng(2), member, 1)
+    signals["phi"][3, 5] = signals["phi"][4, 6] = 1e7
+    attack = attacks.LiRATwoSignals(signal="mentr", covariance=attacks.PerSample(ddof=1))
+    given, use = {k: signals[k] for k in attack.requires}, attacks.reference_rows(member)
+    with limited(level="none"):
+        pure = attack.run_all(given, member, use)
+    for at in LEVELS[1:]:
+        with limited(level=at):
+            got = attack.run_all(given, member, use)
+        np.testing.assert_allclose(got, pure, rtol=1e-7, atol=1e-7)
 
 
 def has_references(attack: attacks.Attack, member: BoolArray, use: BoolArray) -> BoolArray:

@@ -18,6 +18,7 @@ from scipy.optimize import isotonic_regression
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.base import Attack, Source
 from seepage.attacks.binding import labelled
+from seepage.attacks.kernels.samplewise import ascending
 from seepage.attacks.tails import Empirical, Tail
 from seepage.attacks.targets import each_row
 from seepage.errors import InputError
@@ -152,7 +153,7 @@ class AttackS(_ByClass):
     ) -> Iterator[tuple[int, Rule]]:
         whose, _ = np.nonzero(~member)
         outside = values[~member]
-        order = np.argsort(outside, kind="stable")
+        order = ascending(outside)
         whose, outside = whose[order], outside[order]
         for e, use in enumerate(sets):
             sample = outside[use[whose]]

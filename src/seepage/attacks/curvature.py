@@ -11,6 +11,7 @@ import numpy as np
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks.base import Attack, Source
+from seepage.attacks.kernels.elementary import log
 from seepage.attacks.lira import LiRA
 from seepage.attacks.references import AttackR, Calibrated
 from seepage.attacks.tails import Empirical, Tail
@@ -93,7 +94,7 @@ class _Curvature(Attack, ABC):
                 f"{self.signal}: expected curvatures of at least 0, got {np.nanmin(c):.3g}; "
                 "read a norm or the trace of ExactGaussNewton, not a signed trace"
             )
-        return np.asarray(np.log(c + TINY))
+        return log(c + TINY)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,14 +9,17 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar, Self, final
 
 import numpy as np
-from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks.base import Source
 from seepage.attacks.curvature import RESOLUTION, MomentAttack
-from seepage.attacks.targets import Moments, in_and_out
+from seepage.attacks.kernels.densities import COMMON, OWN, SHRUNKEN
+from seepage.attacks.kernels.elementary import log
+from seepage.attacks.kernels.joint import joint_all, joint_sums
+from seepage.attacks.targets import Moments, dropped, in_and_out
 from seepage.attacks.variance import TINY, PerSample, Pooled
 from seepage.errors import InputError
+from seepage.native.library import level
 
 __all__ = ["CurvatureAndConfidence", "LiRATwoSignals", "Wishart"]
 
@@ -78,6 +81,24 @@ class _Shared:
             np.where(several, group.mean, 0.0).sum(axis=1),
             np.where(several, group.mean**2, 0.0).sum(axis=1),
             np.where(several, 1 / np.maximum(group.n, 1), 0.0).sum(axis=1),
+        )
+
+    @classmethod
+    def of_sums(cls, sums: Float64Array) -> _Shared:
+        """Of one kind's sums from `joint_sums`, (A, 14, T)."""
+        by_target = np.moveaxis(sums, -1, 0)  # (T, A, 14)
+        groups, freedom, inverse = (by_target[:, :1, i, None] for i in (0, 4, 5))
+        pairs = by_target[..., [1, 2, 2, 3]].reshape(*by_target.shape[:2], 2, 2)
+        own = [np.stack([by_target[..., 6 + i], by_target[..., 10 + i]], axis=-1) for i in range(4)]
+        return cls(
+            pairs[:, None],
+            freedom[..., None, None],
+            groups,
+            own[0],
+            own[1],
+            own[2],
+            own[3],
+            inverse,
         )
 
     @classmethod
@@ -152,6 +173,32 @@ class _TwoLaws(MomentAttack, ABC):
         object.__setattr__(fitted, "shared", (outside, inside))
         return fitted
 
+    def run_all(
+        self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
+    ) -> FloatArray:
+        if level() == "none":
+            return super().run_all(signals, member, use)
+        values = np.ascontiguousarray(self.features(signals))
+        member, drop = np.ascontiguousarray(member), dropped(use)
+        out, common = np.empty(member.shape), np.zeros((len(drop.sets), values.shape[2], 2, 7))
+        if isinstance(self.covariance, PerSample):
+            joint_all(values, member, drop, OWN, common, out, ddof=self.covariance.ddof)
+            return out
+        sums = joint_sums(values, member, drop.sets)
+        for g in (0, 1):
+            shared = _Shared.of_sums(sums[:, g])
+            common[:, :, g, 4:] = shared.covariance[:, 0].reshape(*common.shape[:2], 4)[
+                ..., [0, 1, 3]
+            ]
+            if isinstance(self.covariance, Wishart):
+                fixed = self.covariance
+                common[:, :, g, 0] = shared.strength if fixed.strength is None else fixed.strength
+                common[:, :, g, 1] = shared.kappa if fixed.kappa is None else fixed.kappa
+                common[:, :, g, 2:4] = shared.centre[:, 0]
+        rule = SHRUNKEN if isinstance(self.covariance, Wishart) else COMMON
+        joint_all(values, member, drop, rule, common, out)
+        return out
+
     def ratios(self, x: Float64Array, outside: Moments, inside: Moments) -> Float64Array:
         shared = self.shared or (None, None)
         out, within = (self._log(x, g, s) for g, s in zip((outside, inside), shared, strict=True))
@@ -191,11 +238,11 @@ class _TwoLaws(MomentAttack, ABC):
         rest = np.maximum(c - slope * b, 1e-12 * c)
         d = x - centre
         squared = d[..., 0] ** 2 / a + (d[..., 1] - slope * d[..., 0]) ** 2 / rest
-        volume = 0.5 * (np.log(a) + np.log(rest))
+        volume = 0.5 * log(a * rest)
         if dof is None:
             return np.asarray(-np.log(2 * np.pi) - volume - squared / 2)
-        constant = special.gammaln(dof / 2 + 1) - special.gammaln(dof / 2) - np.log(dof * np.pi)
-        return np.asarray(constant - volume - (dof / 2 + 1) * np.log1p(squared / dof))
+        # In two dimensions Γ(ν/2 + 1)/(Γ(ν/2) ν π) is 1/(2π), whatever ν.
+        return np.asarray(-np.log(2 * np.pi) - volume - (dof / 2 + 1) * log(1 + squared / dof))
 
 
 @final
@@ -291,4 +338,4 @@ class LiRATwoSignals(_TwoLaws):
                 f"{self.signal}: expected values of at least 0, got {np.nanmin(values):.3g}; read "
                 "another signal, or record one that is not signed"
             )
-        return np.asarray(np.log(np.maximum(values, _LEAST)))
+        return log(np.maximum(values, _LEAST))

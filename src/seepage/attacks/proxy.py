@@ -8,9 +8,11 @@ from typing import ClassVar, Self, final
 
 import numpy as np
 
-from seepage.array_types import BoolArray, Float64Array, FloatArray
+from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.base import Attack, Source
 from seepage.attacks.binding import labelled
+from seepage.attacks.kernels.elementary import log
+from seepage.attacks.kernels.samplewise import ascending
 from seepage.attacks.lira import LiRAOfflineTwoSided
 from seepage.attacks.targets import dropped, each_row
 from seepage.attacks.variance import TINY, Centre, Mean, StudentT, Variance
@@ -122,21 +124,40 @@ def _borrowed(
         whose = np.nonzero(inside)[0]
         for a in range(phi.shape[2]):
             own = phi[:, at, a][inside].astype(np.float64)
-            order = np.argsort(own, kind="stable")
-            ascending, by = own[order], whose[order]
+            order = ascending(own)
+            own, by = own[order], whose[order]
+            # Each model's places in the order, its count, mean and squares about it.
+            places = np.split(np.argsort(by, kind="stable"), np.cumsum(inside.sum(axis=1))[:-1])
+            n = np.array([len(p) for p in places], dtype=np.float64)
+            mean = np.array([own[p].mean() if len(p) else 0.0 for p in places])
+            squares = np.array(
+                [((own[p] - m) ** 2).sum() for p, m in zip(places, mean, strict=True)]
+            )
             for e, use in enumerate(sets):
-                kept = ascending[use[by]]
-                if len(kept):
-                    half = len(kept) // 2
-                    centre = kept[half] if len(kept) % 2 else (kept[half - 1] + kept[half]) / 2
-                    out[e, 0, at, a] = centre
-                    out[e, 1, at, a] = max(float(kept.var()), TINY)
+                count = n[use].sum()
+                if count:
+                    middle = (n[use] * mean[use]).sum() / count
+                    spread = squares[use].sum() + (n[use] * (mean[use] - middle) ** 2).sum()
+                    out[e, 0, at, a] = _median_without(
+                        own, [places[r] for r in (~use).nonzero()[0]]
+                    )
+                    out[e, 1, at, a] = max(float(spread / count), TINY)
 
     each_row(one, len(parts))
     return out
 
 
+def _median_without(ascending: Float64Array, gone: list[Int64Array]) -> float:
+    """Median of an ascending sample without those at the given places, not all of them."""
+    out = np.sort(np.concatenate(gone)) if gone else np.empty(0, dtype=np.int64)
+    left = len(ascending) - len(out)
+    # A place that is left has as many before it as were left before those that are gone.
+    before = out - np.arange(len(out))
+    halves = np.array([(left - 1) // 2, left // 2])
+    return float(ascending[halves + np.searchsorted(before, halves, side="right")].mean())
+
+
 def _log_density(phi: FloatArray, law: Float64Array) -> Float64Array:
     """Mean over views of log N(φ; law): (N, A), (2, N, A) -> (N,)."""
     away = (phi.astype(np.float64) - law[0]) ** 2 / law[1]
-    return np.asarray(-0.5 * (away + np.log(2 * np.pi * law[1])).mean(axis=1))
+    return np.asarray(-0.5 * (away + log(2 * np.pi * law[1])).mean(axis=1))

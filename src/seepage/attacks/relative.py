@@ -12,19 +12,20 @@ from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks.base import Attack, Source
+from seepage.attacks.kernels.elementary import log
 from seepage.attacks.kernels.samplewise import (
     ALL,
     HALVES,
     MIXED,
     TEMPERED,
+    areas,
     log_ratio_all,
     shares_below,
 )
 from seepage.attacks.leaving import Matched
 from seepage.attacks.population import Population, chosen
-from seepage.attacks.targets import dropped, each_row, kernel_ready
+from seepage.attacks.targets import Dropped, dropped, each_row, kernel_ready
 from seepage.errors import InputError
-from seepage.metrics import operating_points
 from seepage.native.library import level
 from seepage.plan import judged, partitions
 
@@ -81,9 +82,15 @@ class _Ratio(Attack, ABC):
                 target = {"loss": signals["loss"][r]}
                 row[:] = _Ratio.run(self, target, {"loss": signals["loss"][use[r]]}, member[use[r]])
             return out
-        loss, member = kernel_ready(signals["loss"]), np.ascontiguousarray(member)
-        log_ratio_all(loss, member, dropped(use), self.mode, self.weight, out)
+        self.ratio_all(signals["loss"], member, dropped(use), out)
         return out
+
+    def ratio_all(
+        self, loss: FloatArray, member: BoolArray, drop: Dropped, out: Float64Array
+    ) -> None:
+        """The same through the kernels: (R, N, A), (R, N) -> out (R, N)."""
+        loss, member = kernel_ready(loss), np.ascontiguousarray(member)
+        log_ratio_all(loss, member, drop, self.mode, self.weight, out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +104,7 @@ class _Pairwise(_Ratio, ABC):
         if not self.gamma > 0:
             raise InputError(f"gamma: expected a number above 0, got {self.gamma}; 1 is usual")
 
-    def _compare(self, ratios: Float64Array) -> None:
+    def compare(self, ratios: Float64Array) -> None:
         """Ratios (R, N) become the share of the population that each beats."""
         whole = self.population is None
         others = None if whole else chosen(self.population, ratios.shape[1])
@@ -119,7 +126,7 @@ class _Pairwise(_Ratio, ABC):
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
     ) -> Float64Array:
         ratios = super().run_all(signals, member, use)
-        self._compare(ratios)
+        self.compare(ratios)
         return ratios
 
     def _matched(self, signals: Mapping[str, FloatArray], member: BoolArray) -> Float64Array:
@@ -128,7 +135,7 @@ class _Pairwise(_Ratio, ABC):
         ratios = super().run_all(signals, member, ~np.eye(len(member), dtype=np.bool_))
         known = {k: v[:, keep] for k, v in signals.items()}
         ratios[:, keep] = Matched.of(member[:, keep]).scores(super().run_all, known)
-        self._compare(ratios)
+        self.compare(ratios)
         return ratios
 
 
@@ -329,6 +336,8 @@ class RMIATuned(_Offline):
         loss, member = loss[:, order].astype(np.float64), member[:, order]
         tuple_of = partitions(member)
         total, able = np.zeros(len(self.grid)), False
+        grid = np.asarray(self.grid)[:, None, None]
+        whole_weight = grid.ravel() == 1  # the mean alone, however small
         everyone = np.where(member[..., None], 0.0, np.exp(-loss))
         whole, count = everyone.sum(axis=0), (~member).sum(axis=0)
         for k in np.unique(tuple_of):
@@ -348,11 +357,11 @@ class RMIATuned(_Offline):
             if lost.any():
                 some = np.flatnonzero(at)[lost]
                 mean[lost] = _log_mean(loss[~own][:, some], ~member[~own][:, some])
-            ratios = [
-                -(loss[own][told][:, at] + _log_mixed(mean, a)).mean(axis=-1) for a in self.grid
-            ]
-            many = np.tile(truth[told], (len(self.grid), 1))
-            auc = operating_points(np.concatenate(ratios), many, ()).auc
+            mixed = log(0.5 * ((1 + grid) * np.exp(mean) + 1 - grid))
+            mixed[whole_weight] = mean
+            ratios = -(loss[own][told][:, at] + mixed[:, None]).mean(axis=-1)
+            many = np.broadcast_to(truth[told], ratios.shape)
+            auc = areas(ratios.reshape(-1, truth.shape[1]), many.reshape(-1, truth.shape[1]))
             total += auc.reshape(len(self.grid), -1).sum(axis=1)
         if not able:
             return min(self.grid, key=lambda a: abs(a - _USUAL))

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array
+from seepage.attacks.kernels.elementary import log
 from seepage.attacks.kernels.lanes import FLOOR
 from seepage.attacks.kernels.samplewise import ascending, merged_cdf
 from seepage.errors import InputError
@@ -69,7 +70,7 @@ class Empirical:
     @staticmethod
     def log(cdf: Float64Array) -> Float64Array:
         """log with a floor."""
-        return np.log(np.maximum(cdf, SMALLEST))
+        return log(np.maximum(cdf, SMALLEST))
 
 
 class _Fitted(ABC):

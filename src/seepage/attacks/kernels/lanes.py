@@ -7,7 +7,7 @@ from collections.abc import Callable
 from seepage.array_types import FloatArray
 from seepage.native.library import kernel
 
-__all__ = ["FLOOR", "LANES", "PART", "compiled"]
+__all__ = ["FLOOR", "LANES", "PART", "chunks", "compiled"]
 
 LANES = 128  # as in the kernels: samples of a block, side by side
 PART = 32 * LANES  # samples that a thread takes at once
@@ -20,3 +20,17 @@ def compiled(name: str, signal: FloatArray, *kinds: type | str) -> Callable[...,
     found = kernel(f"{name}_{signal.dtype.str[1:]}", signal.dtype.str[1:], *kinds)
     assert found is not None
     return found
+
+
+# Sums over samples are made by chunks, as many whatever the number of threads, and then added.
+_CHUNKS, _LEAST = 16, 8 * LANES
+
+
+def chunks(samples: int) -> tuple[int, int]:
+    """How many chunks, and how many samples each of them has, the last one fewer.
+
+    >>> chunks(100), chunks(50_000)
+    ((1, 128), (16, 3200))
+    """
+    many = max(1, min(_CHUNKS, samples // _LEAST))
+    return many, -(-samples // (many * LANES)) * LANES

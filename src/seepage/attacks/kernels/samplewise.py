@@ -7,6 +7,7 @@ import numpy as np
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.kernels.lanes import PART, compiled
 from seepage.attacks.targets import Dropped
+from seepage.metrics import operating_points
 from seepage.native.library import contiguous, kernel, over_blocks
 
 __all__ = [
@@ -14,10 +15,12 @@ __all__ = [
     "HALVES",
     "MIXED",
     "TEMPERED",
+    "areas",
     "ascending",
     "empirical_all",
     "log_ratio_all",
     "merged_cdf",
+    "middle_ranks",
     "shares_below",
 ]
 
@@ -50,6 +53,39 @@ def shares_below(values: Float64Array, slack: float, sample: Int64Array | None) 
     over_blocks(
         lambda a, b: call(values, count, slack, sample is None, weight, a, b), rows, 8
     )  # fmt: skip
+
+
+def middle_ranks(values: Float64Array) -> Float64Array:
+    """Row by row, the share below each value and half of what equals it: (R, N) -> (R, N).
+
+    Of values none of which is NaN.
+    """
+    rows, count = values.shape
+    out = np.empty(values.shape)
+    call = kernel("middle_ranks", "f8", int, int, int, "f8")
+    if call is not None:
+        given = contiguous(values, "f8")
+        over_blocks(lambda a, b: call(given, count, a, b, out), rows, 8)
+        return out
+    for row, found in zip(values, out, strict=True):
+        order = np.sort(row)
+        # What is looked for in order is found several times faster.
+        turn = np.argsort(row)
+        found[turn] = np.searchsorted(order, order, "left") + np.searchsorted(order, order, "right")
+        found /= 2 * max(count, 1)
+    return out
+
+
+def areas(scores: Float64Array, member: BoolArray) -> Float64Array:
+    """Area under the ROC of every row with members and non-members: (R, N), (R, N) -> (R,)."""
+    call = kernel("areas", "f8", "?", int, int, int, "f8")
+    if call is None:
+        return operating_points(scores, member, ()).auc
+    rows, count = scores.shape
+    out = np.empty(rows)
+    given, inside = contiguous(scores, "f8"), contiguous(member, "?")
+    over_blocks(lambda a, b: call(given, inside, count, a, b, out), rows, 1024)
+    return out
 
 
 def merged_cdf(

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
-from seepage.attacks.kernels.lanes import FLOOR, LANES, compiled
+from seepage.attacks.kernels.lanes import FLOOR, chunks, compiled
 from seepage.native.library import contiguous, over_blocks
 
 __all__ = [
@@ -31,9 +31,6 @@ SQUARES, SPREADS, MEANS = 0, 1, 2
 WIDTH, OFFSET = 0.0625, 0.01234567891
 # A spread of so little beside the mean is the rounding of float32, not knowledge.
 STILL = 4 * FLOOR
-
-# Sums are made by chunks of samples, as many whatever the number of threads, and then added.
-_CHUNKS, _LEAST = 16, 8 * LANES
 
 
 def extremes(signal: FloatArray, member: BoolArray) -> Float64Array:
@@ -70,10 +67,9 @@ def group_totals(
     cell lowest (E, A, 2) + b; the first and the last also hold what lies beyond.
     """
     models, samples, views = signal.shape
-    chunks = max(1, min(_CHUNKS, samples // _LEAST))
-    per = -(-samples // (chunks * LANES)) * LANES
-    sums = np.zeros((chunks, views, 2, MOMENTS, len(drop)))
-    cells = np.zeros((chunks, views, 2, len(drop), number), dtype=np.int32)
+    many, per = chunks(samples)
+    sums = np.zeros((many, views, 2, MOMENTS, len(drop)))
+    cells = np.zeros((many, views, 2, len(drop), number), dtype=np.int32)
     kinds = ("i8", int, int, "f8", "f8", int, "f8", "?", "f8", "i8")
     call = compiled(
         "group_totals", signal, "?", int, int, int, *kinds, int, int, int, int, "f8", "i4"
@@ -85,5 +81,5 @@ def group_totals(
         call(signal, member, models, samples, views, drop, *drop.shape, *given, number, per,
              first, last, sums, cells)  # fmt: skip
 
-    over_blocks(part, chunks, 1)
+    over_blocks(part, many, 1)
     return sums.sum(axis=0), cells.sum(axis=0, dtype=np.int64)

@@ -33,6 +33,7 @@
 #define FLOOR 0x1p-22 /* a spread below float32's resolution of the values is rounding */
 #define STILL (4 * FLOOR)
 #define MOMENTS 8
+#define JOINT 14
 #define WIDTH 0.0625
 #define OFFSET 0.01234567891
 #define PI 3.14159265358979323846
@@ -59,3 +60,5 @@ enum { SQUARES, SPREADS, MEANS };       /* which sums are wanted */
 #define SIGNAL double
 #define TYPED(name) LEVEL(name##_f8)
 #include "by_type.h"
+
+#include "joint.h"

@@ -79,3 +79,53 @@ EXPORTED int LEVEL(merged_cdf)(const double *restrict sample, int64_t size,
   }
   return 0;
 }
+
+/* Row by row of values (·, count), none of them NaN, twice the number below each and once the number
+ * of its ties, itself included, over twice the count: out (·, count).
+ */
+EXPORTED int LEVEL(middle_ranks)(const double *restrict values, int64_t count, int64_t first,
+                                 int64_t last, double *restrict out) {
+  uint64_t *items = new_items(count);
+  if (!items) return 1;
+  for (int64_t r = first; r < last; r++) {
+    const double *restrict row = values + r * count;
+    double *restrict found = out + r * count;
+    uint64_t *sorted = ascending(row, count, items, items + count, (uint32_t *)(items + 2 * count));
+    for (int64_t begin = 0, end; begin < count; begin = end) {
+      double here = row[sorted[begin] & 0xFFFFFFFFu];
+      for (end = begin + 1; end < count && row[sorted[end] & 0xFFFFFFFFu] == here;) end++;
+      double rank = (double)(begin + end) / (double)(2 * count);
+      for (int64_t i = begin; i < end; i++) found[sorted[i] & 0xFFFFFFFFu] = rank;
+    }
+  }
+  free(items);
+  return 0;
+}
+
+/* Row by row of scores and membership (·, count), Mann-Whitney with ties: out (·,), NaN where one
+ * side is missing.
+ */
+EXPORTED int LEVEL(areas)(const double *restrict scores, const uint8_t *restrict member,
+                          int64_t count, int64_t first, int64_t last, double *restrict out) {
+  uint64_t *items = new_items(count);
+  if (!items) return 1;
+  for (int64_t r = first; r < last; r++) {
+    const double *restrict row = scores + r * count;
+    const uint8_t *restrict inside = member + r * count;
+    uint64_t *sorted = ascending(row, count, items, items + count, (uint32_t *)(items + 2 * count));
+    int64_t in_below = 0, out_below = 0, twice = 0;
+    for (int64_t begin = 0, end; begin < count; begin = end) {
+      double here = row[sorted[begin] & 0xFFFFFFFFu];
+      int64_t in_here = 0;
+      for (end = begin; end == begin || (end < count && row[sorted[end] & 0xFFFFFFFFu] == here);)
+        in_here += inside[sorted[end++] & 0xFFFFFFFFu];
+      twice += in_here * (2 * out_below + end - begin - in_here);
+      in_below += in_here;
+      out_below += end - begin - in_here;
+    }
+    double pairs = (double)in_below * (double)out_below;
+    out[r] = pairs > 0.0 ? (double)twice / (2.0 * pairs) : NAN;
+  }
+  free(items);
+  return 0;
+}
