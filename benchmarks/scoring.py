@@ -129,35 +129,33 @@ def attack_rows(models: int = 256, samples: int = 50_000, repeats: int = 3) -> l
     return rows
 
 
-def _pairs(x: Array, member: Array) -> Iterator[tuple[list[int], list[Array]]]:
-    """Of each complementary pair its two models, and count, mean and squares of what it leaves.
+def _pairs(x: Array, member: Array) -> Iterator[tuple[Array, list[Array]]]:
+    """Of each complementary pair its two models, and mean and squares of the R/2 − 1 OUT, then IN.
 
-    From sums over all models, OUT then IN, without what the pair holds.
+    From sums over all models, without what the pair holds.
     """
-    out, done = ~member, np.zeros(len(x), dtype=np.bool_)
+    n = len(x) // 2 - 1
+    inside = np.where(member, x, 0.0)
+    sums = [(k.sum(axis=0), (k * k).sum(axis=0)) for k in (x - inside, inside)]
     use = attacks.reference_rows(member)
-    sums = [(k.sum(axis=0), (x * k).sum(axis=0), (x * x * k).sum(axis=0)) for k in (out, member)]
-    for r in range(len(x)):
-        if done[r]:
+    for r, both in enumerate(np.flatnonzero(~row) for row in use):
+        if r != both[0]:
             continue
-        both = np.flatnonzero(~use[r])
-        done[both] = True
-        inside = np.where(member[r], x[both[0]], x[both[1]])
+        one = inside[both].sum(axis=0)
         left = []
-        for gone, (n, first, second) in zip((x[both].sum(axis=0) - inside, inside), sums):
-            mean = (first - gone) / (n - 1)
-            left += [n - 1, mean, second - gone * gone - (n - 1) * mean * mean]
-        yield both.tolist(), left
+        for gone, (first, second) in zip((x[both].sum(axis=0) - one, one), sums, strict=True):
+            mean = (first - gone) / n
+            left += [mean, second - gone * gone - n * mean * mean]
+        yield both, left
 
 
 def numpy_lira(phi: Array, member: Array, out: Array) -> None:
     """LiRA with each sample's own variances, as an expert writes it: sums, pair by pair."""
     x = phi.astype(np.float64)
-    shift = x.mean(axis=0)
-    x -= shift
-    for both, (n0, m0, s0, n1, m1, s1) in _pairs(x, member):
-        v0, v1 = s0 / n0, s1 / n1
-        term, v0, v1 = 0.5 * np.log(v0 / v1), 0.5 / v0, 0.5 / v1
+    x -= x.mean(axis=0)
+    n = len(x) // 2 - 1
+    for both, (m0, s0, m1, s1) in _pairs(x, member):
+        term, v0, v1 = 0.5 * np.log(s0 / s1), 0.5 * n / s0, 0.5 * n / s1
         for t in both:
             out[t] = term + (x[t] - m0) ** 2 * v0 - (x[t] - m1) ** 2 * v1
 
@@ -165,44 +163,43 @@ def numpy_lira(phi: Array, member: Array, out: Array) -> None:
 def numpy_student(phi: Array, member: Array, out: Array) -> None:
     """Default LiRA the same way: counts of log s² pair by pair, the prior, then the t laws."""
     x = phi.astype(np.float64)
-    shift = x.mean(axis=0)
-    x -= shift
-    expected = chance(len(x))
-    each = [np.array([2 * np.log(np.ptp(phi[k]))]) for k in (~member, member)]
-    counts, lowest, sums = [], [], []
-    for _, left in _pairs(x, member):
-        for n, s, unit in ((left[0], left[2], each[0]), (left[3], left[5], each[1])):
-            rest = expected[n][:, 0] + unit + OFFSET
-            at = np.floor((np.log(s / (n - 1)) - rest) / WIDTH).astype(np.int64)
-            lowest.append(at.min())
-            counts.append(np.bincount(at - at.min()))
-            sums.append([len(n), 0, 0, 0, 0, 0, 0, expected[n][:, 1].sum()])
+    ends = [
+        (np.where(k, x, -np.inf).max(axis=1), np.where(k, x, np.inf).min(axis=1))
+        for k in (~member, member)
+    ]
+    x -= x.mean(axis=0)
+    n = len(x) // 2 - 1
+    expected, noise = chance(n)[n]
+    counts, lowest, units = [], [], []
+    for both, left in _pairs(x, member):
+        for s, (high, low) in zip(left[1::2], ends, strict=True):
+            units.append(2 * np.log(np.delete(high, both).max() - np.delete(low, both).min()))
+            at = (np.log(s) - (np.log(n - 1) + expected + units[-1] + OFFSET)) * (1 / WIDTH)
+            cell = np.floor(at).astype(np.int64)
+            lowest.append(cell.min())
+            counts.append(np.bincount(cell - lowest[-1]))
     widest = max(len(c) for c in counts)
     cells = np.array([np.pad(c, (0, widest - len(c))) for c in counts]).reshape(-1, 2, widest)
-    units = np.broadcast_to(np.concatenate(each), cells.shape[:2])
-    totals = Totals(
-        np.reshape(sums, (-1, 2, 8)).astype(float), cells, np.reshape(lowest, (-1, 2)), units
-    )
+    sums = np.zeros((*cells.shape[:2], 8))
+    sums[..., 0], sums[..., 7] = x.shape[1], x.shape[1] * noise
+    totals = Totals(sums, cells, np.reshape(lowest, (-1, 2)), np.reshape(units, (-1, 2)))
     law = prior(totals, attacks.StudentT())[..., 2:]
-    for (both, left), own in zip(_pairs(x, member), law):
-        laws = []
-        for n, m, s, (alpha, beta) in ((*left[:3], own[0]), (*left[3:], own[1])):
-            table = special.gammaln(alpha + (np.arange(len(x)) + 1) / 2)
-            table -= special.gammaln(alpha + np.arange(len(x)) / 2)
-            inverse = n / ((2 * beta + s) * (n + 1))
-            laws.append((m, inverse, alpha + n / 2 + 0.5, table[n]))
-        (m0, i0, a0, c0), (m1, i1, a1, c1) = laws
-        term = c1 - c0 + 0.5 * np.log(i1 / i0)
+    for (both, (m0, s0, m1, s1)), own in zip(_pairs(x, member), law, strict=True):
+        alpha, beta = own.T
+        power = alpha + n / 2 + 0.5
+        constant = special.gammaln(power) - special.gammaln(power - 0.5)
+        i0, i1 = (n / ((2 * b + s) * (n + 1)) for b, s in zip(beta, (s0, s1), strict=True))
+        term = constant[1] - constant[0] + 0.5 * np.log(i1 / i0)
         for t in both:
             far, near = 1 + (x[t] - m0) ** 2 * i0, 1 + (x[t] - m1) ** 2 * i1
-            out[t] = term + a0 * np.log(far) - a1 * np.log(near)
+            out[t] = term + power[0] * np.log(far) - power[1] * np.log(near)
 
 
 def numpy_rmia(loss: Array, member: Array, out: Array) -> None:
     """RMIA the same way: sums of probabilities, then sort and search."""
     x = loss.astype(np.float64)
     top = x.min(axis=0)
-    for both, (n0, m0, _, n1, m1, _) in _pairs(np.exp(top - x), member):
+    for both, (m0, _, m1, _) in _pairs(np.exp(top - x), member):
         reference = np.log(0.5 * (m0 + m1)) - top
         for t in both:
             ratio = -x[t] - reference
@@ -240,7 +237,7 @@ def expert_rows(models: int = 256, samples: int = 50_000, repeats: int = 5) -> l
         spent: tuple[list[float], list[float]] = ([], [])
         wall: tuple[list[float], list[float]] = ([], [])
         for _ in range(repeats + 1):
-            for call, taken, clocked in zip(pair, spent, wall):
+            for call, taken, clocked in zip(pair, spent, wall, strict=True):
                 clock, begin = time.perf_counter(), time.process_time()
                 call()
                 taken.append(time.process_time() - begin)
