@@ -56,7 +56,7 @@ def test_parts_cover_the_work_once_and_errors_are_raised() -> None:
         assert (seen == 1).all()
         with pytest.raises(ZeroDivisionError):
             over_blocks(lambda first, last: print(1 // (first - 5)), 23, 5)
-    over_blocks(part, 0, 5)
+        over_blocks(part, 0, 5)
     assert seen.sum() == 23
 
 

@@ -118,6 +118,8 @@ def _borrowed(
     out = np.full((len(sets), 2, *phi.shape[1:]), np.nan)
     parts = [np.flatnonzero(classes == c) for c in np.unique(classes)]
 
+    short = np.uint16 if len(phi) < 1 << 16 else np.int64  # sorted in one pass
+
     def one(c: int) -> None:
         at = parts[c]
         inside = member[:, at]
@@ -127,7 +129,9 @@ def _borrowed(
             order = ascending(own)
             own, by = own[order], whose[order]
             # Each model's places in the order, its count, mean and squares about it.
-            places = np.split(np.argsort(by, kind="stable"), np.cumsum(inside.sum(axis=1))[:-1])
+            places = np.split(
+                np.argsort(by.astype(short), kind="stable"), np.cumsum(inside.sum(axis=1))[:-1]
+            )
             n = np.array([len(p) for p in places], dtype=np.float64)
             mean = np.array([own[p].mean() if len(p) else 0.0 for p in places])
             squares = np.array(

@@ -10,7 +10,7 @@ from typing import ClassVar, Self, final
 import numpy as np
 from scipy import special
 
-from seepage.array_types import BoolArray, Float64Array, FloatArray
+from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.base import Attack, Source
 from seepage.attacks.kernels.elementary import log
 from seepage.attacks.kernels.samplewise import (
@@ -19,6 +19,7 @@ from seepage.attacks.kernels.samplewise import (
     MIXED,
     TEMPERED,
     areas,
+    ascending,
     log_ratio_all,
     shares_below,
 )
@@ -296,7 +297,7 @@ class RMIATuned(_Offline):
 
         def choose(e: int) -> None:
             kept = use[np.flatnonzero(drop.which == e)[0]]
-            best[e] = self.chosen(loss[kept], member[kept])
+            best[e] = self.chosen(loss, member, np.flatnonzero(kept))
 
         each_row(choose, len(best))
         out = np.empty(member.shape)
@@ -308,12 +309,12 @@ class RMIATuned(_Offline):
 
     def _matched(self, signals: Mapping[str, FloatArray], member: BoolArray) -> Float64Array:
         # One a for each target, of all other runs; ratios are then those of matched references.
-        known, loss = judged(member), signals["loss"]
+        known = judged(member)
+        seen, told = signals["loss"][:, known], member[:, known]
         best = np.empty(len(member))
 
         def choose(r: int) -> None:
-            others = np.arange(len(member)) != r
-            best[r] = self.chosen(loss[others][:, known], member[others][:, known])
+            best[r] = self.chosen(seen, told, np.delete(np.arange(len(member)), r))
 
         each_row(choose, len(best))
         out = np.empty(member.shape)
@@ -322,18 +323,22 @@ class RMIATuned(_Offline):
             out[best == a] = fixed._matched(signals, member)[best == a]
         return out
 
-    def chosen(self, loss: FloatArray, member: BoolArray) -> float:
+    def chosen(self, loss: FloatArray, member: BoolArray, use: Int64Array | None = None) -> float:
         """The a of `grid` that serves these references best: (R, N, A), (R, N).
 
-        Where none of them can be judged, each being IN or OUT of all samples, the one next to the
-        published 0.3.
+        use: which rows they are, all by default. Where none of them can be judged, each being IN or
+        OUT of all samples, the one next to the published 0.3.
         """
         if len(self.grid) == 1:
             return self.grid[0]
-        order = np.argsort(loss.mean(axis=(0, 2), dtype=np.float64), kind="stable")
+        rows = np.arange(len(loss)) if use is None else use
+        total = np.zeros(loss.shape[1:])
+        for r in rows:
+            total += loss[r]
+        order = ascending(total.mean(axis=1))
         if len(order) > _SOME:
             order = order[np.linspace(0, len(order) - 1, _SOME).astype(np.int64)]
-        loss, member = loss[:, order].astype(np.float64), member[:, order]
+        loss, member = loss[np.ix_(rows, order)].astype(np.float64), member[np.ix_(rows, order)]
         tuple_of = partitions(member)
         total, able = np.zeros(len(self.grid)), False
         grid = np.asarray(self.grid)[:, None, None]
@@ -359,7 +364,8 @@ class RMIATuned(_Offline):
                 mean[lost] = _log_mean(loss[~own][:, some], ~member[~own][:, some])
             mixed = log(0.5 * ((1 + grid) * np.exp(mean) + 1 - grid))
             mixed[whole_weight] = mean
-            ratios = -(loss[own][told][:, at] + mixed[:, None]).mean(axis=-1)
+            ratios = -(loss[own][told][:, at] + mixed[:, None])
+            ratios = ratios[..., 0] if ratios.shape[-1] == 1 else ratios.mean(axis=-1)
             many = np.broadcast_to(truth[told], ratios.shape)
             auc = areas(ratios.reshape(-1, truth.shape[1]), many.reshape(-1, truth.shape[1]))
             total += auc.reshape(len(self.grid), -1).sum(axis=1)

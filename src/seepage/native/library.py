@@ -144,7 +144,7 @@ def over_blocks(call: Callable[[int, int], None], count: int, block: int) -> Non
     """
     starts = range(0, count, block)
     parts = [(first, min(first + block, count)) for first in starts]
-    if len(parts) == 1 or threads() == 1:
+    if len(parts) <= 1 or threads() == 1:
         for first, last in parts:
             call(first, last)
         return

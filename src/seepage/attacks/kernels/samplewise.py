@@ -28,10 +28,10 @@ HALVES, MIXED, ALL, TEMPERED = 0, 1, 2, 3
 
 
 def ascending(x: Float64Array) -> Int64Array:
-    """Positions of x (N,) in ascending order; of equal values in any."""
+    """Positions of x (N,) in ascending order, of equal values the first ones first."""
     call = kernel("order_of", "f8", int, "i8")
     if call is None:
-        return np.argsort(x)
+        return np.argsort(x, kind="stable")
     order = np.empty(len(x), dtype=np.int64)
     call(contiguous(x, "f8"), len(x), order)
     return order

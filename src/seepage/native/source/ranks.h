@@ -53,19 +53,23 @@ EXPORTED int LEVEL(shares_below)(double *restrict values, int64_t count, double 
 EXPORTED int LEVEL(merged_cdf)(const double *restrict sample, int64_t size,
                                const int64_t *restrict order, const double *restrict x,
                                int64_t count, double low, double high, double *restrict out) {
-  int64_t at = 0, end = 0; /* how many of the sample lie below the value, and where ties of the next end */
-  double lower = low, lower_rank = 0.0;
-  while (end < size && sample[end] == sample[0]) end++;
+  /* How many of the sample lie below the value, and of the values next to that place, the mean ranks. */
+  int64_t at = -1;
+  double lower = low, upper = high, lower_rank = 0.0, upper_rank = (double)size + 1.0;
   for (int64_t i = 0; i < count; i++) {
     double value = x[order[i]];
-    while (at < size && sample[at] < value) {
-      lower = sample[at];
-      lower_rank = 0.5 * (double)(at + 1 + end);
-      at = end;
+    int64_t before = at;
+    at = at < 0 ? 0 : at;
+    while (at < size && sample[at] < value) at++;
+    if (at != before) {
+      int64_t start = at - 1, end = at + 1;
+      while (start > 0 && sample[start - 1] == sample[at - 1]) start--;
       while (end < size && sample[end] == sample[at]) end++;
+      lower = at > 0 ? sample[at - 1] : low;
+      lower_rank = at > 0 ? 0.5 * (double)(start + 1 + at) : 0.0;
+      upper = at < size ? sample[at] : high;
+      upper_rank = at < size ? 0.5 * (double)(at + 1 + end) : (double)size + 1.0;
     }
-    double upper = at < size ? sample[at] : high;
-    double upper_rank = at < size ? 0.5 * (double)(at + 1 + end) : (double)size + 1.0;
     double rank;
     if (at < size && value == upper)
       rank = upper_rank;

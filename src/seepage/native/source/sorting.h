@@ -68,9 +68,9 @@ static uint64_t *by_digits(uint64_t *restrict items, uint64_t *restrict spare, i
   return from;
 }
 
-/* The bits of a double as a whole number in the same order; −0 just below 0. */
+/* The bits of a double as a whole number in the same order; −0 is 0. */
 static inline uint64_t ordered_bits(double x) {
-  uint64_t bits = bits_of(x);
+  uint64_t bits = bits_of(x + 0.0);
   return bits ^ ((0 - (bits >> 63)) | UINT64_C(0x8000000000000000));
 }
 
