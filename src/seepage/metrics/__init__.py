@@ -43,6 +43,7 @@ from seepage.metrics.roc import (
     pooled_points,
     roc,
     row_auc,
+    thinned_roc,
     tpr_at_fpr,
 )
 from seepage.metrics.strongest import Strongest, strongest
@@ -105,6 +106,7 @@ __all__ = [
     "precision_interval",
     "roc",
     "row_auc",
+    "thinned_roc",
     "sample_auc",
     "score_correlation",
     "signal_correlation",

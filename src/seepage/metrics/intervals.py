@@ -153,7 +153,18 @@ def over_targets(
         raise InputError(
             f"values: expected one per model ({len(member)}), got shape {v.shape}; pass a row each"
         )
-    number = partitions(member)
+    return _over_partitions(v, partitions(member), members(member), level, shared=shared)
+
+
+def members(member: BoolArray) -> int:
+    """How many (run, sample) entries are IN, all together."""
+    return int(np.count_nonzero(given_array(member, "member")))
+
+
+def _over_partitions(
+    v: Float64Array, number: Int64Array, inside: int, level: float, *, shared: bool
+) -> Estimate:
+    """`over_targets` of runs whose partitions are known, and how many entries are IN."""
     weight = np.bincount(number).astype(np.float64)
     per_tuple = np.bincount(number, weights=v) / weight
     mean, groups = _rounded(float(v.mean())), len(weight)
@@ -164,7 +175,7 @@ def over_targets(
     weight /= weight.sum()
     half *= float(np.sqrt((weight**2 * (per_tuple - mean) ** 2).sum() * groups / (groups - 1)))
     low, high = around(mean, half)
-    trials = int(given_array(member, "member").sum()) / (2 if shared else 1)
+    trials = inside / (2 if shared else 1)
     if 0 <= mean * trials < _FEW:
         exact_low, exact_high = clopper_pearson(mean * trials, trials, level)
         low, high = min(low, float(exact_low)), max(high, float(exact_high))

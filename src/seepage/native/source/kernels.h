@@ -46,6 +46,7 @@ enum { HALVES, MIXED, ALL, TEMPERED };  /* what probability is compared with */
 enum { SQUARES, SPREADS, MEANS };       /* which sums are wanted */
 
 #include "pair_auc.h"
+#include "sides.h"
 #include "pooling.h"
 #include "elementary.h"
 #include "sorting.h"
