@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
-from seepage.array_types import BoolArray, Float64Array
+from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError
 from seepage.given_arrays import given_array, given_floats, of_one_shape
 from seepage.plan import partitions
 
-__all__ = ["Estimate", "around", "clopper_pearson", "over_targets", "reach"]
+__all__ = ["Estimate", "around", "clopper_pearson", "over_partitions", "over_targets", "reach"]
 
 
 @dataclass(frozen=True)
@@ -153,18 +153,14 @@ def over_targets(
         raise InputError(
             f"values: expected one per model ({len(member)}), got shape {v.shape}; pass a row each"
         )
-    return _over_partitions(v, partitions(member), members(member), level, shared=shared)
+    inside = int(np.count_nonzero(given_array(member, "member")))
+    return over_partitions(v, partitions(member), inside, level, shared=shared)
 
 
-def members(member: BoolArray) -> int:
-    """How many (run, sample) entries are IN, all together."""
-    return int(np.count_nonzero(given_array(member, "member")))
-
-
-def _over_partitions(
-    v: Float64Array, number: Int64Array, inside: int, level: float, *, shared: bool
+def over_partitions(
+    v: Float64Array, number: Int64Array, inside: int, level: float = 0.95, *, shared: bool = True
 ) -> Estimate:
-    """`over_targets` of runs whose partitions are known, and how many entries are IN."""
+    """`over_targets` of runs whose partitions (R,) are known, and how many entries are IN."""
     weight = np.bincount(number).astype(np.float64)
     per_tuple = np.bincount(number, weights=v) / weight
     mean, groups = _rounded(float(v.mean())), len(weight)

@@ -16,10 +16,11 @@ from numpy.typing import ArrayLike
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError
 from seepage.given_arrays import given_floats
-from seepage.metrics.intervals import clopper_pearson, over_targets
+from seepage.metrics.intervals import clopper_pearson, over_partitions
 from seepage.metrics.steps import largest_tie, steps
 from seepage.metrics.unit import EACH, Unit, judged
 from seepage.native.library import contiguous, kernel, over_blocks
+from seepage.plan import partitions
 from seepage.short_repr import short_repr
 
 __all__ = [
@@ -403,7 +404,8 @@ def average_roc(
         smallest = 1.0 / (1 + max(1, int((~y).sum(axis=1).min())))
         grid = np.geomspace(smallest, 1.0, max(2, int(np.ceil(-25 * np.log10(smallest))) + 1))
     points = operating_points(s, y, given_floats(grid, "grid"))
-    estimates = [over_targets(points.tpr[:, g], y) for g in range(points.tpr.shape[1])]
+    number, inside = partitions(y), int(np.count_nonzero(y))
+    estimates = [over_partitions(values, number, inside) for values in points.tpr.T]
     return AveragedRoc(
         points.nominal,
         np.array([e.mean for e in estimates]),

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from seepage.array_types import BoolArray, FloatArray
 from seepage.errors import InputError
 from seepage.given_arrays import given_array, given_bools, given_floats
 from seepage.metrics import auc
-from seepage.plan import partitions, tuples
-from seepage.plane.kernels import look_up, pair_counts, tuple_counts
+from seepage.native.library import limited
+from seepage.plan import partitions
+from seepage.plane.lattice import BLOCK, PackedPairs, by_tuple, chosen_sets, kept, tally_of
 from seepage.plane.paths import Trajectories
 from seepage.plane.rates import advantage
 from seepage.plane.regions import ByAdvantage, Regions
@@ -39,8 +40,6 @@ __all__ = [
 
 # Replicates at a time: a few tens of MiB of counts at 50,000 samples.
 _CHUNK = 32
-# Samples at a time where a sample's own rates decide.
-_BLOCK = 2048
 
 
 @dataclass(frozen=True)
@@ -90,12 +89,16 @@ class TopShare(Vulnerable):
         if not 0 < self.share < 1:
             raise InputError(f"share: expected between 0 and 1, got {self.share}; 0.05 is usual")
 
+    def size(self, samples: int) -> int:
+        """How many of the samples are chosen at least."""
+        return max(1, round(self.share * samples))
+
     def select(
         self, fpr: FloatArray, tpr: FloatArray, n_out: ArrayLike, n_in: ArrayLike
     ) -> BoolArray:
         """At or above the border, (..., N) bool."""
         a = advantage(fpr, tpr)
-        keep = max(1, round(self.share * a.shape[-1]))
+        keep = self.size(a.shape[-1])
         border = np.partition(a, -keep, axis=-1)[..., -keep, None]
         return np.asarray(a >= border - 1e-9)
 
@@ -198,27 +201,22 @@ def _curves(
     """(curves of the whole, standard errors, degrees of freedom)."""
     n_out, n_in = paths.n_out, paths.n_in
 
-    def plain(t: int) -> BoolArray:
-        return vulnerable.select(paths.fpr[t], paths.tpr[t], n_out, n_in)[None]
-
-    counts = [_tally([plain(t) for t in range(len(paths.fpr))])]
+    plain = [vulnerable.select(f, t, n_out, n_in) for f, t in zip(paths.fpr, paths.tpr, strict=True)]
+    counts = [tally_of(np.stack(plain))[:, None]]
     groups = 1
     if paths.decisions is not None and bootstrap.replicates:
-        tuple_of = partitions(paths.member)
-        groups = int(tuple_of.max()) + 1
+        groups = int(partitions(paths.member).max()) + 1
         weights = bootstrap.weights(groups)[1:].astype(np.float32)
-        with (
-            threadpool_limits(1, "blas"),
-            ThreadPoolExecutor(bootstrap.threads or cores()) as pool,
-        ):
-            pairs = np.array_equal(np.bincount(tuples(paths.member) + 1), [0] + [2] * groups)
-            if vulnerable.pointwise and pairs:
-                # Sizes of sets add up over blocks of samples.
-                blocks = range(0, paths.samples, _BLOCK)
-                parts = pool.map(lambda k: _on_lattice(paths, vulnerable, weights, k), blocks)
-                counts.append(np.sum(list(parts), axis=0))
-            else:
-                chunks = [weights[k : k + _CHUNK] for k in range(0, len(weights), _CHUNK)]
+        known = isinstance(vulnerable, TopShare) or vulnerable.pointwise
+        if len(weights) and known and PackedPairs.complete(paths.member):
+            with limited(threads=bootstrap.threads):
+                counts.append(_on_lattice(paths, vulnerable, weights))
+        else:
+            chunks = [weights[k : k + _CHUNK] for k in range(0, len(weights), _CHUNK)]
+            with (
+                threadpool_limits(1, "blas"),
+                ThreadPoolExecutor(bootstrap.threads or cores()) as pool,
+            ):
                 counts += pool.map(lambda w: _resampled(paths, vulnerable, w), chunks)
     tally = np.concatenate(counts, axis=1)
     both, now, ever_both, ever, final = tally
@@ -236,63 +234,45 @@ def _curves(
     return {k: v[0] for k, v in curves.items()}, errors, max(groups - 1, 1)
 
 
-def _tally(chosen: Sequence[BoolArray]) -> FloatArray:
-    """Sizes of V_t ∩ V_T, V_t, ∪V ∩ V_T, ∪V and V_T from (B, N) bool by checkpoint: (5, B, T)."""
-    last = chosen[-1]
-    ever = np.zeros_like(last)
-    out = np.empty((5, len(last), len(chosen)))
-    for t, now in enumerate(chosen):
-        ever = ever | now
-        sets = (now & last, now, ever & last, ever, last)
-        out[:, :, t] = [np.count_nonzero(s, axis=1) for s in sets]
-    return out
-
-
 def _resampled(paths: Trajectories, vulnerable: Vulnerable, weights: FloatArray) -> FloatArray:
-    """`_tally` of replicates whose pairs have these weights (B, U)."""
+    """`tally_of` replicates whose pairs have these weights (B, U)."""
     assert paths.decisions is not None
-    tuple_of, member = partitions(paths.member), np.packbits(paths.member, axis=1)
-    each = [np.empty((weights.shape[1], paths.samples), dtype=np.float32) for _ in range(4)]
-    inside = np.zeros_like(each[0])
-    np.add.at(inside, tuple_of, paths.member.astype(np.float32))
+    tuple_of, member = partitions(paths.member), paths.member
+    inside = by_tuple(member, tuple_of)
     outside = np.bincount(tuple_of).astype(np.float32)[:, None] - inside
     n_in, n_out = weights @ inside, weights @ outside
     # A replicate without a target of a kind for a sample keeps that sample's own rates.
     lost = (n_in < 1) | (n_out < 1)
     n_in, n_out = np.where(lost, paths.n_in, n_in), np.where(lost, paths.n_out, n_out)
     chosen = []
-    for t, decisions in enumerate(paths.decisions):
-        tuple_counts(decisions, decisions, member, tuple_of, *each)
-        tpr = np.where(lost, paths.tpr[t], np.divide(weights @ each[0], n_in, dtype=float))
-        fpr = np.where(lost, paths.fpr[t], np.divide(weights @ each[1], n_out, dtype=float))
+    for t, packed in enumerate(paths.decisions):
+        said = np.unpackbits(packed, axis=1, count=paths.samples).view(np.bool_)
+        hits_in, hits_out = (weights @ by_tuple(a, tuple_of) for a in (said & member, said & ~member))
+        tpr = np.where(lost, paths.tpr[t], np.divide(hits_in, n_in, dtype=float))
+        fpr = np.where(lost, paths.fpr[t], np.divide(hits_out, n_out, dtype=float))
         chosen.append(vulnerable.select(fpr, tpr, n_out, n_in))
-    return _tally(chosen)
+    return np.stack([tally_of(of) for of in np.stack(chosen, axis=1)], axis=1)
 
 
-def _on_lattice(
-    paths: Trajectories, vulnerable: Vulnerable, weights: NDArray[np.float32], start: int
-) -> FloatArray:
-    """`_tally` of one block of samples where all runs come in complete pairs of equal weight."""
+def _on_lattice(paths: Trajectories, vulnerable: Vulnerable, weights: FloatArray) -> FloatArray:
+    """The same where all runs come in complete pairs of equal weight."""
     assert paths.decisions is not None
-    stop = min(start + _BLOCK, paths.samples)
-    width = slice(start // 8, -(-stop // 8))
-    first, second = np.argsort(partitions(paths.member), kind="stable").reshape(-1, 2).T
-    truth = np.packbits(paths.member[first, start:stop], axis=1)
-    pairs = int(weights[0].sum())
+    chosen = kept(weights)
+    if isinstance(vulnerable, TopShare):
+        whole = PackedPairs.of(paths.decisions, paths.member, slice(0, paths.samples))
+        return chosen_sets(whole, chosen, keep=vulnerable.size(paths.samples))
+    pairs = chosen.shape[1]
     rates = np.arange(pairs + 1) / pairs
     x, y = np.meshgrid(rates, rates, indexing="ij")
     table = np.ascontiguousarray(vulnerable.select(x, y, pairs, pairs))
-    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32)
-    shape = (len(first), 8 * (width.stop - width.start))
-    hits_in, hits_out, turns = (np.empty(shape, dtype=np.float32) for _ in range(3))
-    chosen = []
-    for packed in paths.decisions:
-        one, two = packed[first, width], packed[second, width]
-        pair_counts(one, two, one, two, truth, bits, hits_in, hits_out, turns)
-        now = np.empty((len(weights), stop - start), dtype=np.bool_)
-        look_up(weights @ hits_in, weights @ hits_out, table, now)
-        chosen.append(now)
-    return _tally(chosen)
+    # Sizes of sets add up over blocks of samples.
+    total = np.zeros((5, len(weights), len(paths.fpr)))
+    for first in range(0, paths.samples, BLOCK):
+        block = slice(first, min(first + BLOCK, paths.samples))
+        total += chosen_sets(
+            PackedPairs.of(paths.decisions, paths.member, block), chosen, table=table
+        )
+    return total
 
 
 @short_repr

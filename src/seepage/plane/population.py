@@ -8,10 +8,9 @@ trajectories are ever stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +18,10 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from seepage.array_types import Float64Array, FloatArray, Int64Array
 from seepage.errors import InputError
-from seepage.plan import partitions, tuples
+from seepage.native.library import limited
+from seepage.plan import partitions
 from seepage.plane import dynamics
-from seepage.plane.kernels import accumulate, accumulate_pairs, pair_counts, tuple_counts
+from seepage.plane.lattice import BLOCK, PackedPairs, by_tuple, kept, lattice_sums
 from seepage.plane.rates import RateSeries
 from seepage.plane.regions import Grid, Regions
 from seepage.plane.resampling import Bootstrap, Estimate, cores, estimate, half, standard_error
@@ -127,71 +127,23 @@ def _table(pairs: int, regions: Regions, grid: Grid) -> NDArray[np.uint32]:
     return np.asarray(region * 2**16 + cell, dtype=np.uint32)
 
 
-class _PairCounts:
-    """Counts of every replicate from packed decisions, where all runs come in complete pairs.
-
-    Every sample then has as many targets of each kind as a replicate has pairs: regions and cells
-    are looked up on the lattice of counts.
-    """
-
-    def __init__(
-        self, rates: RateSeries, weights: FloatArray, regions: Regions, grid: Grid
-    ) -> None:
-        assert rates.decisions is not None
-        self.pairs = rates.models // 2
-        self.sizes = (len(regions), len(grid))
-        order = np.argsort(partitions(rates.member), kind="stable")
-        self.first, self.second = order.reshape(-1, 2).T
-        self.decisions = rates.decisions
-        self.member = np.packbits(rates.member[self.first], axis=1)
-        self.weights = np.ascontiguousarray(weights, dtype=np.float32)
-        self.bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(
-            np.float32
-        )
-        # Row 0 keeps all pairs, every other row half of them.
-        whole, rest = slice(0, 1), slice(1, len(weights))
-        self.parts = [(whole, self.pairs, _table(self.pairs, regions, grid))]
-        if len(weights) > 1:
-            self.parts.append((rest, half(self.pairs), _table(half(self.pairs), regions, grid)))
-
-    def sums(self, block: slice) -> _Sums:
-        """The work on one block of samples."""
-        width = slice(block.start // 8, -(-block.stop // 8))
-        n = 8 * (width.stop - width.start)
-        sums = _Sums.zeros(len(self.decisions), len(self.weights), *self.sizes)
-        each = [np.empty((self.pairs, n), dtype=np.float32) for _ in range(3)]
-        truth = np.ascontiguousarray(self.member[:, width])
-        first_last, second_last = (self.decisions[0][r, width] for r in (self.first, self.second))
-        shape = (len(self.weights), n)
-        hits_in_last = hits_out_last = np.zeros(shape, dtype=np.float32)
-        region_last = np.zeros(shape, dtype=np.uint16)
-        for t, packed in enumerate(self.decisions):
-            first, second = packed[self.first, width], packed[self.second, width]
-            pair_counts(first, second, first_last, second_last, truth, self.bits, *each)
-            hits_in, hits_out, turns = (self.weights @ a for a in each)
-            region = np.empty(shape, dtype=np.uint16)
-            for rows, pairs, table in self.parts:
-                accumulate_pairs(
-                    hits_in[rows],
-                    hits_out[rows],
-                    hits_in_last[rows],
-                    hits_out_last[rows],
-                    turns[rows],
-                    block.stop - block.start,
-                    pairs,
-                    table,
-                    region[rows],
-                    region_last[rows],
-                    t > 0,
-                    sums.centre[t, rows],
-                    sums.cells[t, rows],
-                    sums.steps[t, rows],
-                    sums.squares[t, rows],
-                    sums.moves[t, rows],
-                )
-            first_last, second_last, region_last = first, second, region
-            hits_in_last, hits_out_last = hits_in, hits_out
-        return sums
+def _pair_sums(rates: RateSeries, weights: FloatArray, regions: Regions, grid: Grid) -> _Sums:
+    """Sums of every replicate where all runs come in complete pairs."""
+    assert rates.decisions is not None
+    sums = _Sums.zeros(len(rates.fpr), len(weights), len(regions), len(grid))
+    # Row 0 keeps all pairs, every other row half of them.
+    parts = [(rows, kept(weights[rows])) for rows in (slice(0, 1), slice(1, None))]
+    parts = [(rows, chosen) for rows, chosen in parts if len(chosen)]
+    tables = [_table(chosen.shape[1], regions, grid) for _, chosen in parts]
+    for first in range(0, rates.samples, BLOCK):
+        block = slice(first, min(first + BLOCK, rates.samples))
+        pairs = PackedPairs.of(rates.decisions, rates.member, block)
+        for (rows, chosen), table in zip(parts, tables, strict=True):
+            found = lattice_sums(pairs, chosen, table, len(grid), len(regions))
+            for f in fields(sums):
+                mine = getattr(sums, f.name)[:, rows]
+                mine += getattr(found, f.name).swapaxes(0, 1)
+    return sums
 
 
 class _UnpairedCounts:
@@ -202,7 +154,6 @@ class _UnpairedCounts:
         self.decisions = rates.decisions
         self.tuple_of = partitions(rates.member)
         self.truth = rates.member
-        self.member = np.packbits(rates.member, axis=1)
         self.weights = np.ascontiguousarray(weights, dtype=np.float32)
         self.size = np.bincount(self.tuple_of).astype(np.float32)
 
@@ -215,14 +166,14 @@ class _UnpairedCounts:
     def counts(self, block: slice) -> Iterator[list[NDArray[np.float32]]]:
         """Per checkpoint: hits_in, hits_out, turns_in, turns_out, each (B, n)."""
         n, width = block.stop - block.start, slice(block.start // 8, -(-block.stop // 8))
-        truth = np.ascontiguousarray(self.member[:, width])
-        each = [np.empty((len(self.size), n), dtype=np.float32) for _ in range(4)]
-        before = np.ascontiguousarray(self.decisions[0][:, width])
+        truth = self.truth[:, block]
+        before = None
         for packed in self.decisions:
-            now = np.ascontiguousarray(packed[:, width])
-            tuple_counts(now, before, truth, self.tuple_of, *each)
-            yield [self.weights @ a for a in each]
-            before = now
+            said = np.unpackbits(packed[:, width], axis=1, count=n).view(np.bool_)
+            turned = np.zeros_like(said) if before is None else said ^ before
+            each = (said & truth, said & ~truth, turned & truth, turned & ~truth)
+            yield [self.weights @ by_tuple(a, self.tuple_of) for a in each]
+            before = said
 
 
 class _FixedRates:
@@ -255,6 +206,10 @@ class _FixedRates:
             yield [*hits, turns_in, turns_out]
 
 
+def _histogram(values: Int64Array, shape: tuple[int, ...]) -> Int64Array:
+    return np.bincount(values.ravel(), minlength=int(np.prod(shape))).reshape(shape)
+
+
 def _sums_of(
     source: _UnpairedCounts | _FixedRates,
     checkpoints: int,
@@ -269,7 +224,7 @@ def _sums_of(
     n_in, n_out = np.where(lost, n_in[:1], n_in), np.where(lost, n_out[:1], n_out)
     sums = _Sums.zeros(checkpoints, len(n_in), len(regions), len(grid))
     hits_in_last = hits_out_last = np.zeros_like(n_in)
-    region_last = np.zeros(n_in.shape, dtype=np.uint16)
+    region_last = np.zeros(n_in.shape, dtype=np.int64)
     for t, counts in enumerate(source.counts(block)):
         hits_in, hits_out, turns_in, turns_out = (np.where(lost, a[:1], a) for a in counts)
         # In float64: a cut may fall on a rate, and rounding must not decide.
@@ -279,28 +234,51 @@ def _sums_of(
             raise InputError(
                 "rates: expected both rates of every sample, got NaN; train more models, in pairs"
             )
-        region, cell = (f.astype(np.uint16) for f in found)
-        accumulate(
-            hits_in,
-            hits_out,
-            hits_in_last,
-            hits_out_last,
-            turns_in,
-            turns_out,
-            n_in,
-            n_out,
-            region,
-            region_last,
-            cell,
-            t > 0,
-            sums.centre[t],
-            sums.cells[t],
-            sums.steps[t],
-            sums.squares[t],
-            sums.moves[t],
-        )
+        region, cell = (f.astype(np.int64) for f in found)
+        count, kinds, rows = len(grid), len(regions), np.arange(len(n_in))[:, None]
+        origin = region_last if t else region
+        sums.centre[t] = np.stack([x.sum(axis=1), y.sum(axis=1)], axis=1)
+        sums.cells[t] = _histogram(rows * count + cell, sums.cells[t].shape)
+        moved = (rows * kinds + origin) * kinds + region
+        sums.moves[t] = _histogram(moved, sums.moves[t].shape)
+        if t:
+            d_in, d_out = (
+                np.subtract(now, last, dtype=float)
+                for now, last in ((hits_in, hits_in_last), (hits_out, hits_out_last))
+            )
+            m_in, m_out = n_in.astype(float), n_out.astype(float)
+            sums.steps[t] = np.hypot(d_in / m_in, d_out / m_out).sum(axis=1)
+            square = (d_in**2 - turns_in) / np.maximum(m_in * (m_in - 1), 1.0)
+            square += (d_out**2 - turns_out) / np.maximum(m_out * (m_out - 1), 1.0)
+            sums.squares[t] = square.sum(axis=1)
         hits_in_last, hits_out_last, region_last = hits_in, hits_out, region
     return sums
+
+
+def _by_block(
+    source: _UnpairedCounts | _FixedRates,
+    rates: RateSeries,
+    regions: Regions,
+    grid: Grid,
+    bootstrap: Bootstrap,
+) -> _Sums:
+    """`_sums_of` all samples."""
+    starts = range(0, rates.samples, _BLOCK)
+    blocks = [slice(first, min(first + _BLOCK, rates.samples)) for first in starts]
+    times = len(rates.fpr)
+    total: _Sums | None = None
+    with (
+        threadpool_limits(1, "blas"),
+        ThreadPoolExecutor(bootstrap.threads or cores()) as pool,
+    ):
+        # Blocks are added in their order, so the result does not depend on the threads.
+        for part in pool.map(lambda b: _sums_of(source, times, regions, grid, b), blocks):
+            if total is None:
+                total = part
+            else:
+                total.add(part)
+    assert total is not None
+    return total
 
 
 # How far each metric can go at all; intervals are cut there.
@@ -366,35 +344,21 @@ def _replicated(
             "train more models, in pairs"
         )
     counted = rates.decisions is not None and rates.jackknife is None
-    work: Callable[[slice], _Sums]
     if counted:
         weights = bootstrap.weights(int(partitions(rates.member).max()) + 1)
         groups = weights.shape[1]
         scale = bootstrap.scale(groups)
-        if np.array_equal(np.bincount(tuples(rates.member) + 1), [0] + [2] * groups):
-            work = _PairCounts(rates, weights, regions, grid).sums
+        if PackedPairs.complete(rates.member):
+            with limited(threads=bootstrap.threads):
+                total = _pair_sums(rates, weights, regions, grid)
         else:
-            work = partial(_sums_of, _UnpairedCounts(rates, weights), len(rates.fpr), regions, grid)
+            total = _by_block(_UnpairedCounts(rates, weights), rates, regions, grid, bootstrap)
     else:
         fixed = _FixedRates(rates)
         groups = fixed.replicates - 1
         # The delete-a-group jackknife: replicates differ by little, so their spread is scaled up.
         scale = (groups - 1) / np.sqrt(max(groups, 1))
-        work = partial(_sums_of, fixed, len(rates.fpr), regions, grid)
-    blocks = [
-        slice(first, min(first + _BLOCK, rates.samples))
-        for first in range(0, rates.samples, _BLOCK)
-    ]
-    threads = bootstrap.threads or cores()
-    total: _Sums | None = None
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
-        # Blocks are added in their order, so the result does not depend on the threads.
-        for part in pool.map(work, blocks):
-            if total is None:
-                total = part
-            else:
-                total.add(part)
-    assert total is not None
+        total = _by_block(fixed, rates, regions, grid, bootstrap)
     unbiased = rates.turns_in is not None and bool(min(rates.n_in.min(), rates.n_out.min()) >= 2)
     metrics = _metrics(total, rates.samples, np.diff(rates.checkpoints), unbiased)
     errors = {name: standard_error(values[1:], scale) for name, values in metrics.items()}

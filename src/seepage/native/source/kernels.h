@@ -18,6 +18,13 @@
 #define EXPORTED __attribute__((visibility("default")))
 #endif
 
+/* A loop that compilers vectorise only where it stands alone. */
+#if defined(__GNUC__)
+#define ALONE __attribute__((noinline))
+#else
+#define ALONE
+#endif
+
 #if defined(_MSC_VER)
 #define restrict __restrict
 #define INLINED __forceinline
@@ -47,6 +54,7 @@ enum { SQUARES, SPREADS, MEANS };       /* which sums are wanted */
 
 #include "pair_auc.h"
 #include "sides.h"
+#include "lattice.h"
 #include "pooling.h"
 #include "elementary.h"
 #include "sorting.h"
