@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
 from numpy.typing import ArrayLike
 from scipy import special
 
@@ -14,6 +13,7 @@ from seepage.errors import InputError
 from seepage.given_arrays import given_numbers
 from seepage.metrics.intervals import Estimate, clopper_pearson
 from seepage.metrics.unit import EACH, Unit, judged
+from seepage.native.library import contiguous, kernel, over_blocks
 from seepage.plan import Groups, group_codes
 from seepage.short_repr import short_repr
 
@@ -142,41 +142,30 @@ class SampleAuc:
     high: Float64Array
 
 
-@njit(parallel=True, cache=True)
-def _by_sample(
-    values: Float64Array, member: BoolArray, area: Float64Array, spread: Float64Array
-) -> None:
-    """AUC over models and both parts of DeLong's variance: (N, R), (N, R) -> (N,), (2, N)."""
-    samples, models = values.shape
-    for i in prange(samples):
-        place = np.zeros(models)
-        n_in = 0
-        for r in range(models):
-            n_in += int(member[i, r])
-        n_out = models - n_in
-        if n_in == 0 or n_out == 0:
-            area[i] = np.nan
-            continue
-        total = 0.0
-        for r in range(models):
-            if member[i, r]:
-                for q in range(models):
-                    if not member[i, q]:
-                        won = 0.5 * (
-                            int(values[i, r] > values[i, q]) + int(values[i, r] >= values[i, q])
-                        )
-                        place[r] += won
-                        place[q] += won
-                        total += won
-        area[i] = total / (n_in * n_out)
-        inside, outside = 0.0, 0.0
-        for r in range(models):
-            if member[i, r]:
-                inside += (place[r] / n_out - area[i]) ** 2
-            else:
-                outside += (place[r] / n_in - area[i]) ** 2
-        spread[0, i] = inside / (max(n_in - 1, 1) * n_in)
-        spread[1, i] = outside / (max(n_out - 1, 1) * n_out)
+def _by_sample(values: Float64Array, member: BoolArray) -> tuple[Float64Array, Float64Array]:
+    """AUC over models and both parts of DeLong's variance: (R, N), (R, N) -> (N,), (2, N)."""
+    models, samples = values.shape
+    area, spread = np.empty(samples), np.zeros((2, samples))
+    compiled = kernel("pair_spread", "f8", "?", int, int, int, int, "f8", "f8")
+    if compiled is not None:
+        s, y = contiguous(values, "f8"), contiguous(member, "?")
+        over_blocks(lambda a, b: compiled(s, y, models, samples, a, b, area, spread), samples, 4096)
+        return area, spread
+    place = np.empty((models, samples))
+    for r, (x, inside) in enumerate(zip(values, member, strict=True)):
+        # What a member beats, and what beats a non-member.
+        won = np.where(inside, x > values, values > x).astype(np.int64)
+        won += np.where(inside, x >= values, values >= x)
+        place[r] = 0.5 * (won * (member != inside)).sum(axis=0)
+    n = np.stack([member.sum(axis=0), (~member).sum(axis=0)]).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        area[:] = np.where(member, place, 0.0).sum(axis=0) / (n[0] * n[1])
+        away = (place / np.where(member, n[1], n[0]) - area) ** 2
+    known = np.isfinite(area)
+    for side, mask in enumerate((member, ~member)):
+        part = np.where(mask, away, 0.0).sum(axis=0) / (np.maximum(n[side] - 1, 1) * n[side].clip(1))
+        spread[side, known] = part[known]
+    return area, spread
 
 
 def sample_auc(
@@ -205,8 +194,7 @@ def sample_auc(
     """
     s, y = judged(signal, member, 2, unit)
     samples = s.shape[1]
-    area, spread = np.empty(samples), np.zeros((2, samples))
-    _by_sample(np.ascontiguousarray(s.T), np.ascontiguousarray(y.T), area, spread)
+    area, spread = _by_sample(s, y)
     n_in = y.sum(axis=0).astype(np.float64)
     n_out = len(y) - n_in
     known = np.isfinite(area)

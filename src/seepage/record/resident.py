@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,44 +13,46 @@ from numpy.typing import NDArray
 from seepage.array_types import AnyArray, BoolArray, Int64Array
 from seepage.data import Dataset, RowFile, most_bytes
 from seepage.errors import InputError
+from seepage.native.library import contiguous, kernel
 from seepage.signals.tasks import task as task_named
 
 __all__ = ["Resident", "View", "parse_views"]
 
 
-@numba.njit(cache=True, nogil=True)
-def _gather_images(
-    pixels: AnyArray,
+def _cut_images(
+    pixels: NDArray[np.uint8] | NDArray[np.float32],
     rows: Int64Array,
     dy: Int64Array,
     dx: Int64Array,
     flip: BoolArray,
     scale: NDArray[np.float32],
     shift: NDArray[np.float32],
-    out: NDArray[np.float32],
-) -> None:
-    """out[b] = scale·(pixels[rows[b]] mirrored if flip[b], moved by (dy[b], dx[b])) + shift.
+) -> NDArray[np.float32]:
+    """scale·(pixels[rows[b]] mirrored if flip[b], moved by (dy[b], dx[b])) + shift, float32.
 
-    pixels (N, H, W, C), out (B, H, W, C) float32; what moves in from outside is pixel value 0.
+    pixels (N, H, W, C) -> (B, H, W, C); what moves in from outside is pixel value 0.
     """
     height, width, channels = pixels.shape[1:]
-    for b in range(len(rows)):
-        source = pixels[rows[b]]
-        for r in range(height):
-            from_r = r + dy[b]
-            inside = 0 <= from_r < height
-            for c in range(width):
-                from_c = c + dx[b]
-                if inside and 0 <= from_c < width:
-                    if flip[b]:
-                        from_c = width - 1 - from_c
-                    for k in range(channels):
-                        out[b, r, c, k] = (
-                            np.float32(source[from_r, from_c, k]) * scale[k] + shift[k]
-                        )
-                else:
-                    for k in range(channels):
-                        out[b, r, c, k] = shift[k]
+    kind = {"|u1": "u1", "<f4": "f4"}.get(pixels.dtype.str)
+    compiled = None
+    if kind is not None:
+        compiled = kernel(
+            f"cut_images_{kind}", kind, "i8", "i8", "i8", "?", "f4", "f4", int, int, int, int, int,
+            "f4",
+        )  # fmt: skip
+    if compiled is not None:
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(pixels)):
+            raise IndexError(f"rows: expected 0 to {len(pixels) - 1}, got others")
+        out = np.empty((len(rows), height, width, channels), np.float32)
+        given = [contiguous(a, t) for a, t in ((pixels, kind), (rows, "i8"), (dy, "i8"), (dx, "i8"))]
+        given += [contiguous(a, t) for a, t in ((flip, "?"), (scale, "f4"), (shift, "f4"))]
+        compiled(*given, height, width, channels, 0, len(rows), out)
+        return out
+    r, c = np.arange(height) + dy[:, None], np.arange(width) + dx[:, None]
+    inside = ((r >= 0) & (r < height))[:, :, None] & ((c >= 0) & (c < width))[:, None, :]
+    c = np.where(flip[:, None], width - 1 - c, c).clip(0, width - 1)[:, None, :]
+    held = pixels[rows[:, None, None], r.clip(0, height - 1)[:, :, None], c].astype(np.float32)
+    return np.where(inside[..., None], held * scale + shift, shift)
 
 
 OnDevice = torch.Tensor | AnyArray
@@ -104,7 +105,7 @@ def parse_views(names: Sequence[str]) -> tuple[View, ...]:
 class Resident:
     """Inputs and labels of a pool on one device; batches by index, one fused pass each.
 
-    On a CPU images lie as (N, H, W, C) and a numba kernel writes straight into channels-last
+    On a CPU images lie as (N, H, W, C) and a kernel writes straight into channels-last
     order; on a GPU the same is done by index arithmetic on the device. `pixels` may be a shared
     or memory-mapped array: it is only read. A `RowFile` stays on its disk: each batch reads its rows,
     and on a GPU they cross as they are stored, so that the same rule makes the same bits of them.
@@ -196,16 +197,14 @@ class Resident:
         if not self.image:
             return torch.from_numpy(pixels[rows] * scale + shift)
         n = len(rows)
-        out = np.empty((n, *pixels.shape[1:]), dtype=np.float32)
-        _gather_images(
+        out = _cut_images(
             pixels,
             rows,
-            np.zeros(n, np.int64) if dy is None else np.ascontiguousarray(dy),
-            np.zeros(n, np.int64) if dx is None else np.ascontiguousarray(dx),
+            np.zeros(n, np.int64) if dy is None else dy,
+            np.zeros(n, np.int64) if dx is None else dx,
             np.zeros(n, np.bool_) if flip is None else flip,
             scale,
             shift,
-            out,
         )
         return torch.from_numpy(out).permute(0, 3, 1, 2)
 

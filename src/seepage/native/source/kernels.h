@@ -55,6 +55,17 @@ enum { SQUARES, SPREADS, MEANS };       /* which sums are wanted */
 #include "pair_auc.h"
 #include "sides.h"
 #include "lattice.h"
+
+#define PIXEL uint8_t
+#define CUT LEVEL(cut_images_u1)
+#include "cut_images.h"
+#undef PIXEL
+#undef CUT
+#define PIXEL float
+#define CUT LEVEL(cut_images_f4)
+#include "cut_images.h"
+#undef PIXEL
+#undef CUT
 #include "pooling.h"
 #include "elementary.h"
 #include "sorting.h"
