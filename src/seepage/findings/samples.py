@@ -11,7 +11,14 @@ from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.findings.result import Exposure, Group, Paths
 from seepage.findings.source import Progress, ReportSource, sides
 from seepage.metrics import SampleAuc, sample_auc
-from seepage.metrics.exposure import at_most_false, benjamini_hochberg, cut_off, evidence, smallest
+from seepage.metrics.exposure import (
+    Evidence,
+    at_most_false,
+    benjamini_hochberg,
+    cut_off,
+    evidence,
+    smallest,
+)
 from seepage.plan import judged
 from seepage.plane import ByAdvantage, Permuted
 
@@ -87,7 +94,7 @@ class Tested(NamedTuple):
 def tested(run: ReportSource, level: float, permutations: int, seed: int, say: Progress) -> Tested:
     """The test of every sample at every checkpoint, and the size of the effect at the last."""
     null = Permuted(draws=permutations, seed=seed, groups=getattr(run, "groups", None))
-    nulls = list(null.members(run.member))
+    tests = Evidence([run.member, *null.members(run.member)])
     times = len(run.checkpoints)
     p = np.empty((times, run.member.shape[1]))
     cuts, false = np.empty(times), np.empty(times)
@@ -95,9 +102,9 @@ def tested(run: ReportSource, level: float, permutations: int, seed: int, say: P
     for t in range(times):
         say("evidence per sample", t, times)
         signal = _confidence(run, t)
-        p[t] = evidence(signal, run.member)
+        p[t], *nulls = tests(signal)
         cuts[t] = cut_off(p[t, known], level)
-        false[t] = np.mean([(evidence(signal, m) <= cuts[t]).sum() for m in nulls])
+        false[t] = np.mean([(q <= cuts[t]).sum() for q in nulls])
     stays = np.logical_and.accumulate((p <= cuts[-1])[::-1])[::-1]
     since = np.where(p[-1] <= cuts[-1], stays.argmax(axis=0), -1)
     return Tested(p, cuts, false, since, sample_auc(signal, run.member))

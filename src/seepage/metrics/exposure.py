@@ -19,18 +19,22 @@ of names grows with it. Read every name beside its effect size, such as the AUC 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
 from math import comb, prod
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.errors import InputError
 from seepage.given_arrays import given_array, given_floats, given_numbers
 from seepage.metrics.unit import EACH, Unit
+from seepage.native.library import contiguous, kernel, over_blocks
 from seepage.plan import tuples
 
-__all__ = ["at_most_false", "benjamini_hochberg", "cut_off", "evidence", "smallest"]
+__all__ = ["Evidence", "at_most_false", "benjamini_hochberg", "cut_off", "evidence", "smallest"]
 
 
 # Beyond so many pairs or models the normal approximation is indistinguishably close.
@@ -59,37 +63,122 @@ def evidence(signal: FloatArray, member: BoolArray, *, unit: Unit = EACH) -> Flo
     >>> evidence(signal, np.array([[1], [0], [1], [0]], dtype=bool)).tolist()
     [0.25]
     """
-    given, member = given_numbers(signal, "signal"), given_numbers(member, "member")
-    if given.ndim != 2 or member.shape != given.shape or member.dtype != np.bool_:
-        raise InputError(
-            f"signal, member: expected floats and bools of one shape (models, samples), got "
-            f"{given.shape} and {member.dtype} of shape {member.shape}; pass a truth value per value"
-        )
-    values = np.asarray(unit.scores(given), dtype=np.float64)
-    member = unit.member(member)
-    number = tuples(member)
-    sizes = np.bincount(number[number >= 0])
-    if not sizes.size:
-        p = _unpaired(values, member)
-    elif sizes.max() == 2:
-        rows = np.flatnonzero(number >= 0)
-        first, second = rows[np.argsort(number[rows], kind="stable")].reshape(-1, 2).T
-        p = _paired(values, member, first, second)
-    else:
-        p = _ranked(values, member, number, sizes)
-    return np.clip(np.nan_to_num(p, nan=1.0), 0.0, 1.0)
+    return Evidence([member], unit=unit)(signal)[0]
 
 
-def _paired(
-    values: Float64Array, member: BoolArray, first: Int64Array, second: Int64Array
-) -> Float64Array:
-    # Beyond the largest float a difference is infinite, of the right sign and rank.
-    with np.errstate(over="ignore"):
-        gap = np.where(member[first], 1.0, -1.0) * (values[first] - values[second])
-    method = "exact" if len(first) <= EXACT_AT_MOST else "asymptotic"
-    found = stats.wilcoxon(gap, alternative="greater", axis=0, method=method, zero_method="pratt")
-    # All differences zero: no evidence of membership.
-    return np.where((gap == 0).all(axis=0), 1.0, np.asarray(found.pvalue, dtype=np.float64))
+class Evidence:
+    """`evidence` of one signal after another under D memberships: (R, N) -> p (D, N).
+
+    What they share is computed once: which runs are complementary, and where redrawn memberships
+    keep the pairs, the ranks of a signal's differences, of which they change signs alone.
+
+    >>> member = np.array([[1], [0], [1], [0]], dtype=bool)
+    >>> Evidence([member, ~member])(np.array([[3.0], [1.0], [4.0], [2.0]])).ravel().tolist()
+    [0.25, 1.0]
+    """
+
+    def __init__(self, members: Sequence[BoolArray], *, unit: Unit = EACH) -> None:
+        self.given = [given_numbers(m, "member") for m in members]
+        self.unit = unit
+        self.plans: list[tuple[BoolArray, Int64Array, Int64Array]] | None = None
+
+    def __call__(self, signal: FloatArray) -> Float64Array:
+        """p of every sample under every membership."""
+        given = given_numbers(signal, "signal")
+        for member in self.given:
+            if given.ndim != 2 or member.shape != given.shape or member.dtype != np.bool_:
+                raise InputError(
+                    f"signal, member: expected floats and bools of one shape (models, samples), got "
+                    f"{given.shape} and {member.dtype} of shape {member.shape}; pass a truth value "
+                    "per value"
+                )
+        values = np.asarray(self.unit.scores(given), dtype=np.float64)
+        if self.plans is None:
+            plans = []
+            for member in map(self.unit.member, self.given):
+                number = tuples(member)
+                plans.append((member, number, np.bincount(number[number >= 0])))
+            self.plans = plans
+        ranked = _Pairs(values)
+        found = []
+        for member, number, sizes in self.plans:
+            if not sizes.size:
+                p = _unpaired(values, member)
+            elif sizes.max() == 2:
+                rows = np.flatnonzero(number >= 0)
+                pair = rows[np.argsort(number[rows], kind="stable")].reshape(-1, 2)
+                p = ranked.test(member, pair)
+            else:
+                p = _ranked(values, member, number, sizes)
+            found.append(np.clip(np.nan_to_num(p, nan=1.0), 0.0, 1.0))
+        return np.stack(found)
+
+
+class _Pairs:
+    """Wilcoxon's signed-rank test of one signal (R, N), ranks kept while the pairs are the same."""
+
+    def __init__(self, values: Float64Array) -> None:
+        self.values = values
+        self.pair = np.empty((0, 2), np.int64)
+        self.gap: Float64Array = np.empty(0)
+        self.twice: NDArray[np.int32] = np.empty(0, np.int32)
+
+    def test(self, member: BoolArray, pair: Int64Array) -> Float64Array:
+        """p (N,) that IN exceeds OUT in the pairs (U, 2) of runs."""
+        exact = len(pair) <= EXACT_AT_MOST
+        if not np.array_equal(pair, self.pair):
+            first, second = pair.T
+            # Beyond the largest float a difference is infinite, of the right sign and rank.
+            with np.errstate(over="ignore", invalid="ignore"):
+                self.gap = self.values[first] - self.values[second]
+            self.twice = _size_ranks(self.gap) if exact else np.empty(0, np.int32)
+            self.pair = pair
+        inside = member[pair[:, 0]]
+        if not exact:
+            gap = np.where(inside, self.gap, -self.gap)
+            found = stats.wilcoxon(
+                gap, alternative="greater", axis=0, method="asymptotic", zero_method="pratt"
+            )
+            p = np.asarray(found.pvalue, dtype=np.float64)
+        else:
+            above = np.where(inside, self.gap > 0, self.gap < 0)
+            # Of ties half ranks; rounded down, which keeps the test valid.
+            statistic = np.where(above, self.twice, 0).sum(axis=0, dtype=np.int64) // 2
+            p = _signed_rank_tail(len(pair))[statistic]
+            p = np.where(np.isnan(self.gap).any(axis=0), np.nan, p)
+        # All differences zero: no evidence of membership.
+        return np.where((self.gap == 0).all(axis=0), 1.0, p)
+
+
+def _size_ranks(gap: Float64Array) -> NDArray[np.int32]:
+    """Twice the mid-rank of every |gap| among those of its sample: (U, N) -> (U, N)."""
+    rows, columns = gap.shape
+    twice = np.empty(gap.shape, np.int32)
+    compiled = kernel("size_ranks", "f8", int, int, int, int, "i4")
+    if compiled is not None:
+        held = contiguous(gap, "f8")
+        over_blocks(lambda a, b: compiled(held, rows, columns, a, b, twice), columns, 4096)
+        return twice
+    size = np.abs(gap)
+    for i, mine in enumerate(size):
+        counts = np.count_nonzero(size < mine, axis=0) + np.count_nonzero(size <= mine, axis=0)
+        twice[i] = np.where(np.isnan(mine), 0, counts + 1)
+    return twice
+
+
+@cache
+def _signed_rank_tail(pairs: int) -> Float64Array:
+    """P(W >= w) of the signed-rank statistic of so many pairs without effect, w = 0, 1, ….
+
+    The law of W is the convolution of {0, k} with equal probability over the ranks k.
+    """
+    law = np.ones(1)
+    for k in range(1, pairs + 1):
+        law = 0.5 * (np.pad(law, (0, k)) + np.pad(law, (k, 0)))
+    # From the top down, so that small probabilities are sums of small ones.
+    tail = np.cumsum(law[::-1])[::-1]
+    tail[0] = 1.0
+    return np.asarray(tail)
 
 
 def _ranked(

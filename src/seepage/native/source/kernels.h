@@ -54,6 +54,7 @@ enum { SQUARES, SPREADS, MEANS };       /* which sums are wanted */
 
 #include "pair_auc.h"
 #include "sides.h"
+#include "size_ranks.h"
 #include "lattice.h"
 
 #define PIXEL uint8_t
