@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from seepage.array_types import Float64Array, Int64Array
+from seepage.array_types import Float64Array
 from seepage.attacks import Attack, usual
 from seepage.attacks.binding import ReadOnce
 from seepage.errors import InputError
@@ -70,7 +70,6 @@ def _finding(
 ) -> AttackFinding:
     auc, auc_wide = judging.auc(scores, 0.95, wide)
     curve = judging.curve(scores)
-    kept = _thin(curve.fpr)
     return AttackFinding(
         name=attack.name,
         title=attack.title,
@@ -79,17 +78,9 @@ def _finding(
         null_auc=null_auc,
         per_target=judging.rates(scores, FPRS),
         pooled=judging.pooled(scores, FPRS),
-        roc_fpr=curve.fpr[kept],
-        roc_tpr=curve.tpr[kept],
+        roc_fpr=curve.fpr,
+        roc_tpr=curve.tpr,
     )
-
-
-def _thin(fpr: Float64Array, points: int = 160) -> Int64Array:
-    """Indices of about `points` steps, even on a logarithmic FPR axis; both ends kept."""
-    positive = fpr[fpr > 0]
-    grid = np.concatenate([[0.0], np.geomspace(positive.min(), 1.0, points)])
-    # The last step at or below each grid value: what is drawn was really reached.
-    return np.unique(np.searchsorted(fpr, grid, side="right") - 1)
 
 
 def main_attack(found: Sequence[tuple[Attack, AttackFinding]], main: str | None) -> Attack:

@@ -29,7 +29,7 @@ from seepage.metrics import (
     over_targets,
     pooled_by_target,
     pooled_points,
-    roc,
+    thinned_roc,
 )
 from seepage.metrics.unit import EACH
 from seepage.plan import judged, permute_membership
@@ -221,7 +221,7 @@ class Judging:
         rows = slice(None) if self.target is None else slice(self.target, self.target + 1)
         return np.asarray(unit.scores(s)[rows], np.float64), np.asarray(unit.member(y)[rows])
 
-    def curve(self, scores: Float64Array) -> Roc:
-        """Every operating point, all targets under one threshold, or those of the single target."""
+    def curve(self, scores: Float64Array, points: int = 160) -> Roc:
+        """About `points` steps to draw, all targets under one threshold, or those of the single target."""
         s, y = self.compared(scores)
-        return roc(s.ravel(), y.ravel())
+        return thinned_roc(s.ravel(), y.ravel(), points)

@@ -352,34 +352,44 @@ def pooled_by_target(
     """
     s, y = judged(scores, member, 2, unit)
     nominal = _rates(fprs)
-    inside, outside = s[y], s[~y]
-    n_in, n_out = len(inside), len(outside)
+    n_in = int(np.count_nonzero(y))
+    n_out = y.size - n_in
     if not n_in or not n_out:
         raise InputError("member: expected members and non-members, got one side; train on halves")
 
-    ranks = _allowed(nominal, n_out).tolist()
-    # Only the largest are ever looked at.
-    kept = min(n_out, max(1, 2 * max(ranks, default=0)))
-    outside = np.sort(np.partition(outside, n_out - kept)[n_out - kept :])[::-1]
-
-    def true_positives(rank: int) -> int:
-        """Members above the non-member of that rank, 1 the largest."""
-        return int((inside > outside[rank - 1]).sum()) if rank else 0
-
-    values = np.full((len(s), len(nominal)), np.nan)
-    for f, j in enumerate(ranks):
-        if j == 0:
-            continue
-        first, last = j // 2, min(2 * j, n_out)
-        rise = (true_positives(last) - true_positives(first)) / n_in
-        slope = rise / ((last - first) / n_out) if last > first else 0.0
-        said = s > outside[j - 1] if j <= n_out else np.ones_like(y)
-        if 2 * (said & ~y).sum() < j - 1:
-            continue
-        tpr = len(s) * (said & y).sum(axis=1) / n_in
-        fpr = len(s) * (said & ~y).sum(axis=1) / n_out
-        values[:, f] = tpr - slope * (fpr - fpr.mean())
+    ranks = _allowed(nominal, n_out)
+    # The largest non-members from the top, as far down as anything asks.
+    outside = _largest_outside(s, y, min(n_out, max(1, 2 * int(ranks.max(initial=0)))))
+    asked = np.stack([ranks // 2, ranks, np.minimum(2 * ranks, n_out)])
+    # Above the non-member of that rank, 1 the largest; of rank 0 nothing, beyond the last all.
+    level = np.append(np.append(np.inf, outside), -np.inf)[np.minimum(asked, len(outside) + 1)]
+    tp, fp = (np.empty((len(s), *level.shape), np.int64) for _ in range(2))
+    for r, (row, inside) in enumerate(zip(s, y, strict=True)):
+        for side, counts in ((inside, tp), (~inside, fp)):
+            ranked = np.sort(row[side])
+            counts[r] = len(ranked) - np.searchsorted(ranked, level, side="right")
+        beyond = asked > n_out
+        tp[r][beyond], fp[r][beyond] = inside.sum(), (~inside).sum()
+    rise = (tp[:, 2] - tp[:, 0]).sum(axis=0) / n_in
+    width = asked[2] - asked[0]
+    slope = np.divide(rise, width / n_out, out=np.zeros(len(nominal)), where=width > 0)
+    tpr, fpr = len(s) * tp[:, 1] / n_in, len(s) * fp[:, 1] / n_out
+    # Summed column by column, as of one rate alone.
+    values = np.asarray(tpr - slope * (fpr - np.ascontiguousarray(fpr.T).mean(axis=1)))
+    values[:, (ranks == 0) | (2 * fp[:, 1].sum(axis=0) < ranks - 1)] = np.nan
     return values
+
+
+def _largest_outside(s: Float64Array, y: BoolArray, count: int) -> Float64Array:
+    """The `count` largest scores of non-members, descending; a row of them at a time."""
+    largest = np.empty(0)
+    for row, inside in zip(s, y, strict=True):
+        held = row[~inside] if len(largest) < count else row[~inside & (row > largest.min())]
+        held = np.concatenate([largest, held])
+        if len(held) > count:
+            held = np.partition(held, len(held) - count)[len(held) - count :]
+        largest = held
+    return np.sort(largest)[::-1]
 
 
 def average_roc(

@@ -478,11 +478,10 @@ def _judged(
     for name, values in scores.items():
         auc, auc_wide, widest[name] = judging.auc(values[None], 0.95, wide, level)
         near, far = (_resolved(judging.rates(values[None], FPRS, at)) for at in (0.95, wide))
-        curve = judging.curve(values[None])
-        at = _thin(curve.fpr)
+        curve = judging.curve(values[None], _POINTS)
         out.append(
             OneAttack(
-                name, titles.get(name, name), auc, auc_wide, near, far, curve.fpr[at], curve.tpr[at], values
+                name, titles.get(name, name), auc, auc_wide, near, far, curve.fpr, curve.tpr, values
             )
         )  # fmt: skip
     return tuple(out), widest
@@ -496,12 +495,6 @@ def _resolved(rates: Iterable[AtFpr]) -> tuple[AtFpr, ...]:
         else r
         for r in rates
     )
-
-
-def _thin(fpr: Float64Array) -> Int64Array:
-    """Indices of some steps, even on a logarithmic axis; both ends kept."""
-    grid = np.concatenate([[0.0], np.geomspace(fpr[fpr > 0].min(), 1.0, _POINTS)])
-    return np.unique(np.searchsorted(fpr, grid, side="right") - 1).astype(np.int64)
 
 
 def _naming(
