@@ -499,7 +499,8 @@ COMMANDS: dict[str, tuple[list[str], list[Slot]]] = {
                                 Slot("--weights", ("net.safetensors",), one_of("net.safetensors"), ("wide.safetensors", "cut.safetensors", "code.pt", "absent.pt", "file", "pipe", "run", "members.npz", "", "os:system", "loop"), "weights", general=False),
                                 Slot("--references", ("references.npz",), one_of("references.npz"), ("members.npz", *NPZ), "references", general=False),
                                 whole("--batch", 1, 10**4300, "7"), whole("--retries", 0, 10**4300, "1"), real("--minutes", 0, float("inf"), "5"), Slot("--timeout", ("30",), number(0, float("inf"), open_low=True), ("0", "-1", "nan", "inf", "x"), "seconds"),
-                                Slot("--cache", ("answers",), lambda t, at: None, OUT.odd, "a cache", writes=True), Slot("-o", PAGE.sound, PAGE.holds, PAGE.odd, "a page", writes=True), AS]),
+                                Slot("--cache", ("answers",), lambda t, at: None, OUT.odd, "a cache", writes=True), Slot("-o", PAGE.sound, PAGE.holds, PAGE.odd, "a page", writes=True), AS,
+                                Slot("--by", ("class", "sides.csv", "./sides.csv"), lambda t, at: None if t in ("correctness", "difficulty") else t in ("class", "sides.csv", "./sides.csv"), ("correctness", "difficulty", *SAMPLE_FILES), "a part", general=False)]),
     "doctor": (["doctor"], [CONFIG, SET]),
     "repair": (["repair"], [CONFIG, Slot("-o", ("run",), lambda t, at: None, OUT.odd, "a run folder", needed=True), SET]),
     "report": (["report"], [RUN, Slot("", PAGE.sound, PAGE.holds, PAGE.odd, PAGE.what, True, True), Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), BY]),
@@ -647,6 +648,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (at / "uneven.csv").write_text(head + "".join(f"{i},{min(k // 2, 9)}\n" for k, i in some))
     (at / "twice.csv").write_text(head + f"{ids[0]},1\n" * 2)
     (at / "wide.csv").write_text(head + f"{ids[0]},1,2\n")
+    sides = [*(f"member/{k}" for k in range(24)), *(f"other/{k}" for k in range(24))]
+    (at / "sides.csv").write_text(head + "".join(f"{i},{k % 2}\n" for k, i in enumerate(sides)))
     (at / "ids.txt").write_text("\n".join(ids[:10]))
     for name, raw in CONFIGURATIONS.items():
         (at / name).write_bytes(raw)

@@ -189,6 +189,15 @@ def audit(
         typer.Option("--curvature", help="Measure input curvature of a network too.", **_ONE),
     ] = False,
     released_as: ReleasedAs = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--by",
+            help="Within parts: 'class', with references 'correctness' and 'difficulty', or a file NAME.csv "
+            "with the columns id and a value. Repeatable.",
+            **_ONE,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", **_ONE)] = False,
 ) -> None:
     """Audit a fleet, trained from a configuration, or one model that is trained already.
@@ -208,6 +217,8 @@ def audit(
         seepage audit fashion.toml --dry-run
 
         seepage audit net.py:make --weights w.safetensors --members m.npz --others o.npz --as int8
+
+        seepage audit net.py:make --weights w.safetensors --members m.npz --others o.npz --by class
 
         seepage audit net.py:make --weights w.safetensors --members m.npz --others o.npz
         --recipe recipe.toml --references 16 --minutes 20 --folder runs/references
@@ -240,6 +251,7 @@ def audit(
                 accept_changes=accept_changes,
                 curvature=curvature,
                 released_as=tuple(released_as or ()),
+                by=tuple(by or ()),
                 page=out if out is not None else report,
                 as_json=as_json,
             )
@@ -258,6 +270,7 @@ def audit(
             "--folder": folder,
             "--workers": workers is not None,
             "--cache": cache,
+            "--by": by,
             "--json": as_json,
         },
         "one model",

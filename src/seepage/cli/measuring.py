@@ -15,6 +15,7 @@ from seepage.errors import InputError
 if TYPE_CHECKING:
     from seepage.attacks import Attack
     from seepage.probes import Probe
+    from seepage.scoring import Cost
     from seepage.store import Run
 
 __all__ = ["Budget", "announce", "budget_of", "chosen_probes"]
@@ -94,15 +95,21 @@ def announce(
     names, what = ", ".join(p.name for p in wanted.probes), "kept weights"
     if not any(p.asks for p in wanted.probes):
         what = "inputs and recorded answers"
+    if budget is not None:
+        _within(budget, rates)
     errors.print(
         f"measuring {names} on {what}: {shape} × "
         f"{wanted.per_sample()} queries or passes = {queries:,}, about {span(seconds)} here",
         markup=False,
         soft_wrap=True,
     )
-    if budget is None:
-        return
+
+
+def _within(budget: Budget, rates: Cost) -> None:
+    """Raise InputError where the pass takes more than the budget, naming the attacks that fit by themselves."""
     limit, counts = budget
+    wanted, seconds = rates.wanted, rates.seconds()
+    queries = wanted.queries()
     needed = float(queries) if counts else seconds
     if needed <= limit:
         return

@@ -20,6 +20,7 @@ from seepage.errors import InputError
 from seepage.extensions import resolve
 
 if TYPE_CHECKING:
+    from seepage.array_types import AnyArray
     from seepage.single import SingleAudit
 
 __all__ = ["OneModel", "audit_one"]
@@ -50,6 +51,7 @@ class OneModel:
     accept_changes: bool = False
     curvature: bool = False
     released_as: tuple[str, ...] = ()
+    by: tuple[str, ...] = ()
     page: str | None = None
     as_json: bool = False
 
@@ -70,6 +72,7 @@ def audit_one(given: OneModel) -> None:
     place = None
     if given.page is not None:
         place = place_for(given.page, "--out", suffixes=(".html", ".htm"))
+    by, slices = _parts(given)
     references = _references(given)
     model = None if given.model is None else made(given.model, "model")
     if given.weights is not None:
@@ -99,6 +102,8 @@ def audit_one(given: OneModel) -> None:
             accept_changes=given.accept_changes,
             curvature=given.curvature,
             release=as_variants(given.released_as, "--as") if given.released_as else (),
+            by=by,
+            slices=slices,
             name=given.model or "recorded outputs",
             progress=lambda what, done, total: status.update(escape(f"{what} {done}/{total}")),
         )
@@ -116,6 +121,19 @@ def audit_one(given: OneModel) -> None:
         from seepage.report import write_report
 
         errors.print(f"page: {write_report(one, place)}", markup=False, soft_wrap=True)
+
+
+def _parts(given: OneModel) -> tuple[list[str], dict[str, tuple[AnyArray, AnyArray]]]:
+    """Names among what --by was given, and the values of its files, of members and of others."""
+    from seepage.cli.parts import slice_values
+    from seepage.single.pool import named_sides, read_side
+
+    if not any(text.lower().endswith(".csv") for text in given.by):
+        return list(given.by), {}
+    sides = (read_side(str(given.members), "members"), read_side(str(given.others), "others"))
+    ids, members = named_sides(*sides)
+    names, files = slice_values(given.by, ids)
+    return names, {n: (v[:members], v[members:]) for n, v in files.items()}
 
 
 def _is_network(model: Any) -> bool:
@@ -262,6 +280,10 @@ def _print(one: SingleAudit) -> None:
     for name, e in one.blind.each.items():
         table.add_row(f"[dim]no model: {escape(name)}[/]", interval(e), "", "")
     console.print(table)
+    if one.slices:
+        from seepage.cli.parts import print_within
+
+        print_within(one.slices, "")
     if one.release is not None:
         from seepage.cli.variants import variants_table
 

@@ -71,10 +71,10 @@ def found_within(
     return out
 
 
-def print_within(found: Sequence[SliceFinding]) -> None:
+def print_within(found: Sequence[SliceFinding], when: str = ", last checkpoint") -> None:
     """A table for each attack and division."""
     for f in found:
-        console.print(_slice_table(f))
+        console.print(_slice_table(f, when))
         console.print(f.words, markup=False, soft_wrap=True)
 
 
@@ -100,8 +100,8 @@ def slice_values(
     return names, files
 
 
-def _slice_table(f: SliceFinding) -> Table:
-    table = Table(title=f"{escape(f.attack)} by {escape(f.by)}, last checkpoint")
+def _slice_table(f: SliceFinding, when: str) -> Table:
+    table = Table(title=f"{escape(f.attack)} by {escape(f.by)}{when}")
     table.add_column(escape(f.by))
     at = f"{100 * f.fpr:g} %"
     for column in ("samples", "AUC", f"TPR, one threshold at {at}", "FPR, the same", f"TPR, own at {at}"):  # fmt: skip

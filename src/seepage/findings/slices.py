@@ -27,6 +27,7 @@ __all__ = [
     "all_slices",
     "column_of",
     "divided",
+    "of_subjects",
     "slices_of",
     "slices_of_values",
 ]
@@ -196,7 +197,7 @@ def slices_of_values(
             f"slices[{by}]: expected one value per sample ({whole}), got shape {given.shape}"
         )
     if isinstance(unit, Subjects):
-        given = _of_subjects(given, unit, by)
+        given = of_subjects(given, unit, by)
     if given.dtype.kind in "biuf" and len(np.unique(given[~_unknown(given)])) > _VALUES:
         x = given.astype(np.float64)
         ends = np.nanquantile(x, [0.25, 0.5, 0.75])
@@ -321,7 +322,7 @@ def _order(text: str) -> tuple[bool, float, str]:
         return True, 0.0, text
 
 
-def _of_subjects(values: NDArray[Any], unit: Subjects, by: str) -> NDArray[Any]:
+def of_subjects(values: NDArray[Any], unit: Subjects, by: str) -> NDArray[Any]:
     """The value of all of a subject's records, (G,)."""
     texts = np.array([_shown(v) for v in values.tolist()])
     first = np.full(len(unit.names), -1, dtype=np.int64)

@@ -44,6 +44,9 @@ def single_values(one: SingleAudit) -> Mapping[str, Any]:
         "release": None
         if one.release is None
         else variants_values(one.release) | {"words": words.released(one)},
+        # What `sections/slices.html.j2` reads of a fleet's findings.
+        "parts": {"slices": one.slices, "unit": one.unit.removesuffix("s"), "units": one.unit},
+        "sliced": one.attack(one.main).title,
         "whose": None if one.whose is None else subjects_values(one.whose, single=True),
     }
 

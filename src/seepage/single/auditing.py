@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,6 +44,7 @@ from seepage.single.likeness import (
 )
 from seepage.single.observing import Observing
 from seepage.single.outputs import Observed
+from seepage.single.parts import Sliced, parts_found, parts_of
 from seepage.single.pool import Pool, Side, class_numbers, pooled, side_of
 from seepage.single.quantile import quantile_features
 from seepage.single.reference_free import TITLES, Scored, reference_free_scores
@@ -145,6 +146,8 @@ def audit(
     blind: bool = True,
     curvature: bool = False,
     release: Any = (),
+    by: Sequence[str] = (),
+    slices: Sliced | None = None,
     name: str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -174,7 +177,9 @@ def audit(
     queries a sample and reference, for the attacks that read it. release: how the model is released,
     names such as "label-only", "top-1", "int8" or "int8+top-1" (`seepage.variants`): each is judged as
     the model itself, and the result's `release` has the worst; weights are those of a network, and
-    references are released alike. seed: of folds and of the half of others that calibrates.
+    references are released alike. by, slices: parts within which the attack that names members is looked
+    at too (`seepage.single.parts`): "class", with references "correctness" and "difficulty", columns of a data
+    frame; and {name: (values of members, values of others)}. seed: of folds and of the half of others that calibrates.
     progress: called with (what, done, all).
 
     Inputs reach the model as they are given; nothing is standardised. A network is asked in eval
@@ -229,6 +234,7 @@ def audit(
         by_class=kind.classes,
     )
     given = _all(sides)
+    divisions = parts_of(by, slices, pool, kept, given, kind, references is not None)
     question, classes = _question(model, pool, kind, noise)
     labels = question.labels
 
@@ -351,6 +357,7 @@ def audit(
         doubts=tuple(d.clause for d in doubts),
         prepared="" if better is None or not better.far else better.headline,
         tail=_tail(observed, pool, judged),
+        slices=parts_found(divisions, found, scores[main], member, titles.get(main, main), pool),
         unlearnt=better is not None and unlearnt(better, observed, labels, pool.member),
     )
     if wanted:

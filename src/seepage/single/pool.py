@@ -199,6 +199,20 @@ def read_side(path: str | os.PathLike[str], what: str) -> Side:
     return side
 
 
+def named_sides(members: Side, others: Side) -> tuple[list[str], int]:
+    """The ids of all samples as an audit tells them, members first, and how many are members.
+
+    >>> named_sides(Side(labels=np.zeros(1)), Side(labels=np.ones(2)))
+    (['member/0', 'other/0', 'other/1'], 1)
+    """
+    first = [
+        next((v for v in (s.inputs, s.labels, *s.recorded.values()) if v is not None), ())
+        for s in (members, others)
+    ]
+    sizes = [len(v) for v in first]
+    return _ids(members, others, sizes).tolist(), sizes[0]
+
+
 def pooled(
     members: Side,
     others: Side,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from seepage.array_types import BoolArray, Float64Array
 from seepage.errors import InputError
 from seepage.findings.result import AtFpr, Blind, Naming, SubjectFinding
+from seepage.findings.slices import SliceFinding
 from seepage.findings.tail import TailFinding
 from seepage.findings.variants import Variants
 from seepage.local_paths import local_path
@@ -77,6 +78,7 @@ class SingleAudit:
     members to be right far more often, in a clause with both figures, or "". unlearnt: whether a model
     that learnt nothing may come to that, at chance as given and not nearly always right then. tail: what the
     losses alone tell of LiRA's TPR, an estimate (`seepage.metrics.tail_estimate`); None where unresolved.
+    slices: the attack `main` within the parts that were asked for.
     """
 
     title: str
@@ -110,6 +112,7 @@ class SingleAudit:
     prepared: str = ""
     unlearnt: bool = False
     tail: TailFinding | None = None
+    slices: tuple[SliceFinding, ...] = ()
 
     @property
     def members(self) -> int:
@@ -224,6 +227,7 @@ class SingleAudit:
                 }
                 for a in self.attacks
             ],
+            "slices": [s.summary() for s in self.slices],
             "skipped_attacks": dict(self.skipped),
             "named_by": self.main,
             "naming": plain(self.naming),

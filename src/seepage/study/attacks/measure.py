@@ -92,15 +92,16 @@ def measure(
     smaller = [s for s in sizes if bound.models <= s < len(member) and bound.models > 1]
     if smaller:
         out["by_models"] = {str(s): by_models(bound, signals, member, s, draws) for s in smaller}
+    by_imitators: dict[str, Any] = {}
     for count in imitators:
         probe = Imitation(models=count)
         if set(probe.signals) & set(bound.requires):
             bound, signals, measuring = read(run, attack, order, rows, (probe,))
-            told = {"measuring_seconds": round(measuring, 2)} | _figures(
-                bound, signals, member, draws
-            )
-            out.setdefault("by_imitators", {})[str(count)] = told
-    return out
+            by_imitators[str(count)] = {
+                "measuring_seconds": round(measuring, 2),
+                **_figures(bound, signals, member, draws),
+            }
+    return out | ({"by_imitators": by_imitators} if by_imitators else {})
 
 
 def scored_rows(samples: int, count: int | None, seed: int = SEED) -> Int64Array:
