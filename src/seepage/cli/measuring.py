@@ -95,14 +95,14 @@ def announce(
     names, what = ", ".join(p.name for p in wanted.probes), "kept weights"
     if not any(p.asks for p in wanted.probes):
         what = "inputs and recorded answers"
-    if budget is not None:
-        _within(budget, rates)
     errors.print(
-        f"measuring {names} on {what}: {shape} × "
+        f"note: measuring {names} on {what}: {shape} × "
         f"{wanted.per_sample()} queries or passes = {queries:,}, about {span(seconds)} here",
         markup=False,
         soft_wrap=True,
     )
+    if budget is not None:
+        _within(budget, rates)
 
 
 def _within(budget: Budget, rates: Cost) -> None:
