@@ -340,7 +340,7 @@ class RMIATuned(_Offline):
             order = order[np.linspace(0, len(order) - 1, _SOME).astype(np.int64)]
         loss, member = loss[np.ix_(rows, order)].astype(np.float64), member[np.ix_(rows, order)]
         tuple_of = partitions(member)
-        total, able = np.zeros(len(self.grid)), False
+        won, able = np.zeros(len(self.grid)), False
         grid = np.asarray(self.grid)[:, None, None]
         whole_weight = grid.ravel() == 1  # the mean alone, however small
         everyone = np.where(member[..., None], 0.0, np.exp(-loss))
@@ -364,14 +364,14 @@ class RMIATuned(_Offline):
                 mean[lost] = _log_mean(loss[~own][:, some], ~member[~own][:, some])
             mixed = log(0.5 * ((1 + grid) * np.exp(mean) + 1 - grid))
             mixed[whole_weight] = mean
-            ratios = -(loss[own][told][:, at] + mixed[:, None])
+            ratios: Float64Array = -(loss[own][told][:, at] + mixed[:, None])
             ratios = ratios[..., 0] if ratios.shape[-1] == 1 else ratios.mean(axis=-1)
             many = np.broadcast_to(truth[told], ratios.shape)
             auc = areas(ratios.reshape(-1, truth.shape[1]), many.reshape(-1, truth.shape[1]))
-            total += auc.reshape(len(self.grid), -1).sum(axis=1)
+            won += auc.reshape(len(self.grid), -1).sum(axis=1)
         if not able:
             return min(self.grid, key=lambda a: abs(a - _USUAL))
-        return float(self.grid[int(total.round(9).argmax())])
+        return float(self.grid[int(won.round(9).argmax())])
 
 
 @dataclass(frozen=True)

@@ -34,13 +34,15 @@ static void fill_both(both *b, const double *restrict values, const uint8_t *res
   LEVEL(moments_f8)(&b->x);
   LEVEL(moments_f8)(&b->y);
   double *restrict cross0 = b->cross, *restrict cross1 = b->cross + LANES;
+  const double *restrict x0 = b->x.mean0, *restrict x1 = b->x.mean1;
+  const double *restrict y0 = b->y.mean0, *restrict y1 = b->y.mean1;
   memset(b->cross, 0, 2 * LANES * sizeof(double));
   for (int64_t r = 0; r < b->x.models; r++) {
     const double *restrict x = b->x.x + r * LANES, *restrict y = b->y.x + r * LANES;
     const double *restrict k = b->x.k + r * LANES;
     for (int64_t j = 0; j < LANES; j++) {
-      double off_x = x[j] - (k[j] > 0.0 ? b->x.mean1[j] : b->x.mean0[j]);
-      double off_y = y[j] - (k[j] > 0.0 ? b->y.mean1[j] : b->y.mean0[j]);
+      double off_x = x[j] - LEVEL(own_mean_f8)(k[j], x0[j], x1[j]);
+      double off_y = y[j] - LEVEL(own_mean_f8)(k[j], y0[j], y1[j]);
       double own = k[j] * (off_x * off_y);
       cross1[j] += own;
       cross0[j] += off_x * off_y - own;
@@ -52,14 +54,16 @@ static void fill_both(both *b, const double *restrict values, const uint8_t *res
 static void without_both(both *b, const int64_t *gone, int64_t room) {
   LEVEL(without_f8)(&b->x, gone, room, b->left_x);
   LEVEL(without_f8)(&b->y, gone, room, b->left_y);
+  const double *restrict x0 = b->x.mean0, *restrict x1 = b->x.mean1;
+  const double *restrict y0 = b->y.mean0, *restrict y1 = b->y.mean1;
   double sum_x[2][LANES] = {{0}}, sum_y[2][LANES] = {{0}}, product[2][LANES] = {{0}};
   int64_t many = 0;
   for (; many < room && gone[many] >= 0; many++) {
     const double *restrict x = b->x.x + gone[many] * LANES, *restrict y = b->y.x + gone[many] * LANES;
     const double *restrict k = b->x.k + gone[many] * LANES;
     for (int64_t j = 0; j < LANES; j++) {
-      double off_x = x[j] - (k[j] > 0.0 ? b->x.mean1[j] : b->x.mean0[j]);
-      double off_y = y[j] - (k[j] > 0.0 ? b->y.mean1[j] : b->y.mean0[j]);
+      double off_x = x[j] - LEVEL(own_mean_f8)(k[j], x0[j], x1[j]);
+      double off_y = y[j] - LEVEL(own_mean_f8)(k[j], y0[j], y1[j]);
       double in_x = k[j] * off_x, in_y = k[j] * off_y;
       sum_x[1][j] += in_x, sum_x[0][j] += off_x - in_x;
       sum_y[1][j] += in_y, sum_y[0][j] += off_y - in_y;
@@ -72,11 +76,13 @@ static void without_both(both *b, const int64_t *gone, int64_t room) {
     const double *restrict square_y = b->left_y + (3 * g + 2) * LANES;
     const double *restrict whole_x = g ? b->x.square1 : b->x.square0;
     const double *restrict whole_y = g ? b->y.square1 : b->y.square0;
+    const double *restrict cross = b->cross + g * LANES, *restrict gone_x = sum_x[g],
+                           *restrict gone_y = sum_y[g], *restrict gone_xy = product[g];
     double *restrict left = b->left_cross + g * LANES;
     int64_t cancelled = 0;
     for (int64_t j = 0; j < LANES; j++) {
       double count = n[j] > 1.0 ? n[j] : 1.0;
-      left[j] = b->cross[g * LANES + j] - product[g][j] - sum_x[g][j] * sum_y[g][j] / count;
+      left[j] = cross[j] - gone_xy[j] - gone_x[j] * gone_y[j] / count;
       /* Where the squares were summed again, so are the products. */
       cancelled |= (square_x[j] < 2.0 * CANCELLED * whole_x[j]) |
                    (square_y[j] < 2.0 * CANCELLED * whole_y[j]);
@@ -157,10 +163,11 @@ EXPORTED int LEVEL(joint_sums)(const double *restrict values, const uint8_t *res
  * slope b/a, 1/(c − b²/a), ν/2 + 1, 1/ν, and the determinant a (c − b²/a), of the scale (a b; b c).
  *
  * rule OWN: normal, scatter / (n − ddof); COMMON: normal, covariance common[4 … 6]; SHRUNKEN:
- * Student-t, common[0 … 6] = s, κ, m₀ (2), Σ̄ (xx, xy, yy). For normal laws ν is not read.
+ * Student-t, common[0 … 6] = s, κ, m₀ (2), Σ̄ (xx, xy, yy). For normal laws ν is not read. The rule is
+ * a constant where this is inlined.
  */
-static void law_of_both(const both *b, int64_t g, int64_t rule, double ddof, const double *common,
-                        double *restrict law) {
+static INLINED void law_of_both(const both *b, int64_t g, const int64_t rule, double ddof,
+                                const double *common, double *restrict law) {
   const double *restrict n = b->left_x + 3 * g * LANES, *restrict mean_x = n + LANES;
   const double *restrict xx = n + 2 * LANES, *restrict xy = b->left_cross + g * LANES;
   const double *restrict mean_y = b->left_y + (3 * g + 1) * LANES, *restrict yy = mean_y + LANES;
@@ -226,8 +233,16 @@ EXPORTED int LEVEL(joint_all)(const double *restrict values, const uint8_t *rest
       fill_both(&b, values, member, samples, views, a, at, width);
       for (int64_t e = 0; e < sets; e++) {
         without_both(&b, drop + e * room, room);
-        law_of_both(&b, 0, rule, ddof, common + (e * views + a) * 14, law0);
-        law_of_both(&b, 1, rule, ddof, common + (e * views + a) * 14 + 7, law1);
+        for (int64_t g = 0; g < 2; g++) {
+          const double *own = common + ((e * views + a) * 2 + g) * 7;
+          double *law = g ? law1 : law0;
+          if (rule == SHRUNKEN)
+            law_of_both(&b, g, SHRUNKEN, ddof, own, law);
+          else if (rule == OWN)
+            law_of_both(&b, g, OWN, ddof, own, law);
+          else
+            law_of_both(&b, g, COMMON, ddof, own, law);
+        }
         for (int64_t j = 0; j < LANES; j++)
           term[j] = 0.5 * logarithm(law0[7 * LANES + j] / law1[7 * LANES + j]);
         for (int64_t i = begin[e]; i < begin[e + 1]; i++) {

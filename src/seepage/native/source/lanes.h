@@ -14,6 +14,11 @@ typedef struct {
   void *memory;
 } TYPED(block);
 
+/* The mean of a model's own group. Both are loaded, so that loops do several lanes at once. */
+static INLINED double TYPED(own_mean)(double in, double mean0, double mean1) {
+  return in > 0.0 ? mean1 : mean0;
+}
+
 /* Memory for a block and `more` rows of doubles, whose first is put into `rest`; 0 on success. */
 static int TYPED(new_block)(TYPED(block) * b, int64_t models, int64_t more, double **rest) {
   size_t values = (size_t)models * LANES * sizeof(SIGNAL);
@@ -77,7 +82,7 @@ static void TYPED(moments)(TYPED(block) * b) {
   for (int64_t r = 0; r < b->models; r++) {
     const SIGNAL *restrict x = b->x + r * LANES, *restrict k = b->k + r * LANES;
     for (int64_t j = 0; j < LANES; j++) {
-      double in = k[j], off = x[j] - (in > 0.0 ? mean1[j] : mean0[j]);
+      double in = k[j], off = x[j] - TYPED(own_mean)(in, mean0[j], mean1[j]);
       double own = in * (off * off);
       square1[j] += own;
       square0[j] += off * off - own;
@@ -128,7 +133,7 @@ static INLINED int64_t TYPED(taken_out)(const TYPED(block) * b, const int64_t *g
   for (int64_t j = 0; j < LANES; j++) {
     double count = 0.0, off0 = 0.0, off1 = 0.0, own0 = 0.0, own1 = 0.0;
     for (int64_t i = 0; i < many; i++) {
-      double in = k[i][j], off = x[i][j] - (in > 0.0 ? mean1[j] : mean0[j]);
+      double in = k[i][j], off = x[i][j] - TYPED(own_mean)(in, mean0[j], mean1[j]);
       double part = in * off, other = off - part;
       count += in;
       off1 += part;
@@ -154,12 +159,15 @@ static INLINED int64_t TYPED(taken_out)(const TYPED(block) * b, const int64_t *g
 /* The same for any number of models: the sums go through memory, model by model. */
 static int64_t TYPED(many_taken_out)(const TYPED(block) * b, const int64_t *gone, int64_t many,
                                      double *restrict left) {
+  const double *restrict n0 = b->n0, *restrict n1 = b->n1;
+  const double *restrict mean0 = b->mean0, *restrict mean1 = b->mean1;
+  const double *restrict square0 = b->square0, *restrict square1 = b->square1;
   double count[LANES] = {0}, off0[LANES] = {0}, off1[LANES] = {0}, own0[LANES] = {0},
          own1[LANES] = {0};
   for (int64_t i = 0; i < many; i++) {
     const SIGNAL *restrict x = b->x + gone[i] * LANES, *restrict k = b->k + gone[i] * LANES;
     for (int64_t j = 0; j < LANES; j++) {
-      double in = k[j], off = x[j] - (in > 0.0 ? b->mean1[j] : b->mean0[j]);
+      double in = k[j], off = x[j] - TYPED(own_mean)(in, mean0[j], mean1[j]);
       double part = in * off, other = off - part;
       count[j] += in;
       off1[j] += part;
@@ -170,18 +178,18 @@ static int64_t TYPED(many_taken_out)(const TYPED(block) * b, const int64_t *gone
   }
   int64_t cancelled = 0;
   for (int64_t j = 0; j < LANES; j++) {
-    double left0 = b->n0[j] - ((double)many - count[j]), left1 = b->n1[j] - count[j];
+    double left0 = n0[j] - ((double)many - count[j]), left1 = n1[j] - count[j];
     double shift0 = off0[j] / (left0 > 1.0 ? left0 : 1.0);
     double shift1 = off1[j] / (left1 > 1.0 ? left1 : 1.0);
-    double found0 = b->square0[j] - own0[j] - off0[j] * shift0;
-    double found1 = b->square1[j] - own1[j] - off1[j] * shift1;
+    double found0 = square0[j] - own0[j] - off0[j] * shift0;
+    double found1 = square1[j] - own1[j] - off1[j] * shift1;
     left[j] = left0;
-    left[LANES + j] = b->mean0[j] - shift0;
+    left[LANES + j] = mean0[j] - shift0;
     left[2 * LANES + j] = found0;
     left[3 * LANES + j] = left1;
-    left[4 * LANES + j] = b->mean1[j] - shift1;
+    left[4 * LANES + j] = mean1[j] - shift1;
     left[5 * LANES + j] = found1;
-    cancelled |= (found0 < CANCELLED * b->square0[j]) | (found1 < CANCELLED * b->square1[j]);
+    cancelled |= (found0 < CANCELLED * square0[j]) | (found1 < CANCELLED * square1[j]);
   }
   return cancelled;
 }
