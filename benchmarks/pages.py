@@ -77,7 +77,37 @@ def scoring() -> str:
     m = result["machine"]
     return (
         f"From `{name}`: {m['samples']:,} samples × {m['models']} models, {m['threads']} threads, "
-        f"medians of {m['repeats']}.\n\n" + table(head, rows)
+        f"medians of {m['repeats']}.\n\n" + table(head, rows) + experts(result)
+    )
+
+
+def experts(result: dict[str, Any]) -> str:
+    """Against what an expert writes in NumPy, where the run has it."""
+    rows = [
+        (
+            r["name"],
+            f"{r['processor_seconds']:.3f} s",
+            f"{r['reference_processor_seconds']:.2f} s",
+            f"**{r['ratio']:.1f} ×**",
+            f"{r['wall_ratio']:.1f} ×",
+            f"{r['error']:.0e}",
+        )
+        for r in result.get("experts", [])
+    ]
+    head = (
+        "all targets",
+        "here",
+        "NumPy",
+        "ratio",
+        "by the clock",
+        "largest difference / (1 + score)",
+    )
+    return (
+        "\n\nThe same scores in NumPy as an expert writes them, sums over all models less those of a "
+        "pair, and RMIA by sorting and searching; processor seconds, alternated, into arrays that are "
+        "there:\n\n" + table(head, rows)
+        if rows
+        else ""
     )
 
 
