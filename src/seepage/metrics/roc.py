@@ -17,7 +17,7 @@ from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError
 from seepage.given_arrays import given_floats
 from seepage.metrics.intervals import clopper_pearson, over_partitions
-from seepage.metrics.steps import largest_tie, steps
+from seepage.metrics.steps import steps
 from seepage.metrics.unit import EACH, Unit, judged
 from seepage.native.library import contiguous, kernel, over_blocks
 from seepage.plan import partitions
@@ -200,14 +200,15 @@ def thinned_roc(
     ([0.0, 0.5, 1.0], [0.5, 1.0, 1.0])
     """
     s, y = judged(scores, member, 1, unit)
-    n_out = len(y) - int(np.count_nonzero(y))
-    lowest = largest_tie(s, y) / max(n_out, 1)
-    grid = np.concatenate([[0.0], np.geomspace(lowest or 1.0, 1.0, points)])
-    # The most non-members whose share, as it is rounded, is at most each rate.
-    most = np.floor(grid * n_out).astype(np.int64)
-    most = np.where((most + 1) / max(n_out, 1) <= grid, most + 1, most)
-    most = np.where(most / max(n_out, 1) > grid, most - 1, most)
-    found = steps(s, y, most)
+
+    def most(fewest: int, n_out: int) -> Int64Array:
+        grid = np.concatenate([[0.0], np.geomspace(fewest / n_out, 1.0, points)])
+        # As many as have a share, as it is rounded, of at most each rate.
+        count = np.floor(grid * n_out).astype(np.int64)
+        count = np.where((count + 1) / n_out <= grid, count + 1, count)
+        return np.where(count / n_out > grid, count - 1, count)
+
+    found = steps(s, y, most, area=False)
     # Ascending in both counts, so that equal neighbours are the same step.
     kept = np.append(True, (np.diff(found.tp) > 0) | (np.diff(found.fp) > 0))
     tpr, fpr = found.tp[kept] / found.n_in, found.fp[kept] / found.n_out

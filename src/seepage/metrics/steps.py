@@ -7,6 +7,7 @@ scores are never in two ranges.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +17,12 @@ from seepage.errors import InputError
 from seepage.native.library import contiguous, kernel
 from seepage.short_repr import short_repr
 
-__all__ = ["Steps", "largest_tie", "steps"]
+__all__ = ["Steps", "steps"]
 
-# Scores that are sorted at once: 128 MiB of them, with room for twice as many.
-_TOGETHER = 2**24
+Fewest = Callable[[int, int], Int64Array]
+
+# Scores that are sorted at once: 256 MiB of them, with room for a quarter more.
+_TOGETHER = 2**25
 # Scores that the ranges are chosen by.
 _LOOKED_AT = 2**17
 
@@ -45,10 +48,14 @@ class Steps:
         return self.twice_won / (2 * float(self.n_in) * float(self.n_out))
 
 
-def steps(scores: Float64Array, member: BoolArray, most: Int64Array) -> Steps:
+def steps(
+    scores: Float64Array, member: BoolArray, most: Int64Array | Fewest, *, area: bool = True
+) -> Steps:
     """The steps at which at most `most` (F,) non-members pass: scores (N,) without NaN, member (N,).
 
-    Raises InputError when one side is missing.
+    most may be a function of the fewest false positives above none, as many as share the largest
+    score of a non-member, and of all non-members. area: whether pairs are counted too, else
+    `twice_won` is 0. Raises InputError when one side is missing.
     """
     n_in = int(np.count_nonzero(member))
     n_out = len(member) - n_in
@@ -57,9 +64,9 @@ def steps(scores: Float64Array, member: BoolArray, most: Int64Array) -> Steps:
             f"member: expected members and non-members, got {n_in} of {len(member)} True; "
             "a target needs both to be scored"
         )
-    found = _Descent(np.asarray(most, np.int64), n_in, n_out)
+    found = _Descent(most, n_in, n_out, area)
     borders = _borders(scores)
-    room = np.empty(min(len(scores), 2 * _TOGETHER))
+    room = np.empty(min(len(scores), _TOGETHER + _TOGETHER // 4))
     for low, high in zip(borders[-2::-1], borders[:0:-1], strict=True):
         inside, outside, equal = _sides(scores, member, float(low), float(high), room)
         inside.sort()
@@ -67,12 +74,6 @@ def steps(scores: Float64Array, member: BoolArray, most: Int64Array) -> Steps:
         found.take(inside, outside)
         found.take_equal(float(low), *equal)
     return found.finish()
-
-
-def largest_tie(scores: Float64Array, member: BoolArray) -> int:
-    """How many non-members share their largest score: the fewest false positives above none."""
-    top = np.max(scores, where=~member, initial=-np.inf)
-    return int(np.count_nonzero((scores == top) & ~member))
 
 
 def _borders(scores: Float64Array) -> Float64Array:
@@ -129,10 +130,10 @@ def _at(ascending: Float64Array, places: Int64Array) -> Float64Array:
 class _Descent:
     """What lies above the scores that were taken so far, which come from the highest down."""
 
-    def __init__(self, most: Int64Array, n_in: int, n_out: int) -> None:
-        self.most, self.n_in, self.n_out = most, n_in, n_out
-        self.tp, self.fp = np.empty(most.shape, np.int64), np.empty(most.shape, np.int64)
-        self.threshold = np.empty(most.shape)
+    def __init__(self, most: Int64Array | Fewest, n_in: int, n_out: int, area: bool) -> None:
+        self.n_in, self.n_out, self.area = n_in, n_out, area
+        self.asked: Int64Array | Fewest = most
+        self.most = np.empty(0, np.int64)
         self.tp_above = self.fp_above = self.twice = 0
         self.lowest = np.inf
 
@@ -141,8 +142,11 @@ class _Descent:
         n, m = len(inside), len(outside)
         if not n and not m:
             return
-        below = self.n_out - self.fp_above - m
-        self.twice += _twice_won(inside, outside) + 2 * n * below
+        if m and not self.fp_above:
+            self._begin(m - int(np.searchsorted(outside, outside[-1], "left")))
+        if self.area:
+            below = self.n_out - self.fp_above - m
+            self.twice += _twice_won(inside, outside) + 2 * n * below
         here = (self.most >= self.fp_above) & (self.most < self.fp_above + m)
         if here.any():
             # The first non-member that may not pass: the step is the last score above it.
@@ -159,11 +163,22 @@ class _Descent:
         """The next lower score, which n members and m non-members share."""
         if not n and not m:
             return
-        self.twice += n * m + 2 * n * (self.n_out - self.fp_above - m)
+        if m and not self.fp_above:
+            self._begin(m)
+        if self.area:
+            self.twice += n * m + 2 * n * (self.n_out - self.fp_above - m)
         here = (self.most >= self.fp_above) & (self.most < self.fp_above + m)
         self.tp[here], self.fp[here] = self.tp_above, self.fp_above
         self.threshold[here] = self.lowest
         self._passed(n, m, score)
+
+    def _begin(self, fewest: int) -> None:
+        """The first non-members come, so many with the largest score."""
+        asked = self.asked
+        most = asked(fewest, self.n_out) if callable(asked) else asked
+        self.most = np.asarray(most, np.int64)
+        self.tp, self.fp = np.empty(self.most.shape, np.int64), np.empty(self.most.shape, np.int64)
+        self.threshold = np.empty(self.most.shape)
 
     def _passed(self, n: int, m: int, lowest: float) -> None:
         self.tp_above, self.fp_above = self.tp_above + n, self.fp_above + m
