@@ -8,6 +8,7 @@ from scipy.stats import norm, t
 
 from seepage import metrics
 from seepage.errors import InputError
+from seepage.native.library import LEVELS, limited
 from seepage.plan import half_split
 
 
@@ -114,3 +115,15 @@ def test_a_samples_auc_is_that_of_one_target():
     for i in range(6):
         e = metrics.auc_interval(signal[:, i], member[:, i])
         assert (found.auc[i], found.low[i], found.high[i]) == pytest.approx((e.mean, e.low, e.high))
+
+
+def test_a_samples_auc_has_the_same_bits_at_every_level():
+    rng = np.random.default_rng(0)
+    signal, member = rng.normal(size=(9, 131)).round(1), rng.random((9, 131)) < 0.5
+    member[:, 5], member[:, 6] = True, np.arange(9) == 0
+    expected = metrics.sample_auc(signal, member)
+    for at in LEVELS:
+        with limited(level=at, threads=2):
+            found = metrics.sample_auc(signal, member)
+        for name, value in vars(expected).items():
+            np.testing.assert_array_equal(getattr(found, name), value, err_msg=name)

@@ -10,13 +10,15 @@ from scipy import stats
 
 from seepage.errors import InputError
 from seepage.metrics.exposure import (
+    Evidence,
     at_most_false,
     benjamini_hochberg,
     cut_off,
     evidence,
     smallest,
 )
-from seepage.plan import half_split, permute_membership, subsets
+from seepage.native.library import LEVELS, limited
+from seepage.plan import half_split, partitions, permute_membership, subsets
 
 
 def test_paired_evidence_is_the_count_over_all_coins() -> None:
@@ -212,3 +214,49 @@ def test_the_expected_share_is_controlled_and_the_bound_holds_in_single_fleets()
     assert (share > 0.05).mean() > 0.1
     # 99 % upper end of the coverage by Clopper-Pearson is not below 0.95.
     assert stats.beta.ppf(0.995, sum(kept) + 1, len(kept) - sum(kept)) >= 0.95 or all(kept)
+
+
+@pytest.mark.parametrize("pairs", [1, 6, 32, 90])
+@pytest.mark.parametrize("digits", [0, 6])
+def test_signed_ranks_equal_scipy_at_every_level(pairs, digits):
+    rng = np.random.default_rng(pairs)
+    member = half_split(130, models=2 * pairs, seed=0).member
+    signal = (rng.normal(size=member.shape) + 0.4 * member).round(digits)
+    signal[:, 3] = 1.0
+    number = partitions(member)
+    first, second = np.argsort(number, kind="stable").reshape(-1, 2).T
+    gap = np.where(member[first], 1.0, -1.0) * (signal[first] - signal[second])
+    expected = stats.wilcoxon(
+        gap, alternative="greater", axis=0, method="exact", zero_method="pratt"
+    ).pvalue
+    expected = np.where((gap == 0).all(axis=0), 1.0, expected)
+    for at in LEVELS:
+        with limited(level=at):
+            np.testing.assert_allclose(evidence(signal, member), expected, rtol=0, atol=1e-12)
+
+
+def test_perfect_separation_is_as_small_as_it_is():
+    member = half_split(20, models=140, seed=0).member
+    p = evidence(member * 1.0, member)
+    # Of 70 equal differences no rank is another's: mid-ranks, all on one side.
+    np.testing.assert_allclose(p, 2.0**-70, rtol=1e-12)
+
+
+def test_redrawn_memberships_share_ranks_and_give_what_each_alone_gives():
+    rng = np.random.default_rng(0)
+    for member in (
+        half_split(60, models=16, seed=0).member,
+        subsets(60, models=12, parts=3).member,
+    ):
+        signal = rng.normal(size=member.shape).round(1)
+        members = [
+            member,
+            *(permute_membership(member, rng) for _ in range(3)),
+            member[::-1].copy(),
+        ]
+        together = Evidence(members)
+        for values in (signal, -signal):
+            found = together(values)
+            for p, m in zip(found, members, strict=True):
+                np.testing.assert_array_equal(p, evidence(values, m))
+    assert (found[0] != found[1]).any()

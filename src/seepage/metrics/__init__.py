@@ -106,7 +106,6 @@ __all__ = [
     "precision_interval",
     "roc",
     "row_auc",
-    "thinned_roc",
     "sample_auc",
     "score_correlation",
     "signal_correlation",
@@ -114,6 +113,7 @@ __all__ = [
     "strongest",
     "subject_auc",
     "tail_estimate",
+    "thinned_roc",
     "tpr_at_fpr",
     "unit_of",
 ]

@@ -163,7 +163,9 @@ def _by_sample(values: Float64Array, member: BoolArray) -> tuple[Float64Array, F
         away = (place / np.where(member, n[1], n[0]) - area) ** 2
     known = np.isfinite(area)
     for side, mask in enumerate((member, ~member)):
-        part = np.where(mask, away, 0.0).sum(axis=0) / (np.maximum(n[side] - 1, 1) * n[side].clip(1))
+        part = np.where(mask, away, 0.0).sum(axis=0) / (
+            np.maximum(n[side] - 1, 1) * n[side].clip(1)
+        )
         spread[side, known] = part[known]
     return area, spread
 

@@ -201,7 +201,9 @@ def _curves(
     """(curves of the whole, standard errors, degrees of freedom)."""
     n_out, n_in = paths.n_out, paths.n_in
 
-    plain = [vulnerable.select(f, t, n_out, n_in) for f, t in zip(paths.fpr, paths.tpr, strict=True)]
+    plain = [
+        vulnerable.select(f, t, n_out, n_in) for f, t in zip(paths.fpr, paths.tpr, strict=True)
+    ]
     counts = [tally_of(np.stack(plain))[:, None]]
     groups = 1
     if paths.decisions is not None and bootstrap.replicates:
@@ -247,7 +249,9 @@ def _resampled(paths: Trajectories, vulnerable: Vulnerable, weights: FloatArray)
     chosen = []
     for t, packed in enumerate(paths.decisions):
         said = np.unpackbits(packed, axis=1, count=paths.samples).view(np.bool_)
-        hits_in, hits_out = (weights @ by_tuple(a, tuple_of) for a in (said & member, said & ~member))
+        hits_in, hits_out = (
+            weights @ by_tuple(a, tuple_of) for a in (said & member, said & ~member)
+        )
         tpr = np.where(lost, paths.tpr[t], np.divide(hits_in, n_in, dtype=float))
         fpr = np.where(lost, paths.fpr[t], np.divide(hits_out, n_out, dtype=float))
         chosen.append(vulnerable.select(fpr, tpr, n_out, n_in))

@@ -17,7 +17,16 @@ from seepage.native.library import kernel, over_blocks, threads
 from seepage.plan import partitions, tuples
 from seepage.short_repr import short_repr
 
-__all__ = ["BLOCK", "LatticeSums", "PackedPairs", "by_tuple", "chosen_sets", "kept", "lattice_sums", "tally_of"]
+__all__ = [
+    "BLOCK",
+    "LatticeSums",
+    "PackedPairs",
+    "by_tuple",
+    "chosen_sets",
+    "kept",
+    "lattice_sums",
+    "tally_of",
+]
 
 # Samples of a strip of words, which kernels count at once; rows are padded to whole ones.
 _STRIP = 2048

@@ -24,7 +24,7 @@ from seepage.plane import dynamics
 from seepage.plane.lattice import BLOCK, PackedPairs, by_tuple, kept, lattice_sums
 from seepage.plane.rates import RateSeries
 from seepage.plane.regions import Grid, Regions
-from seepage.plane.resampling import Bootstrap, Estimate, cores, estimate, half, standard_error
+from seepage.plane.resampling import Bootstrap, Estimate, cores, estimate, standard_error
 from seepage.short_repr import short_repr
 
 __all__ = ["Population", "population"]

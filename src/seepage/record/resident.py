@@ -44,7 +44,9 @@ def _cut_images(
         if len(rows) and (rows.min() < 0 or rows.max() >= len(pixels)):
             raise IndexError(f"rows: expected 0 to {len(pixels) - 1}, got others")
         out = np.empty((len(rows), height, width, channels), np.float32)
-        given = [contiguous(a, t) for a, t in ((pixels, kind), (rows, "i8"), (dy, "i8"), (dx, "i8"))]
+        given = [
+            contiguous(a, t) for a, t in ((pixels, kind), (rows, "i8"), (dy, "i8"), (dx, "i8"))
+        ]
         given += [contiguous(a, t) for a, t in ((flip, "?"), (scale, "f4"), (shift, "f4"))]
         compiled(*given, height, width, channels, 0, len(rows), out)
         return out
