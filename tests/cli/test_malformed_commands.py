@@ -198,6 +198,11 @@ device = "cpu"
 SETS = {
     "recipe.lr=0.2": True, "recipe.lr=0.1": True, "plan.seed=3": True, "plan.seed=5": True, "recipe.lr=1e-30": True, "plan.models=10": True,
     'record.signals=["loss"]': True, "data.limit=40": True, "recipe.momentum=0": True, "recipe.lr=1e-320": True,
+    "label_game.canaries=0": True, "label_game.canaries=-1": False, "label_game.canaries=x": False, "label_game.canaries=9999": False,
+    "label_game.canaries=1.5": False, "label_game.law=[0.5]": False, "label_game.law=[0.5, 0.5]": False, "label_game.law=x": False, "label_game.seed=-1": False,
+    "label_game=3": False, "label_game.x=1": False, "label_game.canaries.x=1": False, "label_game.canaries=nan": False,
+    # Nothing is recorded to judge labels by.
+    "label_game.canaries=8": None,
     "recipe.nesterov=true": True, 'name.x="y"': False, "plan.models=7": False, "plan.models=1": False,
     "plan.models=-8": False, "plan.models=8.5": False, "plan.models=1e1": None, 'plan.models="8"': None,
     "plan.models=": False, "plan.models=nan": False, "plan.models=[8]": False, "plan.model=8": False,
@@ -521,6 +526,8 @@ COMMANDS: dict[str, tuple[list[str], list[Slot]]] = {
     "epsilon labels": (["epsilon", "labels"], [RUN, Slot("--game", ("game.json", "./game.json"), a_game,
                                                          ("cut-game.json", "changed-game.json", "other-game.json", "run/manifest.json", "good.toml", *NPZ), "a game", needed=True),
                                                Slot("--target", ("0",), lambda t, at: None if number(0, 7, int)(t, at) else False, ("-1", "99", "8", "x", "1.5"), "a run"), DELTA, LEVEL]),
+    "epsilon labels --config": (["epsilon", "labels"], [RUN, Slot("--config", ("game.toml", "./game.toml"), lambda t, at: None if t in ("game.toml", "./game.toml") else False,
+                                                                  (*BAD_FILES, "good.toml", "game.json"), "a configuration", needed=True, general=False), DELTA, LEVEL]),
     "epsilon plan": (["epsilon", "plan"], [Slot("-t", ("2", "0.5"), lambda t, at: None if number(0, 1e300, open_low=True)(t, at) else False, ("0", "-1", "nan", "inf", "x"), "an ε", needed=True),
                                            Slot("--truth", ("4",), lambda t, at: None if number(0, 1e300, open_low=True)(t, at) else False, ("0", "-1", "nan", "inf", "x"), "an ε"), DELTA, LEVEL,
                                            Slot("--power", ("0.8",), lambda t, at: None if number(0, 1, open_low=True)(t, at) else False, ("0", "-1", "nan", "2", "x"), "a share")]),
@@ -655,6 +662,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (at / name).write_bytes(raw)
     texts = {
         "good-limits.toml": LIMITED,
+        "game.toml": 'data = { name = "digits", limit = 40 }\nrecord = { logits = true }\nlabel_game = { canaries = 9 }\n',
         "good.toml": GOOD,
         "good-defences.toml": COMPARISON,
         **STUDIES,
@@ -780,5 +788,5 @@ def test_every_command_is_here() -> None:
         found |= {name} if inner is None else {f"{name} {n}" for n in inner}
     assert found == COMMANDS.keys() - {
         "audit --dry-run", "audit MODEL", "check --learnt-nothing", "attack --by", "attack --used",
-        "attack --ranges", "attack --option", "attack --json",
+        "attack --ranges", "attack --option", "attack --json", "epsilon labels --config",
     }  # fmt: skip

@@ -23,6 +23,7 @@ from seepage.cli.arguments import (
     Shard,
     UnitName,
     judged_unit,
+    keep,
     opened_run,
 )
 from seepage.cli.console import FleetBar, console, errors
@@ -381,7 +382,16 @@ def _trained(wanted: Prepared, part: tuple[int, int] | None) -> Run:
 
 
 def _audited(run: Run, place: Path, wanted: Prepared) -> None:
-    """The report of what was trained, and of it as released where the configuration says how."""
+    """The report of what was trained; what it tells of labels, and as released, where that is asked."""
+    if wanted.game is not None:
+        from seepage.cli.labels import print_labels
+        from seepage.findings.label_inference import label_inference_of_run
+
+        own = wanted.config.model
+        factory = None if known(own.name) else own
+        told = label_inference_of_run(run, wanted.game, model=factory)
+        print_labels(run, told)
+        keep(run, "labels", told.summary())
     if not wanted.config.release:
         _report(run, place, wanted.attacks)
         return

@@ -22,13 +22,14 @@ from seepage.cli.arguments import (
     about,
     judged_run,
     judged_unit,
+    keep,
 )
 from seepage.cli.console import console, errors
 from seepage.errors import InputError
 
 if TYPE_CHECKING:
     from seepage.attacks import Attack
-    from seepage.epsilon import Needed
+    from seepage.epsilon import LabelGame, Needed
 
 
 class _RunFirst(TyperGroup):
@@ -149,8 +150,15 @@ def bound(
 def labels(
     run: RunFolder,
     game: Annotated[
-        Path, typer.Option("--game", "-g", help="The game's file, as write_game kept it.")
-    ],
+        Path | None, typer.Option("--game", "-g", help="The game's file, as write_game kept it.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            help="Instead of it, the TOML with [label_game] that the run was trained from.",
+        ),
+    ] = None,
     target: Annotated[
         int | None, typer.Option(min=0, help="One usable run alone, as one model.")
     ] = None,
@@ -160,58 +168,50 @@ def labels(
 ) -> None:
     """How large ε of *labels* is at least: which of two labels was each canary trained on?
 
-    Needs a run on the data of `seepage.epsilon.label_game`, with recorded logits or kept weights.
-    Membership is another question: `seepage epsilon RUN`.
+    Needs a run on the data of `seepage.epsilon.label_game`, or of a configuration with [label_game], with
+    recorded logits or kept weights. Membership is another question: `seepage epsilon RUN`. Of all models
+    together it is kept for the next report.
 
-    Example: `seepage epsilon labels runs/labels --game game.json`
+    Examples:
+
+        seepage epsilon labels runs/labels --game game.json
+
+        seepage epsilon labels runs/labels --config labels.toml
     """
-    from seepage.epsilon import fair_accuracy
-    from seepage.findings.label_inference import label_inference_of_run, read_game
+    from seepage.cli.labels import print_labels
+    from seepage.findings.label_inference import label_inference_of_run
 
-    drawn = read_game(game)
+    drawn = _game(game, config)
     opened = judged_run(run)
     with errors.status("guessing labels"):
         r = label_inference_of_run(
             opened, drawn, target=target, delta=delta, level=level, model=factory
         )
-    of = f"{len(r.models)} models" if target is None else f"run {target}"
-    table = Table(
-        title=f"{escape(opened.path)}: labels of {of}, {r.accuracy.count:g} canaries each"
-    )
-    for column in ("figure", "value", "95 % interval", "what it is"):
-        table.add_column(column, justify="right" if column[0] in "v9" else "left")
-    joint = ", joint over the models" if len(r.models) > 1 else ""
-    most = "; the most that so many guesses can show" if r.at_ceiling else ""
-    what = f"{100 * level:g} % bound at δ = {delta:g}{joint}{most}"
-    if not r.holds:
-        why = "nobody's coin chose the labels" if r.natural else "the blind guesser is no coin"
-        what = f"an estimate and no bound: {why}"
-    table.add_row(
-        "ε of labels " + ("at least" if r.holds else "about"), f"{r.epsilon:.3f}", "", what
-    )
-    if r.promised is not None:
-        most_right = fair_accuracy(r.promised).item()
-        table.add_row(
-            "ε of the defence", f"{r.promised:g}", "",
-            f"what it promises for labels: at most {most_right:.3f} of guesses right",
-        )  # fmt: skip
-    seen = "a classifier of the other samples" if r.fitted else "prefers what the law does"
-    rows = (
-        ("guesses right", r.accuracy, "of the two labels, of canaries that trained the model"),
-        ("blind guesser", r.blind, f"sees no model: {seen}; ½ by the coins"),
-        ("left-out canaries", r.outside, "the model, of canaries that it was not trained on; ½"),
-    )
-    for name, guesses, about_it in rows:
-        if guesses is None:
-            continue
-        if not guesses.count:
-            table.add_row(name, "–", "", "has no preference: the law is uniform")
-            continue
-        interval = f"[{guesses.low:.3f}, {guesses.high:.3f}]"
-        table.add_row(name, f"{guesses.share:.3f}", interval, about_it)
-    console.print(table)
-    if r.refutes_the_defence:
-        console.print("The run refutes its defence: the bound is larger than what it promises.")
+    print_labels(opened, r, target)
+    if target is None:
+        keep(opened, "labels", r.summary())
+
+
+def _game(file: Path | None, config: Path | None) -> LabelGame:
+    """The game of a file, or that which a configuration draws."""
+    from seepage.config.audit import read_config
+    from seepage.config.prepare import prepare
+    from seepage.findings.label_inference import read_game
+
+    if (file is None) == (config is None):
+        raise InputError(
+            "--game, --config: expected one of them, got "
+            f"{'neither' if file is None else 'both'}; name the game's file or the configuration"
+        )
+    if file is not None:
+        return read_game(file)
+    found = prepare(read_config(config, ())).game
+    if found is None:
+        raise InputError(
+            f"--config: expected [label_game] with canaries, got none in {config}; name the "
+            "configuration that the run was trained from"
+        )
+    return found
 
 
 @commands.command()

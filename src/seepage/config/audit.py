@@ -135,6 +135,26 @@ class DefenseConfig(Part):
     )
 
 
+class LabelGameConfig(Part):
+    """[label_game]: canaries whose labels coins choose, to judge how much models tell of labels."""
+
+    canaries: int = Field(
+        0,
+        ge=0,
+        description="Samples that train under that of two labels which a coin chose; 0 for no game.",
+    )
+    law: list[float] | None = Field(
+        None,
+        min_length=2,
+        description="Law of the two labels, a number for every class; uniform if unset.",
+    )
+    seed: int = Field(
+        0,
+        ge=0,
+        description="Seed of canaries, labels and coins; keep it from whoever guesses.",
+    )
+
+
 class AuditConfig(Part):
     """One audit: data, plan, model, recipe, what is recorded, who attacks, where it goes."""
 
@@ -156,6 +176,9 @@ class AuditConfig(Part):
     execution: Execution = Field(Execution(), description="How runs are spread over machines.")
     attacks: AttackConfig = Field(AttackConfig(), description="Which attacks are run.")
     defense: DefenseConfig = Field(DefenseConfig(), description="What acts on training.")
+    label_game: LabelGameConfig = Field(
+        LabelGameConfig(), description="Canaries that tell what models show of labels."
+    )
 
     @pydantic.model_validator(mode="before")
     @classmethod

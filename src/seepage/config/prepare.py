@@ -25,6 +25,7 @@ from seepage.data import (
     load,
     relabel,
 )
+from seepage.epsilon import LabelGame, label_game
 from seepage.errors import InputError
 from seepage.models import known
 from seepage.plan import (
@@ -67,6 +68,7 @@ class Prepared:
     defense: Any
     attacks: tuple[attacks.Attack, ...]
     reference: Dataset | None = None
+    game: LabelGame | None = None
 
 
 def chosen_attacks(names: list[str] | None, main: str) -> tuple[attacks.Attack, ...]:
@@ -96,6 +98,7 @@ def prepare(config: AuditConfig) -> Prepared:
     chosen = chosen_attacks(config.attacks.names, config.attacks.main)
     data, reference = set_apart(load_pool(config), config.defense.reference, config.data.seed)
     config.record.for_task(data.task).rules()
+    data, game = _with_game(config, data)
     p = config.plan
     if p.parts is not None and p.kind != "subsets":
         raise InputError(f'plan.parts: expected with kind = "subsets" alone, got {p.kind}; drop it')
@@ -140,7 +143,32 @@ def prepare(config: AuditConfig) -> Prepared:
         check_defense(defense, data, reference, model, recipe)
         plan = defense.plan(plan)
     check_references(plan, chosen)
-    return Prepared(config, data, plan, defense, chosen, reference)
+    return Prepared(config, data, plan, defense, chosen, reference, game)
+
+
+def _with_game(config: AuditConfig, data: Dataset) -> tuple[Dataset, LabelGame | None]:
+    """The pool with labels that the coins of [label_game] chose, and the game; as it is without one."""
+    asked = config.label_game
+    if not asked.canaries:
+        if asked.law is not None:
+            raise InputError("label_game.law: expected with label_game.canaries, got none; set it")
+        return data, None
+    if any(config.plan.canaries.model_dump().values()):
+        raise InputError(
+            "label_game.canaries: expected without plan.canaries, whose labels would be coins' too, got "
+            "both; train another fleet for the one or the other"
+        )
+    if not config.record.logits and config.record.keep == "none":
+        raise InputError(
+            "label_game.canaries: expected outputs to judge labels by, got record.logits = false and "
+            "record.keep = 'none'; set record.logits = true"
+        )
+    try:
+        return label_game(data, canaries=asked.canaries, law=asked.law, seed=asked.seed)
+    except InputError as error:
+        text = str(error)
+        where = "label_game." if text.startswith(("canaries", "law")) else ""
+        raise InputError(f"{where}{text}") from None
 
 
 def _check_release(config: AuditConfig) -> str | None:

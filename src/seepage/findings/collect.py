@@ -19,7 +19,7 @@ from seepage.findings.attacks import FPRS, at_last_checkpoint, main_attack, rule
 from seepage.findings.blind import blind_of, whole_unit
 from seepage.findings.judging import Judging
 from seepage.findings.notes import import_doubts, run_notes
-from seepage.findings.probes import curvature_finding, kept_variants, layer_finding
+from seepage.findings.probes import curvature_finding, kept_labels, kept_variants, layer_finding
 from seepage.findings.result import (
     AtFpr,
     Blind,
@@ -367,6 +367,7 @@ def collect(
         curvature=curvature_finding(run),
         layers=layer_finding(run),
         variants=kept_variants(run),
+        label_inference=kept_labels(run),
         # The accountant speaks of a record; a subject's records spend together.
         accountant=None
         if isinstance(unit, Subjects)

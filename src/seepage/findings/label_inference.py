@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -12,7 +12,14 @@ import numpy as np
 
 from seepage.array_types import Float64Array
 from seepage.data import Dataset
-from seepage.epsilon import Analysis, Guesses, LabelGame, LabelInference, label_inference
+from seepage.epsilon import (
+    Analysis,
+    Guesses,
+    LabelGame,
+    LabelInference,
+    fair_accuracy,
+    label_inference,
+)
 from seepage.epsilon.multi_run import check_level
 from seepage.epsilon.one_run import joint_epsilon
 from seepage.errors import InputError
@@ -22,7 +29,7 @@ from seepage.local_paths import local_path
 from seepage.metrics.blind_inputs import with_missing_marked
 from seepage.store.result_files import read_result, write_result
 
-__all__ = ["RunLabels", "label_inference_of_run", "read_game", "write_game"]
+__all__ = ["RunLabels", "label_inference_of_run", "label_rows", "read_game", "write_game"]
 
 _FITTED = 5000
 _COMPONENTS = 64
@@ -83,10 +90,69 @@ class RunLabels:
         """Whether so many guesses could not have given more, in the model that decides."""
         return any(m.bound.epsilon == self.epsilon > 0 and m.bound.at_ceiling for m in self.models)
 
+    def summary(self) -> dict[str, Any]:
+        """JSON types: what commands and reports show."""
+        return {
+            "epsilon": self.epsilon,
+            "is_bound": self.holds,
+            "natural": self.natural,
+            "level": self.level,
+            "delta": self.delta,
+            "models": len(self.models),
+            "each": [m.bound.epsilon for m in self.models],
+            "at_ceiling": self.at_ceiling,
+            "promised": self.promised,
+            "refutes_the_defence": self.refutes_the_defence,
+            "blind_guesser_is_fitted": self.fitted,
+            "guesses": _told(self.accuracy),
+            "blind": _told(self.blind),
+            "left_out": None if self.outside is None else _told(self.outside),
+        }
+
     @property
     def refutes_the_defence(self) -> bool:
         """Whether the bound lies above what the defence promises."""
         return self.holds and self.promised is not None and self.epsilon > self.promised
+
+
+def _told(guesses: Guesses) -> dict[str, float]:
+    if not guesses.count:
+        return {"count": 0.0}
+    ends = {"low": guesses.low, "high": guesses.high}
+    return {"count": guesses.count, "share": guesses.share, **ends}
+
+
+def label_rows(told: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Figure, value, 95 % interval and what it is, from what `RunLabels.summary` gave."""
+    joint = ", joint over the models" if told["models"] > 1 else ""
+    most = "; the most that so many guesses can show" if told["at_ceiling"] else ""
+    what = f"{100 * told['level']:g} % bound at δ = {told['delta']:g}{joint}{most}"
+    if not told["is_bound"]:
+        why = (
+            "nobody's coin chose the labels" if told["natural"] else "the blind guesser is no coin"
+        )
+        what = f"an estimate and no bound: {why}"
+    name = "ε of labels " + ("at least" if told["is_bound"] else "about")
+    rows = [(name, f"{told['epsilon']:.3f}", "", what)]
+    if told["promised"] is not None:
+        most_right = fair_accuracy(told["promised"]).item()
+        promise = f"what it promises for labels: at most {most_right:.3f} of guesses right"
+        rows.append(("ε of the defence", f"{told['promised']:g}", "", promise))
+    fitted = told["blind_guesser_is_fitted"]
+    seen = "a classifier of the other samples" if fitted else "prefers what the law does"
+    for figure, key, about in (
+        ("guesses right", "guesses", "of the two labels, of canaries that trained the model"),
+        ("blind guesser", "blind", f"sees no model: {seen}; ½ by the coins"),
+        ("left-out canaries", "left_out", "the model, of canaries that it was not trained on; ½"),
+    ):
+        g = told[key]
+        if g is None:
+            continue
+        if not g["count"]:
+            rows.append((figure, "–", "", "has no preference: the law is uniform"))
+            continue
+        rows.append((figure, f"{g['share']:.3f}", f"[{g['low']:.3f}, {g['high']:.3f}]", about))
+    return rows
 
 
 def label_inference_of_run(

@@ -1,4 +1,4 @@
-"""Curvature, layers and variants, where a run recorded them or a later command measured them."""
+"""Curvature, layers, variants and labels, where a run recorded them or a later command measured them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ __all__ = [
     "CurvatureFinding",
     "LayerFinding",
     "curvature_finding",
+    "kept_labels",
     "kept_variants",
     "layer_finding",
 ]
@@ -119,6 +120,11 @@ def _derived(run: Any, name: str) -> Mapping[str, Any] | None:
 def kept_variants(run: Any) -> Mapping[str, Any] | None:
     """What `seepage.findings.variants` kept of a run, or None."""
     return _derived(run, "variants")
+
+
+def kept_labels(run: Any) -> Mapping[str, Any] | None:
+    """What was kept of how much a run tells of labels (`seepage.findings.label_inference`), or None."""
+    return _derived(run, "labels")
 
 
 def _side(values: Float64Array, member: BoolArray) -> Float64Array:

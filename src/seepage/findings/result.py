@@ -340,7 +340,8 @@ class Findings:
     run says of itself (`seepage.findings.notes`). contradictions: what of the run does not fit
     itself (`seepage.fleet.contradictions`). doubts: what its import doubted of inputs and classes
     (`seepage.findings.notes`). variants: what was kept of the models as
-    released (`seepage.findings.variants`), or None. accountant: of runs under DP-SGD what it allows.
+    released (`seepage.findings.variants`), or None; label_inference: of what it tells of labels
+    (`seepage.findings.label_inference`). accountant: of runs under DP-SGD what it allows.
     agreement: whom the strongest attacks find, None where fewer than two resolve 1 % FPR. slices: the main
     attack within parts of the pool (`seepage.findings.slices`). tail: what losses alone tell of LiRA's
     TPR (`seepage.findings.tail`), None where they do not resolve it.
@@ -388,6 +389,7 @@ class Findings:
     curvature: CurvatureFinding | None = None
     layers: LayerFinding | None = None
     variants: Mapping[str, Any] | None = None
+    label_inference: Mapping[str, Any] | None = None
     accountant: AccountantFinding | None = None
     agreement: AgreementFinding | None = None
     slices: tuple[SliceFinding, ...] = ()
@@ -599,6 +601,7 @@ class Findings:
             "curvature": None if self.curvature is None else plain(self.curvature.summary()),
             "layers": None if self.layers is None else plain(self.layers.summary()),
             "as_released": plain(self.variants),
+            "label_inference": plain(self.label_inference),
             "accountant": plain(self.accountant),
             "evidence": plain(self.evidence),
             "failed_runs": {str(k): v for k, v in self.failed.items()},

@@ -26,6 +26,7 @@ from seepage.attacks import Attack
 from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.findings import Findings, ReportSource, collect
+from seepage.findings.label_inference import label_rows
 from seepage.findings.variants import read_variants
 from seepage.metrics import PRIORS
 from seepage.report import figures, words
@@ -385,11 +386,19 @@ def _variants(f: Findings, data: Dataset | None) -> Values | None:
     return None if f.variants is None else variants_values(read_variants(f.path, f.variants))
 
 
+def _labels(f: Findings, data: Dataset | None) -> Values | None:
+    told = f.label_inference
+    if told is None:
+        return None
+    return {"rows": label_rows(told), "refuted": told["refutes_the_defence"]}
+
+
 SECTIONS: tuple[Section, ...] = (
     Section("utility", "Accuracy", "How accurate are the models?", _utility),
     Section("blind", "The blind baseline", "Are members and non-members alike?", _blind),
     Section("attacks", "Attacks", "How much leaks?", _attacks),
     Section("variants", "What ships", "How much leaks of what is released?", _variants),
+    Section("labels", "Labels", "How much leaks of labels?", _labels),
     Section("subjects", "Subjects", "What do several records of one person tell?", _subjects),
     Section("slices", "Parts of the pool", "For whom does it leak?", _slices),
     Section("risk", "Risk over training", "When does it leak?", _risk),
