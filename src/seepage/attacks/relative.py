@@ -343,31 +343,36 @@ class RMIATuned(_Offline):
         won, able = np.zeros(len(self.grid)), False
         grid = np.asarray(self.grid)[:, None, None]
         whole_weight = grid.ravel() == 1  # the mean alone, however small
-        everyone = np.where(member[..., None], 0.0, np.exp(-loss))
-        whole, count = everyone.sum(axis=0), (~member).sum(axis=0)
+        by_view = np.ascontiguousarray(np.moveaxis(loss, -1, 0))  # samples last: (A, R, N)
+        everyone = np.where(member, 0.0, np.exp(-by_view))
+        whole, count = everyone.sum(axis=1), (~member).sum(axis=0)
         for k in np.unique(tuple_of):
-            own = tuple_of == k
+            own = np.flatnonzero(tuple_of == k)
             # Samples without an OUT reference among the others cannot be judged by them.
             number = count - (~member[own]).sum(axis=0)
-            at = number > 0
+            every = bool((number > 0).all())
+            at = slice(None) if every else np.flatnonzero(number > 0)
             truth = member[own][:, at]
             told = truth.any(axis=1) & ~truth.all(axis=1)
             if not told.any():
                 continue
             able = True
-            left = (whole - everyone[own].sum(axis=0))[at]
-            mean = np.log(np.maximum(left, 1e-300) / number[at][:, None])
+            left = (whole - everyone[:, own].sum(axis=1))[:, at]
+            mean = log(np.maximum(left, 1e-300) / number[at])
             # Where next to nothing is left of a sum it is made again.
-            lost = (left < 1e-4 * whole[at]).any(axis=1)
+            lost = (left < 1e-4 * whole[:, at]).any(axis=0)
             if lost.any():
-                some = np.flatnonzero(at)[lost]
-                mean[lost] = _log_mean(loss[~own][:, some], ~member[~own][:, some])
-            mixed = log(0.5 * ((1 + grid) * np.exp(mean) + 1 - grid))
+                some, others = np.arange(len(number))[at][lost], tuple_of != k
+                mean[:, lost] = _log_mean(loss[others][:, some], ~member[others][:, some]).T
+            mixed = log(0.5 * ((1 + grid) * np.exp(mean) + 1 - grid))  # (G, A, N)
             mixed[whole_weight] = mean
-            ratios: Float64Array = -(loss[own][told][:, at] + mixed[:, None])
-            ratios = ratios[..., 0] if ratios.shape[-1] == 1 else ratios.mean(axis=-1)
-            many = np.broadcast_to(truth[told], ratios.shape)
-            auc = areas(ratios.reshape(-1, truth.shape[1]), many.reshape(-1, truth.shape[1]))
+            judge = by_view[:, own[told]][..., at]
+            ratios = judge + mixed[:, :, None]
+            np.negative(ratios, out=ratios)
+            if len(judge) > 1:
+                ratios = ratios.mean(axis=1)
+            many = np.tile(truth[told], (len(self.grid), 1))
+            auc = areas(ratios.reshape(many.shape), many)
             won += auc.reshape(len(self.grid), -1).sum(axis=1)
         if not able:
             return min(self.grid, key=lambda a: abs(a - _USUAL))
