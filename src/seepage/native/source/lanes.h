@@ -151,7 +151,8 @@ static INLINED int64_t TYPED(taken_out)(const TYPED(block) * b, const int64_t *g
     left[3 * LANES + j] = left1;
     left[4 * LANES + j] = mean1[j] - shift1;
     left[5 * LANES + j] = found1;
-    cancelled |= (found0 < CANCELLED * square0[j]) | (found1 < CANCELLED * square1[j]);
+    int64_t lost0 = found0 < CANCELLED * square0[j], lost1 = found1 < CANCELLED * square1[j];
+    cancelled |= lost0 | lost1;
   }
   return cancelled;
 }
@@ -176,20 +177,25 @@ static int64_t TYPED(many_taken_out)(const TYPED(block) * b, const int64_t *gone
       own0[j] += other * other;
     }
   }
-  int64_t cancelled = 0;
+  double by0[LANES], by1[LANES];
   for (int64_t j = 0; j < LANES; j++) {
     double left0 = n0[j] - ((double)many - count[j]), left1 = n1[j] - count[j];
-    double shift0 = off0[j] / (left0 > 1.0 ? left0 : 1.0);
-    double shift1 = off1[j] / (left1 > 1.0 ? left1 : 1.0);
+    left[j] = left0;
+    left[3 * LANES + j] = left1;
+    by0[j] = left0 > 1.0 ? left0 : 1.0;
+    by1[j] = left1 > 1.0 ? left1 : 1.0;
+  }
+  int64_t cancelled = 0;
+  for (int64_t j = 0; j < LANES; j++) {
+    double shift0 = off0[j] / by0[j], shift1 = off1[j] / by1[j];
     double found0 = square0[j] - own0[j] - off0[j] * shift0;
     double found1 = square1[j] - own1[j] - off1[j] * shift1;
-    left[j] = left0;
     left[LANES + j] = mean0[j] - shift0;
     left[2 * LANES + j] = found0;
-    left[3 * LANES + j] = left1;
     left[4 * LANES + j] = mean1[j] - shift1;
     left[5 * LANES + j] = found1;
-    cancelled |= (found0 < CANCELLED * square0[j]) | (found1 < CANCELLED * square1[j]);
+    int64_t lost0 = found0 < CANCELLED * square0[j], lost1 = found1 < CANCELLED * square1[j];
+    cancelled |= lost0 | lost1;
   }
   return cancelled;
 }
