@@ -63,7 +63,8 @@ def evidence(signal: FloatArray, member: BoolArray, *, unit: Unit = EACH) -> Flo
     >>> evidence(signal, np.array([[1], [0], [1], [0]], dtype=bool)).tolist()
     [0.25]
     """
-    return Evidence([member], unit=unit)(signal)[0]
+    (p,) = Evidence([member], unit=unit)(signal)
+    return np.asarray(p)
 
 
 class Evidence:

@@ -206,7 +206,7 @@ def thinned_roc(
         # As many as have a share, as it is rounded, of at most each rate.
         count = np.floor(grid * n_out).astype(np.int64)
         count = np.where((count + 1) / n_out <= grid, count + 1, count)
-        return np.where(count / n_out > grid, count - 1, count)
+        return np.asarray(np.where(count / n_out > grid, count - 1, count))
 
     found = steps(s, y, most, area=False)
     # Ascending in both counts, so that equal neighbours are the same step.

@@ -104,7 +104,7 @@ def _sides(
         return room[: found[0]], room[len(room) - found[1] :], found[2:].tolist()
     within = (scores > low) & ((scores < high) | top)
     equal = scores == low
-    counts = [np.count_nonzero(equal & member), np.count_nonzero(equal & ~member)]
+    counts = [int(np.count_nonzero(equal & side)) for side in (member, ~member)]
     return scores[within & member], scores[within & ~member], counts
 
 

@@ -200,11 +200,10 @@ def _curves(
 ) -> tuple[dict[str, FloatArray], dict[str, FloatArray], int]:
     """(curves of the whole, standard errors, degrees of freedom)."""
     n_out, n_in = paths.n_out, paths.n_in
-
     plain = [
         vulnerable.select(f, t, n_out, n_in) for f, t in zip(paths.fpr, paths.tpr, strict=True)
     ]
-    counts = [tally_of(np.stack(plain))[:, None]]
+    counts: list[FloatArray] = [tally_of(np.stack(plain))[:, None]]
     groups = 1
     if paths.decisions is not None and bootstrap.replicates:
         groups = int(partitions(paths.member).max()) + 1

@@ -78,7 +78,7 @@ class PackedPairs:
 
 def _ones(words: NDArray[np.uint8] | NDArray[np.uint64]) -> Int64Array:
     """Bits that are set, along the last axis."""
-    return np.bitwise_count(words).sum(axis=-1, dtype=np.int64)
+    return np.asarray(np.bitwise_count(words).sum(axis=-1, dtype=np.int64))
 
 
 def by_tuple(rows: BoolArray, tuple_of: Int64Array) -> NDArray[np.float32]:

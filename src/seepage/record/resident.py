@@ -40,7 +40,7 @@ def _cut_images(
             f"cut_images_{kind}", kind, "i8", "i8", "i8", "?", "f4", "f4", int, int, int, int, int,
             "f4",
         )  # fmt: skip
-    if compiled is not None:
+    if kind is not None and compiled is not None:
         if len(rows) and (rows.min() < 0 or rows.max() >= len(pixels)):
             raise IndexError(f"rows: expected 0 to {len(pixels) - 1}, got others")
         out = np.empty((len(rows), height, width, channels), np.float32)
@@ -50,6 +50,8 @@ def _cut_images(
         given += [contiguous(a, t) for a, t in ((flip, "?"), (scale, "f4"), (shift, "f4"))]
         compiled(*given, height, width, channels, 0, len(rows), out)
         return out
+    if not (dy.any() or dx.any() or flip.any()):
+        return np.asarray(pixels[rows].astype(np.float32) * scale + shift)
     r, c = np.arange(height) + dy[:, None], np.arange(width) + dx[:, None]
     inside = ((r >= 0) & (r < height))[:, :, None] & ((c >= 0) & (c < width))[:, None, :]
     c = np.where(flip[:, None], width - 1 - c, c).clip(0, width - 1)[:, None, :]
