@@ -68,6 +68,7 @@ _EXAMPLES: dict[str, str] = {
     "execution.address": '"10.0.0.1:6379"',
     "attacks.names": '["lira", "rmia"]',
     "defense.options": "{ gamma = 0.9 }",
+    "label_game.law": "[0.7, 0.3]",
 }
 
 
