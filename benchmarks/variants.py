@@ -21,7 +21,7 @@ from pathlib import Path
 
 import seepage
 from benchmarks.stored import RESULTS, ROOT, table
-from seepage.findings.variants import Variants, read_variants
+from seepage.findings.variant_result import Variants, read_variants
 
 OUT = RESULTS / "variants.json"
 PAGE = ROOT / "docs" / "release-variants.md"

@@ -30,6 +30,14 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
     os.fsync = synced
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_kept_for_another_test() -> Iterator[None]:
+    """Results are computed anew, and neither written to nor read from the user's own folders."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEEPAGE_COMPUTED", "off")
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()

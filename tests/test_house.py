@@ -16,7 +16,16 @@ import seepage
 
 ROOT = Path(seepage.__file__).parent
 FLOORS = [
-    {"array_types", "errors", "frames", "given_arrays", "local_paths", "remedies", "short_repr"},
+    {
+        "array_types",
+        "errors",
+        "faces",
+        "frames",
+        "given_arrays",
+        "local_paths",
+        "remedies",
+        "short_repr",
+    },
     {"extensions", "native"},
     {"plan", "signals"},
     {"data", "metrics", "models"},
@@ -150,7 +159,8 @@ def test_circles_are_found() -> None:
 
 def test_core_imports_nothing_heavy() -> None:
     code = (
-        "import sys, seepage, seepage.cli, seepage.fleet, seepage.report;"
+        "import sys, seepage, seepage.cli, seepage.report;"
+        "seepage.train, seepage.load, seepage.audit, seepage.Recorder, seepage.Recipe;"
         "heavy = {'torchvision', 'transformers', 'ray', 'lightning', 'opacus', 'plotly', 'art'};"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
@@ -224,3 +234,16 @@ def test_data_plans_and_audits_print_one_short_line() -> None:
         assert repr(value).startswith(said)
         assert len(repr(value)) <= 400
         assert "\n" not in repr(value)
+
+
+def test_names_that_are_imported_when_used_lead_somewhere_and_are_no_files() -> None:
+    """A file of that name would be found instead of the name, once something had imported it."""
+    lazy = [p for p in ROOT.rglob("__init__.py") if "lazily(__name__)" in p.read_text()]
+    assert len(lazy) >= 5
+    for path in lazy:
+        room = importlib.import_module(".".join(path.relative_to(ROOT.parent).parts[:-1]))
+        assert set(room.__all__) <= set(dir(room))
+        for name in set(dir(room)) - set(vars(room)):
+            assert getattr(room, name) is not None
+            own = path.parent / name
+            assert path.parent == ROOT or not (own.is_dir() or own.with_suffix(".py").exists())

@@ -10,8 +10,9 @@ Names are imported when first used, so that `import seepage` and `seepage --help
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from seepage.faces import lazily
 
 if TYPE_CHECKING:
     from seepage import (
@@ -29,6 +30,18 @@ if TYPE_CHECKING:
         sklearn,
         transformers,
     )
+    from seepage import comparison as comparison
+    from seepage import config as config
+    from seepage import findings as findings
+    from seepage import fleet as fleet
+    from seepage import models as models
+    from seepage import plan as plan
+    from seepage import probes as probes
+    from seepage import report as report
+    from seepage import scoring as scoring
+    from seepage import signals as signals
+    from seepage import store as store
+    from seepage import study as study
     from seepage.comparison import compare_defenses
     from seepage.config import Execution, Function, Limits, LowRank, Model, Recipe, Record
     from seepage.data import Dataset, load
@@ -54,6 +67,8 @@ if TYPE_CHECKING:
     from seepage.single import audit
     from seepage.store import Run
     from seepage.store import open_run as open
+else:
+    __getattr__, __dir__ = lazily(__name__)
 
 __version__ = "0.2.0.dev0"
 
@@ -103,55 +118,3 @@ __all__ = [
     "variants",
     "write_report",
 ]
-
-_ROOMS = {
-    "attacks", "comparison", "config", "curvature", "data", "defenses", "epsilon", "findings", "fleet",
-    "layers", "lightning", "metrics", "models", "plan", "plane", "probes", "record", "report", "scoring",
-    "signals", "single", "sklearn", "store", "study", "transformers",
-}  # fmt: skip
-_WHERE = {
-    "compare_defenses": "seepage.comparison",
-    "Dataset": "seepage.data",
-    "load": "seepage.data",
-    "InputError": "seepage.errors",
-    "SeepageError": "seepage.errors",
-    "Execution": "seepage.config",
-    "Function": "seepage.config",
-    "Limits": "seepage.config",
-    "LowRank": "seepage.config",
-    "Model": "seepage.config",
-    "Recipe": "seepage.config",
-    "Record": "seepage.config",
-    "train": "seepage.fleet",
-    "import_arrays": "seepage.fleet.imported",
-    "import_checkpoints": "seepage.fleet.checkpoints",
-    "import_reference": "seepage.fleet.reference_layout",
-    "import_run": "seepage.fleet.import_run",
-    "Recorder": "seepage.record",
-    "SubsetPlan": "seepage.plan",
-    "fixed_target": "seepage.plan",
-    "fresh_draws": "seepage.plan",
-    "half_split": "seepage.plan",
-    "leave_out": "seepage.plan",
-    "subsets": "seepage.plan",
-    "check": "seepage.findings.gate",
-    "variants": "seepage.findings.variants",
-    "write_report": "seepage.report",
-    "audit": "seepage.single",
-    "score": "seepage.scoring",
-    "Run": "seepage.store",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return importlib.import_module(f"seepage.{name}")
-    if name == "open":
-        return importlib.import_module("seepage.store").open_run
-    if name in _WHERE:
-        return getattr(importlib.import_module(_WHERE[name]), name)
-    raise AttributeError(f"module 'seepage' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

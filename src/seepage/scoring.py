@@ -22,7 +22,7 @@ from seepage.attacks.base import Attack, SignalSource
 from seepage.attacks.subjects import of_unit
 from seepage.errors import InputError
 from seepage.metrics import EACH, Unit
-from seepage.models import known
+from seepage.models.names import known
 from seepage.store import Run
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from seepage.config.release import as_variants
 from seepage.errors import InputError
 from seepage.findings import collect
 from seepage.findings.judging import Judging
-from seepage.findings.variants import Variants, read_variants
+from seepage.findings.variant_result import Variants, read_variants
 from seepage.fleet.released import released
 from seepage.metrics import Samples, strongest
 from seepage.report.html import render

@@ -13,7 +13,7 @@ from torch import nn
 
 import seepage
 from seepage.errors import InputError
-from seepage.findings.variants import read_variants
+from seepage.findings.variant_result import read_variants
 from seepage.metrics import auc
 from seepage.models.released import BF16, Int8
 from seepage.single import Recorded, RecordedReferences, TrainedReferences

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self, final
 
 import numpy as np
-from scipy.optimize import isotonic_regression
+import scipy
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.base import Attack, Source
@@ -296,7 +296,9 @@ def _isotonic(
         out, inside = _shares(counts[use].sum(axis=0))
         both = out + inside
         full = np.flatnonzero(both > 0)
-        fit = isotonic_regression(inside[full] / both[full], weights=both[full], increasing=False)
+        fit = scipy.optimize.isotonic_regression(
+            inside[full] / both[full], weights=both[full], increasing=False
+        )
         centre = np.asarray(_LOWEST + _CELL * (full + 0.5), dtype=np.float64)
         yield e, _between(centre, np.asarray(fit.x, dtype=np.float64))
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.base import Attack, reference_rows, too_few
@@ -116,7 +116,7 @@ def usage(
             ]
         )
         m = len(truth)
-        wide = stats.t.ppf((1 + level) / 2, m - 1) * np.sqrt(
+        wide = scipy.stats.t.ppf((1 + level) / 2, m - 1) * np.sqrt(
             (away**2).sum() / (m - 1) * (1 + 1 / m)
         )
         for r in np.flatnonzero(which.ravel() == e):

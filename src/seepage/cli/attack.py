@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -115,7 +114,7 @@ def attack(
     """
     from seepage import scoring
     from seepage.cli.measuring import announce, budget_of, chosen_probes
-    from seepage.config.prepare import chosen_attacks
+    from seepage.config.chosen_attacks import chosen_attacks
     from seepage.findings.unjudged import unjudged
 
     limit = budget_of(budget)
@@ -265,6 +264,8 @@ def attack_figures(
     probes: Sequence[Probe] = (),
 ) -> tuple[list[AttackRow], dict[str, Float64Array]]:
     """A row per attack: AUC and TPR at low FPR with 95 % intervals, what noise reads beside; scores."""
+    import numpy as np
+
     from seepage.attacks.subjects import centred
     from seepage.findings.judging import Judging
     from seepage.findings.subjects import by_unit
@@ -368,6 +369,8 @@ def _shared(f: Agreement, a: int, b: int) -> str:
 
 def about_subjects(run: Run, unit: Unit) -> list[str]:
     """How many records subjects have, and how alike these are; nothing of samples."""
+    import numpy as np
+
     from seepage.metrics import Subjects, signal_correlation
 
     if not isinstance(unit, Subjects):

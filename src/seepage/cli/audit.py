@@ -29,14 +29,10 @@ from seepage.cli.arguments import (
 from seepage.cli.console import FleetBar, console, errors
 from seepage.cli.parts import slice_values
 from seepage.cli.places import place_for
-from seepage.config.audit import read_config
-from seepage.config.prepare import Prepared, chosen_attacks, prepare
 from seepage.errors import InputError
-from seepage.extensions import outside
-from seepage.fleet import train_prepared
-from seepage.models import known
 
 if TYPE_CHECKING:
+    from seepage.config.prepare import Prepared
     from seepage.store import Run
 
 
@@ -224,6 +220,8 @@ def audit(
         seepage audit net.py:make --weights w.safetensors --members m.npz --others o.npz
         --recipe recipe.toml --references 16 --minutes 20 --folder runs/references
     """
+    from seepage.extensions import outside
+
     if members is not None or others is not None or outside(what or ""):
         from seepage.cli.one_model import OneModel, audit_one
 
@@ -277,6 +275,9 @@ def audit(
         "one model",
         "a configuration",
     )
+    from seepage.config.audit import read_config
+    from seepage.config.prepare import prepare
+
     config = None if what is None else Path(what)
     began = time.perf_counter()
     part = parse_shard(shard)
@@ -316,6 +317,9 @@ def train_command(
 
     Example: `seepage train fashion.toml --shard 3/16`
     """
+    from seepage.config.audit import read_config
+    from seepage.config.prepare import prepare
+
     part = parse_shard(shard)
     run = _trained(prepare(read_config(config, merged(override, out))), part)
     if run.failed and not len(run.models):
@@ -349,6 +353,8 @@ def report_command(
 
         seepage report runs/digits --out report.html -a lira -a mine.attacks:Mine
     """
+    from seepage.config.chosen_attacks import chosen_attacks
+
     if path is not None and out is not None:
         raise InputError(f"path, --out: expected one of them, got {path} and {out}; choose")
     given = out if path is None else path
@@ -372,6 +378,8 @@ def _beside(run: str) -> Path:
 
 def _trained(wanted: Prepared, part: tuple[int, int] | None) -> Run:
     """The fleet, trained; of a training function of the user's own what was seen of it."""
+    from seepage.fleet import train_prepared
+
     run = train_prepared(wanted, FleetBar(), part)
     tried = run.manifest["provenance"].get("function_check")
     if tried is not None:
@@ -396,6 +404,7 @@ def _audited(run: Run, place: Path, wanted: Prepared) -> None:
         _report(run, place, wanted.attacks)
         return
     from seepage.cli.variants import variants_of
+    from seepage.models import known
 
     refused = None
     try:

@@ -12,7 +12,6 @@ from seepage.cli.arguments import (
     Factory,
     ReleasedAs,
     UnitName,
-    about,
     gated_run,
     judged_unit,
 )
@@ -140,9 +139,9 @@ def _judged_run(
     learnt_nothing: bool,
 ) -> tuple[tuple[Judged, ...], str]:
     """Every limit on a run, printed; and why no limit holds for it, or ""."""
-    from seepage.config.prepare import chosen_attacks
+    from seepage.config.chosen_attacks import chosen_attacks
     from seepage.findings.blind import blind_of_run, shift_words
-    from seepage.findings.gate import judge, scored
+    from seepage.findings.gate import against, compared
 
     if released_as and limits.max_exposed is not None:
         raise InputError(
@@ -153,16 +152,15 @@ def _judged_run(
     whole, why = gated_run(path, learnt_nothing=learnt_nothing)
     unit_asked = judged_unit(whole, unit)
     if released_as:
-        told = _as_released(whole, released_as, named, factory, unit_asked)
+        told = against(limits, _as_released(whole, released_as, named, factory, unit_asked))
     else:
         with errors.status("scoring"):
-            told = scored(whole, named, unit_asked, factory)
-    with errors.status("judging"):
-        found = judge(limits, told.scores, told.counted, told.named, told.units)
+            told = compared(whole, limits, named, unit_asked, factory)
     with errors.status("blind baseline"):
         blind = blind_of_run(whole)
     why = shift_words(blind) or why
-    print_judged(found, about(told.unit), why)
+    by_subject = "" if told.subjects is None else f", by subject ({told.subjects})"
+    print_judged(told.judged, by_subject, why)
     if whole.manifest.get("plan", {}).get("kind") == "fixed_target":
         console.print(f"judged: the fixed target, run 0, by {len(whole.models) - 1} shadows")
     if told.left_out:
@@ -171,7 +169,7 @@ def _judged_run(
         console.print(f"blind baseline not run: {blind.note}", markup=False, soft_wrap=True)
     if told.skipped:
         console.print(f"not run: {', '.join(sorted(told.skipped))}", markup=False)
-    return found, why
+    return told.judged, why
 
 
 def _as_released(

@@ -5,18 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 __all__ = ["FleetBar", "Terminal", "console", "errors"]
 
@@ -40,6 +35,15 @@ class FleetBar:
 
     def start(self, rows: list[int], epochs: float) -> None:
         """The fleet begins."""
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
         self.per_run, self.total, self.began = epochs, len(rows), time.monotonic()
         self.bar = Progress(
             TextColumn("[bold]training"),

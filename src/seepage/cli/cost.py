@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
+
 from rich.markup import escape
 from rich.table import Table
 
 from seepage.cli.app import app
 from seepage.cli.arguments import ConfigFile, Overrides
 from seepage.cli.console import console, errors
-from seepage.config.function import as_function
-from seepage.config.prepare import Prepared, prepare
-from seepage.fleet.cost import estimate, interval_width, measure, workload
-from seepage.fleet.disk import free_bytes
+
+if TYPE_CHECKING:
+    from seepage.config.prepare import Prepared
 
 __all__ = ["print_cost"]
 
@@ -24,6 +24,7 @@ def doctor(config: ConfigFile = None, override: Overrides = None) -> None:
     Example: `seepage doctor fashion.toml`
     """
     from seepage.config.audit import read_config
+    from seepage.config.prepare import prepare
     from seepage.fleet.machine import diagnose
 
     wanted = prepare(read_config(config, override or ()))
@@ -64,6 +65,12 @@ def size(count: float) -> str:
 
 def print_cost(audit: Prepared) -> None:
     """Train a few real steps, evaluate a few batches, and print what the whole would take."""
+    import numpy as np
+
+    from seepage.config.function import as_function
+    from seepage.fleet.cost import estimate, interval_width, measure, workload
+    from seepage.fleet.disk import free_bytes
+
     c = audit.config
     with errors.status("training a few steps"):
         rates, workers = measure(

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -190,6 +189,8 @@ def bound(
 
 
 def _checkpoint(run: Run, epoch: float) -> int:
+    import numpy as np
+
     hit = np.flatnonzero(np.abs(run.checkpoints - epoch) < 1e-9)
     if not hit.size:
         raise InputError(
@@ -240,6 +241,8 @@ def _sides_table(held: list[KeptCurvature], title: str) -> Table:
 
 
 def _ends_table(run: Run, held: list[KeptCurvature], top: int) -> Table:
+    import numpy as np
+
     mean = np.mean([one.found.score for one in held], axis=0)
     inside = np.sum([one.own.member for one in held], axis=0)
     order = np.argsort(-mean, kind="stable")

@@ -7,12 +7,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from seepage.array_types import Float64Array, Int64Array
 from seepage.cli.arguments import (
     AttackName,
     Factory,
@@ -23,11 +21,11 @@ from seepage.cli.arguments import (
 )
 from seepage.cli.console import console, errors
 from seepage.cli.dynamics import Fpr, dynamics, judged_paths
-from seepage.data.reading import check_regular, reading
 from seepage.errors import InputError
 from seepage.local_paths import local_path
 
 if TYPE_CHECKING:
+    from seepage.array_types import Float64Array, Int64Array
     from seepage.findings.clock import Clock
     from seepage.metrics import Unit
     from seepage.plane import EarlyDetermination, Estimate, Trajectories
@@ -42,6 +40,8 @@ PROXIES = {"lt_iqr": "LT-IQR", "loss": "mean loss", "slope": "fall of the loss"}
 def _apart(
     run: Run, attack: str, fpr: float | None, aside: float, unit: Unit
 ) -> tuple[Trajectories, Int64Array]:
+    import numpy as np
+
     from seepage import plane
 
     rows, apart = plane.split_models(run.member, aside, np.random.default_rng(0))
@@ -132,11 +132,11 @@ def _of(e: Estimate, t: int) -> str:
 
 
 def _span(value: float, low: float, high: float) -> str:
-    return f"{value:.3f} \\[{low:.3f}, {high:.3f}]" if np.isfinite(value) else "–"
+    return f"{value:.3f} \\[{low:.3f}, {high:.3f}]" if math.isfinite(value) else "–"
 
 
 def _epoch(value: float) -> str:
-    return f"{value:g}" if np.isfinite(value) else "never"
+    return f"{value:g}" if math.isfinite(value) else "never"
 
 
 def _recalls(found: EarlyDetermination, title: str, clock: Clock) -> Table:
@@ -173,7 +173,7 @@ def _proxies(told: Any, share: float, clock: Clock) -> Table:
         table.add_column(column, justify="right")
     for t, epoch in enumerate(first.checkpoints):
         for name, f in told.items():
-            if np.isfinite(f.rho[t, 0]):
+            if math.isfinite(f.rho[t, 0]):
                 spans = (_span(*map(float, v[t])) for v in (f.rho, f.precision, f.auc))
                 table.add_row(f"{epoch:g}", PROXIES.get(name, name), *spans)
     return table
@@ -208,6 +208,8 @@ def difficulty_command(
 
         seepage dynamics difficulty runs/digits --column mine.csv
     """
+    import numpy as np
+
     from seepage import plane
     from seepage.findings.subjects import by_unit
     from seepage.fleet.kept import kept_depth
@@ -254,6 +256,10 @@ def difficulty_command(
 
 def _own(path: Path, ids: list[str]) -> Float64Array:
     """The user's values by id, in the order of the pool; NaN for samples that the file lacks."""
+    import numpy as np
+
+    from seepage.data.reading import check_regular, reading
+
     path = local_path(path, "--column")
     held: dict[str, float] = {}
     with reading(path, "a CSV file with the columns id and value"):

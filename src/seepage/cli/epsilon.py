@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -87,7 +86,9 @@ def bound(
 
         seepage epsilon bound runs/digits --sample 17 --delta 0
     """
-    from seepage.config.prepare import chosen_attacks
+    import numpy as np
+
+    from seepage.config.chosen_attacks import chosen_attacks
     from seepage.findings.epsilon import epsilon_of_run, epsilon_of_sample
     from seepage.findings.unjudged import unjudged
 

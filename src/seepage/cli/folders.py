@@ -14,7 +14,6 @@ from seepage.cli.arguments import ConfigFile, Out, Overrides, RunFolder, some
 from seepage.cli.audit import merged
 from seepage.cli.console import FleetBar, console, errors
 from seepage.errors import InputError
-from seepage.store.files import plain
 
 if TYPE_CHECKING:
     from seepage.store.verify import Verification
@@ -42,6 +41,7 @@ def verify_command(
 
         seepage verify runs/digits --digest 5f0c2a… --json
     """
+    from seepage.store.files import plain
     from seepage.store.verify import verify
 
     wanted = None if digest is None else digest.strip().lower()

@@ -8,9 +8,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from seepage.cli.app import app
 from seepage.cli.console import console, errors
@@ -23,6 +21,14 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def _bar() -> Iterator[Callable[[str, int, int], None]]:
     """A bar that is gone when the import is done; into a file nothing is written."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     with Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -163,6 +169,8 @@ def _pool(name: str, task: str | None) -> Dataset:
 
 
 def _print(run: Run) -> None:
+    import numpy as np
+
     for note in run.manifest["provenance"]["notes"]:
         console.print(note, markup=False, soft_wrap=True)
     for measure, form in (("accuracy", ".3f"), ("rmse", ".4g")):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -131,7 +131,7 @@ def _print(table: RiskTable, title: str, top: int, bounds: set[tuple[str, str]])
     console.print(out)
     console.print(f"risk: {table.basis}", markup=False)
     for name, a in table.agreement.items():
-        if np.isfinite(a.rho):
+        if math.isfinite(a.rho):
             console.print(f"{name} agrees with the attack: ρ = {a.rho:+.2f}, p = {a.p:.3g}")
     if table.resolved is False:
         console.print(

@@ -54,13 +54,13 @@ def chosen_probes(
     run: Run, chosen: Sequence[Attack], factory: str | None, given: Sequence[str] | None
 ) -> tuple[Probe, ...]:
     """Probes with the options of --option, of those that these attacks have to measure with."""
+    options = options_of(list(given or ()))
+    if not options:
+        return ()
     from seepage.probes.options import with_options
     from seepage.probes.registry import probes_of
     from seepage.scoring import Measured, ready
 
-    options = options_of(list(given or ()))
-    if not options:
-        return ()
     found = (ready(run, attack, model=factory)[1] for attack in chosen)
     names = [n for source in found if isinstance(source, Measured) for n in source.names]
     try:

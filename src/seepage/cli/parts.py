@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
@@ -82,6 +81,8 @@ def slice_values(
     by: Sequence[str], ids: Sequence[str], known: Sequence[str] | None = None
 ) -> tuple[list[str], dict[str, AnyArray]]:
     """Names among what --by was given, and of its files the values, numbers where all are."""
+    import numpy as np
+
     names: list[str] = []
     files: dict[str, AnyArray] = {}
     for text in dict.fromkeys(by):
@@ -174,6 +175,8 @@ def found_ranges(
     probes: Sequence[Probe] = (),
 ) -> tuple[str, list[RangeFinding]]:
     """What ranges are called, and whether any sample of each was trained on, by each attack."""
+    import numpy as np
+
     from seepage.findings.sets import ranges_found
 
     name, values = values_of_samples(file, "--ranges", run.ids.tolist())

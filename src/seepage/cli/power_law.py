@@ -40,7 +40,7 @@ def power_law(
 
     Example: `seepage power-law runs/s32 runs/s64 runs/s128 runs/s256 --advantage 0.02`
     """
-    from seepage.config.prepare import chosen_attacks
+    from seepage.config.chosen_attacks import chosen_attacks
     from seepage.errors import InputError
     from seepage.findings.power_law import power_law_of_runs
 

@@ -7,12 +7,11 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from seepage.errors import InputError
 from seepage.local_paths import local_path
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from seepage.array_types import Int64Array
@@ -28,6 +27,8 @@ def named_samples(given: str, option: str, ids: Sequence[str]) -> Int64Array:
     Empty lines are passed over. Raises InputError for other files, for an id that is unknown or
     listed twice, and for none.
     """
+    import numpy as np
+
     lines = [
         line.strip() for line in _text(given, option, "a text file, an id a line").splitlines()
     ]
@@ -45,6 +46,8 @@ def values_of_samples(
     known: ids that may be listed, `ids` unless given. The first line names both columns, of which the first is `id`. Raises InputError for other files,
     and for an id that is unknown or listed twice.
     """
+    import numpy as np
+
     text = _text(given, option, "a CSV file with the columns id and a value")
     try:
         rows = [row for row in csv.reader(io.StringIO(text), strict=True) if row]

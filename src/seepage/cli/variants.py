@@ -15,7 +15,7 @@ from seepage.cli.figures import interval, rate
 if TYPE_CHECKING:
     from seepage.array_types import Float64Array
     from seepage.attacks import Attack
-    from seepage.findings.variants import Variants
+    from seepage.findings.variant_result import Variants
     from seepage.fleet.rebuild import Factory
     from seepage.metrics import Unit
     from seepage.store import Run

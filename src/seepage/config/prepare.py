@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from seepage import attacks
+from seepage.attacks import Attack
 from seepage.attacks.base import references_by_sample
 from seepage.config.audit import AuditConfig
+from seepage.config.chosen_attacks import chosen_attacks
 from seepage.config.function import as_function
 from seepage.config.model import Model, as_model
 from seepage.config.recipe import Recipe
@@ -47,7 +48,6 @@ __all__ = [
     "ReferencesWarning",
     "check_defense",
     "check_references",
-    "chosen_attacks",
     "load_pool",
     "prepare",
     "set_apart",
@@ -66,23 +66,9 @@ class Prepared:
     data: Dataset
     plan: SubsetPlan
     defense: Any
-    attacks: tuple[attacks.Attack, ...]
+    attacks: tuple[Attack, ...]
     reference: Dataset | None = None
     game: LabelGame | None = None
-
-
-def chosen_attacks(names: list[str] | None, main: str) -> tuple[attacks.Attack, ...]:
-    """Attacks by name, the main one first; all of the table when none are named."""
-    wanted = list(dict.fromkeys([main, *(names or [a.name for a in attacks.usual()])]))
-    found = tuple(attacks.get(name) for name in wanted)
-    told = [attack.name for attack in found]
-    for name, own in zip(wanted, told, strict=True):
-        if told.count(own) > 1:
-            raise InputError(
-                f"attacks: expected every attack once, got several called {own!r} (such as "
-                f"{name}); leave all but one out, or rename them"
-            )
-    return found
 
 
 def prepare(config: AuditConfig) -> Prepared:
@@ -215,7 +201,7 @@ def _defense(config: AuditConfig) -> Any:
     return defenses.make(config.defense.name, **config.defense.options)
 
 
-def check_references(plan: SubsetPlan, chosen: tuple[attacks.Attack, ...]) -> None:
+def check_references(plan: SubsetPlan, chosen: tuple[Attack, ...]) -> None:
     """Every attack's need for references, known from the plan before any run is trained.
 
     Samples with too few are left out of figures (`seepage.findings.unjudged`): said now where they

@@ -1,15 +1,24 @@
 """Datasets: inputs, labels and ids, resident as tensors, and readers for the formats users have."""
 
-from seepage.data.copies import CopiesWarning, count_copies, drop_copies, group_copies
-from seepage.data.dataset import Dataset
-from seepage.data.free_memory import most_bytes
-from seepage.data.loading import NAMES, load, reload
-from seepage.data.npz import from_arrays
-from seepage.data.other_libraries import from_hugging_face, from_torch
-from seepage.data.pickled import unpickle_arrays
-from seepage.data.reading import data_root
-from seepage.data.row_file import RowFile
-from seepage.data.transform import apply_canaries, pool, relabel, subset
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seepage.faces import lazily
+
+if TYPE_CHECKING:
+    from seepage.data.copies import CopiesWarning, count_copies, drop_copies, group_copies
+    from seepage.data.dataset import Dataset
+    from seepage.data.free_memory import most_bytes
+    from seepage.data.loading import NAMES, load, reload
+    from seepage.data.npz import from_arrays
+    from seepage.data.other_libraries import from_hugging_face, from_torch
+    from seepage.data.pickled import unpickle_arrays
+    from seepage.data.reading import data_root
+    from seepage.data.row_file import RowFile
+    from seepage.data.transform import apply_canaries, pool, relabel, subset
+else:
+    __getattr__, __dir__ = lazily(__name__)
 
 __all__ = [
     "NAMES",

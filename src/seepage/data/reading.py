@@ -11,16 +11,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seepage.array_types import AnyArray, BoolArray, Int64Array
-from seepage.data.dataset import Kind
 from seepage.data.free_memory import most_bytes
-from seepage.data.row_file import RowFile
 from seepage.errors import InputError
 from seepage.short_repr import short_repr
+
+if TYPE_CHECKING:
+    from seepage.data.dataset import Kind
+    from seepage.data.row_file import RowFile
 
 __all__ = [
     "MISSING",

@@ -17,13 +17,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 
 from seepage.array_types import AnyArray, Int64Array
 from seepage.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["RowFile"]
 
@@ -220,6 +222,8 @@ class RowFile:
 
         The mapping is private and reserves no memory: what would be written to it stays in the process.
         """
+        import torch
+
         length, opened = self.offset + self.nbytes, self._opened
         try:
             held = mmap.mmap(

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, special, stats
+import scipy
+from scipy import special
 
 from seepage.epsilon.multi_run import check_level
 from seepage.epsilon.trade_off import dp_region
@@ -91,7 +92,9 @@ def joint_beta(
     check_level(level, delta)
     _checked(right, members, wrong, others)
     # Quantiles of FPR at the centres of equal shares: an integral over its posterior.
-    rates = stats.beta.ppf((np.arange(_NODES) + 0.5) / _NODES, wrong + 0.5, others - wrong + 0.5)
+    rates = scipy.stats.beta.ppf(
+        (np.arange(_NODES) + 0.5) / _NODES, wrong + 0.5, others - wrong + 0.5
+    )
     a, b = right + 0.5, members - right + 0.5
 
     def inside(epsilon: float) -> float:
@@ -104,5 +107,5 @@ def joint_beta(
     top = 1.0
     while inside(top) < goal and top < 700:
         top *= 2
-    epsilon = optimize.brentq(lambda e: inside(e) - goal, 0.0, top, xtol=1e-9)
+    epsilon = scipy.optimize.brentq(lambda e: inside(e) - goal, 0.0, top, xtol=1e-9)
     return Credible(float(epsilon), level, delta, "joint beta")

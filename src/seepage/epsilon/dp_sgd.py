@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy import optimize
+import scipy
 
 from seepage.array_types import Float64Array
 from seepage.epsilon.curve import TradeOff
@@ -132,7 +132,7 @@ def personal_rate(
             f"epsilon: expected a budget that {steps} steps with noise {noise:g} can keep, got "
             f"{epsilon:g}; raise the noise or take fewer steps"
         )
-    root = float(optimize.brentq(excess, low, 0.0, xtol=5e-4))
+    root = float(scipy.optimize.brentq(excess, low, 0.0, xtol=5e-4))
     # The root may lie a hair above.
     while excess(root) > 0:
         root -= 5e-4
@@ -199,5 +199,5 @@ def personal_rates(
                 f"rate: expected one that the budgets allow, got {rate:g} over {steps} steps; raise "
                 "the budgets or lower rate and steps"
             )
-    noise = math.exp(float(optimize.brentq(excess, low, high, xtol=5e-3)))
+    noise = math.exp(float(scipy.optimize.brentq(excess, low, high, xtol=5e-3)))
     return PersonalRates(noise, np.array(mean(noise, 1e-3)))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import optimize, special, stats
+from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array
 from seepage.epsilon.multi_run import scored
@@ -94,7 +95,9 @@ def pair_epsilon(delta: float, one: tuple[float, float], other: tuple[float, flo
         top *= 2
         if top > 600:
             return float("inf")
-    return float(optimize.brentq(lambda e: pair_delta(e, one, other) - delta, 0.0, top, xtol=1e-9))
+    return float(
+        scipy.optimize.brentq(lambda e: pair_delta(e, one, other) - delta, 0.0, top, xtol=1e-9)
+    )
 
 
 def _fitted(scores: Float64Array, member: BoolArray) -> list[tuple[float, float]]:
@@ -143,5 +146,5 @@ def gaussian_pair(
         float(np.median(noise)) if noise else float("nan"),
         inside,
         outside,
-        float(min(stats.normaltest(side).pvalue for side in sides)),
+        float(min(scipy.stats.normaltest(side).pvalue for side in sides)),
     )

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special, stats
+from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array
 from seepage.epsilon.label_game import LabelGame
@@ -251,7 +252,7 @@ def _bound(
 ) -> OneRunBound:
     check_level(level, delta)
     m = len(scores)
-    if stats.binomtest(int(first.sum()), m).pvalue < 1e-5:
+    if scipy.stats.binomtest(int(first.sum()), m).pvalue < 1e-5:
         raise InputError(
             f"game: expected fair coins, got {int(first.sum())} of {m} for the first candidate; draw a "
             "game with draw_game or label_game"

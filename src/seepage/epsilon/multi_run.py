@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special, stats
+from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array
 from seepage.epsilon.thresholds import (
@@ -268,7 +269,7 @@ def _least_mu(at: Counted) -> Values:
 
     The region's edge is followed in cells; of each its own worst corner counts.
     """
-    k = float(np.exp(-stats.chi2.isf(1 - at.level, 4) / 2))
+    k = float(np.exp(-scipy.stats.chi2.isf(1 - at.level, 4) / 2))
     share = np.geomspace(k, 1, _CELLS + 1)
     right, wrong = at.right[:, None].astype(np.float64), at.wrong[:, None].astype(np.float64)
     # Where everything or nothing was called a member, no rate on that side is refuted.

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special, stats
+from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array
 from seepage.epsilon.multi_run import check_level, said, scored
@@ -280,7 +281,7 @@ def one_run_from_scores(
 def _fair(member: BoolArray) -> None:
     """Refuse membership that was hardly drawn by fair coin flips."""
     inside = int(member.sum())
-    if stats.binomtest(inside, len(member)).pvalue < 1e-5:
+    if scipy.stats.binomtest(inside, len(member)).pvalue < 1e-5:
         raise InputError(
             f"member: expected about half of the canaries IN, as by fair coin flips, got {inside} of "
             f"{len(member)}; the bound does not hold for tuples of k > 2 runs or fresh draws, use "

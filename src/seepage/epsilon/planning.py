@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+import scipy
+from scipy import special
 
 from seepage.epsilon.multi_run import check_level, multi_run_at
 from seepage.epsilon.one_run import Analysis, BinomialTail
@@ -95,7 +96,7 @@ def canaries_needed(
 
     def reached(canaries: int) -> float:
         guesses = max(1, round(share * canaries))
-        correct = int(stats.binom.ppf(1 - power, guesses, right)) if right < 1 else guesses
+        correct = int(scipy.stats.binom.ppf(1 - power, guesses, right)) if right < 1 else guesses
         return rule.bound(correct, guesses, canaries, delta=delta, level=level).epsilon
 
     count = _smallest(reached, target, 2, "canaries")
@@ -136,8 +137,8 @@ def models_needed(
         half = models // 2
         case = rule.best_case(half, models - half, level)
         # Both sides do at least so well with probability √power each.
-        right = stats.binom.ppf(1 - np.sqrt(power), case.n_in, tpr)
-        wrong = stats.binom.ppf(np.sqrt(power), case.n_out, fpr)
+        right = scipy.stats.binom.ppf(1 - np.sqrt(power), case.n_in, tpr)
+        wrong = scipy.stats.binom.ppf(np.sqrt(power), case.n_out, fpr)
         return multi_run_at(case.counting(right, wrong), delta)
 
     count = _smallest(reached, target, 4, "models")

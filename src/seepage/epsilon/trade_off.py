@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import optimize, special
+from scipy import special
 
 from seepage.array_types import Float64Array
 from seepage.errors import InputError
@@ -63,7 +64,7 @@ def gdp_epsilon(mu: float, delta: float) -> float:
     def excess(epsilon: float) -> float:
         return max(_log_delta(mu, epsilon), -1e300) - goal
 
-    return float(optimize.brentq(excess, 0.0, top, xtol=1e-12))
+    return float(scipy.optimize.brentq(excess, 0.0, top, xtol=1e-12))
 
 
 def dp_region(epsilon: float, delta: float, fpr: ArrayLike) -> tuple[Float64Array, Float64Array]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from seepage.array_types import BoolArray, Int64Array
-from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.findings.judging import target_row
 from seepage.findings.result import Blind
 from seepage.metrics import EACH, Subjects, Unit, blind_baseline
 from seepage.metrics.blind_inputs import token_texts
 from seepage.plan import judged
+from seepage.store.computed import computed
+
+if TYPE_CHECKING:
+    from seepage.data import Dataset
 
 __all__ = ["blind_of", "blind_of_run", "shift_words", "whole_unit"]
 
@@ -74,6 +77,13 @@ def blind_of_run(run: Any) -> Blind:
 
     Of samples that some run trained on and another did not.
     """
+    # Where the pool cannot be found now, it may be found the next time.
+    return computed(
+        run, "blind", {}, Blind, lambda: _blind_of_run(run), worth=lambda b: b.auc is not None
+    )
+
+
+def _blind_of_run(run: Any) -> Blind:
     data = run.data()
     member = np.asarray(run.member, dtype=np.bool_)
     at = np.flatnonzero(judged(member))

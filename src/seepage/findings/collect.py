@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks import Attack, how_left_out, usual
-from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.findings.accountant import accountant_finding
 from seepage.findings.agreement import agreement_of
@@ -19,7 +18,13 @@ from seepage.findings.attacks import FPRS, at_last_checkpoint, main_attack, rule
 from seepage.findings.blind import blind_of, whole_unit
 from seepage.findings.judging import Judging
 from seepage.findings.notes import import_doubts, run_notes
-from seepage.findings.probes import curvature_finding, kept_labels, kept_variants, layer_finding
+from seepage.findings.probes import (
+    curvature_finding,
+    derived_results,
+    kept_labels,
+    kept_variants,
+    layer_finding,
+)
 from seepage.findings.result import (
     AtFpr,
     Blind,
@@ -64,6 +69,10 @@ from seepage.plane import (
     trajectories,
 )
 from seepage.scoring import score
+from seepage.store.computed import computed
+
+if TYPE_CHECKING:
+    from seepage.data import Dataset
 
 __all__ = ["ReportSource", "collect"]
 
@@ -255,6 +264,57 @@ def collect(
 
     Raises InputError when no attack can be run, and where attacks would.
     """
+    wanted = None if attacks is None else list(attacks)
+    if data is None and (blind or by):
+        data = run.data()
+
+    def compute() -> Findings:
+        return _collect(
+            run,
+            wanted,
+            main,
+            data,
+            permutations,
+            level,
+            seed,
+            blind,
+            unit,
+            by,
+            slices,
+            progress if progress is not None else lambda what, done, total: None,
+        )
+
+    asked = {
+        "attacks": wanted,
+        "main": main,
+        "data": None if data is None else data.digest,
+        "permutations": permutations,
+        "level": level,
+        "seed": seed,
+        "blind": blind,
+        "unit": unit,
+        "by": tuple(by),
+        "slices": None if slices is None else {n: np.asarray(v) for n, v in slices.items()},
+        "derived": derived_results(run),
+    }
+    # A folder may have been moved since.
+    return replace(computed(run, "report", asked, Findings, compute), path=run.path)
+
+
+def _collect(
+    run: ReportSource,
+    attacks: Sequence[Attack] | None,
+    main: str | None,
+    data: Dataset | None,
+    permutations: int,
+    level: float,
+    seed: int,
+    blind: bool,
+    unit: Unit | None,
+    by: Sequence[str],
+    slices: Mapping[str, ArrayLike] | None,
+    say: Progress,
+) -> Findings:
     wanted = usual() if attacks is None else list(attacks)
     without = unjudged(run, wanted) if len(run.member) >= 4 else None
     if permutations < 1:
@@ -264,8 +324,6 @@ def collect(
         )
     notes, doubts, found_wrong = run_notes(run), import_doubts(run), contradictions(run)
     if without is not None:
-        if data is None and (blind or by):
-            data = run.data()
         run, data, attacks = without.part(run), without.data(data), without.attacks(wanted)
         if slices is not None:
             slices = {n: np.asarray(v)[without.rows] for n, v in slices.items()}
@@ -280,7 +338,6 @@ def collect(
         raise InputError(
             f"models: expected at least 4 {what}, got {len(fleet.member)}; train more models"
         )
-    say: Progress = progress if progress is not None else lambda what, done, total: None
     findings, skipped, scores = at_last_checkpoint(records, attacks, judging, seed, say, unit)
     attack = main_attack(findings, main)
     # An attack's own threshold is for single records, but for the zero of what is summed.

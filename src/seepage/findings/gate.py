@@ -32,16 +32,20 @@ from seepage.findings.source import Shadows
 from seepage.findings.subjects import by_unit
 from seepage.findings.unjudged import unjudged
 from seepage.fleet.contradictions import contradictions
-from seepage.metrics import Estimate, Samples, Unit, strongest
+from seepage.metrics import Estimate, Samples, Subjects, Unit, strongest
 from seepage.scoring import applicable, score
 from seepage.short_repr import short_repr
+from seepage.store.computed import computed
 
 __all__ = [
     "Checked",
+    "Compared",
     "Judged",
     "Row",
     "Scored",
+    "against",
     "check",
+    "compared",
     "judge",
     "judge_epsilon",
     "judge_exposed",
@@ -337,6 +341,50 @@ def _every_score(
     return scores, skipped
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Limits against a run: what was judged, and of what.
+
+    attacks: all that compete; named: those that were asked for; skipped: which could not be run, and
+    why; subjects: how many are judged, None of samples; left_out: samples that no figure is about.
+    """
+
+    judged: tuple[Judged, ...]
+    attacks: tuple[str, ...]
+    named: tuple[str, ...]
+    skipped: Mapping[str, str]
+    subjects: int | None
+    left_out: str
+
+
+def against(limits: Limits, found: Scored) -> Compared:
+    """Every limit against these scores."""
+    return Compared(
+        judge(limits, found.scores, found.counted, found.named, found.units),
+        tuple(found.scores),
+        found.named,
+        found.skipped,
+        len(found.unit.names) if isinstance(found.unit, Subjects) else None,
+        found.left_out,
+    )
+
+
+def compared(
+    run: Any, limits: Limits, attacks: Iterable[Attack], unit: Unit | None, model: Any
+) -> Compared:
+    """`scored` and `judge` of a run as it was trained; of a run folder once (`seepage.store.computed`)."""
+    named = list(attacks)
+
+    def compute() -> Compared:
+        return against(limits, scored(run, named, unit, model))
+
+    if model is not None or applicable(run, named)[1]:
+        # What is measured on kept weights depends on more than on what was recorded.
+        return compute()
+    asked = {"limits": limits.model_dump(), "attacks": named, "unit": unit}
+    return computed(run, "limits", asked, Compared, compute)
+
+
 def check(
     run: Any,
     limits: Limits,
@@ -364,13 +412,13 @@ def check(
         raise InputError(
             f"{run.path}: {odd.alike or odd.lists}; no limit is compared with such figures"
         )
-    found = scored(run, attacks, unit, model)
+    found = compared(run, limits, attacks, unit, model)
     shift = shift_words(blind_of_run(run))
     return Checked(
         path=str(run.path),
-        judged=judge(limits, found.scores, found.counted, found.named, found.units),
+        judged=found.judged,
         no_verdict=shift or ("" if learnt_nothing else odd.answers),
-        attacks=tuple(found.scores),
+        attacks=found.attacks,
         skipped=found.skipped,
         left_out=found.left_out,
         doubts=import_doubts(run),

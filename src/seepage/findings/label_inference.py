@@ -6,12 +6,11 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from seepage.array_types import Float64Array
-from seepage.data import Dataset
 from seepage.epsilon import (
     Analysis,
     Guesses,
@@ -28,6 +27,9 @@ from seepage.fleet.released import logits_of_run
 from seepage.local_paths import local_path
 from seepage.metrics.blind_inputs import with_missing_marked
 from seepage.store.result_files import read_result, write_result
+
+if TYPE_CHECKING:
+    from seepage.data import Dataset
 
 __all__ = ["RunLabels", "label_inference_of_run", "label_rows", "read_game", "write_game"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from seepage.attacks import Attack
 from seepage.errors import InputError
@@ -43,7 +43,9 @@ class AtShots:
     def error(self) -> float:
         """Standard error of the TPR, from its interval."""
         e = self.rate.tpr
-        return (e.high - e.low) / 2 / float(stats.t.ppf((1 + e.level) / 2, max(e.groups - 2, 1)))
+        return (
+            (e.high - e.low) / 2 / float(scipy.stats.t.ppf((1 + e.level) / 2, max(e.groups - 2, 1)))
+        )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
+import scipy
 
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.attacks.curvature import INSTEAD
@@ -20,6 +20,7 @@ __all__ = [
     "CurvatureFinding",
     "LayerFinding",
     "curvature_finding",
+    "derived_results",
     "kept_labels",
     "kept_variants",
     "layer_finding",
@@ -115,6 +116,11 @@ def _derived(run: Any, name: str) -> Mapping[str, Any] | None:
     read = getattr(run, "derived", None)
     found: Mapping[str, Any] | None = None if read is None else read(name)
     return found
+
+
+def derived_results(run: Any) -> dict[str, Mapping[str, Any] | None]:
+    """Whatever later commands found out that a report shows, by name."""
+    return {n: _derived(run, n) for n in ("curvature", "import", "labels", "layers", "variants")}
 
 
 def kept_variants(run: Any) -> Mapping[str, Any] | None:
@@ -223,7 +229,7 @@ def layer_finding(run: Any) -> LayerFinding | None:
     else:
         named = ("k95", "jac_participation")
         by = [str(c) for c in named if c in indicators] or list(indicators)
-        ranks = np.mean([rankdata(indicators[c][-1]) for c in by], axis=0)
+        ranks = np.mean([scipy.stats.rankdata(indicators[c][-1]) for c in by], axis=0)
         risk = (ranks - 1) / max(len(layers) - 1, 1)
         basis = f"mean rank of {' and '.join(by)} (reconstruction, no attack was run)"
     return LayerFinding(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks import Attack
-from seepage.data import Dataset
 from seepage.errors import InputError, nearest
 from seepage.findings.judging import Judging
 from seepage.metrics import EACH, Subjects, Unit
@@ -19,6 +18,9 @@ from seepage.metrics.slices import Slice, slice_sizes, slices
 from seepage.plan import judged
 from seepage.short_repr import short_repr
 from seepage.store.files import plain
+
+if TYPE_CHECKING:
+    from seepage.data import Dataset
 
 __all__ = [
     "BY",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Float64Array, Int64Array
-from seepage.data import Dataset
+
+if TYPE_CHECKING:
+    from seepage.data import Dataset
 
 __all__ = ["Progress", "ReportSource", "Shadows", "sides"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from seepage.array_types import BoolArray, Int64Array
 from seepage.attacks import Attack, binding
 from seepage.attacks.base import references_by_sample
-from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.plan import judged, refuse_offline
 from seepage.short_repr import short_repr
+
+if TYPE_CHECKING:
+    from seepage.data import Dataset
 
 __all__ = ["Part", "Unjudged", "unjudged"]
 

@@ -31,7 +31,6 @@ from seepage.fleet.checkpoint_inputs import (
 from seepage.fleet.disk import check_disk, disk_bytes
 from seepage.fleet.folder import Shapes, create
 from seepage.fleet.given_inputs import Inputs
-from seepage.fleet.identity import package_digest
 from seepage.fleet.sink import StoreSink
 from seepage.fleet.whole_folder import check_new, whole
 from seepage.given_arrays import given_array
@@ -43,6 +42,7 @@ from seepage.record import DEFAULT_SIGNALS, Diverged, Memory, Recorder, Resident
 from seepage.record.recorder import rules_of
 from seepage.store.derived import keep_derived
 from seepage.store.evidence import stamp
+from seepage.store.package_code import package_digest
 from seepage.store.run import Run
 from seepage.store.storage import Storage
 from seepage.store.weight_files import SUFFIXES, load_weights, put_weights

@@ -17,6 +17,7 @@ import numpy as np
 from seepage.array_types import Float64Array, Int64Array
 from seepage.metrics.own_labels import told
 from seepage.metrics.own_lists import Misfit, Moved, misfits, moved
+from seepage.store.computed import computed
 
 __all__ = ["ContradictionWarning", "Contradictions", "contradictions", "lists_in_words", "warn_of"]
 
@@ -63,6 +64,10 @@ def contradictions(run: Any) -> Contradictions:
     models that are alike by the same signal, bit by bit, unless they are as they began; answers by `seepage.metrics.own_labels.told` on correct, where labels are classes. Where nothing
     leaks wrong lists leave no trace, and none is found.
     """
+    return computed(run, "contradictions", {}, Contradictions, lambda: _contradictions(run))
+
+
+def _contradictions(run: Any) -> Contradictions:
     member = np.asarray(run.member, dtype=np.bool_)
     if not member.size:
         return Contradictions()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING
 
-from seepage.config.function import Function
-from seepage.config.recipe import Recipe
-from seepage.config.record import Record
-from seepage.defenses import Defense
 from seepage.errors import InputError
-from seepage.store.run import Run
+
+if TYPE_CHECKING:
+    from seepage.config.function import Function
+    from seepage.config.recipe import Recipe
+    from seepage.config.record import Record
+    from seepage.defenses import Defense
+    from seepage.store.run import Run
 
 __all__ = ["EstimatorWarning", "notes_of", "say_notes", "without_network"]
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -35,22 +35,12 @@ from seepage.record import ExtraSignal
 from seepage.signals import SIGNALS, SignalRule
 from seepage.signals.tasks import TASKS
 
-__all__ = ["TRAINING_VERSION", "differing", "package_digest", "run_key"]
+__all__ = ["TRAINING_VERSION", "differing", "run_key"]
 
 TRAINING_VERSION = 1
 """Raised when the package trains otherwise than before: other weights from the same key."""
 
 _CLOSE = 1e-4
-
-
-def package_digest() -> str:
-    """SHA-256 over the sources of the package: provenance, never identity."""
-    root = Path(__file__).parent.parent
-    h = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        h.update(path.relative_to(root).as_posix().encode())
-        h.update(path.read_bytes())
-    return h.hexdigest()
 
 
 def run_key(

@@ -18,7 +18,6 @@ from seepage.fleet.contradictions import warn_of
 from seepage.fleet.disk import check_disk, disk_bytes
 from seepage.fleet.folder import Shapes, create
 from seepage.fleet.given_signals import Array
-from seepage.fleet.identity import package_digest
 from seepage.fleet.score_table import TABLES, read_score_table
 from seepage.fleet.sink import StoreSink
 from seepage.fleet.whole_folder import check_new, whole
@@ -27,6 +26,7 @@ from seepage.local_paths import local_path
 from seepage.plan import SubsetPlan
 from seepage.store.derived import keep_derived
 from seepage.store.evidence import stamp
+from seepage.store.package_code import package_digest
 from seepage.store.run import Run
 from seepage.store.storage import Storage
 

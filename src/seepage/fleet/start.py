@@ -34,7 +34,7 @@ from seepage.fleet.estimators import say_notes, without_network
 from seepage.fleet.first_look import first_look
 from seepage.fleet.folder import create, ensure, signal_shapes
 from seepage.fleet.free_folder import check_free
-from seepage.fleet.identity import differing, package_digest, run_key
+from seepage.fleet.identity import differing, run_key
 from seepage.fleet.local import Watcher, run_inline, run_local
 from seepage.fleet.machine import choose_device, choose_precision, hardware
 from seepage.fleet.pool_files import shared_pool
@@ -45,6 +45,7 @@ from seepage.record import parse_views
 from seepage.store.evidence import read_records, stamp
 from seepage.store.keys import row_of
 from seepage.store.lock import Lock, in_turn
+from seepage.store.package_code import package_digest
 from seepage.store.run import Run
 from seepage.store.storage import Storage
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from seepage.array_types import BoolArray, Float64Array
 from seepage.errors import InputError
@@ -222,6 +222,6 @@ def decision_stability(decisions: BoolArray, member: BoolArray) -> Stability:
     coins = nan
     if tested.any():
         fewer = np.minimum(k, n - k)[tested]
-        two_sided = np.minimum(1.0, 2 * stats.binom.cdf(fewer, n[tested], 0.5))
+        two_sided = np.minimum(1.0, 2 * scipy.stats.binom.cdf(fewer, n[tested], 0.5))
         coins = float((two_sided > 0.05).mean())
     return Stability(again, p / (2 - p), flips, 2 * p * (1 - p), coins, int(np.median(n)))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
@@ -189,7 +189,7 @@ def _ranks(
         outside = np.isin(owner, held)
         odds = np.bincount(owner[outside], scorer(outside, member), len(truth))[held]
         # What differs by rounding alone is equal.
-        out[held] = (rankdata(odds.round(9)) - 0.5) / len(held)
+        out[held] = (scipy.stats.rankdata(odds.round(9)) - 0.5) / len(held)
     return out
 
 

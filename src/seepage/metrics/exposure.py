@@ -24,8 +24,8 @@ from functools import cache
 from math import comb, prod
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.errors import InputError
@@ -137,7 +137,7 @@ class _Pairs:
         inside = member[pair[:, 0]]
         if not exact:
             gap = np.where(inside, self.gap, -self.gap)
-            found = stats.wilcoxon(
+            found = scipy.stats.wilcoxon(
                 gap, alternative="greater", axis=0, method="asymptotic", zero_method="pratt"
             )
             p = np.asarray(found.pvalue, dtype=np.float64)
@@ -209,7 +209,7 @@ def _unpaired(values: Float64Array, member: BoolArray) -> Float64Array:
         if 0 < n < models:
             at = np.flatnonzero(n_in == n)
             block = ordered[:, at]
-            p[at] = stats.mannwhitneyu(
+            p[at] = scipy.stats.mannwhitneyu(
                 block[:n], block[n:], alternative="greater", axis=0, method=method
             ).pvalue
     return p

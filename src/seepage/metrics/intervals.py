@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special, stats
+from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError
@@ -77,7 +78,7 @@ def reach(groups: int, level: float, *, shared: bool) -> float:
     if groups <= lost:
         return float("nan")
     wider = np.sqrt(2 * (groups - 1) / (groups - 2)) if shared else 1.0
-    return float(stats.t.ppf((1 + level) / 2, groups - lost) * wider)
+    return float(scipy.stats.t.ppf((1 + level) / 2, groups - lost) * wider)
 
 
 def around(mean: float, half: float) -> tuple[float, float]:

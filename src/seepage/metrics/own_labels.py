@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
-from scipy.optimize import linear_sum_assignment
 
 from seepage.array_types import Int64Array
 from seepage.errors import InputError
@@ -233,7 +232,7 @@ def renumbered(predicted: ArrayLike, labels: ArrayLike, classes: int) -> Renumbe
     np.add.at(table, (y[~second], answer[~second]), 1.0 / size[y[~second]])
     # Where another column is no better, a label keeps its own.
     table += 1e-9 * np.eye(classes)
-    columns = linear_sum_assignment(table, maximize=True)[1].astype(np.int64)
+    columns = scipy.optimize.linear_sum_assignment(table, maximize=True)[1].astype(np.int64)
     d = (answer == columns[y]).astype(np.float64) - (answer == y)
     w = d[second] / size[y[second]]
     judged = second
@@ -263,7 +262,7 @@ def _exchanged(answer: Int64Array, y: Int64Array, classes: int) -> Int64Array:
         if min(2 * table[a, b] - size[a], 2 * table[b, a] - size[b]) <= 0:
             continue
         pair = table[np.ix_([a, b], [a, b])]
-        p = float(stats.fisher_exact(pair, alternative="less").pvalue)
+        p = float(scipy.stats.fisher_exact(pair, alternative="less").pvalue)
         if p * classes * (classes - 1) / 2 <= _EXCHANGED:
             columns[[a, b]] = b, a
     return columns

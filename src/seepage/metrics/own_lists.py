@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
-from scipy.stats import norm, rankdata
 
 from seepage.array_types import BoolArray, Float64Array
 from seepage.errors import InputError
@@ -91,7 +91,7 @@ def misfits(
     if groups is not None:
         left, lists = _by_group(left, lists, groups)
         n = lists.shape[1]
-    return tuple(_found(left, lists, norm.isf(level / (2 * r * r)))) if n >= 4 else ()
+    return tuple(_found(left, lists, scipy.stats.norm.isf(level / (2 * r * r)))) if n >= 4 else ()
 
 
 @dataclass(frozen=True)
@@ -129,9 +129,9 @@ def moved(confidence: ArrayLike, member: ArrayLike, rows: ArrayLike | None = Non
     if len(values) < 2 or values.shape[1] < 4 or np.isnan(values).any():
         return None
     at = np.arange(lists.shape[1]) if rows is None else np.asarray(rows)
-    u = rankdata(_without_difficulty(values), axis=1) / values.shape[1]
+    u = scipy.stats.rankdata(_without_difficulty(values), axis=1) / values.shape[1]
     own = lists[:, at].astype(np.float64)
-    bar = norm.isf(FALSE_ALARMS / 2) * np.sqrt(2 / len(values))
+    bar = scipy.stats.norm.isf(FALSE_ALARMS / 2) * np.sqrt(2 / len(values))
     best, most = None, 0.0
     for by, edge in ((-1, 0), (1, -1)):
         if lists[:, edge].any():
@@ -196,7 +196,7 @@ def own_auc(
 
 def _without_difficulty(values: Float64Array) -> Float64Array:
     """What of each model's normal scores their mean over models does not explain."""
-    scores = ndtri((rankdata(values, axis=1) - 0.5) / values.shape[1])
+    scores = ndtri((scipy.stats.rankdata(values, axis=1) - 0.5) / values.shape[1])
     mean = scores.mean(axis=0)
     power = float(mean @ mean)
     share = scores @ mean / power if power > 0 else np.zeros(len(scores))
@@ -218,7 +218,7 @@ def _by_group(
 
 def _found(left: Float64Array, lists: BoolArray, bar: float) -> list[Misfit]:
     r, n = lists.shape
-    u = rankdata(left, axis=1) / n
+    u = scipy.stats.rankdata(left, axis=1) / n
     u -= u.mean(axis=1, keepdims=True)
     claims = lists.astype(np.float64)
     sizes = claims.sum(axis=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
+import scipy
 
 from seepage.array_types import Float64Array, FloatArray
 from seepage.errors import InputError
@@ -48,7 +48,7 @@ class PowerLaw:
 
     @property
     def _width(self) -> float:
-        return float(stats.t.ppf((1 + self.level) / 2, self.points - 2))
+        return float(scipy.stats.t.ppf((1 + self.level) / 2, self.points - 2))
 
     def _range(self, value: float, error: float) -> Range:
         half = self._width * error
@@ -163,7 +163,7 @@ def power_law(
         here = law(at) / e
         return np.stack([here, here * (x - centre)], axis=1)
 
-    fitted = optimize.least_squares(
+    fitted = scipy.optimize.least_squares(
         lambda at: (law(at) - a) / e, _start(x - centre, a, e), jac=slopes, xtol=1e-12, ftol=1e-12
     )
     found = fitted.x

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from seepage.errors import InputError
 from seepage.given_arrays import given_numbers
@@ -53,7 +53,7 @@ def tail_estimate(
     own, others = np.sort(x[inside])[::-1], x[~inside]
     quarter = (1 - level) / 4
     # Of n members as many as these exceed the true c: no fewer, and no more.
-    fewest, most = stats.binom.ppf([quarter, 1 - quarter], len(own), rate).astype(int)
+    fewest, most = scipy.stats.binom.ppf([quarter, 1 - quarter], len(own), rate).astype(int)
     beyond = int((others >= own[fewest - 1]).sum()) if fewest else 0
     low = float(clopper_pearson(beyond, len(others), 1 - 2 * quarter)[0])
     beyond = int((others >= own[most]).sum()) if most < len(own) else len(others)

@@ -10,10 +10,11 @@ from typing import Any
 
 from seepage.errors import InputError, nearest
 from seepage.models.base import Network
+from seepage.models.names import RESNET, WRN
 from seepage.models.plain import cnn, mlp, vgg11
 from seepage.models.residual import resnet9, resnet18, wrn
 
-__all__ = ["MODELS", "build", "known"]
+__all__ = ["MODELS", "build"]
 
 Factory = Callable[..., Network]
 
@@ -31,28 +32,18 @@ MODELS: dict[str, Factory] = {
     "resnet18": resnet18,
     "vgg11": vgg11,
 }
-_FAMILIES = (r"wrn-(\d{1,4})-(\d{1,3})", r"resnet18-w(\d{1,4})")
 
 
 def _found(name: str) -> Factory | None:
     if name in MODELS:
         return MODELS[name]
-    parsed = re.fullmatch(_FAMILIES[0], name)
+    parsed = re.fullmatch(WRN, name)
     if parsed:
         return partial(wrn, depth=int(parsed[1]), k=int(parsed[2]))
-    parsed = re.fullmatch(_FAMILIES[1], name)
+    parsed = re.fullmatch(RESNET, name)
     if parsed:
         return partial(resnet18, width=int(parsed[1]))
     return None
-
-
-def known(name: str) -> bool:
-    """Whether a name is that of a reference network.
-
-    >>> known("wrn-40-4"), known("mine.models:net")
-    (True, False)
-    """
-    return _found(name) is not None
 
 
 def _factory(name: str) -> Factory:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from seepage.array_types import Float64Array, FloatArray, IntArray
 from seepage.errors import InputError
@@ -84,7 +84,10 @@ def _quantile(mean: float, sizes: Float64Array, share: Float64Array, level: floa
     counts = [np.arange(n + 1) for n in sizes]
     rates = np.concatenate([k / n for k, n in zip(counts, sizes, strict=True)])
     mass = np.concatenate(
-        [w * stats.binom.pmf(k, n, mean) for k, n, w in zip(counts, sizes, share, strict=True)]
+        [
+            w * scipy.stats.binom.pmf(k, n, mean)
+            for k, n, w in zip(counts, sizes, share, strict=True)
+        ]
     )
     order = np.argsort(rates, kind="stable")
     at = int(np.searchsorted(np.cumsum(mass[order]), level - 1e-12))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from seepage.array_types import BoolArray, FloatArray
 from seepage.errors import InputError
@@ -123,7 +123,7 @@ def estimate(
     within: tuple[float, float],
 ) -> Estimate:
     """Value, interval and null band from standard errors; nulls are (value, error) of each draw."""
-    t = float(stats.t.ppf(0.5 + level / 2, freedom))
+    t = float(scipy.stats.t.ppf(0.5 + level / 2, freedom))
     null = spread = np.full(value.shape, np.nan)
     if nulls:
         draws = np.stack([n for n, _ in nulls])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.base import Attack
@@ -180,7 +180,7 @@ class OwnFPR(Rule):
             return self._ranks(s, member, part, n)[part]
         mean, spread = self._moments(s, member, part, n)
         if self.law == "normal":
-            return np.asarray((mean + spread * stats.t.ppf(1 - self.fpr, n - 1))[part])
+            return np.asarray((mean + spread * scipy.stats.t.ppf(1 - self.fpr, n - 1))[part])
         gap, scale = s - mean[part], spread[part]
         z = np.where(gap > 0, np.inf, -np.inf)
         np.divide(gap, scale, out=z, where=scale > 0)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from scipy import optimize, special
+import scipy
+from scipy import special
 
 from seepage.array_types import FloatArray
 from seepage.given_arrays import given_floats
@@ -109,4 +110,4 @@ def _inverse_trigamma(y: float) -> float:
     low, high = 1e-8, 1.0
     while special.polygamma(1, high) > y:
         high *= 4
-    return float(optimize.brentq(lambda x: float(special.polygamma(1, x)) - y, low, high))
+    return float(scipy.optimize.brentq(lambda x: float(special.polygamma(1, x)) - y, low, high))

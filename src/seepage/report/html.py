@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -23,11 +23,10 @@ from markupsafe import Markup, escape
 
 from seepage.array_types import Float64Array
 from seepage.attacks import Attack
-from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.findings import Findings, ReportSource, collect
 from seepage.findings.label_inference import label_rows
-from seepage.findings.variants import read_variants
+from seepage.findings.variant_result import read_variants
 from seepage.metrics import PRIORS
 from seepage.report import figures, words
 from seepage.report.agreement import together
@@ -38,6 +37,9 @@ from seepage.report.tables import beside, write_tables
 from seepage.report.variants import variants_values
 from seepage.single import SingleAudit
 from seepage.store.files import replacing
+
+if TYPE_CHECKING:
+    from seepage.data import Dataset
 
 __all__ = ["SECTIONS", "Section", "page", "render", "section_bodies", "write_report"]
 

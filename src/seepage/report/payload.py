@@ -11,16 +11,17 @@ import gzip
 import io
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from seepage.array_types import AnyArray, Float64Array, Int64Array
-from seepage.data import Dataset
 from seepage.findings import Findings, plain
+
+if TYPE_CHECKING:
+    from seepage.data import Dataset
 
 __all__ = ["ASKED", "Block", "Exhibit", "asked_of", "blocks", "exhibits", "pixels"]
 
@@ -94,7 +95,7 @@ def asked_of(f: Findings, data: Dataset | None, rows: Int64Array) -> list[str]:
         return [f.classes[k] for k in f.labels[rows].tolist()]
     if data is None or data.targets is None:
         return [""] * len(rows)
-    chosen = data.targets[torch.from_numpy(np.asarray(rows, dtype=np.int64))].numpy()
+    chosen = data.targets.numpy()[rows]
     if f.task == "regression":
         return [f"{data.classes[0]} {v:.4g}" for v in chosen.tolist()]
     return [

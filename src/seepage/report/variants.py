@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seepage.findings.variants import Variants
+from seepage.findings.variant_result import Variants
 from seepage.report.words import interval, number
 
 __all__ = ["variants_values", "variants_words"]

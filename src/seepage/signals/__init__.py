@@ -8,12 +8,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-
-import torch
+from typing import TYPE_CHECKING
 
 from seepage.errors import InputError
 from seepage.extensions import outside, resolve
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "SIGNALS",
@@ -27,15 +30,22 @@ __all__ = [
     "together",
 ]
 
-SignalRule = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+SignalRule = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 """Logits (B, K) and labels (B,) -> one number per sample, (B,)."""
+
+
+def softplus(x: torch.Tensor) -> torch.Tensor:
+    """log(1 + e^x) of float64, exact up to where it is x."""
+    from torch.nn import functional
+
+    return functional.softplus(x, threshold=700.0)
 
 
 def _others(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """z_y and logsumexp over the other classes, both (B,) float64."""
     z = logits.double()
     own = z.gather(1, labels[:, None])
-    rest = z.scatter(1, labels[:, None], -torch.inf).logsumexp(1)
+    rest = z.scatter(1, labels[:, None], -math.inf).logsumexp(1)
     return own[:, 0], rest
 
 
@@ -56,7 +66,7 @@ def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def _loss_of(confidence: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.softplus(-confidence, threshold=700.0)
+    return softplus(-confidence)
 
 
 def correct(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -71,6 +81,7 @@ def mentr(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     likely a member; the attack negates it. log(1 − p_j) is exact for the largest p_j, the only
     one that can round to 1. Source: Song & Mittal 2021, arXiv 2003.10595.
 
+    >>> import torch
     >>> certain = torch.tensor([[60.0, 0.0, 0.0]])
     >>> [round(float(mentr(certain, torch.tensor([c]))), 3) for c in (0, 1)]
     [0.0, 119.307]
@@ -78,11 +89,11 @@ def mentr(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     z = logits.double()
     top, y = z.argmax(1, keepdim=True), labels[:, None]
     whole = z.logsumexp(1, keepdim=True)
-    rest = z.scatter(1, top, -torch.inf).logsumexp(1, keepdim=True)
+    rest = z.scatter(1, top, -math.inf).logsumexp(1, keepdim=True)
     p = (z - whole).exp()
-    log_q = torch.log1p(-p.scatter(1, top, 0.0)).scatter(1, top, rest - whole)
+    log_q = (-p.scatter(1, top, 0.0)).log1p().scatter(1, top, rest - whole)
     # −log p_y, exact too where y is the largest.
-    ell = torch.where(y == top, _loss_of(z.gather(1, top) - rest), whole - z.gather(1, y))
+    ell = _loss_of(z.gather(1, top) - rest).where(y == top, whole - z.gather(1, y))
     own = log_q.gather(1, y).exp() * ell
     return own[:, 0] - (p * log_q).scatter(1, y, 0.0).sum(1)
 
@@ -94,6 +105,7 @@ def entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     S = Σ e^{−d_j} over all but the largest it is log(1 + S) + Σ d_j e^{−d_j} / (1 + S): no term is
     negative, so that nothing cancels where p rounds to 1.
 
+    >>> import torch
     >>> entropy(torch.tensor([[0.0, 0.0], [40.0, 0.0]]), torch.tensor([0, 1])).numpy().round(3)
     array([0.693, 0.   ])
     """
@@ -126,6 +138,7 @@ def together(
     asked: labels or targets (B, ...) that the signal of that name compares with. Where φ and its
     cross-entropy are both wanted, φ is computed once.
 
+    >>> import torch
     >>> z, y = torch.tensor([[2.0, 0.0]]), torch.tensor([1])
     >>> {k: round(float(v), 3) for k, v in together(SIGNALS, z, lambda name: y).items()}
     {'loss': 2.127, 'phi': -2.0, 'correct': 0.0, 'mentr': 3.747, 'entropy': 0.365}

@@ -8,16 +8,17 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, final
-
-import torch
-import torch.nn.functional as F
+from typing import TYPE_CHECKING, ClassVar, final
 
 from seepage.errors import InputError, nearest
-from seepage.signals import SIGNALS, SignalRule, entropy
+from seepage.signals import SIGNALS, SignalRule, entropy, softplus
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "TASKS",
@@ -42,11 +43,13 @@ __all__ = [
 def two_logits(outputs: torch.Tensor) -> torch.Tensor:
     """One logit z of class 1 as two, (0, z): (B,) or (B, 1) -> (B, 2). Its softmax is the sigmoid.
 
+    >>> import torch
     >>> two_logits(torch.tensor([3.0, -1.0])).tolist()
     [[0.0, 3.0], [0.0, -1.0]]
     """
-    wide: torch.Tensor = F.pad(outputs.reshape(-1, 1), (1, 0))
-    return wide
+    from torch.nn import functional
+
+    return functional.pad(outputs.reshape(-1, 1), (1, 0))
 
 
 def _against(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -60,11 +63,11 @@ def joint_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     (B, L), (B, L) of 0 and 1 -> (B,) float64. Given the input, the network's labels are
     independent: that is what L sigmoids say.
 
+    >>> import torch
     >>> round(float(joint_loss(torch.zeros(1, 3), torch.ones(1, 3))[0]), 4)
     2.0794
     """
-    found: torch.Tensor = F.softplus(_against(logits, targets), threshold=700.0).sum(1)
-    return found
+    return softplus(_against(logits, targets)).sum(1)
 
 
 def joint_phi(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -74,17 +77,18 @@ def joint_phi(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     small ℓ by its series in log ℓ, so that it stays finite where ℓ is below the smallest number.
     With one label it is ±z. The sum of per-label log-odds is another number, and no log-odds.
 
+    >>> import torch
     >>> joint_phi(torch.tensor([[2.5]]), torch.tensor([[0.0]])).tolist()
     [-2.5]
     """
     x = _against(logits, targets)
-    terms = F.softplus(x, threshold=700.0)
+    terms = softplus(x)
     ell = terms.sum(1)
     small = ell < 1e-4
-    log_ell = torch.where(x < -40, x, terms.clamp_min(1e-300).log()).logsumexp(1)
+    log_ell = x.where(x < -40, terms.clamp_min(1e-300).log()).logsumexp(1)
     series = -log_ell - ell / 2 - ell.square() / 24
-    held = torch.where(small, torch.ones_like(ell), ell)
-    return torch.where(small, series, -held - torch.log(-torch.expm1(-held)))
+    held = ell.where(~small, 1.0)
+    return series.where(small, -held - (-(-held).expm1()).log())
 
 
 def joint_correct(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -95,13 +99,13 @@ def joint_correct(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 def joint_entropy(logits: torch.Tensor) -> torch.Tensor:
     """Entropy of the law on label vectors that L logits state, Σ_l H(p_l) in nats: (B, L) -> (B,).
 
+    >>> import torch
     >>> round(float(joint_entropy(torch.zeros(1, 3))[0]), 4)
     2.0794
     """
     z = logits.double().abs()
     # H(p) = log(1 + e^{−|z|}) + |z| σ(−|z|), which loses nothing where p is near 0 or 1.
-    found: torch.Tensor = (F.softplus(-z, threshold=700.0) + z * torch.sigmoid(-z)).sum(1)
-    return found
+    return (softplus(-z) + z * (-z).sigmoid()).sum(1)
 
 
 def residual(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -114,6 +118,7 @@ def gaussian_loss(residuals: torch.Tensor, scale: float) -> torch.Tensor:
 
     Raises InputError unless scale σ is positive.
 
+    >>> import torch
     >>> round(float(gaussian_loss(torch.tensor([0.0]), 1.0)[0]), 4)
     0.9189
     """
@@ -123,9 +128,8 @@ def gaussian_loss(residuals: torch.Tensor, scale: float) -> torch.Tensor:
             "are all 0 has no scale of noise, give one"
         )
     r = residuals.double() / scale
-    constant = torch.log(torch.tensor(scale * (2 * torch.pi) ** 0.5, dtype=torch.float64))
-    found: torch.Tensor = r.square() / 2 + constant
-    return found
+    constant = r.new_tensor(scale * (2 * math.pi) ** 0.5, device="cpu").log()
+    return r.square() / 2 + constant
 
 
 def divergence(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -134,13 +138,13 @@ def divergence(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     Cross-entropy against q minus the entropy of q, which no training changes; of a one-hot q it is
     the cross-entropy itself. Logits of more columns than q has count as classes of probability 0.
 
+    >>> import torch
     >>> divergence(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]])).tolist()
     [0.0]
     """
     log_p = logits.double().log_softmax(1)[:, : targets.shape[1]]
     q = targets.double()
-    found: torch.Tensor = (torch.special.xlogy(q, q) - torch.where(q > 0, q * log_p, 0.0)).sum(1)
-    return found.clamp_min(0.0)
+    return (q.xlogy(q) - (q * log_p).where(q > 0, 0.0)).sum(1).clamp_min(0.0)
 
 
 @dataclass(frozen=True)
@@ -201,7 +205,9 @@ class Classification(Task):
         return True
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(outputs.float(), targets)
+        from torch.nn import functional
+
+        return functional.cross_entropy(outputs.float(), targets)
 
 
 @final
@@ -232,7 +238,9 @@ class MultiLabel(Task):
     }
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return F.binary_cross_entropy_with_logits(outputs.float(), targets.float())
+        from torch.nn import functional
+
+        return functional.binary_cross_entropy_with_logits(outputs.float(), targets.float())
 
 
 @final
@@ -261,8 +269,10 @@ class Regression(Task):
         return 1
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        scale = self.deviation
-        return F.mse_loss(outputs.float().reshape(len(targets)) / scale, targets.float() / scale)
+        from torch.nn import functional
+
+        answers, scale = outputs.float().reshape(len(targets)), self.deviation
+        return functional.mse_loss(answers / scale, targets.float() / scale)
 
     @staticmethod
     def of(targets: torch.Tensor) -> Regression:
@@ -289,7 +299,9 @@ class SoftLabels(Task):
     }
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(outputs.float(), targets.float())
+        from torch.nn import functional
+
+        return functional.cross_entropy(outputs.float(), targets.float())
 
 
 TASKS: dict[str, Task] = {

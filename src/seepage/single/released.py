@@ -18,7 +18,7 @@ from torch import nn
 from seepage.array_types import AnyArray, BoolArray, Float64Array
 from seepage.config.release import Variant
 from seepage.errors import InputError
-from seepage.findings.variants import VariantFinding, Variants
+from seepage.findings.variant_result import VariantFinding, Variants
 from seepage.short_repr import short_repr
 from seepage.signals.released import (
     LabelOnly,

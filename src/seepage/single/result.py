@@ -17,7 +17,7 @@ from seepage.errors import InputError
 from seepage.findings.result import AtFpr, Blind, Naming, SubjectFinding
 from seepage.findings.slices import SliceFinding
 from seepage.findings.tail import TailFinding
-from seepage.findings.variants import Variants
+from seepage.findings.variant_result import Variants
 from seepage.local_paths import local_path
 from seepage.metrics import Estimate, Strongest, strongest
 from seepage.short_repr import short_repr

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import safetensors.torch
-import torch
 import zarr
 from zarr.codecs import Crc32cCodec
 from zarr.core.buffer import default_buffer_prototype
@@ -24,6 +22,9 @@ from zarr.storage import MemoryStore
 from seepage.array_types import AnyArray, Int64Array
 from seepage.errors import CorruptStore, SeepageError
 from seepage.store.storage import Storage
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "chunk_digest",
@@ -52,27 +53,32 @@ def pack(tensors: dict[str, torch.Tensor], facts: dict[str, Any] | None = None) 
 
     The digest is taken with zeros in its own place, so every byte of the file is covered.
     """
+    from safetensors.torch import save
+
     plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     # One field only: safetensors writes several in an order that changes from process to process.
     metadata = json.dumps({"sha256": _ZEROS, "facts": facts or {}})
-    raw = safetensors.torch.save(plain, metadata={"seepage": metadata})
+    raw = save(plain, metadata={"seepage": metadata})
     return raw.replace(_ZEROS.encode(), hashlib.sha256(raw).hexdigest().encode(), 1)
 
 
 def unpack(raw: bytes, where: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """What `pack` was given; CorruptStore, naming `where`, when a byte changed.
 
+    >>> import torch
     >>> raw = pack({"w": torch.ones(2)}, {"epoch": 3})
     >>> unpack(raw, "here")[1]
     {'epoch': 3}
     """
+    from safetensors.torch import load
+
     try:
         metadata = _metadata(raw)
         digest = metadata["sha256"]
         blank = raw.replace(digest.encode(), _ZEROS.encode(), 1)
         if hashlib.sha256(blank).hexdigest() != digest:
             raise ValueError
-        return safetensors.torch.load(raw), metadata["facts"]
+        return load(raw), metadata["facts"]
     except Exception:
         raise CorruptStore(
             f"{where}: its bytes are not those that were written; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 __all__ = [
+    "COMPUTED",
     "DERIVED",
     "OLDER_DERIVED",
     "derived_key",
@@ -16,6 +17,7 @@ __all__ = [
 ]
 
 DERIVED, OLDER_DERIVED = "derived", "analysis"
+COMPUTED = f"{DERIVED}/computed"
 
 _ROWS = (
     re.compile(r"records/(\d{5,})\.json"),
@@ -27,6 +29,7 @@ _ROWS = (
 _BESIDE = re.compile(
     r"manifest(\.copy)?\.json|state/\d{5,}(-stage-\d+)?\.safetensors"
     r"|(sessions|locks(-[a-z]+)?)/[0-9a-f]{32}\.json|(derived|analysis)/[\w-]+\.json"
+    rf"|{COMPUTED}/[\w-]+\.bin"
 )
 
 
