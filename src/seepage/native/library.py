@@ -26,7 +26,16 @@ import numpy as np
 from seepage.array_types import AnyArray
 from seepage.errors import InputError
 
-__all__ = ["LEVELS", "contiguous", "kernel", "kernels_in_words", "level", "limited", "over_blocks", "threads"]
+__all__ = [
+    "LEVELS",
+    "contiguous",
+    "kernel",
+    "kernels_in_words",
+    "level",
+    "limited",
+    "over_blocks",
+    "threads",
+]
 
 LEVELS = ("none", "base", "avx2", "avx512")
 

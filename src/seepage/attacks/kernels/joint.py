@@ -41,22 +41,20 @@ def joint_all(
     rule: int,
     common: Float64Array,
     out: Float64Array,
-    *,
-    ddof: int = 0,
 ) -> None:
     """Log-ratio of the laws of IN and OUT at every target's values, sums over views: out (R, N).
 
-    values (R, N, A, 2), member (R, N). rule: OWN, normal with scatter/(n − ddof); COMMON, normal
-    with the covariance in common (E, A, 2, 7); SHRUNKEN, Student-t with s, κ, m₀ (2), Σ̄ (xx, xy,
+    values (R, N, A, 2), member (R, N). rule: COMMON, normal with the covariance in common
+    (E, A, 2, 7)[..., 4:]; SHRUNKEN, Student-t with s, κ, m₀ (2), Σ̄ (xx, xy,
     yy) in common, as `seepage.attacks.Wishart` has it.
     """
-    call = kernel("joint_all", "f8", "?", int, int, int, "i8", int, int, "i8", "i8", int, float,
+    call = kernel("joint_all", "f8", "?", int, int, int, "i8", int, int, "i8", "i8", int,
                   "f8", int, int, "f8")  # fmt: skip
     assert call is not None
     models, samples, views, _ = values.shape
     sets, laws = drop.by_set(), contiguous(common, "f8")
 
     def part(first: int, last: int) -> None:
-        call(values, member, models, samples, views, *sets, rule, ddof, laws, first, last, out)
+        call(values, member, models, samples, views, *sets, rule, laws, first, last, out)
 
     over_blocks(part, samples, PART)

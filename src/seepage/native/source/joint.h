@@ -162,12 +162,12 @@ EXPORTED int LEVEL(joint_sums)(const double *restrict values, const uint8_t *res
 /* The law of a group's next pair of values: rows of law (8, LANES) are its centre in x and y, 1/a, the
  * slope b/a, 1/(c − b²/a), ν/2 + 1, 1/ν, and the determinant a (c − b²/a), of the scale (a b; b c).
  *
- * rule OWN: normal, scatter / (n − ddof); COMMON: normal, covariance common[4 … 6]; SHRUNKEN:
- * Student-t, common[0 … 6] = s, κ, m₀ (2), Σ̄ (xx, xy, yy). For normal laws ν is not read. The rule is
- * a constant where this is inlined.
+ * rule COMMON: normal, covariance common[4 … 6], and ν is not read; SHRUNKEN: Student-t, common[0 … 6]
+ * = s, κ, m₀ (2), Σ̄ (xx, xy, yy). The rule is a constant where this is inlined. Own covariances are
+ * not for these sums: where they are nearly singular what taking out rounds would be all that is left.
  */
-static INLINED void law_of_both(const both *b, int64_t g, const int64_t rule, double ddof,
-                                const double *common, double *restrict law) {
+static INLINED void law_of_both(const both *b, int64_t g, const int64_t rule, const double *common,
+                                double *restrict law) {
   const double *restrict n = b->left_x + 3 * g * LANES, *restrict mean_x = n + LANES;
   const double *restrict xx = n + 2 * LANES, *restrict xy = b->left_cross + g * LANES;
   const double *restrict mean_y = b->left_y + (3 * g + 1) * LANES, *restrict yy = mean_y + LANES;
@@ -176,10 +176,7 @@ static INLINED void law_of_both(const both *b, int64_t g, const int64_t rule, do
   for (int64_t j = 0; j < LANES; j++) {
     double centre_x = mean_x[j], centre_y = mean_y[j];
     double a = common_xx, cov = common_xy, c = common_yy, freedom = 1.0;
-    if (rule == OWN) {
-      double divisor = n[j] - ddof > 1.0 ? n[j] - ddof : 1.0;
-      a = xx[j] / divisor, cov = xy[j] / divisor, c = yy[j] / divisor;
-    } else if (rule == SHRUNKEN) {
+    if (rule == SHRUNKEN) {
       double away_x = mean_x[j] - m_x, away_y = mean_y[j] - m_y;
       double total = kappa + n[j] > 1e-300 ? kappa + n[j] : 1e-300, part = kappa * n[j] / total;
       freedom = s + n[j] + 2.0;
@@ -221,8 +218,8 @@ EXPORTED int LEVEL(joint_all)(const double *restrict values, const uint8_t *rest
                               int64_t models, int64_t samples, int64_t views,
                               const int64_t *restrict drop, int64_t sets, int64_t room,
                               const int64_t *restrict order, const int64_t *restrict begin,
-                              int64_t rule, double ddof, const double *restrict common,
-                              int64_t first, int64_t last, double *restrict out) {
+                              int64_t rule, const double *restrict common, int64_t first,
+                              int64_t last, double *restrict out) {
   both b;
   double *law0;
   if (new_both(&b, models, 16 + 1 + 1, &law0)) return 1;
@@ -237,11 +234,9 @@ EXPORTED int LEVEL(joint_all)(const double *restrict values, const uint8_t *rest
           const double *own = common + ((e * views + a) * 2 + g) * 7;
           double *law = g ? law1 : law0;
           if (rule == SHRUNKEN)
-            law_of_both(&b, g, SHRUNKEN, ddof, own, law);
-          else if (rule == OWN)
-            law_of_both(&b, g, OWN, ddof, own, law);
+            law_of_both(&b, g, SHRUNKEN, own, law);
           else
-            law_of_both(&b, g, COMMON, ddof, own, law);
+            law_of_both(&b, g, COMMON, own, law);
         }
         for (int64_t j = 0; j < LANES; j++)
           term[j] = 0.5 * logarithm(law0[7 * LANES + j] / law1[7 * LANES + j]);
