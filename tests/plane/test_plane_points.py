@@ -302,3 +302,12 @@ def test_a_sample_without_a_rate_is_in_no_region() -> None:
         assert dynamics.entropy(states, len(regions)).tolist()[0] == 0.0
     assert not HighRegion().select(fpr, tpr, n_out, n_in)[0, 1:].any()
     assert np.isnan(dynamics.entropy(np.array([[-1, -1]]), 4)).all()
+
+
+def test_rates_of_more_models_than_a_byte_counts():
+    rng = np.random.default_rng(0)
+    member, decisions = rng.random((2, 600, 5)) < 0.9
+    p = points(decisions, member)
+    np.testing.assert_array_equal(p.n_in, member.sum(axis=0))
+    np.testing.assert_array_equal(p.tpr, (decisions & member).sum(axis=0) / member.sum(axis=0))
+    np.testing.assert_array_equal(p.fpr, (decisions & ~member).sum(axis=0) / (~member).sum(axis=0))

@@ -16,7 +16,7 @@ from typing import Any, Protocol, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seepage.array_types import BoolArray, FloatArray, IntArray
+from seepage.array_types import BoolArray, FloatArray, Int64Array, IntArray
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
 from seepage.given_arrays import given_floats, given_numbers
@@ -148,11 +148,19 @@ def points(decisions: BoolArray, member: BoolArray) -> Points:
     ([0.0, 0.5], [1.0, 1.0], [2, 2])
     """
     decisions, member = _matched(decisions, member)
-    n_in = member.sum(axis=0, dtype=np.int64)
+    n_in = _how_many(member)
     n_out = len(member) - n_in
-    hits_in = (decisions & member).sum(axis=0, dtype=np.int64)
-    hits_out = decisions.sum(axis=0, dtype=np.int64) - hits_in
+    hits_in = _how_many(decisions & member)
+    hits_out = _how_many(decisions) - hits_in
     return Points(_share(hits_out, n_out), _share(hits_in, n_in), n_in, n_out)
+
+
+def _how_many(flags: BoolArray) -> Int64Array:
+    """True values of every sample, (R, N) -> (N,): bytes are added as bytes as long as they hold."""
+    total = np.zeros(flags.shape[1], np.int64)
+    for first in range(0, len(flags), 255):
+        total += np.add.reduce(flags[first : first + 255].view(np.uint8), axis=0, dtype=np.uint8)
+    return total
 
 
 def _matched(decisions: BoolArray, member: BoolArray) -> tuple[BoolArray, BoolArray]:
@@ -277,9 +285,9 @@ class _Counts:
             self.packed[t] = np.packbits(decisions, axis=1)
         if self.last is not None:
             turned = decisions ^ self.last
-            turned_in = (turned & self.member).sum(axis=0)
+            turned_in = _how_many(turned & self.member)
             self.turns_in[t - 1] = turned_in
-            self.turns_out[t - 1] = turned.sum(axis=0) - turned_in
+            self.turns_out[t - 1] = _how_many(turned) - turned_in
         self.last = decisions
 
     def finish(self) -> dict[str, Any]:
