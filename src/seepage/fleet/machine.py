@@ -144,7 +144,7 @@ def _processor() -> str:
 def versions() -> dict[str, str]:
     """Python and the libraries that decide a number."""
     found = {"python": platform.python_version()}
-    for name in ("seepage", "torch", "numpy", "scipy", "numba", "zarr", "scikit-learn"):
+    for name in ("seepage", "torch", "numpy", "scipy", "zarr", "scikit-learn"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
