@@ -394,6 +394,7 @@ def _audited(run: Run, place: Path, wanted: Prepared) -> None:
     if wanted.game is not None:
         from seepage.cli.labels import print_labels
         from seepage.findings.label_inference import label_inference_of_run
+        from seepage.models import known
 
         own = wanted.config.model
         factory = None if known(own.name) else own

@@ -91,11 +91,8 @@ def pool_relu(x: torch.Tensor) -> torch.Tensor:
     Differentiable as often as one likes; no rule for forward-mode derivatives. float32 and bfloat16
     on a processor, for which compiled kernels must be there.
     """
-    out: torch.Tensor
-    if torch.is_grad_enabled() and x.requires_grad:
-        out = _forward(x)[0]
-    else:
-        out = _value(x)
+    asked = torch.is_grad_enabled() and x.requires_grad
+    out: torch.Tensor = _forward(x)[0] if asked else _value(x)
     return out
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 __all__ = ["computing_digest", "package_digest"]
 
-_LIBRARIES = ("numpy", "scipy", "scikit-learn", "numba")
+_LIBRARIES = ("numpy", "scipy", "scikit-learn")
 
 
 @cache
