@@ -23,6 +23,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numba
 import numpy as np
 import torch
 from scipy import stats
@@ -274,6 +275,7 @@ PARTS = ("control", "fitted", "kept", "closed")
 def study(fleets: int, only: Sequence[str], before: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The result so far after each part; before: what was found of the other parts."""
     torch.set_num_threads(1)
+    numba.set_num_threads(1)
     learnt = sum(k.fitted or k.name == "ensemble" for k in ATTACKS.values())
     measured = sum(any(probe_of(s) for s in of[0].requires) for of in TABLE.values())
     rules = learnt + measured
