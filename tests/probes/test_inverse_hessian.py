@@ -73,3 +73,16 @@ def test_on_a_network_that_learnt_nothing_it_reads_half() -> None:
     # Sample by sample too, as references would compare them.
     apart = [scores[member[:, i], i].mean() - scores[~member[:, i], i].mean() for i in range(60)]
     assert abs(np.mean(apart) / scores.std(axis=0).mean()) < 0.03
+
+
+def test_in_one_direction_it_reads_more_than_half() -> None:
+    """What its card says: an error of who knows all others, that no permuted membership shows."""
+    rng = np.random.default_rng(0)
+    found, permuted = [], []
+    for _ in range(400):
+        g, member = rng.normal(size=(60, 1)), rng.permutation(60) < 30
+        score = moved(g, np.eye(1), member, floor=1e-3)[None]
+        for told, truth in ((found, member), (permuted, rng.permutation(member))):
+            told.append(operating_points(score, truth[None], ()).auc[0])
+    assert np.mean(found) > 0.53
+    assert abs(np.mean(permuted) - 0.5) < 0.02

@@ -28,6 +28,10 @@ class IHA(Alone):
     (`seepage.probes.inverse_hessian`). Assumes weights near an optimum; elsewhere Newton's step means
     little. The natural rule is score ≥ 0.
 
+    On a network that saw none of the pool its AUC is not ½ but somewhat above, by some log n/√n where gradients lie
+    in few directions (docs/null-measured.md): the sum of the others without x is more often short than long. Permuted
+    membership does not show that, since the score knew the true one.
+
     Source: Suri et al., arXiv 2406.11544. *Reconstruction* from notes on its released code: that adds the
     loss with a positive sign, and factors of the learning rate and of momentum, to which we hold
     neither; H here is over the pool, and ∇L₀ a mean over the other members, so that neither tells

@@ -22,14 +22,13 @@ from seepage.epsilon import (
 from seepage.epsilon.multi_run import check_level
 from seepage.epsilon.one_run import joint_epsilon
 from seepage.errors import InputError
-from seepage.fleet.rebuild import Factory
-from seepage.fleet.released import logits_of_run
 from seepage.local_paths import local_path
 from seepage.metrics.blind_inputs import with_missing_marked
 from seepage.store.result_files import read_result, write_result
 
 if TYPE_CHECKING:
     from seepage.data import Dataset
+    from seepage.fleet.rebuild import Factory
 
 __all__ = ["RunLabels", "label_inference_of_run", "label_rows", "read_game", "write_game"]
 
@@ -198,6 +197,8 @@ def label_inference_of_run(
             f"game: expected canaries among the members of every model, got none in run "
             f"{int(run.models[empty[0]])}; draw more canaries"
         )
+    from seepage.fleet.released import logits_of_run
+
     outputs = logits_of_run(run, checkpoint, target=target, model=model, data=data)
     blind = _fitted(data if data is not None else run.data(), game)
     each = level if len(rows) == 1 else 1 - (1 - level) / 2
