@@ -46,14 +46,14 @@ def training() -> str:
     head += ("of bf16 peak", "of fp32 peak", "file")
     return (
         "Two workers of one thread against one process with two threads, a DataLoader over "
-        "per-sample transforms and float32; medians of three, alternated. The last shares are what "
+        "per-sample transforms and float32; medians, alternated. The last shares are what "
         "the fleet reaches of the rate of matrix products measured in the same run; above 100 % of "
         "the float32 rate it computes in bf16. *To expert*: the fleet beside as many processes of the loop that "
         "an expert writes (channels-last, bfloat16 where it is faster, all data normalised and resident).\n\n"
         + table(head, rows)
-        + "\n\nThe `amx` file is from 2 cores with bf16 matrix units; the other `2-core` file is "
-        "from a processor without them, where the measurement at start keeps float32 and "
-        "convolutions are the same library calls in both loops (bf16 products are the slower there)."
+        + "\n\nThe `amx` file is from 2 cores with bf16 matrix units; the first `2-core` file is "
+        "from a processor without bf16 instructions, where the measurement at start keeps float32 and "
+        "convolutions are the same library calls in both loops (bf16 products are the slower there); the last is from one with AVX-512's bf16 and no matrix units."
     )
 
 
@@ -222,6 +222,13 @@ def performance() -> str:
         f"- {r['rows'][0]['name']}: {r['rows'][0]['overhead']:+.1%} beyond its evaluations (`{name}`)."
         for name, r in stored("*recorder*.json")
     ]
+    for name, r in stored("*looking*.json")[-1:]:
+        other += [
+            f"- {row['name'][0].upper()}{row['name'][1:]}, one thread: {row['look_to_own_passes']:.2f} of its own "
+            f"forward passes (wanted 1.15); an expert's passes are {row['expert_to_own_passes']:.2f} of "
+            f"those (wanted 1.5) and {row['expert_to_look']:.2f} of the whole look (`{name}`)."
+            for row in r["rows"]
+        ]
     for name, r in stored("*streaming*.json"):
         row = r["rows"][0]
         other.append(
