@@ -184,7 +184,7 @@ class Attack(ABC):
     what others do. threshold: the score at or above which the attack's own decision rule says
     "member", or None when it has no natural one. aligns: of other samples, a score reads only what
     all have in common, such as a prior, so that runs may be realigned sample by sample and samples
-    left away.
+    left away. caveat: what to know before its figures are believed, said wherever they are shown.
     """
 
     name: ClassVar[str]
@@ -202,6 +202,7 @@ class Attack(ABC):
     threshold: ClassVar[float | None] = None
     on_request: ClassVar[bool] = False
     aligns: ClassVar[bool] = False
+    caveat: ClassVar[str] = ""
 
     @abstractmethod
     def run(

@@ -50,6 +50,10 @@ class IHA(Alone):
     first_view: ClassVar[bool] = True
     queries: ClassVar[int] = 2
     threshold: ClassVar[float | None] = 0.0
+    caveat: ClassVar[str] = (
+        "its attacker knows every other member, and so it reads somewhat above 0.5 where nothing is to be "
+        "found, which permuted membership does not show (docs/null-measured.md); no sign of a leak by itself"
+    )
 
     def value(self, signals: Mapping[str, FloatArray]) -> Float64Array:
         return signals["inverse_hessian"].astype(np.float64)

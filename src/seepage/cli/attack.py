@@ -175,6 +175,9 @@ def attack(
         rows, scores = attack_figures(part, chosen, factory, who, probes)
         content = {"attacks": [r.summary() for r in rows]}
         show = partial(_print_attacks, part, rows, scores, who)
+    for a in chosen:
+        if a.caveat:
+            errors.print(f"note: {a.name}: {a.caveat}", markup=False, soft_wrap=True)
     if as_json:
         _print_json(part, who, without.words, content)
         return

@@ -437,7 +437,7 @@ def _collect(
             next((f.per_target[0] for a, f in findings if a.name == "lira"), None),
         ),
         unjudged="" if without is None else without.words,
-        notes=notes,
+        notes=(*notes, *(f"{a.title}: {a.caveat}" for a, _ in findings if a.caveat)),
         contradictions=found_wrong,
         doubts=doubts,
     )

@@ -28,8 +28,8 @@ _BATCH = 2_000
 class InverseHessian(Probe):
     """inverse_hessian = −(‖H⁻¹g_i‖²/n + 2⟨H⁻¹∇L₀, H⁻¹g_i⟩): how much nearer to the optimum with x than without.
 
-    g_i = ∇_θ ℓ(x_i); ∇L₀ the mean gradient of the n or n − 1 members other than x_i, which the attacker knows;
-    H the Hessian of the mean loss over the whole pool, so that it tells nobody's membership. H⁻¹∇L is
+    g_i = ∇_θ ℓ(x_i); ∇L₀ the mean gradient of the n − 1 members other than x_i, which the attacker knows, so that n
+    too is read from others alone; H the Hessian of the mean loss over the whole pool, so that it tells nobody's membership. H⁻¹∇L is
     Newton's step to the optimum; the two terms are n times what x_i changes in its squared length. At
     the optimum of strictly convex training it is n‖θ* − θ*₍₋ᵢ₎‖² > 0 for members, to first order in 1/n,
     and minus the like for others.
@@ -113,7 +113,7 @@ def moved(
 
     >>> g = np.array([[1.0], [-1.0], [0.5]])
     >>> moved(g, np.eye(1), np.array([True, True, False]), floor=1e-3).tolist()
-    [1.5, 1.5, -0.125]
+    [1.5, 1.5, -0.08333333333333333]
     """
     n = int(member.sum())
     if n < 2:
@@ -122,5 +122,6 @@ def moved(
     least = floor * max(float(np.abs(values).max()), 1e-300)
     step = (gradients @ turn) / np.maximum(np.abs(values), least)
     # The mean of the other members' steps, of a member without its own.
-    others = (step[member].sum(axis=0) - member[:, None] * step) / (n - member)[:, None]
-    return np.asarray(-((step**2).sum(axis=1) / n + 2 * (others * step).sum(axis=1)))
+    known = n - member
+    others = (step[member].sum(axis=0) - member[:, None] * step) / known[:, None]
+    return np.asarray(-((step**2).sum(axis=1) / (known + 1) + 2 * (others * step).sum(axis=1)))
