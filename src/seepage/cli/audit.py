@@ -391,26 +391,25 @@ def _trained(wanted: Prepared, part: tuple[int, int] | None) -> Run:
 
 def _audited(run: Run, place: Path, wanted: Prepared) -> None:
     """The report of what was trained; what it tells of labels, and as released, where that is asked."""
+    from seepage.models import known
+
+    # Runs rebuild networks of their own by name; of a user's they are told which.
+    named = wanted.config.model
+    model = None if known(named.name) else named
     if wanted.game is not None:
         from seepage.cli.labels import print_labels
         from seepage.findings.label_inference import label_inference_of_run
-        from seepage.models import known
 
-        own = wanted.config.model
-        factory = None if known(own.name) else own
-        told = label_inference_of_run(run, wanted.game, model=factory)
+        told = label_inference_of_run(run, wanted.game, model=model)
         print_labels(run, told)
         keep(run, "labels", told.summary())
     if not wanted.config.release:
         _report(run, place, wanted.attacks)
         return
     from seepage.cli.variants import variants_of
-    from seepage.models import known
 
     refused = None
     try:
-        own = wanted.config.model
-        model = None if known(own.name) else own
         variants_of(run, wanted.config.release, wanted.attacks, model, judged_unit(run, None))
     except InputError as error:
         # What was trained is reported all the same.

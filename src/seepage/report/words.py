@@ -215,7 +215,7 @@ def _how_sure(f: Findings) -> Answer:
     blind = f.blind.auc
     words = (
         f"were {'audited' if f.target is None else 'trained: the one that is judged and its shadows'}. "
-        f"{'Each' if f.exposure.tested == f.samples else 'Mostly, a judged'} {f.unit} was a member in {f.judged_in} of them, so how far training on it raises its "
+        f"{'Each' if f.exposure.tested == f.samples else 'A typical'} {f.unit} was a member in {f.judged_in} of them, so how far training on it raises its "
         f"own signal (AUC) is known to ±{f.half_width:.2f} only. "
     )
     words += (
