@@ -48,12 +48,6 @@ __all__ = ["OUT", "PAGE", "page", "study"]
 
 OUT, PAGE = RESULTS / "null_grid.json", ROOT / "docs" / "null-measured.md"
 
-# What does not read ½ by its adversary, not by a mistake, and why.
-KNOWN = {
-    "iha": "who knows every other member sees, for a member, the sum of the others without it, and that "
-    "sum is more often short than long: above ½ by some log n/√n where gradients lie in few directions "
-    "(docs/attacks.md)"
-}
 DECISIONS = 500_000
 WITHIN = 0.005
 FLEETS, DRAWS = 200, 199
@@ -304,7 +298,7 @@ def study(fleets: int, only: Sequence[str], before: dict[str, Any]) -> Iterator[
 def _holds(result: Mapping[str, Any]) -> bool:
     """Of every part that is there; the control must be found out."""
     rows = [r for part in ("closed", "fitted", "kept") for r in result.get(part, ())]
-    found = all(r["holds"] or r["attack"] in KNOWN for r in rows)
+    found = all(r["holds"] for r in rows)
     return found and not result.get("control", {"holds": False})["holds"]
 
 
@@ -357,7 +351,6 @@ def page(result: dict[str, Any]) -> str:
     rows = [r for part in ("closed", "fitted", "kept") for r in result.get(part, ())]
     off = sorted({r["attack"] for r in rows if not r["holds"]})
     verdict = "All of it holds." if not off else "In bold: what does not hold."
-    verdict += "".join(f" `{name}`: {KNOWN[name]}." for name in off if name in KNOWN)
     return f"""# What attacks read where nothing is to be found
 
 Written by `python -m benchmarks.null_grid` from `benchmarks/results/null_grid.json` ({machine(result["hardware"])};

@@ -11,7 +11,7 @@ from seepage.errors import InputError
 from seepage.metrics import operating_points
 from seepage.probes import Asked
 from seepage.probes.gradients import sample_losses
-from seepage.probes.inverse_hessian import InverseHessian, hessian, moved
+from seepage.probes.inverse_hessian import InverseHessian, hessian, likelier, moved
 from seepage.probes.one_pass import measure
 
 RIDGE = 0.05
@@ -63,26 +63,53 @@ def test_the_hessian_of_softmax_regression_is_known(monkeypatch) -> None:
         measure([InverseHessian()], Asked(net, x, y))
 
 
-def test_on_a_network_that_learnt_nothing_it_reads_half() -> None:
-    """Members drawn after the gradients: what the attacker knows of the others tells nothing."""
+def test_it_is_the_place_among_those_who_may_be_missing(monkeypatch) -> None:
+    """Candidate by candidate, each scored by what is known without the sample; copies are one value."""
+    rng = np.random.default_rng(2)
+    g = rng.normal(size=(40, 3)) + np.array([1.0, 0.0, 0.0])
+    g[[30, 31]] = g[[2, 3]]
+    member, h = np.arange(40) < 24, np.diag([2.0, 1.0, 0.5])
+    monkeypatch.setattr("seepage.probes.inverse_hessian._BLOCK", 7)
+    got = likelier(g, h, member, floor=1e-3)
+    step = g / np.diag(h)
+    for i in range(40):
+        known = step[member & (np.arange(40) != i)]
+        among = np.append(np.flatnonzero(~member & (np.arange(40) != i)), i)
+        n = len(known) + 1
+        q = [-(step[c] @ step[c] / n + 2 * known.mean(axis=0) @ step[c]) for c in among]
+        below, same = sum(v < q[-1] - 1e-9 for v in q), sum(abs(v - q[-1]) <= 1e-9 for v in q)
+        assert got[i] == pytest.approx((below + same / 2) / len(q), abs=1e-12), i
+    np.testing.assert_allclose(np.sort(likelier(g[:30], h, member[:30], floor=1e-3)[24:]),
+                               (np.arange(6) + 0.5) / 6)  # fmt: skip
+    with pytest.raises(InputError, match="not trained on, with which a member is compared"):
+        likelier(g, h, np.ones(40, bool), floor=1e-3)
+    with pytest.raises(InputError, match="at least 2 members, got 1"):
+        likelier(g, h, np.arange(40) < 1, floor=1e-3)
+
+
+@pytest.mark.parametrize("directions", [1, 4])
+def test_on_a_network_that_learnt_nothing_it_reads_half(directions) -> None:
+    """Members drawn after the gradients: what the attacker knows of the others tells nothing.
+
+    The longer sum that a member's score lacks itself reads more than half in one direction.
+    """
     rng = np.random.default_rng(1)
-    g = rng.normal(size=(60, 4)) + np.array([2.0, 0.0, 0.0, 0.0])
-    member = np.stack([rng.permutation(60) < 30 for _ in range(2000)])
-    scores = np.stack([moved(g, np.eye(4), m, floor=1e-3) for m in member])
-    assert abs(operating_points(scores, member, ()).auc.mean() - 0.5) < 0.008
+    found: dict[str, list[float]] = {"place": [], "alone": []}
+    scores, members = [], []
+    g = rng.normal(size=(60, directions)) + (np.arange(directions) == 1) * 2.0
+    for _ in range(1500):
+        member = rng.permutation(60) < 30
+        members.append(member)
+        scores.append(likelier(g, np.eye(directions), member, floor=1e-3))
+        # Drawn anew for what reads a bias: so many gradients are one draw of it.
+        other = rng.normal(size=(60, directions))
+        for name, rule in (("place", likelier), ("alone", moved)):
+            value = rule(other, np.eye(directions), member, floor=1e-3)[None]
+            found[name].append(operating_points(value, member[None], ()).auc[0])
+    held, drawn = np.stack(scores), np.stack(members)
+    assert abs(operating_points(held, drawn, ()).auc.mean() - 0.5) < 0.01
+    assert abs(np.mean(found["place"]) - 0.5) < 0.01
+    assert (np.mean(found["alone"]) > 0.53) == (directions == 1)
     # Sample by sample too, as references would compare them.
-    apart = [scores[member[:, i], i].mean() - scores[~member[:, i], i].mean() for i in range(60)]
-    assert abs(np.mean(apart) / scores.std(axis=0).mean()) < 0.03
-
-
-def test_in_one_direction_it_reads_more_than_half() -> None:
-    """What its card says: an error of who knows all others, that no permuted membership shows."""
-    rng = np.random.default_rng(0)
-    found, permuted = [], []
-    for _ in range(400):
-        g, member = rng.normal(size=(60, 1)), rng.permutation(60) < 30
-        score = moved(g, np.eye(1), member, floor=1e-3)[None]
-        for told, truth in ((found, member), (permuted, rng.permutation(member))):
-            told.append(operating_points(score, truth[None], ()).auc[0])
-    assert np.mean(found) > 0.53
-    assert abs(np.mean(permuted) - 0.5) < 0.02
+    apart = [held[drawn[:, i], i].mean() - held[~drawn[:, i], i].mean() for i in range(60)]
+    assert abs(np.mean(apart) / held.std(axis=0).mean()) < 0.03

@@ -10,29 +10,34 @@ import numpy as np
 import torch
 from torch.func import functional_call
 
-from seepage.array_types import Float64Array, FloatArray
+from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks.base import Access
 from seepage.curvature.measured_model import network
 from seepage.errors import InputError
 from seepage.probes.base import Asked, Probe
 from seepage.probes.gradients import per_sample_gradients, sample_losses
 
-__all__ = ["InverseHessian", "hessian", "moved"]
+__all__ = ["InverseHessian", "hessian", "likelier", "moved"]
 
 # Parameters up to which the Hessian is taken whole: a minute and 100 MB a network.
 MOST = 3_000
 _BATCH = 2_000
+# Members that are compared with all candidates at once.
+_BLOCK = 512
+# Of the largest value: nearer ones are the same, such as copies of one sample, added up in another order.
+_SAME = 1e-12
 
 
 @dataclass(frozen=True)
 class InverseHessian(Probe):
-    """inverse_hessian = −(‖H⁻¹g_i‖²/n + 2⟨H⁻¹∇L₀, H⁻¹g_i⟩): how much nearer to the optimum with x than without.
+    """inverse_hessian: the share of candidates that look less like the member whom the attacker lacks, (0, 1).
 
-    g_i = ∇_θ ℓ(x_i); ∇L₀ the mean gradient of the n − 1 members other than x_i, which the attacker knows, so that n
-    too is read from others alone; H the Hessian of the mean loss over the whole pool, so that it tells nobody's membership. H⁻¹∇L is
-    Newton's step to the optimum; the two terms are n times what x_i changes in its squared length. At
-    the optimum of strictly convex training it is n‖θ* − θ*₍₋ᵢ₎‖² > 0 for members, to first order in 1/n,
-    and minus the like for others.
+    Who knows all members but x_i asks of every sample that he does not know, x_i among them, how much
+    nearer the weights lie to the optimum with it than without (`moved`):
+    q_c = −(‖H⁻¹g_c‖²/n + 2⟨H⁻¹∇L₀, H⁻¹g_c⟩), g_c = ∇_θ ℓ(x_c), ∇L₀ the mean gradient of the members that
+    he knows, H the Hessian of the mean loss over the whole pool, so that it tells nobody's membership.
+    The value is the place of q_i among them (`likelier`). Where the network tells nothing it is uniform
+    for members and others alike, by exchange.
 
     floor: the least eigenvalue of H that is believed, in units of the largest in size; smaller ones, and
     negative ones, are replaced by their size or by it. Passes for the Hessian, one for every parameter, are
@@ -68,7 +73,7 @@ class InverseHessian(Probe):
             [torch.cat([v.flatten(1) for v in found.values()], 1).double().cpu().numpy()
              for _, found in rows]
         )  # fmt: skip
-        return {"inverse_hessian": moved(g, h, asked.member, floor=self.floor)}
+        return {"inverse_hessian": likelier(g, h, asked.member, floor=self.floor)}
 
 
 def hessian(asked: Asked) -> Float64Array:
@@ -105,23 +110,90 @@ def hessian(asked: Asked) -> Float64Array:
 
 
 def moved(
-    gradients: Float64Array, hessian: Float64Array, member: np.ndarray, *, floor: float
+    gradients: Float64Array, hessian: Float64Array, member: BoolArray, *, floor: float
 ) -> Float64Array:
     """−(‖H⁻¹g_i‖²/n + 2⟨H⁻¹∇L₀, H⁻¹g_i⟩) of every sample, ∇L₀ over the other members: (N,).
 
-    gradients (N, P), hessian (P, P), member (N,) bool, of which at least two. See `InverseHessian`.
+    gradients (N, P), hessian (P, P), member (N,) bool, of which at least two. n times what x_i changes in
+    the squared length of Newton's step to the optimum: at the optimum of strictly convex training it is
+    n‖θ* − θ*₍₋ᵢ₎‖² > 0 for members, to first order in 1/n, and minus the like for others. Not to be compared between
+    samples on one network: see `likelier`.
 
     >>> g = np.array([[1.0], [-1.0], [0.5]])
     >>> moved(g, np.eye(1), np.array([True, True, False]), floor=1e-3).tolist()
     [1.5, 1.5, -0.08333333333333333]
     """
-    n = int(member.sum())
-    if n < 2:
-        raise InputError(f"member: expected at least 2 members, got {n}; train on more samples")
-    values, turn = np.linalg.eigh(hessian)
-    least = floor * max(float(np.abs(values).max()), 1e-300)
-    step = (gradients @ turn) / np.maximum(np.abs(values), least)
+    n = _known(member)
+    step = _steps(gradients, hessian, floor)
     # The mean of the other members' steps, of a member without its own.
     known = n - member
     others = (step[member].sum(axis=0) - member[:, None] * step) / known[:, None]
     return np.asarray(-((step**2).sum(axis=1) / (known + 1) + 2 * (others * step).sum(axis=1)))
+
+
+def likelier(
+    gradients: Float64Array, hessian: Float64Array, member: BoolArray, *, floor: float
+) -> Float64Array:
+    """The place of every sample among the candidates of who knows the other members, (0, 1): (N,).
+
+    Candidates of i are i and the m samples that are no members; each is given the score of `moved` with
+    the members other than i as those that are known. Value: (those below i + half of the ties and of i itself)
+    / candidates. Of the others it is (k − ½)/m, k = 1..m: a threshold of 1 − a has a false-positive rate of a.
+
+    gradients (N, P), hessian (P, P), member (N,) bool: at least two members and one other. Time
+    N² P, memory of a block of members × m. Raises InputError for fewer.
+
+    If members are exchangeable with the others, given the weights, then so are the candidates given whom
+    the attacker knows: AUC ½ in the mean. `moved` compares scores made from other knowledge and is above it.
+
+    >>> g = np.array([[1.0], [-1.0], [0.5], [0.25]])
+    >>> likelier(g, np.eye(1), np.array([True, True, False, False]), floor=1e-3).tolist()
+    [0.8333333333333334, 0.8333333333333334, 0.25, 0.75]
+    """
+    n = _known(member)
+    inside, others = np.flatnonzero(member), np.flatnonzero(~member)
+    if not len(others):
+        raise InputError(
+            "member: expected samples that the network was not trained on, with which a member is "
+            "compared, got none; pass some"
+        )
+    step = _steps(gradients, hessian, floor)
+    sum_of_members, square = step @ step[inside].sum(axis=0), (step**2).sum(axis=1)
+    out = np.empty(len(member))
+    out[others] = _place(-(square[others] / (n + 1) + 2 * sum_of_members[others] / n))
+    for i in range(0, len(inside), _BLOCK):
+        rows = inside[i : i + _BLOCK]
+        beside = step[rows] @ step[others].T
+        theirs = -(square[others] / n + 2 * (sum_of_members[others] - beside) / (n - 1))
+        own = -(square[rows] / n + 2 * (sum_of_members[rows] - square[rows]) / (n - 1))
+        apart = theirs - own[:, None]
+        near = _SAME * np.maximum(np.abs(theirs).max(axis=1), np.abs(own))[:, None]
+        below, same = (apart < -near).sum(axis=1), (np.abs(apart) <= near).sum(axis=1)
+        out[rows] = (below + 0.5 * same + 0.5) / (len(others) + 1)
+    return out
+
+
+def _place(values: Float64Array) -> Float64Array:
+    """(those below + half of the ties and of itself) / all, where the nearest are the same: (m,)."""
+    order = np.argsort(values, kind="stable")
+    apart = np.diff(values[order]) > _SAME * np.abs(values).max()
+    group = np.concatenate([[0], np.cumsum(apart)])
+    size = np.bincount(group)
+    first = np.cumsum(size) - size
+    out = np.empty(len(values))
+    out[order] = (first + 0.5 * size)[group] / len(values)
+    return out
+
+
+def _known(member: BoolArray) -> int:
+    n = int(member.sum())
+    if n < 2:
+        raise InputError(f"member: expected at least 2 members, got {n}; train on more samples")
+    return n
+
+
+def _steps(gradients: Float64Array, hessian: Float64Array, floor: float) -> Float64Array:
+    """H⁻¹g of every sample in the basis of H's eigenvectors, small and negative values floored: (N, P)."""
+    values, turn = np.linalg.eigh(hessian)
+    least = floor * max(float(np.abs(values).max()), 1e-300)
+    return np.asarray((gradients @ turn) / np.maximum(np.abs(values), least))
