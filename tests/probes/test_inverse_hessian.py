@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -67,10 +69,10 @@ def test_it_is_the_place_among_those_who_may_be_missing(monkeypatch) -> None:
     """Candidate by candidate, each scored by what is known without the sample; copies are one value."""
     rng = np.random.default_rng(2)
     g = rng.normal(size=(40, 3)) + np.array([1.0, 0.0, 0.0])
-    g[[30, 31]] = g[[2, 3]]
+    g[[30, 31, 33]] = g[[2, 3, 32]]
     member, h = np.arange(40) < 24, np.diag([2.0, 1.0, 0.5])
     monkeypatch.setattr("seepage.probes.inverse_hessian._BLOCK", 7)
-    got = likelier(g, h, member, floor=1e-3)
+    got = likelier(g, h, member, floor=1e-3, rng=rng)
     step = g / np.diag(h)
     for i in range(40):
         known = step[member & (np.arange(40) != i)]
@@ -78,13 +80,26 @@ def test_it_is_the_place_among_those_who_may_be_missing(monkeypatch) -> None:
         n = len(known) + 1
         q = [-(step[c] @ step[c] / n + 2 * known.mean(axis=0) @ step[c]) for c in among]
         below, same = sum(v < q[-1] - 1e-9 for v in q), sum(abs(v - q[-1]) <= 1e-9 for v in q)
-        assert got[i] == pytest.approx((below + same / 2) / len(q), abs=1e-12), i
-    np.testing.assert_allclose(np.sort(likelier(g[:30], h, member[:30], floor=1e-3)[24:]),
+        if member[i]:
+            assert got[i] == pytest.approx((below + (same - 1) / 2) / 16, abs=1e-12), i
+        else:
+            assert below / 16 < got[i] < (below + same) / 16, i
+    np.testing.assert_allclose(np.sort(likelier(g[:30], h, member[:30], floor=1e-3, rng=rng)[24:]),
                                (np.arange(6) + 0.5) / 6)  # fmt: skip
     with pytest.raises(InputError, match="not trained on, with which a member is compared"):
-        likelier(g, h, np.ones(40, bool), floor=1e-3)
+        likelier(g, h, np.ones(40, bool), floor=1e-3, rng=rng)
     with pytest.raises(InputError, match="at least 2 members, got 1"):
-        likelier(g, h, np.arange(40) < 1, floor=1e-3)
+        likelier(g, h, np.arange(40) < 1, floor=1e-3, rng=rng)
+
+
+def test_samples_that_a_network_cannot_tell_apart_read_half() -> None:
+    """Many that pass no unit have one gradient: a tie is a tie, member or not."""
+    rng = np.random.default_rng(3)
+    g = np.repeat([[0.2, 0.0], [0.5, -0.3], [0.0, 0.0], [-1.0, 0.4]], [30, 6, 3, 1], axis=0)
+    member = np.stack([rng.permutation(40) < 20 for _ in range(2000)])
+    scores = np.stack([likelier(g, np.eye(2), m, floor=1e-3, rng=rng) for m in member])
+    assert abs(operating_points(scores, member, ()).auc.mean() - 0.5) < 0.004
+    assert (np.sort(scores[~member].reshape(2000, 20)) == (np.arange(20) + 0.5) / 20).all()
 
 
 @pytest.mark.parametrize("directions", [1, 4])
@@ -94,17 +109,18 @@ def test_on_a_network_that_learnt_nothing_it_reads_half(directions) -> None:
     The longer sum that a member's score lacks itself reads more than half in one direction.
     """
     rng = np.random.default_rng(1)
+    placed, alone = partial(likelier, floor=1e-3, rng=rng), partial(moved, floor=1e-3)
     found: dict[str, list[float]] = {"place": [], "alone": []}
     scores, members = [], []
     g = rng.normal(size=(60, directions)) + (np.arange(directions) == 1) * 2.0
     for _ in range(1500):
         member = rng.permutation(60) < 30
         members.append(member)
-        scores.append(likelier(g, np.eye(directions), member, floor=1e-3))
+        scores.append(likelier(g, np.eye(directions), member, floor=1e-3, rng=rng))
         # Drawn anew for what reads a bias: so many gradients are one draw of it.
         other = rng.normal(size=(60, directions))
-        for name, rule in (("place", likelier), ("alone", moved)):
-            value = rule(other, np.eye(directions), member, floor=1e-3)[None]
+        for name, rule in (("place", placed), ("alone", alone)):
+            value = rule(other, np.eye(directions), member)[None]
             found[name].append(operating_points(value, member[None], ()).auc[0])
     held, drawn = np.stack(scores), np.stack(members)
     assert abs(operating_points(held, drawn, ()).auc.mean() - 0.5) < 0.01

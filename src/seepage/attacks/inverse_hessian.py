@@ -18,7 +18,7 @@ __all__ = ["IHA"]
 @final
 @dataclass(frozen=True, eq=False)
 class IHA(Alone):
-    """score(x) = share of candidates c with q_c < q_x, q = −(‖H⁻¹g‖²/n + 2⟨H⁻¹∇L₀, H⁻¹g⟩), g = ∇_θ ℓ; in (0, 1).
+    """score(x) = share of candidates c with q_c < q_x, q = −(‖H⁻¹g‖²/n + 2⟨H⁻¹∇L₀, H⁻¹g⟩), g = ∇_θ ℓ; 0 to 1.
 
     Higher = more likely a member. q is n times how much nearer, by Newton's step, the weights are to the optimum of the other members
     with x than to that without: the log-likelihood ratio up to a factor, if training ends in a normal law of equal spread in all directions around its optimum.

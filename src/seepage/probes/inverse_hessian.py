@@ -30,7 +30,7 @@ _SAME = 1e-12
 
 @dataclass(frozen=True)
 class InverseHessian(Probe):
-    """inverse_hessian: the share of candidates that look less like the member whom the attacker lacks, (0, 1).
+    """inverse_hessian: the share of candidates that look less like the member whom the attacker lacks, 0 to 1.
 
     Who knows all members but x_i asks of every sample that he does not know, x_i among them, how much
     nearer the weights lie to the optimum with it than without (`moved`):
@@ -73,7 +73,9 @@ class InverseHessian(Probe):
             [torch.cat([v.flatten(1) for v in found.values()], 1).double().cpu().numpy()
              for _, found in rows]
         )  # fmt: skip
-        return {"inverse_hessian": likelier(g, h, asked.member, floor=self.floor)}
+        return {
+            "inverse_hessian": likelier(g, h, asked.member, floor=self.floor, rng=asked.generator())
+        }
 
 
 def hessian(asked: Asked) -> Float64Array:
@@ -132,23 +134,31 @@ def moved(
 
 
 def likelier(
-    gradients: Float64Array, hessian: Float64Array, member: BoolArray, *, floor: float
+    gradients: Float64Array,
+    hessian: Float64Array,
+    member: BoolArray,
+    *,
+    floor: float,
+    rng: np.random.Generator,
 ) -> Float64Array:
-    """The place of every sample among the candidates of who knows the other members, (0, 1): (N,).
+    """The place of every sample among the candidates of who knows the other members, 0 to 1: (N,).
 
     Candidates of i are i and the m samples that are no members; each is given the score of `moved` with
-    the members other than i as those that are known. Value: (those below i + half of the ties and of i itself)
-    / candidates. Of the others it is (k − ½)/m, k = 1..m: a threshold of 1 − a has a false-positive rate of a.
+    the members other than i as those that are known. Value: those of the m below i, and half of those
+    equal to it, over m. That of the others is (k − ½)/m, k = 1..m, those that are equal in an order that `rng`
+    draws: a threshold of 1 − a has a false-positive rate of a.
 
     gradients (N, P), hessian (P, P), member (N,) bool: at least two members and one other. Time
     N² P, memory of a block of members × m. Raises InputError for fewer.
 
     If members are exchangeable with the others, given the weights, then so are the candidates given whom
-    the attacker knows: AUC ½ in the mean. `moved` compares scores made from other knowledge and is above it.
+    the attacker knows: AUC ½ in the mean, to the last digit, with equal samples (copies, those that pass no unit) too.
+    `moved` compares scores made from other knowledge and is above it.
 
     >>> g = np.array([[1.0], [-1.0], [0.5], [0.25]])
-    >>> likelier(g, np.eye(1), np.array([True, True, False, False]), floor=1e-3).tolist()
-    [0.8333333333333334, 0.8333333333333334, 0.25, 0.75]
+    >>> rng = np.random.default_rng(0)
+    >>> likelier(g, np.eye(1), np.array([True, True, False, False]), floor=1e-3, rng=rng).tolist()
+    [1.0, 1.0, 0.25, 0.75]
     """
     n = _known(member)
     inside, others = np.flatnonzero(member), np.flatnonzero(~member)
@@ -160,7 +170,7 @@ def likelier(
     step = _steps(gradients, hessian, floor)
     sum_of_members, square = step @ step[inside].sum(axis=0), (step**2).sum(axis=1)
     out = np.empty(len(member))
-    out[others] = _place(-(square[others] / (n + 1) + 2 * sum_of_members[others] / n))
+    out[others] = _place(-(square[others] / (n + 1) + 2 * sum_of_members[others] / n), rng)
     for i in range(0, len(inside), _BLOCK):
         rows = inside[i : i + _BLOCK]
         beside = step[rows] @ step[others].T
@@ -169,19 +179,18 @@ def likelier(
         apart = theirs - own[:, None]
         near = _SAME * np.maximum(np.abs(theirs).max(axis=1), np.abs(own))[:, None]
         below, same = (apart < -near).sum(axis=1), (np.abs(apart) <= near).sum(axis=1)
-        out[rows] = (below + 0.5 * same + 0.5) / (len(others) + 1)
+        out[rows] = (below + 0.5 * same) / len(others)
     return out
 
 
-def _place(values: Float64Array) -> Float64Array:
-    """(those below + half of the ties and of itself) / all, where the nearest are the same: (m,)."""
+def _place(values: Float64Array, rng: np.random.Generator) -> Float64Array:
+    """(k − ½)/m of the k-th smallest, the nearest of them, which are the same, in a drawn order: (m,)."""
+    m = len(values)
     order = np.argsort(values, kind="stable")
     apart = np.diff(values[order]) > _SAME * np.abs(values).max()
     group = np.concatenate([[0], np.cumsum(apart)])
-    size = np.bincount(group)
-    first = np.cumsum(size) - size
-    out = np.empty(len(values))
-    out[order] = (first + 0.5 * size)[group] / len(values)
+    out = np.empty(m)
+    out[order[np.lexsort((rng.permutation(m), group))]] = (np.arange(m) + 0.5) / m
     return out
 
 
