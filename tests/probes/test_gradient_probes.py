@@ -112,6 +112,34 @@ def test_they_are_those_of_each_sample_by_itself(vectorised: bool, monkeypatch) 
     assert all(p.requires_grad and p.grad is None for p in net.parameters())
 
 
+class _Recurrent(nn.Module):
+    """A layer without forward derivatives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.LSTM(2, 5, batch_first=True), nn.Linear(5, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.head(self.first(x)[0][:, -1])
+        return out
+
+
+def test_along_a_direction_two_passes_back_stand_in_for_a_missing_forward_derivative() -> None:
+    for net, x in (
+        (convolutional(), torch.randn(7, 1, 6, 6)),
+        (_Recurrent().eval(), torch.randn(7, 4, 2)),
+    ):
+        y = torch.arange(7) % 3
+        direction = {k: torch.randn_like(p) for k, p in net.named_parameters()}
+        ways = []
+        got = directional(net, x, y, direction, batch=3)
+        for i in range(7):
+            each = gradients.sample_losses(net(x[i : i + 1]), y[i : i + 1])
+            slopes = torch.autograd.grad(each.sum(), list(net.parameters()))
+            ways.append(sum((g * d).sum() for g, d in zip(slopes, direction.values(), strict=True)))
+        torch.testing.assert_close(got.float(), torch.stack(ways), rtol=1e-4, atol=1e-5)
+
+
 def test_norms_of_a_linear_layer_are_those_of_residual_and_input() -> None:
     """∇ = (p − e_y)(x, 1)ᵀ: its norm is the product of norms, however sure the answer is."""
     net = nn.Linear(3, 4)

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 from torch.func import functional_call, grad_and_value, vmap
 
 from seepage.array_types import FloatArray
 from seepage.curvature.measured_model import TRIAL, Network, network
 from seepage.errors import InputError
+from seepage.layers.derivatives import unfused_attention
 from seepage.probes.base import Asked, Probe
 from seepage.probes.layer_rules import Slopes, Whole, by_rules, has_rules
 
@@ -148,13 +150,13 @@ def directional(
     labels: torch.Tensor,
     direction: Mapping[str, torch.Tensor],
     *,
-    batch: int = _LARGEST_BATCH,
+    batch: int = 64,
 ) -> torch.Tensor:
     """⟨∇_θ ℓ(model(x_i), y_i), direction⟩ of every sample, no gradient of one by itself: (N,) float64.
 
-    The slope of vᵀℓ along the direction is linear in v, and its own slope by v is what is asked
-    for: two passes back, whatever the number of samples. direction: a tensor for each parameter of
-    the network. As `per_sample_gradients` in all else.
+    Forward derivatives carry the direction along, images with their channels side by side. Where a layer has
+    none (recurrent ones), the slope of vᵀℓ along the direction, which is linear in v, is taken by v: two passes back.
+    direction: a tensor for each parameter of the network. As `per_sample_gradients` in all else.
 
     >>> model = nn.Linear(2, 2, bias=False)
     >>> _ = nn.init.zeros_(model.weight)
@@ -167,24 +169,61 @@ def directional(
         stack.enter_context(own.unchanged())
         stack.enter_context(own.exact_evaluation())
         stack.enter_context(_no_denormals())
+        stack.enter_context(unfused_attention())
         own.check(inputs[:32].to(own.device, own.dtype), differentiable=False)
-        leaves = {k: p.detach().clone().requires_grad_() for k, p in own.module.named_parameters()}
-        steps = [direction[k].to(own.device, own.dtype) for k in leaves]
-        found = []
-        for i in range(0, len(inputs), batch):
-            x = inputs[i : i + batch].to(own.device, own.dtype)
-            losses = sample_losses(
-                functional_call(own.module, leaves, (x.clone(),)),
-                labels[i : i + batch].to(own.device),
-            )
-            v = torch.ones_like(losses, requires_grad=True)
-            slopes = torch.autograd.grad(
-                losses, list(leaves.values()), v, create_graph=True, allow_unused=True
-            )
-            along = [(g * d).sum() for g, d in zip(slopes, steps, strict=True) if g is not None]
-            (each,) = torch.autograd.grad(torch.stack(along).sum(), v)
-            found.append(each.detach().double().cpu())
-    return torch.cat(found)
+        point = {k: _side_by_side(p.detach()) for k, p in own.module.named_parameters()}
+        step = {k: _side_by_side(direction[k].to(own.device, own.dtype)) for k in point}
+
+        def of(rows: slice) -> Losses:
+            x = _side_by_side(inputs[rows].to(own.device, own.dtype))
+            y = labels[rows].to(own.device)
+            return lambda p: sample_losses(functional_call(own.module, p, (x.clone(),)), y)
+
+        way = _carried if _carries(of(slice(0, 2)), point, step) else _back
+        found = [
+            way(of(slice(i, i + batch)), point, step).detach().double().cpu()
+            for i in range(0, len(inputs), batch)
+        ]
+        return torch.cat(found)
+
+
+Losses = Callable[[dict[str, torch.Tensor]], torch.Tensor]
+
+
+def _side_by_side(x: torch.Tensor) -> torch.Tensor:
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+
+def _carried(
+    losses: Losses, point: dict[str, torch.Tensor], step: dict[str, torch.Tensor]
+) -> torch.Tensor:
+    with torch.no_grad(), forward_ad.dual_level():
+        pairs = {k: forward_ad.make_dual(p, step[k]) for k, p in point.items()}  # type: ignore[no-untyped-call]
+        value, slope = forward_ad.unpack_dual(losses(pairs))  # type: ignore[no-untyped-call]
+    return torch.zeros_like(value) if slope is None else slope
+
+
+def _carries(losses: Losses, point: dict[str, torch.Tensor], step: dict[str, torch.Tensor]) -> bool:
+    """Whether every layer has a forward derivative; torch says so by an error that has no type of its own."""
+    try:
+        _carried(losses, point, step)
+    except RuntimeError:  # NotImplementedError is one
+        return False
+    return True
+
+
+def _back(
+    losses: Losses, point: dict[str, torch.Tensor], step: dict[str, torch.Tensor]
+) -> torch.Tensor:
+    leaves = {k: p.clone().requires_grad_() for k, p in point.items()}
+    each = losses(leaves)
+    v = torch.ones_like(each, requires_grad=True)
+    slopes = torch.autograd.grad(
+        each, list(leaves.values()), v, create_graph=True, allow_unused=True
+    )
+    along = [(g * step[k]).sum() for k, g in zip(leaves, slopes, strict=True) if g is not None]
+    (found,) = torch.autograd.grad(torch.stack(along).sum(), v)
+    return found
 
 
 def by_gradients(probes: Sequence[GradientProbe], asked: Asked) -> dict[str, FloatArray]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seepage.errors import InputError
+from seepage.native.heap import keep_freed
 from seepage.probes.base import Asked, Probe
 from seepage.probes.gradients import GradientProbe, by_gradients
 
@@ -21,6 +22,7 @@ def measure(probes: Sequence[Probe], asked: Asked) -> dict[str, NDArray[np.float
 
     Probes of the gradients by parameters share one computation of them.
     """
+    keep_freed()
     sharing = [p for p in probes if isinstance(p, GradientProbe)]
     found = {} if not sharing else by_gradients(sharing, asked)
     for probe in probes:
