@@ -36,7 +36,7 @@ from noise_grid import GRID, PLANS, planned, reads_on_noise
 from oracles import null_signals, read_by
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks import ATTACKS, Attack, LiRA, PerSample, binding
-from seepage.attacks.base import references_by_sample
+from seepage.attacks.reference_counts import references_by_sample
 from seepage.metrics import clopper_pearson, operating_points
 from seepage.probes.base import Asked
 from seepage.probes.boundary import BoundaryDistance

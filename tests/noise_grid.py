@@ -9,7 +9,8 @@ import pytest
 
 from oracles import null_signals, read_by
 from seepage.attacks import Attack
-from seepage.attacks.base import references_by_sample, too_few
+from seepage.attacks.base import too_few
+from seepage.attacks.reference_counts import references_by_sample
 from seepage.errors import InputError
 from seepage.metrics import operating_points
 from seepage.plan import half_split, judged, subsets

@@ -9,6 +9,7 @@ the caller passes: no name found in a run folder is imported.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,10 @@ import numpy as np
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks import binding
 from seepage.attacks.base import Attack, SignalSource
+from seepage.attacks.groups import GroupedScores, chosen_rows
 from seepage.attacks.subjects import of_unit
 from seepage.errors import InputError
-from seepage.metrics import EACH, Unit
+from seepage.metrics import EACH, Subjects, Unit
 from seepage.models.names import known
 from seepage.store import Run
 
@@ -32,7 +34,19 @@ if TYPE_CHECKING:
     from seepage.probes import Probe
     from seepage.probes.one_pass import Rate
 
-__all__ = ["Cost", "Measured", "Pass", "applicable", "cost", "lacks", "passes", "ready", "score"]
+__all__ = [
+    "Cost",
+    "Measured",
+    "Pass",
+    "applicable",
+    "cost",
+    "in_groups",
+    "lacks",
+    "large",
+    "passes",
+    "ready",
+    "score",
+]
 
 Factory = str | Callable[[], "nn.Module"]
 
@@ -47,6 +61,7 @@ def score(
     data: Dataset | None = None,
     unit: Unit = EACH,
     probes: Sequence[Probe] = (),
+    targets: Sequence[int] | None = None,
 ) -> Float64Array:
     """Every model of a run once the target, its tuple left out: (R, N) float64, higher = member.
 
@@ -57,6 +72,10 @@ def score(
     was made of arrays in memory. unit: `seepage.metrics.unit_of(run.groups)` gives scores of subjects
     (R, G), by the rule of `seepage.attacks.subjects`. probes: `seepage.probes` with options of their own,
     in place of the default ones that give the same signals; what was recorded is read all the same.
+    targets: rows of the run, whose scores alone are returned, (len(targets), N).
+
+    Where a checkpoint of a signal is large it is read in blocks of samples (`in_groups`), if the attack
+    and the plan allow that: memory then holds membership and the scores that are returned.
 
     Assumes that the recorded models are exchangeable but for their members. Raises InputError,
     in one line, for whatever `lacks` says, and where the attack does.
@@ -70,9 +89,58 @@ def score(
     [[-0.1, -2.0], [-1.5, -0.2]]
     """
     bound, source = ready(run, attack, checkpoint, model=model, data=data, probes=probes)
-    signals = binding.inputs(bound, source, checkpoint)
     truth = np.asarray(run.member if member is None else member, dtype=np.bool_)
-    return of_unit(bound, bound.leave_one_out(signals, truth), signals, truth, unit)
+    if not isinstance(unit, Subjects) and large(source, bound):
+        grouped = _grouped(source, bound, checkpoint, truth)
+        if grouped is not None:
+            return grouped.rows(np.arange(len(truth)) if targets is None else targets)
+    signals = binding.inputs(bound, source, checkpoint)
+    scores = of_unit(bound, bound.leave_one_out(signals, truth), signals, truth, unit)
+    return scores if targets is None else scores[chosen_rows(targets, len(truth))]
+
+
+# Values of a signal at one checkpoint from which on it is read in blocks: 1 GiB of float32.
+_LARGE = 2**28
+
+
+def large(run: Any, attack: Attack) -> bool:
+    """Whether one checkpoint of what a bound attack reads is so large that it is read in blocks."""
+    if not hasattr(run, "columns"):
+        return False
+    told = getattr(run, "manifest", {}).get("signals", {})
+    views = (int(np.prod(told[n]["shape"][1:])) for n in attack.requires if n in told)
+    return bool(math.prod(run.member.shape) * max(views, default=1) >= _LARGE)
+
+
+def in_groups(
+    run: SignalSource, attack: Attack, checkpoint: int = -1, *, model: Factory | None = None
+) -> GroupedScores | None:
+    """What `score` returns, of some targets at a time; None where an attack reads all samples at once.
+
+    run: with `columns`, a block of samples of a signal, as `seepage.store.Run` has. For attacks whose
+    score reads no other sample (`by_sample`) and those of LiRA's family with `StudentT()`, `Shrunken()` or
+    `Pooled()`, which take a prior or a variance from all samples in passes of their own; under plans of
+    complementary tuples or independent draws.
+    """
+    bound, source = ready(run, attack, checkpoint, model=model)
+    truth = np.asarray(run.member, dtype=np.bool_)
+    return _grouped(source, bound, checkpoint, truth)
+
+
+def _grouped(
+    source: Any, attack: Attack, checkpoint: int, member: BoolArray
+) -> GroupedScores | None:
+    if isinstance(source, Measured) or not hasattr(source, "columns") or attack.trajectory:
+        return None
+    missing = binding.unrecorded(attack, source)
+    if missing:
+        return None
+    t = range(len(source.checkpoints))[checkpoint]
+
+    def read(first: int, last: int) -> dict[str, FloatArray]:
+        return binding.signals_at(source, dict.fromkeys(attack.requires), t, (first, last))
+
+    return GroupedScores.of(attack, read, member)
 
 
 def lacks(

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal, multivariate_t, norm
 
-from seepage.attacks.base import reference_rows
 from seepage.attacks.curvature import (
     AsPublished,
     Corrected,
@@ -21,6 +20,7 @@ from seepage.attacks.curvature import (
 )
 from seepage.attacks.joint import CurvatureAndConfidence, Wishart
 from seepage.attacks.lira import LiRA
+from seepage.attacks.reference_counts import reference_rows
 from seepage.attacks.variance import PerSample, Pooled
 from seepage.errors import InputError
 from seepage.metrics import auc

@@ -12,8 +12,8 @@ from attack_rows import TABLE
 from oracles import leaking_signals, read_by
 from seepage import attacks
 from seepage.attacks import ATTACKS, Attack, how_left_out
-from seepage.attacks.base import fewest_references
 from seepage.attacks.leaving import Matched
+from seepage.attacks.reference_counts import fewest_references
 from seepage.errors import InputError
 from seepage.metrics import operating_points
 from seepage.plan import fixed_target, half_split, judged, leave_out, subsets

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import seepage
-from seepage.attacks.base import fewest_references
+from seepage.attacks.reference_counts import fewest_references
 from seepage.config import AuditConfig, Execution, Function, Model, Recipe, Record, read_config
 from seepage.config.base import Part
 from seepage.config.function import as_function

@@ -71,7 +71,6 @@ from seepage.attacks.base import Access as Access
 from seepage.attacks.base import Attack as Attack
 from seepage.attacks.base import AttackError as AttackError
 from seepage.attacks.base import BalanceWarning as BalanceWarning
-from seepage.attacks.base import reference_rows as reference_rows
 from seepage.attacks.binding import bind as bind
 from seepage.attacks.classwise import Bins as Bins
 from seepage.attacks.classwise import Isotonic as Isotonic
@@ -88,6 +87,7 @@ from seepage.attacks.learners import Separate as Separate
 from seepage.attacks.leaving import Way as Way
 from seepage.attacks.leaving import how_left_out as how_left_out
 from seepage.attacks.population import Untrained as Untrained
+from seepage.attacks.reference_counts import reference_rows as reference_rows
 from seepage.attacks.relative import AgainstPopulation as AgainstPopulation
 from seepage.attacks.relative import Ratio as Ratio
 from seepage.attacks.subjects import of_unit as of_unit

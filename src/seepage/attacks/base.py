@@ -11,7 +11,9 @@ from typing import Any, ClassVar, Literal, Protocol, final
 import numpy as np
 
 from seepage.array_types import BoolArray, FloatArray, Int64Array, IntArray
-from seepage.attacks.leaving import Matched, Way, realigned, way_of
+from seepage.attacks.blocks import Blocks, BlockScorer
+from seepage.attacks.leaving import Matched, realigned, way_of
+from seepage.attacks.reference_counts import by_plan
 from seepage.errors import InputError, SeepageError
 from seepage.given_arrays import given_numbers
 from seepage.metrics import operating_points
@@ -25,9 +27,6 @@ __all__ = [
     "SignalSource",
     "Signals",
     "Source",
-    "fewest_references",
-    "reference_rows",
-    "references_by_sample",
     "too_few",
 ]
 
@@ -88,66 +87,6 @@ class Source(SignalSource, Protocol):
         """How the signals were made."""
 
 
-def reference_rows(member: BoolArray) -> BoolArray:
-    """Which models may serve as references of which target: (R, N) bool -> (R, R) bool.
-
-    Row r leaves out r and its whole complementary tuple, or what is left of it (see
-    `seepage.plan.partitions`), so that every sample keeps equally many IN and OUT references
-    whatever its membership in r.
-    """
-    partition = partitions(member)
-    return np.asarray(partition[:, None] != partition[None, :])
-
-
-def fewest_references(member: BoolArray) -> tuple[int, int]:
-    """The least IN and OUT references that any judged sample has for any target: (R, N) bool.
-
-    Judged are the samples that are IN some run and OUT of some run (`seepage.plan.judged`); all,
-    where none is. Targets of one tuple leave out the same runs: each tuple is counted once, and
-    memory grows with R · N alone.
-
-    >>> fewest_references(np.array([[1, 0], [0, 1], [1, 0], [0, 1]], dtype=bool))
-    (1, 1)
-    """
-    partition = partitions(member)
-    return _fewest(member, partition, way_of(member, partition))
-
-
-def references_by_sample(member: BoolArray) -> tuple[Int64Array, Int64Array]:
-    """The least IN and OUT references that each sample has for any target: (R, N) -> (N,), (N,).
-
-    For samples that are IN some run and OUT of some run (`seepage.plan.judged`); others have
-    fewer than none. As every target is scored, see `Attack.leave_one_out`.
-
-    >>> member = np.array([[1, 0], [0, 1], [1, 0], [0, 1], [1, 1]], dtype=bool)
-    >>> [n.tolist() for n in references_by_sample(member)]
-    [[2, 2], [1, 1]]
-    """
-    partition = partitions(member)
-    return _by_sample(np.asarray(member, dtype=np.bool_), partition, way_of(member, partition))
-
-
-def _by_sample(member: BoolArray, partition: Int64Array, way: Way) -> tuple[Int64Array, Int64Array]:
-    total = member.sum(axis=0, dtype=np.int64)
-    if way == "matched":
-        return total - 1, len(member) - total - 1
-    n_in, n_out = total.copy(), len(member) - total
-    order = np.argsort(partition, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(partition[order])) + 1):
-        inside = total - member[rows].sum(axis=0, dtype=np.int64)
-        np.minimum(n_in, inside, out=n_in)
-        np.minimum(n_out, len(member) - len(rows) - inside, out=n_out)
-    return n_in, n_out
-
-
-def _fewest(member: BoolArray, partition: Int64Array, way: Way) -> tuple[int, int]:
-    keep = judged(member)
-    if keep.any() and not keep.all():
-        member = member[:, keep]
-    n_in, n_out = _by_sample(member, partition, way)
-    return int(n_in.min()), int(n_out.min())
-
-
 def too_few(attack: Attack, member: BoolArray) -> str | None:
     """What the attack needs of a plan (R, N) and does not get, with the numbers; None when it does."""
     if not (attack.min_in or attack.min_out):
@@ -155,7 +94,7 @@ def too_few(attack: Attack, member: BoolArray) -> str | None:
     partition = partitions(member)
     together = int(np.bincount(partition, minlength=1).max())
     return attack._lack(
-        *_by_sample(member, partition, way_of(member, partition)),
+        *by_plan(member, partition, way_of(member, partition)),
         judged(member),
         len(member),
         together,
@@ -233,6 +172,15 @@ class Attack(ABC):
     def by_sample(self) -> bool:
         """Whether a sample's score reads no other sample, so that blocks of them score alike."""
         return False
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether `by_blocks` can score blocks of samples: by default where that is `by_sample`."""
+        return self.by_sample
+
+    def by_blocks(self, blocks: Blocks, use: BoolArray) -> BlockScorer:
+        """How a block is scored, once what all samples share was taken from `blocks`."""
+        return lambda signals, member, targets: self.run_all(signals, member, use)[targets]
 
     def run_all(
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
@@ -343,7 +291,7 @@ class Attack(ABC):
             return self._called(member.shape, self.run_all, signals, member, use)
         way = way_of(member, partition)
         together = int(np.bincount(partition, minlength=1).max())
-        counts = _by_sample(member, partition, way)
+        counts = by_plan(member, partition, way)
         self._enough(*counts, judged(member), len(member), together)
         self._finite(signals, everything, "signal")
         if way == "unbalanced":
@@ -496,7 +444,9 @@ class Attack(ABC):
             )
         return f"{text} from {models} models; train more models, at least {need} of half_split"
 
-    def _finite(self, signals: Mapping[str, FloatArray], read: BoolArray, what: str) -> None:
+    def _finite(
+        self, signals: Mapping[str, FloatArray], read: BoolArray, what: str, first: int = 0
+    ) -> None:
         for key, a in signals.items():
             # Squares of larger ones are no numbers; of 32-bit floats there are none.
             if a.dtype.kind == "f" and a.dtype.itemsize > 4 and a.size:
@@ -516,7 +466,8 @@ class Attack(ABC):
             own = 1 if what == "target" else 2
             bad = ~np.isfinite(a).all(axis=tuple(range(own, a.ndim))) & read
             if bad.any():
-                where = tuple(int(i) for i in np.argwhere(bad)[0])
+                *row, column = np.argwhere(bad)[0].tolist()
+                where = (*row, first + column)
                 raise InputError(
                     f"{what}[{key}]: expected finite values, got "
                     f"{int(bad.sum())} non-finite, the first at {where}; leave that run out"

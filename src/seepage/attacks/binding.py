@@ -123,24 +123,38 @@ def unrecorded(
     return tuple(n for n in wanted if n not in held and not _derivable(n, attack, telling))
 
 
-def signals_at(source: SignalSource, names: Collection[str], t: int) -> dict[str, FloatArray]:
+def signals_at(
+    source: SignalSource, names: Collection[str], t: int, at: tuple[int, int] | None = None
+) -> dict[str, FloatArray]:
     """Signals of one checkpoint by name, those that follow from recorded logits among them.
 
     What is derived from logits is what would have been recorded: both are computed in float64 from
     the same float32 logits and rounded to float32 once. Logits are those of the first view.
+    at: of the samples first to last alone, which a source reads as `columns`.
     """
     found: dict[str, FloatArray] = {}
     telling = _telling(source)
     held = names if telling is None else telling.signals
+
+    def read(name: str) -> FloatArray:
+        if at is None:
+            return source.signal_at(name, t)
+        values: FloatArray = cast("Any", source).columns(name, t, *at)
+        return values
+
+    def labels() -> IntArray:
+        return np.asarray(cast("Source", source).labels)[slice(None) if at is None else slice(*at)]
+
     for name in names:
         if telling is not None and name in FromLogits and name not in held and "logits" in held:
-            found[name] = _derived(telling.signal_at("logits", t), telling.labels, name)
+            found[name] = _derived(read("logits"), labels(), name)
             continue
         if telling is not None and name in TIMELESS and name not in held:
-            found[name] = np.broadcast_to(np.asarray(telling.labels), source.member.shape)
+            own = labels()
+            found[name] = np.broadcast_to(own, (len(source.member), len(own)))
             continue
-        found[name] = np.asarray(source.signal_at(name, t))
-        if found[name].size and np.isnan(found[name]).all():
+        found[name] = np.asarray(read(name))
+        if at is None and found[name].size and np.isnan(found[name]).all():
             raise InputError(
                 f"{name}: was not measured at epoch {float(source.checkpoints[t]):g}; choose "
                 "another checkpoint, or record it there"

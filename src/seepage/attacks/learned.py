@@ -16,9 +16,10 @@ from typing import ClassVar
 import numpy as np
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
-from seepage.attacks.base import Attack, reference_rows
+from seepage.attacks.base import Attack
 from seepage.attacks.learners import Learner, LinearOdds, Odds
 from seepage.attacks.leaving import Matched, realigned
+from seepage.attacks.reference_counts import reference_rows
 from seepage.errors import InputError
 from seepage.plan import judged
 

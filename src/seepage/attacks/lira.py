@@ -10,8 +10,9 @@ from typing import ClassVar, Self, final
 import numpy as np
 from scipy import special
 
-from seepage.array_types import BoolArray, Float64Array, FloatArray
+from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.base import Attack, Source
+from seepage.attacks.blocks import Blocks, BlockScorer
 from seepage.attacks.kernels.densities import (
     COMMON,
     ONE_SIDED,
@@ -23,8 +24,17 @@ from seepage.attacks.kernels.densities import (
     student_all,
 )
 from seepage.attacks.targets import Dropped, dropped, kernel_ready
+from seepage.attacks.totals import (
+    InArrays,
+    InBlocks,
+    Samples,
+    all_totals,
+    pooled_variances,
+    raw_variances,
+)
 from seepage.attacks.variance import (
     Centre,
+    Global,
     Group,
     Law,
     Mean,
@@ -34,8 +44,6 @@ from seepage.attacks.variance import (
     Shrunken,
     StudentT,
     Variance,
-    all_totals,
-    all_variances,
     fit_laws,
     prior,
 )
@@ -87,33 +95,78 @@ class _Likelihood(Attack, ABC):
         self.score_all(signals[self.signal], member, dropped(use), out)
         return out
 
+    @property
+    def in_blocks(self) -> bool:
+        return (
+            level() != "none"
+            and not isinstance(self.variance, Global)
+            and (self.variance != Pooled(released=True))
+        )
+
+    def by_blocks(self, blocks: Blocks, use: BoolArray) -> BlockScorer:
+        drop = dropped(use)
+        given = self.shared(InBlocks(blocks, self.signal), drop)
+
+        def scorer(
+            signals: Mapping[str, FloatArray], member: BoolArray, targets: Int64Array
+        ) -> FloatArray:
+            out = np.empty(member.shape)
+            some, place = drop.of(targets)
+            signal = kernel_ready(signals[self.signal])
+            self.apply(signal, member, some, tuple(g[place] for g in given), out)
+            return out[targets]
+
+        return scorer
+
     def score_all(
         self, signal: FloatArray, member: BoolArray, drop: Dropped, out: Float64Array
     ) -> None:
         """All targets through the kernels: (R, N, A), (R, N) -> out (R, N)."""
         signal, member = kernel_ready(signal), np.ascontiguousarray(member)
-        models, _, views = signal.shape
-        rule, ddof, given = OWN, 0, np.zeros((len(drop.sets), views, 2, 2))
+        self.apply(signal, member, drop, self.shared(InArrays(signal, member), drop), out)
+
+    def shared(self, of: Samples, drop: Dropped) -> tuple[Float64Array, ...]:
+        """What the scores take from all samples together, by set left out: (E, A, 2, ...) each."""
+        models, _, views = of.shape
         match self.variance:
             case StudentT() | Shrunken():
                 fit = self.variance if isinstance(self.variance, StudentT) else self.variance.fitted
-                totals, shift = all_totals(signal, member, drop.sets, fit.level)
+                totals, shift = all_totals(of, drop.sets, fit.level)
                 law = prior(totals, fit)
                 law[..., 0] += shift[:, None]
-                if isinstance(self.variance, StudentT):
-                    alpha = law[..., 2, None] + np.arange(models + 1) / 2
-                    constant = special.gammaln(alpha + 0.5) - special.gammaln(alpha)
-                    student_all(signal, member, drop, law, constant, self.side, out)
-                    return
-                rule, given = SHRUNKEN, law[..., 2:]
+                if not isinstance(self.variance, StudentT):
+                    return (np.ascontiguousarray(law[..., 2:]),)
+                alpha = law[..., 2, None] + np.arange(models + 1) / 2
+                return law, special.gammaln(alpha + 0.5) - special.gammaln(alpha)
             case PerSample():
-                ddof = self.variance.ddof
-            case _:
-                online = self.side == ONLINE
-                rule = COMMON
-                given[..., 0] = all_variances(signal, member, drop.sets, self.variance, online)
+                return (np.zeros((len(drop.sets), views, 2, 2)),)
+        given = np.zeros((len(drop.sets), views, 2, 2))
+        if isinstance(self.variance, Pooled):
+            given[..., 0] = pooled_variances(of, drop.sets)
+        else:
+            assert isinstance(of, InArrays)
+            online = self.side == ONLINE
+            given[..., 0] = raw_variances(of.signal, of.member, drop.sets, self.variance, online)
+        return (given,)
+
+    def apply(
+        self,
+        signal: FloatArray,
+        member: BoolArray,
+        drop: Dropped,
+        given: tuple[Float64Array, ...],
+        out: Float64Array,
+    ) -> None:
+        """Scores of the targets of `drop`, given what is `shared`: out (R, N)."""
+        if isinstance(self.variance, StudentT):
+            law, constant = given
+            student_all(signal, member, drop, law, constant, self.side, out)
+            return
+        rule = {PerSample: OWN, Shrunken: SHRUNKEN}.get(type(self.variance), COMMON)
+        ddof = self.variance.ddof if isinstance(self.variance, PerSample) else 0
         median = isinstance(self.centre, Median)
-        normal_all(signal, member, drop, rule, given, self.side, out, ddof=ddof, median=median)
+        (own,) = given
+        normal_all(signal, member, drop, rule, own, self.side, out, ddof=ddof, median=median)
 
     @abstractmethod
     def between(self, laws: Sequence[Law], x: Float64Array) -> Float64Array:

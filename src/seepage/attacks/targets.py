@@ -26,21 +26,36 @@ class Dropped:
     sets (E, K): the distinct ones, model positions in ascending order with −1 for none, K the
     largest number, at least 2; which (R,): the set of each target. The targets of a tuple leave
     out the same models, so under complementary tuples all moments are needed once for all of them.
+    targets (R,): which models they are; None for all.
     """
 
     sets: Int64Array
     which: Int64Array
+    targets: Int64Array | None = None
 
     @property
     def rows(self) -> Int64Array:
         """Target by target: (R, K)."""
         return np.ascontiguousarray(self.sets[self.which])
 
+    def of(self, targets: Int64Array) -> tuple[Dropped, Int64Array]:
+        """Those of some targets alone, which `by_set` then names; and which of the sets they are (E',).
+
+        >>> some, place = dropped(~np.eye(4, dtype=bool)).of(np.array([1, 3]))
+        >>> some.by_set()[3:], place.tolist()
+        ((array([1, 3]), array([0, 1, 2])), [1, 3])
+        """
+        place, which = np.unique(self.which[targets], return_inverse=True)
+        chosen = targets if self.targets is None else self.targets[targets]
+        sets = np.ascontiguousarray(self.sets[place])
+        return Dropped(sets, which.reshape(-1).astype(np.int64), chosen), place
+
     def by_set(self) -> tuple[Int64Array, int, int, Int64Array, Int64Array]:
         """As kernels take them: sets, E, K, targets in the order of their sets (R,), and where
         those of each set begin (E + 1,)."""
         order = np.argsort(self.which, kind="stable")
         begin = np.concatenate([[0], np.cumsum(np.bincount(self.which, minlength=len(self.sets)))])
+        order = order if self.targets is None else self.targets[order]
         return self.sets, *self.sets.shape, order, begin
 
 

@@ -10,9 +10,10 @@ import scipy
 from numpy.typing import ArrayLike
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
-from seepage.attacks.base import Attack, reference_rows, too_few
+from seepage.attacks.base import Attack, too_few
 from seepage.attacks.leaving import how_left_out
 from seepage.attacks.population import chosen
+from seepage.attacks.reference_counts import reference_rows
 from seepage.errors import InputError
 
 __all__ = ["Usage", "usage"]

@@ -16,20 +16,12 @@ from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.kernels.lanes import FLOOR
-from seepage.attacks.kernels.spreads import (
-    MEANS,
-    OFFSET,
-    SPREADS,
-    SQUARES,
-    STILL,
-    WIDTH,
-    extremes,
-    group_totals,
-)
-from seepage.attacks.targets import kernel_ready
+from seepage.attacks.kernels.spreads import MEANS, OFFSET, SPREADS, STILL, WIDTH
 from seepage.errors import InputError
 
 __all__ = [
+    "DEEP",
+    "TINY",
     "Centre",
     "Global",
     "Group",
@@ -42,8 +34,13 @@ __all__ = [
     "Shrunken",
     "Student",
     "StudentT",
+    "Totals",
     "Variance",
+    "chance",
     "fit_laws",
+    "prior",
+    "quartiles_of",
+    "unit_of_log",
 ]
 
 
@@ -320,7 +317,7 @@ class Totals:
         for values in caps.T:
             held = ((g.x == values) & g.mask[..., None]).sum(axis=0)
             telling &= held < np.maximum(2, 0.25 * n)
-        unit = _unit(caps)
+        unit = unit_of_log(caps)
         at = np.log(np.maximum(s2, least)) - (expected[:, None] + (unit + OFFSET))
         at = at * (1 / WIDTH)
         at = np.where(telling, np.floor(at), 0).astype(np.int64)
@@ -333,14 +330,14 @@ class Totals:
         return cls(np.stack(sums, axis=-1), cells, lowest, unit)
 
 
-def _unit(caps: Float64Array) -> Float64Array:
+def unit_of_log(caps: Float64Array) -> Float64Array:
     """log of the squared range, 0 of none, from (..., 2) largest and smallest: (...)."""
     span = caps[..., 0] - caps[..., 1]
     varies = (span > 0) & (span < np.inf)
     return np.asarray(2 * np.log(np.where(varies, span, 1.0)))
 
 
-def _quartiles(cells: Int64Array, lowest: Int64Array) -> Float64Array:
+def quartiles_of(cells: Int64Array, lowest: Int64Array) -> Float64Array:
     """Quartiles from counts in cells (..., B), evenly spread within each: (..., 3); 0 of none."""
     below = np.cumsum(cells, axis=-1)
     total = below[..., -1:]
@@ -368,7 +365,7 @@ _SHARES = (0.25, 0.5, 0.75)
 _TRIMEAN = np.array([0.25, 0.5, 0.25])
 # Spreads so small that one sample in a thousand has them are left out, and the fit is repeated.
 # So are those whose log s² is so far below the median.
-_HARDLY, _DEEP, _ROUNDS = 1e-3, 16.0, 3
+_HARDLY, DEEP, _ROUNDS = 1e-3, 16.0, 3
 # Log of w up to which the first term of the series of the incomplete beta function is all of it.
 _TINY_SHARE = -40.0
 
@@ -387,9 +384,9 @@ def prior(totals: Totals, rule: StudentT) -> Float64Array:
     cells = totals.cells
     edges = OFFSET + WIDTH * (totals.lowest[..., None] + np.arange(1, cells.shape[-1] + 1))
     for _ in range(_ROUNDS):
-        quartiles = _quartiles(cells, totals.lowest)
+        quartiles = quartiles_of(cells, totals.lowest)
         alpha, level, least = _fitted(quartiles, half, rule.alpha)
-        least = np.maximum(least, quartiles[..., 1] - _DEEP)
+        least = np.maximum(least, quartiles[..., 1] - DEEP)
         cells = np.where(edges <= least[..., None], 0, totals.cells)
     level = np.where(groups > 0, level + totals.unit, np.log(TINY))
     return np.stack([centre, kappa, alpha, alpha * np.exp(level)], axis=-1)
@@ -450,107 +447,3 @@ def _inverse_trigamma(value: Float64Array) -> Float64Array:
         if np.all(np.abs(step) < 1e-12 * x):
             break
     return np.asarray(x)
-
-
-# Cells of log s² that are kept, three quarters of them below the middle: as far as samples count,
-# and more where that is too little.
-_CELLS, _MOST = 432, 1 << 15
-
-
-def all_totals(
-    signal: FloatArray, member: BoolArray, drop: Int64Array, level: int
-) -> tuple[Totals, Float64Array]:
-    """Totals of every set left out, (E, A, 2, ...), and the shift (A,) of their means."""
-    signal = kernel_ready(signal)
-    models, _, views = signal.shape
-    shift = np.zeros(views)
-    if level == MEANS:
-        shift = signal.mean(axis=(0, 1), dtype=np.float64)
-    caps = np.zeros((len(drop), views, 2, 2))
-    capped = np.zeros(caps.shape, dtype=np.bool_)
-    unit, middle = np.zeros(caps.shape[:-1]), np.zeros((views, 2))
-    number = 1
-    if level != SQUARES:
-        caps, capped = _caps(signal, member, drop)
-        unit, middle = _unit(caps), _middle(signal, member)
-        number = _CELLS
-    table = chance(models)
-    while True:
-        lowest = np.floor((middle - unit - OFFSET) / WIDTH).astype(np.int64) - 3 * number // 4
-        sums, cells = group_totals(
-            signal, member, drop, shift, table, level, caps, capped, unit, lowest, number
-        )
-        counts = np.moveaxis(cells, 2, 0)
-        at = (_quartiles(counts, lowest) - OFFSET) / WIDTH - lowest[..., None]
-        # The first cell is cut as a whole, and no quartile of what is left lies in the last one.
-        inside = (at[..., 1] - _DEEP / WIDTH >= 1) & (16 * counts[..., -1] <= counts.sum(axis=-1))
-        inside |= ~counts.any(axis=-1)
-        if level == SQUARES or number >= _MOST or inside.all():
-            break
-        number *= 8
-    return Totals(np.moveaxis(sums, -1, 0), counts, lowest, unit), shift
-
-
-def _caps(
-    signal: FloatArray, member: BoolArray, drop: Int64Array
-) -> tuple[Float64Array, BoolArray]:
-    """Largest and smallest value of the models that each set leaves, and which two share: (E, A, 2, 2)."""
-    models = len(signal)
-    value = extremes(signal, member)
-    kept = np.ones((len(drop), models + 1), dtype=np.bool_)
-    np.put_along_axis(kept, drop, False, axis=1)  # −1, none, is the last column
-    left = kept[:, :models, None, None]
-    high = np.where(left, value[..., 0], -np.inf).max(axis=1)
-    low = np.where(left, value[..., 1], np.inf).min(axis=1)
-    caps = np.stack([high, low], axis=-1)
-    return caps, ((value == caps[:, None]) & left[..., None]).sum(axis=1) >= 2
-
-
-def _middle(signal: FloatArray, member: BoolArray) -> Float64Array:
-    """About where log s² lies, from some samples and all models: (A, 2)."""
-    some = slice(None, None, max(1, signal.shape[1] // 100))
-    found = np.zeros((signal.shape[2], 2))
-    for g, mask in enumerate((~member[:, some], member[:, some])):
-        several = mask.sum(axis=0) >= 2
-        group = Group.of(signal[:, some][:, several], mask[:, several])
-        if several.any():
-            s2 = group.squares / (group.n - 1)
-            telling = s2 > (STILL * group.mean) ** 2 + 1e-60
-            for a in np.flatnonzero(telling.any(axis=0)):
-                found[a, g] = np.log(np.median(s2[telling[:, a], a]))
-    return found
-
-
-def all_variances(
-    signal: FloatArray,
-    member: BoolArray,
-    drop: Int64Array,
-    rule: Pooled | Global,
-    online: bool,
-) -> Float64Array:
-    """The common variances without each set left out: (E, A, 2), OUT and IN."""
-    if isinstance(rule, Pooled):
-        totals, _ = all_totals(signal, member, drop, SQUARES)
-        # A group that an offline attack does not read may be empty; its variance is not used.
-        return np.maximum(totals.sums[..., 1] / np.maximum(totals.sums[..., 2], 1), TINY)
-    models, _, views = signal.shape
-    out = np.empty((len(drop), views, 2))
-    for g in (0, 1):
-        n = np.zeros((models, 1))
-        mean, squares = np.zeros((models, views)), np.zeros((models, views))
-        for r in range(models):
-            x = signal[r][member[r] == g].astype(np.float64)
-            if len(x):
-                n[r], mean[r] = len(x), x.mean(axis=0)
-                squares[r] = ((x - mean[r]) ** 2).sum(axis=0)
-        for e, gone in enumerate(drop):
-            u = np.delete(np.arange(models), gone[gone >= 0])
-            total = max(float(n[u].sum()), 1.0)
-            centre = (n[u] * mean[u]).sum(axis=0) / total
-            spread = squares[u].sum(axis=0) + (n[u] * (mean[u] - centre) ** 2).sum(axis=0)
-            out[e, :, g] = spread / total
-            if rule.released:
-                out[e, :, g] = out[e, :, g].mean() + centre.var()
-    if rule.released and online:
-        out[..., 0] = out[..., 1]
-    return np.maximum(out, TINY)

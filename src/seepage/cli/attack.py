@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from seepage.store import Run
 
 
+_FPRS = (0.01, 0.001)
+
+
 @app.command()
 def attack(
     run: RunFolder,
@@ -191,7 +194,7 @@ def _print_attacks(
 ) -> None:
     """The table, how many names are true, how far attacks agree, and about subjects."""
     console.print(_table(run, rows, unit))
-    _about_names(scores, run, unit)
+    _about_names(rows, scores, run, unit)
     for line in about_subjects(run, unit):
         console.print(line, markup=False, soft_wrap=True)
 
@@ -237,9 +240,10 @@ def _check_together(
 
 @dataclass(frozen=True)
 class AttackRow:
-    """An attack's figures: at each target's own threshold 1 % and 0.1 % FPR, and 0.1 % pooled.
+    """An attack's figures at 1 % and 0.1 % FPR: at each target's own threshold, and pooled.
 
-    sums: of subjects, the AUC of plain sums of scores; None of samples.
+    sums: of subjects, the AUC of plain sums of scores; None of samples. Of the pooled rates the table
+    and JSON have the second.
     """
 
     name: str
@@ -255,7 +259,7 @@ class AttackRow:
             "auc": self.auc,
             **({} if self.sums is None else {"auc_of_plain_sums": self.sums}),
             "per_target": self.rates,
-            "pooled": self.pooled,
+            "pooled": self.pooled[1:],
         }
 
 
@@ -266,10 +270,14 @@ def attack_figures(
     unit: Unit,
     probes: Sequence[Probe] = (),
 ) -> tuple[list[AttackRow], dict[str, Float64Array]]:
-    """A row per attack: AUC and TPR at low FPR with 95 % intervals, what noise reads beside; scores."""
+    """A row per attack: AUC and TPR at low FPR with 95 % intervals, what noise reads beside.
+
+    And the scores by attack, but for those that were computed in groups of targets.
+    """
     import numpy as np
 
     from seepage.attacks.subjects import centred
+    from seepage.findings.in_groups import figures_in_groups
     from seepage.findings.judging import Judging
     from seepage.findings.subjects import by_unit
     from seepage.metrics import Samples, Subjects
@@ -281,14 +289,17 @@ def attack_figures(
     rows = []
     with errors.status("scoring"):
         for a in chosen:
+            found = figures_in_groups(run, a, judging, _FPRS, unit=unit, model=factory)
+            if found is not None:
+                rows.append(AttackRow(a.name, found.auc, None, found.rates, found.pooled))
+                continue
             scores = every[a.name] = score(run, a, model=factory, unit=unit, probes=probes)
             (auc,) = judging.auc(scores)
             total = None
             if isinstance(unit, Subjects):
                 alone = score(run, a, model=factory, probes=probes)
                 (total,) = judging.auc(np.asarray(unit.scores(centred(a, alone)), np.float64))
-            rates = tuple(judging.rates(scores, (0.01, 0.001)))
-            pooled = tuple(judging.pooled(scores, (0.001,)))
+            rates, pooled = judging.rates(scores, _FPRS), judging.pooled(scores, _FPRS)
             rows.append(AttackRow(a.name, auc, total, rates, pooled))
     return rows, every
 
@@ -308,21 +319,22 @@ def _table(run: Run, rows: Sequence[AttackRow], unit: Unit) -> Table:
         table.add_column(column, justify="right")
     for r in rows:
         plain = () if r.sums is None else (f"{r.sums.mean:.4f}",)
-        figures = (rate(f) for f in (*r.rates, *r.pooled))
+        figures = (rate(f) for f in (*r.rates, *r.pooled[1:]))
         table.add_row(escape(r.name), interval(r.auc), *plain, *figures)
     return table
 
 
-def _about_names(scores: Mapping[str, Float64Array], run: Run, unit: Unit) -> None:
+def _about_names(
+    rows: Sequence[AttackRow], scores: Mapping[str, Float64Array], run: Run, unit: Unit
+) -> None:
     """How many of the names are true under priors, by the strongest attack; and how far attacks agree."""
     from seepage.findings.agreement import agreement_of, by_low_fpr
     from seepage.findings.judging import Judging
     from seepage.findings.subjects import by_unit
     from seepage.metrics import PRIORS, Samples
 
-    judging = Judging.of(by_unit(run, unit)[0], Samples())
-    for fpr in (0.01, 0.001):
-        rates = {a: judging.pooled(s, [fpr])[0] for a, s in scores.items()}
+    for k, fpr in enumerate(_FPRS):
+        rates = {r.name: r.pooled[k] for r in rows}
         for best in by_low_fpr(rates)[:1]:
             first, *rest = (
                 f"{interval(e)} if {100 * p:g} %"
@@ -333,6 +345,14 @@ def _about_names(scores: Mapping[str, Float64Array], run: Run, unit: Unit) -> No
                 f"{first} of the candidates are, {', '.join(rest)}; without a leak it is that share",
                 soft_wrap=True,
             )
+    if len(scores) < len(rows):
+        if len(rows) > 1:
+            console.print(
+                "how far attacks agree is not said: the scores of all of them do not fit into memory",
+                soft_wrap=True,
+            )
+        return
+    judging = Judging.of(by_unit(run, unit)[0], Samples())
     found = agreement_of(scores, judging, most=4)
     if found is not None:
         console.print(_agreement_table(found))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from seepage.attacks import Attack
-from seepage.attacks.base import references_by_sample
+from seepage.attacks.reference_counts import references_by_sample
 from seepage.config.audit import AuditConfig
 from seepage.config.chosen_attacks import chosen_attacks
 from seepage.config.function import as_function

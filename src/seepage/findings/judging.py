@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seepage.array_types import BoolArray, Float64Array
+from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError
 from seepage.findings.at_fpr import AtFpr
 from seepage.metrics import (
     Estimate,
+    OperatingPoints,
+    PooledRates,
     Roc,
     Samples,
     Subjects,
@@ -26,13 +29,12 @@ from seepage.metrics import (
     auc_interval,
     joint_rates,
     operating_points,
-    over_targets,
-    pooled_by_target,
-    pooled_points,
     thinned_roc,
 )
+from seepage.metrics.intervals import over_partitions
 from seepage.metrics.unit import EACH
-from seepage.plan import judged, permute_membership
+from seepage.metrics.unit import judged as judged_arrays
+from seepage.plan import judged, partitions, permute_membership
 from seepage.short_repr import short_repr
 
 __all__ = ["Judging", "target_row"]
@@ -131,9 +133,17 @@ class Judging:
         s, y, unit, groups = self._kept(scores)
         if self.target is None:
             values = operating_points(s, y, [0.01], unit=unit).auc
-            return tuple(over_targets(values, self.member, level) for level in levels)
+            return tuple(self.over_targets(values, level) for level in levels)
         one, own, groups = self._one(s, y, unit, groups)
         return tuple(auc_interval(one, own, level, groups=groups) for level in levels)
+
+    @cached_property
+    def _plan(self) -> tuple[Int64Array, int]:
+        return partitions(self.member), int(np.count_nonzero(self.member))
+
+    def over_targets(self, values: Float64Array, level: float = 0.95) -> Estimate:
+        """Mean over targets (R,) with its interval: `seepage.metrics.over_targets` under this plan."""
+        return over_partitions(values, *self._plan, level)
 
     def _one(
         self, s: Float64Array, y: BoolArray, unit: Unit, groups: Any
@@ -174,7 +184,12 @@ class Judging:
                 )
                 for k, fpr in enumerate(fprs)
             )
-        each = operating_points(s, y, fprs, unit=unit)
+        return self.mean_rates(operating_points(s, y, fprs, unit=unit), fprs, level)
+
+    def mean_rates(
+        self, each: OperatingPoints, fprs: Sequence[float], level: float = 0.95
+    ) -> tuple[AtFpr, ...]:
+        """`rates` of all targets, from the points of each."""
         out = []
         for k, fpr in enumerate(fprs):
             # On how many non-members each target's threshold rests.
@@ -184,7 +199,7 @@ class Judging:
             out.append(
                 AtFpr(
                     fpr=fpr,
-                    tpr=over_targets(values, self.member, level),
+                    tpr=self.over_targets(values, level),
                     realised=float(each.fpr[:, k].mean()),
                     null=float(each.null[:, k].mean()),
                     resolved=resolved,
@@ -201,18 +216,24 @@ class Judging:
         if self.target is not None:
             return self.rates(scores, fprs, level)
         s, y, unit, _ = self._kept(scores)
-        pool = pooled_points(s, y, fprs, unit=unit)
-        added = pooled_by_target(s, y, fprs, unit=unit)
+        whole = PooledRates.whole(*judged_arrays(s, y, 2, unit), fprs)
+        return self.pooled_rates(*whole, level=level)
+
+    def pooled_rates(
+        self, pool: PooledRates, tp: Int64Array, fp: Int64Array, *, level: float = 0.95
+    ) -> tuple[AtFpr, ...]:
+        """`pooled` of all targets, from the counts of each above the levels of `pool`: (R, 3, F)."""
+        added, realised = pool.by_target(tp, fp), pool.fpr(fp)
         return tuple(
             AtFpr(
-                fpr=fpr,
-                tpr=over_targets(added[:, k], self.member, level),
-                realised=float(pool.fpr[0, k]),
-                null=float(pool.null[0, k]),
+                fpr=float(fpr),
+                tpr=self.over_targets(added[:, k], level),
+                realised=float(realised[k]),
+                null=float(pool.null[k]),
                 resolved=bool(np.isfinite(added[:, k]).all()),
-                negatives=int(pool.n_out[0]),
+                negatives=pool.n_out,
             )
-            for k, fpr in enumerate(fprs)
+            for k, fpr in enumerate(pool.nominal)
         )
 
     def compared(self, scores: Float64Array) -> tuple[Float64Array, BoolArray]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Int64Array
 from seepage.attacks import Attack, binding
-from seepage.attacks.base import references_by_sample
+from seepage.attacks.reference_counts import references_by_sample
 from seepage.errors import InputError
 from seepage.plan import judged, refuse_offline
 from seepage.short_repr import short_repr
@@ -116,6 +116,20 @@ class Part:
         values: NDArray[np.float32] = self._run.signal_at(name, t)
         return values if name.startswith("layer_") else values[:, self._rows]
 
+    def some_at(self, name: str, t: int, rows: Int64Array) -> NDArray[np.float32]:
+        """As of a run, positions counted within the part."""
+        found: NDArray[np.float32] = self._run.some_at(name, t, self._rows[rows])
+        return found
+
+    def columns(self, name: str, t: int, first: int, last: int) -> NDArray[np.float32]:
+        """As of a run, positions counted within the part."""
+        own = self._rows[first:last]
+        if not len(own):
+            return np.asarray(self._run.columns(name, t, 0, 0))
+        begin = int(own[0])
+        found: NDArray[np.float32] = self._run.columns(name, t, begin, int(own[-1]) + 1)
+        return found[:, own - begin]
+
     def data(self) -> Dataset | None:
         """The pool of these samples, or None when it cannot be found."""
         found: Dataset | None = self._run.data()
@@ -140,7 +154,7 @@ def unjudged(run: Any, attacks: Sequence[Attack]) -> Unjudged:
     # What stays may be another kind of plan, under which other references are left out.
     for _ in range(5):
         rest = np.flatnonzero(known & ~few)
-        n_in, n_out = references_by_sample(member[:, ~few])
+        n_in, n_out = references_by_sample(member[:, ~few] if few.any() else member)
         n_in, n_out = n_in[known[~few]], n_out[known[~few]]
         lacking = np.zeros(len(rest), dtype=np.bool_)
         for a in runnable:

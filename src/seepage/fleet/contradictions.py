@@ -217,8 +217,10 @@ def _answers(run: Any, member: Any) -> str:
 
 def _first_view(run: Any, name: str, rows: Int64Array, at: int | None = None) -> Float64Array:
     """A signal of some samples at a checkpoint, by default the last, (R, rows)."""
-    values = np.asarray(run.signal_at(name, len(run.checkpoints) - 1 if at is None else at))
-    return (values[..., 0] if values.ndim == 3 else values)[:, rows].astype(np.float64)
+    t = len(run.checkpoints) - 1 if at is None else at
+    some = getattr(run, "some_at", None)
+    values = np.asarray(run.signal_at(name, t)[:, rows] if some is None else some(name, t, rows))
+    return (values[..., 0] if values.ndim == 3 else values).astype(np.float64)
 
 
 def _disputed(member: Any) -> Int64Array:

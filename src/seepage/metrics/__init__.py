@@ -27,6 +27,7 @@ from seepage.metrics.naming import (
     name_members,
     name_over_targets,
 )
+from seepage.metrics.pooling import PooledRates, counts_above, pooled_by_target
 from seepage.metrics.power_law import PowerLaw, power_law
 from seepage.metrics.precision import PRIORS, precision, precision_interval
 from seepage.metrics.rectangle import JointRates, joint_rates
@@ -39,7 +40,6 @@ from seepage.metrics.roc import (
     average_roc,
     balanced_accuracy,
     operating_points,
-    pooled_by_target,
     pooled_points,
     roc,
     row_auc,
@@ -68,6 +68,7 @@ __all__ = [
     "Named",
     "NamedOverTargets",
     "OperatingPoints",
+    "PooledRates",
     "PowerLaw",
     "Roc",
     "SampleAuc",
@@ -89,6 +90,7 @@ __all__ = [
     "called_members",
     "clopper_pearson",
     "conformal_p",
+    "counts_above",
     "cut_off",
     "decision_stability",
     "discounted",

@@ -17,6 +17,7 @@ from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError
 from seepage.given_arrays import given_floats
 from seepage.metrics.intervals import clopper_pearson, over_partitions
+from seepage.metrics.pooling import allowed, given_rates
 from seepage.metrics.steps import steps
 from seepage.metrics.unit import EACH, Unit, judged
 from seepage.native.library import contiguous, kernel, over_blocks
@@ -32,7 +33,6 @@ __all__ = [
     "average_roc",
     "balanced_accuracy",
     "operating_points",
-    "pooled_by_target",
     "pooled_points",
     "roc",
     "row_auc",
@@ -148,19 +148,6 @@ def _steps(s: Float64Array, y: BoolArray) -> tuple[Int64Array, Int64Array, Float
     )
 
 
-def _rates(fprs: Sequence[float] | Float64Array) -> Float64Array:
-    nominal = given_floats(fprs, "fprs")
-    if nominal.ndim != 1 or not ((nominal >= 0) & (nominal <= 1)).all():
-        raise InputError(f"fprs: expected rates between 0 and 1, got {fprs}; 0.001 is 0.1 %")
-    return nominal
-
-
-def _allowed(fprs: Float64Array, n_out: int) -> Int64Array:
-    """j = ⌊α (n + 1)⌋ of every nominal FPR α: the threshold lies above the j-th largest non-member."""
-    # The slack is far below one sample; it undoes the rounding of, say, 0.01 · 300 = 2.99…
-    return np.floor(fprs * (n_out + 1) + 1e-9).astype(np.int64)
-
-
 def auc(scores: ArrayLike, member: ArrayLike, *, unit: Unit = EACH) -> float:
     """Area under the ROC: P(member's score > non-member's) + ½ P(equal).
 
@@ -272,7 +259,7 @@ def operating_points(
     ([1.0, 0.0], [[1.0], [0.0]])
     """
     s, y = judged(scores, member, 2, unit)
-    nominal = _rates(fprs)
+    nominal = given_rates(fprs)
     models, points = len(s), len(nominal)
     area = np.empty(models)
     tps, fps = np.empty((models, points), np.int64), np.empty((models, points), np.int64)
@@ -281,7 +268,7 @@ def operating_points(
     n_in = y.sum(axis=1).astype(np.int64)
     n_out = y.shape[1] - n_in
     for r in range(models):
-        beyond[r] = _allowed(nominal, int(n_out[r]))
+        beyond[r] = allowed(nominal, int(n_out[r]))
         found = steps(s[r], y[r], np.maximum(beyond[r] - 1, 0))
         tps[r], fps[r], threshold[r] = found.tp, found.fp, found.threshold
         area[r] = found.area
@@ -323,74 +310,6 @@ def pooled_points(
     """
     s, y = judged(scores, member, 2, unit)
     return operating_points(s.reshape(1, -1), y.reshape(1, -1), fprs)
-
-
-def pooled_by_target(
-    scores: ArrayLike,
-    member: ArrayLike,
-    fprs: Sequence[float] | Float64Array = (0.01, 0.001, 0.0001),
-    *,
-    unit: Unit = EACH,
-) -> Float64Array:
-    """What every target adds to the pooled TPR, (R, F): their mean is that TPR, exactly.
-
-        value_r = TPR_r − λ (FPR_r − mean FPR)
-
-    with the rates of target r at the threshold of `pooled_points` (each times R n_r/Σ n_r where
-    targets differ in size) and λ the slope of the pooled ROC there, the secant from half to twice
-    the false positives. `over_targets` of the values is the interval of the pooled TPR: the
-    threshold is drawn as well, and a target that raises it lowers the TPR of all. (The spread of
-    TPR_r alone, which takes the threshold as given, is too small by up to a factor of 2.7: its
-    interval at 95 % covered .75 to .93 with 8 models.) A linear approximation for many false
-    positives; single values may lie outside [0, 1]. NaN where the rate is not resolved, and where
-    scores tie so that less than half of the false positives that are allowed is realised: scores of
-    RMIA are multiples of 1/|population|, and no lower rate is there to be found.
-
-    >>> s = np.array([[0.1, 0.9, 0.4, 0.8], [0.7, 0.2, 0.6, 0.3]])
-    >>> m = np.array([[False, True, False, True], [True, False, True, False]])
-    >>> pooled_by_target(s, m, [0.5]).ravel().tolist()
-    [1.0, 1.0]
-    """
-    s, y = judged(scores, member, 2, unit)
-    nominal = _rates(fprs)
-    n_in = int(np.count_nonzero(y))
-    n_out = y.size - n_in
-    if not n_in or not n_out:
-        raise InputError("member: expected members and non-members, got one side; train on halves")
-
-    ranks = _allowed(nominal, n_out)
-    # The largest non-members from the top, as far down as anything asks.
-    outside = _largest_outside(s, y, min(n_out, max(1, 2 * int(ranks.max(initial=0)))))
-    asked = np.stack([ranks // 2, ranks, np.minimum(2 * ranks, n_out)])
-    # Above the non-member of that rank, 1 the largest; of rank 0 nothing, beyond the last all.
-    level = np.append(np.append(np.inf, outside), -np.inf)[np.minimum(asked, len(outside) + 1)]
-    tp, fp = (np.empty((len(s), *level.shape), np.int64) for _ in range(2))
-    for r, (row, inside) in enumerate(zip(s, y, strict=True)):
-        for side, counts in ((inside, tp), (~inside, fp)):
-            ranked = np.sort(row[side])
-            counts[r] = len(ranked) - np.searchsorted(ranked, level, side="right")
-        beyond = asked > n_out
-        tp[r][beyond], fp[r][beyond] = inside.sum(), (~inside).sum()
-    rise = (tp[:, 2] - tp[:, 0]).sum(axis=0) / n_in
-    width = asked[2] - asked[0]
-    slope = np.divide(rise, width / n_out, out=np.zeros(len(nominal)), where=width > 0)
-    tpr, fpr = len(s) * tp[:, 1] / n_in, len(s) * fp[:, 1] / n_out
-    # Summed column by column, as of one rate alone.
-    values = np.asarray(tpr - slope * (fpr - np.ascontiguousarray(fpr.T).mean(axis=1)))
-    values[:, (ranks == 0) | (2 * fp[:, 1].sum(axis=0) < ranks - 1)] = np.nan
-    return values
-
-
-def _largest_outside(s: Float64Array, y: BoolArray, count: int) -> Float64Array:
-    """The `count` largest scores of non-members, descending; a row of them at a time."""
-    largest = np.empty(0)
-    for row, inside in zip(s, y, strict=True):
-        held = row[~inside] if len(largest) < count else row[~inside & (row > largest.min())]
-        held = np.concatenate([largest, held])
-        if len(held) > count:
-            held = np.partition(held, len(held) - count)[len(held) - count :]
-        largest = held
-    return np.sort(largest)[::-1]
 
 
 def average_roc(

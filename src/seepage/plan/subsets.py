@@ -277,7 +277,7 @@ def fresh_draws(
     up to where the number of samples comes nearest to `members`, at least one.
 
     A sample is IN about R · members / n runs, and how many differs by chance: check with
-    `seepage.attacks.base.fewest_references` that an online attack has enough. Runs are in no
+    `seepage.attacks.reference_counts.fewest_references` that an online attack has enough. Runs are in no
     complementary tuple, on purpose: the other runs are drawn without regard to the target, so that
     within one target the number of a sample's IN references says nothing of its membership.
     *Over* targets it does for one sample: those in which it is IN have one IN reference less. Where

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from zarr.codecs import Crc32cCodec
+from zarr.codecs import BytesCodec, Crc32cCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
@@ -33,6 +33,7 @@ __all__ = [
     "open_array",
     "pack",
     "read",
+    "read_columns",
     "read_whole",
     "sized",
     "unpack",
@@ -184,6 +185,34 @@ def read(
             except _UNREADABLE:
                 raise _corrupt(storage, chunk_key(name, r, t, array.ndim)) from None
         return np.stack(rows)
+
+
+def read_columns(
+    storage: Storage,
+    array: zarr.Array[Any],
+    name: str,
+    models: Int64Array,
+    t: int,
+    first: int,
+    last: int,
+) -> AnyArray:
+    """Samples first to last of several runs at one checkpoint: (R, last − first, ...).
+
+    Chunks are not compressed, so that of each only these bytes are read; that they are those that
+    were written, the caller has made sure. CorruptStore names a chunk that is too short.
+    """
+    stored = array.dtype
+    for codec in getattr(array.metadata, "codecs", ()):
+        if isinstance(codec, BytesCodec) and codec.endian is not None:
+            stored = stored.newbyteorder("<" if codec.endian.value == "little" else ">")
+    out = np.empty((len(models), last - first, *array.shape[3:]), dtype=stored)
+    size = stored.itemsize * int(np.prod(array.shape[3:]))
+    for found, r in zip(out, models.tolist(), strict=True):
+        key = chunk_key(name, r, t, array.ndim)
+        room = memoryview(found.reshape(-1).view(np.uint8))
+        if storage.read_into(key, first * size, room) != len(room):
+            raise _corrupt(storage, key)
+    return out.astype(array.dtype, copy=False)
 
 
 def sized(storage: Storage, array: zarr.Array[Any], key: str) -> bool:

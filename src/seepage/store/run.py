@@ -59,6 +59,8 @@ class Run:
         self._arrays: dict[str, Any] = {}
         self.reads: set[tuple[str, int]] = set()
         self._compared: set[tuple[str, int]] = set()
+        # Compared, and now read in blocks, of which one alone cannot be.
+        self._sound: set[tuple[str, int]] = set()
 
     def _check_present(self) -> None:
         held = set(self.storage.keys("signals/"))
@@ -114,12 +116,14 @@ class Run:
     @cached_property
     def plan_member(self) -> BoolArray:
         """Membership of every planned run, (planned, N) bool."""
-        return self._whole("plan/member").astype(np.bool_)
+        return self._whole("plan/member").astype(np.bool_, copy=False)
 
     @cached_property
     def member(self) -> BoolArray:
         """Membership of the usable runs, (R, N) bool."""
-        return self.plan_member[self.models]
+        planned = self.plan_member
+        # Of a large pool it is the largest array that is held: not twice.
+        return planned if len(self.models) == len(planned) else planned[self.models]
 
     @cached_property
     def labels(self) -> Int64Array:
@@ -173,10 +177,14 @@ class Run:
                 f"t: expected a checkpoint index in 0..{len(self.checkpoints) - 1}, got {t}"
             )
         t %= len(self.checkpoints)
+        return self._read(name, t, self.models).astype(np.float32, copy=False)
+
+    def _read(self, name: str, t: int, models: Int64Array) -> AnyArray:
+        """Whole chunks of some runs, as they are stored, compared with the records."""
         self.reads.add((name, t))
         array = self._array(name)
-        values = arrays.read(self.storage, array, f"signals/{name}", self.models, t)
-        for row, found in zip(self.models.tolist(), values, strict=True):
+        values = arrays.read(self.storage, array, f"signals/{name}", models, t)
+        for row, found in zip(models.tolist(), values, strict=True):
             if chunk_digest(found) != self.records[row]["digests"][name][t]:
                 key = arrays.chunk_key(f"signals/{name}", row, t, array.ndim)
                 raise CorruptStore(
@@ -184,6 +192,29 @@ class Run:
                     f"{evidence.whose(self.records, chunk_digest(found))}; run `seepage repair` on "
                     "this folder"
                 )
+        return values
+
+    def some_at(self, name: str, t: int, rows: Int64Array) -> NDArray[np.float32]:
+        """`signal_at` of the samples at positions `rows` alone, (R, M[, A]): one run in memory at a time."""
+        t = range(len(self.checkpoints))[t]
+        one = (self.models[i : i + 1] for i in range(len(self.models)))
+        found = np.stack([self._read(name, t, model)[0][rows] for model in one])
+        self._sound.add((name, t))
+        return found.astype(np.float32, copy=False)
+
+    def columns(self, name: str, t: int, first: int, last: int) -> NDArray[np.float32]:
+        """`signal_at` of the samples first to last alone, (R, last − first[, A]).
+
+        All chunks are compared with the records when the first block of a checkpoint is asked for, or
+        by `some_at` before, once for this object.
+        """
+        t = range(len(self.checkpoints))[t]
+        if (name, t) not in self._sound:
+            self.compare([(name, t)])
+            self._sound.add((name, t))
+        self.reads.add((name, t))
+        at, array = f"signals/{name}", self._array(name)
+        values = arrays.read_columns(self.storage, array, at, self.models, t, first, last)
         return values.astype(np.float32, copy=False)
 
     def compare(self, reads: Iterable[tuple[str, int]]) -> None:

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from zarr.abc.store import Store
+from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore
@@ -194,6 +194,22 @@ class Storage:
                 return (self.local / key).read_bytes()
             except FileNotFoundError:
                 return b""
+
+    def read_into(self, key: str, start: int, room: memoryview) -> int:
+        """Fill `room` with the bytes of `key` from `start` on; how many there were."""
+        with self._reach(key):
+            if self.local is None:
+                wanted = RangeByteRequest(start, start + len(room))
+                found = sync(self.store.get(key, default_buffer_prototype(), wanted))
+                raw = b"" if found is None else found.to_bytes()
+                room[: len(raw)] = raw
+                return len(raw)
+            try:
+                with (self.local / key).open("rb", buffering=0) as f:
+                    f.seek(start)
+                    return f.readinto(room) or 0
+            except FileNotFoundError:
+                return 0
 
     def put(self, key: str, value: bytes) -> None:
         """Write `key` whole: a reader sees the old value or the new one, never a part."""

@@ -17,8 +17,11 @@ __all__ = [
     "SQUARES",
     "STILL",
     "WIDTH",
+    "add_totals",
     "extremes",
     "group_totals",
+    "no_totals",
+    "summed",
 ]
 
 # Columns of group_totals: groups, Σ SS, Σ (n−1), Σ mean, Σ mean², Σ s², Σ 1/n, Σ v, with v the
@@ -66,20 +69,54 @@ def group_totals(
     Cells are how many samples have log s², less its expectation and the unit (E, A, 2), in the
     cell lowest (E, A, 2) + b; the first and the last also hold what lies beyond.
     """
-    models, samples, views = signal.shape
+    _, samples, views = signal.shape
     many, per = chunks(samples)
-    sums = np.zeros((many, views, 2, MOMENTS, len(drop)))
-    cells = np.zeros((many, views, 2, len(drop), number), dtype=np.int32)
+    sums, cells = no_totals(many, views, len(drop), number)
+    given = (shift, chance, level, caps, capped, unit, lowest, number)
+    over_blocks(
+        lambda a, b: add_totals(signal, member, drop, *given, per, a, b, sums, cells), many, 1
+    )
+    return summed(sums, cells)
+
+
+def no_totals(
+    many: int, views: int, sets: int, number: int
+) -> tuple[Float64Array, NDArray[np.int32]]:
+    """Sums and cells of so many chunks of samples, to add to."""
+    sums = np.zeros((many, views, 2, MOMENTS, sets))
+    return sums, np.zeros((many, views, 2, sets, number), dtype=np.int32)
+
+
+def summed(sums: Float64Array, cells: NDArray[np.int32]) -> tuple[Float64Array, NDArray[np.int64]]:
+    """Of all chunks together."""
+    return sums.sum(axis=0), cells.sum(axis=0, dtype=np.int64)
+
+
+def add_totals(
+    signal: FloatArray,
+    member: BoolArray,
+    drop: Int64Array,
+    shift: Float64Array,
+    chance: Float64Array,
+    level: int,
+    caps: Float64Array,
+    capped: BoolArray,
+    unit: Float64Array,
+    lowest: Int64Array,
+    number: int,
+    per: int,
+    first: int,
+    last: int,
+    sums: Float64Array,
+    cells: NDArray[np.int32],
+) -> None:
+    """Add the chunks first to last, of `per` samples each, to their own rows of sums and cells."""
+    models, samples, views = signal.shape
     kinds = ("i8", int, int, "f8", "f8", int, "f8", "?", "f8", "i8")
     call = compiled(
         "group_totals", signal, "?", int, int, int, *kinds, int, int, int, int, "f8", "i4"
     )
-    given = (contiguous(shift, "f8"), contiguous(chance, "f8"), level, contiguous(caps, "f8"),
-             contiguous(capped, "?"), contiguous(unit, "f8"), contiguous(lowest, "i8"))  # fmt: skip
-
-    def part(first: int, last: int) -> None:
-        call(signal, member, models, samples, views, drop, *drop.shape, *given, number, per,
-             first, last, sums, cells)  # fmt: skip
-
-    over_blocks(part, many, 1)
-    return sums.sum(axis=0), cells.sum(axis=0, dtype=np.int64)
+    call(signal, member, models, samples, views, drop, *drop.shape, contiguous(shift, "f8"),
+         contiguous(chance, "f8"), level, contiguous(caps, "f8"), contiguous(capped, "?"),
+         contiguous(unit, "f8"), contiguous(lowest, "i8"), number, per, first, last,
+         sums, cells)  # fmt: skip
