@@ -97,8 +97,101 @@ class Anonymous:
                     self.most = max(self.most, int(line.split()[1]) * 1024)
 
 
-if __name__ == "__main__":
-    import sys
+def attack(folder: Path, rule: str) -> dict[str, Any]:
+    """`seepage attack` of the folder in this process: what it found, seconds and memory."""
+    from seepage.cli.arguments import judged_run, judged_unit
+    from seepage.cli.attack import attack_figures
+    from seepage.findings.unjudged import unjudged
 
-    make(Path(sys.argv[1]), int(sys.argv[2]), 256)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    law = {"StudentT": seepage.attacks.StudentT, "PerSample": seepage.attacks.PerSample}[rule]
+    chosen = [seepage.attacks.LiRA(variance=law())]
+    with Anonymous() as anonymous:
+        began, spent = time.perf_counter(), time.process_time()
+        run = judged_run(str(folder))
+        part = unjudged(run, chosen).part(run)
+        opened = time.perf_counter()
+        rows, _ = attack_figures(part, chosen, None, judged_unit(part, None))
+        done, used = time.perf_counter(), time.process_time()
+    (row,) = rows
+    return {
+        "name": f"attack, LiRA with {rule}()",
+        "opening_seconds": opened - began,
+        "seconds": done - opened,
+        "processor_seconds": used - spent,
+        "auc": row.auc.mean,
+        "tpr": {str(r.fpr): r.tpr.mean for r in row.rates},
+        "pooled_tpr": {str(r.fpr): r.tpr.mean for r in row.pooled},
+        "rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "anonymous_bytes": anonymous.most,
+        "copy_gb_s": copy_rate(),
+    }
+
+
+def score(folder: Path) -> dict[str, Any]:
+    """`seepage.score` of a few targets, in one pass."""
+    with Anonymous() as anonymous:
+        run = seepage.open(folder)
+        assert len(run.member)
+        began, spent = time.perf_counter(), time.process_time()
+        run.compare([("phi", 0)])
+        compared = time.perf_counter()
+        scores = seepage.score(run, seepage.attacks.LiRA(), targets=range(_ROWS))
+        done, used = time.perf_counter(), time.process_time()
+    return {
+        "name": f"score of {len(scores)} targets, LiRA as by default",
+        "comparing_seconds": compared - began,
+        "seconds": done - compared,
+        "processor_seconds": used - spent,
+        "rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "anonymous_bytes": anonymous.most,
+        "copy_gb_s": copy_rate(),
+    }
+
+
+def main() -> None:
+    """Write the folder, run each command in an interpreter of its own, remove it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--samples", type=int, default=10_000_000)
+    parser.add_argument("--models", type=int, default=256)
+    parser.add_argument(
+        "--place", type=Path, help="where the folder is written for the time of this"
+    )
+    parser.add_argument("--folder", type=Path, help="one that is there already, which stays")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument(
+        "--run", choices=("StudentT", "PerSample", "score"), help="this alone, as JSON"
+    )
+    a = parser.parse_args()
+    if a.run:
+        # What is kept of an earlier run would be looked up and not computed.
+        os.environ["SEEPAGE_COMPUTED"] = "off"
+        print(json.dumps(score(a.folder) if a.run == "score" else attack(a.folder, a.run)))
+        return
+    from seepage.fleet.machine import hardware
+
+    with tempfile.TemporaryDirectory(dir=a.place) as scratch:
+        folder = a.folder or Path(scratch) / "run"
+        if a.folder is None:
+            make(folder, a.samples, a.models)
+        command = [sys.executable, "-m", "benchmarks.ten_million", "--folder", str(folder), "--run"]
+        rows = []
+        for what in ("StudentT", "PerSample", "score"):
+            told = subprocess.run([*command, what], stdout=subprocess.PIPE, text=True, check=True)
+            rows.append(json.loads(told.stdout.splitlines()[-1]))
+            print(rows[-1], flush=True)
+        shape = seepage.open(folder).member.shape
+    result = {
+        "hardware": hardware(),
+        "samples": shape[1],
+        "models": shape[0],
+        "signal_bytes": 4 * shape[0] * shape[1],
+        "threads": threads(),
+        "load": os.getloadavg()[1],
+        "rows": rows,
+    }
+    if a.out:
+        a.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

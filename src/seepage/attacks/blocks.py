@@ -39,13 +39,13 @@ class Blocks:
 
     read: (first, last) -> {name: (R, last − first, A)} of the pool's samples; several threads call it.
     member (R, N) of the pool. rows: the positions that are scored, ascending; None for all.
-    most: values of a signal that a thread holds at once.
+    most: values of a signal that a thread holds at once, 2²⁴ unless given.
     """
 
     read: Callable[[int, int], Mapping[str, FloatArray]]
     member: BoolArray
     rows: Int64Array | None = None
-    most: int = _AT_ONCE
+    most: int | None = None
 
     @property
     def samples(self) -> int:
@@ -74,7 +74,8 @@ class Blocks:
         """
         many, per = chunks(self.samples)
         values = sum(v.size for v in self.signals(0, 1).values())
-        width = max(LANES, self.most // values // LANES * LANES)
+        most = _AT_ONCE if self.most is None else self.most
+        width = max(LANES, most // values // LANES * LANES)
 
         def one(chunk: int) -> None:
             stop = min((chunk + 1) * per, self.samples)

@@ -68,25 +68,12 @@ def print_cost(audit: Prepared) -> None:
     import numpy as np
 
     from seepage.config.function import as_function
-    from seepage.fleet.cost import estimate, interval_width, measure, workload
+    from seepage.fleet.cost import interval_width, of_audit
     from seepage.fleet.disk import free_bytes
 
     c = audit.config
     with errors.status("training a few steps"):
-        rates, workers = measure(
-            audit.data,
-            audit.plan,
-            c.recipe,
-            audit.attacks,
-            model=c.model,
-            record=c.record,
-            execution=c.execution,
-            function=as_function(c.train),
-            defense=audit.defense,
-            reference=audit.reference,
-        )
-    work = workload(audit.data, audit.plan, c.recipe, c.model, c.record, as_function(c.train))
-    cost = estimate(work, rates, workers)
+        work, workers, cost = of_audit(audit)
     table = Table(
         title=f"{work.models} models × {work.checkpoints} checkpoints × {work.samples} samples, "
         f"{workers} workers"

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from seepage.array_types import Float64Array
+from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.attacks import Attack
 from seepage.attacks.blocks import Block
 from seepage.attacks.groups import GroupedScores
@@ -87,22 +87,13 @@ def of_groups(
     n_in = np.count_nonzero(member[:, rows], axis=1).astype(np.int64)
     n_out = int(np.count_nonzero(keep)) - n_in
     pooled = PooledRates(given_rates(fprs), int(n_in.sum()), int(n_out.sum()))
-    points: dict[int, OperatingPoints] = {}
-    held = Lock()
+    points: list[OperatingPoints] = []
     for first in range(0, len(member), size):
         some = np.arange(first, min(first + size, len(member)))
-        scores = grouped.rows(some)
-
-        def one(i: int, first: int = first, scores: Float64Array = scores) -> None:
-            s, y = scores[i][rows], member[first + i][rows]
-            points[first + i] = operating_points(s[None], y[None], fprs)
-            with held:
-                pooled.take(s, y)
-
-        each_row(one, len(some))
-        del scores
+        points += _taken(grouped.rows(some), member[some[0] : some[-1] + 1], rows, fprs, pooled)
     levels = pooled.levels()
     tp, fp = (np.zeros((len(member), *levels.shape), np.int64) for _ in range(2))
+    held = Lock()
     at = keep if grouped.blocks.rows is None else keep[grouped.blocks.rows]
 
     def count(block: Block, scores: Float64Array) -> None:
@@ -116,12 +107,33 @@ def of_groups(
             np.add(fp, found[1], out=fp)
 
     grouped.over(count)
-    each = _stacked([points[r] for r in range(len(member))])
+    each = _stacked(points)
     return InGroups(
         judging.over_targets(each.auc),
         judging.mean_rates(each, fprs),
         judging.pooled_rates(pooled, *pooled.counted(tp, fp, n_in, n_out)),
     )
+
+
+def _taken(
+    scores: Float64Array,
+    member: BoolArray,
+    rows: slice | Int64Array,
+    fprs: Sequence[float],
+    pooled: PooledRates,
+) -> list[OperatingPoints]:
+    """The points of each of some targets, which are then taken into `pooled`."""
+    points: dict[int, OperatingPoints] = {}
+    held = Lock()
+
+    def one(i: int) -> None:
+        s, y = scores[i][rows], member[i][rows]
+        points[i] = operating_points(s[None], y[None], fprs)
+        with held:
+            pooled.take(s, y)
+
+    each_row(one, len(scores))
+    return [points[i] for i in range(len(scores))]
 
 
 def _stacked(points: Sequence[OperatingPoints]) -> OperatingPoints:

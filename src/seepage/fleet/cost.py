@@ -16,8 +16,9 @@ import psutil
 from seepage.attacks import Attack
 from seepage.attacks.base import TIMELESS
 from seepage.config.execution import Execution
-from seepage.config.function import Function
+from seepage.config.function import Function, as_function
 from seepage.config.model import Model, as_model
+from seepage.config.prepare import Prepared
 from seepage.config.recipe import Recipe
 from seepage.config.record import Record
 from seepage.data import Dataset
@@ -31,7 +32,16 @@ from seepage.fleet.start import Silent, train
 from seepage.metrics import sample_auc
 from seepage.plan import SubsetPlan, half_split
 
-__all__ = ["Cost", "Rates", "Workload", "estimate", "interval_width", "measure", "workload"]
+__all__ = [
+    "Cost",
+    "Rates",
+    "Workload",
+    "estimate",
+    "interval_width",
+    "measure",
+    "of_audit",
+    "workload",
+]
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,11 @@ class Cost:
     def total_seconds(self) -> float:
         """Wall time of the whole audit."""
         return sum(self.seconds.values())
+
+    @property
+    def train_seconds(self) -> float:
+        """Wall time of `seepage train`, without scoring."""
+        return self.total_seconds - self.seconds["scoring"]
 
     @property
     def total_disk(self) -> int:
@@ -196,6 +211,26 @@ def workload(
         parameters=0 if net is None else sum(p.numel() for p in net.parameters()),
         kept={"none": 0, "final": 1, "all": len(times)}[record.keep],
     )
+
+
+def of_audit(audit: Prepared) -> tuple[Workload, int, Cost]:
+    """What `seepage audit` of a checked configuration is, by how many workers, and what it will cost."""
+    c = audit.config
+    function = as_function(c.train)
+    rates, workers = measure(
+        audit.data,
+        audit.plan,
+        c.recipe,
+        audit.attacks,
+        model=c.model,
+        record=c.record,
+        execution=c.execution,
+        function=function,
+        defense=audit.defense,
+        reference=audit.reference,
+    )
+    work = workload(audit.data, audit.plan, c.recipe, c.model, c.record, function)
+    return work, workers, estimate(work, rates, workers)
 
 
 class _Clock(Silent):

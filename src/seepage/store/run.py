@@ -197,10 +197,20 @@ class Run:
     def some_at(self, name: str, t: int, rows: Int64Array) -> NDArray[np.float32]:
         """`signal_at` of the samples at positions `rows` alone, (R, M[, A]): one run in memory at a time."""
         t = range(len(self.checkpoints))[t]
-        one = (self.models[i : i + 1] for i in range(len(self.models)))
-        found = np.stack([self._read(name, t, model)[0][rows] for model in one])
+        array = self._array(name)
+        stored = array.dtype.newbyteorder("<")
+        found = []
+        for i, row in enumerate(self.models.tolist()):
+            key = arrays.chunk_key(f"signals/{name}", row, t, array.ndim)
+            held = memoryview(self.storage.bytes_of(key))[:-4]
+            if hashlib.sha256(held).hexdigest() == self.records[row]["digests"][name][t]:
+                whole = np.frombuffer(held, stored).reshape(array.shape[2:])
+            else:  # which says what is wrong; nothing where bytes are in another order
+                whole = self._read(name, t, self.models[i : i + 1])[0]
+            found.append(whole[rows].astype(np.float32))
+        self.reads.add((name, t))
         self._sound.add((name, t))
-        return found.astype(np.float32, copy=False)
+        return np.stack(found)
 
     def columns(self, name: str, t: int, first: int, last: int) -> NDArray[np.float32]:
         """`signal_at` of the samples first to last alone, (R, last − first[, A]).
