@@ -29,6 +29,9 @@ ALL = {
     "report": [],
     "traces": [],
     "kept_weights": [],
+    "growth": [],
+    "dry_runs": [],
+    "ten_million": [],
 }
 
 

@@ -110,13 +110,13 @@ def run(arguments: list[str]) -> tuple[float, int]:
 
 def foretell(arguments: list[str]) -> dict[str, Any]:
     """What a dry run says, by part."""
+    from seepage.cli.foreseeing import age, foreseen
     from seepage.config.audit import read_config
     from seepage.config.prepare import prepare
-    from seepage.fleet.cost import of_audit
 
     wanted = prepare(read_config(Path(arguments[0]), arguments[2::2]))
     began = time.perf_counter()
-    work, workers, cost = of_audit(wanted)
+    work, workers, cost = foreseen(wanted, age())
     return {
         "took": time.perf_counter() - began,
         "workers": workers,

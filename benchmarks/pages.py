@@ -215,6 +215,105 @@ def larger_than_memory(name: str, result: dict[str, Any]) -> str:
     )
 
 
+def ten_million() -> str:
+    """Scoring of a run whose scores do not fit into memory."""
+    parts = []
+    for name, r in stored("*ten_million*.json")[-1:]:
+        rows = []
+        for row in r["rows"]:
+            rate = r["signal_bytes"] / row["seconds"] / 1e9
+            rows.append(
+                (
+                    row["name"],
+                    f"{row['seconds']:.0f} s",
+                    f"{row.get('opening_seconds', row.get('comparing_seconds')):.0f} s",
+                    f"{row['processor_seconds']:.0f} s",
+                    f"{row['rss_bytes'] / 2**30:.1f} GiB",
+                    f"{row['anonymous_bytes'] / 2**30:.1f} GiB",
+                    f"{rate:.2f} GB/s",
+                    f"{row['copy_gb_s']:.1f} GB/s",
+                )
+            )
+        head = ("what", "time", "before it", "processor", "ru_maxrss", "RssAnon")
+        head += ("signal over time", "copying, same run")
+        aucs = ", ".join(f"{row['auc']:.4f}" for row in r["rows"] if "auc" in row)
+        parts.append(
+            f"{r['samples']:,} samples × {r['models']} models, one checkpoint, from a run folder on disk "
+            f"({machine(r['hardware'])}, {r['hardware']['memory_gib']} GiB, {r['threads']} threads; load "
+            f"{r['load']:.1f}; `{name}`, `python -m benchmarks.ten_million`). The signal is "
+            f"{r['signal_bytes'] / 1e9:.1f} GB, all scores would be {2 * r['signal_bytes'] / 1e9:.1f} GB; wanted: "
+            f"at most 12 GiB. AUC {aucs}.\n\n{table(head, rows)}\n\n"
+            "*Before it*: opening, comparing every chunk with its digest, and what contradicts itself in the run; of "
+            "the score comparing alone. "
+            "Memory is the most that the process reached: `ru_maxrss`, with files that it maps, and anonymous "
+            "memory alone; the kernel's cache of the run folder is neither. *Signal over time* is the size of "
+            "the signal by the time, in which it is read once for each group of targets, and again for the prior and the "
+            "common threshold; copying is reading and writing of as many threads."
+        )
+    return "\n\n".join(parts) or "Not stored yet."
+
+
+def growth() -> str:
+    """How the time of commands grows, every axis."""
+    for name, r in stored("*growth*.json")[-1:]:
+        axes = list(dict.fromkeys(row["axis"] for row in r["rows"]))
+        found = {(row["command"], row["axis"]): row for row in r["rows"]}
+        rows = []
+        for command in dict.fromkeys(row["command"] for row in r["rows"]):
+            cells = []
+            for axis in axes:
+                row = found.get((command, axis))
+                cells.append(
+                    "–"
+                    if row is None
+                    else f"{row['exponent']:.2f} [{row['low']:.2f}, {row['high']:.2f}]; "
+                    f"{row['last']:.2f}; {row['seconds'][-1]:.1f} s"
+                )
+            rows.append((command, *cells))
+        longest = {
+            row["axis"]: row["sizes"] for row in r["rows"] if row["command"] != "curvature show"
+        }
+        sizes = "; ".join(f"{axis} {', '.join(f'{s:,}' for s in longest[axis])}" for axis in axes)
+        base = ", ".join(f"{v:,} {k}" for k, v in r["base"].items())
+        return (
+            f"Exponents of processor time on one thread ({machine(r['hardware'])}, load {r['load']:.1f}; "
+            f"`{name}`, `python -m benchmarks.growth`). One axis grows ({sizes}), the others stay at {base}; "
+            "`curvature show` measures perceptrons on 400 to 1,600 digits. In each cell: the slope of log time with its "
+            "95 % interval, that between the two largest sizes, and the time of the largest.\n\n"
+            + table(("command", *axes), rows)
+        )
+    return "Not stored yet."
+
+
+def dry_runs() -> str:
+    """What dry runs foretold against what happened."""
+    for name, r in stored("*dry_runs*.json")[-1:]:
+        rows = []
+        for row in r["rows"]:
+            told, held = row["foretold"], max(row["audit"]["memory"], row["train"]["memory"])
+            within = max(row["time_ratio"], 1 / row["time_ratio"]) <= 1.5
+            close = max(row["memory_ratio"], 1 / row["memory_ratio"]) <= 1.2
+            rows.append(
+                (
+                    f"{row['name']}, {told['samples']:,} × {told['models']} × {told['checkpoints']}",
+                    f"{told['train_seconds']:.1f} s of {row['train']['seconds']:.1f} s, {row['train_ratio']:.2f}",
+                    f"{told['total_seconds']:.1f} s of {row['audit']['seconds']:.1f} s, "
+                    f"**{row['time_ratio']:.2f}** ({'holds' if within else 'does not hold'})",
+                    f"{told['peak_memory'] / 2**20:,.0f} MiB of {held / 2**20:,.0f} MiB, "
+                    f"**{row['memory_ratio']:.2f}** ({'holds' if close else 'does not hold'})",
+                    f"{told['took']:.1f} s",
+                )
+            )
+        head = ("samples × models × checkpoints", "`train`", "`audit`, wanted within 1.5 times")
+        head += ("memory, wanted within 1.2 times", "the dry run took")
+        return (
+            f"Foretold, of what happened ({machine(r['hardware'])}, load {r['load']:.1f}; `{name}`, "
+            "`python -m benchmarks.dry_runs`); memory is that of all processes together, what they share counted "
+            "once.\n\n" + table(head, rows)
+        )
+    return "Not stored yet."
+
+
 def performance() -> str:
     """The whole page."""
     other = []
@@ -271,6 +370,18 @@ figure is a ratio against a reference measured in the same run, or says what it 
 ### Compared with other packages
 
 {peers()}
+
+### Ten million samples
+
+{ten_million()}
+
+### Growth
+
+{growth()}
+
+## Dry runs
+
+{dry_runs()}
 
 ## One GPU
 

@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import resource
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -157,6 +158,7 @@ def main() -> None:
         "--place", type=Path, help="where the folder is written for the time of this"
     )
     parser.add_argument("--folder", type=Path, help="one that is there already, which stays")
+    parser.add_argument("--under", default="", help="a command to run each under, such as taskset")
     parser.add_argument("--out", type=Path)
     parser.add_argument(
         "--run", choices=("StudentT", "PerSample", "score"), help="this alone, as JSON"
@@ -176,7 +178,8 @@ def main() -> None:
         command = [sys.executable, "-m", "benchmarks.ten_million", "--folder", str(folder), "--run"]
         rows = []
         for what in ("StudentT", "PerSample", "score"):
-            told = subprocess.run([*command, what], stdout=subprocess.PIPE, text=True, check=True)
+            whole = [*shlex.split(a.under), *command, what]
+            told = subprocess.run(whole, stdout=subprocess.PIPE, text=True, check=True)
             rows.append(json.loads(told.stdout.splitlines()[-1]))
             print(rows[-1], flush=True)
         shape = seepage.open(folder).member.shape

@@ -67,13 +67,14 @@ def print_cost(audit: Prepared) -> None:
     """Train a few real steps, evaluate a few batches, and print what the whole would take."""
     import numpy as np
 
+    from seepage.cli.foreseeing import age, foreseen
     from seepage.config.function import as_function
-    from seepage.fleet.cost import interval_width, of_audit
+    from seepage.fleet.cost import interval_width
     from seepage.fleet.disk import free_bytes
 
-    c = audit.config
+    c, opening = audit.config, age()
     with errors.status("training a few steps"):
-        work, workers, cost = of_audit(audit)
+        work, workers, cost = foreseen(audit, opening)
     table = Table(
         title=f"{work.models} models × {work.checkpoints} checkpoints × {work.samples} samples, "
         f"{workers} workers"

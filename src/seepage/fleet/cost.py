@@ -16,9 +16,8 @@ import psutil
 from seepage.attacks import Attack
 from seepage.attacks.base import TIMELESS
 from seepage.config.execution import Execution
-from seepage.config.function import Function, as_function
+from seepage.config.function import Function
 from seepage.config.model import Model, as_model
-from seepage.config.prepare import Prepared
 from seepage.config.recipe import Recipe
 from seepage.config.record import Record
 from seepage.data import Dataset
@@ -27,6 +26,7 @@ from seepage.errors import InputError
 from seepage.fleet import graphs, stacked
 from seepage.fleet.backends import choose_backend
 from seepage.fleet.estimators import EstimatorWarning, without_network
+from seepage.fleet.held_memory import HeldMemory
 from seepage.fleet.machine import choose_device
 from seepage.fleet.start import Silent, train
 from seepage.metrics import sample_auc
@@ -39,7 +39,6 @@ __all__ = [
     "estimate",
     "interval_width",
     "measure",
-    "of_audit",
     "workload",
 ]
 
@@ -76,7 +75,8 @@ class Workload:
 class Rates:
     """What a machine does, per worker: seconds of a training step, of evaluating one sample at one
     checkpoint, of starting; seconds of scoring one (model, sample) pair at one checkpoint, all
-    attacks at the last one and the main attack at the others; bytes that a worker holds."""
+    attacks at the last one and the main attack at the others; bytes that a worker holds, its share of
+    the process that waits for it included, and that one process holds before it scores."""
 
     step: float
     look: float
@@ -84,6 +84,7 @@ class Rates:
     score_all: float = 0.0
     score_main: float = 0.0
     worker_bytes: int = 0
+    main_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,8 @@ class Cost:
 
     @property
     def train_seconds(self) -> float:
-        """Wall time of `seepage train`, without scoring."""
-        return self.total_seconds - self.seconds["scoring"]
+        """Wall time of `seepage train`, without scoring and report."""
+        return sum(v for k, v in self.seconds.items() if k not in ("scoring", "report"))
 
     @property
     def total_disk(self) -> int:
@@ -149,11 +150,11 @@ def estimate(work: Workload, rates: Rates, workers: int = 1) -> Cost:
     memory = {
         "data": work.samples * work.input_bytes,
         # Weights, gradients, momentum and an evaluation's signals, in addition to what a process
-        # needs.
+        # and its batches need.
         "workers": min(workers, work.models)
         * (rates.worker_bytes + 12 * work.parameters + work.samples * work.signal_bytes),
         # One checkpoint of two signals in float32 and its scores in float64.
-        "scoring": pairs * (2 * 4 + 8 + 1),
+        "scoring": rates.main_bytes + pairs * (2 * 4 + 8 + 1),
     }
     return Cost(seconds, disk, memory)
 
@@ -211,26 +212,6 @@ def workload(
         parameters=0 if net is None else sum(p.numel() for p in net.parameters()),
         kept={"none": 0, "final": 1, "all": len(times)}[record.keep],
     )
-
-
-def of_audit(audit: Prepared) -> tuple[Workload, int, Cost]:
-    """What `seepage audit` of a checked configuration is, by how many workers, and what it will cost."""
-    c = audit.config
-    function = as_function(c.train)
-    rates, workers = measure(
-        audit.data,
-        audit.plan,
-        c.recipe,
-        audit.attacks,
-        model=c.model,
-        record=c.record,
-        execution=c.execution,
-        function=function,
-        defense=audit.defense,
-        reference=audit.reference,
-    )
-    work = workload(audit.data, audit.plan, c.recipe, c.model, c.record, function)
-    return work, workers, estimate(work, rates, workers)
 
 
 class _Clock(Silent):
@@ -298,7 +279,12 @@ def measure(
         "curvature": None, "curvature_options": {}, "curvature_checkpoints": None,
         "layers": False, "layer_options": {}, "extra": (),
     }  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="seepage-cost-") as folder, warnings.catch_warnings():
+    memory = HeldMemory()
+    with (
+        tempfile.TemporaryDirectory(prefix="seepage-cost-") as folder,
+        warnings.catch_warnings(),
+        memory,
+    ):
         # What is noted of an estimator is said of the audit's own run.
         warnings.simplefilter("ignore", EstimatorWarning)
         clock, began = _Clock(), time.perf_counter()
@@ -325,6 +311,10 @@ def measure(
     step = float(np.median([(r["seconds"] - r["looking"]) / max(1, r["steps"]) for r in quick]))
     look = float(np.median([r["looking"] / (len(times) * size) for r in quick]))
     scores = [_score_seconds(a, plan.models, size) for a in attacks]
+    small = workload(part, half_split(size, models=runs), short, ref, record, function)
+    # What `estimate` adds for the whole pool is in what was seen already, for a part of it.
+    counted = estimate(small, Rates(0.0, 0.0), count).memory
+    taken = memory.most - counted["data"] - counted["workers"]
     return Rates(
         step=max(step, 0.0),
         look=look,
@@ -332,7 +322,8 @@ def measure(
         # Twice: the report scores permuted membership as well as the real one.
         score_all=2 * sum(scores),
         score_main=2 * scores[0] if scores else 0.0,
-        worker_bytes=psutil.Process().memory_info().rss,
+        worker_bytes=max(0, taken // min(count, runs)),
+        main_bytes=psutil.Process().memory_info().rss,
     ), count
 
 
