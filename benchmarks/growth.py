@@ -3,10 +3,10 @@
     python -m benchmarks.growth [--only COMMAND] [--out FILE]
 
 Run folders of synthetic signals are made, one axis longer at a time, and each command is run on them
-in this process: processor seconds on one thread, the best of several, nothing kept from before. The
+in this process: processor seconds on one thread, several times, nothing kept from before. The
 exponent is the slope of log seconds on log size, with Student's interval at 95 %, and beside it the
 slope between the two largest sizes alone, where what does not grow counts least. `curvature show`
-measures kept perceptrons on digits.
+measures kept perceptrons on digits, all of them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -26,12 +27,12 @@ import numpy as np
 import scipy
 
 AXES = {
-    "samples": (6_000, 12_000, 24_000),
+    "samples": (8_000, 16_000, 32_000),
     "models": (16, 32, 64),
     "checkpoints": (4, 8, 16),
     "views": (1, 2, 4),
 }
-BASE = {"samples": 6_000, "models": 16, "checkpoints": 4, "views": 1}
+BASE = {"samples": 8_000, "models": 16, "checkpoints": 4, "views": 1}
 COMMANDS = {
     "attack": ("attack", "{run}"),
     "attack, LiRA": ("attack", "{run}", "-a", "lira"),
@@ -40,7 +41,7 @@ COMMANDS = {
     "dynamics show": ("dynamics", "show", "{run}"),
     "dynamics early": ("dynamics", "early", "{run}"),
 }
-CURVATURE = {"samples": (400, 800, 1_600), "models": (4, 8, 16)}
+CURVATURE = {"samples": (400, 800, 1_600), "models": (8, 16, 32)}
 
 
 def make(folder: Path, samples: int, models: int, checkpoints: int, views: int) -> None:
@@ -73,6 +74,7 @@ def perceptrons(folder: Path, samples: int, models: int) -> None:
         seepage.load("digits", limit=samples),
         seepage.half_split(samples, models=models, seed=0),
         model="mlp",
+        model_options={"hidden": (512, 512)},
         recipe=seepage.Recipe(epochs=1, precision="fp32"),
         checkpoints=[1],
         keep="final",
@@ -82,52 +84,53 @@ def perceptrons(folder: Path, samples: int, models: int) -> None:
     )
 
 
-def seconds(arguments: list[str], repeats: int) -> float:
-    """Processor seconds of a command, the best of several."""
+def seconds(arguments: list[str]) -> float:
+    """Processor seconds of a command."""
     from seepage.cli import app
 
-    found = []
-    for _ in range(repeats):
-        began = time.process_time()
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            status = app(arguments, standalone_mode=False)
-        found.append(time.process_time() - began)
-        if status not in (None, 0, 1):
-            raise SystemExit(f"{' '.join(arguments)}: exit status {status}")
-    return min(found)
+    began = time.process_time()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        status = app(arguments, standalone_mode=False)
+    if status not in (None, 0, 1):
+        raise SystemExit(f"{' '.join(arguments)}: exit status {status}")
+    return time.process_time() - began
 
 
-def exponent(sizes: list[int], took: list[float]) -> dict[str, Any]:
-    """Slope of log seconds on log size with its interval, and between the two largest sizes."""
-    x, y = np.log(sizes), np.log(took)
-    fit = scipy.stats.linregress(x, y)
+def exponent(sizes: list[int], took: list[list[float]]) -> dict[str, Any]:
+    """Slope of log seconds on log size with its interval, and between the best of the two largest sizes."""
+    x = np.log(np.repeat(sizes, [len(t) for t in took]))
+    fit = scipy.stats.linregress(x, np.log(np.concatenate(took)))
     half = float(scipy.stats.t.ppf(0.975, len(x) - 2) * fit.stderr)
-    last = float((y[-1] - y[-2]) / (x[-1] - x[-2]))
+    last = float(np.log(min(took[-1]) / min(took[-2])) / np.log(sizes[-1] / sizes[-2]))
     slope = float(fit.slope)
     return {"exponent": slope, "low": slope - half, "high": slope + half, "last": last}
 
 
-def _row(command: str, axis: str, sizes: list[int], took: list[float]) -> dict[str, Any]:
-    row = {"command": command, "axis": axis, "sizes": sizes, "seconds": took}
-    return row | exponent(sizes, took)
+def _row(
+    command: str, axis: str, sizes: tuple[int, ...], took: list[list[float]]
+) -> dict[str, Any]:
+    row = {"command": command, "axis": axis, "sizes": list(sizes), "seconds": took}
+    return row | exponent(list(sizes), took)
 
 
 def measured(commands: dict[str, tuple[str, ...]], repeats: int) -> Iterator[dict[str, Any]]:
     """Every command along every axis."""
     with tempfile.TemporaryDirectory() as scratch:
-        took: dict[tuple[str, str], list[float]] = {}
+        took: dict[tuple[str, str], list[list[float]]] = {}
         for axis, sizes in AXES.items():
             for size in sizes:
                 folder = Path(scratch) / f"{axis}-{size}"
                 make(folder, **(BASE | {axis: size}))
                 for name, template in commands.items():
                     given = [a.format(run=folder, scratch=scratch) for a in template]
-                    if size == sizes[0] == BASE[axis] and axis == "samples":
-                        seconds(given, 1)  # what is imported and looked up the first time
-                    took.setdefault((name, axis), []).append(seconds(given, repeats))
-                    print(f"{name}, {axis} {size}: {took[name, axis][-1]:.2f} s", flush=True)
+                    if size == sizes[0] and axis == "samples":
+                        seconds(given)  # what is imported and looked up the first time
+                    own = [seconds(given) for _ in range(repeats)]
+                    took.setdefault((name, axis), []).append(own)
+                    print(f"{name}, {axis} {size}: {min(own):.2f} s", flush=True)
+                shutil.rmtree(folder)
             for name in commands:
-                yield _row(name, axis, list(sizes), took[name, axis])
+                yield _row(name, axis, sizes, took[name, axis])
 
 
 def measured_curvature(repeats: int) -> Iterator[dict[str, Any]]:
@@ -138,10 +141,14 @@ def measured_curvature(repeats: int) -> Iterator[dict[str, Any]]:
             for size in sizes:
                 folder = Path(scratch) / f"{axis}-{size}"
                 given = {"samples": CURVATURE["samples"][0], "models": CURVATURE["models"][0]}
-                perceptrons(folder, **(given | {axis: size}))
-                took.append(seconds(["curvature", "show", str(folder)], repeats))
-                print(f"curvature show, {axis} {size}: {took[-1]:.2f} s", flush=True)
-            yield _row("curvature show", axis, list(sizes), took)
+                given |= {axis: size}
+                perceptrons(folder, **given)
+                command = ["curvature", "show", str(folder), "--models", str(given["models"])]
+                if not took:
+                    seconds(command)
+                took.append([seconds(command) for _ in range(repeats)])
+                print(f"curvature show, {axis} {size}: {min(took[-1]):.2f} s", flush=True)
+            yield _row("curvature show", axis, sizes, took)
 
 
 def main() -> None:

@@ -267,7 +267,7 @@ def growth() -> str:
                     "–"
                     if row is None
                     else f"{row['exponent']:.2f} [{row['low']:.2f}, {row['high']:.2f}]; "
-                    f"{row['last']:.2f}; {row['seconds'][-1]:.1f} s"
+                    f"{row['last']:.2f}; {min(row['seconds'][-1]):.1f} s"
                 )
             rows.append((command, *cells))
         longest = {

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import psutil
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.attacks import binding
@@ -46,6 +47,7 @@ __all__ = [
     "passes",
     "ready",
     "score",
+    "too_large",
 ]
 
 Factory = str | Callable[[], "nn.Module"]
@@ -94,6 +96,7 @@ def score(
         grouped = _grouped(source, bound, checkpoint, truth)
         if grouped is not None:
             return grouped.rows(np.arange(len(truth)) if targets is None else targets)
+    _refuse_too_large(source, bound)
     signals = binding.inputs(bound, source, checkpoint)
     scores = of_unit(bound, bound.leave_one_out(signals, truth), signals, truth, unit)
     return scores if targets is None else scores[chosen_rows(targets, len(truth))]
@@ -110,6 +113,33 @@ def large(run: Any, attack: Attack) -> bool:
     told = getattr(run, "manifest", {}).get("signals", {})
     views = (int(np.prod(told[n]["shape"][1:])) for n in attack.requires if n in told)
     return bool(math.prod(run.member.shape) * max(views, default=1) >= _LARGE)
+
+
+def _refuse_too_large(run: Any, attack: Attack) -> None:
+    """Refuse signals and scores that free memory does not hold, before they are read."""
+    why = too_large(run, attack)
+    if why is not None:
+        raise InputError(f"{attack.name}: {why}")
+
+
+def too_large(run: Any, attack: Attack) -> str | None:
+    """Why signals and scores of a bound attack cannot be held as a whole, in one sentence; None when they can.
+
+    Of runs that are `large` alone.
+    """
+    if not large(run, attack):
+        return None
+    models, samples = run.member.shape
+    signals = 4 * len(attack.requires) * models * samples * (attack.trajectory + 1)
+    needed = signals + 8 * samples * models
+    free = int(psutil.virtual_memory().available)
+    if needed <= free:
+        return None
+    return (
+        f"signals and scores of {models} models × {samples:,} samples take at least "
+        f"{needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of memory are free, and this attack or plan cannot be "
+        "scored in blocks (docs/running-at-scale.md); choose LiRA, or take fewer samples"
+    )
 
 
 def in_groups(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ import pytest
 
 import seepage
 from seepage import scoring
-from seepage.attacks import LiRA, PerSample
-from seepage.errors import CorruptStore
+from seepage.attacks import Global, LiRA, PerSample
+from seepage.errors import CorruptStore, InputError
 from seepage.findings.in_groups import figures_in_groups, of_groups
 from seepage.findings.judging import Judging
 from seepage.findings.unjudged import unjudged
@@ -77,6 +78,19 @@ def test_they_are_equal(folder: Path, monkeypatch: pytest.MonkeyPatch, attack: L
     again = figures_in_groups(large, attack, judging, (0.05, 0.01, 1e-5), unit=EACH)
     assert str(again) == str(found), "whatever the size of groups"
     assert watched.widest < SAMPLES / 2
+
+
+def test_what_memory_does_not_hold_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = seepage.open(folder)
+    attack = LiRA(variance=Global())
+    assert scoring.too_large(run, attack) is None, "it is small"
+    monkeypatch.setattr(scoring, "_LARGE", 1)
+    assert scoring.too_large(run, attack) is None, "there is room"
+    monkeypatch.setattr(scoring.psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    with pytest.raises(InputError, match="lira: signals and scores of 12 models × 1,500 samples"):
+        seepage.score(run, attack)
 
 
 def test_parts_of_a_signal_are_those_of_the_whole(folder: Path) -> None:

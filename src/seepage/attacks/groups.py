@@ -21,7 +21,7 @@ from seepage.errors import InputError
 from seepage.plan import judged, partitions
 from seepage.short_repr import short_repr
 
-__all__ = ["GroupedScores", "chosen_rows"]
+__all__ = ["GroupedScores", "can_be_grouped", "chosen_rows"]
 
 
 @short_repr
@@ -54,13 +54,11 @@ class GroupedScores:
         draws, whose references differ from sample to sample. Passes over all blocks first where
         samples share something. size: `most`, as of `Blocks`. Raises InputError as `leave_one_out`.
         """
-        if not attack.in_blocks or attack.trajectory:
-            return None
         partition = partitions(member)
+        if not _possible(attack, member, partition):
+            return None
         use = np.asarray(partition[:, None] != partition[None, :])
         if attack.min_in or attack.min_out:
-            if way_of(member, partition) not in ("tuples", "independent"):
-                return None
             together = int(np.bincount(partition, minlength=1).max())
             inside, outside = references_by_sample(member)
             attack._enough(inside, outside, judged(member), len(member), together)
@@ -105,6 +103,18 @@ class GroupedScores:
 
         self.over(put, chosen)
         return out
+
+
+def can_be_grouped(attack: Attack, member: BoolArray) -> bool:
+    """Whether `GroupedScores.of` has scores of a bound attack under this membership (R, N)."""
+    return _possible(attack, member, partitions(member))
+
+
+def _possible(attack: Attack, member: BoolArray, partition: Int64Array) -> bool:
+    if not attack.in_blocks or attack.trajectory:
+        return False
+    needs = attack.min_in or attack.min_out
+    return not needs or way_of(member, partition) in ("tuples", "independent")
 
 
 def chosen_rows(targets: ArrayLike, models: int) -> Int64Array:

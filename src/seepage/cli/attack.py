@@ -147,6 +147,8 @@ def attack(
     probes: tuple[Probe, ...] = ()
     if not name:
         chosen, skipped = scoring.applicable(part, chosen)
+        chosen, left = _held(part, chosen)
+        skipped |= left
         if not chosen:
             first, why = next(iter(skipped.items()))
             raise InputError(
@@ -187,6 +189,22 @@ def attack(
     show()
     if without.words:
         console.print(without.words, markup=False, soft_wrap=True)
+
+
+def _held(run: Run, chosen: Sequence[Attack]) -> tuple[list[Attack], dict[str, str]]:
+    """Attacks whose scores free memory holds, or groups of them; of the others why not, which is noted."""
+    from seepage import scoring
+    from seepage.attacks.groups import can_be_grouped
+
+    found, left = [], {}
+    for a in chosen:
+        why = scoring.too_large(run, a)
+        if why is None or can_be_grouped(a, run.member):
+            found.append(a)
+        else:
+            left[a.name] = why
+            errors.print(f"note: {a.name} is left out: {why}", markup=False, soft_wrap=True)
+    return found, left
 
 
 def _print_attacks(
