@@ -57,6 +57,8 @@ class _Watched:
 
 @pytest.mark.parametrize("attack", [LiRA(), LiRA(variance=PerSample())], ids=["t", "per sample"])
 def test_they_are_equal(folder: Path, monkeypatch: pytest.MonkeyPatch, attack: LiRA) -> None:
+    if not attack.in_blocks:
+        pytest.skip("without kernels its scores are made of whole arrays")
     run = seepage.open(folder)
     part = unjudged(run, [attack]).part(run)
     assert part.member.shape[1] == SAMPLES - 1, "the sample with too few references is left out"

@@ -34,7 +34,6 @@ from seepage.attacks.totals import (
 )
 from seepage.attacks.variance import (
     Centre,
-    Global,
     Group,
     Law,
     Mean,
@@ -97,13 +96,13 @@ class _Likelihood(Attack, ABC):
 
     @property
     def in_blocks(self) -> bool:
-        return (
-            level() != "none"
-            and not isinstance(self.variance, Global)
-            and (self.variance != Pooled(released=True))
-        )
+        pooled = (StudentT, Shrunken, Pooled)
+        by_kernels = isinstance(self.variance, pooled) and self.variance != Pooled(released=True)
+        return self.by_sample or (by_kernels and level() != "none")
 
     def by_blocks(self, blocks: Blocks, use: BoolArray) -> BlockScorer:
+        if level() == "none":
+            return super().by_blocks(blocks, use)
         drop = dropped(use)
         given = self.shared(InBlocks(blocks, self.signal), drop)
 
