@@ -1,6 +1,6 @@
 """How the time of every command that scores grows with samples, models, checkpoints and views.
 
-    python -m benchmarks.growth [--only COMMAND] [--out FILE]
+    python -m benchmarks.growth [--only COMMAND] [--times 4] [--out FILE]
 
 Run folders of synthetic signals are made, one axis longer at a time, and each command is run on them
 in this process: processor seconds on one thread, several times, nothing kept from before. The
@@ -113,11 +113,14 @@ def _row(
     return row | exponent(list(sizes), took)
 
 
-def measured(commands: dict[str, tuple[str, ...]], repeats: int) -> Iterator[dict[str, Any]]:
-    """Every command along every axis."""
+def measured(
+    commands: dict[str, tuple[str, ...]], repeats: int, times: int
+) -> Iterator[dict[str, Any]]:
+    """Every command along every axis, whose sizes are so many times as long."""
     with tempfile.TemporaryDirectory() as scratch:
         took: dict[tuple[str, str], list[list[float]]] = {}
-        for axis, sizes in AXES.items():
+        for axis, usual in AXES.items():
+            sizes = tuple(times * s for s in usual)
             for size in sizes:
                 folder = Path(scratch) / f"{axis}-{size}"
                 make(folder, **(BASE | {axis: size}))
@@ -156,6 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", choices=[*COMMANDS, "curvature show"])
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--times", type=int, default=1, help="sizes are so many times as large")
     parser.add_argument("--out", type=Path)
     a = parser.parse_args()
     os.environ["SEEPAGE_COMPUTED"] = "off"
@@ -166,8 +170,8 @@ def main() -> None:
 
     torch.set_num_threads(1)
     chosen = {k: v for k, v in COMMANDS.items() if a.only in (None, k)}
-    rows = list(measured(chosen, a.repeats)) if chosen else []
-    if a.only in (None, "curvature show"):
+    rows = list(measured(chosen, a.repeats, a.times)) if chosen else []
+    if a.only == "curvature show" or (a.only is None and a.times == 1):
         rows += measured_curvature(a.repeats)
     for row in rows:
         print(json.dumps(row))

@@ -255,7 +255,8 @@ def ten_million() -> str:
 
 def growth() -> str:
     """How the time of commands grows, every axis."""
-    for name, r in stored("*growth*.json")[-1:]:
+    parts = []
+    for name, r in stored("*growth*.json"):
         axes = list(dict.fromkeys(row["axis"] for row in r["rows"]))
         found = {(row["command"], row["axis"]): row for row in r["rows"]}
         rows = []
@@ -273,16 +274,18 @@ def growth() -> str:
         longest = {
             row["axis"]: row["sizes"] for row in r["rows"] if row["command"] != "curvature show"
         }
+        curved = any(row["command"] == "curvature show" for row in r["rows"])
         sizes = "; ".join(f"{axis} {', '.join(f'{s:,}' for s in longest[axis])}" for axis in axes)
         base = ", ".join(f"{v:,} {k}" for k, v in r["base"].items())
-        return (
+        parts.append(
             f"Exponents of processor time on one thread ({machine(r['hardware'])}, load {r['load']:.1f}; "
             f"`{name}`, `python -m benchmarks.growth`). One axis grows ({sizes}), the others stay at {base}; "
-            "`curvature show` measures perceptrons on 400 to 1,600 digits. In each cell: the slope of log time with its "
+            + ("`curvature show` measures perceptrons on 400 to 1,600 digits. " if curved else "")
+            + "In each cell: the slope of log time with its "
             "95 % interval, that between the two largest sizes, and the time of the largest.\n\n"
             + table(("command", *axes), rows)
         )
-    return "Not stored yet."
+    return "\n\n".join(parts) or "Not stored yet."
 
 
 def dry_runs() -> str:
