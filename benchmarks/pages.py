@@ -285,7 +285,15 @@ def growth() -> str:
             "95 % interval, that between the two largest sizes, and the time of the largest.\n\n"
             + table(("command", *axes), rows)
         )
-    return "\n\n".join(parts) or "Not stored yet."
+    if not parts:
+        return "Not stored yet."
+    parts.append(
+        "What grows with the square of the models: `rmia-tuned`, one of those that `attack` runs unless "
+        "others are named, judges the references of every left-out tuple by each other, on at most 1,000 samples; and the look "
+        "for lists that are not the models' own compares each list with each model, on fewer samples the more "
+        "models there are."
+    )
+    return "\n\n".join(parts)
 
 
 def dry_runs() -> str:
