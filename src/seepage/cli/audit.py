@@ -32,6 +32,7 @@ from seepage.cli.places import place_for
 from seepage.errors import InputError
 
 if TYPE_CHECKING:
+    from seepage.config.audit import AuditConfig
     from seepage.config.prepare import Prepared
     from seepage.store import Run
 
@@ -289,6 +290,8 @@ def audit(
     else:
         option = "report" if report is None else "--report"
         place = place_for(asked, option, suffixes=(".html", ".htm"), later=settings.out)
+    if not dry_run:
+        _expect_workers(settings)
     wanted = prepare(settings)
     if dry_run:
         from seepage.cli.cost import print_cost
@@ -321,7 +324,9 @@ def train_command(
     from seepage.config.prepare import prepare
 
     part = parse_shard(shard)
-    run = _trained(prepare(read_config(config, merged(override, out))), part)
+    settings = read_config(config, merged(override, out))
+    _expect_workers(settings)
+    run = _trained(prepare(settings), part)
     if run.failed and not len(run.models):
         first, why = next(iter(run.failed.items()))
         raise InputError(
@@ -374,6 +379,15 @@ def _beside(run: str) -> Path:
     Of a run in an object store into the folder that the command is called in.
     """
     return (Path() if "://" in run else Path(run)) / "report.html"
+
+
+def _expect_workers(settings: AuditConfig) -> None:
+    """Have workers start beside what is prepared for them, where a new fleet will need them."""
+    new = "://" in settings.out or not (Path(settings.out) / "manifest.json").exists()
+    if new and settings.execution.executor == "local":
+        from seepage.fleet.fork_server import expect_workers
+
+        expect_workers(settings.execution.threads)
 
 
 def _trained(wanted: Prepared, part: tuple[int, int] | None) -> Run:

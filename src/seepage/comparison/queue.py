@@ -16,7 +16,7 @@ from seepage.comparison.pool import Options, PoolComparison
 from seepage.comparison.results import controls_of, rank_rows
 from seepage.defenses import Undefended
 from seepage.errors import InputError, SeepageError
-from seepage.fleet.worker import ENVIRONMENT
+from seepage.fleet.fork_server import ENVIRONMENT
 from seepage.store.result_files import write_result
 from seepage.study.runner import Progress, Quiet, work_through
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -17,20 +14,14 @@ from typing import Any, Protocol
 import torch
 
 from seepage.errors import InputError
-from seepage.extensions import searched
 from seepage.fleet.budget import Budget
+from seepage.fleet.fork_server import ForkServer, can_fork, interpreter, server
 from seepage.fleet.spec import FleetSpec
-from seepage.fleet.worker import ENVIRONMENT, WorkerContext, explain, serve
+from seepage.fleet.worker import WorkerContext, explain, serve
 
 __all__ = ["FleetError", "Watcher", "run_apart", "run_inline", "run_local"]
 
 RETRIES = 2
-# Ctrl-C reaches the whole process group: the parent alone handles it and stops its workers.
-_ENTRY = (
-    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-    "from seepage.fleet.worker import main; main()"
-)
-
 
 class FleetError(RuntimeError):
     """An unexpected error in a worker, from this package or the user's code, with its traceback."""
@@ -74,6 +65,21 @@ class _Forked:
         self.process.join()
 
 
+class _OfServer:
+    """A worker that a fork server started, behind the same two calls."""
+
+    def __init__(self, server: ForkServer, pid: int) -> None:
+        self.server, self.pid = server, pid
+
+    def kill(self) -> None:
+        self.server.end(self.pid, kill=True)
+        self.pid = 0
+
+    def wait(self) -> None:
+        if self.pid:
+            self.server.end(self.pid, kill=False)
+
+
 @dataclass
 class _Worker:
     """A worker process: our end of its pipe, its task and the plan rows still to come from it."""
@@ -100,17 +106,7 @@ def _launch(task: Any, travels: bool, threads: int) -> _Worker:
     ours, theirs = multiprocessing.Pipe()
     process: _Process
     if travels:
-        env = {**os.environ, **ENVIRONMENT}
-        env["OMP_NUM_THREADS"] = env["MKL_NUM_THREADS"] = str(threads)
-        # The child must find the user's modules where the parent finds them.
-        env["PYTHONPATH"] = searched()
-        # Not the working directory first: there a file could stand in for an installed package.
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _ENTRY, str(theirs.fileno())],
-            env=env,
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-        )
+        process = interpreter("worker", theirs, threads)
     else:
         context = multiprocessing.get_context("fork")
         child = context.Process(target=_forked, args=(task, ours, theirs), daemon=True)
@@ -123,6 +119,40 @@ def _launch(task: Any, travels: bool, threads: int) -> _Worker:
     worker = _Worker(ours, process)
     worker.send(task if travels else None)
     return worker
+
+
+class _Launcher:
+    """Starts the workers of one fleet; those that can be fresh interpreters by a server of its own."""
+
+    def __init__(self, spec: FleetSpec) -> None:
+        self.spec = spec
+        self.server: ForkServer | None = None
+
+    def launch(self) -> _Worker:
+        """A worker that is sent the spec first."""
+        threads = self.spec.execution.threads
+        if not (self.spec.travels and can_fork()):
+            return _launch(self.spec, self.spec.travels, threads)
+        for _ in range(RETRIES + 1):
+            self.server = self.server or server(threads)
+            ours, theirs = multiprocessing.Pipe()
+            try:
+                worker = _Worker(ours, _OfServer(self.server, self.server.fork(theirs)))
+            except EOFError:
+                ours.close()
+                self.close()
+                continue
+            finally:
+                theirs.close()
+            worker.send(self.spec)
+            return worker
+        raise _died(RETRIES + 1, "as they started")
+
+    def close(self) -> None:
+        """End the server; its workers have ended."""
+        if self.server is not None:
+            self.server.close()
+            self.server = None
 
 
 def _forked(task: Any, ours: Connection, theirs: Connection) -> None:
@@ -168,9 +198,7 @@ def run_local(
     running: list[_Worker] = []
     if budget is not None:
         budget.workers = max(1, min(workers, len(waiting)))
-
-    def launch() -> _Worker:
-        return _launch(spec, spec.travels, spec.execution.threads)
+    launcher = _Launcher(spec)
 
     def next_task() -> list[int] | None:
         if waiting and budget is not None and not budget.allows(waiting[0][0]):
@@ -178,7 +206,7 @@ def run_local(
         return waiting.pop(0) if waiting else None
 
     try:
-        running.extend(launch() for _ in range(min(workers, len(waiting))))
+        running.extend(launcher.launch() for _ in range(min(workers, len(waiting))))
         while running:
             patience = None if budget is None else budget.left
             ready = set(map(id, wait([w.pipe for w in running], patience)))
@@ -195,7 +223,7 @@ def run_local(
                         # Whole: runs that are trained together round alike only together.
                         waiting.insert(0, worker.task or [])
                     if len(running) < min(workers, len(waiting)):
-                        running.append(launch())
+                        running.append(launcher.launch())
                     continue
                 if kind == "error":
                     who, message = value
@@ -221,6 +249,7 @@ def run_local(
         for worker in running:
             worker.process.kill()
             worker.close()
+        launcher.close()
 
 
 def run_apart(task: Callable[[], Any], *, travels: bool, threads: int, seconds: float) -> Any:
@@ -284,7 +313,11 @@ def _count_crash(worker: _Worker, crashes: dict[tuple[int, ...], int]) -> None:
     crashes[task] = crashes.get(task, 0) + 1
     if crashes[task] > RETRIES:
         when = f"at run {task[0]}" if task else "as they started"
-        raise InputError(
-            f"fleet: worker processes died {crashes[task]} times {when}; "
-            "they may need more memory, use fewer workers or a smaller batch"
-        )
+        raise _died(crashes[task], when)
+
+
+def _died(times: int, when: str) -> InputError:
+    return InputError(
+        f"fleet: worker processes died {times} times {when}; "
+        "they may need more memory, use fewer workers or a smaller batch"
+    )

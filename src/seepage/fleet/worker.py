@@ -1,12 +1,12 @@
 """A worker process: receives plan rows from its parent, trains them, writes to the store itself.
 
-Started as a fresh interpreter with one thread, passive OpenMP waiting and an allocator that keeps
-its pages; or forked, for models and functions that only the parent's memory holds.
+Forked from a fresh interpreter with one thread, passive OpenMP waiting and an allocator that keeps
+its pages (`seepage.fleet.fork_server`); or from the parent, for models and functions that only its
+memory holds.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -23,31 +23,16 @@ import torch
 from seepage.data import Dataset
 from seepage.errors import SeepageError
 from seepage.fleet.backends import train_jobs
+from seepage.fleet.fork_server import die_with_parent
 from seepage.fleet.loop import Progress, prepare
 from seepage.fleet.spec import FleetSpec
 from seepage.record import Resident
 from seepage.store.evidence import read_array
 from seepage.store.storage import Storage
 
-__all__ = ["ENVIRONMENT", "WorkerContext", "explain", "main", "serve"]
+__all__ = ["WorkerContext", "explain", "main", "serve"]
 
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OMP_WAIT_POLICY": "passive",
-    # Keep large blocks in the heap: without these every step maps and unmaps its activations.
-    "MALLOC_MMAP_THRESHOLD_": "4294967296",
-    "MALLOC_TRIM_THRESHOLD_": "8589934592",
-    "MALLOC_TOP_PAD_": "268435456",
-    # Without a fixed workspace cuBLAS may choose another algorithm on another stream.
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-}
 PROGRESS_EVERY = 0.25
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 @dataclass
@@ -101,7 +86,7 @@ def serve(pipe: Connection) -> None:
 
     Anything else that it receives first is called, and what that returns is all it sends.
     """
-    _die_with_parent()
+    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         first = pipe.recv()
