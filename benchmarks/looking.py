@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from seepage.data import from_arrays
+from seepage.fleet.fork_server import ENVIRONMENT
 from seepage.fleet.machine import hardware
-from seepage.fleet.worker import ENVIRONMENT
 from seepage.models import build
 from seepage.models.fused import fused_layers
 from seepage.record import Memory, Recorder, Resident

@@ -112,9 +112,9 @@ def test_a_worker_that_always_dies_ends_with_one_line(tmp_path: Path) -> None:
 def test_workers_that_die_as_they_start_do_not_go_on_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from seepage.fleet import local
+    from seepage.fleet import fork_server
 
-    monkeypatch.setattr(local, "_ENTRY", "raise SystemExit(1)")
+    monkeypatch.setattr(fork_server, "_ENTRY", "raise SystemExit(1)")
     with pytest.raises(InputError, match="died 3 times as they started"):
         fleet(tmp_path / "run", model=importable)
 

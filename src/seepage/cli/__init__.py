@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+# Before anything else is imported.
+# isort: off
+from seepage.cli import collecting as collecting
+# isort: on
+
 import errno
 import io
 import os

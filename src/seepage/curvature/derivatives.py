@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import scipy
 import torch
-from scipy.stats import chi2
 
 from seepage.curvature.base import PER_INPUT_SQUARED, Rows, SampleStreams, WhiteBox
 from seepage.curvature.measured_model import Network
@@ -217,7 +217,7 @@ class TopK(Classes):
         rest = squares.mean(1)
         out["trace"] = out["trace"] + rest
         out["trace_error"] = squares.std(1) / math.sqrt(self.probes)
-        short = float(chi2.ppf(1 - self.confidence, self.probes)) / self.probes
+        short = float(scipy.stats.chi2.ppf(1 - self.confidence, self.probes)) / self.probes
         out["left_out"] = rest / short
         return out
 

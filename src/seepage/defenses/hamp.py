@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
+import scipy
 import torch
 import torch.nn.functional as F
-from scipy.optimize import brentq
 
 from seepage.defenses.base import Context, Defense, check_number
 from seepage.defenses.losses import entropy
@@ -35,7 +35,7 @@ def hamp_confidence(classes: int, gamma: float) -> float:
         tail = q * math.log(q / (classes - 1)) if q > 0 else 0.0
         return -p * math.log(p) - tail - gamma * math.log(classes)
 
-    return float(brentq(excess, 1 / classes, 1.0, xtol=1e-15))
+    return float(scipy.optimize.brentq(excess, 1 / classes, 1.0, xtol=1e-15))
 
 
 def reorder(logits: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 import torch
 import torch.nn.functional as F
-from scipy.stats import rankdata
 from torch import nn
 
 from seepage.array_types import AnyArray, Float64Array
@@ -115,7 +115,7 @@ def spearman(a: Sequence[float] | AnyArray, b: Sequence[float] | AnyArray) -> fl
     >>> spearman([1, 2, 3], [10, 20, 15])
     0.5
     """
-    x, y = rankdata(a), rankdata(b)
+    x, y = scipy.stats.rankdata(a), scipy.stats.rankdata(b)
     x, y = x - x.mean(), y - y.mean()
     size = float(np.sqrt((x @ x) * (y @ y)))
     return float(x @ y) / size if size > 0 else float("nan")

@@ -19,6 +19,8 @@ __all__ = ["CHUNK", "Draw", "Feed"]
 CHUNK = 2**26
 """Bytes of normalised inputs cut at once on a device: fewer, larger calls; the same values."""
 
+COPIED = 2**20
+"""The same on a CPU, for those who copy what they are given: it should stay in the L2 cache."""
 
 AHEAD = 2
 """Batches that a file is asked for before they are needed, so that its disk works beside the step."""
@@ -70,10 +72,16 @@ class Feed:
             flip = rng.random(shape) < 0.5
         return Draw(rows, dy, dx, flip)
 
-    def inputs(self, draw: Draw, chunk: int = 0) -> Iterator[torch.Tensor]:
-        """Normalised inputs of every step of an epoch; on a device `chunk` bytes are cut at once."""
+    def inputs(self, draw: Draw, chunk: int = 0, *, copied: bool = False) -> Iterator[torch.Tensor]:
+        """Normalised inputs of every step of an epoch; on a device `chunk` bytes are cut at once.
+
+        copied: whether the caller copies them, so that on a CPU too several may be cut at once;
+        products may round otherwise where an input does not begin at the start of its memory.
+        """
         size = 4 * self.batch * math.prod(self.pool.shape)
-        many = 1 if self.pool.on_device is None else max(1, chunk // size)
+        if self.pool.on_device is None:
+            chunk = COPIED if copied and self.pool.file is None else 0
+        many = max(1, chunk // size)
         for early in draw.rows[:AHEAD]:
             self.pool.soon(early)
         for begin in range(0, self.steps, many):
@@ -94,8 +102,10 @@ class Feed:
             for at in range(0, len(x), self.batch):
                 yield x[at : at + self.batch]
 
-    def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Normalised inputs and labels of every step of epoch `epoch`."""
+    def batches(
+        self, epoch: int, *, copied: bool = False
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Normalised inputs and labels of every step of epoch `epoch`; copied: as of `inputs`."""
         draw = self.draw(epoch)
-        for rows, x in zip(draw.rows, self.inputs(draw), strict=True):
-            yield x, self.pool.labels[torch.from_numpy(rows).to(self.pool.device)]
+        labels = self.pool.labels[torch.from_numpy(draw.rows).to(self.pool.device)]
+        yield from zip(self.inputs(draw, copied=copied), labels, strict=True)

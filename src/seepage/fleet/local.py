@@ -23,6 +23,7 @@ __all__ = ["FleetError", "Watcher", "run_apart", "run_inline", "run_local"]
 
 RETRIES = 2
 
+
 class FleetError(RuntimeError):
     """An unexpected error in a worker, from this package or the user's code, with its traceback."""
 

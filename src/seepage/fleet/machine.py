@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -32,6 +32,9 @@ __all__ = [
     "versions",
 ]
 
+_GAIN = 0.9
+"""Share of a float32 step's time below which bfloat16 is taken."""
+
 
 def choose_device(asked: str) -> str:
     """ "auto" is the GPU when there is one."""
@@ -54,6 +57,18 @@ def step_seconds(
     budget: float = 0.5,
 ) -> float:
     """Median seconds of a training step on random data, one thread on a CPU."""
+    step = _training_step(ref, in_shape, classes, recipe, precision, device)
+    return _median_seconds([step], device, budget)[0]
+
+
+def _training_step(
+    ref: Model,
+    in_shape: tuple[int, ...],
+    classes: int,
+    recipe: Recipe,
+    precision: str,
+    device: str,
+) -> Callable[[], None]:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(recipe.batch, *in_shape, generator=generator).to(device)
     y = torch.randint(classes, (recipe.batch,), generator=generator).to(device)
@@ -75,25 +90,39 @@ def step_seconds(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    return _median_seconds(step, device, budget)
+    return step
 
 
-def _median_seconds(step: Callable[[], None], device: str, budget: float) -> float:
+def _median_seconds(
+    steps: Sequence[Callable[[], None]],
+    device: str,
+    budget: float,
+    clear: Callable[[Sequence[float]], bool] = lambda medians: False,
+) -> list[float]:
+    """Median seconds of each of several steps, in turns, so that what else runs slows all alike.
+
+    Until each has had `budget` seconds, or a fifth of them and what was found is `clear`.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        step()
-        times: list[float] = []
-        began = time.perf_counter()
-        while len(times) < 3 or time.perf_counter() - began < budget:
-            if device == "cuda":
-                torch.cuda.synchronize()
-            at = time.perf_counter()
+        for step in steps:
             step()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            times.append(time.perf_counter() - at)
-        return float(np.median(times))
+        times: list[list[float]] = [[] for _ in steps]
+        began, budget = time.perf_counter(), budget * len(steps)
+        while len(times[0]) < 3 or time.perf_counter() - began < budget:
+            for step, taken in zip(steps, times, strict=True):
+                if device == "cuda":
+                    torch.cuda.synchronize()
+                at = time.perf_counter()
+                step()
+                if device == "cuda":
+                    torch.cuda.synchronize()
+                taken.append(time.perf_counter() - at)
+            enough = len(times[0]) >= 9 and time.perf_counter() - began > budget / 5
+            if enough and len(times[0]) % 9 == 0 and clear([float(np.median(t)) for t in times]):
+                break
+        return [float(np.median(t)) for t in times]
     finally:
         torch.set_num_threads(threads)
 
@@ -107,14 +136,21 @@ def choose_precision(
     """
     if recipe.precision != "auto":
         return recipe.precision, {}
-    seconds = {"fp32": step_seconds(ref, in_shape, classes, recipe, "fp32", device)}
+    steps = [_training_step(ref, in_shape, classes, recipe, p, device) for p in ("fp32", "bf16")]
     try:
-        seconds["bf16"] = step_seconds(ref, in_shape, classes, recipe, "bf16", device)
+        fp32, bf16 = _median_seconds(steps, device, 0.5, _far_apart)
     except RuntimeError:
-        return "fp32", {"fp32": round(seconds["fp32"], 6)}
+        return "fp32", {"fp32": round(_median_seconds(steps[:1], device, 0.1)[0], 6)}
     # A tie goes to float32: nothing is gained by rounding.
-    fastest = "bf16" if seconds["bf16"] < 0.9 * seconds["fp32"] else "fp32"
-    return fastest, {k: round(v, 6) for k, v in seconds.items()}
+    return ("bf16" if bf16 < _GAIN * fp32 else "fp32"), {
+        "fp32": round(fp32, 6),
+        "bf16": round(bf16, 6),
+    }
+
+
+def _far_apart(medians: Sequence[float]) -> bool:
+    fp32, bf16 = medians
+    return abs(bf16 / fp32 - _GAIN) > 0.15
 
 
 def hardware() -> dict[str, Any]:
@@ -216,7 +252,7 @@ def diagnose(data: Dataset, model: Model, recipe: Recipe) -> list[tuple[str, str
         rows.append((f"training {ref.name}, {p}, {device}", f"{recipe.batch / s:,.0f} samples/s"))
     rate = _gather_rate(data, recipe.batch, recipe.crop, recipe.flip)
     rows.append(("cutting batches", f"{rate:,.0f} samples/s"))
-    fastest = "bf16" if seconds["bf16"] < 0.9 * seconds["fp32"] else "fp32"
+    fastest = "bf16" if seconds["bf16"] < _GAIN * seconds["fp32"] else "fp32"
     chosen = recipe.precision if recipe.precision != "auto" else f"{fastest} (measured)"
     rows.append(("precision chosen", chosen))
     workers = 1 if device == "cuda" else machine["cores"]

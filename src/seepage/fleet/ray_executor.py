@@ -27,11 +27,12 @@ from seepage.config.execution import Execution
 from seepage.errors import InputError
 from seepage.extensions import searched
 from seepage.fleet.budget import Budget
+from seepage.fleet.fork_server import ENVIRONMENT
 from seepage.fleet.function_check import FunctionTrial, Obedience
 from seepage.fleet.local import RETRIES, FleetError, Watcher
 from seepage.fleet.pool_files import held_folder, sweep
 from seepage.fleet.spec import FleetSpec, PoolFile
-from seepage.fleet.worker import ENVIRONMENT, WorkerContext, explain
+from seepage.fleet.worker import WorkerContext, explain
 
 __all__ = ["Distributed", "cluster", "run_ray", "try_on_ray"]
 

@@ -94,7 +94,7 @@ def train_stack(
     for epoch in range(recipe.epochs):
         stack.train()
         seed_streams(epoch_seed(jobs[0].seed, epoch), device)
-        for batches in zip(*(f.batches(epoch) for f in feeds), strict=True):
+        for batches in zip(*(f.batches(epoch, copied=True) for f in feeds), strict=True):
             x = torch.stack([b[0].flatten(1) for b in batches])
             y = torch.stack([b[1] for b in batches])
             for group in optimizer.param_groups:

@@ -7,6 +7,7 @@ memory holds.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -78,7 +79,13 @@ class WorkerContext:
             )
             for r in rows
         ]
-        yield from train_jobs(self.spec, self.storage, self.pool, jobs, progress)
+        try:
+            yield from train_jobs(self.spec, self.storage, self.pool, jobs, progress)
+        finally:
+            # Nothing is written any more once this process lets go of the folder.
+            for job in jobs:
+                with contextlib.suppress(Exception):
+                    job.sink.settle()
 
 
 def serve(pipe: Connection) -> None:

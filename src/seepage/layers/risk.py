@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 from torch import nn
 
 from seepage.array_types import Float64Array
@@ -55,7 +55,7 @@ def _ranks(x: ArrayLike, name: str) -> Float64Array:
     a = np.atleast_2d(given_floats(x, "x"))
     if a.ndim != 2 or not np.isfinite(a).all():
         raise InputError(f"{name}: expected finite values (layers,) or (models, layers)")
-    r = np.asarray(rankdata(a, axis=1), dtype=np.float64)
+    r = np.asarray(scipy.stats.rankdata(a, axis=1), dtype=np.float64)
     return np.asarray(r - r.mean(axis=1, keepdims=True), dtype=np.float64)
 
 
@@ -237,7 +237,7 @@ def risk_table(
                 f"order: expected measured indicators, got {missing or 'none'}; "
                 f"known are: {', '.join(columns)}"
             )
-        ranks = np.mean([rankdata(columns[c], axis=1) for c in by], axis=(0, 1))
+        ranks = np.mean([scipy.stats.rankdata(columns[c], axis=1) for c in by], axis=(0, 1))
         risk = (ranks - 1) / max(shape[1] - 1, 1)
         basis = f"mean rank of {' and '.join(by)} (reconstruction, no attack was run)"
     else:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -38,6 +39,9 @@ __all__ = [
 ]
 
 LEVELS = ("none", "base", "avx2", "avx512")
+
+_WORTH_THREADS = 1e-3
+"""Seconds of work that is left below which starting threads takes longer."""
 
 _at_most: ContextVar[str | None] = ContextVar("level", default=None)
 _threads: ContextVar[int | None] = ContextVar("threads", default=None)
@@ -148,7 +152,7 @@ def _argument(kind: type | str) -> Any:
 def over_blocks(call: Callable[[int, int], None], count: int, block: int) -> None:
     """call(first, last) for the parts of range(count), each of at most `block`, over threads.
 
-    Kernels let go of the interpreter, so the parts run side by side. Parts must not share what
+    The first is timed: where the rest is done before threads would have started, none are. Kernels let go of the interpreter, so the parts run side by side. Parts must not share what
     they write. The first error is raised.
     """
     starts = range(0, count, block)
@@ -157,8 +161,14 @@ def over_blocks(call: Callable[[int, int], None], count: int, block: int) -> Non
         for first, last in parts:
             call(first, last)
         return
-    with ThreadPoolExecutor(min(threads(), len(parts))) as pool:
-        for _ in pool.map(lambda part: call(*part), parts):
+    began = time.perf_counter()
+    call(*parts[0])
+    if (time.perf_counter() - began) * (len(parts) - 1) < _WORTH_THREADS:
+        for first, last in parts[1:]:
+            call(first, last)
+        return
+    with ThreadPoolExecutor(min(threads(), len(parts) - 1)) as pool:
+        for _ in pool.map(lambda part: call(*part), parts[1:]):
             pass
 
 

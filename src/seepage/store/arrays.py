@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import google_crc32c
 import numpy as np
 import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec
@@ -30,14 +33,15 @@ __all__ = [
     "chunk_digest",
     "chunk_key",
     "describe",
+    "encode",
     "open_array",
     "pack",
     "read",
     "read_columns",
     "read_whole",
+    "read_written",
     "sized",
     "unpack",
-    "write",
 ]
 
 _ZEROS = "0" * 64
@@ -143,16 +147,27 @@ def chunk_key(name: str, model: int, t: int, axes: int) -> str:
 
 def chunk_digest(values: AnyArray) -> str:
     """SHA-256 of the values as little-endian bytes."""
-    a = np.ascontiguousarray(values)
-    a = a.astype(a.dtype.newbyteorder("<"), copy=False)
+    a = _little(values, None)
     return hashlib.sha256(a.reshape(-1).view(np.uint8).data).hexdigest()
 
 
-def write(array: zarr.Array[Any], model: int, t: int, values: AnyArray) -> str:
-    """Write one chunk whole and return its digest."""
-    values = np.ascontiguousarray(values, dtype=array.dtype)
-    array[model, t] = values
-    return chunk_digest(values)
+def _little(values: AnyArray, dtype: Any) -> AnyArray:
+    a = np.ascontiguousarray(values, dtype=dtype)
+    return a.astype(a.dtype.newbyteorder("<"), copy=False)
+
+
+def encode(array: zarr.Array[Any], values: AnyArray) -> tuple[bytes, str]:
+    """The bytes of one chunk, and the digest of its values.
+
+    They are those that Zarr's codecs give of `describe`: little-endian values and their CRC-32C. Its
+    own way for one chunk, over an event loop in another thread, takes ten times as long.
+    """
+    raw = _little(values, array.dtype).tobytes()
+    whole = array.chunks == (1, 1, *np.shape(values))
+    if not whole or len(raw) != math.prod(array.chunks) * array.dtype.itemsize:
+        raise ValueError(f"values: expected one chunk {array.chunks}, got {np.shape(values)}")
+    check = google_crc32c.value(raw).to_bytes(4, "little")
+    return raw + check, hashlib.sha256(raw).hexdigest()
 
 
 def _corrupt(storage: Storage, key: str) -> CorruptStore:
@@ -213,6 +228,35 @@ def read_columns(
         if storage.read_into(key, first * size, room) != len(room):
             raise _corrupt(storage, key)
     return out.astype(array.dtype, copy=False)
+
+
+def read_written(
+    storage: Storage,
+    array: zarr.Array[Any],
+    name: str,
+    models: Int64Array,
+    t: int,
+    digests: Sequence[str],
+) -> AnyArray | None:
+    """As `read`, from files whose bytes have these digests; None where one has not, or there are no files.
+
+    Zarr's own reading of 768 chunks takes ten times as long.
+    """
+    if storage.local is None:
+        return None
+    dtype = array.dtype.newbyteorder("<")
+    block = np.empty((len(models), *array.shape[2:]), dtype=dtype)
+    for values, row, digest in zip(block, models.tolist(), digests, strict=True):
+        raw = storage.bytes_of(chunk_key(name, row, t, array.ndim))
+        if len(raw) != block.nbytes // len(block) + 4:
+            return None
+        held = raw[:-4]
+        if hashlib.sha256(held).hexdigest() != digest:
+            return None
+        if google_crc32c.value(held) != int.from_bytes(raw[-4:], "little"):
+            return None
+        values[...] = np.frombuffer(held, dtype).reshape(values.shape)
+    return block.astype(array.dtype, copy=False)
 
 
 def sized(storage: Storage, array: zarr.Array[Any], key: str) -> bool:

@@ -182,8 +182,12 @@ class Run:
     def _read(self, name: str, t: int, models: Int64Array) -> AnyArray:
         """Whole chunks of some runs, as they are stored, compared with the records."""
         self.reads.add((name, t))
-        array = self._array(name)
-        values = arrays.read(self.storage, array, f"signals/{name}", models, t)
+        array, at = self._array(name), f"signals/{name}"
+        written = [self.records[row]["digests"][name][t] for row in models.tolist()]
+        whole = arrays.read_written(self.storage, array, at, models, t, written)
+        if whole is not None:
+            return whole
+        values = arrays.read(self.storage, array, at, models, t)
         for row, found in zip(models.tolist(), values, strict=True):
             if chunk_digest(found) != self.records[row]["digests"][name][t]:
                 key = arrays.chunk_key(f"signals/{name}", row, t, array.ndim)

@@ -60,12 +60,12 @@ def _make_folders(folder: Path) -> None:
         _sync_folder(new.parent)
 
 
-def _put_durably(path: Path, value: Buffer) -> None:
+def _put_durably(path: Path, value: bytes | memoryview) -> None:
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         _make_folders(path.parent)
         with partial.open("wb") as f:
-            f.write(value.as_buffer_like())
+            f.write(value)
             f.flush()
             os.fsync(f.fileno())
         partial.replace(path)
@@ -79,6 +79,14 @@ def _put_durably(path: Path, value: Buffer) -> None:
                 "repair the disk and start again, finished checkpoints are kept"
             ) from None
         raise
+
+
+def _bytes_of(path: Path) -> bytes | None:
+    """A file without the detour over its store, whose event loop runs in another thread."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None
 
 
 def _files_below(root: Path, prefix: str) -> list[str]:
@@ -99,12 +107,12 @@ class DurableStore(LocalStore):
         if not self._is_open:
             await self._open()
         self._check_writable()
-        await asyncio.to_thread(_put_durably, self.root / key, value)
+        await asyncio.to_thread(_put_durably, self.root / key, value.to_bytes())
 
     def set_sync(self, key: str, value: Buffer) -> None:
         self._ensure_open_sync()
         self._check_writable()
-        _put_durably(self.root / key, value)
+        _put_durably(self.root / key, value.to_bytes())
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         # Zarr 3.1 takes the root's text out of keys wherever it occurs: in a volume mounted at
@@ -123,6 +131,7 @@ class Storage:
     def __init__(self, where: str | os.PathLike[str], *, write: bool = False) -> None:
         self.where = os.fspath(where)
         self.local = None if "://" in self.where else local_path(self.where, "run folder")
+        self._root = None if self.local is None else self.local.absolute()
         self.write = write
         self.store: Store = self._open(write)
 
@@ -182,18 +191,14 @@ class Storage:
     def get(self, key: str) -> bytes | None:
         """Bytes under `key`, or None when it is absent."""
         with self._reach(key):
+            if self._root is not None:
+                return _bytes_of(self._root / key)
             found = sync(self.store.get(key, default_buffer_prototype()))
         return None if found is None else found.to_bytes()
 
     def bytes_of(self, key: str) -> bytes:
-        """Bytes under `key`, empty when it is absent: of a file without the detour over its store."""
-        if self.local is None:
-            return self.get(key) or b""
-        with self._reach(key):
-            try:
-                return (self.local / key).read_bytes()
-            except FileNotFoundError:
-                return b""
+        """Bytes under `key`, empty when it is absent."""
+        return self.get(key) or b""
 
     def read_into(self, key: str, start: int, room: memoryview) -> int:
         """Fill `room` with the bytes of `key` from `start` on; how many there were."""
@@ -214,6 +219,9 @@ class Storage:
     def put(self, key: str, value: bytes) -> None:
         """Write `key` whole: a reader sees the old value or the new one, never a part."""
         with self._reach(key):
+            if self._root is not None and self.write:
+                _put_durably(self._root / key, value)
+                return
             sync(self.store.set(key, default_buffer_prototype().buffer.from_bytes(value)))
 
     def delete(self, key: str) -> None:
