@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self, final
 
 import numpy as np
-from scipy import special
+import scipy
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.base import (
@@ -341,4 +341,4 @@ class Combined(LearnedOnScores):
         return self.attacks
 
     def scaled(self, scores: Float64Array, at: Int64Array) -> Float64Array:
-        return np.asarray(special.ndtri(ranks(scores, at)))
+        return np.asarray(scipy.special.ndtri(ranks(scores, at)))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import special
+import scipy
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray
 from seepage.errors import InputError
@@ -104,7 +104,7 @@ class _Trees(Learner, ABC):
 
         def odds(new: Float64Array) -> Float64Array:
             p = found.predict_proba(np.round(new, _DECIMALS))[:, 1]
-            return np.asarray(special.logit(np.clip(p, _SURE, 1 - _SURE)), dtype=np.float64)
+            return np.asarray(scipy.special.logit(np.clip(p, _SURE, 1 - _SURE)), dtype=np.float64)
 
         return odds
 
@@ -189,7 +189,7 @@ class Separate(Learner):
             log_odds = [found(new[:, [k]]) for k, found in enumerate(each)]
             # The ratio of mean p to mean 1 − p, without cancellation where all are sure.
             inside, out = (
-                special.logsumexp([-np.logaddexp(0, s * o) for o in log_odds], axis=0)
+                scipy.special.logsumexp([-np.logaddexp(0, s * o) for o in log_odds], axis=0)
                 for s in (-1, 1)
             )
             return np.asarray(inside - out)

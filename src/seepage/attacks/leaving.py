@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import special
+import scipy
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.plan import judged, partitions
@@ -89,8 +89,8 @@ def _variance(member: BoolArray, *, truncated: bool) -> float:
     if not truncated or (1 - p) ** models + p**models < 1e-9:
         return float((share * (1 - share)).sum())
     count = np.arange(1, models)
-    ways = special.gammaln(models + 1) - special.gammaln(count + 1)
-    ways -= special.gammaln(models - count + 1)
+    ways = scipy.special.gammaln(models + 1) - scipy.special.gammaln(count + 1)
+    ways -= scipy.special.gammaln(models - count + 1)
 
     def moments(p: float) -> tuple[float, float]:
         mass = np.exp(ways + count * np.log(p) + (models - count) * np.log1p(-p))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self, final
 
 import numpy as np
-from scipy import special
+import scipy
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.base import Attack, Source
@@ -136,7 +136,7 @@ class _Likelihood(Attack, ABC):
                 if not isinstance(self.variance, StudentT):
                     return (np.ascontiguousarray(law[..., 2:]),)
                 alpha = law[..., 2, None] + np.arange(models + 1) / 2
-                return law, special.gammaln(alpha + 0.5) - special.gammaln(alpha)
+                return law, scipy.special.gammaln(alpha + 0.5) - scipy.special.gammaln(alpha)
             case PerSample():
                 return (np.zeros((len(drop.sets), views, 2, 2)),)
         given = np.zeros((len(drop.sets), views, 2, 2))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 import numpy as np
-from scipy import special
+import scipy
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.learned import LearnedAlone
@@ -70,7 +70,7 @@ class ShadowOutputs(LearnedAlone):
     def answers(self, signals: Mapping[str, FloatArray]) -> Float64Array:
         labels = _classes(signals)
         logits = np.asarray(signals["logits"], dtype=np.float64)
-        found: Float64Array = special.log_softmax(logits, axis=-1)
+        found: Float64Array = scipy.special.log_softmax(logits, axis=-1)
         if self.by_class:
             return np.concatenate([found, labels[..., None]], axis=-1)
         own = np.take_along_axis(found, labels[..., None], axis=-1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Self, final
 
 import numpy as np
-from scipy import special
+import scipy
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.base import Attack, Source
@@ -44,7 +44,7 @@ def _log_mean(loss: FloatArray, mask: BoolArray) -> Float64Array:
     """
     kept = np.where(mask[..., None], -loss.astype(np.float64), -np.inf)
     count = np.maximum(mask.sum(axis=0), 1)
-    return np.asarray(special.logsumexp(kept, axis=0) - np.log(count)[:, None])
+    return np.asarray(scipy.special.logsumexp(kept, axis=0) - np.log(count)[:, None])
 
 
 class _Ratio(Attack, ABC):

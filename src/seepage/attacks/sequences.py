@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 import numpy as np
-from scipy import special
+import scipy
 
 from seepage.array_types import Float64Array, FloatArray
 from seepage.attacks.base import Access
@@ -81,7 +81,7 @@ class SeqMIA(LearnedAlone):
     >>> member = np.tile(np.eye(2, dtype=bool), (3, 50))
     >>> z = rng.normal(size=(*member.shape, 2, 3))
     >>> z[..., 0] += np.where(member[..., None], [0, 2], [2, 0])
-    >>> loss = special.logsumexp(z, axis=-1) - z[..., 0]
+    >>> loss = scipy.special.logsumexp(z, axis=-1) - z[..., 0]
     >>> signals = {"loss": loss, "entropy": loss, "mentr": loss, "logits": z}
     >>> scores = SeqMIA().leave_one_out(signals, member)
     >>> bool(scores[member].mean() > 0.5 > -0.5 > scores[~member].mean())
@@ -100,7 +100,7 @@ class SeqMIA(LearnedAlone):
     trajectory: ClassVar[bool] = True
 
     def answers(self, signals: Mapping[str, FloatArray]) -> Float64Array:
-        p = special.softmax(np.asarray(signals["logits"], dtype=np.float64), axis=-1)
+        p = scipy.special.softmax(np.asarray(signals["logits"], dtype=np.float64), axis=-1)
         recorded = [np.asarray(signals[name][..., 0], np.float64) for name in self.requires[:3]]
         figures = np.stack([*recorded, p.max(axis=-1), p.std(axis=-1)], axis=-2)
         both = [figures, np.diff(figures, axis=-1)]

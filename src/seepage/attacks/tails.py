@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+import scipy
 
 from seepage.array_types import BoolArray, Float64Array
 from seepage.attacks.kernels.elementary import log
@@ -101,7 +101,7 @@ class Gaussian(_Fitted):
     @staticmethod
     def of_deviate(z: Float64Array) -> Float64Array:
         """log Φ(z), exact in the tail."""
-        return np.asarray(special.log_ndtr(z))
+        return np.asarray(scipy.special.log_ndtr(z))
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Logistic(_Fitted):
     @staticmethod
     def of_deviate(z: Float64Array) -> Float64Array:
         """log of the logistic CDF at z standard deviations (of π/√3 scales each)."""
-        return np.asarray(special.log_expit(z * (np.pi / np.sqrt(3.0))))
+        return np.asarray(scipy.special.log_expit(z * (np.pi / np.sqrt(3.0))))
 
 
 Tail = Empirical | Gaussian | Logistic

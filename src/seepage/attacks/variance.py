@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import special
+import scipy
 
 from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks.kernels.lanes import FLOOR
@@ -230,7 +230,7 @@ class Student:
     def log_density(self, x: Float64Array) -> Float64Array:
         """log p(x) in nats."""
         z2 = (x - self.centre) ** 2 / (self.dof * self.scale2)
-        constant = special.gammaln((self.dof + 1) / 2) - special.gammaln(self.dof / 2)
+        constant = scipy.special.gammaln((self.dof + 1) / 2) - scipy.special.gammaln(self.dof / 2)
         spread = 0.5 * np.log(np.pi * self.dof * self.scale2)
         return np.asarray(constant - spread - (self.dof + 1) / 2 * np.log1p(z2))
 
@@ -355,7 +355,9 @@ def quartiles_of(cells: Int64Array, lowest: Int64Array) -> Float64Array:
 def chance(models: int) -> Float64Array:
     """Expectation and variance of log s² when σ = 1, by the number n of values: (models + 1, 2)."""
     half = (np.maximum(np.arange(models + 1), 2) - 1) / 2
-    return np.stack([special.digamma(half) - np.log(half), special.polygamma(1, half)], axis=-1)
+    return np.stack(
+        [scipy.special.digamma(half) - np.log(half), scipy.special.polygamma(1, half)], axis=-1
+    )
 
 
 # Where α₀ is looked for: from a prior that says next to nothing to one spread for all.
@@ -400,7 +402,7 @@ def _fitted(
     alpha, level, least = np.empty_like(width), np.empty_like(width), np.empty_like(width)
     for h in np.unique(half).tolist():
         at = half == h
-        expected = special.digamma(h) - np.log(h)
+        expected = scipy.special.digamma(h) - np.log(h)
         if fixed is None:
             narrower, middles, lows = _table(h)
             where = np.interp(-width[at], narrower, np.log(_ALPHAS))
@@ -425,12 +427,12 @@ def _table(half: float) -> Float64Array:
 def _law(half: float, alpha: Float64Array, shares: Sequence[float]) -> Float64Array:
     """Quantiles of log F(2 half, 2α), the law of log s²/s₀² under the prior: (shares, alphas)."""
     p = np.asarray(shares)[:, None]
-    own = np.log(special.gammaincinv(half, p) / half)
+    own = np.log(scipy.special.gammaincinv(half, p) / half)
     # W = α/(α + half F) is Beta(α, half), whose distribution is w^α/(α B(α, half)) where w is tiny.
-    log_w = (np.log1p(-p) + np.log(alpha) + special.betaln(alpha, half)) / alpha
+    log_w = (np.log1p(-p) + np.log(alpha) + scipy.special.betaln(alpha, half)) / alpha
     far = log_w < _TINY_SHARE
     within = np.where(far, 1.0, np.minimum(alpha, 1e6))
-    ratio = np.log(special.fdtri(2 * half, 2 * within, p))
+    ratio = np.log(scipy.special.fdtri(2 * half, 2 * within, p))
     ratio = np.where(far, np.log(alpha / half) - log_w, ratio)
     # Beyond, the spread is one for all and s² a χ².
     return np.asarray(np.where(alpha > 1e6, own, ratio))
@@ -441,8 +443,8 @@ def _inverse_trigamma(value: Float64Array) -> Float64Array:
     value = np.maximum(value, 1e-4)
     x = 0.5 + 1 / value
     for _ in range(50):
-        slope = special.polygamma(1, x)
-        step = slope * (1 - slope / value) / special.polygamma(2, x)
+        slope = scipy.special.polygamma(1, x)
+        step = slope * (1 - slope / value) / scipy.special.polygamma(2, x)
         x = x + step
         if np.all(np.abs(step) < 1e-12 * x):
             break

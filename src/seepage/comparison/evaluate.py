@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.attacks import Attack, LiRA, of_unit, reference_rows
@@ -190,7 +190,7 @@ def calibration_error(logits: ArrayLike, labels: ArrayLike, bins: int = 15) -> f
     0.0
     """
     z, y = np.asarray(logits, np.float64), np.asarray(labels)
-    top = np.exp(z.max(axis=1) - special.logsumexp(z, axis=1))
+    top = np.exp(z.max(axis=1) - scipy.special.logsumexp(z, axis=1))
     right = z.argmax(axis=1) == y
     at = np.minimum((top * bins).astype(np.int64), bins - 1)
     gap = np.bincount(at, weights=right - top, minlength=bins)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy
-from scipy import special
 
 from seepage.epsilon.multi_run import check_level
 from seepage.epsilon.trade_off import dp_region
@@ -62,8 +61,8 @@ def jeffreys(
     check_level(level, delta)
     _checked(right, members, wrong, others)
     size = (1 - level) / 2
-    tpr = special.betaincinv(right + 0.5, members - right + 0.5, size) if right else 0.0
-    fpr = special.betaincinv(wrong + 0.5, others - wrong + 0.5, 1 - size)
+    tpr = scipy.special.betaincinv(right + 0.5, members - right + 0.5, size) if right else 0.0
+    fpr = scipy.special.betaincinv(wrong + 0.5, others - wrong + 0.5, 1 - size)
     fpr = fpr if wrong < others else 1.0
     return Credible(_ratio(float(tpr), float(fpr), delta), level, delta, "Jeffreys")
 
@@ -99,7 +98,7 @@ def joint_beta(
 
     def inside(epsilon: float) -> float:
         low, high = dp_region(epsilon, delta, rates)
-        return float(np.mean(special.betainc(a, b, high) - special.betainc(a, b, low)))
+        return float(np.mean(scipy.special.betainc(a, b, high) - scipy.special.betainc(a, b, low)))
 
     goal = 1 - level
     if inside(0.0) >= goal:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from seepage.array_types import Float64Array
 from seepage.epsilon.trade_off import gdp_delta, gdp_epsilon
@@ -113,7 +113,7 @@ class TradeOff:
         """
         p = _priors(prior)
         smaller, back = np.unique(np.minimum(p, 1 - p), return_inverse=True)
-        odds = np.minimum(-special.logit(smaller), 750.0)
+        odds = np.minimum(-scipy.special.logit(smaller), 750.0)
         return np.asarray((smaller * (1 - self._deltas(odds)))[back].reshape(p.shape))
 
     def epsilon_at(self, delta: float) -> float:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array
 from seepage.epsilon.multi_run import scored
@@ -62,7 +61,7 @@ def _divergence(epsilon: float, p: tuple[float, float], q: tuple[float, float]) 
         if b == 0:
             return 0.0
         at = -c / b
-        mass = [special.ndtr(np.sign(b) * (mean - at) / sd) for mean, sd in (p, q)]
+        mass = [scipy.special.ndtr(np.sign(b) * (mean - at) / sd) for mean, sd in (p, q)]
         return float(max(0.0, mass[0] - np.exp(epsilon) * mass[1]))
     square = b * b - 4 * a * c
     if square <= 0:
@@ -72,7 +71,10 @@ def _divergence(epsilon: float, p: tuple[float, float], q: tuple[float, float]) 
         low, high = sorted(((-b - root) / (2 * a), (-b + root) / (2 * a)))
         inside = []
         for mean, sd in (p, q):
-            below, above = special.ndtr((low - mean) / sd), special.ndtr((mean - high) / sd)
+            below, above = (
+                scipy.special.ndtr((low - mean) / sd),
+                scipy.special.ndtr((mean - high) / sd),
+            )
             inside.append(float(below + above if a > 0 else 1 - below - above))
     return float(max(0.0, inside[0] - np.exp(min(epsilon, 700.0)) * inside[1]))
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array
 from seepage.epsilon.label_game import LabelGame
@@ -42,7 +41,7 @@ def fair_accuracy(epsilon: ArrayLike) -> Float64Array:
     >>> fair_accuracy([0.0, 1.0, 2.0, 4.0]).round(4).tolist()
     [0.5, 0.7311, 0.8808, 0.982]
     """
-    return np.asarray(special.expit(given_floats(epsilon, "epsilon")))
+    return np.asarray(scipy.special.expit(given_floats(epsilon, "epsilon")))
 
 
 def prior_accuracy(epsilon: ArrayLike, prior: ArrayLike) -> Float64Array:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array
 from seepage.epsilon.thresholds import (
@@ -273,11 +272,11 @@ def _least_mu(at: Counted) -> Values:
     share = np.geomspace(k, 1, _CELLS + 1)
     right, wrong = at.right[:, None].astype(np.float64), at.wrong[:, None].astype(np.float64)
     # Where everything or nothing was called a member, no rate on that side is refuted.
-    fpr = special.betainccinv(wrong + 1, np.maximum(at.n_out - wrong, 1), share[:-1])
+    fpr = scipy.special.betainccinv(wrong + 1, np.maximum(at.n_out - wrong, 1), share[:-1])
     fpr = np.where(wrong < at.n_out, fpr, 1.0)
-    tpr = special.betaincinv(np.maximum(right, 1), at.n_in - right + 1, k / share[1:])
+    tpr = scipy.special.betaincinv(np.maximum(right, 1), at.n_in - right + 1, k / share[1:])
     tpr = np.where(right > 0, tpr, 0.0)
     with np.errstate(invalid="ignore"):
-        mu = np.nan_to_num(special.ndtri(tpr) - special.ndtri(fpr), nan=-np.inf)
+        mu = np.nan_to_num(scipy.special.ndtri(tpr) - scipy.special.ndtri(fpr), nan=-np.inf)
     least = np.argmin(mu, axis=1)[:, None]
     return Values(*(np.take_along_axis(v, least, axis=1)[:, 0] for v in (mu, tpr, fpr)))

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array
 from seepage.epsilon.multi_run import check_level, said, scored
@@ -143,14 +142,14 @@ class _PValue:
     def of(cls, correct: int, guesses: int, canaries: int, delta: float) -> _PValue:
         below = np.arange(correct - 1.0, -1, -1)
         n = float(guesses)
-        log_choose = special.gammaln(n + 1) - special.gammaln(below + 1)
-        log_choose -= special.gammaln(n - below + 1)
+        log_choose = scipy.special.gammaln(n + 1) - scipy.special.gammaln(below + 1)
+        log_choose -= scipy.special.gammaln(n - below + 1)
         return cls(correct, guesses, 2 * canaries * delta, below, log_choose)
 
     def __call__(self, epsilon: Float64Array) -> Float64Array:
         """(E,) of ε (E,)."""
-        q = special.expit(epsilon)
-        tail = special.betainc(self.correct, self.guesses - self.correct + 1, q)
+        q = scipy.special.expit(epsilon)
+        tail = scipy.special.betainc(self.correct, self.guesses - self.correct + 1, q)
         # log (1 − q) = −log(1 + e^ε), and log q is ε more.
         log_rest = -np.logaddexp(0.0, epsilon)[:, None]
         mass = np.exp(self.log_choose + self.below * epsilon[:, None] + self.guesses * log_rest)
@@ -198,8 +197,8 @@ def _refuted(correct: int, guesses: int, canaries: int, delta: float, size: floa
     """The bound itself; size: 1 − level."""
     if not correct:
         return 0.0
-    q = special.betaincinv(correct, guesses - correct + 1, size)
-    epsilon = max(0.0, float(special.logit(q)))
+    q = scipy.special.betaincinv(correct, guesses - correct + 1, size)
+    epsilon = max(0.0, float(scipy.special.logit(q)))
     if delta > 0 and epsilon > 0:
         # At this epsilon the binomial tail alone uses up the level: the crossing is below.
         epsilon = _first_crossing(epsilon, correct, guesses, canaries, delta, size)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy
-from scipy import special
 
 from seepage.epsilon.multi_run import check_level, multi_run_at
 from seepage.epsilon.one_run import Analysis, BinomialTail
@@ -92,7 +91,7 @@ def canaries_needed(
     if not 0 < share <= 1:
         raise InputError(f"share: expected a number in (0, 1], got {share}; guess 1 for all")
     rule = BinomialTail() if analysis is None else analysis
-    right = 1.0 if truth is None else float(special.expit(truth))
+    right = 1.0 if truth is None else float(scipy.special.expit(truth))
 
     def reached(canaries: int) -> float:
         guesses = max(1, round(share * canaries))
@@ -130,8 +129,8 @@ def models_needed(
     rule = Bonferroni() if threshold is None else threshold
     # Rates of the best attack at 200 thresholds; one pair of perfect ones without `mu`.
     at = np.linspace(-4, 8, 200)
-    tpr = np.ones(1) if mu is None else special.ndtr(mu - at)
-    fpr = np.zeros(1) if mu is None else special.ndtr(-at)
+    tpr = np.ones(1) if mu is None else scipy.special.ndtr(mu - at)
+    fpr = np.zeros(1) if mu is None else scipy.special.ndtr(-at)
 
     def reached(models: int) -> float:
         half = models // 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from seepage.array_types import Float64Array
 from seepage.errors import InputError
@@ -16,7 +15,7 @@ __all__ = ["dp_region", "gdp_delta", "gdp_epsilon"]
 
 def _log_delta(mu: float, epsilon: float) -> float:
     a, b = -epsilon / mu + mu / 2, -epsilon / mu - mu / 2
-    upper, lower = special.log_ndtr(a), epsilon + special.log_ndtr(b)
+    upper, lower = scipy.special.log_ndtr(a), epsilon + scipy.special.log_ndtr(b)
     # expm1 keeps the digits of 1 - e^x where the two terms nearly cancel.
     gap = -np.expm1(min(lower - upper, 0.0))
     return float(upper + np.log(gap)) if gap > 0 else float("-inf")
@@ -58,7 +57,7 @@ def gdp_epsilon(mu: float, delta: float) -> float:
     if gdp_delta(mu, 0.0) <= delta:
         return 0.0
     # A hair above, or rounding may put the root outside where the second term vanishes.
-    top = mu * (mu / 2 - float(special.ndtri(delta))) * (1 + 1e-9) + 1e-9
+    top = mu * (mu / 2 - float(scipy.special.ndtri(delta))) * (1 + 1e-9) + 1e-9
     goal = float(np.log(delta))
 
     def excess(epsilon: float) -> float:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import scipy
 import torch
-from scipy import special
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.data.targets import faulty, target_values
@@ -214,7 +214,7 @@ def _prepared(name: str, task: Task, least: float | None) -> Callable[[AnyArray]
 
     def log_odds(p: AnyArray) -> Float64Array:
         clipped = np.clip(p.astype(np.float64), floor, 1 - max(floor, 2.0**-53))
-        return np.asarray(special.logit(clipped), dtype=np.float64)
+        return np.asarray(scipy.special.logit(clipped), dtype=np.float64)
 
     return log_odds
 

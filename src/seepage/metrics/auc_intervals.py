@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError
@@ -35,9 +35,12 @@ def _limits(
     normal = (trials * np.minimum(area, 1 - area) >= _NORMAL_FROM) & (variance > 0)
     low, high = clopper_pearson(np.clip(area * trials, 0, trials), trials, level)
     a, v = area[normal], variance[normal]
-    centre = special.logit(a)
-    half = special.stdtrit(freedom[normal], (1 + level) / 2) * np.sqrt(v) / (a * (1 - a))
-    low[normal], high[normal] = special.expit(centre - half), special.expit(centre + half)
+    centre = scipy.special.logit(a)
+    half = scipy.special.stdtrit(freedom[normal], (1 + level) / 2) * np.sqrt(v) / (a * (1 - a))
+    low[normal], high[normal] = (
+        scipy.special.expit(centre - half),
+        scipy.special.expit(centre + half),
+    )
     return low, high
 
 

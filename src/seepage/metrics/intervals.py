@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError
@@ -60,8 +59,8 @@ def clopper_pearson(
     low = np.zeros(k.shape)
     high = np.ones(k.shape)
     some, rest = k > 0, k < n
-    low[some] = special.betaincinv(k[some], n[some] - k[some] + 1, tail)
-    high[rest] = special.betaincinv(k[rest] + 1, n[rest] - k[rest], 1 - tail)
+    low[some] = scipy.special.betaincinv(k[some], n[some] - k[some] + 1, tail)
+    high[rest] = scipy.special.betaincinv(k[rest] + 1, n[rest] - k[rest], 1 - tail)
     return low, high
 
 
@@ -92,9 +91,9 @@ def around(mean: float, half: float) -> tuple[float, float]:
     """
     low, high = max(0.0, mean - half), min(1.0, mean + half)
     if 0 < mean < 1:
-        centre, away = special.logit(mean), min(half / (mean * (1 - mean)), 1.0)
-        low = min(low, float(special.expit(centre - away)))
-        high = max(high, float(special.expit(centre + away)))
+        centre, away = scipy.special.logit(mean), min(half / (mean * (1 - mean)), 1.0)
+        low = min(low, float(scipy.special.expit(centre - away)))
+        high = max(high, float(scipy.special.expit(centre + away)))
     return low, high
 
 

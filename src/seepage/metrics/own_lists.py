@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike
-from scipy.special import ndtri
 
 from seepage.array_types import BoolArray, Float64Array
 from seepage.errors import InputError
@@ -196,7 +195,7 @@ def own_auc(
 
 def _without_difficulty(values: Float64Array) -> Float64Array:
     """What of each model's normal scores their mean over models does not explain."""
-    scores = ndtri((scipy.stats.rankdata(values, axis=1) - 0.5) / values.shape[1])
+    scores = scipy.special.ndtri((scipy.stats.rankdata(values, axis=1) - 0.5) / values.shape[1])
     mean = scores.mean(axis=0)
     power = float(mean @ mean)
     share = scores @ mean / power if power > 0 else np.zeros(len(scores))

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.errors import InputError
@@ -220,7 +220,7 @@ def subject_auc(
         apart = np.sqrt(n**2 / spread_n + m**2 / spread_m)
     else:
         apart = (n + m) / np.sqrt(spread_n + spread_m)
-    return float(special.ndtr(distance / 2 * apart).mean())
+    return float(scipy.special.ndtr(distance / 2 * apart).mean())
 
 
 def distance_of(auc: float) -> float:
@@ -229,7 +229,7 @@ def distance_of(auc: float) -> float:
     >>> round(distance_of(0.7602), 2)
     1.0
     """
-    return float(np.sqrt(2) * special.ndtri(np.clip(auc, 1e-12, 1 - 1e-12)))
+    return float(np.sqrt(2) * scipy.special.ndtri(np.clip(auc, 1e-12, 1 - 1e-12)))
 
 
 def _some(unit: Subjects) -> Int64Array:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 import numpy as np
-from scipy import special
+import scipy
 
 from seepage.array_types import BoolArray, FloatArray
 from seepage.attacks.base import Attack
@@ -77,8 +77,8 @@ class StudentTLaw(Law):
         z2 = z2 / z2.mean()
         grid = np.array([3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 30.0, 100.0])
         likely = [
-            special.gammaln((v + 1) / 2)
-            - special.gammaln(v / 2)
+            scipy.special.gammaln((v + 1) / 2)
+            - scipy.special.gammaln(v / 2)
             - 0.5 * np.log(v - 2)
             - (v + 1) / 2 * np.log1p(z2 / (v - 2)).mean()
             for v in grid
@@ -148,7 +148,9 @@ class Laws:
         return variance if np.isinf(self.df) else variance * (self.df - 2) / self.df
 
     def _cdf(self, z: FloatArray) -> FloatArray:
-        return np.asarray(special.ndtr(z) if np.isinf(self.df) else special.stdtr(self.df, z))
+        return np.asarray(
+            scipy.special.ndtr(z) if np.isinf(self.df) else scipy.special.stdtr(self.df, z)
+        )
 
 
 def _at_least_zero(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from seepage.array_types import FloatArray, Int64Array
 from seepage.errors import InputError
@@ -71,7 +72,9 @@ class KMeans(ClusterMethod):
         k = min(self.k, len(distinct))
         seed = int(rng.integers(2**31 - 1))
         model = cluster.KMeans(k, n_init=self.starts, random_state=seed, tol=1e-6)
-        found = model.fit(distinct, sample_weight=weight).labels_
+        # Threads would add what they summed in any order, and wait for each other for longer.
+        with threadpool_limits(1):
+            found = model.fit(distinct, sample_weight=weight).labels_
         return np.asarray(found[back.ravel()], dtype=np.int64)
 
 

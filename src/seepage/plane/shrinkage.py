@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 import scipy
-from scipy import special
 
 from seepage.array_types import FloatArray
 from seepage.given_arrays import given_floats
@@ -89,13 +89,13 @@ def empirical_bayes(variance: FloatArray, freedom: int | FloatArray) -> FloatArr
     d = np.broadcast_to(given_floats(freedom, "freedom"), s2.shape)
     if len(s2) < 3:
         return s2
-    e = np.log(s2) - special.digamma(d / 2) + np.log(d / 2)
-    excess = e.var(ddof=1) - special.polygamma(1, d / 2).mean()
+    e = np.log(s2) - _of_each(lambda d: scipy.special.digamma(d / 2), d) + np.log(d / 2)
+    excess = e.var(ddof=1) - _of_each(lambda d: _trigamma(d / 2), d).mean()
     if excess <= 1e-8:
         # All disagreement is sampling noise: one variance for all.
         return np.full_like(s2, np.exp(e.mean()))
     prior = 2 * _inverse_trigamma(float(excess))
-    common = np.exp(e.mean() + special.digamma(prior / 2) - np.log(prior / 2))
+    common = np.exp(e.mean() + scipy.special.digamma(prior / 2) - np.log(prior / 2))
     shrunk: FloatArray = (prior * common + d * s2) / (prior + d)
     return shrunk
 
@@ -105,9 +105,25 @@ def _positive(variance: FloatArray) -> FloatArray:
     return np.maximum(variance, max(1e-6 * float(np.median(variance)), 1e-30))
 
 
+def _of_each(function: Callable[[FloatArray], FloatArray], d: FloatArray) -> FloatArray:
+    """A function of every value, computed once for each whole number that occurs."""
+    whole = d.astype(np.int64)
+    if not (whole == d).all() or whole.min() < 0 or whole.max() >= 2**16:
+        return function(d)
+    occurs = np.flatnonzero(np.bincount(whole))
+    table = np.empty(occurs[-1] + 1)
+    table[occurs] = function(occurs.astype(np.float64))
+    return table[whole]
+
+
+def _trigamma(x: FloatArray | float) -> FloatArray:
+    """ψ'(x) = ζ(2, x)."""
+    return np.asarray(scipy.special.zeta(2.0, x))
+
+
 def _inverse_trigamma(y: float) -> float:
     """x with ψ'(x) = y > 0."""
     low, high = 1e-8, 1.0
-    while special.polygamma(1, high) > y:
+    while _trigamma(high) > y:
         high *= 4
-    return float(scipy.optimize.brentq(lambda x: float(special.polygamma(1, x)) - y, low, high))
+    return float(scipy.optimize.brentq(lambda x: float(_trigamma(x)) - y, low, high))

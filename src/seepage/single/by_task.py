@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
+import scipy
 import torch
-from scipy import special
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.data.targets import faulty
@@ -178,9 +178,9 @@ class Question:
         notes: tuple[str, ...] = ()
         if self.task.name == "soft-labels":
             loss, z, notes = self._divergence(rows, values, form)
-            log_p = special.log_softmax(z, axis=1)
+            log_p = scipy.special.log_softmax(z, axis=1)
             # Outputs that are masked have no share: 0 log 0 is 0.
-            entropy = special.entr(np.exp(log_p)).sum(axis=1)
+            entropy = scipy.special.entr(np.exp(log_p)).sum(axis=1)
             found = {"loss": loss, "entropy": entropy}
             return self._without(Observed(found, {}, notes + degenerate(loss), width))
         if form != "logits":

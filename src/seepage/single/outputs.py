@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 import torch
-from scipy import special
 
 from seepage.array_types import AnyArray, Float64Array, Int64Array
 from seepage.errors import InputError, nearest
@@ -146,7 +146,7 @@ def from_probabilities(probabilities: AnyArray, labels: Int64Array) -> Observed:
         "phi": phi,
         "loss": np.logaddexp(0.0, -phi),
         "mentr": -(against[at, labels] * log_p[at, labels]) - wrong.sum(axis=1),
-        "entropy": -special.xlogy(p, p).sum(axis=1),
+        "entropy": -scipy.special.xlogy(p, p).sum(axis=1),
         "correct": (p.argmax(axis=1) == labels).astype(np.float64),
     }
     return Observed(found, {}, notes + degenerate(phi), p.shape[1], answers)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy
 import torch
-from scipy import special
 from torch import nn
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array
@@ -179,8 +179,8 @@ def observed_as_released(
         seen = question.observed(shown.numpy(), "logits", outside).signals
     else:
         found = released_signals(variant.outputs, z, torch.from_numpy(question.labels))
-        log_p = special.log_softmax(shown.numpy(), axis=1)
-        entropy = special.entr(np.exp(log_p)).sum(axis=1)
+        log_p = scipy.special.log_softmax(shown.numpy(), axis=1)
+        entropy = scipy.special.entr(np.exp(log_p)).sum(axis=1)
         seen = {k: found[k].numpy() for k in READ if k in found} | {"entropy": entropy}
         if question.targets is not None:
             seen["loss"] = divergence(shown, torch.from_numpy(question.targets)).numpy()
