@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -246,3 +247,47 @@ def test_a_compiled_step_has_the_gradients_of_the_plain_one() -> None:
             assert a is not None
             assert b is not None
             assert (a - b).norm() <= 1e-4 * a.norm()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_a_step_is_torch_s_and_does_not_import_its_compiler(
+    optimizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe(optimizer=optimizer, lr=0.05, weight_decay=0.01)  # type: ignore[arg-type]
+    theirs = {
+        "sgd": lambda p: torch.optim.SGD(
+            p, lr=0.05, momentum=recipe.momentum, nesterov=recipe.nesterov, weight_decay=0.01
+        ),
+        "adam": lambda p: torch.optim.Adam(p, lr=0.05, weight_decay=0.01),
+        "adamw": lambda p: torch.optim.AdamW(p, lr=0.05, weight_decay=0.01),
+    }[optimizer]
+
+    torch.manual_seed(0)
+    batches, models = torch.randn(4, 8, 4), [nn.Linear(4, 3), nn.Linear(4, 3)]
+    models[1].load_state_dict(models[0].state_dict())
+
+    def state_after(found: torch.optim.Optimizer, model: nn.Module) -> str:
+        for x in batches:
+            found.zero_grad(set_to_none=True)
+            model(x).square().mean().backward()
+            found.step()
+        found.load_state_dict(found.state_dict())
+        return str(found.state_dict())
+
+    with monkeypatch.context() as without:
+        # What torch guards against its compiler raises where that cannot be imported.
+        without.setitem(sys.modules, "torch._dynamo", None)
+        ours = state_after(optim.make(recipe, models[0]), models[0])
+    assert ours == state_after(theirs(models[1].parameters()), models[1])
+    assert all(map(torch.equal, models[0].parameters(), models[1].parameters()))
+
+
+def test_batches_that_are_cut_together_are_those_that_are_cut_alone() -> None:
+    data = seepage.load("digits", limit=50)
+    members = np.arange(0, 50, 2)
+    feed = Feed(Resident.of(data), members, Recipe(batch=6), 3, data.member_scale(members))
+    alone, together = (list(feed.batches(1, copied=copied)) for copied in (False, True))
+    assert len(alone) == len(together) == 4
+    for (x, y), (same_x, same_y) in zip(alone, together, strict=True):
+        assert torch.equal(x, same_x)
+        assert torch.equal(y, same_y)

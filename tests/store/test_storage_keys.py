@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,7 +16,10 @@ from zarr.core.sync import sync
 
 import seepage
 from seepage.errors import CorruptStore, InputError, Locked, StorageFailed
+from seepage.fleet.sink import StoreSink
+from seepage.store import arrays
 from seepage.store.arrays import pack, unpack
+from seepage.store.keys import record_key
 from seepage.store.lock import Lock
 from seepage.store.storage import DurableStore, Storage
 
@@ -166,3 +170,45 @@ def test_folder_names_that_occur_in_keys(
     assert sync(listed()) == sorted([keys[0], *keys])
     with Lock(Storage(name, write=True)), pytest.raises(Locked):
         Lock(Storage(name, write=True)).__enter__()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool"])
+def test_a_chunk_is_what_zarr_writes_and_is_read_by_its_digest(
+    storage: Storage, dtype: str
+) -> None:
+    values = np.arange(6).reshape(3, 2).astype(dtype)
+    storage.put("a/zarr.json", arrays.describe((2, 2, 3, 2), dtype, (1, 1, 3, 2)).encode())
+    array = arrays.open_array(storage, "a")
+    array[1, 0] = values
+    raw, digest = arrays.encode(array, values)
+    assert raw == storage.get("a/c/1/0/0/0")
+    row = np.array([1])
+    found = arrays.read_written(storage, array, "a", row, 0, [digest])
+    assert found is not None
+    assert found.dtype == array.dtype
+    assert (found[0] == values).all()
+    for damaged in (raw[:-1], raw[:-1] + bytes([raw[-1] ^ 1]), bytes([raw[0] ^ 1]) + raw[1:]):
+        storage.put("a/c/1/0/0/0", damaged)
+        assert arrays.read_written(storage, array, "a", row, 0, [digest]) is None
+    with pytest.raises(ValueError, match="one chunk"):
+        arrays.encode(array, values[:1])
+
+
+def test_a_write_beside_training_that_fails_lets_no_run_be_done(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.put("signals/loss/zarr.json", arrays.describe((1, 1, 4), "float32", (1, 1, 4)).encode())
+    member = np.array([True, False, True, False])
+    sink = StoreSink(storage, 0, ("loss",), 1, "none", member, "digest")
+    put = Storage.put
+
+    def full(self: Storage, key: str, value: bytes) -> None:
+        if key.startswith("signals/"):
+            raise StorageFailed("no room")
+        put(self, key, value)
+
+    monkeypatch.setattr(Storage, "put", full)
+    sink.write(0, {"loss": np.zeros(4, np.float32)})
+    with pytest.raises(StorageFailed, match="no room"):
+        sink.done()
+    assert not storage.exists(record_key(0))

@@ -77,7 +77,7 @@ def reach(groups: int, level: float, *, shared: bool) -> float:
     if groups <= lost:
         return float("nan")
     wider = np.sqrt(2 * (groups - 1) / (groups - 2)) if shared else 1.0
-    return float(scipy.stats.t.ppf((1 + level) / 2, groups - lost) * wider)
+    return float(scipy.special.stdtrit(groups - lost, (1 + level) / 2) * wider)
 
 
 def around(mean: float, half: float) -> tuple[float, float]:

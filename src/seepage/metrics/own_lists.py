@@ -12,6 +12,7 @@ from seepage.array_types import BoolArray, Float64Array
 from seepage.errors import InputError
 from seepage.given_arrays import given_numbers
 from seepage.metrics.auc_intervals import auc_interval
+from seepage.metrics.mean_ranks import mean_ranks
 from seepage.metrics.unit import Subjects
 
 __all__ = ["FALSE_ALARMS", "Misfit", "Moved", "misfits", "moved", "own_auc"]
@@ -90,7 +91,7 @@ def misfits(
     if groups is not None:
         left, lists = _by_group(left, lists, groups)
         n = lists.shape[1]
-    return tuple(_found(left, lists, scipy.stats.norm.isf(level / (2 * r * r)))) if n >= 4 else ()
+    return tuple(_found(left, lists, -scipy.special.ndtri(level / (2 * r * r)))) if n >= 4 else ()
 
 
 @dataclass(frozen=True)
@@ -127,14 +128,15 @@ def moved(confidence: ArrayLike, member: ArrayLike, rows: ArrayLike | None = Non
     values, lists = given_numbers(confidence, "confidence"), given_numbers(member, "member")
     if len(values) < 2 or values.shape[1] < 4 or np.isnan(values).any():
         return None
+    ways = [by for by, edge in ((-1, 0), (1, -1)) if not lists[:, edge].any()]
+    if not ways:
+        return None
     at = np.arange(lists.shape[1]) if rows is None else np.asarray(rows)
-    u = scipy.stats.rankdata(_without_difficulty(values), axis=1) / values.shape[1]
+    u = mean_ranks(_without_difficulty(values)) / values.shape[1]
     own = lists[:, at].astype(np.float64)
-    bar = scipy.stats.norm.isf(FALSE_ALARMS / 2) * np.sqrt(2 / len(values))
+    bar = -scipy.special.ndtri(FALSE_ALARMS / 2) * np.sqrt(2 / len(values))
     best, most = None, 0.0
-    for by, edge in ((-1, 0), (1, -1)):
-        if lists[:, edge].any():
-            continue
+    for by in ways:
         there = np.roll(lists, by, axis=1)[:, at].astype(np.float64)
         z, apart = _compared(_moments(there * (1 - own), u), _moments(own * (1 - there), u))
         if z.mean() > max(bar, most) and apart.mean() > _LEAST:
@@ -195,7 +197,7 @@ def own_auc(
 
 def _without_difficulty(values: Float64Array) -> Float64Array:
     """What of each model's normal scores their mean over models does not explain."""
-    scores = scipy.special.ndtri((scipy.stats.rankdata(values, axis=1) - 0.5) / values.shape[1])
+    scores = scipy.special.ndtri((mean_ranks(values) - 0.5) / values.shape[1])
     mean = scores.mean(axis=0)
     power = float(mean @ mean)
     share = scores @ mean / power if power > 0 else np.zeros(len(scores))
@@ -217,7 +219,7 @@ def _by_group(
 
 def _found(left: Float64Array, lists: BoolArray, bar: float) -> list[Misfit]:
     r, n = lists.shape
-    u = scipy.stats.rankdata(left, axis=1) / n
+    u = mean_ranks(left) / n
     u -= u.mean(axis=1, keepdims=True)
     claims = lists.astype(np.float64)
     sizes = claims.sum(axis=1)

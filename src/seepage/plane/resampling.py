@@ -123,7 +123,7 @@ def estimate(
     within: tuple[float, float],
 ) -> Estimate:
     """Value, interval and null band from standard errors; nulls are (value, error) of each draw."""
-    t = float(scipy.stats.t.ppf(0.5 + level / 2, freedom))
+    t = float(scipy.special.stdtrit(freedom, 0.5 + level / 2))
     null = spread = np.full(value.shape, np.nan)
     if nulls:
         draws = np.stack([n for n, _ in nulls])

@@ -235,7 +235,7 @@ def _estimate(
     groups, draws = len(without), len(permuted)
     error = np.sqrt((groups - 1) ** 2 / groups) * without.std(axis=0, ddof=1)
     e = estimate(value, error, [], level=level, freedom=groups - 1, within=within)
-    spread = scipy.stats.t.ppf(0.5 + level / 2, draws - 1) * permuted.std(axis=0, ddof=1)
+    spread = scipy.special.stdtrit(draws - 1, 0.5 + level / 2) * permuted.std(axis=0, ddof=1)
     spread = spread * np.sqrt(1 + 1 / draws)
     centre = permuted.mean(axis=0)
     band = (np.clip(centre - spread, *within), np.clip(centre + spread, *within))
