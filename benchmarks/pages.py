@@ -9,6 +9,7 @@ python -m benchmarks.pages --audit runs/fashion-mnist   # stores that audit's fi
 from __future__ import annotations
 
 import argparse
+import json
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from benchmarks import kept_weights
 from benchmarks.example_page import EXAMPLE, example, store_example
 from benchmarks.gpu_page import gpu, gpu_fleet
-from benchmarks.stored import ROOT, machine, stored, table
+from benchmarks.stored import RESULTS, ROOT, machine, stored, table
 from benchmarks.traces import written
 
 
@@ -325,6 +326,32 @@ def dry_runs() -> str:
     return "Not stored yet."
 
 
+def first_minute(found: dict[str, Any]) -> str:
+    """What people wait for, beside an earlier commit."""
+    rows = []
+    for r in found["rows"]:
+        holds = "–" if r["wanted"] is None else ("yes" if r["ratio"] >= r["wanted"] else "no")
+        here, other = r["here"], r["other"]
+        rows.append(
+            [
+                r["name"], f"{here['cpu']:.2f} s", f"{other['cpu']:.2f} s", f"**{r['ratio']:.1f} ×**",
+                f"{r['wanted']:g} × or more: {holds}", f"{here['wall']:.1f} s",
+                f"{other['wall']:.1f} s", r["tries"], f"{r['load']:.0f}",
+            ]
+        )  # fmt: skip
+    head = (
+        "command", "processor time", f"at `{found['commit']}`", "ratio", "wanted", "by the clock",
+        f"at `{found['commit']}`", "tries", "load",
+    )  # fmt: skip
+    return (
+        f"`python -m benchmarks.first_minute`: {machine(found['hardware'])}, in turns with commit "
+        f"`{found['commit']}`, medians. The machine was shared (load beside each row), so that the clock says more "
+        "of what else ran than of the command: the ratio is of processor time, that of all processes. A report and a "
+        "check do more now than there: more attacks run, and what contradicts itself is looked for.\n\n"
+        + table(head, rows)
+    )
+
+
 def performance() -> str:
     """The whole page."""
     other = []
@@ -373,6 +400,10 @@ figure is a ratio against a reference measured in the same run, or says what it 
 ## Precision
 
 {precision()}
+
+## What people wait for
+
+{first_minute(json.loads((RESULTS / "first-minute.json").read_text()))}
 
 ## Scoring
 

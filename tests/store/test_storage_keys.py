@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +24,7 @@ from seepage.store import arrays
 from seepage.store.arrays import pack, unpack
 from seepage.store.keys import record_key
 from seepage.store.lock import Lock
-from seepage.store.storage import DurableStore, Storage
+from seepage.store.storage import DurableStore, Storage, json_digest
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -212,3 +215,10 @@ def test_a_write_beside_training_that_fails_lets_no_run_be_done(
     with pytest.raises(StorageFailed, match="no room"):
         sink.done()
     assert not storage.exists(record_key(0))
+
+
+@settings(deadline=None)
+@given(JSON | st.dictionaries(st.integers() | st.booleans(), JSON, max_size=2))
+def test_digests_are_of_the_text_that_json_writes(value: Any) -> None:
+    text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False)
+    assert json_digest(value) == hashlib.sha256(text.encode()).hexdigest()

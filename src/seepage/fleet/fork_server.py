@@ -1,8 +1,7 @@
-"""A fresh interpreter that imports what a worker needs once, and then forks workers.
+"""Fresh interpreters in a worker's environment, and one that forks workers, as their parent sees it.
 
-Each worker would spend more time importing than a small fleet trains. The server computes nothing
-and starts no thread, so that its forks are what fresh interpreters would be; it ends with the
-process that started it, and its workers with it.
+Each worker would spend more time importing than a small fleet trains; so one process imports
+(`seepage.fleet.forking`). It ends with the process that started it, and its workers with it.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
-import gc
 import multiprocessing
 import os
 import signal
@@ -21,7 +19,15 @@ from multiprocessing.connection import Connection
 
 from seepage.extensions import searched
 
-__all__ = ["ENVIRONMENT", "ForkServer", "can_fork", "die_with_parent", "expect_workers", "main"]
+__all__ = [
+    "ENVIRONMENT",
+    "ForkServer",
+    "can_fork",
+    "die_with_parent",
+    "expect_workers",
+    "interpreter",
+    "server",
+]
 
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -73,7 +79,7 @@ class ForkServer:
     def __init__(self, threads: int) -> None:
         self.environment = _environment(threads)
         self.pipe, theirs = multiprocessing.Pipe()
-        self.process = interpreter("fork_server", theirs, threads)
+        self.process = interpreter("forking", theirs, threads)
         theirs.close()
 
     def fork(self, pipe: Connection) -> int:
@@ -131,43 +137,3 @@ def server(threads: int) -> ForkServer:
         return _early.pop()
     _not_needed()
     return ForkServer(threads)
-
-
-def main() -> None:
-    """Entry of the server: the pipe's descriptor is the only argument."""
-    die_with_parent()
-    control = Connection(int(sys.argv[1]))
-    # What modules make stays: to look for garbage among it takes a tenth of importing them.
-    gc.disable()
-    import numpy as np
-
-    from seepage.fleet import worker
-
-    gc.freeze()
-    gc.enable()
-    while True:
-        try:
-            asked: tuple[int, bool] | None = control.recv()
-            if asked is None:
-                handle = reduction.recv_handle(control)
-        except EOFError:
-            return
-        if asked is not None:
-            pid, kill = asked
-            if kill:
-                os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            control.send(None)
-            continue
-        pid = os.fork()
-        if pid == 0:
-            control.close()
-            # A fresh interpreter's would be unlike the others', too.
-            np.random.seed()  # noqa: NPY002
-            worker.serve(Connection(handle))
-            sys.stdout.flush()
-            sys.stderr.flush()
-            # Nothing is left to tidy: taking the libraries apart takes as long as a small fleet.
-            os._exit(0)
-        os.close(handle)
-        control.send(pid)

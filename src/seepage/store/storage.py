@@ -15,6 +15,7 @@ import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,26 @@ def json_digest(value: Any) -> str:
     >>> json_digest({"a": 1, "b": 2}) == json_digest({"b": 2, "a": 1})
     True
     """
-    text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_indented(value).encode()).hexdigest()
+
+
+def _indented(value: Any, line: str = "\n") -> str:
+    """What `json.dumps` gives with sorted keys, an indent of 1 and no NaN, in a third of its time.
+
+    Its own encoder of indented text is not the compiled one.
+    """
+    if isinstance(value, str):
+        return encode_basestring_ascii(value)
+    if isinstance(value, list | tuple) and value:
+        inner = line + " "
+        return "[" + inner + ("," + inner).join([_indented(v, inner) for v in value]) + line + "]"
+    if isinstance(value, dict) and value and all(isinstance(k, str) for k in value):
+        inner = line + " "
+        items = [
+            f"{encode_basestring_ascii(k)}: {_indented(value[k], inner)}" for k in sorted(value)
+        ]
+        return "{" + inner + ("," + inner).join(items) + line + "}"
+    return json.dumps(value, sort_keys=True, indent=1, allow_nan=False).replace("\n", line)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -296,7 +315,7 @@ class Storage:
     def put_json(self, key: str, value: Any) -> None:
         """JSON with the SHA-256 of its text, so that a changed byte is noticed."""
         envelope = {"sha256": json_digest(value), "content": value}
-        self.put(key, json.dumps(envelope, sort_keys=True, indent=1).encode())
+        self.put(key, _indented(envelope).encode())
 
     def get_json(self, key: str) -> Any:
         """What `put_json` wrote, or None; CorruptStore when its digest does not hold."""
