@@ -37,11 +37,12 @@ def foreseen(audit: Prepared, opening: float = 0.0) -> tuple[Workload, int, Cost
     """
     c = audit.config
     function = as_function(c.train)
+    tried = report_seconds(audit)
     rates, workers = measure(
         audit.data,
         audit.plan,
         c.recipe,
-        audit.attacks,
+        audit.attacks if tried is None else (),
         model=c.model,
         record=c.record,
         execution=c.execution,
@@ -52,7 +53,6 @@ def foreseen(audit: Prepared, opening: float = 0.0) -> tuple[Workload, int, Cost
     work = workload(audit.data, audit.plan, c.recipe, c.model, c.record, function)
     cost = estimate(work, rates, workers)
     seconds = {"opening": opening} | cost.seconds
-    tried = report_seconds(audit)
     if tried is not None:
         del seconds["scoring"]
         seconds["report"] = tried
