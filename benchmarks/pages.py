@@ -280,7 +280,7 @@ def growth() -> str:
         base = ", ".join(f"{v:,} {k}" for k, v in r["base"].items())
         parts.append(
             f"Exponents of processor time on one thread ({machine(r['hardware'])}, load {r['load']:.1f}; "
-            f"`{name}`, `python -m benchmarks.growth`). One axis grows ({sizes}), the others stay at {base}; "
+            f"`{name}`, `python -m benchmarks.growth`). One axis grows ({sizes}), the others stay at {base}. "
             + ("`curvature show` measures perceptrons on 400 to 1,600 digits. " if curved else "")
             + "In each cell: the slope of log time with its "
             "95 % interval, that between the two largest sizes, and the time of the largest.\n\n"
