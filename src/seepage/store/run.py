@@ -100,7 +100,7 @@ class Run:
         content: dict[str, str | None] = {}
         told = self.manifest.get("content", {})
         # What was read is what the manifest says, or an older folder says nothing of it.
-        for name in evidence.ARRAYS:
+        for name in evidence.array_parts(self.manifest):
             values = self._whole(name)
             content[name] = told.get(name) or chunk_digest(values)
         for name in evidence.text_parts(self.manifest):
@@ -137,6 +137,47 @@ class Run:
         if self.manifest["data"].get("subjects") is None:
             return None
         return self._texts("groups")
+
+    @cached_property
+    def offsets(self) -> Int64Array | None:
+        """Where the predicted tokens of each document begin, (N + 1,); None without signals of tokens."""
+        return self._of_tokens("data/offsets")
+
+    @cached_property
+    def zlib(self) -> Int64Array | None:
+        """Bytes that zlib makes of each document, (N,), 0 where its text is not known; None as above."""
+        return self._of_tokens("data/zlib")
+
+    def _of_tokens(self, name: str) -> Int64Array | None:
+        there = name in evidence.array_parts(self.manifest)
+        return self._whole(name).astype(np.int64) if there else None
+
+    def token_signal(self, name: str, row: int, t: int = -1) -> AnyArray:
+        """A signal of tokens of usable run `row` at checkpoint index `t`: (S,), in the type stored.
+
+        Documents lie one after another (`offsets`). One run is read, so that a pool of any size takes the
+        memory of one. Raises InputError for a signal that is none of tokens, CorruptStore as `signal_at`.
+        """
+        known = [s for s in self.signals if s.startswith("token_")]
+        if name not in known:
+            raise InputError(
+                f"signal: expected one of tokens that was recorded ({', '.join(known) or 'none was'}), "
+                f"got {name!r}; " + (nearest(name, known) if known else "set record.tokens = true")
+            )
+        t = range(len(self.checkpoints))[t]
+        model = self.models[range(len(self.models))[row]]
+        self.reads.add((name, t))
+        array = self._array(name)
+        at = f"signals/{name}"
+        found = arrays.read(self.storage, array, at, np.array([model]), t)[0]
+        if chunk_digest(found) != self.records[int(model)]["digests"][name][t]:
+            key = arrays.chunk_key(at, int(model), t, array.ndim)
+            raise CorruptStore(
+                f"{self.path}/{key}: expected what run {model} wrote at checkpoint {t}, got "
+                f"{evidence.whose(self.records, chunk_digest(found))}; run `seepage repair` on this "
+                "folder"
+            )
+        return found
 
     def _texts(self, name: str) -> NDArray[np.str_]:
         found = evidence.read_texts(self.storage, self.manifest, f"data/{name}")
