@@ -274,9 +274,7 @@ def _column(path: Path, column: str | None, options: TableOptions) -> Read:
         if options.id_column is None
         else as_text_column(table.column(options.id_column)).tolist()
     )
-    whose = (
-        None if options.group is None else as_text_column(table.column(options.group)).tolist()
-    )
+    whose = None if options.group is None else as_text_column(table.column(options.group)).tolist()
     return texts, ids, whose
 
 

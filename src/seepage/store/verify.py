@@ -27,8 +27,8 @@ from seepage.store.arrays import chunk_digest, unpack
 from seepage.store.derived import derived_damage
 from seepage.store.evidence import (
     ARRAYS,
-    array_parts,
     FOREIGN,
+    array_parts,
     check_manifest,
     check_record,
     evidence_digest,
@@ -399,7 +399,9 @@ class _Look:
     def unknown(self) -> tuple[str, ...]:
         """Files among those of a run folder that belong to nothing, such as a synchroniser's copies."""
         fixed = {f"{n}.json" for n in text_parts(self.manifest)}
-        fixed |= {f"{n}/zarr.json" for n in self.sound} | {self._chunk(n) for n in array_parts(self.manifest)}
+        fixed |= {f"{n}/zarr.json" for n in self.sound} | {
+            self._chunk(n) for n in array_parts(self.manifest)
+        }
         fixed |= {d.key for d in self.damage}
         ours = (k for k in self.keys if k.startswith(_OURS) and k not in fixed)
         beside = (k for k in self.keys if k.startswith(_BESIDE) and not is_beside(k))
