@@ -164,14 +164,14 @@ class Run:
                 f"signal: expected one of tokens that was recorded ({', '.join(known) or 'none was'}), "
                 f"got {name!r}; " + (nearest(name, known) if known else "set record.tokens = true")
             )
-        for what, at, count in (("row", row, len(self.models)), ("t", t, len(self.checkpoints))):
-            if not -count <= at < count:
-                raise InputError(f"{what}: expected an index in 0..{count - 1}, got {at}")
+        for what, given, count in (("row", row, len(self.models)), ("t", t, len(self.checkpoints))):
+            if not -count <= given < count:
+                raise InputError(f"{what}: expected an index in 0..{count - 1}, got {given}")
         t, model = t % len(self.checkpoints), self.models[row]
         self.reads.add((name, t))
         array = self._array(name)
         at = f"signals/{name}"
-        found = arrays.read(self.storage, array, at, np.array([model]), t)[0]
+        found: AnyArray = arrays.read(self.storage, array, at, np.array([model]), t)[0]
         if chunk_digest(found) != self.records[int(model)]["digests"][name][t]:
             key = arrays.chunk_key(at, int(model), t, array.ndim)
             raise CorruptStore(
