@@ -84,6 +84,8 @@ def prepare(config: AuditConfig) -> Prepared:
     chosen = chosen_attacks(config.attacks.names, config.attacks.main)
     data, reference = set_apart(load_pool(config), config.defense.reference, config.data.seed)
     config.record.for_task(data.task).rules()
+    if data.task == "language":
+        chosen = chosen_attacks(config.attacks.names, config.attacks.main, tokens=True)
     data, game = _with_game(config, data)
     p = config.plan
     if p.parts is not None and p.kind != "subsets":

@@ -70,6 +70,7 @@ from seepage.plane import (
 )
 from seepage.scoring import score
 from seepage.store.computed import computed
+from seepage.tokens import holds_tokens
 
 if TYPE_CHECKING:
     from seepage.data import Dataset
@@ -315,7 +316,7 @@ def _collect(
     slices: Mapping[str, ArrayLike] | None,
     say: Progress,
 ) -> Findings:
-    wanted = usual() if attacks is None else list(attacks)
+    wanted = usual(tokens=holds_tokens(run)) if attacks is None else list(attacks)
     without = unjudged(run, wanted) if len(run.member) >= 4 else None
     if permutations < 1:
         raise InputError(

@@ -9,16 +9,22 @@ from seepage.tokens.canaries import exposure
 from seepage.tokens.documents import DOCUMENT_SIGNALS, DocumentSignal, document_signal
 from seepage.tokens.others import AmongOthers, evidence
 from seepage.tokens.ragged import Block, Tokens, over_documents, windows
+from seepage.tokens.reading import FROM_TOKENS, documents_at, follows, holds_tokens, lacks_tokens
 
 __all__ = [
     "DOCUMENT_SIGNALS",
+    "FROM_TOKENS",
     "AmongOthers",
     "Block",
     "DocumentSignal",
     "Tokens",
     "document_signal",
+    "documents_at",
     "evidence",
     "exposure",
+    "follows",
+    "holds_tokens",
+    "lacks_tokens",
     "over_documents",
     "windows",
 ]

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seepage.array_types import Float64Array
-from seepage.given_arrays import given_floats
 from seepage.errors import InputError
+from seepage.given_arrays import given_floats
 
 __all__ = ["exposure"]
 
@@ -29,8 +29,9 @@ def exposure(canaries: ArrayLike, others: ArrayLike) -> Float64Array:
     >>> exposure([-1.0, -9.0], [-2.0, -3.0, -4.0]).tolist()
     [2.0, 0.0]
     """
-    own, rest = given_floats(canaries, "canaries").reshape(-1), np.sort(
-        given_floats(others, "others").reshape(-1)
+    own, rest = (
+        given_floats(canaries, "canaries").reshape(-1),
+        np.sort(given_floats(others, "others").reshape(-1)),
     )
     if not rest.size:
         raise InputError("others: expected texts that were not inserted, got none; draw some")

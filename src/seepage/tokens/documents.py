@@ -60,7 +60,9 @@ def lowest(values: Float64Array, share: float = K) -> Float64Array:
 
 def _count(n: int, share: float) -> int:
     if not 0 < share <= 1:
-        raise InputError(f"share: expected a share of the tokens above 0 and at most 1, got {share}")
+        raise InputError(
+            f"share: expected a share of the tokens above 0 and at most 1, got {share}"
+        )
     return max(1, int(share * n))
 
 

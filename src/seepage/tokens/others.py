@@ -67,7 +67,9 @@ class AmongOthers:
         e = int(self._tuples[row])
         if self._held is None or self._held[0] != e:
             own = self._whose == e
-            left = np.where(own, self._rest, self._most + (self._rest - np.where(own, 0.0, self._sum(e))))
+            left = np.where(
+                own, self._rest, self._most + (self._rest - np.where(own, 0.0, self._sum(e)))
+            )
             count = int((self._tuples != e).sum())
             with np.errstate(divide="ignore"):
                 self._held = e, np.maximum(np.log(np.maximum(left, 0.0) / count), _LEAST)
