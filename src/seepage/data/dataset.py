@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Int64Array
+from seepage.data.documents import check_documents
 from seepage.data.free_memory import most_bytes
 from seepage.data.moments import Moments, byte_moments, channel_moments, column_moments
 from seepage.data.row_file import RowFile
@@ -47,7 +48,8 @@ class Dataset:
     for where that is no class: (N,) real numbers of "regression", whose one class is the target's
     name; (N, L) of 0 and 1 of "multi-label", whose classes are the labels' names; (N, K)
     distributions of "soft-labels", or of "classification" beside hard labels. Labels of the first
-    two are 0.
+    two are 0, and of "language", whose classes are the pieces of the vocabulary and whose inputs are rows
+    of token numbers, −1 after the end (`seepage.data.from_texts`).
 
     missing: whether NaN in a table stands for a missing value, which estimators such as boosted trees
     take; networks do not, and training them on it is refused.
@@ -374,6 +376,11 @@ def check_targets(data: Dataset) -> None:
     """Raise InputError unless the targets are those of the data's task."""
     kind, name, n, k = task(data.task), data.name, len(data.labels), len(data.classes)
     y = data.targets
+    if kind.name == "language":
+        if y is not None:
+            raise InputError(f"{name}: expected no targets with task = 'language', got some")
+        check_documents(data)
+        return
     if kind.name == "binary" and k != 2:
         raise InputError(
             f"{name}: expected two classes with task = 'binary', got {k}; set task = 'classification'"
