@@ -8,7 +8,6 @@ the texts.
 
 from __future__ import annotations
 
-from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -33,9 +32,10 @@ __all__ = [
 
 
 @dataclass(frozen=True, eq=False)
-class _OfText(Alone, ABC):
-    """What eight share: the score is one signal of the document under the target; no references."""
+class _OfText:
+    """What seven share: the score is one signal of the document under the target; no references."""
 
+    requires: ClassVar[tuple[str, ...]]
     of_texts: ClassVar[bool] = True
     on_request: ClassVar[bool] = False
     first_view: ClassVar[bool] = True
@@ -46,7 +46,7 @@ class _OfText(Alone, ABC):
 
 @final
 @dataclass(frozen=True, eq=False)
-class Zlib(_OfText):
+class Zlib(_OfText, Alone):
     """score(x) = mean log p / bytes of zlib.compress(x), in nats per token and byte; higher = member.
 
     A text that compresses well is likely under any model; its size takes a part of that away. Needs the
@@ -66,7 +66,7 @@ class Zlib(_OfText):
 
 @final
 @dataclass(frozen=True, eq=False)
-class MinK(_OfText):
+class MinK(_OfText, Alone):
     """score(x) = mean log p of the least likely fifth of the tokens; higher = member.
 
     int(n/5) of n tokens and at least 1, where public code has no number for texts of fewer than five.
@@ -84,7 +84,7 @@ class MinK(_OfText):
 
 @final
 @dataclass(frozen=True, eq=False)
-class MinKPlusPlus(_OfText):
+class MinKPlusPlus(_OfText, Alone):
     """score(x) = mean of the lowest fifth of (log p − μ)/σ; higher = member.
 
     μ and σ are the mean and the standard deviation of log p over the vocabulary under the model's own
@@ -103,7 +103,7 @@ class MinKPlusPlus(_OfText):
 
 @final
 @dataclass(frozen=True, eq=False)
-class ReferenceRatio(_OfText):
+class ReferenceRatio(_OfText, Alone):
     """score(x) = mean of D, the log-likelihood against the reference's per token; higher = member.
 
     With a unit of subjects (`seepage.metrics.unit_of`) the scores of a user's texts are added up: user
@@ -123,7 +123,7 @@ class ReferenceRatio(_OfText):
 
 @final
 @dataclass(frozen=True, eq=False)
-class HTMIA(_OfText):
+class HTMIA(_OfText, Alone):
     """score(x) = mean of D over the fifth of the tokens that the reference finds least likely.
 
     Higher = member: easy tokens say nothing and are left out. The share and the difference of *log*
@@ -143,7 +143,7 @@ class HTMIA(_OfText):
 
 @final
 @dataclass(frozen=True, eq=False)
-class WBC(_OfText):
+class WBC(_OfText, Alone):
     """score(x) = share of windows on which the target's loss is below the reference's; higher = member.
 
     The mean over widths 2, 3, 4, 6, 9, 13, 18, 25, 32 and 40 tokens of the share of windows of that width
@@ -162,7 +162,7 @@ class WBC(_OfText):
 
 @final
 @dataclass(frozen=True, eq=False)
-class EZMIA(_OfText):
+class EZMIA(_OfText, Alone):
     """score(x) = log((ΣD⁺ + 1)/(Σ|D⁻| + 1)) over the tokens that the target does not rank first.
 
     Higher = member: even where the model still errs, training has raised what it was shown. Differs from

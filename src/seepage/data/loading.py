@@ -15,6 +15,7 @@ from seepage.array_types import AnyArray
 from seepage.data.cifar import read_cifar
 from seepage.data.copies import drop_copies, group_copies
 from seepage.data.dataset import Dataset
+from seepage.data.documents import Long
 from seepage.data.folder import read_folder
 from seepage.data.idx import read_mnist
 from seepage.data.npz import read_named
@@ -22,7 +23,6 @@ from seepage.data.official import Progress
 from seepage.data.official import download as fetch_official
 from seepage.data.reading import PARTS, Part, Raw, check_missing, check_regular, data_root, row_ids
 from seepage.data.row_file import RowFile
-from seepage.data.documents import Long
 from seepage.data.table import CSV_SUFFIXES, PARQUET_SUFFIXES, TableOptions, read_table
 from seepage.data.texts import TOPICS, Documents, TextOptions, read_texts
 from seepage.data.transform import apply_canaries, pool, relabel, subset
