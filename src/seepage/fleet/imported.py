@@ -67,7 +67,7 @@ def import_arrays(
     the other, in nats, and `offsets` (N + 1,), document i's tokens from offsets[i] to offsets[i + 1];
     optional beside it, of the same shape, `token_first`, `token_mean`, `token_std`
     (`seepage.tokens.Tokens`) and `token_reference`, also (S,) where it is one for all; `zlib` (N,) bytes
-    of the compressed texts, or `texts` (N,), which are not stored. Half precision is stored as such.
+    of the compressed texts, or `texts` (N,), which are not stored. Half precision is stored as such, but of the reference.
     `loss` and `logp` of documents follow. An .safetensors file may hold such arrays too.
 
     task: one of `seepage.signals.tasks.TASKS`; by default what an array `task` says, else language where

@@ -153,7 +153,7 @@ def loss_shape(block: Block) -> Float64Array:
     n = logp.shape[1]
     cuts = [logp[:, : -(-n // parts)].mean(axis=1) for parts in (1, 2, 4)]
     place = np.arange(n) - (n - 1) / 2
-    slope = logp @ place / max(float(place @ place), 1.0)
+    slope = logp @ place / (float(place @ place) if n > 1 else 1.0)
     levels = [(logp >= level).mean(axis=1) for level in LEVELS]
     low = logp.min(axis=1, keepdims=True)
     scale = np.where(low < 0, low, -1.0)
