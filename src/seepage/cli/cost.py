@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -70,23 +71,35 @@ def print_cost(audit: Prepared) -> None:
     from seepage.config.function import as_function
     from seepage.fleet.cost import estimate, interval_width, measure, workload
     from seepage.fleet.disk import free_bytes
+    from seepage.fleet.pretrained import untrained
 
     c = audit.config
-    with errors.status("training a few steps"):
+    model = c.model
+    with (
+        tempfile.TemporaryDirectory(prefix="seepage-cost-") as folder,
+        errors.status("training a few steps"),
+    ):
+        if audit.start is not None:
+            model = untrained(audit.start, c.model, folder)
         rates, workers = measure(
             audit.data,
             audit.plan,
             c.recipe,
             audit.attacks,
-            model=c.model,
+            model=model,
             record=c.record,
             execution=c.execution,
             function=as_function(c.train),
             defense=audit.defense,
             reference=audit.reference,
         )
-    work = workload(audit.data, audit.plan, c.recipe, c.model, c.record, as_function(c.train))
+        work = workload(audit.data, audit.plan, c.recipe, model, c.record, as_function(c.train))
     cost = estimate(work, rates, workers)
+    if audit.start is not None:
+        # Its own recipe; a step takes as long as its batch is larger.
+        first = c.start.recipe
+        steps = first.epochs * max(1, len(audit.start) // first.batch)
+        cost.seconds["the start"] = steps * rates.step * first.batch / c.recipe.batch
     table = Table(
         title=f"{work.models} models × {work.checkpoints} checkpoints × {work.samples} samples, "
         f"{workers} workers"

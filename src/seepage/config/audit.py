@@ -16,6 +16,7 @@ from seepage.config.model import Model
 from seepage.config.reading import checked, override, read_toml
 from seepage.config.recipe import Recipe
 from seepage.config.record import Record
+from seepage.config.start import Start
 
 __all__ = ["AuditConfig", "read_config"]
 
@@ -187,6 +188,7 @@ class AuditConfig(Part):
     data: DataConfig = Field(DataConfig(), description="Which pool.")
     plan: PlanConfig = Field(PlanConfig(), description="Who trains on what.")
     model: Model = Field(Model(), description="The network that every run trains.")
+    start: Start = Field(Start(), description="A start that is trained once, before the runs.")
     train: Function = Field(Function(), description="Your own training loop.")
     recipe: Recipe = Field(Recipe(), description="How every run is trained.")
     record: Record = Field(Record(), description="When runs are evaluated and what is recorded.")

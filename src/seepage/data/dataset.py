@@ -377,9 +377,7 @@ def check_targets(data: Dataset) -> None:
     kind, name, n, k = task(data.task), data.name, len(data.labels), len(data.classes)
     y = data.targets
     if kind.name == "language":
-        if y is not None:
-            raise InputError(f"{name}: expected no targets with task = 'language', got some")
-        check_documents(data)
+        _check_rows_of_tokens(data)
         return
     if kind.name == "binary" and k != 2:
         raise InputError(
@@ -409,3 +407,16 @@ def check_targets(data: Dataset) -> None:
             f"{name}: expected targets that differ, got {float(y[0]):g} for every sample; choose "
             "another target"
         )
+
+
+def _check_rows_of_tokens(data: Dataset) -> None:
+    held = data.kind == "table" and data.file is None and data.inputs.dtype == torch.float32
+    plain = data.numeric is not None and not data.numeric.any()
+    if not held or not plain or data.targets is not None:
+        got = f"{data.kind}s of {data.inputs.dtype}" if not held else "columns that are standardised"
+        got = "targets beside them" if data.targets is not None else got
+        raise InputError(
+            f"{data.name}: expected rows of token numbers in memory with task = 'language', got {got}; "
+            "make them by seepage.data.from_tokens or seepage.data.from_texts"
+        )
+    check_documents(data.inputs.numpy(), data.name, data.ids, len(data.classes))

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from seepage.array_types import AnyArray, Int64Array
 from seepage.errors import InputError
-
-if TYPE_CHECKING:
-    from seepage.data.dataset import Dataset
 
 __all__ = [
     "BYTES",
@@ -106,20 +102,8 @@ def cut_documents(
     return table, np.array(of, dtype=np.int64)
 
 
-def check_documents(data: Dataset) -> None:
-    """Raise InputError unless the inputs are documents over the data's vocabulary, as `language` asks."""
-    name = data.name
-    if data.kind != "table" or data.file is not None or data.inputs.dtype != torch.float32:
-        raise InputError(
-            f"{name}: expected rows of token numbers in memory with task = 'language', got {data.kind}s of "
-            f"{data.inputs.dtype}; make them by seepage.data.from_tokens or from_texts"
-        )
-    if data.numeric is None or data.numeric.any():
-        raise InputError(
-            f"{name}: expected token numbers that nothing standardises with task = 'language', got columns "
-            "that are; make them by seepage.data.from_tokens or from_texts"
-        )
-    x = data.inputs.numpy()
+def check_documents(x: AnyArray, name: str, ids: NDArray[np.str_], pieces: int) -> None:
+    """Raise InputError unless rows (N, L) are documents over a vocabulary of so many pieces."""
     there = x >= 0
     odd = (x != np.rint(x)) | (x < _ENDED)
     begin = np.argmax(there, axis=1)
@@ -129,17 +113,14 @@ def check_documents(data: Dataset) -> None:
         (odd.any(axis=1), "whole token numbers from 0, and -1 after the end"),
         (lengths < 2, "at least 2 tokens in every document, since the first one is not predicted"),
         ((begin > 0) | gaps.any(axis=1), "padding after the end of a document alone, on its right"),
-        (
-            x.max(axis=1) >= len(data.classes),
-            f"tokens of the vocabulary, 0..{len(data.classes) - 1}",
-        ),
+        (x.max(axis=1) >= pieces, f"tokens of the vocabulary, 0..{pieces - 1}"),
     ):
         if bad.any():
             row = int(bad.argmax())
             shown = ", ".join(f"{v:g}" for v in x[row][:4].tolist())
             raise InputError(
                 f"{name}: expected {what} with task = 'language', got {shown}, … in row {row} "
-                f"({data.ids[row]}); correct it or leave it out"
+                f"({ids[row]}); correct it or leave it out"
             )
 
 
@@ -151,9 +132,9 @@ def text_of(row: AnyArray, classes: tuple[str, ...]) -> bytes | None:
     return held[held >= 0].astype(np.uint8).tobytes()
 
 
-def zlib_lengths(data: Dataset) -> Int64Array:
-    """Bytes that zlib makes of each document's text, (N,); 0 where texts are not known."""
-    if data.classes != BYTES:
-        return np.zeros(len(data), dtype=np.int64)
-    found = [len(zlib.compress(text_of(row, BYTES) or b"")) for row in data.inputs.numpy()]
+def zlib_lengths(rows: AnyArray, classes: tuple[str, ...]) -> Int64Array:
+    """Bytes that zlib makes of each document's text, (N, L) -> (N,); 0 where texts are not known."""
+    if classes != BYTES:
+        return np.zeros(len(rows), dtype=np.int64)
+    found = [len(zlib.compress(text_of(row, BYTES) or b"")) for row in rows]
     return np.array(found, dtype=np.int64)

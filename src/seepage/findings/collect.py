@@ -122,13 +122,17 @@ def _utility_of(run: ReportSource, target: int | None, say: Progress) -> Utility
 
 
 # What stands in the place of accuracy, by task: the signal, and what its figure is called.
-_ERRORS = {"regression": ("residual", "rmse"), "soft-labels": ("loss", "divergence")}
+_ERRORS = {
+    "regression": ("residual", "rmse"),
+    "soft-labels": ("loss", "divergence"),
+    "language": ("loss", "nats-per-token"),
+}
 
 
 def _errors_of(
     run: ReportSource, target: int | None, say: Progress, signal: str, measure: str
 ) -> Utility:
-    """RMSE or mean divergence at every checkpoint, the mean over models.
+    """RMSE, mean divergence or mean loss of a token at every checkpoint, the mean over models.
 
     With an interval over tuples of runs; of one target it is a normal one of the mean (of squares)
     over samples.
@@ -450,9 +454,12 @@ def _last(paths: Paths, null: bool) -> tuple[Float64Array, Float64Array]:
 
 
 def _classes(run: ReportSource) -> tuple[str, ...]:
-    """Names of what `labels` number; a sample of several labels has no class of its own."""
-    if run.manifest.get("data", {}).get("task") == "multi-label":
+    """Names of what `labels` number; a sample of several labels, or a text, has no class of its own."""
+    told = run.manifest.get("data", {}).get("task")
+    if told == "multi-label":
         return (f"labels {', '.join(run.classes)}",)
+    if told == "language":
+        return ("text",)
     return tuple(run.classes)
 
 

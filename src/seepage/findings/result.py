@@ -53,7 +53,8 @@ class Utility:
 
     measure: "accuracy", the share of right classes; "label-vectors", the share of samples all of
     whose labels are right; and, where less is better, "rmse" of a real target, in its units, or
-    "divergence", the mean KL(q ‖ p) from distributions as targets, in nats.
+    "divergence", the mean KL(q ‖ p) from distributions as targets, in nats; "nats-per-token", the mean
+    −log p of a token of texts.
     """
 
     member: Float64Array

@@ -148,7 +148,8 @@ def _documents(data: Pool) -> tuple[Int64Array, Int64Array]:
     Of a pool whose inputs are not known they are its own attributes.
     """
     if isinstance(data, Dataset):
-        return offsets_of(data.inputs.numpy()), zlib_lengths(data)
+        rows = data.inputs.numpy()
+        return offsets_of(rows), zlib_lengths(rows, data.classes)
     told: Any = data
     return np.asarray(told.offsets, dtype=np.int64), np.asarray(told.zlib, dtype=np.int64)
 

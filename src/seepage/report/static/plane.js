@@ -322,7 +322,7 @@
       const canvas = $("sample-picture"), cells = $("sample-row"), absent = $("sample-absent");
       canvas.hidden = true; cells.hidden = true; absent.hidden = true;
       cells.textContent = "";
-      const k = D.rank[i], P = D.pictures, R = D.rows;
+      const k = D.rank[i], P = D.pictures, R = D.rows, T = D.texts;
       if (P && k < P.shape[0]) {
         const [, h, w] = P.shape, c = P.shape.length > 3 ? 3 : 1;
         canvas.width = w; canvas.height = h; canvas.hidden = false;
@@ -332,6 +332,9 @@
           pixels.data[4 * q + 3] = 255;
         }
         canvas.getContext("2d").putImageData(pixels, 0, 0);
+      } else if (T && k < T.length) {
+        cells.hidden = false;
+        cells.append(row(["text", T[k]]));
       } else if (R && k < R.shape[0]) {
         cells.hidden = false;
         for (let q = 0; q < R.shape[1]; q++) {
