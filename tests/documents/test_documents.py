@@ -124,7 +124,11 @@ def test_files_columns_and_folders_become_texts_and_are_found_again(tmp_path: Pa
         ("empty.txt", {}, "texts, got none that holds more than white space"),
         ("bad.txt", {}, "expected UTF-8 text, got byte 0xff at position 2"),
         ("a.png", {}, "expected a text file"),
-        ("a.txt", {"task": "classification", "context": 4}, "context: expected with task = 'language'"),
+        (
+            "a.txt",
+            {"task": "classification", "context": 4},
+            "context: expected with task = 'language'",
+        ),
         ("python-topics", {"task": "classification"}, "set task = 'language'"),
     ],
 )
@@ -141,7 +145,9 @@ def test_texts_that_cannot_be_read_are_refused_in_one_line(tmp_path: Path, name,
 
 def test_a_tokenizer_of_a_file_names_its_pieces(tmp_path: Path):
     tokenizers = pytest.importorskip("tokenizers")
-    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({"<unk>": 0, "to": 1, "be": 2}, "<unk>"))
+    made = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({"<unk>": 0, "to": 1, "be": 2}, "<unk>")
+    )
     made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     path = tmp_path / "tokenizer.json"
     made.save(str(path))

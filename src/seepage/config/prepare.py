@@ -148,7 +148,9 @@ def _with_start(config: AuditConfig, data: Dataset) -> tuple[Dataset, Dataset | 
     asked = config.start
     if not asked.samples:
         if asked.model_fields_set - {"samples"}:
-            raise InputError("start.samples: expected with the options of [start], got none; set it")
+            raise InputError(
+                "start.samples: expected with the options of [start], got none; set it"
+            )
         return data, None
     if config.model.weights is not None:
         raise InputError(

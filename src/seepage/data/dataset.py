@@ -413,7 +413,9 @@ def _check_rows_of_tokens(data: Dataset) -> None:
     held = data.kind == "table" and data.file is None and data.inputs.dtype == torch.float32
     plain = data.numeric is not None and not data.numeric.any()
     if not held or not plain or data.targets is not None:
-        got = f"{data.kind}s of {data.inputs.dtype}" if not held else "columns that are standardised"
+        got = (
+            f"{data.kind}s of {data.inputs.dtype}" if not held else "columns that are standardised"
+        )
         got = "targets beside them" if data.targets is not None else got
         raise InputError(
             f"{data.name}: expected rows of token numbers in memory with task = 'language', got {got}; "
