@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from seepage.array_types import AnyArray, Float64Array, Int64Array
+from seepage.data.documents import text_of
 from seepage.findings import Findings, plain
 
 if TYPE_CHECKING:
