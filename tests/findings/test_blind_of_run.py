@@ -13,8 +13,8 @@ import seepage
 from fake_run import FakeRun
 from seepage.attacks import LOSS
 from seepage.config import Limits
-from seepage.findings import collect
 from seepage.data import from_texts
+from seepage.findings import collect
 from seepage.findings.blind import blind_of, blind_of_run, shift_words, whole_unit
 from seepage.findings.gate import check
 from seepage.metrics import EACH, Subjects

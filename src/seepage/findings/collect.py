@@ -41,6 +41,7 @@ from seepage.findings.slices import all_slices
 from seepage.findings.source import Progress, ReportSource, Shadows, sides
 from seepage.findings.subjects import by_unit, subject_finding, telling_records
 from seepage.findings.tail import tail_finding
+from seepage.findings.token_shares import token_shares
 from seepage.findings.unjudged import unjudged
 from seepage.fleet.contradictions import contradictions
 from seepage.metrics import (
@@ -441,6 +442,7 @@ def _collect(
             judging,
             next((f.per_target[0] for a, f in findings if a.name == "lira"), None),
         ),
+        tokens=token_shares(records, exposure.order, unit),
         unjudged="" if without is None else without.words,
         notes=(*notes, *(f"{a.title}: {a.caveat}" for a, _ in findings if a.caveat)),
         contradictions=found_wrong,
