@@ -155,7 +155,7 @@ def test_a_tokenizer_of_a_file_names_its_pieces(tmp_path: Path):
     assert data.inputs.tolist() == [[1, 2, 0], [2, 1, -1]]
     assert data.classes == ("<unk>", "to", "be")
     path.write_text(json.dumps({"model": "none"}))
-    with pytest.raises(InputError, match="expected a tokenizer.json"):
+    with pytest.raises(InputError, match=r"expected a tokenizer\.json"):
         from_texts(["to be"], vocabulary=path)
 
 

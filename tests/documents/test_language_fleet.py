@@ -274,5 +274,5 @@ def test_a_start_is_trained_once_on_samples_that_no_run_counts(tmp_path: Path) -
     other = c.start.changed(recipe=c.start.recipe.changed(lr=0.5))
     with pytest.raises(InputError, match=r"recipe.lr is 0.05 there, 0.5 is configured"):
         started(other, wanted.start, c.model, c.out, c.execution)
-    with pytest.raises(InputError, match="expected none with model.weights"):
+    with pytest.raises(InputError, match=r"expected none with model\.weights"):
         prepare(read_config(tmp_path / "audit.toml", [*place, f'model.weights="{file}"']))

@@ -37,8 +37,8 @@ class _Block(nn.Module):
         query, key, value = parts.unbind(0)
         seen = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         x = x + self.drop(self.mix(seen.transpose(1, 2).reshape(batch, length, width)))
-        made: torch.Tensor = self.narrow(self.relu(self.widen(self.before_layers(x))))
-        return x + self.drop(made)
+        made: torch.Tensor = self.drop(self.narrow(self.relu(self.widen(self.before_layers(x)))))
+        return x + made
 
 
 @final

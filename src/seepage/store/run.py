@@ -182,9 +182,9 @@ class Run(Evidenced):
                 f"signal: expected one of tokens that was recorded ({', '.join(known) or 'none was'}), "
                 f"got {name!r}; " + (nearest(name, known) if known else "set record.tokens = true")
             )
-        for what, asked, count in (("row", row, len(self.models)), ("t", t, len(self.checkpoints))):
-            if not -count <= asked < count:
-                raise InputError(f"{what}: expected an index in 0..{count - 1}, got {asked}")
+        for what, given, count in (("row", row, len(self.models)), ("t", t, len(self.checkpoints))):
+            if not -count <= given < count:
+                raise InputError(f"{what}: expected an index in 0..{count - 1}, got {given}")
         t, model = t % len(self.checkpoints), self.models[row]
         self.reads.add((name, t))
         array = self._array(name)
