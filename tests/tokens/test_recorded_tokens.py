@@ -73,6 +73,12 @@ def test_signals_are_kept_and_compared(folder: Path, monkeypatch: pytest.MonkeyP
     np.testing.assert_array_equal(again.signal_at("hard_tokens", 0), first)
     assert ("token_logp", 0) in again.reads
     assert ("token_reference", 0) in again.reads
+    again.reads.clear()
+    again.signal_at("hard_tokens", 0)
+    assert ("token_logp", 0) in again.reads
+    again.reads.clear()
+    again.compare([("token_logp", 0)])  # for the second time
+    assert ("token_logp", 0) in again.reads
 
 
 def test_a_changed_token_is_found(tmp_path: Path) -> None:
