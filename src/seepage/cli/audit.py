@@ -432,12 +432,13 @@ def _report(
     from seepage.findings.unjudged import unjudged
     from seepage.report import write_report
     from seepage.report.words import first_screen
+    from seepage.tokens import holds_tokens
 
     with errors.status("scoring"):
         data = run.data()
         found = collect(run, attacks=attacks, data=data, unit=unit, by=by, slices=values)
         written = write_report(run, path, findings=found, data=data)
-    without = unjudged(run, attacks or usual())
+    without = unjudged(run, attacks or usual(tokens=holds_tokens(run)))
     if without.words:
         console.print(without.words, markup=False, soft_wrap=True)
     first = first_screen(found)

@@ -86,6 +86,8 @@ def prepare(config: AuditConfig) -> Prepared:
     data, reference = set_apart(load_pool(config), config.defense.reference, config.data.seed)
     data, start = _with_start(config, data)
     config.record.for_task(data.task).rules()
+    if data.task == "language":
+        chosen = chosen_attacks(config.attacks.names, config.attacks.main, tokens=True)
     data, game = _with_game(config, data)
     p = config.plan
     if p.parts is not None and p.kind != "subsets":

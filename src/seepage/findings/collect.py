@@ -41,6 +41,7 @@ from seepage.findings.slices import all_slices
 from seepage.findings.source import Progress, ReportSource, Shadows, sides
 from seepage.findings.subjects import by_unit, subject_finding, telling_records
 from seepage.findings.tail import tail_finding
+from seepage.findings.token_shares import token_shares
 from seepage.findings.unjudged import unjudged
 from seepage.fleet.contradictions import contradictions
 from seepage.metrics import (
@@ -70,6 +71,7 @@ from seepage.plane import (
 )
 from seepage.scoring import score
 from seepage.store.computed import computed
+from seepage.tokens import holds_tokens
 
 if TYPE_CHECKING:
     from seepage.data import Dataset
@@ -319,7 +321,7 @@ def _collect(
     slices: Mapping[str, ArrayLike] | None,
     say: Progress,
 ) -> Findings:
-    wanted = usual() if attacks is None else list(attacks)
+    wanted = usual(tokens=holds_tokens(run)) if attacks is None else list(attacks)
     without = unjudged(run, wanted) if len(run.member) >= 4 else None
     if permutations < 1:
         raise InputError(
@@ -440,6 +442,7 @@ def _collect(
             judging,
             next((f.per_target[0] for a, f in findings if a.name == "lira"), None),
         ),
+        tokens=token_shares(records, exposure.order, unit),
         unjudged="" if without is None else without.words,
         notes=(*notes, *(f"{a.title}: {a.caveat}" for a, _ in findings if a.caveat)),
         contradictions=found_wrong,

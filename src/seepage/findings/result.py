@@ -17,6 +17,7 @@ from seepage.findings.clock import Clock, clock_of
 from seepage.findings.probes import CurvatureFinding, LayerFinding
 from seepage.findings.slices import SliceFinding
 from seepage.findings.tail import TailFinding
+from seepage.findings.token_shares import TokenShares
 from seepage.fleet.contradictions import Contradictions
 from seepage.metrics import PRIORS, BlindBaseline, Estimate, Strongest, Within, strongest
 from seepage.plane import FprSpread, Population
@@ -345,7 +346,8 @@ class Findings:
     (`seepage.findings.label_inference`). accountant: of runs under DP-SGD what it allows.
     agreement: whom the strongest attacks find, None where fewer than two resolve 1 % FPR. slices: the main
     attack within parts of the pool (`seepage.findings.slices`). tail: what losses alone tell of LiRA's
-    TPR (`seepage.findings.tail`), None where they do not resolve it.
+    TPR (`seepage.findings.tail`), None where they do not resolve it. tokens: where in the most exposed
+    documents the evidence lies (`seepage.findings.token_shares`).
     """
 
     title: str
@@ -395,6 +397,7 @@ class Findings:
     agreement: AgreementFinding | None = None
     slices: tuple[SliceFinding, ...] = ()
     tail: TailFinding | None = None
+    tokens: TokenShares | None = None
     unjudged: str = ""
     notes: tuple[str, ...] = ()
     contradictions: Contradictions = field(default_factory=Contradictions)

@@ -439,6 +439,20 @@
     plane.dataset.ready = "true";
   }
 
+  // Tokens of documents, shaded as they were at one checkpoint.
+  const when = $("token-time");
+  if (when) {
+    const times = when.dataset.times.split("|");
+    when.disabled = false;
+    when.addEventListener("input", () => {
+      $("token-at").textContent = times[Number(when.value)];
+      for (const p of document.querySelectorAll(".tokens")) {
+        const levels = p.dataset.levels.split("|")[Number(when.value)];
+        for (let k = 0; k < levels.length; k++) p.children[k].className = "k" + levels[k];
+      }
+    });
+  }
+
   // After the first paint: the summary above is already readable.
   requestAnimationFrame(() => setTimeout(() => {
     if (typeof DecompressionStream === "undefined") {
