@@ -22,6 +22,7 @@ from seepage.fleet.repair import find_damage, forget
 from seepage.models import build
 from seepage.record import tokens as recorded
 from seepage.record.tokens import token_statistics
+from seepage.report.payload import texts_of
 from seepage.store import Run
 
 RECIPE = seepage.Recipe(epochs=2, batch=8, optimizer="adamw", lr=5e-3, precision="fp32")
@@ -338,3 +339,17 @@ def test_one_model_alone_is_not_asked_about_texts() -> None:
     a, b = (texts().take(np.arange(k, k + 20)) for k in (0, 20))
     with pytest.raises(InputError, match="got language; train or import models"):
         seepage.audit(network, a, b)
+
+
+def test_a_report_shows_the_texts_and_what_a_token_costs(run: Run, tmp_path: Path) -> None:
+    """The most exposed by their words, in blocks of the page that no parser enters."""
+    page = seepage.write_report(
+        run, tmp_path / "r.html", attacks=[seepage.attacks.LiRA()], data=texts()
+    )
+    assert "costs the models" in page.read_text()
+    shown = texts_of(texts(), np.array([3, 1]))
+    assert [t.encode() for t in shown] == [
+        bytes(row[row >= 0].astype(np.uint8)) for row in texts().inputs.numpy()[[3, 1]]
+    ]
+    words = from_tokens([[1, 2]], vocabulary=["<s>", "to", "be"])
+    assert texts_of(words, np.array([0])) == ["to be"]

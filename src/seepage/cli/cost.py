@@ -99,7 +99,9 @@ def print_cost(audit: Prepared) -> None:
         # Its own recipe; a step takes as long as its batch is larger.
         first = c.start.recipe
         steps = first.epochs * max(1, len(audit.start) // first.batch)
-        cost.seconds["the start"] = steps * rates.step * first.batch / c.recipe.batch
+        cost.seconds["the weights to start from"] = (
+            steps * rates.step * first.batch / c.recipe.batch
+        )
     table = Table(
         title=f"{work.models} models × {work.checkpoints} checkpoints × {work.samples} samples, "
         f"{workers} workers"
