@@ -402,6 +402,7 @@ class Recorder:
         a requested checkpoint before this one that was passed over.
         """
         self.epoch = epoch
+        self._refuse_texts("probabilities")
         for t in self._due(epoch):
             began = time.perf_counter()
             if self.pool.task.name == "regression":
@@ -422,6 +423,7 @@ class Recorder:
 
         Raises InputError for other names and shapes, Diverged where they are not finite.
         """
+        self._refuse_texts("observed")
         n = len(self.pool)
         shapes = {name: np.shape(v) for name, v in values.items()}
         if shapes != dict.fromkeys(self.names, (n,)):
@@ -435,6 +437,14 @@ class Recorder:
                 raise Diverged(f"signal {name} not finite at epoch {epoch:g}")
         for t in self._due(epoch):
             self.sink.write(t, {k: np.asarray(v, dtype=np.float32) for k, v in values.items()})
+
+    def _refuse_texts(self, what: str) -> None:
+        """Refuse answers without a network where every token is to be recorded."""
+        if self.pool.task.name == "language":
+            raise InputError(
+                f"{what}: expected a network that answers every token with the task language, got numbers "
+                "of documents; call recorder.start(model), or import token arrays (docs/importing.md)"
+            )
 
     def finish(self) -> None:
         """Training is over. Raises InputError when a requested checkpoint never came."""

@@ -11,7 +11,7 @@ from seepage.array_types import AnyArray, Int64Array
 __all__ = ["TOKEN_SIGNALS", "TokenAnswers", "documents_at_once", "offsets_of", "token_statistics"]
 
 TOKEN_SIGNALS = {
-    "token_logp": "float16",
+    "token_logp": "float32",
     "token_first": "uint8",
     "token_mean": "float16",
     "token_std": "float16",
