@@ -176,7 +176,7 @@ def test_attacks_read_log_p_where_there_is_no_phi(run: Run) -> None:
     [
         ({"logits": True}, "record.logits: expected not to be set with the task language"),
         ({"views": ("identity", "flip")}, "record.views: expected not to be set"),
-        ({"signals": ("phi",)}, "the odds of a whole document"),
+        ({"signals": ("phi",)}, "a document has many tokens"),
         ({"curvature": "exact"}, "curvature"),
         ({"layers": True}, "expected the task classification"),
         ({"backend": "stacked"}, "backend: 'stacked' needs the model 'mlp'"),

@@ -342,8 +342,7 @@ class Language(Task):
         "logp": next_token_logp,
     }
     refused: ClassVar[Mapping[str, str]] = {
-        "phi": "the odds of a whole document are its log p itself to every digit; read logp, the mean "
-        "over its tokens",
+        "phi": "a document has many tokens, each with odds of its own; read logp, the mean over its tokens",
         "correct": "a document is not right or wrong; token_first says it of each token",
         "mentr": "modified entropy is defined for one class per sample",
         "entropy": "a document has an answer for every token; token_mean and token_std tell of each",
