@@ -3,7 +3,7 @@
     python -m benchmarks.token_scoring [--documents 20000 --tokens 256 --checkpoints 8 --models 16]
 
 The folder is made of synthetic log-probabilities first (not timed), of documents whose lengths are
-spread evenly up to the largest; then a fresh interpreter scores every model at every checkpoint by
+spread evenly from half of the mean to one and a half; then a fresh interpreter scores every model at every checkpoint by
 every attack on texts, and by LiRA of Min-K %++, and reports its own peak.
 """
 
@@ -33,9 +33,9 @@ from seepage.fleet.sink import StoreSink
 from seepage.store.evidence import stamp
 from seepage.store.storage import Storage
 
-OUT = RESULTS / "token_scoring.json"
+OUT = RESULTS / "texts.json"
 SHAPES = {
-    "token_logp": "float16",
+    "token_logp": "float32",
     "token_first": "uint8",
     "token_mean": "float16",
     "token_std": "float16",
@@ -48,7 +48,7 @@ def make(folder: Path, documents: int, tokens: int, checkpoints: int, models: in
 
     rng = np.random.default_rng(0)
     plan = seepage.half_split(documents, models=models, seed=0)
-    lengths = tokens // 2 + rng.permutation(documents) % (tokens // 2) + 1
+    lengths = tokens // 2 + rng.permutation(documents) % (tokens + 1)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     pool = Pool(
         np.arange(documents).astype(np.str_),
@@ -81,7 +81,7 @@ def make(folder: Path, documents: int, tokens: int, checkpoints: int, models: in
                 t,
                 {
                     "loss": (-np.add.reduceat(logp, offsets[:-1]) / lengths).astype(np.float32),
-                    "token_logp": logp.astype(np.float16),
+                    "token_logp": logp.astype(np.float32),
                     "token_first": (logp > -0.7).astype(np.uint8),
                     "token_mean": (-1 - 0.2 * start).astype(np.float16),
                     "token_std": (1 + 0.1 * start).astype(np.float16),
@@ -120,7 +120,7 @@ def main() -> None:
     """Make the folder, score it in a fresh interpreter, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=20_000)
-    parser.add_argument("--tokens", type=int, default=256, help="of the longest document")
+    parser.add_argument("--tokens", type=int, default=256, help="of a document, the mean")
     parser.add_argument("--checkpoints", type=int, default=8)
     parser.add_argument("--models", type=int, default=16)
     parser.add_argument("--out", type=Path, default=OUT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from seepage.fleet.import_run import import_run
 from seepage.metrics import operating_points, unit_of
 from seepage.plan import permute_membership
 from seepage.scoring import applicable, lacks
-from seepage.tokens import Tokens, document_signal
+from seepage.tokens import Tokens, document_signal, documents_at, lacks_tokens
 from unigrams import unigrams
 
 F = np.ndarray
@@ -123,6 +124,33 @@ def test_files_and_half_precision(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         run.signal_at("min_k", 0), other.signal_at("min_k", 0), rtol=1e-3, atol=1e-3
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "first", "held"),
+    [
+        ({"weights": "a1"}, 0.0, True),
+        ({"weights": "a1", "reset": ["head*"]}, 0.0, False),
+        ({"weights": None}, 0.0, False),
+        ({"weights": "a1"}, 1.0, False),
+        (None, 0.0, False),
+    ],
+)
+def test_the_start_of_all_runs_is_their_reference(
+    model: dict[str, Any] | None, first: float, held: bool
+) -> None:
+    u = unigrams(models=2)
+    source = SimpleNamespace(
+        member=u.member,
+        checkpoints=np.array([first, 4.0]),
+        offsets=u.offsets,
+        manifest={"signals": {"token_logp": {}}, "key": {"model": model}},
+        token_signal=lambda name, r, t: u.logp[r] - t,
+    )
+    assert (lacks_tokens("hard_tokens", source) is None) == held
+    if held:
+        found = documents_at(source, "reference_ratio", 1)
+        np.testing.assert_allclose(found, np.full((2, 40), -1.0), rtol=1e-6)
 
 
 def test_runs_without_tokens_say_so(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from seepage.array_types import BoolArray, Float64Array, Int64Array
 from seepage.metrics import EACH, Unit
+from seepage.short_repr import short_repr
 from seepage.tokens import holds_tokens
 
 __all__ = ["TokenShares", "token_shares"]
@@ -18,6 +19,7 @@ SHOWN = 12
 _MOST = 4_000_000_000
 
 
+@short_repr
 @dataclass(frozen=True)
 class TokenShares:
     """Of some documents, by how much training on each raises log p of each of its predicted tokens.

@@ -82,7 +82,7 @@ def _reference(source: Any) -> tuple[str, int | None] | None:
     if "token_reference" in _recorded(source):
         return "token_reference", None
     model = getattr(source, "manifest", {}).get("key", {}).get("model") or {}
-    given = isinstance(model, Mapping) and bool(model.get("weights"))
+    given = isinstance(model, Mapping) and bool(model.get("weights")) and not model.get("reset")
     return ("token_logp", 0) if given and float(source.checkpoints[0]) == 0 else None
 
 
