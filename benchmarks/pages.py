@@ -372,6 +372,15 @@ def performance() -> str:
             f"- {row['name']}, N = {row['samples']:,}, R = {row['models']}: {row['seconds']:.1f} s, "
             f"peak of the whole process {row['peak_mib']:.0f} MiB (`{name}`)."
         )
+    for name, r in stored("*texts*.json")[-1:]:
+        each = ", ".join(f"{row['attack']} {row['processor']:.1f} s" for row in r["attacks"])
+        other.append(
+            f"- Attacks on texts, {r['documents']:,} documents of {r['tokens']} tokens on average "
+            f"({r['all_tokens'] / 1e6:.1f} million), {r['models']} models, {r['checkpoints']} checkpoints, a "
+            f"folder of {r['folder_bytes'] / 1e9:.1f} GB: peak of the whole process {r['peak_mib']:.0f} MiB "
+            f"(wanted 4,096); processor time of all models and checkpoints, reading and digests included: "
+            f"{each}, of a signal that was held (`{name}`)."
+        )
     for name, r in stored("*larger-than-memory*.json")[-1:]:
         other.append(larger_than_memory(name, r))
     for name, r in stored("*plane*.json")[-1:]:

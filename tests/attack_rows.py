@@ -37,7 +37,7 @@ TABLE: dict[str, list[Attack]] = {
         attacks.AttackR(tail=attacks.Gaussian()),
         attacks.AttackR(tail=attacks.Logistic()),
     ],
-    "calibrated": [attacks.Calibrated()],
+    "calibrated": [attacks.Calibrated(), attacks.Calibrated(signal="reference_ratio")],
     "lira": [
         attacks.LiRA(),
         attacks.LiRA(variance=attacks.PerSample()),

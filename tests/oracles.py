@@ -118,6 +118,8 @@ def read_by(attack: Any, signals: Mapping[str, F], checkpoints: int = 4) -> dict
     for name in ("grad_layers", "grad_last"):
         if name in attack.requires and name not in signals:
             found[name] = _norms(found["grad_norm"])
+    if "loss_shape" in attack.requires and "loss_shape" not in signals:
+        found["loss_shape"] = _features(found["phi"])
     if "logits" in attack.requires and "logits" not in signals:
         found["logits"] = _logits(found["phi"], found["labels"])
     share = np.arange(1, checkpoints + 1) / checkpoints
@@ -141,6 +143,13 @@ def _copies(phi: F) -> F:
     """Whether four copies are answered rightly, by φ of the first view: (R, N, 4)."""
     z = np.asarray(phi[..., :1] if phi.ndim == 3 else phi[..., None])
     return (z > np.array([0.0, -1.0, 1.0, 2.0])).astype(z.dtype)
+
+
+def _features(phi: F) -> F:
+    """Eight features of a sequence that rise with φ of the first view: (R, N, 8)."""
+    z = np.asarray(phi[..., :1] if phi.ndim == 3 else phi[..., None])
+    steps = [z + np.sin((k + 1) * z) / (2 * (k + 1)) for k in range(7)]
+    return np.concatenate([*steps, np.round(z)], axis=-1).astype(z.dtype)
 
 
 def _norms(norm: F) -> F:
@@ -169,4 +178,12 @@ def _beside(rng: np.random.Generator, phi: F) -> dict[str, F]:
         "phi_given_input": phi + np.sin(3 * phi) / 4,
         "leverage_ratio": -loss * np.exp(0.3 * np.cos(5 * phi)),
         "grad_norm": loss * np.exp(0.3 * np.sin(7 * phi)),
+        "zlib_ratio": -loss / 100,
+        "min_k": -loss * np.exp(0.3 * np.sin(2 * phi)),
+        "min_k_pp": phi - loss / 3,
+        "reference_ratio": phi / 4 + np.sin(phi) / 5,
+        "hard_tokens": phi / 3 + np.sin(2 * phi) / 8,
+        "window_share": np.round(40 * (1 + np.tanh(phi / 3))) / 80,
+        "error_zone": np.arctan(phi / 2),
+        "others_ratio": phi / 5 + np.sin(3 * phi) / 20,
     }

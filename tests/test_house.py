@@ -28,7 +28,7 @@ FLOORS = [
     },
     {"extensions", "native"},
     {"plan", "signals"},
-    {"data", "metrics", "models"},
+    {"data", "metrics", "models", "tokens"},
     {"attacks", "curvature", "defenses", "epsilon", "layers"},
     {"plane", "probes"},
     {"record", "store"},

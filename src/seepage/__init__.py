@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from seepage import signals as signals
     from seepage import store as store
     from seepage import study as study
+    from seepage import tokens as tokens
     from seepage.comparison import compare_defenses
     from seepage.config import Execution, Function, Limits, LowRank, Model, Recipe, Record
     from seepage.data import Dataset, load

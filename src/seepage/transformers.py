@@ -1,9 +1,11 @@
-"""A Recorder in the Trainer of Hugging Face Transformers, for classification of sequences.
+"""A Recorder in the Trainer of Hugging Face Transformers: classification of sequences, causal models.
 
 data = seepage.transformers.pool(tokenizer(texts, truncation=True)["input_ids"], labels)
 trainer = Trainer(model, args, train_dataset=seepage.transformers.rows(data, members), ...)
 seepage.transformers.watch(trainer, recorder)
 trainer.train()
+
+Of a causal model the pool is one of `seepage.data.from_tokens(tokenizer(texts)["input_ids"], …)`.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ _SAVED = "seepage.safetensors"
 # Where sequences are shorter, in a pool of float32: no token has this number.
 _NOTHING = -1
 _LARGEST = 2**24
+# A label that the losses of Transformers pass over.
+_IGNORED = -100
 _UNNUMBERED = (
     f"rows were not compared with the pool's: the training set has no column {ROW!r}, so that whom, which "
     "labels and which tokens the Trainer took is not known; make it by seepage.transformers.rows, or add the "
@@ -85,6 +89,9 @@ def rows(
 ) -> torch.utils.data.Dataset[dict[str, Any]]:
     """The samples `members` of a `pool` as the Trainer takes them, each with its row in the pool.
 
+    Of a pool of `seepage.data.from_tokens`, for a causal model, there are no labels: `watch` makes them of
+    the tokens of each batch.
+
     padding: the token that fills all of them up, with their attention_mask, whoever collates; by default
     the Trainer's collator pads each batch, or `watch` where that has no tokenizer.
 
@@ -108,7 +115,8 @@ class _Rows(torch.utils.data.Dataset[dict[str, Any]]):
             given = {"input_ids": held[held != _NOTHING].long().tolist()}
         else:
             given = {k: v.tolist() for k, v in tokens(held, self.padding).items()}
-        return {**given, "labels": int(self.data.labels[row]), ROW: row}
+        asked = {} if self.data.task == "language" else {"labels": int(self.data.labels[row])}
+        return {**given, **asked, ROW: row}
 
 
 def tokens(inputs: torch.Tensor, padding: int = 0) -> dict[str, torch.Tensor]:
@@ -148,7 +156,7 @@ class Logits(nn.Module):
         if not isinstance(logits, torch.Tensor):
             raise InputError(
                 f"model: expected an answer with logits, got {type(answer).__name__}; pass a model "
-                "for sequence classification"
+                "for sequence classification, or a causal one"
             )
         return logits.float()
 
@@ -188,13 +196,18 @@ def watch(
     several processes the first one records. Checkpoints carry what was recorded;
     `train(resume_from_checkpoint=True)` goes on from there. `recorder.finish()` says what never came.
 
+    Of a causal model (a pool with task "language") every token is recorded, labels are the tokens of each
+    batch, and batches that are padded on the left are refused: the pool is evaluated padded on the right.
+    Losses go to the store alone.
+
     Raises InputError where Transformers is not installed or the model does not classify by one label
     (`num_labels` of 1, which the Trainer fits as a regression, or several labels); in the loop, for a sample that is no member,
     other labels or tokens than the pool's, and what the Recorder refuses.
     """
-    _check_classifies(unwrapped(trainer.model))
+    causal = recorder.pool.task.name == "language"
+    (_check_causal if causal else _check_classifies)(unwrapped(trainer.model), recorder)
     loop = AnotherLoop(recorder, member)
-    trainer.data_collator = _Collator(trainer)
+    trainer.data_collator = _Collator(trainer, causal)
     # The Trainer would take the column away before the collator sees it; that does the rest.
     trainer.args.remove_unused_columns = False
     seen = _Seen(recorder, loop.member, check=inputs is None)
@@ -222,7 +235,23 @@ def _padding_of(model: Any) -> int | None:
     return held if isinstance(held, int) else None
 
 
-def _check_classifies(model: Any) -> None:
+def _check_causal(model: Any, recorder: Recorder) -> None:
+    """A causal model answers each piece of its own vocabulary, which must hold the pool's."""
+    config = getattr(model, "config", None)
+    size, most = getattr(config, "vocab_size", None), recorder.pool.width - 1
+    if getattr(config, "is_encoder_decoder", False):
+        raise InputError(
+            "trainer: expected a causal model with a pool of the task language, got one of encoder and "
+            "decoder; load it by AutoModelForCausalLM"
+        )
+    if isinstance(size, int) and most >= size:
+        raise InputError(
+            f"trainer: expected a model whose vocabulary holds the pool's tokens, got {size} pieces and "
+            f"token {most}: another tokenizer made the pool; tokenise the texts by the model's own"
+        )
+
+
+def _check_classifies(model: Any, recorder: Recorder) -> None:
     """Logits of one unit are fitted by squared error: they are no log-odds, whatever their labels."""
     config = getattr(model, "config", None)
     labels, problem = getattr(config, "num_labels", None), getattr(config, "problem_type", None)
@@ -237,8 +266,8 @@ def _check_classifies(model: Any) -> None:
 class _Collator:
     """The Trainer's collator; rows of the pool go past it into the batch."""
 
-    def __init__(self, trainer: Any) -> None:
-        self.inner = trainer.data_collator
+    def __init__(self, trainer: Any, causal: bool) -> None:
+        self.inner, self.causal = trainer.data_collator, causal
         model = unwrapped(trainer.model)
         inside = getattr(model, "get_base_model", None)
         model = inside() if callable(inside) else model
@@ -256,9 +285,22 @@ class _Collator:
             for f in features
         ]
         batch = self.inner(_filled(plain, self.padding) if self.pads else plain)
+        if self.causal and "labels" not in batch:
+            batch["labels"] = _next_tokens(batch)
         if len(numbers) == len(features):
             batch[ROW] = torch.as_tensor(numbers)
         return batch
+
+
+def _next_tokens(batch: Any) -> torch.Tensor:
+    """Labels of a causal model, which shifts them itself: its tokens, and −100 where padding is."""
+    ids, mask = batch.get("input_ids"), batch.get("attention_mask")
+    if not isinstance(ids, torch.Tensor):
+        raise InputError(
+            "trainer: expected a collator that keeps input_ids with the task language, got none in a batch; "
+            "leave the collator out, or pass transformers.DataCollatorForLanguageModeling(tokenizer, mlm=False)"
+        )
+    return ids.clone() if mask is None else ids.masked_fill(mask == 0, _IGNORED)
 
 
 def _filled(features: list[dict[str, Any]], padding: int | None) -> list[dict[str, Any]]:
@@ -320,6 +362,12 @@ class _Seen:
                     "number the classes of the training set as the pool does"
                 )
         ids, mask = given.get("input_ids"), given.get("attention_mask")
+        causal = self.recorder.pool.task.name == "language"
+        if causal and isinstance(mask, torch.Tensor) and not bool(mask[:, 0].all()):
+            raise InputError(
+                "trainer: expected batches that are padded on the right with the task language, got padding "
+                "on the left; set tokenizer.padding_side = 'right'"
+            )
         if self.left and isinstance(ids, torch.Tensor) and isinstance(mask, torch.Tensor):
             self.left -= 1
             for row, own, there in zip(rows.tolist(), ids.cpu(), mask.cpu().bool(), strict=True):

@@ -54,6 +54,15 @@ def attack_s(t: Mapping[str, F], r: Mapping[str, F], m: F) -> F:
     return np.array(found)
 
 
+def camia(t: Mapping[str, F], r: Mapping[str, F], m: F) -> F:
+    outside = r["loss_shape"][~m]
+    p = [
+        [(1 + (outside[:, f] >= x).sum()) / (1 + len(outside)) for f, x in enumerate(row)]
+        for row in t["loss_shape"]
+    ]
+    return -np.mean(p, axis=1)
+
+
 def risk_score(t: Mapping[str, F], r: Mapping[str, F], m: F) -> F:
     """With the histogram of NumPy, as in the released code."""
     found = []
@@ -458,6 +467,17 @@ ROWS: dict[str, tuple[Attack, Rule, float]] = {
     "loss-trajectory": (attacks.LossTrajectory(learner=attacks.Boosting(8)), trajectory, 1e-6),
     "seqmia": (attacks.SeqMIA(learner=attacks.Boosting(8)), sequence, 1e-6),
     "shadow-outputs": (attacks.ShadowOutputs(learner=attacks.Boosting(8)), outputs, 1e-6),
+    **{
+        name: (kind(), lambda t, r, m, s=kind.requires[0]: t[s], 1e-12)
+        for name, kind in ATTACKS.items()
+        if kind.of_texts and name not in ("info-rmia-tokens", "camia")
+    },
+    "info-rmia-tokens": (
+        attacks.InfoRMIATokens(),
+        lambda t, r, m: t["others_ratio"] - t["others_ratio"].mean(),
+        1e-12,
+    ),
+    "camia": (attacks.CAMIA(), camia, 1e-12),
     "grad-norm": (attacks.GradientNorm(), lambda t, r, m: -log(t["grad_norm"]), 1e-9),
     "grad-norm-calibrated": (
         attacks.GradientNormCalibrated(),

@@ -93,6 +93,7 @@ def test_a_surer_answer_never_lowers_the_score(attack: Attack) -> None:
             "entropy": np.logaddexp(0, -phi),
             "correct": float(phi > 0),
             "curvature_zo": np.exp(-phi),
+            "reference_ratio": phi,
         }
         for k in target.keys() & surer.keys():
             target[k][7] = surer[k]

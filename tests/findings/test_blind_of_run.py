@@ -13,8 +13,9 @@ import seepage
 from fake_run import FakeRun
 from seepage.attacks import LOSS
 from seepage.config import Limits
+from seepage.data import from_texts
 from seepage.findings import collect
-from seepage.findings.blind import blind_of_run, shift_words, whole_unit
+from seepage.findings.blind import blind_of, blind_of_run, shift_words, whole_unit
 from seepage.findings.gate import check
 from seepage.metrics import EACH, Subjects
 from seepage.report.words import first_screen
@@ -69,3 +70,17 @@ def test_one_model_has_none_where_its_texts_or_spreads_differ() -> None:
     one = seepage.audit(model, (texts[:80], y[:80]), (texts[80:], y[80:]))
     assert one.said == "refused"
     assert "strongest of 3: bag of words" in one.headline
+
+
+@pytest.mark.parametrize("differs", ["length", "dates", "nothing"])
+def test_documents_differ_by_what_they_say_of_themselves(differs: str) -> None:
+    """Hardly a year is named twice: what tells is how late it is."""
+    rng = np.random.default_rng(0)
+    member = rng.permutation(240) < 120
+    sizes = 40 + rng.integers(0, 30, 240) + 20 * (member & (differs == "length"))
+    years = 1900 + rng.integers(0, 120, 240) + 70 * (member & (differs == "dates"))
+    texts = [f"on {y}: {'x' * n}" for y, n in zip(years.tolist(), sizes.tolist(), strict=True)]
+    data = from_texts(texts, context=200)
+    found = blind_of(data, member[None], data.labels.numpy())
+    assert found.shifted == (differs != "nothing")
+    assert (shift_words(found) != "") == found.shifted

@@ -7,7 +7,8 @@ from torch import nn
 from seepage.errors import InputError
 from seepage.models import MODELS, build, cnn
 
-SMALL = [n for n in MODELS if n not in ("vgg11", "resnet18", "resnet9", "wrn-28-2")]
+IMAGES = [n for n in MODELS if n != "gpt"]
+SMALL = [n for n in IMAGES if n not in ("vgg11", "resnet18", "resnet9", "wrn-28-2")]
 PIECEWISE_LINEAR = (
     nn.Linear, nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.AdaptiveMaxPool2d, nn.BatchNorm2d,
     nn.AdaptiveAvgPool2d, nn.Flatten,
@@ -18,7 +19,7 @@ def parameters(m: nn.Module) -> int:
     return sum(p.numel() for p in m.parameters())
 
 
-@pytest.fixture(scope="module", params=sorted(MODELS))
+@pytest.fixture(scope="module", params=sorted(IMAGES))
 def network(request):
     torch.manual_seed(0)
     return build(request.param, (3, 32, 32), 7)

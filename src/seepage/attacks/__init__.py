@@ -62,6 +62,15 @@ from seepage.attacks.boundary import AdversarialDistanceLR as AdversarialDistanc
 from seepage.attacks.boundary import Boundary as Boundary
 from seepage.attacks.boundary import BoundaryCalibrated as BoundaryCalibrated
 from seepage.attacks.imitation import Imitation as Imitation
+from seepage.attacks.texts import Zlib as Zlib
+from seepage.attacks.texts import MinK as MinK
+from seepage.attacks.texts import MinKPlusPlus as MinKPlusPlus
+from seepage.attacks.texts import ReferenceRatio as ReferenceRatio
+from seepage.attacks.texts import HTMIA as HTMIA
+from seepage.attacks.texts import WBC as WBC
+from seepage.attacks.texts import EZMIA as EZMIA
+from seepage.attacks.texts import InfoRMIATokens as InfoRMIATokens
+from seepage.attacks.texts import CAMIA as CAMIA
 from seepage.attacks.combining import Ensemble as Ensemble
 from seepage.attacks.combining import Combined as Combined
 # isort: on
@@ -122,10 +131,10 @@ def get(name: str, **options: Any) -> Attack:
     return extensions.make("attack", name, ATTACKS, Attack, options)
 
 
-def usual() -> list[Attack]:
+def usual(*, tokens: bool = False) -> list[Attack]:
     """Every attack of the package that audits run unasked, with its default options.
 
     All of `ATTACKS` but those that cost many times what others do (`Attack.on_request`), which run
-    where they are named.
+    where they are named, and those on texts unless `tokens`, see `seepage.tokens.holds_tokens`.
     """
-    return [kind() for kind in ATTACKS.values() if not kind.on_request]
+    return [kind() for kind in ATTACKS.values() if not kind.on_request and tokens >= kind.of_texts]

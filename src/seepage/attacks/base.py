@@ -39,8 +39,8 @@ its scores at several checkpoints of training."""
 TIMELESS = ("labels",)
 """What attacks may require that no training changes: one value per sample at every checkpoint."""
 
-WIDE = ("logits", "grad_layers", "grad_last", "augmented_correct")
-"""What attacks may require whose last axis holds no views: classes, layers, outputs, copies."""
+WIDE = ("logits", "grad_layers", "grad_last", "augmented_correct", "loss_shape")
+"""What attacks may require whose last axis holds no views: classes, layers, outputs, copies, features."""
 
 
 # Samples that are looked at to say what an attack reads on noise.
@@ -120,7 +120,7 @@ class Attack(ABC):
     each kind for every sample. queries: how often each model is asked about a sample at each view
     and checkpoint; of "weights", passes through the network. fitted: it learns a rule from the answers of references and asks it
     about the target's. on_request: audits run it only where it is named, since it costs many times
-    what others do. threshold: the score at or above which the attack's own decision rule says
+    what others do. of_texts: it reads signals that only log-probabilities of tokens give. threshold: the score at or above which the attack's own decision rule says
     "member", or None when it has no natural one. aligns: of other samples, a score reads only what
     all have in common, such as a prior, so that runs may be realigned sample by sample and samples
     left away. caveat: what to know before its figures are believed, said wherever they are shown.
@@ -140,6 +140,7 @@ class Attack(ABC):
     fitted: ClassVar[bool] = False
     threshold: ClassVar[float | None] = None
     on_request: ClassVar[bool] = False
+    of_texts: ClassVar[bool] = False
     aligns: ClassVar[bool] = False
     caveat: ClassVar[str] = ""
 

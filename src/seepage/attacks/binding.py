@@ -20,6 +20,7 @@ from seepage.attacks.population import Untrained
 from seepage.errors import InputError
 from seepage.remedies import of_scores
 from seepage.signals.tasks import Task, task
+from seepage.tokens import FROM_TOKENS, lacks_tokens
 
 __all__ = [
     "FromLogits",
@@ -231,6 +232,9 @@ def _why(missing: Collection[str], source: SignalSource) -> str:
     for name in missing:
         if name in refused:
             return f"needs {name}: {refused[name]}"
+    of_texts = next((n for n in missing if n in FROM_TOKENS and n not in FromLogits), None)
+    if of_texts is not None:
+        return lacks_tokens(of_texts, source) or f"needs {of_texts}, which was not recorded"
     if set(missing) <= set(TIMELESS):
         told = _task(source)
         if not told.classes:

@@ -79,8 +79,10 @@ class _Likelihood(Attack, ABC):
             )
 
     def bound(self, source: Source) -> Self:
-        """Reading the signed residual of a regression, which has no φ."""
+        """Reading the signed residual of a regression, or a document's log p, which have no φ."""
         lacks = self.signal == "phi" and "phi" not in source.signals
+        if lacks and "logp" in source.signals:
+            return replace(self, signal="logp")
         if self.two_sided and lacks and "residual" in source.signals:
             return replace(self, signal="residual")
         return self
@@ -218,8 +220,8 @@ class LiRA(_Online):
     samples; `tests/attacks/test_variance_ladder.py` has a ladder and docs/attacks.md the table.
 
     signal: "phi", or "residual" of a regression, taken by itself where a run holds no φ: y − ŷ with
-    its sign, which is normal across models as far as predictions are; the paper has classification
-    alone.
+    its sign, which is normal across models as far as predictions are; or "logp" of documents, the mean
+    log p of a token, likewise. The paper has classification alone.
 
     Needs 2 IN and 2 OUT references for every sample: 6 models of `half_split`. Assumes that a
     sample's φ is about normal across models. Raises InputError on shapes, non-finite values and

@@ -89,11 +89,14 @@ class Calibrated(Attack):
 
     score(x) = mean over views of (mean OUT loss − loss), in nats. The cheapest attack that does
     not mistake easy samples for members. IN entries of the references are not read. Needs 1 OUT
-    reference. Source: Watson et al., arXiv 2111.08440.
+    reference. signal: another number of a sample that members have more of, such as "min_k" of a document,
+    which then counts as −loss. Source: Watson et al., arXiv 2111.08440.
 
     >>> Calibrated().score(np.array([0.5]), np.array([[2.0], [1.0]]), np.zeros((2, 1), bool))
     array([1.])
     """
+
+    signal: str = "loss"
 
     name: ClassVar[str] = "calibrated"
     title: ClassVar[str] = "Difficulty calibration"
@@ -102,9 +105,16 @@ class Calibrated(Attack):
     min_out: ClassVar[int] = 1
     aligns: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        # What the contract keeps on the class is the instance's own, since the signal is an option.
+        object.__setattr__(self, "requires", (self.signal,))
+
     @property
     def by_sample(self) -> bool:
         return True
+
+    def _loss(self, signals: Mapping[str, FloatArray]) -> FloatArray:
+        return signals["loss"] if self.signal == "loss" else -signals[self.signal]
 
     def run(
         self,
@@ -112,9 +122,9 @@ class Calibrated(Attack):
         references: Mapping[str, FloatArray],
         member: BoolArray,
     ) -> FloatArray:
-        others = np.where(member[..., None], 0.0, references["loss"]).astype(np.float64)
+        others = np.where(member[..., None], 0.0, self._loss(references)).astype(np.float64)
         expected = others.sum(axis=0) / (~member).sum(axis=0)[:, None]
-        return np.asarray((expected - target["loss"]).mean(axis=1))
+        return np.asarray((expected - self._loss(target)).mean(axis=1))
 
     def run_all(
         self, signals: Mapping[str, FloatArray], member: BoolArray, use: BoolArray
@@ -122,7 +132,7 @@ class Calibrated(Attack):
         if level() == "none":
             return super().run_all(signals, member, use)
         drop = dropped(use)
-        loss = kernel_ready(signals["loss"])
+        loss = kernel_ready(self._loss(signals))
         out = np.empty(member.shape)
         # The standardised distance above OUT, in units of one nat.
         unit = np.ones((len(drop.sets), loss.shape[2], 2, 2))

@@ -119,6 +119,7 @@ def attack(
     from seepage.cli.measuring import announce, budget_of, chosen_probes
     from seepage.config.chosen_attacks import chosen_attacks
     from seepage.findings.unjudged import unjudged
+    from seepage.tokens import holds_tokens
 
     limit = budget_of(budget)
     chosen: Sequence[Attack] = chosen_attacks(name, name[0] if name else "lira")
@@ -128,6 +129,8 @@ def attack(
             "--option: expected with an attack that measures something (-a), got none; name it"
         )
     opened = judged_run(run)
+    if holds_tokens(opened) and not name:
+        chosen = chosen_attacks(name, "lira", tokens=True)
     if released_as and (option or as_json):
         raise InputError(
             f"{'--option' if option else '--json'}: expected without --as, which measures released "

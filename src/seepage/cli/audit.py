@@ -446,12 +446,13 @@ def _report(
     from seepage.findings.unjudged import unjudged
     from seepage.report import write_report
     from seepage.report.words import first_screen
+    from seepage.tokens import holds_tokens
 
     with errors.status("scoring"):
         data = run.data()
         found = collect(run, attacks=attacks, data=data, unit=unit, by=by, slices=values)
         written = write_report(run, path, findings=found, data=data)
-    without = unjudged(run, attacks or usual())
+    without = unjudged(run, attacks or usual(tokens=holds_tokens(run)))
     if without.words:
         console.print(without.words, markup=False, soft_wrap=True)
     first = first_screen(found)
@@ -465,12 +466,15 @@ def _report(
 
 def _next(run: Run) -> None:
     """What a first audit is usually followed by."""
+    from seepage.signals.tasks import task
+
     commands = [
         (f"seepage check {run.path} --max-auc 0.6", "a limit to hold, by exit status"),
         (f"seepage dynamics show {run.path}", "when it leaks"),
         (f"seepage verify {run.path}", "that the evidence is what was written"),
     ]
-    if run.keeps_weights(0):
+    classes = task(run.manifest["data"].get("task", "classification")).classes
+    if classes and run.keeps_weights(0):
         commands.insert(2, (f"seepage layers {run.path}", "where it leaks"))
     for command, what in commands:
         console.print(f"next: {command}  ({what})", markup=False, soft_wrap=True)

@@ -15,6 +15,7 @@ import psutil
 from seepage.config.function import as_function
 from seepage.errors import SeepageError
 from seepage.fleet.cost import Cost, Workload, estimate, measure, workload
+from seepage.fleet.pretrained import untrained
 
 if TYPE_CHECKING:
     from seepage.config.prepare import Prepared
@@ -38,20 +39,31 @@ def foreseen(audit: Prepared, opening: float = 0.0) -> tuple[Workload, int, Cost
     c = audit.config
     function = as_function(c.train)
     tried = report_seconds(audit)
-    rates, workers = measure(
-        audit.data,
-        audit.plan,
-        c.recipe,
-        audit.attacks if tried is None else (),
-        model=c.model,
-        record=c.record,
-        execution=c.execution,
-        function=function,
-        defense=audit.defense,
-        reference=audit.reference,
-    )
-    work = workload(audit.data, audit.plan, c.recipe, c.model, c.record, function)
+    model = c.model
+    with tempfile.TemporaryDirectory(prefix="seepage-cost-") as folder:
+        if audit.start is not None:
+            model = untrained(audit.start, c.model, folder)
+        rates, workers = measure(
+            audit.data,
+            audit.plan,
+            c.recipe,
+            audit.attacks if tried is None else (),
+            model=model,
+            record=c.record,
+            execution=c.execution,
+            function=function,
+            defense=audit.defense,
+            reference=audit.reference,
+        )
+        work = workload(audit.data, audit.plan, c.recipe, model, c.record, function)
     cost = estimate(work, rates, workers)
+    if audit.start is not None:
+        # Its own recipe; a step takes as long as its batch is larger.
+        first = c.start.recipe
+        steps = first.epochs * max(1, len(audit.start) // first.batch)
+        cost.seconds["the weights to start from"] = (
+            steps * rates.step * first.batch / c.recipe.batch
+        )
     seconds = {"opening": opening} | cost.seconds
     if tried is not None:
         del seconds["scoring"]

@@ -120,7 +120,8 @@ def import_command(
 
     Arrays: `member` (R, N) of 0 and 1 and signals (R, T, N) such as `phi`, `loss` or `logits`
     (R, T, N, K), optionally `checkpoints` (T,) epochs, `labels` (N,), `classes` (K,), `ids` (N,) and
-    `groups` (N,), in an .npz or a folder of .npy files. A table (.csv, .parquet) has a row per model,
+    `groups` (N,), in an .npz, an .safetensors file or a folder of .npy files. Of a language model
+    `token_logp` (R, T, S), log p of every predicted token, and `offsets` (N + 1,). A table (.csv, .parquet) has a row per model,
     sample and checkpoint: columns `model`, `sample`, `member`, optionally `checkpoint`, `label`,
     `group`, and signals. A folder of checkpoints holds NAME.pt or .safetensors for each model, or
     NAME/epoch-12.pt for each epoch, and members.npz. What follows from what is there is derived, and

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from seepage.config.model import Model
     from seepage.config.recipe import Recipe
     from seepage.config.record import Record
+    from seepage.config.start import Start
 else:
     __getattr__, __dir__ = lazily(__name__)
 
@@ -27,6 +28,7 @@ __all__ = [
     "Model",
     "Recipe",
     "Record",
+    "Start",
     "TprLimit",
     "read_config",
     "read_limits",

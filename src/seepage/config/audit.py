@@ -16,6 +16,7 @@ from seepage.config.model import Model
 from seepage.config.reading import checked, override, read_toml
 from seepage.config.recipe import Recipe
 from seepage.config.record import Record
+from seepage.config.start import Start
 
 __all__ = ["AuditConfig", "read_config"]
 
@@ -34,11 +35,28 @@ class DataConfig(Part):
     limit: int | None = Field(None, ge=2, description="Only so many samples, drawn by the seed.")
     seed: int = Field(0, ge=0, description="Seed of the limit, of label noise and of set-aside.")
     download: bool = Field(False, description="Whether a named data set may be fetched.")
-    task: Literal["classification", "binary", "multi-label", "regression", "soft-labels"] = Field(
+    task: Literal[
+        "classification", "binary", "multi-label", "regression", "soft-labels", "language"
+    ] = Field(
         "classification",
         description="What labels are: a class by K logits or, 'binary', by one; several labels of 0 "
-        "and 1; a real number; a distribution of classes. docs/tasks.md.",
+        "and 1; a real number; a distribution of classes; the next token of a text. docs/tasks.md.",
     )
+    context: int | None = Field(
+        None, ge=2, description="Most tokens of a text, 128 if unset; docs/language-models.md."
+    )
+    long: Literal["window", "split", "cut", "refuse"] | None = Field(
+        None,
+        description="What becomes of longer texts: windows of one subject (the default), windows of "
+        "their own, the beginning alone, or a refusal.",
+    )
+    vocabulary: str | None = Field(
+        None, min_length=1, description="Of texts: 'bytes' (the default) or a tokenizer.json."
+    )
+    documents: Literal["lines", "paragraphs", "files"] | None = Field(
+        None, description="What in a text file is one text; lines if unset."
+    )
+    text: str | None = Field(None, min_length=1, description="Column of a table that holds texts.")
     label: str | list[str] | None = Field(
         None, description="Column of a table that holds the class or the target, or several."
     )
@@ -170,6 +188,7 @@ class AuditConfig(Part):
     data: DataConfig = Field(DataConfig(), description="Which pool.")
     plan: PlanConfig = Field(PlanConfig(), description="Who trains on what.")
     model: Model = Field(Model(), description="The network that every run trains.")
+    start: Start = Field(Start(), description="A start that is trained once, before the runs.")
     train: Function = Field(Function(), description="Your own training loop.")
     recipe: Recipe = Field(Recipe(), description="How every run is trained.")
     record: Record = Field(Record(), description="When runs are evaluated and what is recorded.")

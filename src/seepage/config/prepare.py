@@ -69,6 +69,7 @@ class Prepared:
     attacks: tuple[Attack, ...]
     reference: Dataset | None = None
     game: LabelGame | None = None
+    start: Dataset | None = None
 
 
 def prepare(config: AuditConfig) -> Prepared:
@@ -83,7 +84,10 @@ def prepare(config: AuditConfig) -> Prepared:
     config.record.measured(config.record.times(recipe.epochs))
     chosen = chosen_attacks(config.attacks.names, config.attacks.main)
     data, reference = set_apart(load_pool(config), config.defense.reference, config.data.seed)
+    data, start = _with_start(config, data)
     config.record.for_task(data.task).rules()
+    if data.task == "language":
+        chosen = chosen_attacks(config.attacks.names, config.attacks.main, tokens=True)
     data, game = _with_game(config, data)
     p = config.plan
     if p.parts is not None and p.kind != "subsets":
@@ -113,9 +117,16 @@ def prepare(config: AuditConfig) -> Prepared:
         assert plan.canaries is not None
         data = apply_canaries(data, plan.canaries)
     model = as_model(config.model).for_task(data.task)
-    model.check_adapter()
-    as_function(config.train)
+    if start is None:
+        model.check_adapter()
+    own = as_function(config.train)
+    if start is not None and own is not None:
+        raise InputError(
+            f"start.samples: expected none with {own.called}, which builds its network itself, got "
+            f"{config.start.samples}; load weights there"
+        )
     if known(model.name):
+        model = model if start is None else model.changed(adapter=None, frozen=(), reset=())
         with torch.random.fork_rng(devices=[]):
             model.make(data.shape, len(data.classes))
     defense = _defense(config)
@@ -129,7 +140,24 @@ def prepare(config: AuditConfig) -> Prepared:
         check_defense(defense, data, reference, model, recipe)
         plan = defense.plan(plan)
     check_references(plan, chosen)
-    return Prepared(config, data, plan, defense, chosen, reference, game)
+    return Prepared(config, data, plan, defense, chosen, reference, game, start)
+
+
+def _with_start(config: AuditConfig, data: Dataset) -> tuple[Dataset, Dataset | None]:
+    """The pool without the samples that the start of every run is trained on, and these."""
+    asked = config.start
+    if not asked.samples:
+        if asked.model_fields_set - {"samples"}:
+            raise InputError(
+                "start.samples: expected with the options of [start], got none; set it"
+            )
+        return data, None
+    if config.model.weights is not None:
+        raise InputError(
+            f"start.samples: expected none with model.weights, which runs start from already, got "
+            f"{asked.samples}; leave one out"
+        )
+    return set_apart(data, asked.samples, asked.seed, "start.samples")
 
 
 def _with_game(config: AuditConfig, data: Dataset) -> tuple[Dataset, LabelGame | None]:
@@ -240,8 +268,10 @@ def check_references(plan: SubsetPlan, chosen: tuple[Attack, ...]) -> None:
         )
 
 
-def set_apart(data: Dataset, count: int, seed: int) -> tuple[Dataset, Dataset | None]:
-    """(pool, reference): `count` random samples leave the pool for the defence alone.
+def set_apart(
+    data: Dataset, count: int, seed: int, field: str = "defense.reference"
+) -> tuple[Dataset, Dataset | None]:
+    """(pool, reference): `count` random samples leave the pool for a defence, or a start, alone.
 
     Where samples belong to subjects, whole subjects leave, of at least so many samples. They are
     members of no run and no figure counts them.
@@ -250,7 +280,7 @@ def set_apart(data: Dataset, count: int, seed: int) -> tuple[Dataset, Dataset | 
         return data, None
     if not 2 <= count <= len(data) - 4:
         raise InputError(
-            f"defense.reference: expected 2 to {len(data) - 4} of the {len(data)} samples, "
+            f"{field}: expected 2 to {len(data) - 4} of the {len(data)} samples, "
             f"got {count}; leave a pool to train on"
         )
     stream = np.random.SeedSequence(seed, spawn_key=(5,))
@@ -266,7 +296,7 @@ def set_apart(data: Dataset, count: int, seed: int) -> tuple[Dataset, Dataset | 
         apart = np.isin(codes, drawn[: int(np.searchsorted(np.cumsum(sizes[drawn]), count)) + 1])
         if apart.sum() > len(data) - 4:
             raise InputError(
-                f"defense.reference: expected subjects of {count} samples apart from a pool to train "
+                f"{field}: expected subjects of {count} samples apart from a pool to train "
                 f"on, got {int(apart.sum())} of {len(data)} samples in them; choose fewer"
             )
     return data.take(np.flatnonzero(~apart)), data.take(np.flatnonzero(apart))

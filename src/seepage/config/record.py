@@ -12,6 +12,7 @@ from seepage.config.base import Part
 from seepage.errors import InputError, nearest
 from seepage.extensions import resolve
 from seepage.record import DEFAULT_SIGNALS, EARLIER_SIGNALS, ExtraSignal, checkpoints
+from seepage.record.tokens import TOKEN_SIGNALS
 from seepage.signals import SignalRule, named
 from seepage.signals.tasks import task
 
@@ -73,6 +74,11 @@ class Record(Part):
         "in units of the target; by default that of the residuals of samples that a run was not "
         "trained on.",
     )
+    tokens: bool = Field(
+        True,
+        description="Of the task language, whether the signals of every token are kept beside those of "
+        "its document.",
+    )
     extra: tuple[Any, ...] = Field(
         (), exclude=True, description="Further signals that need the model; from Python alone."
     )
@@ -88,6 +94,15 @@ class Record(Part):
         kind = task(name)
         if self.noise is not None and name != "regression":
             raise InputError(f"record.noise: expected with the task regression alone, got {name}")
+        if name == "language":
+            if self.logits or len(self.views) > 1:
+                field, got = ("logits", "true") if self.logits else ("views", list(self.views))
+                raise InputError(
+                    f"record.{field}: expected not to be set with the task language, whose answers are "
+                    f"kept token by token, got {got}; leave it out"
+                )
+        elif not self.tokens:
+            raise InputError(f"record.tokens: expected with the task language alone, got {name}")
         chosen = self.signals
         if chosen in (DEFAULT_SIGNALS, EARLIER_SIGNALS):
             chosen = kind.defined(chosen)
@@ -138,6 +153,10 @@ class Record(Part):
     def rules(self) -> dict[str, SignalRule]:
         """The signals of the outputs: the name that each is stored under -> its rule."""
         return dict(named(s, task(self._task).rules) for s in self.of_outputs())
+
+    def of_tokens(self) -> dict[str, str]:
+        """The signals of tokens that are kept, by the type in which they are."""
+        return dict(TOKEN_SIGNALS) if self._task == "language" and self.tokens else {}
 
     def of_outputs(self) -> tuple[str | Callable[..., Any], ...]:
         """The entries of `signals` that read outputs alone, as a Recorder takes them."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from seepage.data.pickled import unpickle_arrays
     from seepage.data.reading import data_root
     from seepage.data.row_file import RowFile
+    from seepage.data.texts import from_texts, from_tokens
     from seepage.data.transform import apply_canaries, pool, relabel, subset
 else:
     __getattr__, __dir__ = lazily(__name__)
@@ -31,6 +32,8 @@ __all__ = [
     "drop_copies",
     "from_arrays",
     "from_hugging_face",
+    "from_texts",
+    "from_tokens",
     "from_torch",
     "group_copies",
     "load",

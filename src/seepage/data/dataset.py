@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from seepage.array_types import BoolArray, Int64Array
+from seepage.data.documents import check_documents
 from seepage.data.free_memory import most_bytes
 from seepage.data.moments import Moments, byte_moments, channel_moments, column_moments
 from seepage.data.row_file import RowFile
@@ -47,7 +48,8 @@ class Dataset:
     for where that is no class: (N,) real numbers of "regression", whose one class is the target's
     name; (N, L) of 0 and 1 of "multi-label", whose classes are the labels' names; (N, K)
     distributions of "soft-labels", or of "classification" beside hard labels. Labels of the first
-    two are 0.
+    two are 0, and of "language", whose classes are the pieces of the vocabulary and whose inputs are rows
+    of token numbers, −1 after the end (`seepage.data.from_texts`).
 
     missing: whether NaN in a table stands for a missing value, which estimators such as boosted trees
     take; networks do not, and training them on it is refused.
@@ -374,6 +376,9 @@ def check_targets(data: Dataset) -> None:
     """Raise InputError unless the targets are those of the data's task."""
     kind, name, n, k = task(data.task), data.name, len(data.labels), len(data.classes)
     y = data.targets
+    if kind.name == "language":
+        _check_rows_of_tokens(data)
+        return
     if kind.name == "binary" and k != 2:
         raise InputError(
             f"{name}: expected two classes with task = 'binary', got {k}; set task = 'classification'"
@@ -402,3 +407,18 @@ def check_targets(data: Dataset) -> None:
             f"{name}: expected targets that differ, got {float(y[0]):g} for every sample; choose "
             "another target"
         )
+
+
+def _check_rows_of_tokens(data: Dataset) -> None:
+    held = data.kind == "table" and data.file is None and data.inputs.dtype == torch.float32
+    plain = data.numeric is not None and not data.numeric.any()
+    if not held or not plain or data.targets is not None:
+        got = (
+            f"{data.kind}s of {data.inputs.dtype}" if not held else "columns that are standardised"
+        )
+        got = "targets beside them" if data.targets is not None else got
+        raise InputError(
+            f"{data.name}: expected rows of token numbers in memory with task = 'language', got {got}; "
+            "make them by seepage.data.from_tokens or seepage.data.from_texts"
+        )
+    check_documents(data.inputs.numpy(), data.name, data.ids, len(data.classes))

@@ -15,6 +15,7 @@ from seepage.array_types import AnyArray
 from seepage.data.cifar import read_cifar
 from seepage.data.copies import drop_copies, group_copies
 from seepage.data.dataset import Dataset
+from seepage.data.documents import Long
 from seepage.data.folder import read_folder
 from seepage.data.idx import read_mnist
 from seepage.data.npz import read_named
@@ -23,6 +24,7 @@ from seepage.data.official import download as fetch_official
 from seepage.data.reading import PARTS, Part, Raw, check_missing, check_regular, data_root, row_ids
 from seepage.data.row_file import RowFile
 from seepage.data.table import CSV_SUFFIXES, PARQUET_SUFFIXES, TableOptions, read_table
+from seepage.data.texts import TOPICS, Documents, TextOptions, read_texts
 from seepage.data.transform import apply_canaries, pool, relabel, subset
 from seepage.errors import InputError, SeepageError, nearest
 from seepage.extensions import names, outside, resolve
@@ -69,6 +71,11 @@ def load(
     delimiter: str | None = None,
     comment: str = "#|",
     mapped: bool | None = None,
+    context: int | None = None,
+    long: Long | None = None,
+    vocabulary: str | None = None,
+    documents: Documents | None = None,
+    text: str | None = None,
 ) -> Dataset:
     """Load a dataset by name or from a path, whole into memory unless its inputs stay in their file.
 
@@ -96,6 +103,12 @@ def load(
     a 0/1 column "NAME missing"; "keep", of an .npz too, leaves NaN for estimators that take missing
     values (docs/estimators.md). max_levels: most levels of a text column. comment: signs that mark
     comment lines at the beginning of a file.
+
+    Texts only, with task "language" (docs/language-models.md), from "python-topics" (the help topics of the
+    standard library), a text file, a column of a table or a folder of text files. context: the most tokens
+    of a sample, 128; long: what becomes of longer texts, "window", "split", "cut" or "refuse"; vocabulary:
+    "bytes" or the path of a tokenizer.json; documents: what a text file holds, "lines", "paragraphs" or
+    one file, "files"; text: the column of a table. See `seepage.data.from_texts`.
 
     Values stay raw: nothing here reads more than one sample, except which levels and classes
     exist. Standardisation belongs to each training run (`Dataset.member_scale`).
@@ -131,13 +144,31 @@ def load(
         task_named(task).name,
     )
     wanted = {"both": ("train", "test"), "all": PARTS}.get(part, (part,))
+    given = _given(options)
+    texts = _stated_texts(context, long, vocabulary, documents, text)
     text = os.fspath(name)
     if root is not None:
         local_path(root, "root")
     base = data_root(root)
-    if text not in _NAMED:
+    if text not in NAMES:
         local_path(text, "data")
-    given = _given(options)
+    if options.task == "language" and not _own_reader(text, base):
+        _refuse_beside_texts(part, test, size, mapped, download)
+        where = text if text == TOPICS else _find(text, base)
+        source: dict[str, Any] = {"name": text if text == TOPICS else _portable(Path(where), root)}
+        source |= given | texts
+        if root is not None:
+            source["root"] = str(Path(root).expanduser().resolve())
+        data = read_texts(where, TextOptions(**texts), options, source)
+        if limit is not None:
+            data = subset(data, limit, seed=seed)
+        _check_variety(data)
+        return data
+    if texts or text == TOPICS:
+        named = next(iter(texts), "data")
+        raise InputError(
+            f"{named}: expected with task = 'language' alone, got {options.task!r}; set task = 'language'"
+        )
     if text in _NAMED:
         extra = [*given, *_stated(size=size, test=test, mapped=mapped)]
         extra = [k for k in extra if k != "task"]
@@ -152,7 +183,7 @@ def load(
         if download:
             fetch_official(text, base, progress)
         raw = replace(_NAMED[text](base, wanted), task=task)
-        source: dict[str, Any] = {"name": text} | given
+        source = {"name": text} | given
     elif _own_reader(text, base):
         extra = [*given, *_stated(size=size, test=test, mapped=mapped)]
         if part != "train" or extra or download:
@@ -193,6 +224,29 @@ def load(
         data = subset(data, limit, seed=seed)
     _check_variety(data)
     return data
+
+
+def _stated_texts(
+    context: int | None,
+    long: Long | None,
+    vocabulary: str | None,
+    documents: Documents | None,
+    text: str | None,
+) -> dict[str, Any]:
+    """Options of texts that were given."""
+    given = {"context": context, "long": long, "vocabulary": vocabulary, "documents": documents}
+    return {k: v for k, v in (given | {"text": text}).items() if v is not None}
+
+
+def _refuse_beside_texts(part: str, test: Any, size: Any, mapped: Any, download: bool) -> None:
+    """Raise InputError for options that texts do not have."""
+    others = _stated(test=test, size=size, mapped=mapped)
+    others += ["part"] if part != "train" else []
+    others += ["download"] if download else []
+    if others:
+        raise InputError(
+            f"{others[0]}: expected none with task = 'language', whose files are one part; leave it out"
+        )
 
 
 def _stated(**options: Any) -> list[str]:
@@ -321,10 +375,11 @@ _NAMED: dict[str, Callable[[Path, tuple[str, ...]], Raw]] = {
 }
 
 #: The names that `load` knows, besides paths.
-NAMES = tuple(_NAMED)
+NAMES = (*_NAMED, TOPICS)
 
 _TABLE_FIELDS = tuple(f.name for f in fields(TableOptions))
-_REPLAYED = {"name", "root", "part", "size", "test", "mapped", *_TABLE_FIELDS}
+_TEXT_FIELDS = tuple(f.name for f in fields(TextOptions))
+_REPLAYED = {"name", "root", "part", "size", "test", "mapped", *_TABLE_FIELDS, *_TEXT_FIELDS}
 
 
 def _given(options: TableOptions) -> dict[str, Any]:
@@ -444,7 +499,8 @@ def _tensor(arrays: list[AnyArray]) -> torch.Tensor:
 
 def _check_variety(data: Dataset) -> None:
     """Refuse a pool that no classifier can be trained on: one class, or one and the same input."""
-    if data.targets is None and int(data.labels.min()) == int(data.labels.max()):
+    asked = data.targets is None and data.task != "language"
+    if asked and int(data.labels.min()) == int(data.labels.max()):
         only = data.classes[int(data.labels[0])]
         raise InputError(
             f"{data.name}: expected samples of at least two classes, got only {only!r}; "

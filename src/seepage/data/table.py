@@ -99,7 +99,7 @@ def read_table(files: Mapping[str, Path], options: TableOptions) -> Raw:
             'got none; pass label="..."'
         )
     check_missing(options.missing, ("refuse", "indicator", "keep"))
-    tables = {part: _read(path, options) for part, path in files.items()}
+    tables = {part: read_columns(path, options) for part, path in files.items()}
     first, *others = tables
     names = tables[first].column_names
     for other in others:
@@ -205,7 +205,8 @@ def _groups(where: str, name: str, texts: NDArray[np.str_]) -> NDArray[np.str_]:
     return texts
 
 
-def _read(path: Path, options: TableOptions) -> Any:
+def read_columns(path: Path, options: TableOptions) -> Any:
+    """A table of pyarrow from a file: columns of text, or of Parquet as they are."""
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.parquet

@@ -41,6 +41,11 @@ def target_values(
     >>> target_values("t", {"train": np.array([1.0, 2.5])}, "regression").targets["train"].tolist()
     [1.0, 2.5]
     """
+    if task == "language":
+        raise InputError(
+            f"{where}: expected no labels with task = 'language', whose samples are texts; make them by "
+            "seepage.data.from_texts, or of token numbers by seepage.data.from_tokens"
+        )
     found: dict[str, NDArray[np.float32]] = {}
     for part, given in parts.items():
         values = np.asarray(given)

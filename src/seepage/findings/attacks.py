@@ -16,6 +16,7 @@ from seepage.findings.source import Progress, ReportSource
 from seepage.metrics import EACH, Subjects, Unit
 from seepage.plane import GlobalFPR, Rule
 from seepage.scoring import applicable, score
+from seepage.tokens import holds_tokens
 
 __all__ = ["FPRS", "at_last_checkpoint", "main_attack", "rule_words"]
 
@@ -36,7 +37,7 @@ def at_last_checkpoint(
 
     run: by record; judging: of what `unit` counts, and scores are of it.
     """
-    wanted = usual() if attacks is None else list(attacks)
+    wanted = usual(tokens=holds_tokens(run)) if attacks is None else list(attacks)
     chosen, skipped = applicable(run, wanted)
     source = ReadOnce(run)
     redrawn = judging.redrawn(np.random.default_rng(seed))

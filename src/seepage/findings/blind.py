@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seepage.array_types import BoolArray, Int64Array
+from seepage.array_types import AnyArray, BoolArray, Int64Array
+from seepage.data.documents import text_of
 from seepage.errors import InputError
 from seepage.findings.judging import target_row
 from seepage.findings.result import Blind
@@ -47,13 +48,22 @@ def blind_of(
             member[:, rows],
             labels[rows],
             targets=None if data.targets is None else data.targets.numpy()[rows],
-            texts=token_texts(inputs),
+            texts=_texts(data, inputs),
             runs=4,
             unit=unit,
         )
     except InputError as error:
         return Blind(None, str(error))
     return Blind.of(found, note)
+
+
+def _texts(data: Dataset, inputs: AnyArray) -> list[str] | None:
+    """What documents say, in words where their vocabulary is of bytes, else token by token."""
+    if data.task != "language":
+        return token_texts(inputs)
+    told = [text_of(row, data.classes) for row in inputs]
+    found = [text.decode("utf-8", "replace") for text in told if text is not None]
+    return found if len(found) == len(inputs) else token_texts(inputs, known=True)
 
 
 def whole_unit(run: Any, split: BoolArray) -> Unit:

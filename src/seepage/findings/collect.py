@@ -41,6 +41,7 @@ from seepage.findings.slices import all_slices
 from seepage.findings.source import Progress, ReportSource, Shadows, sides
 from seepage.findings.subjects import by_unit, subject_finding, telling_records
 from seepage.findings.tail import tail_finding
+from seepage.findings.token_shares import token_shares
 from seepage.findings.unjudged import unjudged
 from seepage.fleet.contradictions import contradictions
 from seepage.metrics import (
@@ -70,6 +71,7 @@ from seepage.plane import (
 )
 from seepage.scoring import score
 from seepage.store.computed import computed
+from seepage.tokens import holds_tokens
 
 if TYPE_CHECKING:
     from seepage.data import Dataset
@@ -121,13 +123,17 @@ def _utility_of(run: ReportSource, target: int | None, say: Progress) -> Utility
 
 
 # What stands in the place of accuracy, by task: the signal, and what its figure is called.
-_ERRORS = {"regression": ("residual", "rmse"), "soft-labels": ("loss", "divergence")}
+_ERRORS = {
+    "regression": ("residual", "rmse"),
+    "soft-labels": ("loss", "divergence"),
+    "language": ("loss", "nats-per-token"),
+}
 
 
 def _errors_of(
     run: ReportSource, target: int | None, say: Progress, signal: str, measure: str
 ) -> Utility:
-    """RMSE or mean divergence at every checkpoint, the mean over models.
+    """RMSE, mean divergence or mean loss of a token at every checkpoint, the mean over models.
 
     With an interval over tuples of runs; of one target it is a normal one of the mean (of squares)
     over samples.
@@ -315,7 +321,7 @@ def _collect(
     slices: Mapping[str, ArrayLike] | None,
     say: Progress,
 ) -> Findings:
-    wanted = usual() if attacks is None else list(attacks)
+    wanted = usual(tokens=holds_tokens(run)) if attacks is None else list(attacks)
     without = unjudged(run, wanted) if len(run.member) >= 4 else None
     if permutations < 1:
         raise InputError(
@@ -436,6 +442,7 @@ def _collect(
             judging,
             next((f.per_target[0] for a, f in findings if a.name == "lira"), None),
         ),
+        tokens=token_shares(records, exposure.order, unit),
         unjudged="" if without is None else without.words,
         notes=(*notes, *(f"{a.title}: {a.caveat}" for a, _ in findings if a.caveat)),
         contradictions=found_wrong,
@@ -449,9 +456,12 @@ def _last(paths: Paths, null: bool) -> tuple[Float64Array, Float64Array]:
 
 
 def _classes(run: ReportSource) -> tuple[str, ...]:
-    """Names of what `labels` number; a sample of several labels has no class of its own."""
-    if run.manifest.get("data", {}).get("task") == "multi-label":
+    """Names of what `labels` number; a sample of several labels, or a text, has no class of its own."""
+    told = run.manifest.get("data", {}).get("task")
+    if told == "multi-label":
         return (f"labels {', '.join(run.classes)}",)
+    if told == "language":
+        return ("text",)
     return tuple(run.classes)
 
 

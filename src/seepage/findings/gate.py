@@ -36,6 +36,7 @@ from seepage.metrics import Estimate, Samples, Subjects, Unit, strongest
 from seepage.scoring import applicable, score
 from seepage.short_repr import short_repr
 from seepage.store.computed import computed
+from seepage.tokens import holds_tokens
 
 __all__ = [
     "Checked",
@@ -313,7 +314,7 @@ def scored(run: Any, attacks: Iterable[Attack], unit: Unit | None, model: Any) -
     """`attacks`, and every other that the recorded signals allow, at the last checkpoint of a run."""
     named = list(attacks)
     own = {a.name for a in named}
-    others = [a for a in usual() if a.name not in own]
+    others = [a for a in usual(tokens=holds_tokens(run)) if a.name not in own]
     without = unjudged(run, [*named, *others])
     part, named = without.part(run), without.attacks(named)
     counted, who = by_unit(part, unit)

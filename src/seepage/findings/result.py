@@ -17,6 +17,7 @@ from seepage.findings.clock import Clock, clock_of
 from seepage.findings.probes import CurvatureFinding, LayerFinding
 from seepage.findings.slices import SliceFinding
 from seepage.findings.tail import TailFinding
+from seepage.findings.token_shares import TokenShares
 from seepage.fleet.contradictions import Contradictions
 from seepage.metrics import PRIORS, BlindBaseline, Estimate, Strongest, Within, strongest
 from seepage.plane import FprSpread, Population
@@ -53,7 +54,8 @@ class Utility:
 
     measure: "accuracy", the share of right classes; "label-vectors", the share of samples all of
     whose labels are right; and, where less is better, "rmse" of a real target, in its units, or
-    "divergence", the mean KL(q ‖ p) from distributions as targets, in nats.
+    "divergence", the mean KL(q ‖ p) from distributions as targets, in nats; "nats-per-token", the mean
+    −log p of a token of texts.
     """
 
     member: Float64Array
@@ -344,7 +346,8 @@ class Findings:
     (`seepage.findings.label_inference`). accountant: of runs under DP-SGD what it allows.
     agreement: whom the strongest attacks find, None where fewer than two resolve 1 % FPR. slices: the main
     attack within parts of the pool (`seepage.findings.slices`). tail: what losses alone tell of LiRA's
-    TPR (`seepage.findings.tail`), None where they do not resolve it.
+    TPR (`seepage.findings.tail`), None where they do not resolve it. tokens: where in the most exposed
+    documents the evidence lies (`seepage.findings.token_shares`).
     """
 
     title: str
@@ -394,6 +397,7 @@ class Findings:
     agreement: AgreementFinding | None = None
     slices: tuple[SliceFinding, ...] = ()
     tail: TailFinding | None = None
+    tokens: TokenShares | None = None
     unjudged: str = ""
     notes: tuple[str, ...] = ()
     contradictions: Contradictions = field(default_factory=Contradictions)

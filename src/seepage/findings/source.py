@@ -23,10 +23,13 @@ class ReportSource(Protocol):
 
     path: str
     checkpoints: Float64Array
-    signals: tuple[str, ...]
     classes: tuple[str, ...]
     failed: dict[int, str]
     manifest: dict[str, Any]
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Names of what `signal_at` reads."""
 
     @property
     def member(self) -> BoolArray:

@@ -82,6 +82,11 @@ class Part:
         return getattr(self._run, name)
 
     @property
+    def rows(self) -> Int64Array:
+        """Positions of its samples in the run."""
+        return self._rows
+
+    @property
     def member(self) -> BoolArray:
         """(R, N) bool, usable runs only."""
         member: BoolArray = self._run.member[:, self._rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +27,7 @@ from seepage.fleet.given_signals import (
     parts,
 )
 from seepage.fleet.task_arrays import OneColumn, Targets, by_task, targets_of
+from seepage.fleet.token_arrays import PER_TOKEN, TokenArrays, taken
 from seepage.metrics.own_labels import renumbered
 from seepage.plan import refuse_offline
 from seepage.remedies import of_scores
@@ -60,19 +61,24 @@ class Pool:
     source: dict[str, Any] = field(default_factory=dict)
     task: str = "classification"
     targets: str = ""
+    offsets: Int64Array | None = None
+    zlib: Int64Array | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
     def digest(self) -> str:
-        """SHA-256 over classes, ids and labels, and groups, another task and its targets."""
+        """SHA-256 over classes, ids and labels, and groups, another task, its targets, documents."""
         h = hashlib.sha256(repr((self.classes, self.ids.tolist())).encode())
         h.update(self.labels.numpy().astype("<i8").tobytes())
         if self.groups is not None:
             h.update(repr(self.groups.tolist()).encode())
         if self.task != "classification":
             h.update(repr((self.task, self.targets)).encode())
+        for values in (self.offsets, self.zlib):
+            if values is not None:
+                h.update(values.astype("<i8").tobytes())
         return h.hexdigest()
 
 
@@ -122,18 +128,23 @@ def check(
     known = {k: np.asarray(arrays[k][...]) for k in _KNOWN if k in arrays}
     member = check_member(where, known, arrays)
     r, n = member.shape
-    given = {k: a for k, a in arrays.items() if k not in _KNOWN}
+    given, tokens = taken(where, {k: a for k, a in arrays.items() if k not in _KNOWN}, r, n)
     _check_names(where, given)
     epochs = known.get("checkpoints")
     count = None if epochs is None else epochs.size
     signals = {k: _signal(where, k, a, (r, n), count) for k, a in given.items()}
-    if not signals or len({a.checkpoints for a in signals.values()}) != 1:
+    counts = {k: a.checkpoints for k, a in signals.items()}
+    if tokens is not None:
+        counts["token_logp"] = tokens.checkpoints
+    if len(set(counts.values())) != 1:
         raise InputError(
             f"{where}: expected at least one signal, all with the same checkpoints, got "
-            f"{ {k: a.checkpoints for k, a in signals.items()} or 'none' }; save one such as phi"
+            f"{counts or 'none'}; save one such as phi"
         )
-    times = next(iter(signals.values())).checkpoints
+    times = next(iter(counts.values()))
     doubts, least = looked_over(signals, member, times, progress, kind)
+    if tokens is not None:
+        doubts += tokens.look(member, times)
     # Other signals may have a further axis of their own, such as one value per layer.
     wide = {k: a.shape[1] for k, a in signals.items() if k in _BY_VIEW and len(a.shape) == 2}
     if len(set(wide.values())) > 1:
@@ -143,16 +154,23 @@ def check(
     at = _times(where, epochs, times)
     wanted = signals.get("logits") or signals.get("probabilities")
     targets = None
+    if kind.name == "language" and "labels" in known:
+        raise InputError(
+            f"{where}: labels: expected none with the task language, whose targets are the next tokens, "
+            "got some; leave them out"
+        )
     if not kind.classes and "labels" in known:
         names = class_names(where, known["classes"]) if "classes" in known else None
         targets = targets_of(where, known["labels"], kind, n, names)
     pool = _pool(where, known, n, wanted, kind, targets)
+    if tokens is not None:
+        pool = replace(pool, offsets=tokens.offsets, zlib=tokens.zlib)
     if wanted is not None and kind.classes and "labels" in known:
         middle = 0.0 if "logits" in signals else 0.5
         doubts = [*doubts, *_check_numbers(where, wanted, pool, member[0], times - 1, middle)]
     if not kind.classes:
         found, notes, more = _derived_by_task(
-            where, signals, targets, kind, member, least, noise, cross_entropy, (r, times)
+            where, signals, targets, kind, member, least, noise, cross_entropy, (r, times), tokens
         )
     elif "labels" in known:
         found, notes, more = _derived(where, signals, pool, least, cross_entropy, (r, times))
@@ -161,6 +179,8 @@ def check(
     left = ("probabilities", "predictions") if kind.name == "regression" else ("probabilities",)
     stored: dict[str, Signal] = {k: s for k, s in signals.items() if k not in left}
     stored |= found
+    if tokens is not None:
+        stored |= tokens.signals
     if not stored:
         raise InputError(
             f"{where}: probabilities: expected labels with them, got none; save `labels`, from which "
@@ -204,7 +224,12 @@ def _with_task(
         raise InputError(
             f"{where}: task: expected {told}, as its arrays say, got {named}; correct it"
         )
-    kind = task_named(named or told or "classification")
+    of_tokens = any(name in PER_TOKEN for name in arrays)
+    kind = task_named(named or told or ("language" if of_tokens else "classification"))
+    if of_tokens and kind.name != "language":
+        raise InputError(
+            f"{where}: task: expected language with signals of tokens, got {kind.name}; correct it"
+        )
     found = {k: a for k, a in arrays.items() if k != "task"}
     if kind.name == "binary":
         for name in ("logits", "probabilities"):
@@ -223,6 +248,7 @@ def _derived_by_task(
     noise: float | None,
     cross_entropy: bool,
     size: tuple[int, int],
+    tokens: TokenArrays | None,
 ) -> tuple[dict[str, Signal], tuple[str, ...], tuple[str, ...]]:
     """As `_derived`, of a task without classes."""
     if cross_entropy and kind.name != "multi-label":
@@ -232,6 +258,11 @@ def _derived_by_task(
         )
     found, notes = by_task(where, signals, targets, kind, member, least, noise)
     doubts: list[str] = []
+    if tokens is not None:
+        made = tokens.documents(signals)
+        found |= made
+        if made:
+            notes += (f"{', '.join(made)}: mean over a document's tokens, in float64",)
     held = {**signals, **found}
     if cross_entropy and "phi" not in held and "loss" in signals:
         doubts += _check_loss(where, signals["loss"], size)

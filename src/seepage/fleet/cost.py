@@ -196,8 +196,13 @@ def workload(
     net = (
         None if fitted else as_model(model).for_task(data.task).make(data.shape, len(data.classes))
     )
-    per_view = sum(1 if s == "correct" else 4 for s in record.rules())
+    per_view = sum(1 if s == "correct" else 4 for s in record.for_task(data.task).rules())
     logits = 4 * len(data.classes) if record.logits else 0
+    record = record.for_task(data.task)
+    # Of documents the bytes of all their tokens.
+    tokens = sum(np.dtype(kind).itemsize for kind in record.of_tokens().values())
+    each = (int((data.inputs >= 0).sum()) / len(data) - 1) if tokens else 0.0
+    logits += math.ceil(tokens * each)
     return Workload(
         samples=len(data),
         models=plan.models,

@@ -12,16 +12,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seepage.array_types import Int64Array
 from seepage.config.model import Model
 from seepage.config.record import Record
 from seepage.data import Dataset
 from seepage.data.copies import Copies
+from seepage.data.documents import zlib_lengths
 from seepage.errors import CorruptStore
 from seepage.fleet.machine import hardware, versions
 from seepage.plan import SubsetPlan
 from seepage.record import ExtraSignal, Memory, Recorder, Resident, observing
+from seepage.record.tokens import offsets_of
 from seepage.store import arrays
-from seepage.store.evidence import FORMAT, content_digests, read_array, read_texts
+from seepage.store.evidence import FORMAT, array_parts, content_digests, read_array, read_texts
 from seepage.store.storage import Storage
 
 __all__ = ["create", "ensure", "expected_arrays", "signal_shapes"]
@@ -66,6 +69,10 @@ def signal_shapes(
     shapes: Shapes = {
         name: ((n, *tail), "bool" if name == "correct" else "float32") for name in record.rules()
     }
+    tokens = record.of_tokens()
+    if tokens:
+        count = int(offsets_of(data.inputs.numpy())[-1])
+        shapes |= {name: ((count,), kind) for name, kind in tokens.items()}
     if record.logits:
         shapes["logits"] = ((n, outputs), "float32")
     if extra:
@@ -93,6 +100,9 @@ def expected_arrays(manifest: dict[str, Any]) -> Layout:
         "plan/seeds": ((r,), "uint64", (r,)),
         "data/labels": ((n,), "int64", (n,)),
     }
+    if "data/offsets" in array_parts(manifest):
+        layout["data/offsets"] = ((n + 1,), "int64", (n + 1,))
+        layout["data/zlib"] = ((n,), "int64", (n,))
     for name, s in manifest["signals"].items():
         shape = tuple(s["shape"])
         layout[f"signals/{name}"] = ((r, t, *shape), s["dtype"], (1, 1, *shape))
@@ -109,6 +119,8 @@ def ensure(storage: Storage, manifest: dict[str, Any], data: Pool, plan: SubsetP
         "plan/seeds": plan.seeds,
         "data/labels": data.labels.numpy(),
     }
+    if "data/offsets" in manifest["descriptions"]:
+        static["data/offsets"], static["data/zlib"] = _documents(data)
     for name, description in manifest["descriptions"].items():
         if not storage.exists(f"{name}/zarr.json"):
             storage.put(f"{name}/zarr.json", description.encode())
@@ -128,6 +140,18 @@ def ensure(storage: Storage, manifest: dict[str, Any], data: Pool, plan: SubsetP
             storage.put_json(f"{key}.json", values.tolist())
         if read_texts(storage, manifest, key) != values.tolist():
             raise _other(storage, f"{key}.json")
+
+
+def _documents(data: Pool) -> tuple[Int64Array, Int64Array]:
+    """Where the tokens of each document begin (N + 1,), and the bytes that zlib makes of it (N,).
+
+    Of a pool whose inputs are not known they are its own attributes.
+    """
+    if isinstance(data, Dataset):
+        rows = data.inputs.numpy()
+        return offsets_of(rows), zlib_lengths(rows, data.classes)
+    told: Any = data
+    return np.asarray(told.offsets, dtype=np.int64), np.asarray(told.zlib, dtype=np.int64)
 
 
 def _other(storage: Storage, key: str) -> CorruptStore:
@@ -154,6 +178,7 @@ def create(
     copies: the exact copies in the pool, None where its inputs are not known.
     """
     canaries = plan.canaries
+    of_tokens = _documents(data) if any(k.startswith("token_") for k in shapes) else None
     manifest: dict[str, Any] = {
         "format": FORMAT,
         # Two folders of the same content, made in the same second, are two.
@@ -171,6 +196,7 @@ def create(
             "task": getattr(data, "task", "classification"),
             "source": data.source,
             "copies": None if copies is None else asdict(copies),
+            **({} if of_tokens is None else {"tokens": int(of_tokens[0][-1])}),
         },
         "plan": {
             "kind": plan.kind,
@@ -182,7 +208,7 @@ def create(
             if canaries is None
             else {"index": canaries.index.tolist(), "kind": list(canaries.kind)},
         },
-        "content": content_digests(plan, data.labels.numpy(), data.ids, data.groups),
+        "content": content_digests(plan, data.labels.numpy(), data.ids, data.groups, of_tokens),
         "checkpoints": list(times),
         "signals": {k: {"shape": list(s), "dtype": d} for k, (s, d) in shapes.items()},
         "views": list(views),

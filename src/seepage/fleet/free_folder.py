@@ -14,7 +14,7 @@ __all__ = ["check_free"]
 # What is written before the manifest, with which a run folder exists.
 _BEGINNING = re.compile(
     r"locks(-[a-z]+)?/[^/]+\.json|plan/(member|seeds)/(zarr\.json|c/0(/0)?)"
-    r"|data/labels/(zarr\.json|c/0)|data/(ids|groups)\.json|signals/[^/]+/zarr\.json"
+    r"|data/(labels|offsets|zlib)/(zarr\.json|c/0)|data/(ids|groups)\.json|signals/[^/]+/zarr\.json"
     r"|manifest\.copy\.json"
 )
 # What runs write, which always comes after it.

@@ -63,8 +63,15 @@ def import_arrays(
     the order of the numbers and of the logits. `ids` (N,) text or whole numbers. `groups` (N,) whose
     sample each is.
 
-    task: one of `seepage.signals.tasks.TASKS`; by default what an array `task` says, else
-    classification. labels are then real numbers (N,) of "regression", 0 and 1 (N, L) of
+    Of language models: `token_logp` (R, T, S), log p of every predicted token of all documents one after
+    the other, in nats, and `offsets` (N + 1,), document i's tokens from offsets[i] to offsets[i + 1];
+    optional beside it, of the same shape, `token_first`, `token_mean`, `token_std`
+    (`seepage.tokens.Tokens`) and `token_reference`, also (S,) where it is one for all; `zlib` (N,) bytes
+    of the compressed texts, or `texts` (N,), which are not stored. Half precision is stored as such, but of the reference.
+    `loss` and `logp` of documents follow. An .safetensors file may hold such arrays too.
+
+    task: one of `seepage.signals.tasks.TASKS`; by default what an array `task` says, else language where
+    there are tokens, else classification. labels are then real numbers (N,) of "regression", 0 and 1 (N, L) of
     "multi-label", distributions (N, K) of "soft-labels", and outputs `predictions` (R, T, N), which
     are not stored, logits or probabilities (R, T, N, L), of "binary" one column or two. Of a
     regression follow residual and loss, of the others the signals that the task has. noise: of a
@@ -103,9 +110,26 @@ def _opened(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, Ma
     path = local_path(source, "arrays")
     if path.is_dir():
         return str(path), _folder(path)
+    if path.suffix.lower() == ".safetensors":
+        return str(path), _safe(path)
     if path.suffix.lower() in TABLES:
         return str(path), read_score_table(path)
     return str(path), map_archive(path)
+
+
+def _safe(path: Path) -> dict[str, Array]:
+    """A file of safetensors, by the names of its arrays; all of it in memory."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as e:
+        why = " ".join(str(e).split())[:120]
+        raise InputError(
+            f"{path}: expected safetensors of types that NumPy has, got an error ({why}); save 16- or "
+            "32-bit floats"
+        ) from None
 
 
 def _folder(path: Path) -> dict[str, Array]:

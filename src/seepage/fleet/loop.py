@@ -55,6 +55,7 @@ def prepare(
     scale = data.member_scale(members)
     names = (
         *spec.record.rules(),
+        *spec.record.of_tokens(),
         *(("logits",) if spec.record.logits else ()),
         *(n for e in spec.extra for n in e.names),
     )
@@ -74,6 +75,7 @@ def prepare(
         batch=4096 if spec.execution.device == "cuda" else 512,
         noise=spec.record.noise,
         outside=~np.asarray(member, dtype=np.bool_),
+        tokens=bool(spec.record.of_tokens()),
     )
     return Job(row, members, seed, scale, recorder, sink)
 

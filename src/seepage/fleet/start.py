@@ -38,6 +38,7 @@ from seepage.fleet.identity import differing, run_key
 from seepage.fleet.local import Watcher, run_inline, run_local
 from seepage.fleet.machine import choose_device, choose_precision, hardware
 from seepage.fleet.pool_files import shared_pool
+from seepage.fleet.pretrained import started
 from seepage.fleet.rehearsal import check_function, learn_epochs
 from seepage.fleet.spec import FleetSpec, TrainFunction
 from seepage.plan import SubsetPlan, refuse_offline, refuse_split_groups
@@ -417,11 +418,14 @@ def train_prepared(
 ) -> Run:
     """Train what is not there yet and open the run folder."""
     c = audit.config
+    model = c.model
+    if audit.start is not None:
+        model = started(c.start, audit.start, model, c.out, c.execution)
     return train(
         audit.data,
         audit.plan,
         out=c.out,
-        model=c.model,
+        model=model,
         function=c.train,
         recipe=c.recipe,
         record=c.record,

@@ -118,14 +118,21 @@ def telling_columns(features: Float64Array, member: BoolArray, most: int) -> Int
     return np.sort(np.argsort(-found, kind="stable")[:most]).astype(np.int64)
 
 
+# A number of four digits that is a year, and no part of a longer number.
+_YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
+
+
 def text_columns(texts: Sequence[str]) -> Float64Array:
-    """Eight numbers of each text beside its words: (N,) -> (N, 8).
+    """Eleven numbers of each text beside its words: (N,) -> (N, 11).
 
     Signs and words on a logarithmic scale, signs a word, shares of digits, capitals, spaces, other
-    signs than letters, and letters outside ASCII.
+    signs than letters, and letters outside ASCII; earliest and latest year from 1900 to 2099 that it names,
+    0 where it names none, and how many on a logarithmic scale.
 
     >>> text_columns(["Ab 1!"]).round(2).tolist()
-    [[1.79, 1.1, 2.5, 0.2, 0.2, 0.2, 0.2, 0.0]]
+    [[1.79, 1.1, 2.5, 0.2, 0.2, 0.2, 0.2, 0.0, 0.0, 0.0, 0.0]]
+    >>> text_columns(["1999-12-31, 2007"])[0, 8:].round(2).tolist()
+    [1999.0, 2007.0, 1.1]
     """
     rows = []
     for text in texts:
@@ -134,6 +141,7 @@ def text_columns(texts: Sequence[str]) -> Float64Array:
         digits = sum(c.isdigit() for c in t)
         spaces = sum(c.isspace() for c in t)
         letters = sum(c.isalpha() for c in t)
+        years = [int(y) for y in _YEAR.findall(t)]
         rows.append(
             [
                 np.log1p(len(text)),
@@ -144,9 +152,12 @@ def text_columns(texts: Sequence[str]) -> Float64Array:
                 spaces / n,
                 (len(t) - letters - digits - spaces) / n,
                 sum(c > "\x7f" for c in t) / n,
+                min(years, default=0),
+                max(years, default=0),
+                np.log1p(len(years)),
             ]
         )
-    return np.array(rows, dtype=np.float64).reshape(len(rows), 8)
+    return np.array(rows, dtype=np.float64).reshape(len(rows), 11)
 
 
 # A sign of a script without spaces is a word of its own.
@@ -165,15 +176,17 @@ def words_of(text: str) -> list[str]:
     return words + [f"{a} {b}" for a, b in pairwise(words)]
 
 
-def token_texts(features: AnyArray) -> list[str] | None:
+def token_texts(features: AnyArray, *, known: bool = False) -> list[str] | None:
     """Texts of token numbers, −1 where a text has ended, each token a word; None of other arrays.
+
+    known: whether they are token numbers in any case, so that no text need end early.
 
     >>> token_texts(np.array([[5.0, 6.0], [7.0, -1.0]])), token_texts(np.array([[0.5, 1.0]]))
     (['5 6', '7'], None)
     """
     if features.ndim != 2 or features.shape[1] < 2 or not features.size:
         return None
-    if not (features == np.floor(features)).all() or features.min() != _ENDED:
+    if not (features == np.floor(features)).all() or (features.min() != _ENDED and not known):
         return None
     ended = features == _ENDED
     if (ended[:, :-1] & ~ended[:, 1:]).any():

@@ -8,7 +8,7 @@ __all__ = ["NAMES", "RESNET", "WRN", "known"]
 
 NAMES = (
     "mlp", "cnn", "cnn-1", "cnn-2", "cnn-3", "cnn-4", "wrn-16-1", "wrn-16-2", "wrn-28-2", "resnet9",
-    "resnet18", "vgg11",
+    "resnet18", "vgg11", "gpt",
 )  # fmt: skip
 WRN = r"wrn-(\d{1,4})-(\d{1,3})"
 RESNET = r"resnet18-w(\d{1,4})"

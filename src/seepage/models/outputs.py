@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from seepage.errors import InputError, SeepageError
+from seepage.models.token_outputs import check_token_answers
 from seepage.short_repr import of_type
 from seepage.signals.tasks import Classification, Task, two_logits
 
@@ -113,8 +114,11 @@ def check_answers(
 ) -> torch.Tensor:
     """`outputs` if a task can read them: logits as of `check_logits`, or answers of its own.
 
-    "multi-label": logits (B, L), one per label. "regression": one number per sample, (B,).
+    "multi-label": logits (B, L), one per label. "regression": one number per sample, (B,). "language":
+    logits (B, L, V) of every token.
     """
+    if task.name == "language":
+        return check_token_answers(outputs, inputs, classes)
     if task.name not in ("multi-label", "regression"):
         return check_logits(outputs, inputs, classes, what)
     n = len(inputs)
@@ -318,7 +322,7 @@ def try_network(
                     f"{what}: expected one output for each of the {classes} classes, got "
                     f"{logits.shape[1]}; defences are defined on the classes alone"
                 )
-            if task.name != "regression":
+            if task.name not in ("regression", "language"):
                 _refuse_probabilities(network, inputs, logits, classes, what, task)
             network.train()
             part = inputs[: max(1, min(batch, len(inputs)))]
@@ -328,7 +332,7 @@ def try_network(
                     f"{what}: expected logits that a gradient passes through, got none in training "
                     "mode; unfreeze parameters, take detach() and no_grad() out of forward"
                 )
-            return int(logits.shape[1]) if logits.ndim > 1 else 1
+            return int(logits.shape[-1]) if logits.ndim > 1 else 1
 
 
 def check_trained(network: nn.Module, inputs: torch.Tensor, classes: int) -> None:

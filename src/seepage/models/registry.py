@@ -10,6 +10,7 @@ from typing import Any
 
 from seepage.errors import InputError, nearest
 from seepage.models.base import Network
+from seepage.models.causal import gpt
 from seepage.models.names import RESNET, WRN
 from seepage.models.plain import cnn, mlp, vgg11
 from seepage.models.residual import resnet9, resnet18, wrn
@@ -31,6 +32,7 @@ MODELS: dict[str, Factory] = {
     "resnet9": resnet9,
     "resnet18": resnet18,
     "vgg11": vgg11,
+    "gpt": gpt,
 }
 
 

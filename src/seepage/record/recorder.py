@@ -50,6 +50,12 @@ from seepage.models.wrapped import (
 from seepage.record.own_numbering import OwnNumbering
 from seepage.record.resident import Resident, parse_views
 from seepage.record.seen_inputs import SeenInputs
+from seepage.record.tokens import (
+    TOKEN_SIGNALS,
+    TokenAnswers,
+    documents_at_once,
+    offsets_of,
+)
 from seepage.signals import SignalRule, named, together
 from seepage.signals.related import log_probabilities
 from seepage.signals.tasks import divergence, gaussian_loss, residual
@@ -217,7 +223,8 @@ class Recorder:
     (B, ...) as the dataset holds them. `signals` are names or functions of logits and labels, see
     `seepage.signals.named`; by default those of the pool's task. noise, outside: of a regression the
     standard deviation of the noise, or the samples (N,) of whose residuals it is the root mean
-    square; all, where nobody says which were not trained on. `outputs` maps logits to what an attacker sees (a
+    square; all, where nobody says which were not trained on. tokens: of documents, whether each token's
+    signals are kept beside. `outputs` maps logits to what an attacker sees (a
     defence's fifth hook). `seconds` is the time spent on evaluation.
 
     Raises Diverged when signals are not finite, and InputError when the network does not return
@@ -244,6 +251,7 @@ class Recorder:
         compiled: bool = False,
         noise: float | None = None,
         outside: BoolArray | None = None,
+        tokens: bool = True,
     ) -> None:
         self.pool = pool
         self._rules = rules_of(pool, signals)
@@ -278,6 +286,7 @@ class Recorder:
         self._tried = False
         self._classes = pool.width
         self._noise, self._outside = noise, outside
+        self._tokens = tokens
 
     def watch_inputs(self, members: Int64Array) -> None:
         """Compare what the loop gives its network with what is evaluated; `members` trains it."""
@@ -393,6 +402,7 @@ class Recorder:
         a requested checkpoint before this one that was passed over.
         """
         self.epoch = epoch
+        self._refuse_texts("probabilities")
         for t in self._due(epoch):
             began = time.perf_counter()
             if self.pool.task.name == "regression":
@@ -413,6 +423,7 @@ class Recorder:
 
         Raises InputError for other names and shapes, Diverged where they are not finite.
         """
+        self._refuse_texts("observed")
         n = len(self.pool)
         shapes = {name: np.shape(v) for name, v in values.items()}
         if shapes != dict.fromkeys(self.names, (n,)):
@@ -426,6 +437,14 @@ class Recorder:
                 raise Diverged(f"signal {name} not finite at epoch {epoch:g}")
         for t in self._due(epoch):
             self.sink.write(t, {k: np.asarray(v, dtype=np.float32) for k, v in values.items()})
+
+    def _refuse_texts(self, what: str) -> None:
+        """Refuse answers without a network where every token is to be recorded."""
+        if self.pool.task.name == "language":
+            raise InputError(
+                f"{what}: expected a network that answers every token with the task language, got numbers "
+                "of documents; call recorder.start(model), or import token arrays (docs/importing.md)"
+            )
 
     def finish(self) -> None:
         """Training is over. Raises InputError when a requested checkpoint never came."""
@@ -590,6 +609,8 @@ class Recorder:
             raise InputError(
                 "recorder: expected start(model) first, got none; call it before training"
             )
+        if self.pool.task.name == "language":
+            return self._documents()
         n, views, size = len(self.pool), len(self.views), self.batch
         found = {name: np.empty((n, views), dtype=np.float32) for name in self.names}
         kept: list[NDArray[np.float32]] = []
@@ -642,6 +663,26 @@ class Recorder:
                 out.update(extra.measure(self._model, everything, self.pool.labels, generator))
         return out
 
+    def _documents(self) -> dict[str, AnyArray]:
+        """Signals of documents and of their tokens: {name: (N,) or (S,)}, see `seepage.record.tokens`."""
+        n = len(self.pool)
+        answers = TokenAnswers(offsets_of(self.pool.targets.cpu().numpy()), self._tokens)
+        own = [name for name in self.names if name not in ("loss", "logp")]
+        told: dict[str, AnyArray] = {name: np.empty(n, dtype=np.float32) for name in own}
+        size = min(self.batch, documents_at_once(self.pool.shape[0], self._classes))
+        with self._looking():
+            for at in range(0, n, size):
+                rows = np.arange(at, min(at + size, n))
+                logits = self._logits(self.inputs(np.resize(rows, size)))[: len(rows)]
+                answers.see(logits, self.pool.targets[at : at + len(rows)], at)
+                for name, values in self._told(logits, slice(at, at + len(rows)), own).items():
+                    told[name][rows] = values
+        found = {k: v for k, v in answers.found().items() if k in self.names or k in TOKEN_SIGNALS}
+        for name, values in (found | told).items():
+            if not np.isfinite(values).all():
+                raise Diverged(f"signal {name} not finite at step {self.step}")
+        return found | told
+
     def _numbered(self, t: int) -> bool:
         """Whether answers at this checkpoint tell if classes are numbered as in the pool: at the end."""
         return t == len(self.checkpoints) - 1 and self.pool.task.name in _OF_CLASSES
@@ -658,12 +699,15 @@ class Recorder:
         soft = self.pool.soft and name == "loss"
         return self.pool.targets if soft or self.pool.task.reads_targets(name) else self.pool.labels
 
-    def _told(self, outputs: torch.Tensor, rows: slice) -> dict[str, NDArray[np.float32]]:
-        """Signals of what the samples at `rows` were answered, (B,) float32 each.
+    def _told(
+        self, outputs: torch.Tensor, rows: slice, names: Sequence[str] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """Signals of what the samples at `rows` were answered, (B,) float32 each; all, or `names`.
 
         Raises InputError where a rule gives another shape.
         """
-        told = together(self._rules, outputs, lambda name: self._asked(name)[rows])
+        rules = self._rules if names is None else {name: self._rules[name] for name in names}
+        told = together(rules, outputs, lambda name: self._asked(name)[rows])
         size = self.pool.labels[rows].shape
         for name, values in told.items():
             if values.shape != size:

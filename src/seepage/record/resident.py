@@ -137,6 +137,9 @@ class Resident:
         # What a model is asked for: distributions, label vectors or real numbers, or the labels.
         self.soft = targets is not None
         self.targets = self.labels if targets is None else targets.to(self.device)
+        if self.task.name == "language":
+            # What comes next in a document is in the document.
+            self.targets = torch.from_numpy(np.asarray(pixels).astype(np.int32)).to(self.device)
         self.pixels = pixels
         self.on_device: torch.Tensor | None = None
         if self.device.type != "cpu" and not isinstance(pixels, RowFile):
@@ -168,7 +171,9 @@ class Resident:
 
     @property
     def width(self) -> int:
-        """Columns of what a model is asked for: classes, labels, or 1 for a real target."""
+        """Columns of what a model is asked for: classes, labels, pieces, or 1 for a real target."""
+        if self.task.name == "language":
+            return int(self.targets.max()) + 1
         if self.soft:
             return 1 if self.targets.ndim == 1 else int(self.targets.shape[1])
         return int(self.labels_host.max()) + 1

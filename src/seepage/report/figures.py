@@ -57,6 +57,7 @@ def epochs_axis(checkpoints: FloatArray, clock: Clock = EPOCHS) -> tuple[Axis, F
 _ERROR_WORDS = {
     "rmse": ("RMSE (units of the target)", "Root-mean-square error"),
     "divergence": ("mean KL(q ‖ p), nats", "Mean divergence from the targets"),
+    "nats-per-token": ("nats a token", "Mean −log p of a token"),
 }
 
 

@@ -34,6 +34,7 @@ from seepage.report.payload import ASKED, Exhibit, asked_of, blocks, exhibits
 from seepage.report.single import single_values
 from seepage.report.subjects import subjects_values
 from seepage.report.tables import beside, write_tables
+from seepage.report.token_map import token_values
 from seepage.report.variants import variants_values
 from seepage.single import SingleAudit
 from seepage.store.files import replacing
@@ -407,6 +408,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("plane", "The FPR-TPR plane", "When, and for which samples?", _plane),
     Section("dynamics", "Dynamics", "How does the leak develop?", _dynamics),
     Section("exposed", "The most exposed samples", "Who is exposed?", _exposed),
+    Section("tokens", "Tokens of the most exposed documents", "Which words leak?", token_values),
     Section("curvature", "Input curvature", "Which samples have high curvature?", _curvature),
     Section("layers", "Layers", "Where does it leak?", _layers),
     Section("evidence", "Evidence and provenance", "How sure are we?", _evidence),

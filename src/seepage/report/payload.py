@@ -18,17 +18,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from seepage.array_types import AnyArray, Float64Array, Int64Array
+from seepage.data.documents import text_of
 from seepage.findings import Findings, plain
 
 if TYPE_CHECKING:
     from seepage.data import Dataset
 
-__all__ = ["ASKED", "Block", "Exhibit", "asked_of", "blocks", "exhibits", "pixels"]
+__all__ = ["ASKED", "Block", "Exhibit", "asked_of", "blocks", "exhibits", "pixels", "texts_of"]
 
 ASKED = {
     "multi-label": "labels",
     "regression": "target",
     "soft-labels": "likeliest class",
+    "language": "kind",
 }
 """What a sample is asked for, by task, where that is not its class."""
 
@@ -69,6 +71,8 @@ def exhibits(data: Dataset, rows: Int64Array, *, cells: int = 8) -> list[Exhibit
     """
     if data.kind == "image":
         return [Exhibit(_png_uri(p)) for p in pixels(data, rows)]
+    if data.task == "language":
+        return [Exhibit(None, (("text", text),)) for text in texts_of(data, rows)]
     names = data.columns or tuple(f"column {k}" for k in range(data.shape[0]))
     if data.has_missing:
         # Of missing values nothing is far, and the last thing that is shown.
@@ -84,6 +88,16 @@ def exhibits(data: Dataset, rows: Int64Array, *, cells: int = 8) -> list[Exhibit
         chosen = np.sort(np.argsort(-far, kind="stable")[:cells])
         shown.append(Exhibit(None, tuple((names[k], f"{x[k]:.4g}") for k in chosen)))
     return shown
+
+
+def texts_of(data: Dataset, rows: Int64Array) -> list[str]:
+    """Texts of documents; of another vocabulary than bytes the names of its pieces."""
+    found = []
+    for row in data.rows(rows).numpy():
+        raw = text_of(row, data.classes)
+        pieces = [data.classes[int(k)] for k in row[row >= 0]] if raw is None else []
+        found.append(" ".join(pieces) if raw is None else raw.decode("utf-8", "replace"))
+    return found
 
 
 def asked_of(f: Findings, data: Dataset | None, rows: Int64Array) -> list[str]:
@@ -200,6 +214,9 @@ def blocks(findings: Findings, data: Dataset | None) -> list[Block]:
         one = pixels(data, e.order[:1]).size
         fit = max(1, min(f.samples, PICTURES_AT_MOST // one))
         out.append(_array("pictures", pixels(data, e.order[:fit])))
+    elif data is not None and data.task == "language":
+        fit = max(1, min(f.samples, PICTURES_AT_MOST // data.shape[0]))
+        out.append(_json("texts", texts_of(data, e.order[:fit])))
     elif data is not None:
         fit = max(1, min(f.samples, PICTURES_AT_MOST // (4 * max(data.shape[0], 1))))
         out.append(_array("rows", _short(data.rows(e.order[:fit]).numpy())))

@@ -100,6 +100,7 @@ UTILITY: Mapping[str, tuple[str, str]] = {
     "label-vectors": ("Accuracy of whole label vectors", "How accurate are the models?"),
     "rmse": ("Prediction error", "How far off are the models?"),
     "divergence": ("Divergence from the targets", "How far off are the models?"),
+    "nats-per-token": ("Loss of a token", "How well do the models predict?"),
 }
 """Title and question of the section on utility, by what it shows."""
 
@@ -119,6 +120,11 @@ def how_accurate(f: Findings, u: Utility) -> str:
         return (
             f"The {whose} are {own:.3g} nats from the distributions that are their targets on members "
             f"and {other:.3g} on non-members (mean KL divergence)"
+        )
+    if u.measure == "nats-per-token":
+        return (
+            f"A token of a member's text costs the {'model' if one else 'models'} {own:.3g} nats, one of "
+            f"another's {other:.3g}"
         )
     if u.measure == "label-vectors":
         return (

@@ -24,6 +24,7 @@ __all__ = [
     "TASKS",
     "Binary",
     "Classification",
+    "Language",
     "MultiLabel",
     "Regression",
     "SoftLabels",
@@ -34,8 +35,10 @@ __all__ = [
     "joint_entropy",
     "joint_loss",
     "joint_phi",
+    "next_token_logp",
     "residual",
     "task",
+    "token_logp",
     "two_logits",
 ]
 
@@ -130,6 +133,30 @@ def gaussian_loss(residuals: torch.Tensor, scale: float) -> torch.Tensor:
     r = residuals.double() / scale
     constant = r.new_tensor(scale * (2 * math.pi) ** 0.5, device="cpu").log()
     return r.square() / 2 + constant
+
+
+def next_token_logp(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Mean of log p over a document's predicted tokens, in nats a token: (B, L, V), (B, L) -> (B,).
+
+    Position t answers for token t + 1, so that n tokens are n − 1 predicted ones. tokens int64, −1 where
+    the document has ended. float64, without cancellation where p is near 1 (`token_logp`).
+
+    >>> import torch
+    >>> next_token_logp(torch.zeros(1, 3, 4), torch.tensor([[1, 2, -1]])).numpy().round(3)
+    array([-1.386])
+    """
+    found, there = token_logp(logits, tokens), tokens[:, 1:] >= 0
+    return found.where(there, 0.0).sum(1) / there.sum(1)
+
+
+def token_logp(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """log p of every predicted token, −log(1 + Σ_{v≠y} e^{z_v − z_y}): (B, L, V), (B, L) -> (B, L − 1).
+
+    Where there is no token (−1) the value means nothing.
+    """
+    z, y = logits[:, :-1].double(), tokens[:, 1:].long().clamp_min(0)[..., None]
+    rest = z.scatter(2, y, -math.inf).logsumexp(2)
+    return -softplus(rest - z.gather(2, y)[..., 0])
 
 
 def divergence(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -304,8 +331,44 @@ class SoftLabels(Task):
         return functional.cross_entropy(outputs.float(), targets.float())
 
 
+@final
+@dataclass(frozen=True)
+class Language(Task):
+    """The next token of a document, by V logits at each of its tokens; signals are of documents."""
+
+    name: ClassVar[str] = "language"
+    rules: ClassVar[Mapping[str, SignalRule]] = {
+        "loss": lambda logits, tokens: -next_token_logp(logits, tokens),
+        "logp": next_token_logp,
+    }
+    refused: ClassVar[Mapping[str, str]] = {
+        "phi": "a document has many tokens, each with odds of its own; read logp, the mean over its tokens",
+        "correct": "a document is not right or wrong; token_first says it of each token",
+        "mentr": "modified entropy is defined for one class per sample",
+        "entropy": "a document has an answer for every token; token_mean and token_std tell of each",
+    }
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy, the mean over all predicted tokens of a batch; what has ended is passed over."""
+        from torch.nn import functional
+
+        # Of float32: halves would round the sum over the vocabulary.
+        logits = outputs[:, :-1].float()
+        return functional.cross_entropy(
+            logits.reshape(-1, logits.shape[2]), targets[:, 1:].reshape(-1).long(), ignore_index=-1
+        )
+
+
 TASKS: dict[str, Task] = {
-    t.name: t for t in (Classification(), Binary(), MultiLabel(), Regression(), SoftLabels())
+    t.name: t
+    for t in (
+        Classification(),
+        Binary(),
+        MultiLabel(),
+        Regression(),
+        SoftLabels(),
+        Language(),
+    )
 }
 """Tasks by name."""
 
@@ -317,7 +380,7 @@ def task(name: str) -> Task:
     Traceback (most recent call last):
         ...
     seepage.errors.InputError: task: expected one of classification, binary, multi-label, \
-regression, soft-labels, got 'regresion'; did you mean 'regression'?
+regression, soft-labels, language, got 'regresion'; did you mean 'regression'?
     """
     if name not in TASKS:
         raise InputError(

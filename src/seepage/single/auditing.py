@@ -45,7 +45,7 @@ from seepage.single.likeness import (
 from seepage.single.observing import Observing
 from seepage.single.outputs import Observed
 from seepage.single.parts import Sliced, parts_found, parts_of
-from seepage.single.pool import Pool, Side, class_numbers, pooled, side_of
+from seepage.single.pool import Pool, Side, class_numbers, no_texts, pooled, side_of
 from seepage.single.quantile import quantile_features
 from seepage.single.reference_free import TITLES, Scored, reference_free_scores
 from seepage.single.references import Measured, balance, measured, referenced_scores
@@ -204,6 +204,8 @@ def audit(
     say: Progress = progress if progress is not None else lambda what, done, total: None
     asking = service if service is not None else Service()
     wanted = as_variants(release, "release") if release else ()
+    if task == "language":
+        raise no_texts()
     axes = 2 if task is not None and task_named(task).name in ("multi-label", "soft-labels") else 1
     sides = [side_of(s, w, axes=axes) for s, w in ((members, "members"), (others, "others"))]
     if groups is not None:

@@ -33,6 +33,7 @@ __all__ = [
     "chosen_rows",
     "class_numbers",
     "keys_of",
+    "no_texts",
     "pooled",
     "read_side",
     "side_of",
@@ -116,6 +117,14 @@ class Pool:
         return with_missing_marked(np.where(np.isfinite(x), x, np.nan))
 
 
+def no_texts() -> InputError:
+    """What to say where one model is asked about texts."""
+    return InputError(
+        "task: expected one whose answers are one row per sample, got language; train or import models and "
+        "attack them together (docs/language-models.md)"
+    )
+
+
 def side_of(given: Any, what: str, groups: Groups | None = None, axes: int = 1) -> Side:
     """What a caller passed as members or others.
 
@@ -127,6 +136,8 @@ def side_of(given: Any, what: str, groups: Groups | None = None, axes: int = 1) 
         side = given
     elif isinstance(given, Dataset):
         targets = None if given.targets is None else given.targets.numpy()
+        if given.task == "language":
+            raise no_texts()
         by_class = task(given.task).classes
         x = given.inputs if given.file is None else given.rows(np.arange(len(given)))
         side = Side(

@@ -18,7 +18,8 @@ import os
 import secrets
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +29,7 @@ import platformdirs
 
 from seepage.store.keys import COMPUTED
 from seepage.store.package_code import computing_digest
-from seepage.store.run import Run
+from seepage.store.storage import Storage
 from seepage.store.trees import Unkept, from_bytes, to_bytes
 
 __all__ = ["ComputedWarning", "computed"]
@@ -36,12 +37,29 @@ __all__ = ["ComputedWarning", "computed"]
 T = TypeVar("T")
 
 
+class Evidenced(ABC):
+    """A whole run folder of which results are kept: its evidence, and what was read of it so far."""
+
+    storage: Storage
+    reads: set[tuple[str, int]]
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """One SHA-256 over the evidence."""
+
+    @abstractmethod
+    def compare(self, reads: Iterable[tuple[str, int]]) -> None:
+        """Compare what was read with the records; raises CorruptStore."""
+
+
 class ComputedWarning(UserWarning):
     """A kept result is not believed."""
 
 
-# The newest results of a folder that stay, of all kinds together.
+# The newest results of a folder that stay, of all kinds together but those named here.
 _MOST = 24
+_MOST_OF = {"documents": 256}
 _SEAL = 32
 
 
@@ -56,7 +74,7 @@ def computed(
 ) -> T:
     """What `compute` returns, or what it returned when the same was asked of the same run before.
 
-    run: of a `seepage.store.Run` results are kept, of anything else not. what: a name of the result,
+    run: of a whole run folder, `seepage.store.Run`, results are kept, of anything else not. what: a name of the result,
     in letters. asked: whatever it depends on besides the run's evidence: numbers, text, arrays and
     dataclasses of this package. kind: its type, a dataclass of arrays, JSON values and dataclasses.
     worth: whether a result is kept.
@@ -65,7 +83,7 @@ def computed(
     that depends on code of the user's. Raises what `compute` raises, and CorruptStore where the
     signals changed. `SEEPAGE_COMPUTED=off` in the environment keeps and believes nothing.
     """
-    if not isinstance(run, Run) or os.environ.get("SEEPAGE_COMPUTED") == "off":
+    if not isinstance(run, Evidenced) or os.environ.get("SEEPAGE_COMPUTED") == "off":
         return compute()
     try:
         told = json.dumps([what, run.digest, computing_digest(), _told(asked)])
@@ -137,7 +155,7 @@ def _secret() -> bytes | None:
     return None
 
 
-def _places(run: Run) -> list[Path]:
+def _places(run: Evidenced) -> list[Path]:
     """Where results of a run may lie: its folder, and this user's cache."""
     cache = platformdirs.user_cache_path("seepage") / COMPUTED / run.digest
     return [*([run.storage.local / COMPUTED] if run.storage.local is not None else []), cache]
@@ -179,7 +197,7 @@ def _write(places: list[Path], name: str, whole: bytes) -> None:
             place.mkdir(parents=True, exist_ok=True)
             draft.write_bytes(whole)
             draft.replace(place / name)
-            _forget(place)
+            _forget(place, name.partition("-")[0])
         except OSError:
             with suppress(OSError):
                 draft.unlink(missing_ok=True)
@@ -187,8 +205,10 @@ def _write(places: list[Path], name: str, whole: bytes) -> None:
         return
 
 
-def _forget(place: Path) -> None:
+def _forget(place: Path, what: str) -> None:
     """Remove all but the newest results."""
-    held = sorted(place.glob("*.bin"), key=lambda p: p.stat().st_mtime, reverse=True)
-    for path in held[_MOST:]:
+    kinds = ((p, p.name.partition("-")[0]) for p in place.glob("*.bin"))
+    alike = [p for p, k in kinds if (k == what if what in _MOST_OF else k not in _MOST_OF)]
+    held = sorted(alike, key=lambda p: p.stat().st_mtime, reverse=True)
+    for path in held[_MOST_OF.get(what, _MOST) :]:
         path.unlink(missing_ok=True)

@@ -28,6 +28,7 @@ __all__ = [
     "ARRAYS",
     "FOREIGN",
     "FORMAT",
+    "array_parts",
     "check_manifest",
     "check_record",
     "content_digests",
@@ -49,7 +50,18 @@ FORMAT = 2
 ARRAYS = ("plan/member", "plan/seeds", "data/labels")
 """Arrays of a single chunk that every run folder has."""
 
+_OF_TOKENS = ("data/offsets", "data/zlib")
+
 FOREIGN = "what no run of this folder wrote: another folder's, or an older copy"
+
+
+def array_parts(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Arrays of a single chunk that this folder has; with signals of tokens, where documents begin too.
+
+    >>> array_parts({"data": {"tokens": 7}})[3:]
+    ('data/offsets', 'data/zlib')
+    """
+    return ARRAYS if manifest["data"].get("tokens") is None else (*ARRAYS, *_OF_TOKENS)
 
 
 def stamp(manifest: Mapping[str, Any]) -> str:
@@ -103,6 +115,9 @@ def check_manifest(where: str, manifest: Any) -> None:
         "plan/seeds": (plan["models"],),
         "data/labels": (data["samples"],),
     }
+    if data.get("tokens") is not None:
+        need("data.tokens", count(data["tokens"], 100_000 * _MOST), "a number of tokens")
+        shapes |= {"data/offsets": (data["samples"] + 1,), "data/zlib": (data["samples"],)}
     for name, signal in manifest["signals"].items():
         shape = signal.get("shape") if isinstance(signal, dict) else None
         sound = isinstance(shape, list) and all(count(v, 1000 * _MOST) for v in shape)
@@ -112,7 +127,7 @@ def check_manifest(where: str, manifest: Any) -> None:
     for name, shape in shapes.items():
         try:
             told = json.loads(texts[name])
-            chunk = list(shape) if name in ARRAYS else [1, 1, *shape[2:]]
+            chunk = list(shape) if name in array_parts(manifest) else [1, 1, *shape[2:]]
             held = (
                 told["node_type"] == "array"
                 and told["shape"] == list(shape)
@@ -125,7 +140,7 @@ def check_manifest(where: str, manifest: Any) -> None:
         need(f"descriptions.{name}", held, "an array of the shape that the plan and the data have")
     if "content" in manifest:
         content = manifest["content"]
-        parts = {*ARRAYS, *text_parts(manifest)}
+        parts = {*array_parts(manifest), *text_parts(manifest)}
         sound = (
             isinstance(content, dict) and content.keys() == parts and _all(content.values(), str)
         )
@@ -159,9 +174,16 @@ def text_parts(manifest: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def content_digests(
-    plan: SubsetPlan, labels: Int64Array, ids: NDArray[np.str_], groups: NDArray[np.str_] | None
+    plan: SubsetPlan,
+    labels: Int64Array,
+    ids: NDArray[np.str_],
+    groups: NDArray[np.str_] | None,
+    tokens: tuple[Int64Array, Int64Array] | None = None,
 ) -> dict[str, str]:
-    """SHA-256 of every part of plan and pool that a folder holds, for its manifest."""
+    """SHA-256 of every part of plan and pool that a folder holds, for its manifest.
+
+    tokens: offsets (N + 1,) and zlib lengths (N,) of documents, where there are signals of tokens.
+    """
     found = {
         "plan/member": chunk_digest(plan.member),
         "plan/seeds": chunk_digest(plan.seeds),
@@ -170,6 +192,8 @@ def content_digests(
     }
     if groups is not None:
         found["data/groups"] = json_digest(groups.tolist())
+    if tokens is not None:
+        found |= {name: chunk_digest(v) for name, v in zip(_OF_TOKENS, tokens, strict=True)}
     return found
 
 
@@ -189,7 +213,7 @@ def _mixed(storage: Storage, key: str, expected: str, got: str) -> CorruptStore:
 
 
 def read_array(storage: Storage, manifest: Mapping[str, Any], name: str) -> AnyArray:
-    """One of `ARRAYS`, compared with the manifest.
+    """One of `array_parts`, compared with the manifest.
 
     Raises CorruptStore when it is absent, damaged, or not the one that the manifest was made with.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,12 @@ from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
 from seepage.errors import CorruptStore, InputError, nearest
 from seepage.store import arrays, evidence
 from seepage.store.arrays import chunk_digest, unpack
+from seepage.store.computed import Evidenced, computed
 from seepage.store.derived import read_derived
 from seepage.store.keys import weights_key
 from seepage.store.storage import Storage, json_digest
 from seepage.store.verify import verify
+from seepage.tokens import documents_at, follows
 
 if TYPE_CHECKING:
     import torch
@@ -28,11 +31,19 @@ if TYPE_CHECKING:
 __all__ = ["Run", "open_run"]
 
 
-class Run:
+@dataclass(frozen=True)
+class _Documents:
+    """A signal of documents that was computed of those of tokens: (R, N[, F])."""
+
+    values: AnyArray
+
+
+class Run(Evidenced):
     """Signals, membership and manifest of a fleet of training runs.
 
     Rows are the usable runs: complete and not failed. `models` gives their plan rows. `reads`: the
-    signals and checkpoints that were read so far.
+    signals and checkpoints that were read so far. `recorded`: names of all that was written, of samples and
+    of tokens.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -47,7 +58,7 @@ class Run:
         evidence.check_manifest(self.path, manifest)
         self.manifest: dict[str, Any] = manifest
         self.checkpoints: Float64Array = np.array(manifest["checkpoints"], dtype=np.float64)
-        self.signals: tuple[str, ...] = tuple(manifest["signals"])
+        self.recorded: tuple[str, ...] = tuple(manifest["signals"])
         self.classes: tuple[str, ...] = tuple(manifest["data"]["classes"])
         self.records = evidence.read_records(self.storage, manifest)
         self.failed: dict[int, str] = {
@@ -57,6 +68,7 @@ class Run:
         self.models: Int64Array = np.array(done, dtype=np.int64)
         self._check_present()
         self._arrays: dict[str, Any] = {}
+        self._documents: dict[tuple[str, int], tuple[AnyArray, set[tuple[str, int]]]] = {}
         self.reads: set[tuple[str, int]] = set()
         self._compared: set[tuple[str, int]] = set()
         # Compared, and now read in blocks, of which one alone cannot be.
@@ -64,7 +76,7 @@ class Run:
 
     def _check_present(self) -> None:
         held = set(self.storage.keys("signals/"))
-        for name in self.signals:
+        for name in self.recorded:
             axes = 2 + len(self.manifest["signals"][name]["shape"])
             for r in self.models.tolist():
                 for t in range(len(self.checkpoints)):
@@ -93,6 +105,12 @@ class Run:
         return evidence.planned_runs(self.manifest, self.records)
 
     @cached_property
+    def signals(self) -> tuple[str, ...]:
+        """Signals of samples: those recorded, and of documents those that follow from their tokens."""
+        of_samples = [s for s in self.recorded if not s.startswith("token_")]
+        return (*of_samples, *follows(self))
+
+    @cached_property
     def digest(self) -> str:
         """One SHA-256 over the evidence: manifest, plan, pool, and records with their digests.
 
@@ -102,7 +120,7 @@ class Run:
         content: dict[str, str | None] = {}
         told = self.manifest.get("content", {})
         # What was read is what the manifest says, or an older folder says nothing of it.
-        for name in evidence.ARRAYS:
+        for name in evidence.array_parts(self.manifest):
             values = self._whole(name)
             content[name] = told.get(name) or chunk_digest(values)
         for name in evidence.text_parts(self.manifest):
@@ -142,13 +160,56 @@ class Run:
             return None
         return self._texts("groups")
 
+    @cached_property
+    def offsets(self) -> Int64Array | None:
+        """Where the predicted tokens of each document begin, (N + 1,); None without signals of tokens."""
+        return self._of_tokens("data/offsets")
+
+    @cached_property
+    def zlib(self) -> Int64Array | None:
+        """Bytes that zlib makes of each document, (N,), 0 where its text is not known; None as above."""
+        return self._of_tokens("data/zlib")
+
+    def _of_tokens(self, name: str) -> Int64Array | None:
+        there = name in evidence.array_parts(self.manifest)
+        return self._whole(name).astype(np.int64) if there else None
+
+    def token_signal(self, name: str, row: int, t: int = -1) -> AnyArray:
+        """A signal of tokens of usable run `row` at checkpoint index `t`: (S,), in the type stored.
+
+        Documents lie one after another (`offsets`). One run is read, so that a pool of any size takes the
+        memory of one. Raises InputError for a signal that is none of tokens, CorruptStore as `signal_at`.
+        """
+        known = [s for s in self.recorded if s.startswith("token_")]
+        if name not in known:
+            raise InputError(
+                f"signal: expected one of tokens that was recorded ({', '.join(known) or 'none was'}), "
+                f"got {name!r}; " + (nearest(name, known) if known else "set record.tokens = true")
+            )
+        for what, given, count in (("row", row, len(self.models)), ("t", t, len(self.checkpoints))):
+            if not -count <= given < count:
+                raise InputError(f"{what}: expected an index in 0..{count - 1}, got {given}")
+        t, model = t % len(self.checkpoints), self.models[row]
+        self.reads.add((name, t))
+        array = self._array(name)
+        at = f"signals/{name}"
+        found: AnyArray = arrays.read(self.storage, array, at, np.array([model]), t)[0]
+        if chunk_digest(found) != self.records[int(model)]["digests"][name][t]:
+            key = arrays.chunk_key(at, int(model), t, array.ndim)
+            raise CorruptStore(
+                f"{self.path}/{key}: expected what run {model} wrote at checkpoint {t}, got "
+                f"{evidence.whose(self.records, chunk_digest(found))}; run `seepage repair` on this "
+                "folder"
+            )
+        return found
+
     def _texts(self, name: str) -> NDArray[np.str_]:
         found = evidence.read_texts(self.storage, self.manifest, f"data/{name}")
         return np.array(found, dtype=np.str_)
 
     def _array(self, name: str) -> Any:
         if name not in self._arrays:
-            if name not in self.signals:
+            if name not in self.recorded:
                 raise InputError(
                     f"signal: expected one that was recorded, got {name!r}; "
                     f"{nearest(name, self.signals)}"
@@ -177,6 +238,8 @@ class Run:
                 f"t: expected a checkpoint index in 0..{len(self.checkpoints) - 1}, got {t}"
             )
         t %= len(self.checkpoints)
+        if self._of_documents(name):
+            return self._document_signal(name, t)
         return self._read(name, t, self.models).astype(np.float32, copy=False)
 
     def _read(self, name: str, t: int, models: Int64Array) -> AnyArray:
@@ -201,6 +264,8 @@ class Run:
     def some_at(self, name: str, t: int, rows: Int64Array) -> NDArray[np.float32]:
         """`signal_at` of the samples at positions `rows` alone, (R, M[, A]): one run in memory at a time."""
         t = range(len(self.checkpoints))[t]
+        if self._of_documents(name):
+            return self._document_signal(name, t)[:, rows]
         array = self._array(name)
         stored = array.dtype.newbyteorder("<")
         found = []
@@ -223,6 +288,8 @@ class Run:
         by `some_at` before, once for this object.
         """
         t = range(len(self.checkpoints))[t]
+        if self._of_documents(name):
+            return self._document_signal(name, t)[:, first:last]
         if (name, t) not in self._sound:
             self.compare([(name, t)])
             self._sound.add((name, t))
@@ -231,11 +298,37 @@ class Run:
         values = arrays.read_columns(self.storage, array, at, self.models, t, first, last)
         return values.astype(np.float32, copy=False)
 
+    def _of_documents(self, name: str) -> bool:
+        """Whether it is a signal that follows from recorded tokens."""
+        return name not in self.recorded and name in self.signals
+
+    def _document_signal(self, name: str, t: int) -> NDArray[np.float32]:
+        """What follows from tokens, computed once and kept beside the evidence."""
+        if (name, t) not in self._documents:
+            asked = {"signal": name, "t": t}
+            before, self.reads = self.reads, set()
+            try:
+                found = computed(
+                    self,
+                    "documents",
+                    asked,
+                    _Documents,
+                    lambda: _Documents(documents_at(self, name, t)),
+                )
+            finally:
+                read, self.reads = self.reads, before
+            self._documents[name, t] = found.values, read
+        values, read = self._documents[name, t]
+        # Whoever asks has read them too.
+        self.reads |= read
+        return values.astype(np.float32)
+
     def compare(self, reads: Iterable[tuple[str, int]]) -> None:
         """Compare chunks with the digests in the records of their runs: signals by name and checkpoint.
 
         For a figure that is not computed again. Raises CorruptStore as `signal_at` does.
         """
+        self.reads |= set(reads)
         for name, t in set(reads) - self._compared:
             array = self._array(name)
             for row in self.models.tolist():
@@ -245,7 +338,6 @@ class Run:
                     # Says what is wrong; nothing where bytes are in another order.
                     self.signal_at(name, t)
             self._compared.add((name, t))
-            self.reads.add((name, t))
 
     def signal(self, name: str) -> NDArray[np.float32]:
         """One signal whole: (R, T, N[, A]) float32. Prefer `signal_at` when it is large."""

@@ -28,6 +28,7 @@ from seepage.store.derived import derived_damage
 from seepage.store.evidence import (
     ARRAYS,
     FOREIGN,
+    array_parts,
     check_manifest,
     check_record,
     evidence_digest,
@@ -240,7 +241,7 @@ class _Look:
         found: dict[str, str | None] = {}
         expected = self.manifest.get("content", {})
         values: dict[str, Any] = {}
-        for name in ARRAYS:
+        for name in array_parts(self.manifest):
             key = self._chunk(name)
             found[name] = None
             if key not in self.held:
@@ -398,7 +399,9 @@ class _Look:
     def unknown(self) -> tuple[str, ...]:
         """Files among those of a run folder that belong to nothing, such as a synchroniser's copies."""
         fixed = {f"{n}.json" for n in text_parts(self.manifest)}
-        fixed |= {f"{n}/zarr.json" for n in self.sound} | {self._chunk(n) for n in ARRAYS}
+        fixed |= {f"{n}/zarr.json" for n in self.sound} | {
+            self._chunk(n) for n in array_parts(self.manifest)
+        }
         fixed |= {d.key for d in self.damage}
         ours = (k for k in self.keys if k.startswith(_OURS) and k not in fixed)
         beside = (k for k in self.keys if k.startswith(_BESIDE) and not is_beside(k))

@@ -322,7 +322,7 @@
       const canvas = $("sample-picture"), cells = $("sample-row"), absent = $("sample-absent");
       canvas.hidden = true; cells.hidden = true; absent.hidden = true;
       cells.textContent = "";
-      const k = D.rank[i], P = D.pictures, R = D.rows;
+      const k = D.rank[i], P = D.pictures, R = D.rows, T = D.texts;
       if (P && k < P.shape[0]) {
         const [, h, w] = P.shape, c = P.shape.length > 3 ? 3 : 1;
         canvas.width = w; canvas.height = h; canvas.hidden = false;
@@ -332,6 +332,9 @@
           pixels.data[4 * q + 3] = 255;
         }
         canvas.getContext("2d").putImageData(pixels, 0, 0);
+      } else if (T && k < T.length) {
+        cells.hidden = false;
+        cells.append(row(["text", T[k]]));
       } else if (R && k < R.shape[0]) {
         cells.hidden = false;
         for (let q = 0; q < R.shape[1]; q++) {
@@ -434,6 +437,20 @@
     recolour(); resize(); details();
     plane.dataset.readyAt = String(performance.now());
     plane.dataset.ready = "true";
+  }
+
+  // Tokens of documents, shaded as they were at one checkpoint.
+  const when = $("token-time");
+  if (when) {
+    const times = when.dataset.times.split("|");
+    when.disabled = false;
+    when.addEventListener("input", () => {
+      $("token-at").textContent = times[Number(when.value)];
+      for (const p of document.querySelectorAll(".tokens")) {
+        const levels = p.dataset.levels.split("|")[Number(when.value)];
+        for (let k = 0; k < levels.length; k++) p.children[k].className = "k" + levels[k];
+      }
+    });
   }
 
   // After the first paint: the summary above is already readable.

@@ -30,7 +30,7 @@ class FleetPart(Part):
 class AttacksSettings(FleetSettings):
     """Fleets, and the attacks that are run on each.
 
-    attacks: names of `seepage.attacks.ATTACKS`; all of them when left out. sizes: numbers of models,
+    attacks: names of `seepage.attacks.ATTACKS`; all but those on texts when left out. sizes: numbers of models,
     beside all, at which attacks that learn no rule are run too.
     imitators: numbers of networks that imitate each target, beside the usual one, with which `imitation`
     is run too. null_draws: permuted memberships per null. parts: of the patterns that an attack matches the first
@@ -38,7 +38,7 @@ class AttacksSettings(FleetSettings):
     """
 
     kind: Literal["attacks"] = "attacks"
-    attacks: tuple[str, ...] = tuple(ATTACKS)
+    attacks: tuple[str, ...] = tuple(n for n, kind in ATTACKS.items() if not kind.of_texts)
     sizes: tuple[int, ...] = (4, 8, 16, 32)
     imitators: tuple[int, ...] = ()
     parts: dict[str, FleetPart] = Field(default_factory=dict)
