@@ -36,7 +36,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "nets"
     folder.mkdir()
     for r in range(2):
-        net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        # Of some untrained networks answers look like those of other labels, which is warned of.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(r)
+            net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
         torch.save({f"module.{k}": v for k, v in net.state_dict().items()}, folder / f"{r}.pt")
     np.save(folder / "members.npy", half_split(60, models=2, seed=0).member)
     (tmp_path / "code").mkdir()
