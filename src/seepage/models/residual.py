@@ -11,13 +11,13 @@ from torch import nn
 
 from seepage.errors import InputError
 from seepage.models.base import Network, check_classes, check_count, check_image
-from seepage.models.fused import Fusing
+from seepage.models.fused import Fusing, convolved, normalised
 
 __all__ = ["ResNet9", "ResNet18", "WideResNet", "resnet9", "resnet18", "wrn"]
 
 
 def _conv(inputs: int, outputs: int, *, stride: int = 1, size: int = 3) -> nn.Sequential:
-    return nn.Sequential(
+    return Fusing(
         nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False),
         nn.BatchNorm2d(outputs),
     )
@@ -72,7 +72,7 @@ class ResNet18(_Staged):
 
     def __init__(self, channels: int, classes: int, width: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(*_conv(channels, width), nn.ReLU())
+        self.stem = Fusing(*_conv(channels, width), nn.ReLU())
         self.stages = nn.ModuleList(
             nn.Sequential(_Basic(a * width, b * width, stride), _Basic(b * width, b * width, 1))
             for a, b, stride in ((1, 1, 1), (1, 2, 2), (2, 4, 2), (4, 8, 2))
@@ -87,7 +87,7 @@ class _Residual(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.inner = nn.Sequential(*_conv(width, width), nn.ReLU(), *_conv(width, width), nn.ReLU())
+        self.inner = Fusing(*_conv(width, width), nn.ReLU(), *_conv(width, width), nn.ReLU())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = self.inner(x)
@@ -104,7 +104,7 @@ class ResNet9(_Staged):
         def down(a: int, b: int) -> list[nn.Module]:
             return [*_conv(a, b), nn.MaxPool2d(2), nn.ReLU()]
 
-        self.stem = nn.Sequential(*_conv(channels, 64), nn.ReLU())
+        self.stem = Fusing(*_conv(channels, 64), nn.ReLU())
         self.stages = nn.ModuleList(
             [
                 Fusing(*down(64, 128), _Residual(128)),
@@ -158,9 +158,9 @@ class _Block(nn.Module):
         self.shortcut = None if same else nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        a = self.relu1(self.norm1(x))
+        a = normalised(self.norm1, self.relu1, x)
         skip = x if self.shortcut is None else self.shortcut(a)
-        y: torch.Tensor = self.conv2(self.relu2(self.norm2(self.conv1(a))))
+        y = convolved(self.conv2, normalised(self.norm2, self.relu2, convolved(self.conv1, a)))
         return y + skip
 
 
@@ -182,7 +182,7 @@ class WideResNet(Network):
             )
             for i, (a, b) in enumerate(itertools.pairwise(widths))
         )  # fmt: skip
-        self.last = nn.Sequential(
+        self.last = Fusing(
             nn.BatchNorm2d(widths[-1]), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
         )
         self.head = nn.Linear(widths[-1], classes)

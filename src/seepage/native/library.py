@@ -34,6 +34,7 @@ __all__ = [
     "kernels_in_words",
     "level",
     "limited",
+    "multiplies_bf16",
     "over_blocks",
     "threads",
 ]
@@ -74,6 +75,16 @@ def level() -> str:
     if asked not in LEVELS:
         raise InputError(f"SEEPAGE_KERNELS: expected one of {', '.join(LEVELS)}, got {asked!r}")
     return LEVELS[min(LEVELS.index(asked), _highest())]
+
+
+def multiplies_bf16() -> bool:
+    """Whether kernels that multiply pairs of bfloat16 (AVX-512 BF16) are there and in use.
+
+    >>> isinstance(multiplies_bf16(), bool)
+    True
+    """
+    library = _library()
+    return library is not None and level() == LEVELS[-1] and bool(library.seepage_bf16())
 
 
 def kernels_in_words() -> str:

@@ -2,7 +2,7 @@
  * channels lie side by side, on processors that multiply pairs of bfloat16 (AVX-512 BF16).
  *
  * out (Cout, 3, 3, Cin) = sum over images and pixels of slope (B, Ho, Wo, Cout) · x (B, H, W, Cin), in
- * float32 in a fixed order, rounded once to bfloat16. Cin is a multiple of 16, Cout of 32. The work is
+ * float32 in a fixed order; of_bias (Cout), or NULL, = sum of slope. Cin is a multiple of 16, Cout of 32. The work is
  * cut into tiles of 4 input × 32 output channels: [first, last) of (Cout/32)(Cin/4).
  *
  * A chunk is some images, or rows of one. Two pixels that are neighbours in the output's row are a pair.
@@ -47,13 +47,20 @@ static inline void conv_copy_x(const conv_shape *s, const uint16_t *restrict row
 #undef PIXEL_AT
 }
 
-/* One row of slopes, 32 channels. */
+/* One row of slopes, 32 channels, and their sum onto `total`. */
 static inline void conv_copy_slope(const conv_shape *s, const uint16_t *restrict row,
-                                   uint16_t *restrict to) {
-  for (int64_t p = 0; p < s->pairs; p++, row += 2 * s->to, to += SLOPE_PAIR)
+                                   uint16_t *restrict to, float *restrict total) {
+  const __m512bh ones = (__m512bh)_mm512_set1_epi16(0x3f80);
+  __m512 low = _mm512_load_ps(total), high = _mm512_load_ps(total + 16);
+  for (int64_t p = 0; p < s->pairs; p++, row += 2 * s->to, to += SLOPE_PAIR) {
     conv_beside(_mm512_loadu_si512(row),
                 2 * p + 1 < s->columns ? _mm512_loadu_si512(row + s->to) : _mm512_setzero_si512(), to,
                 to + 32);
+    low = _mm512_dpbf16_ps(low, (__m512bh)_mm512_load_si512(to), ones);
+    high = _mm512_dpbf16_ps(high, (__m512bh)_mm512_load_si512(to + 32), ones);
+  }
+  _mm512_store_ps(total, low);
+  _mm512_store_ps(total + 16, high);
 }
 
 #define TIMES(n, k)                                                  \
@@ -90,13 +97,6 @@ static inline void conv_tile(const conv_shape *s, const int32_t *x_image, const 
 #undef TIMES
 #undef FOUR
 
-static inline uint16_t conv_rounded(float value) {
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof bits);
-  if ((bits & 0x7fffffff) > 0x7f800000) return 0x7fc0;
-  return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
 /* Where the four input channels of a tile lie: in which block of 16, where in it, and which they are. */
 typedef struct {
   int64_t block, place, channel;
@@ -108,10 +108,11 @@ static inline conv_four conv_input(int64_t tile, int64_t from) {
   return f;
 }
 
-EXPORTED int conv_weights_bf16(const uint16_t *restrict x, const uint16_t *restrict slope,
+EXPORTED int conv_weights_bf16_avx512(const uint16_t *restrict x, const uint16_t *restrict slope,
                                int64_t images, int64_t height, int64_t width, int64_t from,
                                int64_t rows, int64_t columns, int64_t to, int64_t stride,
-                               int64_t first, int64_t last, uint16_t *restrict out) {
+                               int64_t first, int64_t last, float *restrict out,
+                               float *restrict of_bias) {
   const conv_shape shape = {height, width, from, rows, columns, to, stride, (columns + 1) / 2};
   const conv_shape *s = &shape;
   const int64_t blocks = from / 4, line = s->pairs * X_PAIR, slope_line = s->pairs * SLOPE_PAIR;
@@ -127,15 +128,17 @@ EXPORTED int conv_weights_bf16(const uint16_t *restrict x, const uint16_t *restr
   const int whole = n_last - n_first > 1; /* every input channel is wanted */
   const int64_t wide_first = whole ? 0 : first % blocks / 8;
   const int64_t wide_last = whole ? (from + 31) / 32 : (last - 1) % blocks / 8 + 1;
-  const size_t of_sums = (size_t)(last - first) * 3 * 24 * 16 * sizeof(float);
+  const size_t of_total = (size_t)(n_last - n_first) * 32 * sizeof(float);
+  const size_t of_sums = (size_t)(last - first) * 3 * 24 * 16 * sizeof(float) + of_total;
   const size_t of_copies = (size_t)block * (size_t)((from + 31) / 32) * 2 * sizeof(uint16_t);
   const size_t of_slope = (size_t)slope_block * (size_t)(n_last - n_first) * sizeof(uint16_t);
   char *memory = malloc(of_sums + of_copies + of_slope + 64);
   if (!memory) return 1;
-  float *kept = (float *)(((uintptr_t)memory + 63) & ~(uintptr_t)63);
-  uint16_t *copied = (uint16_t *)((char *)kept + of_sums);
+  float *total = (float *)(((uintptr_t)memory + 63) & ~(uintptr_t)63);
+  float *kept = total + (n_last - n_first) * 32;
+  uint16_t *copied = (uint16_t *)((char *)total + of_sums);
   uint16_t *copied_slope = (uint16_t *)((char *)copied + of_copies);
-  memset(kept, 0, of_sums);
+  memset(total, 0, of_sums);
   for (int64_t image = 0; image < images; image += group)
     for (int64_t top = 0; top < rows; top += high) {
       const int64_t count = images - image < group ? images - image : group;
@@ -154,7 +157,8 @@ EXPORTED int conv_weights_bf16(const uint16_t *restrict x, const uint16_t *restr
           for (int64_t n = n_first; n < n_last; n++)
             conv_copy_slope(s, slope + ((image + i) * rows + r) * columns * to + n * 32,
                             copied_slope + (n - n_first) * slope_block + i * slope_image +
-                                (r - top) * slope_line);
+                                (r - top) * slope_line,
+                            total + (n - n_first) * 32);
       }
       /* What the next chunk reads is fetched meanwhile, a part of it for each tile. */
       const int64_t calls = (last - first) * 3, halves = (calls + 1) / 2;
@@ -188,9 +192,14 @@ EXPORTED int conv_weights_bf16(const uint16_t *restrict x, const uint16_t *restr
         for (int64_t half = 0; half < 2; half++)
           for (int64_t j = 0; j < 16; j++, sum++) {
             int64_t channel = t / blocks * 32 + j / 4 * 8 + half * 4 + j % 4;
-            out[(channel * 9 + k) * from + f.channel + c] = conv_rounded(*sum);
+            out[(channel * 9 + k) * from + f.channel + c] = *sum;
           }
   }
+  if (of_bias)
+    for (int64_t n = n_first; n < n_last; n++)
+      if (first <= n * blocks && n * blocks < last) /* once, of whoever has the block's first tile */
+        for (int64_t j = 0; j < 32; j++)
+          of_bias[n * 32 + j % 16 / 4 * 8 + j / 16 * 4 + j % 4] = total[(n - n_first) * 32 + j];
   free(memory);
   return 0;
 }

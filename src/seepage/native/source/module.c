@@ -24,6 +24,26 @@ int seepage_level(void) {
   return 0;
 }
 
+#if BY_LEVELS && ((defined(__clang__) && __clang_major__ >= 9) || (!defined(__clang__) && __GNUC__ >= 10))
+#define WITH_BF16 1
+#else
+#define WITH_BF16 0
+#endif
+
+/* Whether this processor multiplies pairs of bfloat16, and the kernels that do are there. */
+#if defined(_WIN32)
+__declspec(dllexport)
+#else
+__attribute__((visibility("default")))
+#endif
+int seepage_bf16(void) {
+#if WITH_BF16
+  return seepage_level() == 2 && __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  return 0;
+#endif
+}
+
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, "_kernels", NULL, -1, NULL, NULL, NULL, NULL, NULL};
 

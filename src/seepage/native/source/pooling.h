@@ -31,3 +31,4 @@ static inline uint16_t LEVEL(to_bf16)(float value) { /* of a float that is one: 
 #undef TYPED
 #undef TO_FLOAT
 #undef FROM_FLOAT
+#include "norm_relu.h"
