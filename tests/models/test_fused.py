@@ -77,7 +77,7 @@ def test_networks_train_to_the_same_bits(name: str) -> None:
                 if fused:
                     with fused_layers():
                         logits = one(x)
-                    assert "pool_relu" in _graph(logits)
+                    assert "PoolRelu" in _graph(logits)
                 else:
                     logits = one(x)
             nn.functional.cross_entropy(logits.float(), y).backward()
@@ -115,6 +115,6 @@ def test_it_stands_back(why: str) -> None:
         else:
             with fused_layers():
                 out = layers(x)
-    assert "pool_relu" not in _graph(out)
+    assert "PoolRelu" not in _graph(out)
     assert torch.equal(out, nn.Sequential(*layers)(x))
     assert len(seen) == (2 if why == "hook" else 0)

@@ -25,10 +25,11 @@ class Execution(Part):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where networks train; by default the GPU when there is one."
     )
-    backend: Literal["auto", "process", "stacked", "graphs", "compiled"] = Field(
+    backend: Literal["auto", "process", "fused", "stacked", "graphs", "compiled"] = Field(
         "auto",
-        description="How a worker trains: one network after another, perceptrons stacked, as CUDA "
-        "graphs, or compiled; by default the fastest that trains exactly this.",
+        description="How a worker trains: one network after another, so with fused layers in "
+        "bfloat16, perceptrons stacked, as CUDA graphs, or compiled; by default the fastest that "
+        "trains exactly this.",
     )
     executor: Literal["local", "inline", "ray"] = Field(
         "local", description="Processes on this machine, this very process, or Ray tasks."

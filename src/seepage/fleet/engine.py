@@ -163,7 +163,7 @@ class Engine:
     how inputs are normalised. observer: sees every step and epoch of recorded stages. batches: in
     place of a `Feed` over the members. reference: non-members for a defence that needs them.
     progress: called with the recorded epochs done. saved: where the state of an unfinished run is
-    kept.
+    kept. rounding: with layers that are torch's within rounding, the backend "fused".
 
     Raises Diverged with the step when a loss is not finite: at once on a CPU; on a device, where
     reading it would make every step wait, at the end of the epoch.
@@ -185,7 +185,9 @@ class Engine:
         reference: Dataset | None = None,
         progress: Callable[[float], None] = lambda epochs: None,
         saved: SavedRun | None = None,
+        rounding: bool = False,
     ) -> None:
+        self.rounding = rounding
         self.recipe, self.classes, self.build = recipe, classes, build
         self.autocast = torch.bfloat16 if precision == "bf16" else None
         self._precision: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
@@ -494,7 +496,7 @@ class Engine:
         targets = defense.targets(labels, context)
         inputs, targets = defense.mix(inputs, targets, context)
         context.inputs = inputs
-        with self._precision, fused_layers():
+        with self._precision, fused_layers(rounding=self.rounding):
             logits, context.features = forward(context.model, inputs, defense.needs_features)
         loss = defense.loss(logits.float(), targets, labels, context)
         if loss.dim():

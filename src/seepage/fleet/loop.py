@@ -169,6 +169,7 @@ def _train_stages(
         reference=None if spec.reference is None else spec.reference.dataset("reference"),
         progress=lambda epochs: progress(job.row, epochs),
         saved=saved,
+        rounding=spec.execution.backend == "fused",
     )
     engine.train(spec.defense)
 

@@ -55,9 +55,14 @@ def step_seconds(
     precision: str,
     device: str,
     budget: float = 0.5,
+    *,
+    rounding: bool = False,
 ) -> float:
-    """Median seconds of a training step on random data, one thread on a CPU."""
-    step = _training_step(ref, in_shape, classes, recipe, precision, device)
+    """Median seconds of a training step on random data, one thread on a CPU.
+
+    rounding: with layers that are torch's within rounding, as the backend "fused" has them.
+    """
+    step = _training_step(ref, in_shape, classes, recipe, precision, device, rounding=rounding)
     return _median_seconds([step], device, budget)[0]
 
 
@@ -68,6 +73,8 @@ def _training_step(
     recipe: Recipe,
     precision: str,
     device: str,
+    *,
+    rounding: bool = False,
 ) -> Callable[[], None]:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(recipe.batch, *in_shape, generator=generator).to(device)
@@ -81,7 +88,8 @@ def _training_step(
     optimizer = optim.make(recipe, model)
 
     def step() -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"), fused_layers():
+        half = torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
+        with half, fused_layers(rounding=rounding):
             logits = model(x)
         told = logits.float()
         plain = ref.task in ("classification", "binary")
@@ -128,7 +136,13 @@ def _median_seconds(
 
 
 def choose_precision(
-    ref: Model, in_shape: tuple[int, ...], classes: int, recipe: Recipe, device: str
+    ref: Model,
+    in_shape: tuple[int, ...],
+    classes: int,
+    recipe: Recipe,
+    device: str,
+    *,
+    rounding: bool = False,
 ) -> tuple[str, dict[str, float]]:
     """Precision of the fleet and the seconds a step took in each: bf16 only where it is faster.
 
@@ -136,7 +150,12 @@ def choose_precision(
     """
     if recipe.precision != "auto":
         return recipe.precision, {}
-    steps = [_training_step(ref, in_shape, classes, recipe, p, device) for p in ("fp32", "bf16")]
+    steps = [
+        _training_step(
+            ref, in_shape, classes, recipe, p, device, rounding=rounding and p == "bf16"
+        )
+        for p in ("fp32", "bf16")
+    ]
     try:
         fp32, bf16 = _median_seconds(steps, device, 0.5, _far_apart)
     except RuntimeError:

@@ -26,7 +26,12 @@ from seepage.data.dataset import check_dataset
 from seepage.defenses import Defense
 from seepage.defenses.composed import changes_outputs
 from seepage.errors import InputError, StorageFailed, nearest
-from seepage.fleet.backends import choose_backend, group
+from seepage.fleet.backends import (
+    check_machine,
+    choose_backend,
+    choose_precision_and_layers,
+    group,
+)
 from seepage.fleet.budget import Budget
 from seepage.fleet.contradictions import warn_of
 from seepage.fleet.disk import check_disk, disk_bytes, weights_bytes
@@ -36,7 +41,7 @@ from seepage.fleet.folder import create, ensure, signal_shapes
 from seepage.fleet.free_folder import check_free
 from seepage.fleet.identity import differing, run_key
 from seepage.fleet.local import Watcher, run_inline, run_local
-from seepage.fleet.machine import choose_device, choose_precision, hardware
+from seepage.fleet.machine import choose_device, hardware
 from seepage.fleet.pool_files import shared_pool
 from seepage.fleet.pretrained import started
 from seepage.fleet.rehearsal import check_function, learn_epochs
@@ -207,6 +212,7 @@ def train(
         plan,
         device,
         plain=own is None and defense is None and data.targets is None and not network.starts,
+        own=own is not None,
         resident=data.file is None,
     )
     check_free(out)
@@ -237,11 +243,13 @@ def train(
                 ensure(storage, manifest, data, plan)
             else:
                 check_free(out)
-                precision, seconds = (
-                    ("fp32", {})
-                    if own is not None
-                    else choose_precision(network, data.shape, len(data.classes), recipe, device)
-                )
+                precision: str = "fp32"
+                seconds: dict[str, float] = {}
+                if own is None:
+                    here = shard is None and execution.executor != "ray"
+                    backend, precision, seconds = choose_precision_and_layers(
+                        backend, execution, network, data, recipe, device, here=here
+                    )
                 chosen = {
                     "precision": precision,
                     "step_seconds": seconds,
@@ -273,6 +281,7 @@ def train(
                     copies,
                 )
         held = {k: manifest["chosen"][k] for k in ("device", "backend", "threads", "compiled")}
+        check_machine(held["backend"], storage.where)
         with shared_pool(data) as pool, shared_pool(reference) as apart:
             assert pool is not None
             spec = FleetSpec(

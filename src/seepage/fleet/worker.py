@@ -23,7 +23,7 @@ import torch
 
 from seepage.data import Dataset
 from seepage.errors import SeepageError
-from seepage.fleet.backends import train_jobs
+from seepage.fleet.backends import check_machine, train_jobs
 from seepage.fleet.fork_server import die_with_parent
 from seepage.fleet.loop import Progress, prepare
 from seepage.fleet.spec import FleetSpec
@@ -50,6 +50,7 @@ class WorkerContext:
     @classmethod
     def set_up(cls, spec: FleetSpec) -> WorkerContext:
         """Configure torch in this process, open the store and load the pool."""
+        check_machine(spec.execution.backend, spec.store)
         torch.set_num_threads(spec.execution.threads)
         if spec.execution.device == "cuda":
             free = spec.execution.backend == "compiled"

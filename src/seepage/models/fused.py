@@ -13,7 +13,7 @@ from torch import nn
 from seepage.models.rounded import can_convolve, can_normalise, convolve, norm_relu
 from seepage.native.library import kernel, level, over_blocks
 
-__all__ = ["Fusing", "convolved", "fused_layers", "normalised", "pool_relu"]
+__all__ = ["Fusing", "convolved", "fused_layers", "fuses", "normalised", "pool_relu"]
 
 _on: ContextVar[bool] = ContextVar("fused layers", default=False)
 _rounding: ContextVar[bool] = ContextVar("fused layers within rounding", default=False)
@@ -63,6 +63,19 @@ class Fusing(nn.Sequential):
             else:
                 x = convolved(layer, x)
         return x
+
+
+def fuses(out: torch.Tensor) -> bool:
+    """Whether layers that are torch's within rounding led to this output of a network."""
+    seen, waiting = set(), [out.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            if node.name() in ("_ConvolutionBackward", "_NormReluBackward"):
+                return True
+            seen.add(node)
+            waiting += [n for n, _ in node.next_functions]
+    return False
 
 
 def _norm(layer: nn.Module) -> bool:
@@ -123,8 +136,28 @@ def pool_relu(x: torch.Tensor) -> torch.Tensor:
     on a processor, for which compiled kernels must be there.
     """
     asked = torch.is_grad_enabled() and x.requires_grad
-    out: torch.Tensor = _forward(x)[0] if asked else _value(x)
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        out: torch.Tensor = _forward(x)[0] if asked else _value(x)
+    else:
+        # The operators of torch.library, without what dispatching to them from Python costs.
+        apply: Any = _PoolRelu.apply
+        out = apply(x) if asked else _pooled_value(x)
     return out
+
+
+class _PoolRelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        out, place = _pooled(x)
+        ctx.sides = x.shape[2:]
+        ctx.save_for_backward(place)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: torch.Tensor) -> torch.Tensor:
+        back = _back if torch.is_grad_enabled() else _slope_back
+        out: torch.Tensor = back(slopes[0], ctx.saved_tensors[0], *ctx.sides)
+        return out
 
 
 def _side_by_side(x: torch.Tensor) -> torch.Tensor:
@@ -156,8 +189,7 @@ def _address(made: torch.Tensor | None) -> int | None:
     return None if made is None else made.data_ptr()
 
 
-@torch.library.custom_op("seepage::pool_relu", mutates_args=())
-def _forward(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _pooled(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     x = _side_by_side(x)
     height, width = x.shape[2:]
     out = _new(x, height // 2, width // 2, x.dtype)
@@ -166,8 +198,7 @@ def _forward(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return out, place
 
 
-@torch.library.custom_op("seepage::pool_relu_value", mutates_args=())
-def _value(x: torch.Tensor) -> torch.Tensor:
+def _pooled_value(x: torch.Tensor) -> torch.Tensor:
     """The output alone, where nobody asks for gradients."""
     x = _side_by_side(x)
     height, width = x.shape[2:]
@@ -176,13 +207,17 @@ def _value(x: torch.Tensor) -> torch.Tensor:
     return out
 
 
-@torch.library.custom_op("seepage::pool_relu_back", mutates_args=())
-def _back(slope: torch.Tensor, place: torch.Tensor, height: int, width: int) -> torch.Tensor:
+def _slope_back(slope: torch.Tensor, place: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """The gradient at images of these sides of the gradient at the output, which is linear in it."""
     slope = _side_by_side(slope)
     out = _new(slope, height, width, slope.dtype)
     _run("pool_relu_back", (height, width), [slope, place], [out])
     return out
+
+
+_forward = torch.library.custom_op("seepage::pool_relu", _pooled, mutates_args=())
+_value = torch.library.custom_op("seepage::pool_relu_value", _pooled_value, mutates_args=())
+_back = torch.library.custom_op("seepage::pool_relu_back", _slope_back, mutates_args=())
 
 
 @torch.library.custom_op("seepage::pool_relu_pick", mutates_args=())

@@ -60,7 +60,8 @@ def convolve(layer: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     where torch's is 2e-3.
     """
     x = x.to(torch.bfloat16)
-    out: torch.Tensor = _Convolution.apply(x, layer.weight, layer.bias, layer.stride[0])
+    apply: Any = _Convolution.apply
+    out: torch.Tensor = apply(x, layer.weight, layer.bias, layer.stride[0])
     return out
 
 
@@ -161,7 +162,8 @@ def norm_relu(norm: nn.BatchNorm2d, x: torch.Tensor) -> torch.Tensor:
     """
     assert norm.num_batches_tracked is not None
     norm.num_batches_tracked.add_(1)
-    out: torch.Tensor = _NormRelu.apply(
+    apply: Any = _NormRelu.apply
+    out: torch.Tensor = apply(
         x, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps, norm.momentum
     )
     return out
@@ -226,8 +228,8 @@ class _NormRelu(torch.autograd.Function):
         if torch.is_grad_enabled():  # to be differentiated again
             mean, root, a, b = (v[None, :, None, None] for v in made)
             slope = slope * (a * x + b > 0)
-            told = (mean.flatten(), root.flatten(), True, ctx.eps, [True, True, True])
-            found = _ATEN.native_batch_norm_backward(slope, x, weight, None, None, *told)
+            moments = (mean.flatten(), root.flatten(), True, ctx.eps, [True, True, True])
+            found = _ATEN.native_batch_norm_backward(slope, x, weight, None, None, *moments)
             return (*found, None, None, None, None)
         slope = slope.contiguous(memory_format=torch.channels_last)
         mean, root, a, b = _rows(made)
