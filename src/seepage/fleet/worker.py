@@ -8,6 +8,7 @@ memory holds.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -102,6 +103,9 @@ def serve(pipe: Connection) -> None:
             pipe.send(("done", first()))
             return
         context = WorkerContext.set_up(first)
+        # What is there now stays: looking through all of torch's modules again costs some of every step.
+        gc.collect()
+        gc.freeze()
         pipe.send(("ready", None))
         while True:
             rows: list[int] | None = pipe.recv()
