@@ -90,7 +90,8 @@ def multiplies_bf16() -> bool:
 def kernels_in_words() -> str:
     """The level in use, and what helps where there is none."""
     if level() != LEVELS[0]:
-        return f"compiled, {level()}, {threads()} threads"
+        half = " with bfloat16" if multiplies_bf16() else ""
+        return f"compiled, {level()}{half}, {threads()} threads"
     if _highest():
         return "switched off by SEEPAGE_KERNELS"
     return "none: the same figures, slower; install a C compiler (gcc, clang) and seepage again"
