@@ -38,6 +38,7 @@ def error(found: torch.Tensor, true: torch.Tensor) -> float:
         ((1, 16, 21, 130), 32, 2),
         ((130, 16, 1, 1), 32, 1),
         ((2, 16, 2, 3), 32, 2),
+        ((3, 16, 1, 5), 64, 2),
     ],
 )
 def test_gradients_of_convolutions(shape: tuple[int, ...], to: int, stride: int) -> None:

@@ -172,7 +172,7 @@ EXPORTED int conv_weights_bf16_avx512(const uint16_t *restrict x, const uint16_t
           const int of_x = call < halves;
           const char *next = of_x ? next_x + call * part_x : next_slope + (call - halves) * part_slope;
           /* The output's rows whose input row lies within the image. */
-          const int64_t inside = (height - ky) / stride + 1;
+          const int64_t inside = height < ky ? 0 : (height - ky) / stride + 1;
           const int64_t low = ky == 0 && top == 0, past = end < inside ? end : inside;
           if (top + low >= past) continue;
           const conv_four f = conv_input(t % blocks, from);
