@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -383,7 +384,7 @@ def _beside(run: str) -> Path:
 
 def _expect_workers(settings: AuditConfig) -> None:
     """Have workers start beside what is prepared for them, where a new fleet will need them."""
-    new = "://" in settings.out or not (Path(settings.out) / "manifest.json").exists()
+    new = "://" in settings.out or not os.path.exists(f"{settings.out}/manifest.json")
     if new and settings.execution.executor == "local":
         from seepage.fleet.fork_server import expect_workers
 

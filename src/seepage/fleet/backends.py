@@ -10,18 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
-
-from seepage.config.execution import Execution
 from seepage.config.model import Model
 from seepage.config.recipe import Recipe
-from seepage.data import Dataset
 from seepage.errors import InputError
 from seepage.fleet import graphs, stacked
 from seepage.fleet.loop import Job, Progress, train_run
-from seepage.fleet.machine import choose_precision
 from seepage.fleet.spec import FleetSpec
-from seepage.models.fused import fused_layers, fuses
 from seepage.native.library import multiplies_bf16
 from seepage.plan import SubsetPlan
 from seepage.record import Resident
@@ -32,7 +26,6 @@ __all__ = [
     "BACKENDS",
     "check_machine",
     "choose_backend",
-    "choose_precision_and_layers",
     "group",
     "train_jobs",
 ]
@@ -59,7 +52,7 @@ def choose_backend(
     own: bool = False,
     resident: bool = True,
 ) -> str:
-    """The backend for a fleet; "auto" takes the fastest that trains exactly this.
+    """The backend for a fleet; "auto" takes the fastest that trains exactly this, of those that are torch's own layers.
 
     plain: no defence and no user's loop. own: a user's loop. resident: whether inputs are in memory. Raises InputError when the requested one cannot.
     """
@@ -95,52 +88,6 @@ def choose_backend(
         }[asked]
         raise InputError(f"backend: {asked!r} needs {why}; use 'auto'")
     return asked
-
-
-def choose_precision_and_layers(
-    backend: str,
-    execution: Execution,
-    ref: Model,
-    data: Dataset,
-    recipe: Recipe,
-    device: str,
-    *,
-    here: bool,
-) -> tuple[str, str, dict[str, float]]:
-    """Backend, precision and measured seconds of a step of a fleet that begins.
-
-    backend: what `choose_backend` gave. "fused" takes the place of "process" where nobody asked for
-    either, networks train in bfloat16, some of their layers fuse, and every run is trained on this
-    machine (`here`): another one may not have the kernels.
-    """
-    shape, classes = data.shape, len(data.classes)
-    may = backend == "fused" or (
-        backend == "process"
-        and execution.backend == "auto"
-        and here
-        and device == "cpu"
-        and recipe.precision != "fp32"
-        and _layers_fuse(ref, shape, classes)
-    )
-    if backend == "fused":
-        recipe = recipe.changed(precision="bf16")
-    precision, seconds = choose_precision(ref, shape, classes, recipe, device, rounding=may)
-    return "fused" if may and precision == "bf16" else backend, precision, seconds
-
-
-def _layers_fuse(ref: Model, shape: tuple[int, ...], classes: int) -> bool:
-    """Whether a step in bfloat16 on this machine takes layers that are torch's within rounding."""
-    if len(shape) != 3 or not multiplies_bf16():
-        return False
-    with torch.random.fork_rng(devices=[]):
-        network = ref.make(shape, classes).train()
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        x = torch.zeros(2, *shape).contiguous(memory_format=torch.channels_last)
-        try:
-            with torch.autocast("cpu", torch.bfloat16), fused_layers(rounding=True):
-                return fuses(network(x))
-        except RuntimeError:  # bfloat16 cannot run it
-            return False
 
 
 def check_machine(backend: str, where: str) -> None:

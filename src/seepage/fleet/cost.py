@@ -267,11 +267,6 @@ def measure(
         own=function is not None,
         resident=data.file is None,
     )
-    if (chosen, execution.backend, device) == ("process", "auto", "cpu") and not (
-        stacked.can_stack(ref, recipe)
-    ):
-        # Whether its layers fuse is found when a fleet begins, and for this part likewise.
-        chosen = "auto"
     together = {"stacked": stacked.GROUP[device], "graphs": graphs.GROUP}
     together["compiled"] = graphs.GROUP
     group = together.get(chosen, 1)

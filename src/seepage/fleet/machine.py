@@ -141,8 +141,6 @@ def choose_precision(
     classes: int,
     recipe: Recipe,
     device: str,
-    *,
-    rounding: bool = False,
 ) -> tuple[str, dict[str, float]]:
     """Precision of the fleet and the seconds a step took in each: bf16 only where it is faster.
 
@@ -150,12 +148,7 @@ def choose_precision(
     """
     if recipe.precision != "auto":
         return recipe.precision, {}
-    steps = [
-        _training_step(
-            ref, in_shape, classes, recipe, p, device, rounding=rounding and p == "bf16"
-        )
-        for p in ("fp32", "bf16")
-    ]
+    steps = [_training_step(ref, in_shape, classes, recipe, p, device) for p in ("fp32", "bf16")]
     try:
         fp32, bf16 = _median_seconds(steps, device, 0.5, _far_apart)
     except RuntimeError:

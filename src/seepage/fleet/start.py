@@ -29,7 +29,6 @@ from seepage.errors import InputError, StorageFailed, nearest
 from seepage.fleet.backends import (
     check_machine,
     choose_backend,
-    choose_precision_and_layers,
     group,
 )
 from seepage.fleet.budget import Budget
@@ -41,7 +40,7 @@ from seepage.fleet.folder import create, ensure, signal_shapes
 from seepage.fleet.free_folder import check_free
 from seepage.fleet.identity import differing, run_key
 from seepage.fleet.local import Watcher, run_inline, run_local
-from seepage.fleet.machine import choose_device, hardware
+from seepage.fleet.machine import choose_device, choose_precision, hardware
 from seepage.fleet.pool_files import shared_pool
 from seepage.fleet.pretrained import started
 from seepage.fleet.rehearsal import check_function, learn_epochs
@@ -246,10 +245,10 @@ def train(
                 precision: str = "fp32"
                 seconds: dict[str, float] = {}
                 if own is None:
-                    here = shard is None and execution.executor != "ray"
-                    backend, precision, seconds = choose_precision_and_layers(
-                        backend, execution, network, data, recipe, device, here=here
-                    )
+                    shape, classes = data.shape, len(data.classes)
+                    fused = backend == "fused"
+                    asked = recipe.changed(precision="bf16") if fused else recipe
+                    precision, seconds = choose_precision(network, shape, classes, asked, device)
                 chosen = {
                     "precision": precision,
                     "step_seconds": seconds,
