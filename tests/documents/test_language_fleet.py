@@ -262,7 +262,12 @@ def test_a_start_is_trained_once_on_samples_that_no_run_counts(tmp_path: Path) -
     assert wanted.start is not None
     assert not set(wanted.start.ids) & set(wanted.data.ids)
     assert len(wanted.data) + len(wanted.start) == 60
-    run = train_prepared(wanted)
+    told: list[float] = []
+    run = train_prepared(wanted, beginning=told.append)
+    assert told[-1] == 1
+    again = len(told)
+    train_prepared(wanted, beginning=told.append)
+    assert len(told) == again
     file = tmp_path / "run-start.safetensors"
     made = file.read_bytes()
     # Every run starts there: the answers at checkpoint 0 are the reference's.

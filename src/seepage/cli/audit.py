@@ -395,7 +395,11 @@ def _trained(wanted: Prepared, part: tuple[int, int] | None) -> Run:
     """The fleet, trained; of a training function of the user's own what was seen of it."""
     from seepage.fleet import train_prepared
 
-    run = train_prepared(wanted, FleetBar(), part)
+    bar = FleetBar()
+    try:
+        run = train_prepared(wanted, bar, part, bar.beginning)
+    finally:
+        bar.begun()
     tried = run.manifest["provenance"].get("function_check")
     if tried is not None:
         from seepage.findings.notes import function_check

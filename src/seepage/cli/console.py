@@ -32,9 +32,25 @@ class FleetBar:
         self.began = 0.0
         self.ended = 0
         self.total = 0
+        self.before: Any = None
+
+    def beginning(self, epochs: float) -> None:
+        """The weights to start from have been trained for so many epochs."""
+        text = f"training the weights to start from · {epochs:.0f} epochs"
+        if self.before is None:
+            self.before = errors.status(text)
+            self.before.start()
+        self.before.update(text)
+
+    def begun(self) -> None:
+        """They are there, or will not be."""
+        if self.before is not None:
+            self.before.stop()
+            self.before = None
 
     def start(self, rows: list[int], epochs: float) -> None:
         """The fleet begins."""
+        self.begun()
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,

@@ -422,13 +422,16 @@ def _with_fields(
 
 
 def train_prepared(
-    audit: Prepared, watcher: Watcher | None = None, shard: tuple[int, int] | None = None
+    audit: Prepared,
+    watcher: Watcher | None = None,
+    shard: tuple[int, int] | None = None,
+    beginning: Callable[[float], None] = lambda epochs: None,
 ) -> Run:
-    """Train what is not there yet and open the run folder."""
+    """Train what is not there yet and open the run folder; beginning: called with the epochs of its start."""
     c = audit.config
     model = c.model
     if audit.start is not None:
-        model = started(c.start, audit.start, model, c.out, c.execution)
+        model = started(c.start, audit.start, model, c.out, c.execution, beginning)
     return train(
         audit.data,
         audit.plan,
