@@ -19,10 +19,8 @@ from zarr.core.sync import sync
 
 import seepage
 from seepage.errors import CorruptStore, InputError, Locked, StorageFailed
-from seepage.fleet.sink import StoreSink
 from seepage.store import arrays
 from seepage.store.arrays import pack, unpack
-from seepage.store.keys import record_key
 from seepage.store.lock import Lock
 from seepage.store.storage import DurableStore, Storage, json_digest
 
@@ -195,26 +193,6 @@ def test_a_chunk_is_what_zarr_writes_and_is_read_by_its_digest(
         assert arrays.read_written(storage, array, "a", row, 0, [digest]) is None
     with pytest.raises(ValueError, match="one chunk"):
         arrays.encode(array, values[:1])
-
-
-def test_a_write_beside_training_that_fails_lets_no_run_be_done(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    storage.put("signals/loss/zarr.json", arrays.describe((1, 1, 4), "float32", (1, 1, 4)).encode())
-    member = np.array([True, False, True, False])
-    sink = StoreSink(storage, 0, ("loss",), 1, "none", member, "digest")
-    put = Storage.put
-
-    def full(self: Storage, key: str, value: bytes) -> None:
-        if key.startswith("signals/"):
-            raise StorageFailed("no room")
-        put(self, key, value)
-
-    monkeypatch.setattr(Storage, "put", full)
-    sink.write(0, {"loss": np.zeros(4, np.float32)})
-    with pytest.raises(StorageFailed, match="no room"):
-        sink.done()
-    assert not storage.exists(record_key(0))
 
 
 @settings(deadline=None)

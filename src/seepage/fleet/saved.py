@@ -304,7 +304,6 @@ class SavedRun:
         except Unsaveable:
             self.every = float("inf")
             return
-        self.sink.settle()
         for ended, raw in self._waiting:
             self.storage.put(self._key(ended), raw)
             self._written = ended + 1

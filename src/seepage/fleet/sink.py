@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -19,17 +18,12 @@ from seepage.store.storage import Storage
 
 __all__ = ["StoreSink"]
 
-_MOST_HELD = 2**26
-"""Bytes that may wait to be written, for each run."""
-
 
 class StoreSink:
     """One run's way into the store.
 
     A checkpoint counts as written once all its chunks are; the run counts as done once its
-    record, with the digest of every chunk and of kept weights, is there. Chunks and weights are
-    written beside training; `settle` waits for them, before a record or a saved state speaks of
-    them. manifest: the digest of the folder's manifest, which the record carries.
+    record, with the digest of every chunk and of kept weights, is there. manifest: the digest of the folder's manifest, which the record carries.
     """
 
     def __init__(
@@ -55,31 +49,15 @@ class StoreSink:
         self.measure = "rmse" if "residual" in names else "accuracy"
         self.accuracy: list[tuple[float, float]] = []
         self.began = time.time()
-        self._writer = ThreadPoolExecutor(2, "seepage-writes")
-        self._waiting: list[Future[None]] = []
-        self._held = 0
 
     def restore(self, digests: dict[str, list[str]], accuracy: list[tuple[float, float]]) -> None:
         """Continue after the checkpoints that a saved training state already saw."""
-        self.settle()
         self.digests = {n: list(d) for n, d in digests.items()}
         self.accuracy = [(a, b) for a, b in accuracy]
 
     def wants(self, t: int) -> bool:
         """Checkpoints come in order; those before a restored state are there already."""
         return all(len(d) <= t for d in self.digests.values())
-
-    def _put(self, key: str, raw: bytes) -> None:
-        if self._held > _MOST_HELD:
-            self.settle()
-        self._held += len(raw)
-        self._waiting.append(self._writer.submit(self.storage.put, key, raw))
-
-    def settle(self) -> None:
-        """Wait until what was given to write is written; raises what the first failure raised."""
-        waiting, self._waiting, self._held = self._waiting, [], 0
-        for written in waiting:
-            written.result()
 
     def write(self, t: int, values: dict[str, AnyArray]) -> None:
         """One chunk per signal, each whole or absent."""
@@ -99,7 +77,7 @@ class StoreSink:
                     f"{found.shape}; give the network one output for each class, or do not record it"
                 )
             raw, digest = arrays.encode(array, found)
-            self._put(arrays.chunk_key(f"signals/{name}", self.row, t, array.ndim), raw)
+            self.storage.put(arrays.chunk_key(f"signals/{name}", self.row, t, array.ndim), raw)
             self.digests[name].append(digest)
         if "correct" in values:
             correct = values["correct"].reshape(len(self.member), -1)[:, 0].astype(np.float64)
@@ -116,12 +94,11 @@ class StoreSink:
         """Weights of the requested checkpoints, as safetensors."""
         if self._kept(t):
             raw = pack(model.state_dict())
-            self._put(weights_key(self.row, t), raw)
+            self.storage.put(weights_key(self.row, t), raw)
             self.weights[str(t)] = hashlib.sha256(raw).hexdigest()
 
     def done(self, **facts: Any) -> dict[str, Any]:
         """Write the record that completes the run."""
-        self.settle()
         for t in range(self.checkpoints):
             # Written before the run was interrupted.
             if self._kept(t) and str(t) not in self.weights:
@@ -143,7 +120,6 @@ class StoreSink:
 
     def failed(self, why: str) -> dict[str, Any]:
         """Write the record of a run that cannot be used, with its reason."""
-        self.settle()
         record = {"status": "failed", "run": self.row, "manifest": self.manifest, "why": why}
         self.storage.put_json(record_key(self.row), record)
         return record

@@ -7,7 +7,6 @@ memory holds.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import signal
@@ -81,13 +80,7 @@ class WorkerContext:
             )
             for r in rows
         ]
-        try:
-            yield from train_jobs(self.spec, self.storage, self.pool, jobs, progress)
-        finally:
-            # Nothing is written any more once this process lets go of the folder.
-            for job in jobs:
-                with contextlib.suppress(Exception):
-                    job.sink.settle()
+        yield from train_jobs(self.spec, self.storage, self.pool, jobs, progress)
 
 
 def serve(pipe: Connection) -> None:
