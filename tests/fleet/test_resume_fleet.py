@@ -7,6 +7,9 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,10 @@ from torch import nn
 import seepage
 from seepage.errors import CorruptStore, InputError
 from seepage.fleet import Silent
+from seepage.fleet.repair import remove_left_over
 from seepage.plan import half_split
 from seepage.record import Recorder
+from seepage.store.liveness import process_table
 from tiny_fleet import FACTORY, RECIPE, contents, fleet, linear, table
 
 KEPT = ("signals", "plan", "data", "weights")
@@ -96,6 +101,37 @@ def test_a_finished_folder_is_left_as_it_is(copied: Path) -> None:
     before = contents(copied)
     fleet(copied)
     assert contents(copied) == before
+
+
+def train_again(folder: Path) -> None:
+    fleet(folder)
+
+
+def look_for_damage(folder: Path) -> None:
+    remove_left_over(str(folder))
+
+
+@pytest.mark.parametrize("command", [train_again, look_for_damage])
+def test_what_was_left_of_a_finished_folder_goes(
+    copied: Path, command: Callable[[Path], None]
+) -> None:
+    before = contents(copied)
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    owner = {"token": "0" * 32, "state": "held", "table": process_table(), "pid": child.pid,
+             "started": "1", "heartbeat": 0.0, "shard": None}  # fmt: skip
+    left = {
+        f"locks/{'0' * 32}.json": json.dumps(owner),
+        "state/00002.safetensors": "of a run that has ended",
+        "state/00003-stage-1.safetensors": "of a run that has ended",
+        ".manifest.json.0.partial": "half",
+    }
+    for name, text in left.items():
+        (copied / name).parent.mkdir(exist_ok=True)
+        (copied / name).write_text(text)
+    command(copied)
+    assert contents(copied) == before
+    assert not any((copied / name).exists() for name in left)
 
 
 def user(members: np.ndarray, seed: int, recorder: Recorder) -> nn.Module:

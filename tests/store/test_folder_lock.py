@@ -110,6 +110,20 @@ def test_what_a_dead_owner_left_half_written_goes_with_it(
     assert storage.get("signals/phi/c/0/0/0") == b"whole"
 
 
+def test_what_was_left_goes_also_when_the_successor_is_killed_before_it_looks(
+    storage: Storage, tmp_path: Path
+) -> None:
+    storage.put("signals/phi/c/0/0/0", b"whole")
+    half = tmp_path / "run" / "signals/phi/c/0/0/.0.now.partial"
+    half.write_bytes(b"half")
+    forge(storage, started=earlier())
+    # The successor has seen that the owner is dead, and is killed before anything else.
+    assert Lock(storage)._others() == []
+    with Lock(storage) as lock:
+        assert not half.exists()
+        assert storage.keys("locks/") == [lock.key]
+
+
 def test_who_ends_by_an_error_leaves_nothing_half_written(storage: Storage, tmp_path: Path) -> None:
     storage.put("signals/phi/c/0/0/0", b"whole")
     folder = tmp_path / "run" / "signals/phi/c/0/0"

@@ -120,7 +120,7 @@ def repair(config: ConfigFile = None, out: Out = None, override: Overrides = Non
     from seepage.config.audit import read_config
     from seepage.config.prepare import prepare
     from seepage.fleet import train_prepared
-    from seepage.fleet.repair import forget
+    from seepage.fleet.repair import forget, remove_left_over
     from seepage.store.verify import verify
 
     if config is not None and (config / "manifest.json").is_file():
@@ -129,17 +129,20 @@ def repair(config: ConfigFile = None, out: Out = None, override: Overrides = Non
         found = verify(config)
         for damage in found.damage:
             _line(str(damage))
+        if not found.damage:
+            remove_left_over(str(config))
+            _line(f"{config}: every chunk is as it was written")
+            return
         removed = forget(str(config), found.damage)
         _line(
             f"{config}: removed what is damaged of {len(removed)} runs; run what trained it again, "
             "and it trains these"
-            if found.damage
-            else f"{config}: every chunk is as it was written"
         )
         return
     wanted = prepare(read_config(config, merged(override, out)))
     found = verify(wanted.config.out)
     if found.whole:
+        remove_left_over(wanted.config.out)
         _line(f"{wanted.config.out}: every chunk is as it was written")
         return
     for damage in found.damage:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
-from seepage.errors import CorruptStore
+from seepage.errors import CorruptStore, InputError, Locked, StorageFailed
+from seepage.fleet.saved import remove_states
+from seepage.store.evidence import read_records
 from seepage.store.keys import record_key, row_of
 from seepage.store.lock import Lock
 from seepage.store.storage import Storage
 from seepage.store.verify import Damage, sound_manifest, verify
 
-__all__ = ["find_damage", "forget"]
+__all__ = ["find_damage", "forget", "remove_left_over"]
 
 
 def find_damage(where: str) -> list[str]:
@@ -42,6 +45,17 @@ def forget(where: str, damage: Sequence[str | Damage]) -> dict[int, dict[str, li
                     _forget_run(storage, row, lost)
                 storage.delete(key)
     return lost
+
+
+def remove_left_over(where: str) -> None:
+    """Remove what a killed owner left in a folder that is whole: claims, states, half-written files.
+
+    Nothing where another owns the folder or it cannot be written to.
+    """
+    with contextlib.suppress(Locked, InputError, StorageFailed):
+        storage = Storage(where, write=True)
+        with Lock(storage):
+            remove_states(storage, read_records(storage))
 
 
 def _forget_run(storage: Storage, row: int, lost: dict[int, dict[str, list[str]]]) -> None:

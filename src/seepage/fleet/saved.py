@@ -8,8 +8,9 @@ changed, or whose content no longer fits, counts as absent.
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,19 @@ from seepage.fleet.sink import StoreSink
 from seepage.store.arrays import pack, unpack
 from seepage.store.storage import Storage
 
-__all__ = ["SavedRun", "SavedState", "Unfit", "Unsaveable", "flatten", "restore"]
+__all__ = [
+    "SavedRun",
+    "SavedState",
+    "Unfit",
+    "Unsaveable",
+    "flatten",
+    "remove_states",
+    "restore",
+]
 
 FORMAT = 2
+
+_OF_RUN = re.compile(r"state/(\d{5,})(?:-stage-\d+)?\.safetensors")
 
 
 class Unsaveable(Exception):
@@ -331,3 +342,11 @@ class SavedRun:
         self.stage, self.current, self._written = 0, None, 0
         self._waiting.clear()
         self.sink.restore(*self._began)
+
+
+def remove_states(storage: Storage, ended: Container[int]) -> None:
+    """Remove states of runs that have ended: who is killed between a record and this leaves them."""
+    for key in storage.keys("state/"):
+        of = _OF_RUN.fullmatch(key)
+        if of is not None and int(of[1]) in ended:
+            storage.delete(key)

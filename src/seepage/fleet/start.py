@@ -44,6 +44,7 @@ from seepage.fleet.machine import choose_device, choose_precision, hardware
 from seepage.fleet.pool_files import shared_pool
 from seepage.fleet.pretrained import started
 from seepage.fleet.rehearsal import check_function, learn_epochs
+from seepage.fleet.saved import remove_states
 from seepage.fleet.spec import FleetSpec, TrainFunction
 from seepage.plan import SubsetPlan, refuse_offline, refuse_split_groups
 from seepage.record import parse_views
@@ -299,6 +300,7 @@ def train(
             )
             # A record of another run or folder is no run that ended.
             ended = read_records(storage, manifest)
+            remove_states(storage, ended)
             if begun and storage.local is not None:
                 _check_rest(storage, manifest, chosen_rows, ended, size, kept)
             _run(spec, storage, plan, chosen_rows, shard, watcher, ended, budget)

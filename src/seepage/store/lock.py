@@ -70,7 +70,10 @@ class Lock:
         self.token = uuid.uuid4().hex
         self.key = f"{place}/{self.token}.json"
         self.beat = HEARTBEAT
-        self._took_over = self._others_live = False
+        # Left where they are until what their owners left half written is removed: whoever is
+        # killed before that leaves the next owner the same to take over.
+        self._dead: set[str] = set()
+        self._others_live = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -104,16 +107,16 @@ class Lock:
         return dict(owner)
 
     def _others(self) -> list[Owner]:
-        """Owners and claimants that stand in the way; the dead are removed."""
+        """Owners and claimants that stand in the way; the dead are noted."""
         found = []
         self._others_live = False
         for key in self.storage.keys(f"{self.place}/"):
-            if key == self.key or not _NAME.fullmatch(key.removeprefix(f"{self.place}/")):
+            name = key.removeprefix(f"{self.place}/")
+            if key == self.key or key in self._dead or not _NAME.fullmatch(name):
                 continue
             owner = self._read(key)
             if owner is None or not self._alive(key, owner):
-                self.storage.delete(key)
-                self._took_over = True
+                self._dead.add(key)
                 continue
             self._others_live = True
             if self._conflicts(owner):
@@ -148,9 +151,11 @@ class Lock:
                         raise self._refuse(owner)
                 time.sleep(_LOOK_AGAIN)
             self._announce("held")
-            if self._took_over:
+            if self._dead:
                 # Who owns the whole folder is alone in it, however young a file is.
                 self._sweep(0.0 if self.shard is None else _LEFT_OVER)
+                if not self._others_live:
+                    self._bury()
         except BaseException:
             self._withdraw()
             raise
@@ -169,6 +174,10 @@ class Lock:
             with contextlib.suppress(SeepageError, OSError):
                 self.storage.sweep(_LEFT_OVER_BESIDE_A_SHARD if self._others_live else older)
 
+    def _bury(self) -> None:
+        for key in sorted(self._dead):
+            self.storage.delete(key)
+
     def _sweep_after_shards(self) -> None:
         """The last shard to leave removes what those that died beside others left half written."""
         if self.shard is not None:
@@ -176,6 +185,7 @@ class Lock:
                 self._others()
                 if not self._others_live:
                     self._sweep(_LEFT_OVER)
+                    self._bury()
 
     def _sweep_claims(self) -> None:
         """Whoever dies in the middle of a first claim leaves no owner to take over from."""
