@@ -65,10 +65,11 @@ def test_no_workers() -> None:
 
 
 def test_rates_of_a_few_real_steps() -> None:
-    data, recipe = table(), Recipe(**RECIPE)
+    data, recipe = table(), Recipe(**RECIPE | {"epochs": 5})
     plan = half_split(len(data), models=6, seed=1)
     model = as_model(FACTORY)
-    record = Record(signals=("phi", "correct"), checkpoints=(0, 2), keep="all")
+    # Later than the short runs that are timed.
+    record = Record(signals=("phi", "correct"), checkpoints=(0, 5), keep="all")
     execution = Execution(workers=2, device="cpu")
     rates, workers = measure(
         data, plan, recipe, (LOSS(),), model=model, record=record, execution=execution

@@ -285,6 +285,7 @@ def measure(
         "curvature": None, "curvature_options": {}, "curvature_checkpoints": None,
         "layers": False, "layer_options": {}, "extra": (),
     }  # fmt: skip
+    brief = record.changed(checkpoints=times, keep="none", **unwatched)
     memory = HeldMemory()
     with (
         tempfile.TemporaryDirectory(prefix="seepage-cost-") as folder,
@@ -301,7 +302,7 @@ def measure(
             model=ref,
             function=function,
             recipe=short,
-            record=record.changed(checkpoints=times, keep="none", **unwatched),
+            record=brief,
             execution=execution.changed(workers=count, backend=chosen, save_every=1e9),
             defense=defense,
             reference=reference,
@@ -317,7 +318,7 @@ def measure(
     step = float(np.median([(r["seconds"] - r["looking"]) / max(1, r["steps"]) for r in quick]))
     look = float(np.median([r["looking"] / (len(times) * size) for r in quick]))
     scores = [_score_seconds(a, plan.models, size) for a in attacks]
-    small = workload(part, half_split(size, models=runs), short, ref, record, function)
+    small = workload(part, half_split(size, models=runs), short, ref, brief, function)
     # What `estimate` adds for the whole pool is in what was seen already, for a part of it.
     counted = estimate(small, Rates(0.0, 0.0), count).memory
     taken = memory.most - counted["data"] - counted["workers"]
