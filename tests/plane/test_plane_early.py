@@ -96,12 +96,29 @@ def test_early_equals_sets_and_brute_force_resampling(vulnerable, failed):
     assert result.fraction.tolist() == [0, 0.25, 0.5, 0.75, 1]
 
 
+def test_a_checkpoint_at_which_all_tie_knows_nothing():
+    _, decisions = fleet()
+    member = fleet()[0].member
+    # Before training every model says the same of every sample.
+    decisions = decisions.copy()
+    decisions[0] = True
+    result = early_determination(
+        build(decisions, member), vulnerable=TopShare(0.1), bootstrap=Bootstrap(40)
+    )
+    assert result.recall_now.value[0] == result.chance.value[0] == 1.0
+    for known in result.known:
+        assert not known.epoch == 0.0
+        assert not known.low == 0.0
+    assert result.known[0].epoch > 0
+
+
 def test_known_is_where_recall_first_reaches_the_share():
     paths, _ = fleet(samples=600)
     result = early_determination(paths, known=(0.3, 1.0), bootstrap=Bootstrap(40))
     recall = result.recall_now
     for known in result.known:
         first = next(k for k in range(5) if recall.value[k] >= known.share)
+        assert recall.value[first] > result.chance.value[first]
         assert known.epoch == paths.checkpoints[first]
         assert known.low <= known.epoch
         assert known.epoch <= known.high or np.isnan(known.high)

@@ -141,11 +141,11 @@ def show(
     for name, e in population.summary().items():
         table.add_row(name.replace("_", " "), _figure(e))
     early = plane.early_determination(paths, vulnerable=plane.TopShare(0.05))
+    of = float(early.final.mean())
+    top = f"top {of:.0%} (ties)" if of > 0.075 else "top 5 %"
     for k in early.known:
-        table.add_row(
-            f"{k.share:.0%} of the final top 5 % known by {clock.unit}",
-            f"{k.epoch:g} \\[{k.low:g}, {k.high:g}]",
-        )
+        told = "–" if k.epoch != k.epoch else f"{k.epoch:g} \\[{k.low:g}, {k.high:g}]"
+        table.add_row(f"{k.share:.0%} of the final {top} known by {clock.unit}", told)
     console.print(table)
     console.print(clusters(paths))
     if rates == "counting":

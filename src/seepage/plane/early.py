@@ -107,7 +107,9 @@ class TopShare(Vulnerable):
 class KnownFrom:
     """The earliest checkpoint (an epoch) at which a share of the final set is known.
 
-    Its resolution is that of the checkpoints: the share was reached after the one before.
+    One with no more of the final set than as many samples drawn at random would hold tells nothing
+    and is passed over: before training all are equal, and all of them at the border. Its resolution
+    is that of the checkpoints: the share was reached after the one before.
     low, high: where the upper and the lower end of recall's interval reach the share; NaN without.
     """
 
@@ -177,11 +179,13 @@ def early_determination(
         for name, v in value.items()
     }
     recall, epochs = curves["recall_now"], paths.checkpoints
+    reached = (recall.value, recall.high, recall.low)
+    tells = recall.value > curves["chance"].value + 1e-9
     return EarlyDetermination(
         epochs,
         **curves,
         known=tuple(
-            KnownFrom(x, *(_first(epochs, c, x) for c in (recall.value, recall.high, recall.low)))
+            KnownFrom(x, *(_first(epochs, np.where(tells, c, 0.0), x) for c in reached))
             for x in known
         ),
         final=vulnerable.select(paths.fpr[-1], paths.tpr[-1], paths.n_out, paths.n_in),
@@ -189,8 +193,6 @@ def early_determination(
 
 
 def _first(epochs: FloatArray, curve: FloatArray, share: float) -> float:
-    if np.isnan(curve).all():
-        return float("nan")
     reached = curve >= share - 1e-9
     return float(epochs[np.argmax(reached)]) if reached.any() else float("nan")
 
