@@ -39,6 +39,7 @@ from seepage.plan import (
     plant_canaries,
     subsets,
 )
+from seepage.signals.tasks import task as task_named
 
 if TYPE_CHECKING:
     from seepage.defenses import Defense
@@ -316,7 +317,7 @@ def check_defense(
     from seepage.defenses import Context
     from seepage.defenses.networks import Samples
 
-    data.needs_classes(f"defense {defense.name}")
+    data.takes_defense(defense.name, defense.of_texts)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = model.make(data.shape, len(data.classes))
@@ -334,6 +335,7 @@ def check_defense(
         build=lambda: network,
         reference=None if reference is None else apart,
         poisson=defense.poisson,
+        task=task_named(data.task),
     )
     defense.check(context)
     if not defense.has("clips"):

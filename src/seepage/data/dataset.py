@@ -212,6 +212,11 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def takes_defense(self, name: str, of_texts: bool) -> None:
+        """Raise InputError where a defence is defined on classes, and on texts unless it says so."""
+        if not (of_texts and self.task == "language"):
+            self.needs_classes(f"defense {name}")
+
     def needs_classes(self, what: str) -> None:
         """Raise InputError, naming the task, where `what` is defined on classes alone."""
         if not task(self.task).classes or self.targets is not None:

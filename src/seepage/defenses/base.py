@@ -176,6 +176,7 @@ class Defense(ABC):
     reconstruction: ClassVar[bool] = False
     inner: ClassVar[bool] = False
     traits: ClassVar[frozenset[str]] = frozenset()
+    of_texts: ClassVar[bool] = False
 
     def has(self, trait: str) -> bool:
         """Whether a trait holds for this object."""

@@ -121,6 +121,8 @@ class DPSGD(Defense):
     sample depends on others or buffers hold data are refused after trying (`without_batchnorm`
     repairs normalisation), losses that are no mean of one term per sample too; only training is
     covered: hyper-parameter search on the same data and the statistics that scale inputs are not.
+    Of texts a sample is a row of the pool, whose loss is the mean over its own tokens, so that every
+    document counts alike: of subjects with several rows ε is a document's, not theirs.
     Source: Abadi et al., CCS 2016, arXiv 1607.00133.
     """
 
@@ -128,6 +130,7 @@ class DPSGD(Defense):
     title: ClassVar[str] = "DP-SGD"
     source: ClassVar[str] = "arXiv 1607.00133"
     traits: ClassVar[frozenset[str]] = frozenset({"clips"})
+    of_texts: ClassVar[bool] = True
 
     noise: float = 1.0
     max_norm: float = 1.0
@@ -256,6 +259,7 @@ class LayerDPSGD(DPSGD):
     title: ClassVar[str] = "Layer-wise DP-SGD"
     source: ClassVar[str] = "arXiv 2602.22611"
     reconstruction: ClassVar[bool] = True
+    of_texts: ClassVar[bool] = False
 
     risk: Mapping[str, float] = field(default_factory=dict)
 

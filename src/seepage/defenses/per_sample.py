@@ -54,6 +54,14 @@ class OpacusRules:
         with _only_tracked(model, names):
             self.tracker: Any = kind(model, loss_reduction="mean", strict=False)
         self.tracker.disable_hooks()
+        held = {n.rpartition(".")[0] for n in names}
+        # Backward hooks of a layer warn when its input needs no gradient: pixels, embeddings that
+        # stay as they are.
+        self.handles = [
+            m.register_forward_pre_hook(_with_slope)
+            for key, m in model.named_modules()
+            if key in held
+        ]
 
     def on(self) -> None:
         self.tracker.enable_hooks()
@@ -65,8 +73,18 @@ class OpacusRules:
         return [_take(p) for p in params]
 
     def remove(self) -> None:
+        for handle in self.handles:
+            handle.remove()
         self.tracker.remove_hooks()
         _clean(self.model)
+
+
+def _with_slope(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A layer's inputs, the first of them with a gradient while there are any."""
+    x = given[0] if given else None
+    if not (isinstance(x, torch.Tensor) and x.is_floating_point() and torch.is_grad_enabled()):
+        return given
+    return given if x.requires_grad else (x.detach().requires_grad_(), *given[1:])
 
 
 def _grad_sample_module() -> type[Any]:

@@ -269,7 +269,7 @@ class Engine:
             autocast=self.autocast,
             facts=self.facts,
             uncounted=self.passes.paused,
-            task=self.task,
+            task=self.task.by_sample() if defense.has("clips") else self.task,
         )
 
     def __call__(

@@ -180,7 +180,7 @@ def train(
         recipe = recipe.changed(epochs=learn_epochs(own, data, plan))
     record = record.as_begun(_signals_there(out), data.task).for_task(data.task)
     if defense is not None:
-        data.needs_classes(f"defense {defense.name}")
+        data.takes_defense(defense.name, defense.of_texts)
     times = record.times(recipe.epochs)
     parse_views(record.views)
     extra = record.measured(times)

@@ -317,10 +317,10 @@ def try_network(
             with torch.no_grad():
                 logits = _forward(network, inputs, classes, what, task)
             check_finite(logits.reshape(len(inputs), -1), classes, what)
-            if exact and logits.shape[1] != classes:
+            if exact and logits.shape[-1] != classes:
                 raise InputError(
                     f"{what}: expected one output for each of the {classes} classes, got "
-                    f"{logits.shape[1]}; defences are defined on the classes alone"
+                    f"{logits.shape[-1]}; defences are defined on the classes alone"
                 )
             if task.name not in ("regression", "language"):
                 _refuse_probabilities(network, inputs, logits, classes, what, task)

@@ -203,6 +203,10 @@ class Task(ABC):
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """What the built-in loop minimises: the mean over a batch."""
 
+    def by_sample(self) -> Task:
+        """The task whose loss is a mean of one term for each sample: itself, where it is that."""
+        return self
+
     def defined(self, signals: tuple[str, ...]) -> tuple[str, ...]:
         """Those signals of a list of defaults that this task has, and then its own."""
         kept = [s for s in signals if s not in self.refused]
@@ -334,7 +338,13 @@ class SoftLabels(Task):
 @final
 @dataclass(frozen=True)
 class Language(Task):
-    """The next token of a document, by V logits at each of its tokens; signals are of documents."""
+    """The next token of a document, by V logits at each of its tokens; signals are of documents.
+
+    alike: whether every document counts alike in the loss of a batch, and not every token: a mean over
+    all tokens weighs a document by the lengths of the others.
+    """
+
+    alike: bool = False
 
     name: ClassVar[str] = "language"
     rules: ClassVar[Mapping[str, SignalRule]] = {
@@ -348,8 +358,23 @@ class Language(Task):
         "entropy": "a document has an answer for every token; token_mean and token_std tell of each",
     }
 
+    def by_sample(self) -> Language:
+        return Language(alike=True)
+
+    def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of every document alone, the mean over its own predicted tokens, (B,)."""
+        from torch.nn import functional
+
+        wanted = targets[:, 1:].long()
+        each = functional.cross_entropy(
+            outputs[:, :-1].float().transpose(1, 2), wanted, ignore_index=-1, reduction="none"
+        )
+        return each.sum(1) / (wanted >= 0).sum(1)
+
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Cross-entropy, the mean over all predicted tokens of a batch; what has ended is passed over."""
+        if self.alike:
+            return self.losses(outputs, targets).mean()
         from torch.nn import functional
 
         # Of float32: halves would round the sum over the vocabulary.
