@@ -358,3 +358,25 @@ def test_a_report_shows_the_texts_and_what_a_token_costs(run: Run, tmp_path: Pat
     ]
     words = from_tokens([[1, 2]], vocabulary=["<s>", "to", "be"])
     assert texts_of(words, np.array([0])) == ["to be"]
+
+
+class Overflowing(nn.Module):
+    """Answers that are not finite as soon as a layer of it has moved, as after an overflow in bfloat16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(256, 8), nn.Linear(8, 256)
+        self.register_buffer("start", self.head.weight.detach().clone())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = self.head(self.embed(x.long().clamp_min(0)))
+        return answer * torch.where((self.head.weight == self.start).all(), 1.0, torch.nan)
+
+
+def test_answers_that_are_not_finite_end_the_run_in_one_line(tmp_path: Path) -> None:
+    run = fleet(tmp_path / "run", model=Overflowing, recipe=RECIPE.changed(precision="bf16"))
+    assert run.models.tolist() == []
+    assert set(run.failed) == set(range(6))
+    for why in run.failed.values():
+        assert "not finite at step" in why
+        assert "\n" not in why
