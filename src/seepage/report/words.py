@@ -208,7 +208,7 @@ def _who(f: Findings) -> Answer:
     words = (
         f"{f.units} are exposed. Of such lists a share of {percent(e.level)} is expected to be wrong "
         f"at most; of this one, with 95 % confidence, no more than {e.at_most_false:,} names are. "
-        f"Under permuted membership {thousands(e.null_count[-1])} would be named."
+        f"Under permuted membership {thousands(e.null_count[-1])} would pass the same threshold."
     )
     top = f.most_exposed_class
     if top is not None:
