@@ -42,6 +42,16 @@ FILES: dict[str, dict[str, Any]] = {
         "kind": "attacks", **PLACES, "base": FLEET, "fleets": {"a": {}, "b-c": {"recipe": {"lr": 0.1}}},
         "attacks": ["loss", "lira", "seqmia"], "sizes": [4, 6], "parts": {"seqmia": {"models": 4, "samples": 50}}, "null_draws": 1,
     },
+    "language": {
+        "kind": "language", **PLACES,
+        "base": {
+            "data": {"name": "python-topics", "task": "language", "context": 32, "long": "split", "limit": 100, "copies": "drop"},
+            "start": {"samples": 40, "weights": "start.safetensors"}, "plan": {"models": 8}, "model": {"name": "gpt"},
+            "recipe": {"epochs": 2, "lr": 0.001}, "record": {"checkpoints": [0, 1, 2]},
+        },
+        "fleets": {"full": {}, "low-rank": {"model": {"adapter": {"rank": 2}}}, "held": {"data": {"repeats": [1, 2]}}},
+        "attacks": ["loss", "lira:min_k"], "course": ["lira"], "copies": ["loss"], "null_draws": 1,
+    },
     "layers": {
         "kind": "layers", "locks": "runs", "results": "results", "page": "page.md", "architectures": ["cnn-2", "cnn-4"],
         "datasets": ["fashion-mnist"], "noise": [0.0, 0.2], "seeds": [0, 1], "added": [], "changes": ["x"],

@@ -32,7 +32,7 @@ def study(
         typer.Option(
             "--set",
             "-s",
-            help="Override a field: of every fleet (dynamics, rates, attacks), of the file (others).",
+            help="Override a field: of every fleet (dynamics, rates, attacks, language), of the file (others).",
         ),
     ] = None,
     runs: Annotated[str | None, typer.Option(help="Where run folders go.")] = None,
@@ -60,6 +60,8 @@ def study(
         seepage study studies/dynamics.toml --only analyse
 
         seepage study studies/attacks.toml --fleet '*-lira' --only analyse
+
+        seepage study studies/language-models.toml --only train
 
         seepage study studies/layers.toml --fleet 'cnn-4-*' --jobs 2
 

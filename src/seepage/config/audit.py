@@ -97,6 +97,12 @@ class DataConfig(Part):
         description="What becomes of exact copies: kept, kept together by the plan, or dropped but "
         "for the first.",
     )
+    repeats: list[int] | None = Field(
+        None,
+        min_length=1,
+        description="Of texts: how often each is held, number after number over the shuffled pool; "
+        "all copies in or out of a run together.",
+    )
     label_noise: float = Field(
         0.0, ge=0, le=1, description="Share of the samples whose label is replaced by a random one."
     )

@@ -25,6 +25,7 @@ from seepage.data import (
     group_copies,
     load,
     relabel,
+    repeat,
 )
 from seepage.epsilon import LabelGame, label_game
 from seepage.errors import InputError
@@ -86,6 +87,9 @@ def prepare(config: AuditConfig) -> Prepared:
     chosen = chosen_attacks(config.attacks.names, config.attacks.main)
     data, reference = set_apart(load_pool(config), config.defense.reference, config.data.seed)
     data, start = _with_start(config, data)
+    if config.data.repeats is not None:
+        # After what is set apart, so that the start is the one of the pool without copies.
+        data = repeat(data, config.data.repeats, seed=config.data.seed)
     config.record.for_task(data.task).rules()
     if data.task == "language":
         chosen = chosen_attacks(config.attacks.names, config.attacks.main, tokens=True)
@@ -208,7 +212,7 @@ def load_pool(config: AuditConfig) -> Dataset:
     d = config.data
     options = {
         k: v
-        for k, v in d.model_dump(exclude={"name", "label_noise", "copies"}).items()
+        for k, v in d.model_dump(exclude={"name", "label_noise", "copies", "repeats"}).items()
         if v not in (None, []) and k != "seed" and (k, v) != ("task", "classification")
     }
     data = load(d.name, seed=d.seed, **options)

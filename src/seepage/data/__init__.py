@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from seepage.data.other_libraries import from_hugging_face, from_torch
     from seepage.data.pickled import unpickle_arrays
     from seepage.data.reading import data_root
+    from seepage.data.repeats import copy_numbers, one_of_each, repeat
     from seepage.data.row_file import RowFile
     from seepage.data.texts import from_texts, from_tokens
     from seepage.data.transform import apply_canaries, pool, relabel, subset
@@ -27,6 +28,7 @@ __all__ = [
     "Dataset",
     "RowFile",
     "apply_canaries",
+    "copy_numbers",
     "count_copies",
     "data_root",
     "drop_copies",
@@ -38,9 +40,11 @@ __all__ = [
     "group_copies",
     "load",
     "most_bytes",
+    "one_of_each",
     "pool",
     "relabel",
     "reload",
+    "repeat",
     "subset",
     "unpickle_arrays",
 ]

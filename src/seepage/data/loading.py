@@ -22,6 +22,7 @@ from seepage.data.npz import read_named
 from seepage.data.official import Progress
 from seepage.data.official import download as fetch_official
 from seepage.data.reading import PARTS, Part, Raw, check_missing, check_regular, data_root, row_ids
+from seepage.data.repeats import repeat
 from seepage.data.row_file import RowFile
 from seepage.data.table import CSV_SUFFIXES, PARQUET_SUFFIXES, TableOptions, read_table
 from seepage.data.texts import TOPICS, Documents, TextOptions, read_texts
@@ -325,6 +326,9 @@ def _replay(source: Mapping[str, Any]) -> Dataset:
         return subset(data, int(source["subset"]["n"]), seed=int(source["subset"]["seed"]))
     if "copies" in source:
         return {"group": group_copies, "drop": drop_copies}[source["copies"]](data)
+    if "repeat" in source:
+        held = source["repeat"]
+        return repeat(data, [int(c) for c in held["counts"]], seed=int(held["seed"]))
     if "relabel" in source:
         noise = source["relabel"]
         return relabel(data, float(noise["fraction"]), seed=int(noise["seed"]))

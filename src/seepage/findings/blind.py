@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seepage.array_types import AnyArray, BoolArray, Int64Array
-from seepage.data.documents import text_of
 from seepage.errors import InputError
 from seepage.findings.judging import target_row
 from seepage.findings.result import Blind
 from seepage.metrics import EACH, Subjects, Unit, blind_baseline
-from seepage.metrics.blind_inputs import token_texts
+from seepage.metrics.blind_inputs import said_in, token_texts
 from seepage.plan import judged
 from seepage.store.computed import computed
 
@@ -61,9 +60,7 @@ def _texts(data: Dataset, inputs: AnyArray) -> list[str] | None:
     """What documents say, in words where their vocabulary is of bytes, else token by token."""
     if data.task != "language":
         return token_texts(inputs)
-    told = [text_of(row, data.classes) for row in inputs]
-    found = [text.decode("utf-8", "replace") for text in told if text is not None]
-    return found if len(found) == len(inputs) else token_texts(inputs, known=True)
+    return said_in(inputs, data.classes)
 
 
 def whole_unit(run: Any, split: BoolArray) -> Unit:

@@ -9,9 +9,11 @@ from itertools import pairwise
 import numpy as np
 
 from seepage.array_types import AnyArray, BoolArray, Float64Array, Int64Array
+from seepage.data.documents import text_of
 
 __all__ = [
     "few_pixels",
+    "said_in",
     "summaries",
     "telling_columns",
     "text_columns",
@@ -192,3 +194,15 @@ def token_texts(features: AnyArray, *, known: bool = False) -> list[str] | None:
     if (ended[:, :-1] & ~ended[:, 1:]).any():
         return None
     return [" ".join(str(int(t)) for t in row if t != _ENDED) for row in features.tolist()]
+
+
+def said_in(rows: AnyArray, vocabulary: Sequence[str]) -> list[str] | None:
+    """What documents (N, L) of token numbers say: words where their vocabulary is of bytes, else token by token.
+
+    >>> from seepage.data.documents import BYTES
+    >>> said_in(np.array([[104.0, 105.0], [111.0, -1.0]]), BYTES)
+    ['hi', 'o']
+    """
+    told = [text_of(row, tuple(vocabulary)) for row in rows]
+    found = [text.decode("utf-8", "replace") for text in told if text is not None]
+    return found if len(found) == len(rows) else token_texts(rows, known=True)

@@ -12,7 +12,7 @@ from seepage.study.runner import Study
 
 __all__ = ["add_digests", "read_study"]
 
-KINDS = ("dynamics", "rates", "layers", "curvature", "attacks")
+KINDS = ("dynamics", "rates", "layers", "curvature", "attacks", "language")
 
 
 def read_study(
@@ -20,7 +20,7 @@ def read_study(
 ) -> Study:
     """Read and check a study; nothing is trained.
 
-    overrides: "field=value", of every fleet's configuration in a study of dynamics, rates or attacks, of
+    overrides: "field=value", of every fleet's configuration in a study of dynamics, rates, attacks or language, of
     the file's own fields in the others. places: "runs", "results" and "page" in place of the file's.
     Raises InputError naming the file and the field.
     """
@@ -44,6 +44,10 @@ def read_study(
         from seepage.study.attacks.study import AttacksStudy
 
         return AttacksStudy.read(*given)
+    if kind == "language":
+        from seepage.study.language.study import LanguageStudy
+
+        return LanguageStudy.read(*given)
     from seepage.study.dynamics.study import DynamicsStudy
 
     return DynamicsStudy.read(*given)

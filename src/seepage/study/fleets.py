@@ -16,7 +16,7 @@ from seepage.fleet import train_prepared
 from seepage.store import Run, open_run
 from seepage.study.runner import Progress, Result
 
-__all__ = ["FleetSettings", "ended", "opened", "override_fleets", "train_fleet"]
+__all__ = ["FleetSettings", "ended", "opened", "override_fleets", "train_fleet", "trained"]
 
 
 class FleetSettings(Part):
@@ -68,3 +68,13 @@ def opened(settings: FleetSettings, name: str) -> Run | None:
 def ended(run: Run | None) -> list[int]:
     """Rows of the plan whose runs are done or failed."""
     return [] if run is None else sorted([*run.models.tolist(), *run.failed])
+
+
+def trained(settings: FleetSettings, name: str, progress: Progress) -> Run | None:
+    """A fleet's run folder where all of its runs have ended; None, and a line that says so, where not."""
+    run, models = opened(settings, name), settings.audit(name).plan.models
+    there = len(ended(run))
+    if there < models:
+        progress.say(f"{name}: {there} of {models} runs are done; not analysed")
+        return None
+    return run

@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-__all__ = ["table"]
+__all__ = ["interval", "number", "percent", "table"]
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A figure; a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def interval(e: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """A figure and its interval, from "value", "low" and "high".
+
+    >>> interval({"value": 0.5, "low": 0.25, "high": 0.75}), interval(None)
+    ('0.500 [0.250, 0.750]', '–')
+    """
+    if e is None:
+        return "–"
+    text = number(e["value"], digits)
+    if e["value"] is None or e["low"] is None:
+        return text
+    return f"{text} [{number(e['low'], digits)}, {number(e['high'], digits)}]"
+
+
+def percent(share: float) -> str:
+    """A rate in percent.
+
+    >>> percent(0.001)
+    '0.1 %'
+    """
+    return f"{100 * share:g} %"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -21,7 +21,7 @@ from seepage.study.attacks.reading import read
 from seepage.study.attacks.settings import FleetPart
 from seepage.study.dynamics.analyse import provenance
 
-__all__ = ["FPRS", "by_models", "fleet_facts", "measure", "scored_rows"]
+__all__ = ["FPRS", "by_models", "fleet_facts", "measure", "paired_order", "plain", "scored_rows"]
 
 FPRS = (0.01, 0.001)
 SEED = 0
@@ -49,12 +49,15 @@ def measure(
     part: FleetPart = WHOLE,
     draws: int = 1,
     imitators: Sequence[int] = (),
+    rows: Int64Array | None = None,
+    checkpoint: int = -1,
 ) -> dict[str, Any]:
-    """An attack at the last checkpoint: rates with intervals, null, cost, and by number of models.
+    """An attack at a checkpoint: rates with intervals, null, cost, and by number of models.
 
     sizes: numbers of models below all, at which it is run too where it reads references. part: the
     models and samples looked at. imitators: numbers of networks that imitate each target with which it is
-    run too, where it reads what these say. draws: permuted memberships behind every null. Seconds are of the
+    run too, where it reads what these say. rows: positions that are looked at in place of those of
+    `part`. checkpoint: its index, the last one where not given. draws: permuted memberships behind every null. Seconds are of the
     processor, of all threads together, so that what runs beside does not count much; of one pass over
     all targets, the last one, when everything is compiled, and of measuring on kept weights. Where
     the attack cannot be run, {"lacks": why}.
@@ -72,15 +75,16 @@ def measure(
     why = lacks(run, attack)
     if why is not None:
         return head | {"lacks": why}
-    rows = scored_rows(run.member.shape[1], part.samples)
+    if rows is None:
+        rows = scored_rows(run.member.shape[1], part.samples)
     order = paired_order(run.member)[: part.models]
     member = run.member[np.ix_(order, rows)]
     try:
-        bound, signals, measuring = read(run, attack, order, rows)
+        bound, signals, measuring = read(run, attack, order, rows, checkpoint=checkpoint)
     except InputError as error:
         # What a probe refuses only shows when it is asked, such as too large a network.
         return head | {"lacks": str(error).removeprefix(f"{attack.name}: ")}
-    steps = len(run.checkpoints) if bound.trajectory else 1
+    steps = range(len(run.checkpoints))[checkpoint] + 1 if bound.trajectory else 1
     views = 1 if bound.first_view else max(1, len(run.manifest.get("views", ())))
     out = head | {
         "queries": bound.queries * steps * views,
@@ -96,7 +100,9 @@ def measure(
     for count in imitators:
         probe = Imitation(models=count)
         if set(probe.signals) & set(bound.requires):
-            bound, signals, measuring = read(run, attack, order, rows, (probe,))
+            bound, signals, measuring = read(
+                run, attack, order, rows, (probe,), checkpoint=checkpoint
+            )
             by_imitators[str(count)] = {
                 "measuring_seconds": round(measuring, 2),
                 **_figures(bound, signals, member, draws),
@@ -163,12 +169,12 @@ def _figures(
         null.append(operating_points(chance, permuted, ()).auc)
     points = operating_points(found, member, FPRS)
     out: dict[str, Any] = {
-        "auc": _estimate(over_targets(points.auc, member)),
-        "null_auc": _estimate(over_targets(np.mean(null, axis=0), member)),
+        "auc": plain(over_targets(points.auc, member)),
+        "null_auc": plain(over_targets(np.mean(null, axis=0), member)),
         "seconds": float(f"{seconds:.3g}"),
     }
     for k, fpr in enumerate(FPRS):
-        out[f"tpr at {fpr:g}"] = _estimate(over_targets(points.tpr[:, k], member))
+        out[f"tpr at {fpr:g}"] = plain(over_targets(points.tpr[:, k], member))
         out[f"calibrated at {fpr:g}"] = _calibrated(found, member, fpr)
     out["pairs"] = {
         "auc": _by_pair(points.auc, member),
@@ -190,7 +196,7 @@ def _calibrated(scores: Float64Array, member: BoolArray, fpr: float) -> dict[str
         "tpr": (said & member).sum(axis=1) / member.sum(axis=1),
         "fpr": (said & ~member).sum(axis=1) / (~member).sum(axis=1),
     }
-    return {name: _estimate(over_targets(values, member)) for name, values in rates.items()}
+    return {name: plain(over_targets(values, member)) for name, values in rates.items()}
 
 
 def _by_pair(values: Float64Array, member: BoolArray) -> list[float | None]:
@@ -200,6 +206,7 @@ def _by_pair(values: Float64Array, member: BoolArray) -> list[float | None]:
     return [float(f"{v:.4g}") if np.isfinite(v) else None for v in means]
 
 
-def _estimate(e: Estimate) -> dict[str, float | None]:
+def plain(e: Estimate) -> dict[str, float | None]:
+    """An estimate as JSON has it: six significant digits, None for what does not exist."""
     given = {"value": e.mean, "low": e.low, "high": e.high}
     return {k: float(f"{v:.6g}") if np.isfinite(v) else None for k, v in given.items()}

@@ -19,7 +19,7 @@ from seepage.study.attacks.advice import (
 )
 from seepage.study.attacks.measure import FPRS
 from seepage.study.attacks.settings import AttacksSettings
-from seepage.study.markdown import table
+from seepage.study.markdown import interval, number, percent, table
 
 __all__ = ["attacks_page"]
 
@@ -63,24 +63,6 @@ def attacks_page(results: Mapping[str, Any], settings: AttacksSettings, file: st
     return "\n\n".join(p.rstrip() for p in parts if p) + "\n"
 
 
-def _number(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _of(e: Mapping[str, Any] | None, digits: int = 3) -> str:
-    """A figure and its interval."""
-    if e is None:
-        return "–"
-    text = _number(e["value"], digits)
-    if e["value"] is None or e["low"] is None:
-        return text
-    return f"{text} [{_number(e['low'], digits)}, {_number(e['high'], digits)}]"
-
-
-def _percent(fpr: float) -> str:
-    return f"{100 * fpr:g} %"
-
-
 # ---- which attack to run
 # --------------------------------------------------------------------------
 
@@ -111,7 +93,7 @@ def _advice(run: Found, settings: AttacksSettings) -> str:
                     str(budget),
                     _with(advice.run),
                     by,
-                    *(_of(advice.run.found[f][advice.figure]) for f in run),
+                    *(interval(advice.run.found[f][advice.figure]) for f in run),
                     str(advice.run.queries),
                     _with(advice.strongest),
                     ", ".join(_with(c) for c in others) or "none",
@@ -155,9 +137,9 @@ def _table(fleet: str, run: Mapping[str, Mapping[str, Any]], facts: Mapping[str,
             [
                 f"`{r['attack']}`" + (" ‡" if r["reconstruction"] else ""),
                 r["access"],
-                _of(r["auc"]),
-                _of(r["null_auc"]),
-                *(_of(r[f"tpr at {fpr:g}"]) for fpr in FPRS),
+                interval(r["auc"]),
+                interval(r["null_auc"]),
+                *(interval(r[f"tpr at {fpr:g}"]) for fpr in FPRS),
                 *(_calibrated(r[f"calibrated at {fpr:g}"]) for fpr in FPRS),
                 models,
                 str(r["queries"]),
@@ -165,8 +147,8 @@ def _table(fleet: str, run: Mapping[str, Mapping[str, Any]], facts: Mapping[str,
                 _part(r, facts),
             ]
         )
-    head = ["attack", "access", "AUC", "null AUC", *(f"TPR at {_percent(f)}" for f in FPRS),
-            *(f"calibrated at {_percent(f)}: TPR / FPR" for f in FPRS), "models (fewest)", "questions",
+    head = ["attack", "access", "AUC", "null AUC", *(f"TPR at {percent(f)}" for f in FPRS),
+            *(f"calibrated at {percent(f)}: TPR / FPR" for f in FPRS), "models (fewest)", "questions",
             "seconds", "looked at"]  # fmt: skip
     return f"## {fleet}\n\n{_facts(facts)}\n\n" + table(head, rows) + "\n‡ a reconstruction.\n"
 
@@ -184,14 +166,14 @@ def _calibrated(e: Mapping[str, Any] | None) -> str:
     """Both rates, the realised FPR with its interval: that is the one to check."""
     if e is None:
         return "too few non-members"
-    return f"{_number(e['tpr']['value'])} / {_of(e['fpr'], 4)}"
+    return f"{number(e['tpr']['value'])} / {interval(e['fpr'], 4)}"
 
 
 def _facts(facts: Mapping[str, Any]) -> str:
     inside, outside = facts["accuracy"][-1] if facts["accuracy"] else (None, None)
     return (
         f"{facts['models']} models of {facts['samples']:,} samples, half of them members each; accuracy "
-        f"of members {_number(inside)}, of others {_number(outside)}."
+        f"of members {number(inside)}, of others {number(outside)}."
     )
 
 
@@ -202,7 +184,7 @@ def _ladder(run: Found, settings: AttacksSettings) -> str:
             rows += [[fleet, f"`{name}`", *row] for row in _steps(of[name], settings)]
     if not rows:
         return ""
-    head = ["fleet", "attack", "models", "AUC", "null AUC", *(f"TPR at {_percent(f)}" for f in FPRS),
+    head = ["fleet", "attack", "models", "AUC", "null AUC", *(f"TPR at {percent(f)}" for f in FPRS),
             "seconds"]  # fmt: skip
     text = (
         "## By number of models\n\n"
@@ -243,8 +225,8 @@ def _steps(r: Mapping[str, Any], settings: AttacksSettings) -> list[list[str]]:
 
 
 def _figures(e: Mapping[str, Any], seconds: float) -> list[str]:
-    rates = (_of(e[f"tpr at {fpr:g}"]) for fpr in FPRS)
-    return [_of(e["auc"]), _of(e["null_auc"]), *rates, f"{seconds:.2g}"]
+    rates = (interval(e[f"tpr at {fpr:g}"]) for fpr in FPRS)
+    return [interval(e["auc"]), interval(e["null_auc"]), *rates, f"{seconds:.2g}"]
 
 
 def _judged(run: Found) -> str:
@@ -268,7 +250,7 @@ def _judged(run: Found) -> str:
         known = [(f, a, e["fpr"]) for f, a, e in rates if e is not None]
         above = [f"`{a}` on {f} ({e['value']:.4f})" for f, a, e in known if (e["low"] or 0) > fpr]
         lines.append(
-            f"- Realised FPR at {_percent(fpr)}, calibrated without the target: "
+            f"- Realised FPR at {percent(fpr)}, calibrated without the target: "
             f"{len(known) - len(above)} of {len(known)} are not above it by their interval"
             + (f"; above: {', '.join(above)}." if above else ".")
         )

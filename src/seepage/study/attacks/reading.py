@@ -35,15 +35,17 @@ def read(
     models: Int64Array,
     samples: Int64Array,
     probes: Sequence[Probe] = (),
+    *,
+    checkpoint: int = -1,
 ) -> tuple[Attack, dict[str, FloatArray], float]:
-    """The attack bound to the run, and what it reads at the last checkpoint of these positions.
+    """The attack bound to the run, and what it reads at a checkpoint of these positions.
 
-    probes: in place of those with default options. With the seconds of the processor that probes took, when they did. Raises InputError where the
+    probes: in place of those with default options. checkpoint: its index. With the seconds of the processor that probes took, when they did. Raises InputError where the
     attack cannot be run.
     """
-    bound, _ = ready(run, attack, probes=probes)
+    bound, _ = ready(run, attack, checkpoint, probes=probes)
     part = _Part(run, unrecorded(bound, run), models, samples, probes)
-    found = inputs(bound, part)
+    found = inputs(bound, part, checkpoint)
     return bound, found, sum(part.spent.values())
 
 

@@ -10,11 +10,10 @@ from typing import Any
 from seepage import attacks
 from seepage.config.reading import checked
 from seepage.probes.imitation import Imitation
-from seepage.store import Run
 from seepage.study.attacks.measure import fleet_facts, measure
 from seepage.study.attacks.page import attacks_page
 from seepage.study.attacks.settings import AttacksSettings
-from seepage.study.fleets import ended, opened, override_fleets, train_fleet
+from seepage.study.fleets import ended, opened, override_fleets, train_fleet, trained
 from seepage.study.runner import Progress, Result, Study, Task, key_of
 
 __all__ = ["AttacksStudy"]
@@ -146,15 +145,6 @@ def _imitators(settings: AttacksSettings, attack: str) -> tuple[int, ...]:
     return settings.imitators if reads else ()
 
 
-def _trained(settings: AttacksSettings, fleet: str, progress: Progress) -> Run | None:
-    run, models = opened(settings, fleet), settings.audit(fleet).plan.models
-    there = len(ended(run))
-    if there < models:
-        progress.say(f"{fleet}: {there} of {models} runs are done; not analysed")
-        return None
-    return run
-
-
 def _facts(
     settings: AttacksSettings,
     fleet: str,
@@ -162,7 +152,7 @@ def _facts(
     save: Callable[[Result], None],
     progress: Progress,
 ) -> Result | None:
-    run = _trained(settings, fleet, progress)
+    run = trained(settings, fleet, progress)
     if run is None:
         return None
     config = settings.audit(fleet).model_dump(mode="json", exclude={"out"})
@@ -177,7 +167,7 @@ def _measured(
     save: Callable[[Result], None],
     progress: Progress,
 ) -> Result | None:
-    run = _trained(settings, fleet, progress)
+    run = trained(settings, fleet, progress)
     if run is None:
         return None
     found = measure(
