@@ -116,6 +116,10 @@ TABLE: dict[str, list[Attack]] = {
         attacks.LabelAugmentLR(),
         attacks.LabelAugmentLR(variance=attacks.Pooled()),
     ],
+    "neighbourhood-lr": [
+        attacks.NeighbourhoodLR(),
+        attacks.NeighbourhoodLR(variance=attacks.Pooled()),
+    ],
     "ensemble": [
         attacks.Ensemble(),
         attacks.Ensemble((attacks.LOSS(), attacks.AttackR()), attacks.Highest()),

@@ -185,5 +185,6 @@ def _beside(rng: np.random.Generator, phi: F) -> dict[str, F]:
         "hard_tokens": phi / 3 + np.sin(2 * phi) / 8,
         "window_share": np.round(40 * (1 + np.tanh(phi / 3))) / 80,
         "error_zone": np.arctan(phi / 2),
+        "neighbour_gap": phi / 6 + np.sin(4 * phi) / 20,
         "others_ratio": phi / 5 + np.sin(3 * phi) / 20,
     }

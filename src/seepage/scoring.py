@@ -433,6 +433,10 @@ def _closed(
     key = run.manifest["key"]
     if not any(p.asks for p in probes):
         return None
+    task = str(run.manifest["data"].get("task", "classification"))
+    if any(p.of_texts != (task == "language") for p in probes if p.asks):
+        asked = "classes" if task == "language" else "language models"
+        return f"it is measured on {asked}, and this run is of the task {task}"
     if "imported" in key and "model" not in key:
         return "an imported run holds no networks to measure it on"
     if key.get("function") and model is None:

@@ -478,6 +478,17 @@ ROWS: dict[str, tuple[Attack, Rule, float]] = {
         1e-12,
     ),
     "camia": (attacks.CAMIA(), camia, 1e-12),
+    "neighbourhood": (attacks.Neighbourhood(), lambda t, r, m: t["neighbour_gap"], 1e-12),
+    "neighbourhood-calibrated": (
+        attacks.NeighbourhoodCalibrated(),
+        less_out("neighbour_gap"),
+        1e-12,
+    ),
+    "neighbourhood-lr": (
+        attacks.NeighbourhoodLR(variance=own),
+        normal("neighbour_gap"),
+        1e-7,
+    ),
     "grad-norm": (attacks.GradientNorm(), lambda t, r, m: -log(t["grad_norm"]), 1e-9),
     "grad-norm-calibrated": (
         attacks.GradientNormCalibrated(),

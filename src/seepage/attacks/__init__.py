@@ -71,6 +71,9 @@ from seepage.attacks.texts import WBC as WBC
 from seepage.attacks.texts import EZMIA as EZMIA
 from seepage.attacks.texts import InfoRMIATokens as InfoRMIATokens
 from seepage.attacks.texts import CAMIA as CAMIA
+from seepage.attacks.text_queries import Neighbourhood as Neighbourhood
+from seepage.attacks.text_queries import NeighbourhoodCalibrated as NeighbourhoodCalibrated
+from seepage.attacks.text_queries import NeighbourhoodLR as NeighbourhoodLR
 from seepage.attacks.combining import Ensemble as Ensemble
 from seepage.attacks.combining import Combined as Combined
 # isort: on

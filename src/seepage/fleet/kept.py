@@ -193,9 +193,12 @@ def _asked(
         pool = pool_of(run, data)
         asked = pool.inputs, pool.labels, (seed, int(run.models[target])), None
         return Asked(Unasked(), *asked, run.member[target], recorded, owner)
-    own = rebuild(run, target, t, model=model, data=data)
+    texts = any(p.of_texts for p in probes)
+    own = rebuild(run, target, t, model=model, data=data, texts=texts)
     earlier = at > 0 and any(p.reads_before for p in probes)
-    before = rebuild(run, target, at - 1, model=model, data=data).model if earlier else None
+    before = (
+        rebuild(run, target, at - 1, model=model, data=data, texts=texts).model if earlier else None
+    )
     return Asked(
         own.model, own.inputs, own.labels, (seed, own.row), before, own.member, recorded, owner
     )

@@ -56,21 +56,27 @@ def rebuild(
     *,
     model: Factory | None = None,
     data: Dataset | None = None,
+    texts: bool = False,
 ) -> Rebuilt:
     """One kept network of a fleet, ready to be probed.
 
     run: the finished run; target: position among its usable runs; t: checkpoint index. model: the
     factory again (a callable or "package.module:factory") unless the fleet was trained with a
     reference network: a name that the run folder holds is never imported. data: the pool again when it was made of arrays in memory; it must
-    have the digest of the run's.
+    have the digest of the run's. texts: whether a language model is expected, with rows of token numbers
+    (N, L) as inputs; else a network that answers with classes.
 
-    Raises InputError when there is nothing to rebuild from: imported arrays, weights that were not
+    Raises InputError for a run of another task, and when there is nothing to rebuild from: imported arrays, weights that were not
     kept, a factory or data that cannot be found again or does not fit, a training function of
     the user's own that prepared its inputs itself.
     """
     key = run.manifest["key"]
     name = str(run.manifest["data"].get("task", "classification"))
-    if not task(name).classes:
+    if texts and name != "language":
+        raise InputError(
+            f"{run.path}: expected a run of the task language, whose models are asked about texts, got {name}"
+        )
+    if not (texts or task(name).classes):
         raise InputError(
             f"{run.path}: expected a run of the task classification, on whose logits layers and "
             f"curvature are measured here, got {name}"
@@ -123,7 +129,7 @@ def rebuild(
         **_preparation(run, row, pool, member),
     ).inputs(np.arange(len(pool)))
     network = merged(network).eval()
-    check_trained(network, inputs, len(pool.classes))
+    check_trained(network, inputs, len(pool.classes), task(name))
     return Rebuilt(network, inputs, pool.labels, member, pool, row, epoch)
 
 

@@ -335,15 +335,20 @@ def try_network(
             return int(logits.shape[-1]) if logits.ndim > 1 else 1
 
 
-def check_trained(network: nn.Module, inputs: torch.Tensor, classes: int) -> None:
+def check_trained(
+    network: nn.Module, inputs: torch.Tensor, classes: int, task: Task = _BY_CLASS
+) -> None:
     """Raises InputError unless a trained network, in eval mode as it is, returns logits.
 
-    inputs (B, ...): a few, as it was trained on. Torch's streams are what they were afterwards.
+    inputs (B, ...): a few, as it was trained on. task: what answers are; probabilities are told from
+    logits of classes alone. Torch's streams are what they were afterwards.
     """
     cuda = [inputs.device] if inputs.device.type == "cuda" else []
     seen = Simplex()
     with torch.random.fork_rng(devices=cuda), torch.no_grad(), _restored(network):
-        seen.see(_forward(network, inputs[:_LOOK], classes, "model"))
+        logits = _forward(network, inputs[:_LOOK], classes, "model", task)
+    if task.classes:
+        seen.see(logits)
     if seen.found:
         raise not_logits(len(inputs[:_LOOK]))
 

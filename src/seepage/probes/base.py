@@ -78,7 +78,8 @@ class Probe(ABC):
     name: what tables of cost call it. signals: the names that `measure` returns. access: what an
     attacker must see of the network to do the same. reads_before: it compares with the network of
     the checkpoint before. asks: it asks a network; else it works on inputs and on the recorded
-    signals that it `reads`, and needs no weights. timed_on: samples of a first batch that tell what
+    signals that it `reads`, and needs no weights. of_texts: the network is a language model, (B, L) token
+    numbers -> logits (B, L, V); else it answers with classes. timed_on: samples of a first batch that tell what
     it takes. queries: how often the network is asked about each sample; where access is "weights" or
     "trajectory", passes through it, forward or backward.
     """
@@ -88,6 +89,7 @@ class Probe(ABC):
     reads_before: ClassVar[bool] = False
     asks: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = ()
+    of_texts: ClassVar[bool] = False
     timed_on: ClassVar[int] = 64
 
     @property

@@ -14,6 +14,7 @@ from seepage.probes.input_curvature import InputCurvature
 from seepage.probes.input_quantile import InputQuantile
 from seepage.probes.inverse_hessian import InverseHessian
 from seepage.probes.leverage import Leverage
+from seepage.probes.neighbours import Neighbours
 from seepage.probes.parameter_gradients import GradientNorm, LayerGradients
 from seepage.probes.steps import CheckpointStep
 
@@ -32,6 +33,7 @@ PROBES: tuple[Probe, ...] = (
     Leverage(),
     InverseHessian(),
     InputQuantile(),
+    Neighbours(),
 )
 """Every probe of the package; of two that give the same signal the first one is taken."""
 
