@@ -47,7 +47,7 @@ class PairLaw:
 
         >>> law = PairLaw.of(np.array([[0, 1, 0, 2]]))
         >>> law.between(np.array([0]), np.array([1])).round(3).tolist()   # tokens after 0 and before 1
-        [[0.745, 0.128, 0.128]]
+        [[0.308, 0.231, 0.462]]
         """
         there = rows >= 0
         pieces = int(rows.max()) + 1
