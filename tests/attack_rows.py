@@ -120,6 +120,7 @@ TABLE: dict[str, list[Attack]] = {
         attacks.NeighbourhoodLR(),
         attacks.NeighbourhoodLR(variance=attacks.Pooled()),
     ],
+    "recall-lr": [attacks.ReCaLLLR(), attacks.ReCaLLLR(variance=attacks.Pooled())],
     "ensemble": [
         attacks.Ensemble(),
         attacks.Ensemble((attacks.LOSS(), attacks.AttackR()), attacks.Highest()),

@@ -186,5 +186,6 @@ def _beside(rng: np.random.Generator, phi: F) -> dict[str, F]:
         "window_share": np.round(40 * (1 + np.tanh(phi / 3))) / 80,
         "error_zone": np.arctan(phi / 2),
         "neighbour_gap": phi / 6 + np.sin(4 * phi) / 20,
+        "prefix_ratio": np.exp(phi / 8 + np.sin(5 * phi) / 30),
         "others_ratio": phi / 5 + np.sin(3 * phi) / 20,
     }

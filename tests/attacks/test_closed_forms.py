@@ -489,6 +489,19 @@ ROWS: dict[str, tuple[Attack, Rule, float]] = {
         normal("neighbour_gap"),
         1e-7,
     ),
+    "recall": (attacks.ReCaLL(), lambda t, r, m: t["prefix_ratio"], 1e-12),
+    "recall-calibrated": (
+        attacks.ReCaLLCalibrated(),
+        each(lambda t, out, inside: log(t["prefix_ratio"]) - log(out["prefix_ratio"]).mean()),
+        1e-9,
+    ),
+    "recall-lr": (
+        attacks.ReCaLLLR(variance=own),
+        lambda t, r, m: normal("s")(
+            {"s": log(t["prefix_ratio"])}, {"s": log(r["prefix_ratio"])}, m
+        ),
+        1e-7,
+    ),
     "grad-norm": (attacks.GradientNorm(), lambda t, r, m: -log(t["grad_norm"]), 1e-9),
     "grad-norm-calibrated": (
         attacks.GradientNormCalibrated(),

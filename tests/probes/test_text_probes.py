@@ -13,11 +13,14 @@ from torch import nn
 
 import seepage
 from seepage.attacks import (
+    ATTACKS,
     LiRA,
     Merlin,
     Neighbourhood,
     NeighbourhoodCalibrated,
     NeighbourhoodLR,
+    ReCaLL,
+    ReCaLLLR,
 )
 from seepage.data import from_texts, from_tokens
 from seepage.errors import InputError
@@ -25,6 +28,7 @@ from seepage.metrics import auc
 from seepage.plan import half_split, permute_membership
 from seepage.probes import Asked, text_answers
 from seepage.probes.neighbours import Neighbours, PairLaw, neighbour_logp, neighbours
+from seepage.probes.prefixes import Prefixes, WithPrefixes, draw_prefixes, prefix_logp
 from seepage.scoring import lacks
 
 F = np.ndarray
@@ -249,3 +253,148 @@ def test_runs_of_other_tasks_have_no_neighbours(tmp_path: Path) -> None:
     assert "it is measured on language models" in str(
         lacks(run, Neighbourhood(), model=lambda: nn.Linear(4, 3))
     )
+
+
+class Cache(nn.Module):
+    """p of the next token by how often it stood in the row so far, one occurrence of each beside."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        one = nn.functional.one_hot(x.long().clamp_min(0), V) * (x >= 0)[..., None]
+        return (1.0 + one.cumsum(1)).log()
+
+
+class Memory(nn.Module):
+    """Knows how some texts go on where a row begins as they do; elsewhere all tokens are alike."""
+
+    def __init__(self, known: torch.Tensor) -> None:
+        super().__init__()
+        self.known = known.long()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        z = torch.zeros(*x.shape, V)
+        for text in self.known:
+            for t in range(len(text) - 1):
+                if text[t + 1] >= 0:
+                    z[(x[:, : t + 1].long() == text[: t + 1]).all(1), t, text[t + 1]] = 4.0
+        return z
+
+
+def ratios(model: nn.Module, x: torch.Tensor, member: F, seed: int = 0, **options: Any) -> F:
+    asked = Asked(model.eval(), x, torch.zeros(len(x), dtype=torch.long), (seed,), member=member)
+    return np.asarray(WithPrefixes(**options).measure(asked)["prefix_ratio"])
+
+
+def halves(n: int, seed: int = 0) -> F:
+    return np.random.default_rng(seed).permutation(n) < n // 2
+
+
+def test_what_ignores_its_prefix_has_a_ratio_of_exactly_one() -> None:
+    x = texts(n=40, most=12)
+    for model in (chain(), Chain(np.tile(np.log([0.5, 0.2, 0.1, 0.1, 0.1]), (V, 1))).eval()):
+        assert set(ratios(model, x, halves(40)).tolist()) == {1.0}
+
+
+def test_the_ratio_is_that_of_plain_loops() -> None:
+    x, member = texts(n=40, most=12), halves(40)
+    rows = x.long().numpy()
+    given = draw_prefixes(rows, ~member, 3, 4, generator=np.random.default_rng(5))
+    own, after = prefix_logp(Cache().eval(), x, given)
+
+    def by_hand(text: list[int], before: list[int]) -> float:
+        found = []
+        for t in range(1, len(text)):
+            seen = [*before, *text[:t]]
+            found.append(np.log((seen.count(text[t]) + 1) / (len(seen) + V)))
+        return float(np.mean(found))
+
+    for i in range(40):
+        text = words(x[i])[:8]  # 12 tokens less the four that stand before
+        assert own[i] == pytest.approx(by_hand(text, []), rel=1e-6)
+        want = [by_hand(text, given.tokens[k].tolist()) for k in given.chosen[i]]
+        np.testing.assert_allclose(after[i], want, rtol=1e-6)
+    found = ratios(Cache(), x, member, seed=5, prefixes=3, share=4 / 12)
+    np.testing.assert_allclose(found, after.mean(axis=1) / own, rtol=1e-6)
+
+
+def test_what_stands_before_is_of_no_member_and_of_another_subject() -> None:
+    x, member = texts(n=60, most=9).long().numpy(), np.repeat(halves(30, 1), 2)
+    x[:, 0] = np.arange(60) + V  # tells the texts apart
+    owner = np.repeat(np.arange(30), 2)
+    for seed in range(20):
+        found = draw_prefixes(x, ~member, 4, 3, owner=owner, generator=np.random.default_rng(seed))
+        of = [{int(v) - V for v in row if v >= V} for row in found.tokens]
+        assert all(of)
+        assert not member[list(set.union(*of))].any()
+        subjects = [set(owner[list(texts)].tolist()) for texts in of]
+        assert sum(map(len, subjects)) == len(set.union(*subjects))
+        for i, row in enumerate(found.chosen):
+            assert len(set(row.tolist())) == 4
+            assert not any(owner[i] in subjects[k] for k in row)
+
+
+def test_the_draw_tells_nothing_of_who_is_a_member(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that likes what it read before and was trained on nothing, asked under many memberships."""
+    x = texts(n=16, most=12, seed=4)
+
+    def mean_auc() -> float:
+        return float(
+            np.mean([auc(ratios(Cache(), x, m, s, prefixes=2, share=0.5), m) for s, m in drawn])
+        )
+
+    drawn = [(s, halves(16, 100 + s)) for s in range(250)]
+    assert abs(mean_auc() - 0.5) < 0.025
+
+    def careless(*given: Any, **options: Any) -> Prefixes:
+        found = draw_prefixes(*given, **options)
+        first = np.arange(found.chosen.shape[1])
+        return Prefixes(found.tokens, np.tile(first, (len(found.chosen), 1)))
+
+    # With texts before themselves the same model tells who is none.
+    monkeypatch.setattr("seepage.probes.prefixes.draw_prefixes", careless)
+    assert mean_auc() > 0.54
+
+
+def test_members_lose_more_by_a_prefix_than_others() -> None:
+    x, member = texts(n=40, most=12, seed=2), halves(40)
+    found = ratios(Memory(x[torch.from_numpy(member)]), x, member)
+    long = np.array([len(words(r)) > 4 for r in x])
+    assert (found[member] > 1).all()
+    assert auc(found[long], member[long]) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"prefixes": 0}, "prefixes: expected at least 1, got 0"),
+        ({"share": 0.0}, "share: expected a share of the length between 0 and 1, got 0.0"),
+        ({"share": 0.95}, "beginnings that leave two of 12 tokens, got 11 tokens"),
+        ({"prefixes": 30}, r"are no members and make 31 beginnings of 3 tokens, got 20 texts"),
+    ],
+)
+def test_options_of_prefixes_are_checked(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        ratios(Cache(), texts(n=40, most=12), halves(40), **options)
+
+
+def test_prefixes_need_to_know_who_is_no_member() -> None:
+    x = texts()
+    with pytest.raises(InputError, match="expected what the network was trained on"):
+        WithPrefixes().measure(Asked(chain(), x, torch.zeros(30, dtype=torch.long)))
+
+
+def test_kept_models_are_asked_after_prefixes(folder: tuple[Path, seepage.Dataset]) -> None:
+    out, data = folder
+    run = seepage.open(out)
+    few = WithPrefixes(prefixes=2)
+    for attack in (ReCaLL(), ReCaLLLR(), LiRA(signal="prefix_ratio")):
+        scores = seepage.score(run, attack, data=data, probes=[few])
+        assert scores.shape == run.member.shape
+        assert np.isfinite(scores).all()
+
+
+def test_the_attacks_say_the_probes_queries() -> None:
+    for name, probe in (("neighbourhood", Neighbours()), ("recall", WithPrefixes())):
+        for suffix in ("", "-calibrated", "-lr"):
+            kind = ATTACKS[name + suffix]
+            assert (kind.queries, kind.access, kind.of_texts) == (probe.queries, "scores", True)
+            assert kind.requires == probe.signals

@@ -74,6 +74,9 @@ from seepage.attacks.texts import CAMIA as CAMIA
 from seepage.attacks.text_queries import Neighbourhood as Neighbourhood
 from seepage.attacks.text_queries import NeighbourhoodCalibrated as NeighbourhoodCalibrated
 from seepage.attacks.text_queries import NeighbourhoodLR as NeighbourhoodLR
+from seepage.attacks.text_queries import ReCaLL as ReCaLL
+from seepage.attacks.text_queries import ReCaLLCalibrated as ReCaLLCalibrated
+from seepage.attacks.text_queries import ReCaLLLR as ReCaLLLR
 from seepage.attacks.combining import Ensemble as Ensemble
 from seepage.attacks.combining import Combined as Combined
 # isort: on

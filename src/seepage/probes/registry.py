@@ -16,6 +16,7 @@ from seepage.probes.inverse_hessian import InverseHessian
 from seepage.probes.leverage import Leverage
 from seepage.probes.neighbours import Neighbours
 from seepage.probes.parameter_gradients import GradientNorm, LayerGradients
+from seepage.probes.prefixes import WithPrefixes
 from seepage.probes.steps import CheckpointStep
 
 __all__ = ["PROBES", "probe_of", "probes_of"]
@@ -34,6 +35,7 @@ PROBES: tuple[Probe, ...] = (
     InverseHessian(),
     InputQuantile(),
     Neighbours(),
+    WithPrefixes(),
 )
 """Every probe of the package; of two that give the same signal the first one is taken."""
 
