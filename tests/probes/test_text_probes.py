@@ -14,12 +14,14 @@ from torch import nn
 import seepage
 from seepage.attacks import (
     ATTACKS,
+    Attack,
     LiRA,
     Merlin,
     Neighbourhood,
     NeighbourhoodCalibrated,
     NeighbourhoodLR,
     ReCaLL,
+    ReCaLLCalibrated,
     ReCaLLLR,
 )
 from seepage.data import from_texts, from_tokens
@@ -360,6 +362,27 @@ def test_members_lose_more_by_a_prefix_than_others() -> None:
     long = np.array([len(words(r)) > 4 for r in x])
     assert (found[member] > 1).all()
     assert auc(found[long], member[long]) > 0.95
+
+
+def test_members_of_a_fleet_are_told_by_prefixes_and_shuffled_ones_are_not() -> None:
+    x = texts(n=40, most=12, seed=2)
+    member = half_split(40, models=16, seed=0).member
+    ratio = np.stack(
+        [
+            ratios(Memory(x[torch.from_numpy(m)]), x, m, seed=r, prefixes=2)
+            for r, m in enumerate(member)
+        ]
+    )
+    rng = np.random.default_rng(0)
+    shuffled = [permute_membership(member, rng) for _ in range(16)]
+
+    def mean_auc(attack: Attack, truth: F) -> float:
+        scores = attack.leave_one_out(ratio, truth)
+        return float(np.mean([auc(s, m) for s, m in zip(scores, truth, strict=True)]))
+
+    for attack in (ReCaLL(), ReCaLLCalibrated(), ReCaLLLR(), LiRA(signal="prefix_ratio")):
+        assert mean_auc(attack, member) > 0.8, attack.name
+        assert abs(np.mean([mean_auc(attack, m) for m in shuffled]) - 0.5) < 0.04, attack.name
 
 
 @pytest.mark.parametrize(
