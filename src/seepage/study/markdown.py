@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["interval", "number", "percent", "table"]
+__all__ = ["interval", "looked_at", "number", "percent", "table"]
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -25,6 +25,20 @@ def interval(e: Mapping[str, Any] | None, digits: int = 3) -> str:
     if e["value"] is None or e["low"] is None:
         return text
     return f"{text} [{number(e['low'], digits)}, {number(e['high'], digits)}]"
+
+
+def looked_at(found: Mapping[str, Any], models: int, samples: int) -> str:
+    """On which part of a fleet an attack was run, from its "models" and "samples".
+
+    >>> looked_at({"models": 8, "samples": 500}, 32, 1990), looked_at({"models": 8, "samples": 9}, 8, 9)
+    ('8 models, 500 samples', 'all')
+    """
+    parts = []
+    if found["models"] < models:
+        parts.append(f"{found['models']} models")
+    if found["samples"] < samples:
+        parts.append(f"{found['samples']:,} samples")
+    return ", ".join(parts) or "all"
 
 
 def percent(share: float) -> str:

@@ -21,7 +21,16 @@ from seepage.study.attacks.reading import read
 from seepage.study.attacks.settings import FleetPart
 from seepage.study.dynamics.analyse import provenance
 
-__all__ = ["FPRS", "by_models", "fleet_facts", "measure", "paired_order", "plain", "scored_rows"]
+__all__ = [
+    "FPRS",
+    "WHOLE",
+    "by_models",
+    "fleet_facts",
+    "measure",
+    "paired_order",
+    "plain",
+    "scored_rows",
+]
 
 FPRS = (0.01, 0.001)
 SEED = 0

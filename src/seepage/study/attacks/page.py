@@ -19,7 +19,7 @@ from seepage.study.attacks.advice import (
 )
 from seepage.study.attacks.measure import FPRS
 from seepage.study.attacks.settings import AttacksSettings
-from seepage.study.markdown import interval, number, percent, table
+from seepage.study.markdown import interval, looked_at, number, percent, table
 
 __all__ = ["attacks_page"]
 
@@ -144,22 +144,13 @@ def _table(fleet: str, run: Mapping[str, Mapping[str, Any]], facts: Mapping[str,
                 models,
                 str(r["queries"]),
                 f"{r['seconds'] + r['measuring_seconds']:.2g}",
-                _part(r, facts),
+                looked_at(r, facts["models"], facts["samples"]),
             ]
         )
     head = ["attack", "access", "AUC", "null AUC", *(f"TPR at {percent(f)}" for f in FPRS),
             *(f"calibrated at {percent(f)}: TPR / FPR" for f in FPRS), "models (fewest)", "questions",
             "seconds", "looked at"]  # fmt: skip
     return f"## {fleet}\n\n{_facts(facts)}\n\n" + table(head, rows) + "\n‡ a reconstruction.\n"
-
-
-def _part(r: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    parts = []
-    if r["models"] < facts["models"]:
-        parts.append(f"{r['models']} models")
-    if r["samples"] < facts["samples"]:
-        parts.append(f"{r['samples']:,} samples")
-    return ", ".join(parts) or "all"
 
 
 def _calibrated(e: Mapping[str, Any] | None) -> str:

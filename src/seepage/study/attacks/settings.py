@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Mapping
 from typing import Literal, Self
 
 import pydantic
@@ -13,7 +14,7 @@ from seepage.config.base import Part
 from seepage.errors import nearest
 from seepage.study.fleets import FleetSettings
 
-__all__ = ["AttacksSettings", "FleetPart"]
+__all__ = ["AttacksSettings", "FleetPart", "part_of"]
 
 
 class FleetPart(Part):
@@ -25,6 +26,11 @@ class FleetPart(Part):
 
     models: int | None = Field(None, ge=4, multiple_of=2)
     samples: int | None = Field(None, ge=20)
+
+
+def part_of(parts: Mapping[str, FleetPart], attack: str) -> FleetPart:
+    """Of the patterns that an attack matches the first counts; the whole fleet where none does."""
+    return next((p for k, p in parts.items() if fnmatch.fnmatchcase(attack, k)), FleetPart())
 
 
 class AttacksSettings(FleetSettings):
@@ -60,9 +66,7 @@ class AttacksSettings(FleetSettings):
 
     def part(self, attack: str) -> FleetPart:
         """Of every fleet, what this attack is run on."""
-        return next(
-            (p for k, p in self.parts.items() if fnmatch.fnmatchcase(attack, k)), FleetPart()
-        )
+        return part_of(self.parts, attack)
 
     def check(self) -> None:
         """Raise InputError for a bad fleet."""

@@ -13,8 +13,17 @@ from seepage.metrics import blind_baseline, operating_points, over_targets
 from seepage.metrics.blind_inputs import said_in
 from seepage.scoring import lacks
 from seepage.store import Run
-from seepage.study.attacks.measure import FPRS, fleet_facts, measure, paired_order, plain
+from seepage.study.attacks.measure import (
+    FPRS,
+    WHOLE,
+    fleet_facts,
+    measure,
+    paired_order,
+    plain,
+    scored_rows,
+)
 from seepage.study.attacks.reading import read
+from seepage.study.attacks.settings import FleetPart
 from seepage.study.language.named import attack_named
 
 __all__ = ["at_the_end", "by_copies", "course", "text_facts"]
@@ -74,17 +83,18 @@ def _blind(run: Run, rows: Int64Array) -> dict[str, Any]:
     return {"auc": plain(found.estimate), "by": found.by, "runs": BLIND_RUNS}
 
 
-def at_the_end(run: Run, name: str, *, draws: int = 1) -> dict[str, Any]:
+def at_the_end(run: Run, name: str, *, part: FleetPart = WHOLE, draws: int = 1) -> dict[str, Any]:
     """`seepage.study.attacks.measure` of one attack at the last checkpoint, on one copy of each text.
 
-    With `named`, under which the study runs it.
+    With `named`, under which the study runs it. part: the models and texts looked at.
     """
-    return _measured(run, name, -1, draws)
+    return _measured(run, name, -1, draws, part)
 
 
-def _measured(run: Run, name: str, t: int, draws: int) -> dict[str, Any]:
+def _measured(run: Run, name: str, t: int, draws: int, part: FleetPart = WHOLE) -> dict[str, Any]:
     rows = one_of_each(run.ids)
-    found = measure(run, attack_named(name), draws=draws, rows=rows, checkpoint=t)
+    rows = rows[scored_rows(len(rows), part.samples)]
+    found = measure(run, attack_named(name), part=part, draws=draws, rows=rows, checkpoint=t)
     found.pop("pairs", None)
     if "lacks" in found:
         # Where the run lies is no reason.

@@ -50,5 +50,6 @@ def attack_named(name: str) -> Attack:
 
 
 def every_name() -> tuple[str, ...]:
-    """What audits of texts run unasked, then rules on each signal of documents, then `TEXTS`."""
-    return (*(a.name for a in usual(tokens=True)), *(n for n in KNOWN if n not in ATTACKS))
+    """What audits of texts run unasked, what asks kept weights about texts, rules on signals, `TEXTS`."""
+    asked = (n for n, kind in ATTACKS.items() if kind.of_texts and kind.on_request)
+    return (*(a.name for a in usual(tokens=True)), *asked, *(n for n in KNOWN if n not in ATTACKS))

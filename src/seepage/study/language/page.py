@@ -7,7 +7,7 @@ from typing import Any
 
 from seepage.study.attacks.measure import FPRS
 from seepage.study.language.settings import LanguageSettings
-from seepage.study.markdown import interval, number, percent, table
+from seepage.study.markdown import interval, looked_at, number, percent, table
 
 __all__ = ["language_page"]
 
@@ -136,6 +136,7 @@ def _ended(fleet: str, found: Found) -> str:
     if not run:
         return ""
     first = FPRS[0]
+    models, texts = (max(r[k] for r in run.values()) for k in ("models", "samples"))
     ordered = sorted(
         run.items(),
         key=lambda e: (-(e[1][f"tpr at {first:g}"]["value"] or 0.0), -(e[1]["auc"]["value"] or 0)),
@@ -148,12 +149,13 @@ def _ended(fleet: str, found: Found) -> str:
             interval(r["null_auc"]),
             *(interval(r[f"tpr at {fpr:g}"]) for fpr in FPRS),
             _calibrated(r[f"calibrated at {first:g}"]),
-            f"{r['seconds']:.2g}",
+            f"{r['seconds'] + r['measuring_seconds']:.2g}",
+            looked_at(r, models, texts),
         ]
         for name, r in ordered
     ]
     head = ["attack", "models", "AUC", "null AUC", *(f"TPR at {percent(f)}" for f in FPRS),
-            f"calibrated at {percent(first)}: TPR / FPR", "seconds"]  # fmt: skip
+            f"calibrated at {percent(first)}: TPR / FPR", "seconds", "looked at"]  # fmt: skip
     return f"## {fleet}: every attack at the last epoch\n\n" + table(head, rows) + _nulls(run)
 
 

@@ -162,7 +162,7 @@ def _found(
 
 def _of_one(run: Run, what: str, name: str, settings: LanguageSettings) -> dict[str, Any]:
     if what == ATTACKS:
-        return at_the_end(run, name, draws=settings.null_draws)
+        return at_the_end(run, name, part=settings.part(name), draws=settings.null_draws)
     if what == COURSE:
         return {"steps": course(run, name, draws=settings.null_draws)}
     return by_copies(run, name)
