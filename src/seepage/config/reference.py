@@ -33,6 +33,7 @@ class Entry:
 # A value to show where the default is none or empty.
 _EXAMPLES: dict[str, str] = {
     "report": '"report.html"',
+    "data.repeats": "[1, 2, 4, 8]",
     "data.root": '"data"',
     "data.limit": "10000",
     "data.label": '"income"',
