@@ -34,6 +34,7 @@ __all__ = [
     "keep",
     "opened_run",
     "options_of",
+    "pool_of_run",
     "some",
 ]
 
@@ -147,6 +148,14 @@ def judged_run(path: str) -> Run:
     run = opened_run(path)
     for text in (*contradictions(run).words, *import_doubts(run)):
         say_warning(path, text)
+    return run
+
+
+def pool_of_run(path: str) -> Run:
+    """`judged_run` without texts that were added to its pool to be found: they are no part of what it holds."""
+    from seepage.findings.unjudged import of_pool
+
+    run: Run = of_pool(judged_run(path))
     return run
 
 

@@ -16,8 +16,8 @@ from seepage.cli.arguments import (
     RunFolder,
     UnitName,
     about,
-    judged_run,
     judged_unit,
+    pool_of_run,
 )
 from seepage.cli.console import console, errors
 from seepage.cli.places import place_for
@@ -127,7 +127,7 @@ def show(
     from seepage import plane
     from seepage.findings.clock import clock_of
 
-    opened = judged_run(run)
+    opened = pool_of_run(run)
     clock = clock_of(opened.manifest)
     who = judged_unit(opened, unit)
     paths = judged_paths(opened, attack, fpr, draws, rates=rates, own=own, unit=who)
@@ -240,7 +240,7 @@ def compare(
         raise InputError(f"runs: expected at least two different ones, got {len(set(runs))}")
     if page is not None:
         place_for(page, "--page", suffixes=(".html", ".htm"))
-    opened = {name: judged_run(name) for name in runs}
+    opened = {name: pool_of_run(name) for name in runs}
     manifests: Mapping[str, Mapping[str, Any]] = {n: r.manifest for n, r in opened.items()}
     # Refused before anything is scored.
     plane.one_factor(list(manifests.values()), allow=allow or ())
@@ -296,5 +296,5 @@ def animate(
     from seepage.report import write_animation
 
     place_for(path, "path", suffixes=(".gif",))
-    written = write_animation(judged_paths(judged_run(run), attack, fpr, 2), path)
+    written = write_animation(judged_paths(pool_of_run(run), attack, fpr, 2), path)
     console.print(f"animation: {written}", markup=False, soft_wrap=True)

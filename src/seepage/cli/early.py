@@ -16,8 +16,8 @@ from seepage.cli.arguments import (
     Factory,
     RunFolder,
     UnitName,
-    judged_run,
     judged_unit,
+    pool_of_run,
 )
 from seepage.cli.console import console, errors
 from seepage.cli.dynamics import Fpr, dynamics, judged_paths
@@ -73,7 +73,7 @@ def early_command(
     from seepage.findings.subjects import by_unit
     from seepage.plan import tuples
 
-    opened = judged_run(run)
+    opened = pool_of_run(run)
     clock = clock_of(opened.manifest)
     vulnerable = plane.HighRegion() if share is None else plane.TopShare(share)
     counted, who = by_unit(opened, judged_unit(opened, unit))
@@ -215,7 +215,7 @@ def difficulty_command(
     from seepage.fleet.kept import kept_depth
     from seepage.metrics import Subjects
 
-    opened = judged_run(run)
+    opened = pool_of_run(run)
     # Read first: what cannot be read is found before anything is scored.
     counted, who = by_unit(opened, judged_unit(opened, unit))
     own = {} if column is None else {column.stem: _own(column, counted.ids.tolist())}

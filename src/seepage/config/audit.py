@@ -17,6 +17,7 @@ from seepage.config.reading import checked, override, read_toml
 from seepage.config.recipe import Recipe
 from seepage.config.record import Record
 from seepage.config.start import Start
+from seepage.errors import InputError
 
 __all__ = ["AuditConfig", "read_config"]
 
@@ -114,6 +115,42 @@ class CanaryConfig(Part):
     mislabelled: int = Field(0, ge=0, description="Samples that train under a wrong label.")
     blank: int = Field(0, ge=0, description="Samples whose input is set to zero.")
     duplicated: int = Field(0, ge=0, description="Samples that become copies of others.")
+    random: int = Field(
+        0, ge=0, description="Texts of uniformly drawn tokens, added to a pool of texts."
+    )
+    rare: int = Field(
+        0, ge=0, description="Texts that end in tokens rare in the pool, added to a pool of texts."
+    )
+    repeats: list[int] = Field(
+        [1],
+        min_length=1,
+        description="How often a run that holds an added text is shown it in each epoch; taken in turn.",
+    )
+    candidates: int = Field(
+        255,
+        ge=1,
+        description="Texts of each kind, drawn alike, that no run holds: exposure is a rank among them.",
+    )
+    length: int = Field(32, ge=2, description="Tokens of an added text.")
+
+    def planted(self) -> dict[str, int]:
+        """How many samples of the pool are changed, by kind."""
+        return self.model_dump(include={"mislabelled", "blank", "duplicated"})
+
+    def inserted(self) -> dict[str, Any]:
+        """What `seepage.data.insert_texts` is asked for; empty where no texts are added.
+
+        Raises InputError for options of added texts without any.
+        """
+        names = ("random", "rare", "repeats", "candidates", "length")
+        if self.random or self.rare:
+            return {n: getattr(self, n) for n in names}
+        stray = sorted(self.model_fields_set.intersection(names) - {"random", "rare"})
+        if stray:
+            raise InputError(
+                f"plan.canaries.{stray[0]}: expected with plan.canaries.random or rare, got neither; set one"
+            )
+        return {}
 
 
 class PlanConfig(Part):

@@ -23,6 +23,7 @@ from seepage.data import (
     apply_canaries,
     drop_copies,
     group_copies,
+    insert_texts,
     load,
     relabel,
     repeat,
@@ -35,6 +36,7 @@ from seepage.plan import (
     fresh_draws,
     group_codes,
     half_split,
+    insert_canaries,
     judged,
     leave_out,
     plant_canaries,
@@ -114,7 +116,14 @@ def prepare(config: AuditConfig) -> Prepared:
         plan = half_split(len(data), models=p.models, seed=p.seed, groups=data.groups)
     else:
         plan = leave_out(len(data), folds=p.models, seed=p.seed, groups=data.groups)
-    planted = config.plan.canaries.model_dump()
+    planted, inserted = config.plan.canaries.planted(), config.plan.canaries.inserted()
+    if inserted:
+        if any(planted.values()):
+            raise InputError(
+                "plan.canaries: expected added texts or changed samples, got both; leave one out"
+            )
+        data, added = insert_texts(data, seed=p.seed, **inserted)
+        plan = insert_canaries(plan, added, seed=p.seed)
     if any(planted.values()):
         plan = plant_canaries(
             plan, data.labels.numpy(), len(data.classes), seed=config.plan.seed, **planted
@@ -172,7 +181,7 @@ def _with_game(config: AuditConfig, data: Dataset) -> tuple[Dataset, LabelGame |
         if asked.law is not None:
             raise InputError("label_game.law: expected with label_game.canaries, got none; set it")
         return data, None
-    if any(config.plan.canaries.model_dump().values()):
+    if any(config.plan.canaries.planted().values()):
         raise InputError(
             "label_game.canaries: expected without plan.canaries, whose labels would be coins' too, got "
             "both; train another fleet for the one or the other"

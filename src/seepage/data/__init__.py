@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from seepage.data.reading import data_root
     from seepage.data.repeats import copy_numbers, one_of_each, repeat
     from seepage.data.row_file import RowFile
+    from seepage.data.text_canaries import insert_texts
     from seepage.data.texts import from_texts, from_tokens
     from seepage.data.transform import apply_canaries, pool, relabel, subset
 else:
@@ -38,6 +39,7 @@ __all__ = [
     "from_tokens",
     "from_torch",
     "group_copies",
+    "insert_texts",
     "load",
     "most_bytes",
     "one_of_each",

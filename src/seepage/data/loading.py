@@ -25,6 +25,7 @@ from seepage.data.reading import PARTS, Part, Raw, check_missing, check_regular,
 from seepage.data.repeats import repeat
 from seepage.data.row_file import RowFile
 from seepage.data.table import CSV_SUFFIXES, PARQUET_SUFFIXES, TableOptions, read_table
+from seepage.data.text_canaries import insert_texts
 from seepage.data.texts import TOPICS, Documents, TextOptions, read_texts
 from seepage.data.transform import apply_canaries, pool, relabel, subset
 from seepage.errors import InputError, SeepageError, nearest
@@ -332,6 +333,8 @@ def _replay(source: Mapping[str, Any]) -> Dataset:
     if "relabel" in source:
         noise = source["relabel"]
         return relabel(data, float(noise["fraction"]), seed=int(noise["seed"]))
+    if "inserted" in source:
+        return insert_texts(data, **{k: source["inserted"][k] for k in _INSERTED})[0]
     planted = source["canaries"]
     return apply_canaries(
         data,
@@ -383,6 +386,7 @@ NAMES = (*_NAMED, TOPICS)
 
 _TABLE_FIELDS = tuple(f.name for f in fields(TableOptions))
 _TEXT_FIELDS = tuple(f.name for f in fields(TextOptions))
+_INSERTED = ("random", "rare", "repeats", "candidates", "length", "seed")
 _REPLAYED = {"name", "root", "part", "size", "test", "mapped", *_TABLE_FIELDS, *_TEXT_FIELDS}
 
 

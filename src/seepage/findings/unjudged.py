@@ -25,7 +25,7 @@ from seepage.short_repr import short_repr
 if TYPE_CHECKING:
     from seepage.data import Dataset
 
-__all__ = ["Part", "Unjudged", "unjudged"]
+__all__ = ["Part", "Unjudged", "inserted", "of_pool", "unjudged"]
 
 # An attack for which more samples lack references than have them needs another plan.
 _MOST = 0.5
@@ -154,7 +154,8 @@ def unjudged(run: Any, attacks: Sequence[Attack]) -> Unjudged:
     refuse_offline(member, str(run.path))
     known = judged(member)
     runnable = [a for a in attacks if (a.min_in or a.min_out) and _recorded(a, run)]
-    few = np.zeros(member.shape[1], dtype=np.bool_)
+    added = inserted(run)
+    few = added.copy()
     need = (0, 0)
     # What stays may be another kind of plan, under which other references are left out.
     for _ in range(5):
@@ -170,7 +171,20 @@ def unjudged(run: Any, attacks: Sequence[Attack]) -> Unjudged:
         if not lacking.any() or lacking.all():
             break
         few[rest[lacking]] = True
-    return Unjudged(few, _words(run, few, member, need))
+    return Unjudged(few, _words(run, few[~added], member[:, ~added], need, added))
+
+
+def inserted(run: Any) -> BoolArray:
+    """Which samples are texts that were added to the pool to be found, (N,): canaries and their candidates.
+
+    They are no texts of the pool, and are judged by themselves (`seepage.findings.canaries`).
+    """
+    count = run.member.shape[1]
+    told = (getattr(run, "manifest", {}).get("plan") or {}).get("canaries") or {}
+    if "repeats" not in told:
+        return np.zeros(count, dtype=np.bool_)
+    rows = np.asarray(getattr(run, "rows", np.arange(count)))
+    return np.isin(rows, np.asarray(told["index"], dtype=np.int64))
 
 
 def _recorded(attack: Attack, run: Any) -> bool:
@@ -180,15 +194,25 @@ def _recorded(attack: Attack, run: Any) -> bool:
         return False
 
 
-def _words(run: Any, few: BoolArray, member: BoolArray, need: tuple[int, int]) -> str:
+def of_pool(run: Any) -> Any:
+    """The run without texts that were added to its pool; the run itself where there are none."""
+    added = inserted(run)
+    return Part(run, np.flatnonzero(~added)) if added.any() else run
+
+
+def _words(
+    run: Any, few: BoolArray, member: BoolArray, need: tuple[int, int], added: BoolArray
+) -> str:
+    """few, member: without the columns of texts that were added."""
     never, always = ~member.any(axis=0), member.all(axis=0)
-    count = int((few | never | always).sum())
+    extra = int(added.sum())
+    count = int((few | never | always).sum()) + extra
     if not count:
         return ""
-    why = []
+    why = [f"{extra:,} are canaries that were added, or texts drawn as these"] if extra else []
     if few.any():
         at = np.flatnonzero(few)
-        shown = ", ".join(str(i) for i in np.asarray(run.ids)[at[:3]])
+        shown = ", ".join(str(i) for i in np.asarray(run.ids)[~added][at[:3]])
         more = ", …" if at.size > 3 else ""
         wanted = [f"{n} {kind}" for n, kind in zip(need, ("IN", "OUT"), strict=True) if n]
         why.append(f"{at.size:,} have fewer than {' or '.join(wanted)} references ({shown}{more})")
@@ -196,4 +220,4 @@ def _words(run: Any, few: BoolArray, member: BoolArray, need: tuple[int, int]) -
         why.append(f"no run trained on {int(never.sum()):,}")
     if always.any():
         why.append(f"every run trained on {int(always.sum()):,}")
-    return f"{count:,} of {member.shape[1]:,} samples left out: {'; '.join(why)}"
+    return f"{count:,} of {len(added):,} samples left out: {'; '.join(why)}"

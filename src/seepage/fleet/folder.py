@@ -20,7 +20,7 @@ from seepage.data.copies import Copies
 from seepage.data.documents import zlib_lengths
 from seepage.errors import CorruptStore
 from seepage.fleet.machine import hardware, versions
-from seepage.plan import SubsetPlan
+from seepage.plan import Canaries, SubsetPlan
 from seepage.record import ExtraSignal, Memory, Recorder, Resident, observing
 from seepage.record.tokens import offsets_of
 from seepage.store import arrays
@@ -154,6 +154,14 @@ def _documents(data: Pool) -> tuple[Int64Array, Int64Array]:
     return np.asarray(told.offsets, dtype=np.int64), np.asarray(told.zlib, dtype=np.int64)
 
 
+def _told(canaries: Canaries) -> dict[str, Any]:
+    """What a manifest says of planted samples."""
+    told: dict[str, Any] = {"index": canaries.index.tolist(), "kind": list(canaries.kind)}
+    if canaries.repeats is not None and canaries.begin is not None:
+        told |= {"repeats": canaries.repeats.tolist(), "begin": canaries.begin.tolist()}
+    return told
+
+
 def _other(storage: Storage, key: str) -> CorruptStore:
     return CorruptStore(
         f"{storage.where}/{key}: expected that of this plan and this data, got another one; "
@@ -204,9 +212,7 @@ def create(
             "options": plan.options,
             "models": plan.models,
             "digest": plan.digest,
-            "canaries": None
-            if canaries is None
-            else {"index": canaries.index.tolist(), "kind": list(canaries.kind)},
+            "canaries": None if canaries is None else _told(canaries),
         },
         "content": content_digests(plan, data.labels.numpy(), data.ids, data.groups, of_tokens),
         "checkpoints": list(times),

@@ -50,6 +50,11 @@ def prepare(
 ) -> Job:
     """Members, normalisation, sink and recorder of plan row `row`."""
     members = np.flatnonzero(member).astype(np.int64)
+    if spec.often:
+        times = np.ones(len(member), dtype=np.int64)
+        for at, count in spec.often:
+            times[at] = count
+        members = np.repeat(members, times[members])
     # A loop of the user's own prepares its inputs itself.
     as_given = spec.function is not None and not spec.function.standardise
     scale = data.member_scale(members)

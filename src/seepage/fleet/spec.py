@@ -92,7 +92,8 @@ class FleetSpec:
     The configuration's own objects, with nothing left to choose: `recipe.precision` and the
     device and backend of `execution` are those that the fleet was begun with. times: checkpoints
     in epochs; extra: the signals that need the model; reference: non-members set apart for a
-    defence; manifest: the digest of the folder's manifest, which records carry.
+    defence; manifest: the digest of the folder's manifest, which records carry; often: samples that a
+    run that holds them is shown several times in each epoch, and how often.
     """
 
     store: str
@@ -107,6 +108,7 @@ class FleetSpec:
     times: tuple[float, ...]
     extra: tuple[ExtraSignal, ...]
     manifest: str
+    often: tuple[tuple[int, int], ...] = ()
 
     @property
     def travels(self) -> bool:

@@ -215,6 +215,7 @@ def train(
         own=own is not None,
         resident=data.file is None,
     )
+    _often(plan, own)
     check_free(out)
     copies = _noticed(data, plan)
     begun = _begun(out)
@@ -297,6 +298,7 @@ def train(
                 times=times,
                 extra=extra,
                 manifest=stamp(manifest),
+                often=_often(plan, own),
             )
             # A record of another run or folder is no run that ended.
             ended = read_records(storage, manifest)
@@ -341,6 +343,20 @@ def _compare_accuracy(run: Run) -> None:
                 stacklevel=3,
             )
             return
+
+
+def _often(plan: SubsetPlan, own: Function | None) -> tuple[tuple[int, int], ...]:
+    """Positions that are shown several times in each epoch, and how often."""
+    if plan.canaries is None or plan.canaries.repeats is None:
+        return ()
+    index, repeats = plan.canaries.index.tolist(), plan.canaries.repeats.tolist()
+    several = tuple((i, k) for i, k in zip(index, repeats, strict=True) if k > 1)
+    if several and own is not None:
+        raise InputError(
+            f"plan.canaries.repeats: expected 1 with {own.called}, which is told who is a member and not how "
+            f"often, got {max(k for _, k in several)}; set it to [1]"
+        )
+    return several
 
 
 def _noticed(data: Dataset, plan: SubsetPlan) -> Copies:

@@ -13,6 +13,7 @@ by whole groups.
 
 from seepage.plan.adversary import distance_factor, pool_share
 from seepage.plan.canaries import plant_canaries
+from seepage.plan.inserted import insert_canaries
 from seepage.plan.offline import refuse_offline
 from seepage.plan.subsets import (
     Canaries,
@@ -37,6 +38,7 @@ __all__ = [
     "fresh_draws",
     "group_codes",
     "half_split",
+    "insert_canaries",
     "judged",
     "leave_out",
     "partitions",

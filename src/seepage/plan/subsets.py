@@ -41,12 +41,18 @@ class Canaries:
     copied from the position `source`, −1 for the other kinds). `label` (C,) is the label that the
     canary trains under. A plan only names them; `apply_canaries` of the data room makes the
     changed dataset.
+
+    Texts that are no texts of the pool are added to it, by `seepage.data.insert_texts`: `repeats`
+    (C,) says how often a training set holds each in every epoch if its coin is in, 0 for a text of
+    the same form that no run holds, and `begin` (C,) at which token what is secret of it begins.
     """
 
     index: Int64Array
     kind: tuple[str, ...]
     label: Int64Array
     source: Int64Array
+    repeats: Int64Array | None = None
+    begin: Int64Array | None = None
 
 
 @short_repr
@@ -107,6 +113,9 @@ class SubsetPlan:
             for a in (c.index, c.label, c.source):
                 h.update(np.asarray(a, dtype="<i8").tobytes())
             h.update("\0".join(c.kind).encode())
+            if c.repeats is not None and c.begin is not None:
+                for a in (c.repeats, c.begin):
+                    h.update(np.asarray(a, dtype="<i8").tobytes())
         return h.hexdigest()
 
     def members(self, model: int) -> Int64Array:
