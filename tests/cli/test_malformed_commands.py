@@ -232,6 +232,9 @@ SETS = {
     "a." * 3000 + "b=1": False, "plan.models=" + "9" * 5000: False, "[/x]=1": False, "é=1": False,
     "\udcff=1": False, "recipe.lr=\udcff": False, "recipe.lr=\x1b[31m": False, 'train="x"': False,
     'train="os:system"': False, "plan.canaries.mislabelled=-1": False, "plan.canaries.mislabelled=9999": False,
+    "plan.canaries.random=4": False, "plan.canaries.rare=4": False, "plan.canaries.random=-1": False, "plan.canaries.random=x": False, "plan.canaries.random=0": True,
+    "plan.canaries.repeats=[1, 4]": False, "plan.canaries.repeats=[]": False, "plan.canaries.repeats=4": False, "plan.canaries.candidates=9": False, "plan.canaries.candidates=0": False,
+    "plan.canaries.length=8": False, "plan.canaries.length=1": False, "plan.canaries.length=x": False,
     "defense.reference=9999": False, "defense.reference=-1": False,
     'release=["top-1"]': None, 'release=["int8"]': None, 'release="top-1"': False, "release=[]": True, "release=3": False,
     'release=["tpo-1"]': False, 'release=["top-1", "top-1"]': False, "release=[3]": False, 'release={"a": 1}': False,
@@ -536,6 +539,8 @@ COMMANDS: dict[str, tuple[list[str], list[Slot]]] = {
     "epsilon personal": (["epsilon", "personal"], [Slot("-b", ("2:1",), lambda t, at: False if t in BUDGETS else None, BUDGETS, "a budget", needed=True),
                                                    Slot("--rate", ("0.1",), lambda t, at: None if number(0, 1, open_low=True)(t, at) else False, ("0", "1", "-1", "2", "nan", "x"), "a rate", needed=True),
                                                    Slot("--steps", ("10",), lambda t, at: None if number(1, 10**4300, int)(t, at) else False, ("0", "-1", "1.5", "x"), "a count", needed=True)]),
+    # The runs have no canaries among texts, as they are told.
+    "canaries": (["canaries"], [replace(RUN, holds=lambda t, at: None if a_run(t, at) else a_run(t, at)), DELTA, LEVEL, Slot("--target", ("0",), lambda t, at: None if number(0, 7, int)(t, at) else False, ("-1", "x", "1.5"), "a run")]),
     "power-law": (["power-law"], [RUN, Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), FPR, LEVEL,
                                   Slot("--advantage", ("0.1",), lambda t, at: None if number(0, 1, open_low=True)(t, at) else False, ("0", "1", "-1", "nan", "x"), "TPR − FPR")]),
     "verify": (["verify"], [RUN, Slot("--digest", ("0" * 64, "A" * 64), lambda t, at: re.fullmatch(r"\s*[0-9a-fA-F]{64}\s*", t, re.ASCII) is not None,

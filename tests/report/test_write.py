@@ -68,7 +68,7 @@ def test_the_files_keep_their_fields(run: Any, findings: Any, tmp_path: Path) ->
         "blind_baseline", "attacks", "precision", "agreement", "strongest", "references", "unjudged_samples", "notes", "contradictions", "doubts", "pool_share", "naming",
         "false_positive_rates_of_samples", "skipped_attacks",
         "risk_over_training", "dynamics", "early_determination", "exposed", "groups", "slices", "tail_estimate",
-        "half_width_of_a_samples_auc", "curvature", "layers", "as_released", "label_inference", "accountant", "evidence", "failed_runs",
+        "half_width_of_a_samples_auc", "curvature", "layers", "as_released", "label_inference", "canaries", "accountant", "evidence", "failed_runs",
         "provenance",
     ]  # fmt: skip
     assert summary["format"] == "seepage.report/2"

@@ -16,6 +16,7 @@ from seepage.findings.accountant import accountant_finding
 from seepage.findings.agreement import agreement_of
 from seepage.findings.attacks import FPRS, at_last_checkpoint, main_attack, rule_words
 from seepage.findings.blind import blind_of, whole_unit
+from seepage.findings.canaries import canary_finding
 from seepage.findings.judging import Judging
 from seepage.findings.notes import import_doubts, run_notes
 from seepage.findings.probes import (
@@ -322,6 +323,7 @@ def _collect(
     say: Progress,
 ) -> Findings:
     wanted = usual(tokens=holds_tokens(run)) if attacks is None else list(attacks)
+    planted = canary_finding(run)
     without = unjudged(run, wanted) if len(run.member) >= 4 else None
     if permutations < 1:
         raise InputError(
@@ -442,6 +444,7 @@ def _collect(
             judging,
             next((f.per_target[0] for a, f in findings if a.name == "lira"), None),
         ),
+        canaries=planted,
         tokens=token_shares(records, exposure.order, unit),
         unjudged="" if without is None else without.words,
         notes=(*notes, *(f"{a.title}: {a.caveat}" for a, _ in findings if a.caveat)),

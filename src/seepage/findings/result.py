@@ -13,6 +13,7 @@ from seepage.array_types import BoolArray, Float64Array, FloatArray, Int64Array
 from seepage.findings.accountant import AccountantFinding
 from seepage.findings.agreement import AgreementFinding
 from seepage.findings.at_fpr import AtFpr
+from seepage.findings.canaries import CanaryFinding
 from seepage.findings.clock import Clock, clock_of
 from seepage.findings.probes import CurvatureFinding, LayerFinding
 from seepage.findings.slices import SliceFinding
@@ -347,7 +348,8 @@ class Findings:
     agreement: whom the strongest attacks find, None where fewer than two resolve 1 % FPR. slices: the main
     attack within parts of the pool (`seepage.findings.slices`). tail: what losses alone tell of LiRA's
     TPR (`seepage.findings.tail`), None where they do not resolve it. tokens: where in the most exposed
-    documents the evidence lies (`seepage.findings.token_shares`).
+    documents the evidence lies (`seepage.findings.token_shares`). canaries: of texts that the plan added to be
+    found (`seepage.findings.canaries`), None without any.
     """
 
     title: str
@@ -398,6 +400,7 @@ class Findings:
     slices: tuple[SliceFinding, ...] = ()
     tail: TailFinding | None = None
     tokens: TokenShares | None = None
+    canaries: CanaryFinding | None = None
     unjudged: str = ""
     notes: tuple[str, ...] = ()
     contradictions: Contradictions = field(default_factory=Contradictions)
@@ -606,6 +609,7 @@ class Findings:
             "layers": None if self.layers is None else plain(self.layers.summary()),
             "as_released": plain(self.variants),
             "label_inference": plain(self.label_inference),
+            "canaries": None if self.canaries is None else self.canaries.summary(),
             "accountant": plain(self.accountant),
             "evidence": plain(self.evidence),
             "failed_runs": {str(k): v for k, v in self.failed.items()},

@@ -30,6 +30,7 @@ from seepage.findings.variant_result import read_variants
 from seepage.metrics import PRIORS
 from seepage.report import figures, words
 from seepage.report.agreement import together
+from seepage.report.canaries import canary_values
 from seepage.report.payload import ASKED, Exhibit, asked_of, blocks, exhibits
 from seepage.report.single import single_values
 from seepage.report.subjects import subjects_values
@@ -396,11 +397,16 @@ def _labels(f: Findings, data: Dataset | None) -> Values | None:
     return {"rows": label_rows(told), "refuted": told["refutes_the_defence"]}
 
 
+def _canaries(f: Findings, data: Dataset | None) -> Values | None:
+    return None if f.canaries is None else canary_values(f.canaries, f.clock)
+
+
 SECTIONS: tuple[Section, ...] = (
     Section("utility", "Accuracy", "How accurate are the models?", _utility),
     Section("blind", "The blind baseline", "Are members and non-members alike?", _blind),
     Section("attacks", "Attacks", "How much leaks?", _attacks),
     Section("variants", "What ships", "How much leaks of what is released?", _variants),
+    Section("canaries", "Canaries", "What do texts show that were planted?", _canaries),
     Section("labels", "Labels", "How much leaks of labels?", _labels),
     Section("subjects", "Subjects", "What do several records of one person tell?", _subjects),
     Section("slices", "Parts of the pool", "For whom does it leak?", _slices),

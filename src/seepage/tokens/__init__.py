@@ -5,7 +5,7 @@ flat arrays, document i's at `offsets[i]:offsets[i + 1]`. Every rule here is pur
 of documents of one length, so that nothing is padded and memory does not grow with the pool.
 """
 
-from seepage.tokens.canaries import exposure
+from seepage.tokens.canaries import exposure, exposure_by_chance, secret_logp
 from seepage.tokens.documents import DOCUMENT_SIGNALS, DocumentSignal, document_signal
 from seepage.tokens.others import AmongOthers, evidence
 from seepage.tokens.ragged import Block, Tokens, over_documents, windows
@@ -22,9 +22,11 @@ __all__ = [
     "documents_at",
     "evidence",
     "exposure",
+    "exposure_by_chance",
     "follows",
     "holds_tokens",
     "lacks_tokens",
     "over_documents",
+    "secret_logp",
     "windows",
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
 
-from seepage.array_types import Float64Array
+from seepage.array_types import AnyArray, Float64Array, Int64Array
 from seepage.errors import InputError
 from seepage.given_arrays import given_floats
 
-__all__ = ["exposure"]
+__all__ = ["exposure", "exposure_by_chance", "secret_logp"]
 
 
 def exposure(canaries: ArrayLike, others: ArrayLike) -> Float64Array:
@@ -40,3 +41,39 @@ def exposure(canaries: ArrayLike, others: ArrayLike) -> Float64Array:
     above = rest.size - np.searchsorted(rest, own, side="right")
     tied = np.searchsorted(rest, own, side="right") - np.searchsorted(rest, own, side="left")
     return np.asarray(np.log2(rest.size + 1) - np.log2(1 + above + tied / 2))
+
+
+def exposure_by_chance(others: int) -> float:
+    """Mean exposure in bits of a canary that no model saw, among M = `others` texts: exact, near log2 e = 1.44.
+
+    Its rank is uniform on 1 to M + 1: log2(M + 1) − log2((M + 1)!)/(M + 1).
+
+    >>> round(exposure_by_chance(255), 3), round(exposure_by_chance(1), 3)
+    (1.422, 0.5)
+    """
+    if others < 1:
+        raise InputError(f"others: expected at least 1, got {others}")
+    n = others + 1.0
+    return float(np.log2(n) - scipy.special.gammaln(n + 1) / np.log(2.0) / n)
+
+
+def secret_logp(
+    logp: AnyArray, offsets: Int64Array, rows: Int64Array, begin: Int64Array
+) -> Float64Array:
+    """log p of what is secret of some documents, in nats: its tokens' sum, (S,) -> (C,).
+
+    logp (S,), offsets (N + 1,): as a run holds them, document i's predicted tokens at offsets[i] to
+    offsets[i + 1]. rows (C,): documents. begin (C,): the token at which the secret begins, at least 1: the
+    first token of a document is not predicted.
+
+    >>> secret_logp(np.array([-1.0, -2.0, -4.0]), np.array([0, 1, 3]), np.array([1, 1]), np.array([1, 2])).tolist()
+    [-6.0, -4.0]
+    """
+    at = np.asarray(offsets, dtype=np.int64)
+    first, last = at[rows] + np.asarray(begin) - 1, at[np.asarray(rows) + 1]
+    if len(first) and ((first < at[rows]) | (first >= last)).any():
+        raise InputError("begin: expected a token of each document after its first; correct it")
+    if not len(first):
+        return np.empty(0)
+    held = np.append(np.asarray(logp, dtype=np.float64), 0.0)
+    return np.asarray(np.add.reduceat(held, np.stack([first, last], axis=1).ravel())[::2])
