@@ -541,6 +541,9 @@ COMMANDS: dict[str, tuple[list[str], list[Slot]]] = {
                                                    Slot("--steps", ("10",), lambda t, at: None if number(1, 10**4300, int)(t, at) else False, ("0", "-1", "1.5", "x"), "a count", needed=True)]),
     # The runs have no canaries among texts, as they are told.
     "canaries": (["canaries"], [replace(RUN, holds=lambda t, at: None if a_run(t, at) else a_run(t, at)), DELTA, LEVEL, Slot("--target", ("0",), lambda t, at: None if number(0, 7, int)(t, at) else False, ("-1", "x", "1.5"), "a run")]),
+    "extract": (["extract"], [replace(RUN, holds=lambda t, at: None if a_run(t, at) else a_run(t, at)), whole("--prefix", 1, 10**9, "2", "50"), whole("--suffix", 1, 10**9, "2"), whole("-n", 1, 10**18, "1", "100"), whole("--top-k", 1, 10**9, "40"),
+                             Slot("-p", ("0.5",), lambda t, at: None if number(0, 1, open_low=True)(t, at) else False, ("0", "1", "-1", "nan", "x"), "a probability"),
+                             Slot("--temperature", ("0.8",), lambda t, at: None if number(0, 1e300, open_low=True)(t, at) else False, ("0", "-1", "nan", "inf", "x"), "a temperature")]),
     "power-law": (["power-law"], [RUN, Slot("-a", ("loss",), attack_name, ATTACK.odd, "an attack", needed=True), FPR, LEVEL,
                                   Slot("--advantage", ("0.1",), lambda t, at: None if number(0, 1, open_low=True)(t, at) else False, ("0", "1", "-1", "nan", "x"), "TPR − FPR")]),
     "verify": (["verify"], [RUN, Slot("--digest", ("0" * 64, "A" * 64), lambda t, at: re.fullmatch(r"\s*[0-9a-fA-F]{64}\s*", t, re.ASCII) is not None,

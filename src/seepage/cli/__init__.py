@@ -30,6 +30,7 @@ from seepage.cli import dynamics as dynamics
 from seepage.cli import early as early
 from seepage.cli import epsilon as epsilon
 from seepage.cli import canaries as canaries
+from seepage.cli import extract as extract
 from seepage.cli import power_law as power_law
 from seepage.cli import curvature as curvature
 from seepage.cli import layers as layers

@@ -24,7 +24,7 @@ from seepage.record import Memory, Recorder, Resident
 from seepage.signals.tasks import task
 from seepage.store.run import Run
 
-__all__ = ["Rebuilt", "pool_of", "rebuild"]
+__all__ = ["Rebuilt", "network_of", "pool_of", "rebuild"]
 
 Factory = str | Callable[[], nn.Module] | Model
 
@@ -111,7 +111,7 @@ def rebuild(
             "train with record.keep = 'final' (or 'all' for every checkpoint)"
         )
     pool = pool_of(run, data)
-    network = _network(run, model)
+    network = network_of(run, model)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
@@ -173,7 +173,7 @@ def pool_of(run: Run, data: Dataset | None) -> Dataset:
     return found
 
 
-def _network(run: Run, model: Factory | None) -> nn.Module:
+def network_of(run: Run, model: Factory | None) -> nn.Module:
     """The architecture, with weights that are not used; streams stay as they are.
 
     Code runs where the user names it, or where it is a reference network's: never because the

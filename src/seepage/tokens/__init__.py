@@ -7,6 +7,15 @@ of documents of one length, so that nothing is padded and memory does not grow w
 
 from seepage.tokens.canaries import exposure, exposure_by_chance, secret_logp
 from seepage.tokens.documents import DOCUMENT_SIGNALS, DocumentSignal, document_signal
+from seepage.tokens.extraction import (
+    Sampling,
+    Split,
+    extractable,
+    generated_greedily,
+    logp_of_suffix,
+    queries_needed,
+    sampled_logp,
+)
 from seepage.tokens.others import AmongOthers, evidence
 from seepage.tokens.ragged import Block, Tokens, over_documents, windows
 from seepage.tokens.reading import FROM_TOKENS, documents_at, follows, holds_tokens, lacks_tokens
@@ -17,16 +26,23 @@ __all__ = [
     "AmongOthers",
     "Block",
     "DocumentSignal",
+    "Sampling",
+    "Split",
     "Tokens",
     "document_signal",
     "documents_at",
     "evidence",
     "exposure",
     "exposure_by_chance",
+    "extractable",
     "follows",
+    "generated_greedily",
     "holds_tokens",
     "lacks_tokens",
+    "logp_of_suffix",
     "over_documents",
+    "queries_needed",
+    "sampled_logp",
     "secret_logp",
     "windows",
 ]
