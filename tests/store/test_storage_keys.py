@@ -21,8 +21,9 @@ import seepage
 from seepage.errors import CorruptStore, InputError, Locked, StorageFailed
 from seepage.store import arrays
 from seepage.store.arrays import pack, unpack
+from seepage.store.durable import DurableStore
 from seepage.store.lock import Lock
-from seepage.store.storage import DurableStore, Storage, json_digest
+from seepage.store.storage import Storage, json_digest
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)

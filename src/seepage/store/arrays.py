@@ -12,15 +12,11 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 import numpy as np
-import zarr
-from zarr.codecs import BytesCodec, Crc32cCodec
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
-from zarr.storage import MemoryStore
 
 from seepage.array_types import AnyArray, Int64Array
 from seepage.errors import CorruptStore, SeepageError
@@ -28,13 +24,16 @@ from seepage.store.storage import Storage
 
 if TYPE_CHECKING:
     import torch
+    import zarr
 
 __all__ = [
+    "Described",
     "chunk_digest",
     "chunk_key",
     "describe",
     "encode",
     "open_array",
+    "open_to_read",
     "pack",
     "read",
     "read_columns",
@@ -104,6 +103,12 @@ def describe(shape: tuple[int, ...], dtype: str, chunks: tuple[int, ...]) -> str
     >>> json.loads(describe((4,), "int64", (4,)))["shape"]
     [4]
     """
+    import zarr
+    from zarr.codecs import Crc32cCodec
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+    from zarr.storage import MemoryStore
+
     memory = MemoryStore()
     zarr.create_array(
         store=memory,
@@ -121,6 +126,8 @@ def describe(shape: tuple[int, ...], dtype: str, chunks: tuple[int, ...]) -> str
 
 def open_array(storage: Storage, name: str, description: str | None = None) -> zarr.Array[Any]:
     """The array under `name`; CorruptStore when its zarr.json is not `description`."""
+    import zarr
+
     try:
         raw = storage.get(f"{name}/zarr.json")
         if raw is None or (description is not None and raw != description.encode()):
@@ -138,6 +145,91 @@ def open_array(storage: Storage, name: str, description: str | None = None) -> z
     # which came with 3.1.6.
     config: Any = {"write_empty_chunks": True}
     return zarr.Array(zarr.AsyncArray(array.metadata, array.store_path, config))
+
+
+@dataclass(frozen=True)
+class Described:
+    """An array whose chunks are plain files, as `describe` tells of it: Zarr is not needed to read it."""
+
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @classmethod
+    def of(cls, raw: bytes) -> Described | None:
+        """What a zarr.json tells; None where it is not in every word as `describe` writes it.
+
+        >>> Described.of(describe((4, 2), "float32", (1, 2)).encode()).chunks
+        (1, 2)
+        >>> Described.of(describe((4,), "int64", (4,)).replace("little", "big").encode()) is None
+        True
+        """
+        try:
+            told = json.loads(raw)
+            shape, name = told["shape"], told["data_type"]
+            chunks = told["chunk_grid"]["configuration"]["chunk_shape"]
+            if told != _told(shape, name, chunks) or len(shape) != len(chunks):
+                return None
+            if not all(type(n) is int and n >= 0 for n in shape) or name not in _TYPES:
+                return None
+            if not all(type(n) is int and n >= 1 for n in chunks):
+                return None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+        return cls(tuple(shape), tuple(chunks), np.dtype(name))
+
+    def values(self, raw: bytes) -> AnyArray | None:
+        """A chunk's values from its bytes, in the shape of a chunk; None where these are damaged."""
+        held = memoryview(raw)[:-4]
+        if len(raw) != math.prod(self.chunks) * self.dtype.itemsize + 4:
+            return None
+        if google_crc32c.value(bytes(held)) != int.from_bytes(raw[-4:], "little"):
+            return None
+        stored = np.frombuffer(held, self.dtype.newbyteorder("<")).reshape(self.chunks)
+        return stored.astype(self.dtype)
+
+
+_TYPES = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)), "float16", "float32", "float64")  # fmt: skip
+
+
+def _told(shape: Any, name: Any, chunks: Any) -> dict[str, Any]:
+    """The content of a zarr.json as `describe` writes it."""
+    fill: Any = False if name == "bool" else 0
+    # Of one byte there is no order.
+    order = {"name": "bytes", "configuration": {"endian": "little"}}
+    return {
+        "shape": shape,
+        "data_type": name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunks}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": fill,
+        "codecs": [{"name": "bytes"} if name in ("bool", "int8", "uint8") else order, {"name": "crc32c"}],
+        "attributes": {},
+        "zarr_format": 3,
+        "node_type": "array",
+        "storage_transformers": [],
+    }  # fmt: skip
+
+
+def open_to_read(
+    storage: Storage, name: str, description: str | None = None
+) -> zarr.Array[Any] | Described:
+    """As `open_array`, for `read`, `read_columns`, `read_written`, `read_whole` and `sized` alone.
+
+    Of a local folder Zarr, whose import takes a third of a short command, is not even imported.
+    """
+    if storage.local is not None:
+        raw = storage.get(f"{name}/zarr.json")
+        if raw is not None and (description is None or raw == description.encode()):
+            plain = Described.of(raw)
+            if plain is not None:
+                return plain
+    return open_array(storage, name, description)
 
 
 def chunk_key(name: str, model: int, t: int, axes: int) -> str:
@@ -178,7 +270,7 @@ def _corrupt(storage: Storage, key: str) -> CorruptStore:
 
 
 def read(
-    storage: Storage, array: zarr.Array[Any], name: str, models: Int64Array, t: int
+    storage: Storage, array: zarr.Array[Any] | Described, name: str, models: Int64Array, t: int
 ) -> AnyArray:
     """Chunks of several runs at one checkpoint, (R, ...); CorruptStore names the bad chunk.
 
@@ -187,6 +279,8 @@ def read(
     """
     if not len(models):
         return np.empty((0, *array.shape[2:]), dtype=array.dtype)
+    if isinstance(array, Described):
+        return np.stack([_chunk(storage, array, name, (r, t)) for r in models.tolist()])
     first, last = int(models[0]), int(models[-1]) + 1
     try:
         block = np.asarray(array[first:last, t])
@@ -202,9 +296,22 @@ def read(
         return np.stack(rows)
 
 
+def _chunk(storage: Storage, array: Described, name: str, at: tuple[int, ...]) -> AnyArray:
+    """The chunk at these places of the first axes; zeros where there is none, as Zarr has it."""
+    key = "/".join([f"{name}/c", *map(str, at), *["0"] * (array.ndim - len(at))])
+    raw = storage.get(key)
+    inside = array.chunks[len(at) :]
+    if raw is None:
+        return np.zeros(inside, array.dtype)
+    found = array.values(raw)
+    if found is None:
+        raise _corrupt(storage, key)
+    return found.reshape(inside)
+
+
 def read_columns(
     storage: Storage,
-    array: zarr.Array[Any],
+    array: zarr.Array[Any] | Described,
     name: str,
     models: Int64Array,
     t: int,
@@ -217,9 +324,14 @@ def read_columns(
     were written, the caller has made sure. CorruptStore names a chunk that is too short.
     """
     stored = array.dtype
-    for codec in getattr(array.metadata, "codecs", ()):
-        if isinstance(codec, BytesCodec) and codec.endian is not None:
-            stored = stored.newbyteorder("<" if codec.endian.value == "little" else ">")
+    if isinstance(array, Described):
+        stored = stored.newbyteorder("<")
+    else:
+        from zarr.codecs import BytesCodec
+
+        for codec in getattr(array.metadata, "codecs", ()):
+            if isinstance(codec, BytesCodec) and codec.endian is not None:
+                stored = stored.newbyteorder("<" if codec.endian.value == "little" else ">")
     out = np.empty((len(models), last - first, *array.shape[3:]), dtype=stored)
     size = stored.itemsize * int(np.prod(array.shape[3:]))
     for found, r in zip(out, models.tolist(), strict=True):
@@ -232,7 +344,7 @@ def read_columns(
 
 def read_written(
     storage: Storage,
-    array: zarr.Array[Any],
+    array: zarr.Array[Any] | Described,
     name: str,
     models: Int64Array,
     t: int,
@@ -259,7 +371,7 @@ def read_written(
     return block.astype(array.dtype, copy=False)
 
 
-def sized(storage: Storage, array: zarr.Array[Any], key: str) -> bool:
+def sized(storage: Storage, array: zarr.Array[Any] | Described, key: str) -> bool:
     """Whether a chunk has as many bytes as the description says, before room is made for them.
 
     False too where there is none.
@@ -269,11 +381,13 @@ def sized(storage: Storage, array: zarr.Array[Any], key: str) -> bool:
 
 def read_whole(storage: Storage, name: str, description: str | None = None) -> AnyArray:
     """An array of a single chunk; CorruptStore when the chunk is absent or its bytes changed."""
-    array = open_array(storage, name, description)
+    array = open_to_read(storage, name, description)
     key = f"{name}/c" + "/0" * array.ndim
     # Zarr takes an absent chunk for fill values: membership would silently be empty.
     if not sized(storage, array, key):
         raise _corrupt(storage, key)
+    if isinstance(array, Described):
+        return _chunk(storage, array, name, ())
     try:
         return np.asarray(array[...])
     except _UNREADABLE:

@@ -216,7 +216,7 @@ class Run(Evidenced):
                 )
             at = f"signals/{name}"
             description = self.manifest["descriptions"][at]
-            array = arrays.open_array(self.storage, at, description)
+            array = arrays.open_to_read(self.storage, at, description)
             for row in self.models[:1].tolist():
                 key = arrays.chunk_key(at, row, 0, array.ndim)
                 if not arrays.sized(self.storage, array, key):

@@ -1,33 +1,32 @@
 """Where a run folder is stored: a local folder or object storage, one interface for both.
 
-Everything goes through Zarr's own stores. On a local disk a key is written to a temporary file,
-synced, renamed over the old one and the folder synced, so that after a crash or power loss every
-key holds either what was there before or the whole new value.
+On a local disk a key is written to a temporary file, synced, renamed over the old one and the folder
+synced, so that after a crash or power loss every key holds either what was there before or the whole
+new value. Object storage goes through Zarr's stores, which are imported where they are needed: reading
+a local folder needs none.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import json
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from json.encoder import encode_basestring_ascii
 from pathlib import Path
-from typing import Any
-
-from zarr.abc.store import RangeByteRequest, Store
-from zarr.core.buffer import Buffer, default_buffer_prototype
-from zarr.core.sync import sync
-from zarr.storage import FsspecStore, LocalStore
+from typing import TYPE_CHECKING, Any
 
 from seepage.errors import CorruptStore, InputError, SeepageError, StorageFailed
 from seepage.local_paths import local_path
 
-__all__ = ["DurableStore", "Storage", "json_digest"]
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
+
+__all__ = ["Storage", "files_below", "json_digest", "put_durably"]
 
 _CLAIMS = 1.0
 
@@ -79,7 +78,8 @@ def _make_folders(folder: Path) -> None:
         _sync_folder(new.parent)
 
 
-def _put_durably(path: Path, value: bytes | memoryview) -> None:
+def put_durably(path: Path, value: bytes | memoryview) -> None:
+    """Write a file whole: synced, renamed over the old one, its folder synced."""
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         _make_folders(path.parent)
@@ -108,7 +108,7 @@ def _bytes_of(path: Path) -> bytes | None:
         return None
 
 
-def _files_below(root: Path, prefix: str) -> list[str]:
+def files_below(root: Path, prefix: str) -> list[str]:
     """Keys of the files in the folder `prefix` of `root`, in no order."""
     top = os.fspath(root)
     found = []
@@ -119,31 +119,6 @@ def _files_below(root: Path, prefix: str) -> list[str]:
     return found
 
 
-class DurableStore(LocalStore):
-    """Zarr's local store whose writes survive power loss: write, sync, rename, sync."""
-
-    async def _set(self, key: str, value: Buffer, exclusive: bool = False) -> None:
-        if not self._is_open:
-            await self._open()
-        self._check_writable()
-        await asyncio.to_thread(_put_durably, self.root / key, value.to_bytes())
-
-    def set_sync(self, key: str, value: Buffer) -> None:
-        self._ensure_open_sync()
-        self._check_writable()
-        _put_durably(self.root / key, value.to_bytes())
-
-    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        # Zarr 3.1 takes the root's text out of keys wherever it occurs: in a volume mounted at
-        # /data or /c, as containers have them, the key data/labels/c/0 would lose its folders.
-        for key in await asyncio.to_thread(_files_below, self.root, prefix):
-            yield key
-
-    async def list(self) -> AsyncIterator[str]:
-        for key in await asyncio.to_thread(_files_below, self.root, ""):
-            yield key
-
-
 class Storage:
     """Bytes and checked JSON under string keys, at a local path or an `s3://` address."""
 
@@ -152,28 +127,38 @@ class Storage:
         self.local = None if "://" in self.where else local_path(self.where, "run folder")
         self._root = None if self.local is None else self.local.absolute()
         self.write = write
-        self.store: Store = self._open(write)
+        if self.local is None:
+            # An address that cannot be opened is refused before anything else.
+            self.store  # noqa: B018
+        else:
+            self._check_local(self.local)
 
-    def _open(self, write: bool) -> Store:
-        if self.local is not None:
-            if write:
-                try:
-                    _make_folders(self.local)
-                except OSError as e:
-                    raise InputError(
-                        f"{self.where}: expected a folder that can be written, got "
-                        f"{e.strerror or e}; choose another place"
-                    ) from None
-                if not os.access(self.local, os.W_OK):
-                    raise InputError(
-                        f"{self.where}: expected write permission, got none; choose another place"
-                    )
-            elif not self.local.is_dir():
+    def _check_local(self, local: Path) -> None:
+        if self.write:
+            try:
+                _make_folders(local)
+            except OSError as e:
                 raise InputError(
-                    f"{self.where}: expected a run folder, found none; "
-                    "train one with `seepage audit` or check the path"
+                    f"{self.where}: expected a folder that can be written, got "
+                    f"{e.strerror or e}; choose another place"
+                ) from None
+            if not os.access(local, os.W_OK):
+                raise InputError(
+                    f"{self.where}: expected write permission, got none; choose another place"
                 )
-            return DurableStore(self.local.absolute(), read_only=not write)
+        elif not local.is_dir():
+            raise InputError(
+                f"{self.where}: expected a run folder, found none; "
+                "train one with `seepage audit` or check the path"
+            )
+
+    @cached_property
+    def store(self) -> Store:
+        """Zarr's store of this place."""
+        if self._root is not None:
+            from seepage.store.durable import DurableStore
+
+            return DurableStore(self._root, read_only=not self.write)
         try:
             import fsspec
 
@@ -189,7 +174,9 @@ class Storage:
         endpoint = os.environ.get("AWS_ENDPOINT_URL")
         if protocol == "s3" and endpoint:
             options["endpoint_url"] = endpoint
-        return FsspecStore.from_url(self.where, storage_options=options, read_only=not write)
+        from zarr.storage import FsspecStore
+
+        return FsspecStore.from_url(self.where, storage_options=options, read_only=not self.write)
 
     @contextlib.contextmanager
     def _reach(self, key: str) -> Iterator[None]:
@@ -212,6 +199,9 @@ class Storage:
         with self._reach(key):
             if self._root is not None:
                 return _bytes_of(self._root / key)
+            from zarr.core.buffer import default_buffer_prototype
+            from zarr.core.sync import sync
+
             found = sync(self.store.get(key, default_buffer_prototype()))
         return None if found is None else found.to_bytes()
 
@@ -223,6 +213,10 @@ class Storage:
         """Fill `room` with the bytes of `key` from `start` on; how many there were."""
         with self._reach(key):
             if self.local is None:
+                from zarr.abc.store import RangeByteRequest
+                from zarr.core.buffer import default_buffer_prototype
+                from zarr.core.sync import sync
+
                 wanted = RangeByteRequest(start, start + len(room))
                 found = sync(self.store.get(key, default_buffer_prototype(), wanted))
                 raw = b"" if found is None else found.to_bytes()
@@ -239,24 +233,37 @@ class Storage:
         """Write `key` whole: a reader sees the old value or the new one, never a part."""
         with self._reach(key):
             if self._root is not None and self.write:
-                _put_durably(self._root / key, value)
+                put_durably(self._root / key, value)
                 return
+            from zarr.core.buffer import default_buffer_prototype
+            from zarr.core.sync import sync
+
             sync(self.store.set(key, default_buffer_prototype().buffer.from_bytes(value)))
 
     def delete(self, key: str) -> None:
         """Remove `key`; absent keys are no error."""
         with self._reach(key):
+            from zarr.core.sync import sync
+
             sync(self.store.delete(key))
 
     def exists(self, key: str) -> bool:
         """Whether `key` holds a value."""
         with self._reach(key):
+            if self._root is not None:
+                return (self._root / key).is_file()
+            from zarr.core.sync import sync
+
             return sync(self.store.exists(key))
 
     def size(self, key: str) -> int | None:
         """How many bytes `key` holds, or None when it is absent."""
         try:
             with self._reach(key):
+                if self._root is not None:
+                    return (self._root / key).stat().st_size
+                from zarr.core.sync import sync
+
                 return sync(self.store.getsize(key))
         except (StorageFailed, FileNotFoundError):
             if self.exists(key):
@@ -266,22 +273,35 @@ class Storage:
     def keys(self, prefix: str) -> list[str]:
         """All keys under `prefix`, sorted, temporary files left out."""
 
-        async def collect() -> list[str]:
-            return [k async for k in self.store.list_prefix(prefix)]
-
         with self._reach(prefix):
-            return sorted(k for k in sync(collect()) if not k.endswith(".partial"))
+            if self._root is not None:
+                found = files_below(self._root, prefix)
+            else:
+                from zarr.core.sync import sync
+
+                async def collect() -> list[str]:
+                    return [k async for k in self.store.list_prefix(prefix)]
+
+                found = sync(collect())
+            return sorted(k for k in found if not k.endswith(".partial"))
 
     def first_key(self, wanted: Callable[[str], bool]) -> str | None:
         """Some key for which `wanted` holds; a large folder is not listed to its end."""
 
-        async def look() -> str | None:
-            async for key in self.store.list_prefix(""):
-                if not key.endswith(".partial") and wanted(key):
-                    return key
-            return None
+        def some(key: str) -> bool:
+            return not key.endswith(".partial") and wanted(key)
 
         with self._reach(""):
+            if self._root is not None:
+                return next(filter(some, files_below(self._root, "")), None)
+            from zarr.core.sync import sync
+
+            async def look() -> str | None:
+                async for key in self.store.list_prefix(""):
+                    if some(key):
+                        return key
+                return None
+
             return sync(look())
 
     def sweep(self, older: float) -> int:

@@ -12,13 +12,9 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import zarr
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
-from zarr.storage import MemoryStore
 
 from seepage.errors import CorruptStore, InputError
 from seepage.plan import SubsetPlan
@@ -47,6 +43,9 @@ from seepage.store.keys import (
     weights_key,
 )
 from seepage.store.storage import Storage
+
+if TYPE_CHECKING:
+    import zarr
 
 __all__ = ["Damage", "Verification", "sound_manifest", "verify"]
 
@@ -434,6 +433,11 @@ def _opens(raw: bytes | None, key: str) -> bool:
 
 def _read_through(storage: Storage, name: str, description: str) -> zarr.Array[Any]:
     """The array behind a sound description, its chunks still those of the folder."""
+    import zarr
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+    from zarr.storage import MemoryStore
+
     memory = MemoryStore()
     prototype = default_buffer_prototype().buffer
     values = {f"{name}/zarr.json": description.encode()}
