@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from seepage.array_types import AnyArray
 from seepage.findings import Findings
 from seepage.store.files import replacing
 
@@ -28,6 +29,38 @@ def beside(path: Path) -> tuple[Path, Path, Path]:
     return json_at, samples, paths
 
 
+def _column(values: AnyArray) -> pa.Array:
+    """What `pa.array` makes of numbers or booleans (N,), which itself imports pandas where that is installed."""
+    held = np.ascontiguousarray(values)
+    raw = np.packbits(held, bitorder="little") if held.dtype == np.bool_ else held
+    kind = pa.from_numpy_dtype(held.dtype)
+    return pa.Array.from_buffers(kind, len(held), [None, pa.py_buffer(raw)], 0)
+
+
+def _text(values: Sequence[str]) -> pa.Array:
+    """`pa.array(values, pa.string())`."""
+    parts = [v.encode() for v in values]
+    ends = np.cumsum([0, *map(len, parts)])
+    if ends[-1] >= 2**31:
+        return pa.array(values, pa.string())
+    offsets = pa.py_buffer(ends.astype(np.int32))
+    return pa.Array.from_buffers(
+        pa.string(), len(parts), [None, offsets, pa.py_buffer(b"".join(parts))], 0
+    )
+
+
+def _repeated(values: Sequence[str], times: int = 1) -> pa.DictionaryArray:
+    """The text `times` over, each different one kept once, in the order of first occurrence."""
+    number: dict[str, int] = {}
+    codes = np.array([number.setdefault(v, len(number)) for v in values], np.int32)
+    return pa.DictionaryArray.from_arrays(_column(np.tile(codes, times)), _text(list(number)))
+
+
+def _table(columns: dict[str, AnyArray | pa.Array]) -> pa.Table:
+    arrays = [v if isinstance(v, pa.Array) else _column(v) for v in columns.values()]
+    return pa.Table.from_arrays(arrays, list(columns))
+
+
 def samples_table(f: Findings) -> pa.Table:
     """One row per sample at the last checkpoint: counts, rates, evidence, and the effect.
 
@@ -38,11 +71,11 @@ def samples_table(f: Findings) -> pa.Table:
     fpr, tpr = p.rates()
     rank = np.empty(f.samples, dtype=np.int64)
     rank[e.order] = np.arange(1, f.samples + 1)
-    columns = {
+    columns: dict[str, AnyArray | pa.Array] = {
         "row": np.arange(f.samples),
-        "id": pa.array(f.ids.tolist(), pa.string()),
+        "id": _text(f.ids.tolist()),
         "label": f.labels,
-        "class": pa.array([f.classes[k] for k in f.labels.tolist()]).dictionary_encode(),
+        "class": _repeated([f.classes[k] for k in f.labels.tolist()]),
         "n_in": p.n_in,
         "n_out": p.n_out,
         "tp": p.tp[-1],
@@ -65,20 +98,18 @@ def samples_table(f: Findings) -> pa.Table:
     }
     if f.subjects is not None:
         columns["records"] = f.subjects.sizes
-    return pa.table({k: pa.array(v) for k, v in columns.items()})
+    return _table(columns)
 
 
 def paths_table(f: Findings) -> pa.Table:
     """One row per checkpoint and sample: epoch, row, counts, and counts under permutation."""
     p = f.paths
     times = len(f.checkpoints)
-    return pa.table(
+    return _table(
         {
             "checkpoint": np.repeat(f.checkpoints, f.samples),
             "row": np.tile(np.arange(f.samples, dtype=np.int32), times),
-            "id": pa.array(f.ids.tolist(), pa.string()).dictionary_encode().take(
-                pa.array(np.tile(np.arange(f.samples), times))
-            ),
+            "id": _repeated(f.ids.tolist(), times),
             "tp": p.tp.ravel(),
             "fp": p.fp.ravel(),
             "n_in": np.tile(p.n_in, times),
@@ -86,7 +117,7 @@ def paths_table(f: Findings) -> pa.Table:
             "null_tp": p.null_tp.ravel(),
             "null_fp": p.null_fp.ravel(),
         }
-    )  # fmt: skip
+    )
 
 
 def write_tables(f: Findings, path: Path) -> tuple[Path, Path, Path]:
