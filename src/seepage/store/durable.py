@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
-from seepage.store.storage import files_below, put_durably
+from seepage.store.local_files import files_below, put_durably
 
 __all__ = ["DurableStore"]
 

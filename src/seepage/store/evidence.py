@@ -255,8 +255,13 @@ def read_texts(storage: Storage, manifest: Mapping[str, Any], name: str) -> list
     return [str(v) for v in found]
 
 
-def check_record(manifest: Mapping[str, Any], row: int, record: Mapping[str, Any]) -> str | None:
-    """Why `record` is not that of plan row `row` of this manifest, or None when it is."""
+def check_record(
+    manifest: Mapping[str, Any], row: int, record: Mapping[str, Any], stamped: str | None = None
+) -> str | None:
+    """Why `record` is not that of plan row `row` of this manifest, or None when it is.
+
+    stamped: the manifest's `stamp`, where it is known already.
+    """
     form = _check_form(record)
     if form is not None:
         return form
@@ -267,7 +272,7 @@ def check_record(manifest: Mapping[str, Any], row: int, record: Mapping[str, Any
     if (strict or "run" in record) and record.get("run") != row:
         return f"expected the record of run {row}, got that of run {record.get('run')}"
     if strict or "manifest" in record:
-        wanted, got = stamp(manifest), str(record.get("manifest"))
+        wanted, got = stamped or stamp(manifest), str(record.get("manifest"))
         if got != wanted:
             return (
                 f"expected a record written under this manifest ({wanted[:12]}…), got one of "
@@ -308,6 +313,7 @@ def read_records(
     """
     found: dict[int, dict[str, Any]] = {}
     wrong: dict[str, str] = {}
+    stamped = None if manifest is None else stamp(manifest)
     for key in storage.keys("records/"):
         row = row_of(key)
         if row is None or key != record_key(row):
@@ -316,12 +322,12 @@ def read_records(
         if record is None:
             continue
         found[row] = record
-        why = None if manifest is None else check_record(manifest, row, record)
+        why = None if manifest is None else check_record(manifest, row, record, stamped)
         if why is not None:
             wrong[key] = why
     if wrong and manifest is not None:
         stamps = {str(r.get("manifest")) for r in found.values() if isinstance(r, dict)}
-        if len(wrong) == len(found) > 1 and stamps.isdisjoint({stamp(manifest), "None"}):
+        if len(wrong) == len(found) > 1 and stamps.isdisjoint({stamped, "None"}):
             key, why = "manifest.json", "none of the records was written under it"
         else:
             key, why = next(iter(wrong.items()))

@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from json.encoder import encode_basestring_ascii
@@ -22,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 from seepage.errors import CorruptStore, InputError, SeepageError, StorageFailed
 from seepage.local_paths import local_path
+from seepage.store.local_files import files_below, make_folders, put_durably
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
-__all__ = ["Storage", "files_below", "json_digest", "put_durably"]
+__all__ = ["Storage", "json_digest"]
 
 _CLAIMS = 1.0
 
@@ -59,64 +59,12 @@ def _indented(value: Any, line: str = "\n") -> str:
     return json.dumps(value, sort_keys=True, indent=1, allow_nan=False).replace("\n", line)
 
 
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _make_folders(folder: Path) -> None:
-    missing = []
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    for new in reversed(missing):
-        with contextlib.suppress(FileExistsError):
-            new.mkdir()
-        _sync_folder(new.parent)
-
-
-def put_durably(path: Path, value: bytes | memoryview) -> None:
-    """Write a file whole: synced, renamed over the old one, its folder synced."""
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        _make_folders(path.parent)
-        with partial.open("wb") as f:
-            f.write(value)
-            f.flush()
-            os.fsync(f.fileno())
-        partial.replace(path)
-        _sync_folder(path.parent)
-    except BaseException as e:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        if isinstance(e, OSError):
-            raise StorageFailed(
-                f"{path}: expected to be written, got {os.strerror(e.errno or 0)}; make room or "
-                "repair the disk and start again, finished checkpoints are kept"
-            ) from None
-        raise
-
-
 def _bytes_of(path: Path) -> bytes | None:
     """A file without the detour over its store, whose event loop runs in another thread."""
     try:
         return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return None
-
-
-def files_below(root: Path, prefix: str) -> list[str]:
-    """Keys of the files in the folder `prefix` of `root`, in no order."""
-    top = os.fspath(root)
-    found = []
-    for folder, _, names in os.walk(os.path.join(top, prefix.rstrip("/"))):
-        inside = os.path.relpath(folder, top)
-        under = "" if inside == os.curdir else inside.replace(os.sep, "/") + "/"
-        found += [under + n for n in names if os.path.isfile(os.path.join(folder, n))]
-    return found
 
 
 class Storage:
@@ -136,7 +84,7 @@ class Storage:
     def _check_local(self, local: Path) -> None:
         if self.write:
             try:
-                _make_folders(local)
+                make_folders(local)
             except OSError as e:
                 raise InputError(
                     f"{self.where}: expected a folder that can be written, got "
