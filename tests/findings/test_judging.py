@@ -13,7 +13,7 @@ from seepage.attacks import LOSS, LiRA
 from seepage.errors import InputError
 from seepage.findings import collect
 from seepage.findings.judging import Judging, target_row
-from seepage.metrics import Estimate, Subjects, auc, auc_interval, strongest
+from seepage.metrics import Estimate, Samples, Subjects, auc, auc_interval, strongest
 from seepage.plan import fixed_target, half_split
 from seepage.report import render
 
@@ -165,3 +165,17 @@ def test_the_report_says_which_references_a_target_does_without(layout: str, wor
     f = collect(run, attacks=[LiRA()], permutations=1, blind=False)
     assert words in render(f, None)
     assert abs(f.main_attack.auc.mean - 0.5) < 0.03
+
+
+@pytest.mark.parametrize("target", [None, 0])
+@pytest.mark.parametrize("subjects", [False, True])
+def test_areas_and_rates_at_once_are_those_of_each(target: int | None, subjects: bool) -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(300), 2) if subjects else np.arange(600)
+    member = half_split(300, models=8, seed=0).member[:, groups] if subjects else half_split(600, models=8, seed=0).member  # fmt: skip
+    scores = rng.normal(size=member.shape) + member
+    unit = Subjects(groups.astype(str)) if subjects else Samples()
+    judging = Judging(member, target, unit)
+    areas, rates = judging.areas_and_rates(scores, (0.05, 0.01), 0.95, 0.99)
+    assert areas == judging.auc(scores, 0.95, 0.99)
+    assert repr(rates) == repr(judging.rates(scores, (0.05, 0.01)))

@@ -7,7 +7,8 @@ import pytest
 
 from seepage.errors import InputError
 from seepage.metrics import auc, operating_points, pooled_by_target, pooled_points, thinned_roc
-from seepage.metrics.steps import steps
+from seepage.metrics.roc import target_aucs
+from seepage.metrics.steps import area, steps
 from seepage.native.library import LEVELS, limited
 
 
@@ -107,3 +108,40 @@ def test_every_level_counts_alike():
     for at in LEVELS:
         with limited(level=at):
             assert steps(s, y, np.array([3])).twice_won == expected
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("seed", range(4))
+def test_the_area_alone_is_that_of_the_steps(level: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(-3, 4, (5, 40)) / (1 if seed % 2 else 7.0)
+    scores[rng.random(scores.shape) < 0.1] = np.inf
+    scores[rng.random(scores.shape) < 0.1] = -np.inf
+    member = rng.random(scores.shape) < 0.4
+    member[:, 0], member[:, 1] = True, False
+    with limited(level=level):
+        each = [area(s, y) for s, y in zip(scores, member, strict=True)]
+        wanted = [
+            steps(s, y, np.empty(0, np.int64)).area for s, y in zip(scores, member, strict=True)
+        ]
+        assert each == wanted
+        assert target_aucs(scores, member).tolist() == wanted
+        assert operating_points(scores, member).auc.tolist() == wanted
+    # Every pair by itself.
+    s, y = scores[0], member[0]
+    won = (s[y][:, None] > s[~y]).mean() + (s[y][:, None] == s[~y]).mean() / 2
+    assert each[0] == pytest.approx(won)
+
+
+def test_the_area_of_more_than_is_sorted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    scores, member = rng.integers(0, 9, 50).astype(float), rng.random(50) < 0.5
+    wanted = area(scores, member)
+    monkeypatch.setattr("seepage.metrics.steps._TOGETHER", 16)
+    assert area(scores, member) == wanted
+
+
+@pytest.mark.parametrize("side", [True, False])
+def test_the_area_of_one_side_is_refused(side: bool) -> None:
+    with pytest.raises(InputError, match="expected members and non-members"):
+        area(np.arange(3.0), np.full(3, side))

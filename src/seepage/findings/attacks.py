@@ -69,7 +69,7 @@ def at_last_checkpoint(
 def _finding(
     attack: Attack, scores: Float64Array, judging: Judging, null_auc: float, wide: float
 ) -> AttackFinding:
-    auc, auc_wide = judging.auc(scores, 0.95, wide)
+    (auc, auc_wide), per_target = judging.areas_and_rates(scores, FPRS, 0.95, wide)
     curve = judging.curve(scores)
     return AttackFinding(
         name=attack.name,
@@ -77,7 +77,7 @@ def _finding(
         auc=auc,
         auc_wide=auc_wide,
         null_auc=null_auc,
-        per_target=judging.rates(scores, FPRS),
+        per_target=per_target,
         pooled=judging.pooled(scores, FPRS),
         roc_fpr=curve.fpr,
         roc_tpr=curve.tpr,

@@ -32,6 +32,7 @@ from seepage.metrics import (
     thinned_roc,
 )
 from seepage.metrics.intervals import over_partitions
+from seepage.metrics.roc import target_aucs
 from seepage.metrics.unit import EACH
 from seepage.metrics.unit import judged as judged_arrays
 from seepage.plan import judged, partitions, permute_membership
@@ -132,10 +133,21 @@ class Judging:
         levels = levels or (0.95,)
         s, y, unit, groups = self._kept(scores)
         if self.target is None:
-            values = operating_points(s, y, [0.01], unit=unit).auc
+            values = target_aucs(s, y, unit=unit)
             return tuple(self.over_targets(values, level) for level in levels)
         one, own, groups = self._one(s, y, unit, groups)
         return tuple(auc_interval(one, own, level, groups=groups) for level in levels)
+
+    def areas_and_rates(
+        self, scores: Float64Array, fprs: Sequence[float], *levels: float
+    ) -> tuple[tuple[Estimate, ...], tuple[AtFpr, ...]]:
+        """`auc` at `levels` and `rates`, every target's scores sorted once for both."""
+        if self.target is not None:
+            return self.auc(scores, *levels), self.rates(scores, fprs)
+        s, y, unit, _ = self._kept(scores)
+        each = operating_points(s, y, fprs, unit=unit)
+        areas = tuple(self.over_targets(each.auc, level) for level in levels)
+        return areas, self.mean_rates(each, fprs)
 
     @cached_property
     def _plan(self) -> tuple[Int64Array, int]:

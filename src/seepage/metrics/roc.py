@@ -18,7 +18,7 @@ from seepage.errors import InputError
 from seepage.given_arrays import given_floats
 from seepage.metrics.intervals import clopper_pearson, over_partitions
 from seepage.metrics.pooling import allowed, given_rates
-from seepage.metrics.steps import steps
+from seepage.metrics.steps import area, steps
 from seepage.metrics.unit import EACH, Unit, judged
 from seepage.native.library import contiguous, kernel, over_blocks
 from seepage.plan import partitions
@@ -36,6 +36,7 @@ __all__ = [
     "pooled_points",
     "roc",
     "row_auc",
+    "target_aucs",
     "thinned_roc",
     "tpr_at_fpr",
 ]
@@ -157,7 +158,17 @@ def auc(scores: ArrayLike, member: ArrayLike, *, unit: Unit = EACH) -> float:
     >>> auc([0.1, 0.4, 0.4, 0.9], np.array([False, False, True, True]))
     0.875
     """
-    return steps(*judged(scores, member, 1, unit), np.empty(0, np.int64)).area
+    return area(*judged(scores, member, 1, unit))
+
+
+def target_aucs(scores: ArrayLike, member: ArrayLike, *, unit: Unit = EACH) -> Float64Array:
+    """`auc` of every target: scores, member (R, N) -> (R,), those of `operating_points`.
+
+    >>> target_aucs([[0.1, 0.9], [0.8, 0.2]], np.array([[0, 1], [0, 1]], bool)).tolist()
+    [1.0, 0.0]
+    """
+    s, y = judged(scores, member, 2, unit)
+    return np.array([area(one, own) for one, own in zip(s, y, strict=True)])
 
 
 def roc(scores: ArrayLike, member: ArrayLike, *, unit: Unit = EACH) -> Roc:
@@ -261,7 +272,7 @@ def operating_points(
     s, y = judged(scores, member, 2, unit)
     nominal = given_rates(fprs)
     models, points = len(s), len(nominal)
-    area = np.empty(models)
+    areas = np.empty(models)
     tps, fps = np.empty((models, points), np.int64), np.empty((models, points), np.int64)
     threshold = np.empty((models, points))
     beyond = np.empty((models, points), np.int64)
@@ -271,7 +282,7 @@ def operating_points(
         beyond[r] = allowed(nominal, int(n_out[r]))
         found = steps(s[r], y[r], np.maximum(beyond[r] - 1, 0))
         tps[r], fps[r], threshold[r] = found.tp, found.fp, found.threshold
-        area[r] = found.area
+        areas[r] = found.area
     low, high = clopper_pearson(tps, n_in[:, None])
     resolved = beyond > 0
 
@@ -279,7 +290,7 @@ def operating_points(
         return np.where(resolved, values, np.nan)
 
     return OperatingPoints(
-        auc=area,
+        auc=areas,
         tpr=known(tps / n_in[:, None]),
         fpr=known(fps / n_out[:, None]),
         threshold=known(threshold),

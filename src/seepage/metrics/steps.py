@@ -17,7 +17,7 @@ from seepage.errors import InputError
 from seepage.native.library import contiguous, kernel
 from seepage.short_repr import short_repr
 
-__all__ = ["Steps", "steps"]
+__all__ = ["Steps", "area", "steps"]
 
 Fewest = Callable[[int, int], Int64Array]
 
@@ -57,13 +57,7 @@ def steps(
     score of a non-member, and of all non-members. area: whether pairs are counted too, else
     `twice_won` is 0. Raises InputError when one side is missing.
     """
-    n_in = int(np.count_nonzero(member))
-    n_out = len(member) - n_in
-    if not n_in or not n_out:
-        raise InputError(
-            f"member: expected members and non-members, got {n_in} of {len(member)} True; "
-            "a target needs both to be scored"
-        )
+    n_in, n_out = _both(member)
     found = _Descent(most, n_in, n_out, area)
     borders = _borders(scores)
     room = np.empty(min(len(scores), _TOGETHER + _TOGETHER // 4))
@@ -74,6 +68,31 @@ def steps(
         found.take(inside, outside)
         found.take_equal(float(low), *equal)
     return found.finish()
+
+
+def area(scores: Float64Array, member: BoolArray) -> float:
+    """`Steps.area` alone, of scores (N,) without NaN and member (N,): equal to it, in half of its time.
+
+    >>> area(np.array([0.1, 0.4, 0.4, 0.9]), np.array([False, False, True, True]))
+    0.875
+    """
+    n_in, n_out = _both(member)
+    if len(scores) > _TOGETHER:
+        return steps(scores, member, np.empty(0, np.int64)).area
+    inside, outside = np.sort(scores[member]), np.sort(scores[~member])
+    return _twice_won(inside, outside) / (2 * float(n_in) * float(n_out))
+
+
+def _both(member: BoolArray) -> tuple[int, int]:
+    """Members and non-members; raises InputError when one side is missing."""
+    n_in = int(np.count_nonzero(member))
+    n_out = len(member) - n_in
+    if not n_in or not n_out:
+        raise InputError(
+            f"member: expected members and non-members, got {n_in} of {len(member)} True; "
+            "a target needs both to be scored"
+        )
+    return n_in, n_out
 
 
 def _borders(scores: Float64Array) -> Float64Array:
