@@ -219,3 +219,15 @@ def test_leaving_out_the_target_alone_leaks_the_count(models):
     sound = operating_points(attack.leave_one_out(phi, member), member).auc.mean()
     assert abs(leaky - {8: 0.444, 16: 0.491}[models]) < 0.008
     assert abs(sound - 0.5) < 0.006
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_values_are_refused_for_themselves_and_not_for_their_sum(dtype: str) -> None:
+    _, member = fleet()
+    vast = np.full(member.shape, np.finfo(dtype).max / 4 if dtype != "float64" else 1e30, dtype)
+    assert np.isfinite(attacks.LOSS().leave_one_out(vast, member)).all()
+    for value in (np.nan, np.inf, -np.inf):
+        bad = vast.copy()
+        bad[3, 5] = value
+        with pytest.raises(InputError, match=r"got 1 non-finite, the first at \(3, 5\)"):
+            attacks.LOSS().leave_one_out(bad, member)

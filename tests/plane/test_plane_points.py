@@ -15,9 +15,12 @@ from scipy.stats import norm
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
 from seepage.plan import half_split, partitions
+from seepage.plan.counting import how_many
 from seepage.plane import (
     ByAdvantage,
     ByEpsilon,
+    ClosedForm,
+    Counting,
     GlobalFPR,
     Grid,
     HighRegion,
@@ -311,3 +314,30 @@ def test_rates_of_more_models_than_a_byte_counts():
     np.testing.assert_array_equal(p.n_in, member.sum(axis=0))
     np.testing.assert_array_equal(p.tpr, (decisions & member).sum(axis=0) / member.sum(axis=0))
     np.testing.assert_array_equal(p.fpr, (decisions & ~member).sum(axis=0) / (~member).sum(axis=0))
+
+
+@pytest.mark.parametrize(
+    "rates", [Counting(), ClosedForm(jackknife=False)], ids=["counted", "fitted"]
+)
+def test_the_auc_is_left_out_of_what_was_asked_alone(rates: Counting | ClosedForm) -> None:
+    run = gaussian_run(models=16, samples=60)
+    whole, own, none = (
+        trajectories(run, attack=FittedMeans(), rates=rates, null=Permuted(2), area=area)
+        for area in ("all", "own", "none")
+    )
+    assert np.isfinite([whole.auc, *(n.auc for n in whole.null)]).all()
+    np.testing.assert_array_equal(own.auc, whole.auc)
+    assert np.isnan([none.auc, *(n.auc for n in (*own.null, *none.null))]).all()
+    for other in (own, none):
+        assert other.description == whole.description
+        for one, two in zip((other, *other.null), (whole, *whole.null), strict=True):
+            np.testing.assert_array_equal(one.fpr, two.fpr)
+            np.testing.assert_array_equal(one.tpr, two.tpr)
+
+
+@pytest.mark.parametrize("runs", [0, 1, 254, 255, 256, 700])
+def test_flags_are_counted_sample_by_sample(runs: int) -> None:
+    flags = np.random.default_rng(0).random((runs, 9)) < 0.9
+    flags[:, 0] = True
+    for some in (flags, flags[:, ::2], flags[::3]):
+        assert how_many(some).tolist() == some.sum(axis=0).tolist()

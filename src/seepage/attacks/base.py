@@ -459,9 +459,9 @@ class Attack(ABC):
                         f"{what}[{key}]: expected values of at most {_LARGEST:g} in size, got "
                         f"{largest:g}; leave that run out"
                     )
-            # Of infinite values the sum may be none, which is looked at below.
+            # Of infinite values the sum may be none, and one in 32 bits may be too large: looked at below.
             with np.errstate(over="ignore", invalid="ignore"):
-                total = a.sum(dtype=np.float64)
+                total = a.sum(dtype=a.dtype if a.dtype.char in "fd" else np.float64)
             if np.isfinite(total):
                 continue
             own = 1 if what == "target" else 2
@@ -509,7 +509,8 @@ class Attack(ABC):
                 f"{type(self).__name__}"
             )
         scores = scores.astype(np.float64, copy=False)
-        if np.isnan(scores).any():
+        # The least of them is NaN where any is.
+        if scores.size and np.isnan(scores.min()):
             raise AttackError(
                 f"{self.name}: expected scores that are numbers, got {int(np.isnan(scores).sum())} "
                 f"NaN; fix {type(self).__name__}"

@@ -51,11 +51,13 @@ def how_left_out(member: BoolArray) -> Way:
 def way_of(member: BoolArray, partition: Int64Array) -> Way:
     """`how_left_out` where `seepage.plan.partitions` is known: (R, N), (R,)."""
     size = np.bincount(partition, minlength=1)[partition]
+    if np.count_nonzero(size == 1) < 2:
+        return "tuples"
     alone = member[size == 1]
     several = bool((size > 1).any())
     keep = judged(member)
     alone, known = alone[:, keep], member[:, keep]
-    if len(alone) < 2 or known.shape[1] < 2:
+    if known.shape[1] < 2:
         return "tuples"
     expected = _variance(alone, truncated=not several)
     if expected == 0:

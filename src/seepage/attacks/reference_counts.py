@@ -7,6 +7,7 @@ import numpy as np
 from seepage.array_types import BoolArray, Int64Array
 from seepage.attacks.leaving import Way, way_of
 from seepage.plan import judged, partitions
+from seepage.plan.counting import how_many
 
 __all__ = ["by_plan", "fewest_references", "reference_rows", "references_by_sample"]
 
@@ -52,7 +53,7 @@ def references_by_sample(member: BoolArray) -> tuple[Int64Array, Int64Array]:
 
 def by_plan(member: BoolArray, partition: Int64Array, way: Way) -> tuple[Int64Array, Int64Array]:
     """`references_by_sample` where the plan's partitions (R,) and way are known."""
-    total = member.sum(axis=0, dtype=np.int64)
+    total = how_many(member)
     if way == "matched":
         return total - 1, len(member) - total - 1
     n_in, n_out = total.copy(), len(member) - total
@@ -66,7 +67,7 @@ def by_plan(member: BoolArray, partition: Int64Array, way: Way) -> tuple[Int64Ar
             if len(rows) in done:
                 continue
             done.add(len(rows))
-        inside = total - member[rows].sum(axis=0, dtype=np.int64)
+        inside = total - how_many(member[rows])
         np.minimum(n_in, inside, out=n_in)
         np.minimum(n_out, len(member) - len(rows) - inside, out=n_out)
     return n_in, n_out

@@ -61,6 +61,7 @@ def judged_paths(
     rates: str = "counting",
     own: bool = False,
     unit: Unit | None = None,
+    area: Literal["all", "own", "none"] = "none",
 ) -> Trajectories:
     """Trajectories, of subjects where the run has groups unless told otherwise, under the named attack: its own threshold, or a rate, pooled or of each sample."""
     from seepage import attacks, plane, scoring
@@ -92,6 +93,7 @@ def judged_paths(
             null=plane.Permuted(draws, groups=run.groups),
             models=models,
             unit=unit_of(run.groups) if unit is None else unit,
+            area=area,
         )
 
 
@@ -130,7 +132,7 @@ def show(
     opened = pool_of_run(run)
     clock = clock_of(opened.manifest)
     who = judged_unit(opened, unit)
-    paths = judged_paths(opened, attack, fpr, draws, rates=rates, own=own, unit=who)
+    paths = judged_paths(opened, attack, fpr, draws, rates=rates, own=own, unit=who, area="own")
     population = paths.population(
         plane.ByEpsilon() if regions == "epsilon" else plane.ByAdvantage()
     )

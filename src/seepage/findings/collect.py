@@ -194,12 +194,18 @@ class _CountingWithCurves(RateRule):
     curves: list[_Curves] = field(default_factory=list)
 
     def start(
-        self, member: BoolArray, checkpoints: int, rule: Rule, attack: Attack, keep: bool
+        self,
+        member: BoolArray,
+        checkpoints: int,
+        rule: Rule,
+        attack: Attack,
+        keep: bool,
+        area: bool = True,
     ) -> _Track:
         """An empty track for one membership matrix."""
         curves = _Curves()
         self.curves.append(curves)
-        inner = Counting().start(member, checkpoints, rule, attack, keep)
+        inner = Counting().start(member, checkpoints, rule, attack, keep, area)
         return _Track(inner, replace(self.judging, member=member), self.fpr, curves)
 
 
@@ -359,6 +365,8 @@ def _collect(
         rates=rates if judging.target is None else Counting(),
         null=Permuted(draws=permutations, seed=seed, groups=judging.groups),
         unit=unit,
+        # The curves of the report have it, of what is judged and with intervals.
+        area="none",
         progress=lambda done, total: say("risk over training", done, total),
     )
     curves = rates.curves

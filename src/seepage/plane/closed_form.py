@@ -218,10 +218,16 @@ class ClosedForm(RateRule):
         return self._cross(moments, NaturalThreshold() if rule is None else rule)
 
     def start(
-        self, member: BoolArray, checkpoints: int, rule: Rule, attack: Attack, keep: bool
+        self,
+        member: BoolArray,
+        checkpoints: int,
+        rule: Rule,
+        attack: Attack,
+        keep: bool,
+        area: bool = True,
     ) -> Track:
         """An empty track for membership (R, N)."""
-        return _Fitted(self, member, checkpoints, rule, keep)
+        return _Fitted(self, member, checkpoints, rule, keep, area)
 
     def _cross(self, moments: _Moments, rule: Rule) -> tuple[FloatArray, FloatArray]:
         fpr, tpr = [], []
@@ -337,20 +343,28 @@ class _Moments:
 
 class _Fitted:
     def __init__(
-        self, form: ClosedForm, member: BoolArray, checkpoints: int, rule: Rule, keep: bool
+        self,
+        form: ClosedForm,
+        member: BoolArray,
+        checkpoints: int,
+        rule: Rule,
+        keep: bool,
+        area: bool,
     ) -> None:
         pairs = int(partitions(member).max()) + 1
         # Leaving a group out must leave two models of each side in its half.
         groups = min(8, pairs // 2 * 2) if keep and form.jackknife and pairs >= 6 else 0
         self.form, self.member, self.rule = form, member, rule
         shape = (checkpoints, member.shape[1])
-        self.fpr, self.tpr, self.auc = np.empty(shape), np.empty(shape), np.empty(checkpoints)
+        self.fpr, self.tpr = np.empty(shape), np.empty(shape)
+        self.auc, self.area = np.full(checkpoints, np.nan), area
         self.jackknife = np.empty((groups, 2, *shape), dtype=np.float32) if groups else None
 
     def add(self, t: int, signals: Mapping[str, FloatArray], scores: FloatArray) -> None:
         moments = _Moments.of(_flat(signals[self.form.signal]), self.member)
         self.fpr[t], self.tpr[t] = self.form._cross(moments, self.rule)
-        self.auc[t] = mean_auc(scores, self.member)
+        if self.area:
+            self.auc[t] = mean_auc(scores, self.member)
         if self.jackknife is not None:
             for g, rates in enumerate(self.jackknife):
                 rates[:, t] = self.form._cross(moments.without(g), self.rule)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -179,6 +179,7 @@ def trajectories(
     models: ArrayLike | None = None,
     keep_decisions: bool = True,
     unit: Unit = EACH,
+    area: Literal["all", "own", "none"] = "all",
     progress: Progress | None = None,
 ) -> Trajectories:
     """Score every checkpoint of a run and place every sample on the plane.
@@ -189,7 +190,9 @@ def trajectories(
     `Permuted(draws=1)` by default. models: rows of `run` to use (all by default); keep whole pairs
     together. keep_decisions: keep T·R·N/8 bytes of decisions, needed for intervals over models.
     unit: with `Subjects(groups)` a point is a subject, N their number, the null moves subjects whole,
-    and rates are counted. progress: called with (checkpoints done, all) after each.
+    and rates are counted. area: of which memberships the attack's AUC is counted at every checkpoint: the
+    run's own and the null's, its own, or none; else `auc` is NaN. With many samples it takes as long as
+    scoring. progress: called with (checkpoints done, all) after each.
 
     Raises InputError where the attack or the rule would: missing signals, too few models, no
     natural threshold.
@@ -224,7 +227,15 @@ def trajectories(
     truths = [member, *null.members(member)]
     judged = [np.asarray(unit.member(truth)) for truth in truths]
     tracks = [
-        rates.start(truth, len(checkpoints), rule, attack, keep_decisions) for truth in judged
+        rates.start(
+            truth,
+            len(checkpoints),
+            rule,
+            attack,
+            keep_decisions,
+            area == "all" or (area == "own" and number == 0),
+        )
+        for number, truth in enumerate(judged)
     ]
     for t in range(len(checkpoints)):
         read = inputs(attack, run, t, also=rates.requires)

@@ -16,11 +16,12 @@ from typing import Any, Protocol, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seepage.array_types import BoolArray, FloatArray, Int64Array, IntArray
+from seepage.array_types import BoolArray, FloatArray, IntArray
 from seepage.attacks.base import Attack
 from seepage.errors import InputError
 from seepage.given_arrays import given_floats, given_numbers
 from seepage.metrics import auc, clopper_pearson
+from seepage.plan.counting import how_many
 from seepage.plane.rules import Rule
 from seepage.short_repr import short_repr
 
@@ -148,19 +149,11 @@ def points(decisions: BoolArray, member: BoolArray) -> Points:
     ([0.0, 0.5], [1.0, 1.0], [2, 2])
     """
     decisions, member = _matched(decisions, member)
-    n_in = _how_many(member)
+    n_in = how_many(member)
     n_out = len(member) - n_in
-    hits_in = _how_many(decisions & member)
-    hits_out = _how_many(decisions) - hits_in
+    hits_in = how_many(decisions & member)
+    hits_out = how_many(decisions) - hits_in
     return Points(_share(hits_out, n_out), _share(hits_in, n_in), n_in, n_out)
-
-
-def _how_many(flags: BoolArray) -> Int64Array:
-    """True values of every sample, (R, N) -> (N,): bytes are added as bytes as long as they hold."""
-    total = np.zeros(flags.shape[1], np.int64)
-    for first in range(0, len(flags), 255):
-        total += np.add.reduce(flags[first : first + 255].view(np.uint8), axis=0, dtype=np.uint8)
-    return total
 
 
 def _matched(decisions: BoolArray, member: BoolArray) -> tuple[BoolArray, BoolArray]:
@@ -191,7 +184,7 @@ class RateSeries:
     """Both rates of every sample at every checkpoint, and what intervals over models need.
 
     checkpoints (T,) epochs; fpr, tpr (T, N); n_out, n_in (N,) targets counted over; auc (T,) of
-    the attack, mean over targets; member (R, N) the membership that was used. decisions (T, R,
+    the attack, mean over targets, NaN where it was not asked for; member (R, N) the membership that was used. decisions (T, R,
     ⌈N/8⌉) uint8, packed along samples: what intervals over models resample, or None. turns_out,
     turns_in (T−1, N): targets whose decision about the sample changed between two checkpoints,
     non-members and members apart. jackknife (G, 2, T, N) float32: (FPR, TPR) without each of G
@@ -242,9 +235,15 @@ class RateRule(ABC):
 
     @abstractmethod
     def start(
-        self, member: BoolArray, checkpoints: int, rule: Rule, attack: Attack, keep: bool
+        self,
+        member: BoolArray,
+        checkpoints: int,
+        rule: Rule,
+        attack: Attack,
+        keep: bool,
+        area: bool = True,
     ) -> Track:
-        """An empty track for membership (R, N); `keep` asks for what intervals need."""
+        """An empty track for membership (R, N); `keep` asks for what intervals need, `area` for `auc`."""
 
 
 @final
@@ -253,21 +252,34 @@ class Counting(RateRule):
     """Rates by counting decisions over targets, as published: see `seepage.plane.points`."""
 
     def start(
-        self, member: BoolArray, checkpoints: int, rule: Rule, attack: Attack, keep: bool
+        self,
+        member: BoolArray,
+        checkpoints: int,
+        rule: Rule,
+        attack: Attack,
+        keep: bool,
+        area: bool = True,
     ) -> Track:
         """An empty track for membership (R, N)."""
-        return _Counts(member, checkpoints, rule, attack, keep)
+        return _Counts(member, checkpoints, rule, attack, keep, area)
 
 
 class _Counts:
     def __init__(
-        self, member: BoolArray, checkpoints: int, rule: Rule, attack: Attack, keep: bool
+        self,
+        member: BoolArray,
+        checkpoints: int,
+        rule: Rule,
+        attack: Attack,
+        keep: bool,
+        area: bool,
     ) -> None:
         models, samples = member.shape
         self.member, self.rule, self.attack = member, rule, attack
         self.fpr = np.empty((checkpoints, samples))
         self.tpr = np.empty((checkpoints, samples))
-        self.auc = np.empty(checkpoints)
+        self.auc = np.full(checkpoints, np.nan)
+        self.area = area
         # Counts of at most R ≤ 65,535 targets.
         self.turns_in = np.empty((max(checkpoints - 1, 0), samples), dtype=np.uint16)
         self.turns_out = np.empty_like(self.turns_in)
@@ -280,14 +292,15 @@ class _Counts:
         decisions = self.rule.decide(scores, self.member, self.attack)
         state = points(decisions, self.member)
         self.fpr[t], self.tpr[t] = state.fpr, state.tpr
-        self.auc[t] = mean_auc(scores, self.member)
+        if self.area:
+            self.auc[t] = mean_auc(scores, self.member)
         if self.packed is not None:
             self.packed[t] = np.packbits(decisions, axis=1)
         if self.last is not None:
             turned = decisions ^ self.last
-            turned_in = _how_many(turned & self.member)
+            turned_in = how_many(turned & self.member)
             self.turns_in[t - 1] = turned_in
-            self.turns_out[t - 1] = _how_many(turned) - turned_in
+            self.turns_out[t - 1] = how_many(turned) - turned_in
         self.last = decisions
 
     def finish(self) -> dict[str, Any]:
