@@ -5,8 +5,9 @@
 OTHER is a source tree of an earlier commit (`git worktree add --detach OTHER COMMIT`), which this
 Python can import with what is installed. Each command is a process of its own, the two checkouts in
 turns; seconds are of all its processes (processor) and by the clock, medians. Kernels that the other
-compiles when it runs are compiled anew where a row says that nothing is kept, and else kept. Both
-import the same arrays and each reads the folder that it made.
+compiles when it runs are compiled anew where a row says that nothing is kept, and else kept. Bytecode
+of either is written before, as an installation writes it. Both import the same arrays and each reads
+the folder that it made.
 """
 
 from __future__ import annotations
@@ -80,6 +81,11 @@ class Pair:
         self.commit, self.out = commit, out
         for home in self.homes.values():
             home.mkdir()
+        for tree in self.trees.values():
+            # An installed package has it, a source tree not where Python is told to write none.
+            subprocess.run(
+                [sys.executable, "-m", "compileall", "-q", str(tree / "src")], check=True
+            )
 
     def measure(
         self, name: str, command: Mapping[str, list[str]] | list[str], wanted: float | None,
