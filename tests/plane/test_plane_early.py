@@ -107,8 +107,8 @@ def test_a_checkpoint_at_which_all_tie_knows_nothing():
     )
     assert result.recall_now.value[0] == result.chance.value[0] == 1.0
     for known in result.known:
-        assert not known.epoch == 0.0
-        assert not known.low == 0.0
+        assert known.epoch != 0.0
+        assert known.low != 0.0
     assert result.known[0].epoch > 0
 
 

@@ -33,7 +33,7 @@ def insert_texts(
     length: int = 32,
     seed: int = 0,
 ) -> tuple[Dataset, Canaries]:
-    """The pool (N texts) with canaries after it, and what each of them is; `seepage.insert_canaries` plans them.
+    """The pool (N texts) with canaries after it, and what each of them is; `seepage.plan.insert_canaries` plans them.
 
     random, rare: how many of each kind; they take the `repeats` in turn, how often a training set
     holds a canary in each epoch if its coin is in. candidates: of each kind so many texts more, drawn in the

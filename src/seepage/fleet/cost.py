@@ -209,7 +209,7 @@ def workload(
         checkpoints=len(times),
         epochs=1 if fitted else recipe.epochs,
         batch=len(data) if fitted else recipe.batch,
-        member_share=float(plan.member.mean()),
+        member_share=_shown(plan),
         input_bytes=0
         if data.file is not None
         else data.inputs[0].numel() * data.inputs.element_size(),
@@ -217,6 +217,14 @@ def workload(
         parameters=0 if net is None else sum(p.numel() for p in net.parameters()),
         kept={"none": 0, "final": 1, "all": len(times)}[record.keep],
     )
+
+
+def _shown(plan: SubsetPlan) -> float:
+    """Samples that a run is shown in an epoch, over those of the pool: canaries as often as they are repeated."""
+    times = np.ones(plan.samples)
+    if plan.canaries is not None and plan.canaries.repeats is not None:
+        times[plan.canaries.index] = plan.canaries.repeats
+    return float((plan.member @ times).mean()) / plan.samples
 
 
 class _Clock(Silent):

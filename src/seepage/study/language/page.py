@@ -27,7 +27,7 @@ def language_page(results: Results, settings: LanguageSettings, file: str) -> st
         f"Written by `seepage study {file} --only page` from the stored results; do not edit. Every model is the "
         "target once, without its complementary twin among the references; intervals are 95 % over pairs of models on "
         "this pool and recipe. TPR at 1 % and 0.1 % are means over targets, each at a threshold of its own. "
-        "*Calibrated* is what an attacker gets who takes the threshold that 1 % of the *other* targets' non-members "
+        "*Calibrated* is what an attacker gets who takes the threshold that 1 % or 0.1 % of the *other* targets' non-members "
         "pass: the TPR, and the FPR that is realised. *Null* is the AUC under permuted membership. *Models* are the "
         "fewest that an attack needs, the target among them; beside the target those that compare with a reference "
         "read the start's own answer. ‡ marks a reconstruction. `lira:SIGNAL` and `calibrated:SIGNAL` are LiRA and "
@@ -148,14 +148,14 @@ def _ended(fleet: str, found: Found) -> str:
             interval(r["auc"]),
             interval(r["null_auc"]),
             *(interval(r[f"tpr at {fpr:g}"]) for fpr in FPRS),
-            _calibrated(r[f"calibrated at {first:g}"]),
+            *(_calibrated(r[f"calibrated at {fpr:g}"]) for fpr in FPRS),
             f"{r['seconds'] + r['measuring_seconds']:.2g}",
             looked_at(r, models, texts),
         ]
         for name, r in ordered
     ]
     head = ["attack", "models", "AUC", "null AUC", *(f"TPR at {percent(f)}" for f in FPRS),
-            f"calibrated at {percent(first)}: TPR / FPR", "seconds", "looked at"]  # fmt: skip
+            *(f"calibrated at {percent(f)}: TPR / FPR" for f in FPRS), "seconds", "looked at"]  # fmt: skip
     return f"## {fleet}: every attack at the last epoch\n\n" + table(head, rows) + _nulls(run)
 
 
