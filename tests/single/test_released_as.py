@@ -153,7 +153,8 @@ def test_eight_bits_answer_a_sample_whatever_is_asked_beside_it() -> None:
     with torch.no_grad():
         whole = made(x)
         alone = torch.cat([made(row[None]) for row in x[:20]])
-    torch.testing.assert_close(whole[:20], alone, rtol=1e-6, atol=1e-6)
+    # Kernels of other batch sizes round differently; a scale of the whole batch would move the third digit.
+    torch.testing.assert_close(whole[:20], alone, rtol=1e-5, atol=1e-5)
     assert (whole - NET(x)).abs().max() > 1e-3
 
 

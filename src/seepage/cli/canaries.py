@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -62,7 +62,7 @@ def canaries(
         for t in f.checkpoints.tolist():
             over.add_column(f"{t:g}", justify="right")
         for g in f.groups:
-            values = (f"{b:.2f}" if np.isfinite(b) else "–" for b in g.held.mean)
+            values = (f"{b:.2f}" if math.isfinite(b) else "–" for b in g.held.mean)
             over.add_row(f"{g.kind}, {g.repeats}×", *values)
         console.print(over)
     joint = f", joint over {f.models} models" if f.models > 1 else ""

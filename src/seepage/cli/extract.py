@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -14,6 +14,9 @@ from seepage.cli.arguments import Factory, RunFolder, judged_run
 from seepage.cli.console import console, errors
 
 _SHOWN = 10
+
+if TYPE_CHECKING:
+    from seepage.array_types import Float64Array
 
 
 @app.command()
@@ -92,15 +95,15 @@ def extract(
     console.print(top)
 
 
-def _share(e: np.ndarray) -> str:
+def _share(e: Float64Array) -> str:
     mean, low, high = e.tolist()
-    if not np.isfinite(mean):
+    if not math.isfinite(mean):
         return "–"
-    ends = f" \\[{100 * low:.2f}, {100 * high:.2f}]" if np.isfinite(low) else ""
+    ends = f" \\[{100 * low:.2f}, {100 * high:.2f}]" if math.isfinite(low) else ""
     return f"{100 * mean:.2f} %{ends}"
 
 
 def _count(n: float) -> str:
-    if np.isnan(n):
+    if math.isnan(n):
         return "–"
-    return "never" if np.isinf(n) else f"{n:,.0f}" if n < 1e9 else f"{n:.1e}"
+    return "never" if math.isinf(n) else f"{n:,.0f}" if n < 1e9 else f"{n:.1e}"
