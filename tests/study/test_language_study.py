@@ -37,8 +37,6 @@ samples = 20
 weights = "runs/full-start.safetensors"
 recipe = {{ epochs = 1, batch = 8, optimizer = "adamw", lr = 1e-2 }}
 [fleets.full]
-[fleets.low-rank]
-model = {{ adapter = {{ rank = 2 }} }}
 [fleets.duplicates]
 data = {{ repeats = [1, 4] }}
 """
@@ -58,13 +56,11 @@ def test_fleets_are_trained_and_asked_and_the_page_is_made_of_what_is_stored(
 
     assert "0 of 6" in command("--dry-run")
     command("--only", "train")
-    assert {p.name for p in Path("runs").iterdir() if p.is_dir()} >= {
-        "full", "low-rank", "duplicates"
-    }  # fmt: skip
+    assert {p.name for p in Path("runs").iterdir() if p.is_dir()} >= {"full", "duplicates"}
     command("--only", "analyse")
     whole = {"facts", "attacks", "course"}
     assert {p.stem for p in Path("results").iterdir()} == {
-        *(f"{f}-{w}" for f in ("full", "low-rank", "duplicates") for w in whole),
+        *(f"{f}-{w}" for f in ("full", "duplicates") for w in whole),
         "duplicates-copies",
     }
     page = Path("page.md").read_text()
@@ -75,11 +71,9 @@ def test_fleets_are_trained_and_asked_and_the_page_is_made_of_what_is_stored(
     assert Path("page.md").read_text() == page
     Path("gone").rename("runs")
 
-    facts = {f: json.loads(before[f"{f}-facts.json"]) for f in ("full", "low-rank", "duplicates")}
-    full, low, held = facts["full"], facts["low-rank"], facts["duplicates"]
+    full, held = (json.loads(before[f"{f}-facts.json"]) for f in ("full", "duplicates"))
     # One start for all: at epoch 0 all answer alike, of members and of others.
-    for fleet in (low, held):
-        assert fleet["losses"][0] == pytest.approx(full["losses"][0], abs=1e-3)
+    assert held["losses"][0] == pytest.approx(full["losses"][0], abs=1e-3)
     assert full["losses"][0][0] == pytest.approx(full["losses"][0][1], abs=1e-5)
     # Topics are worded by the version of Python, and so is how many windows of them are alike.
     once, often = held["copies"]["1"], held["copies"]["4"]
@@ -95,7 +89,6 @@ def test_fleets_are_trained_and_asked_and_the_page_is_made_of_what_is_stored(
         "1", "4"
     }  # fmt: skip
     assert "- `gap`: needs correct" in page
-    assert "adapters of rank 2" in page
     assert f"{once} × 1, {often} × 4" in page
     _every_table_is_whole(page)
 
