@@ -8,8 +8,7 @@ import torch
 from seepage.array_types import Float64Array, Int64Array
 from seepage.data import Dataset
 from seepage.errors import InputError
-from seepage.fleet.rebuild import Factory, network_of, pool_of
-from seepage.models.low_rank import merged
+from seepage.fleet.rebuild import Factory, loaded, pool_of
 from seepage.models.outputs import try_outputs
 from seepage.record.tokens import documents_at_once, offsets_of
 from seepage.store.run import Run
@@ -47,16 +46,7 @@ def sampled_tokens(
             "draw at temperature 1 from all tokens, which recorded ones are enough for"
         )
     pool = pool_of(run, data)
-    network = network_of(run, model)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        first = " ".join(str(error).split())[:160]
-        raise InputError(
-            f"model: expected the network that run {int(run.models[target])} trained, got another one "
-            f"({first}); pass the factory it was trained with"
-        ) from None
-    network = merged(network).eval()
+    network = loaded(run, target, weights, model)
     chosen = np.arange(len(pool)) if rows is None else np.asarray(rows, dtype=np.int64)
     table = pool.rows(chosen)
     each = documents_at_once(int(table.shape[1]), len(pool.classes))

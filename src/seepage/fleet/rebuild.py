@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from seepage.record import Memory, Recorder, Resident
 from seepage.signals.tasks import task
 from seepage.store.run import Run
 
-__all__ = ["Rebuilt", "network_of", "pool_of", "rebuild"]
+__all__ = ["Rebuilt", "loaded", "network_of", "pool_of", "rebuild"]
 
 Factory = str | Callable[[], nn.Module] | Model
 
@@ -111,15 +111,7 @@ def rebuild(
             "train with record.keep = 'final' (or 'all' for every checkpoint)"
         )
     pool = pool_of(run, data)
-    network = network_of(run, model)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        first = " ".join(str(error).split())[:160]
-        raise InputError(
-            f"model: expected the network that run {row} trained, got another one ({first}); "
-            "pass the factory it was trained with"
-        ) from None
+    network = loaded(run, target, weights, model)
     member = run.member[target]
     inputs = Recorder(
         Resident.of(pool),
@@ -128,9 +120,27 @@ def rebuild(
         signals=(),
         **_preparation(run, row, pool, member),
     ).inputs(np.arange(len(pool)))
-    network = merged(network).eval()
     check_trained(network, inputs, len(pool.classes), task(name))
     return Rebuilt(network, inputs, pool.labels, member, pool, row, epoch)
+
+
+def loaded(
+    run: Run, target: int, weights: Mapping[str, torch.Tensor], model: Factory | None = None
+) -> nn.Module:
+    """The network of usable run `target` with its kept weights, low-rank adapters added to them, in eval mode.
+
+    Raises InputError for a factory of another network.
+    """
+    network = network_of(run, model)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"model: expected the network that run {int(run.models[target])} trained, got another one "
+            f"({first}); pass the factory it was trained with"
+        ) from None
+    return merged(network).eval()
 
 
 def _preparation(run: Run, row: int, pool: Dataset, member: BoolArray) -> dict[str, Any]:

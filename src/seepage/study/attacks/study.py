@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from seepage import attacks
-from seepage.config.reading import checked
 from seepage.probes.imitation import Imitation
 from seepage.study.attacks.measure import fleet_facts, measure
 from seepage.study.attacks.page import attacks_page
 from seepage.study.attacks.settings import AttacksSettings
-from seepage.study.fleets import ended, opened, override_fleets, train_fleet, trained
-from seepage.study.runner import Progress, Result, Study, Task, key_of
+from seepage.study.fleets import FleetStudy, fleet_key, train_fleet, trained
+from seepage.study.runner import Progress, Result, Task
 
 __all__ = ["AttacksStudy"]
 
@@ -22,26 +21,11 @@ ANALYSIS = 1
 """Raised when `measure` gives other figures for the same fleet, attack and options."""
 
 
-class AttacksStudy(Study):
+class AttacksStudy(FleetStudy[AttacksSettings]):
     """Every attack on the same fleets, one result each, and which to run by access and budget."""
 
     kind = "attacks"
-    parts = ("train", "analyse", "page")
-
-    def __init__(self, settings: AttacksSettings) -> None:
-        super().__init__(settings.page, settings.results, settings.runs)
-        self.settings = settings
-
-    @classmethod
-    def read(
-        cls, content: dict[str, Any], where: str, overrides: Sequence[str], places: dict[str, str]
-    ) -> AttacksStudy:
-        """From a file's content; overrides change fields of every fleet's configuration."""
-        content |= places
-        override_fleets(content, overrides)
-        settings = checked(AttacksSettings, content, where)
-        settings.check()
-        return cls(settings)
+    form = AttacksSettings
 
     @property
     def names(self) -> list[str]:
@@ -88,12 +72,11 @@ class AttacksStudy(Study):
     def listing(self, names: Sequence[str]) -> tuple[list[str], list[list[str]]]:
         """How far each fleet has come, and which attacks were run on it."""
         rows = []
-        there = {f: len(ended(opened(self.settings, f))) for f in self.settings.fleets}
+        there = {f: self.progress_of(f) for f in self.settings.fleets}
         for task in self.tasks(names, "analyse"):
             fleet = _fleet_of(self.settings, task.name)
-            models = self.settings.audit(fleet).plan.models
             done = "yes" if task.done() else "no"
-            rows.append([task.name, f"{there[fleet]} of {models}", done])
+            rows.append([task.name, there[fleet], done])
         return ["result", "runs done", "there"], rows
 
     def markdown(self, results: Mapping[str, Any], file: str) -> str:
@@ -116,13 +99,8 @@ def _could_be_run(stored: Result) -> bool:
 
 def _key(settings: AttacksSettings, fleet: str, attack: str | None = None) -> str | None:
     """Digest of the fleet, its runs that ended, and what is done; None where no fleet lies here."""
-    run = opened(settings, fleet)
-    if run is None:
-        return None
     asked: dict[str, Any] = {
         "analysis": ANALYSIS,
-        "run": run.manifest["key"],
-        "ended": ended(run),
         "attack": None if attack is None else repr(attacks.get(attack)),
     }
     if attack is not None:
@@ -131,7 +109,7 @@ def _key(settings: AttacksSettings, fleet: str, attack: str | None = None) -> st
         asked["null_draws"] = settings.null_draws
         if _imitators(settings, attack):
             asked["imitators"] = list(settings.imitators)
-    return key_of(asked)
+    return fleet_key(settings, fleet, **asked)
 
 
 def _sizes(settings: AttacksSettings, attack: str) -> tuple[int, ...]:

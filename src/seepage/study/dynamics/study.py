@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from seepage.config.reading import checked
 from seepage.store import Run
 from seepage.store.result_files import read_result
 from seepage.study.dynamics.analyse import JUDGES, analyse
@@ -15,8 +14,8 @@ from seepage.study.dynamics.claims import claims
 from seepage.study.dynamics.page import dynamics_page
 from seepage.study.dynamics.rates import models_needed
 from seepage.study.dynamics.settings import DynamicsSettings
-from seepage.study.fleets import ended, opened, override_fleets, train_fleet
-from seepage.study.runner import Progress, Result, Study, Task, key_of
+from seepage.study.fleets import FleetStudy, ended, fleet_key, opened, train_fleet, trained
+from seepage.study.runner import Progress, Result, Task
 
 __all__ = ["DynamicsStudy"]
 
@@ -27,30 +26,15 @@ ANALYSIS = 2
 """
 
 
-class DynamicsStudy(Study):
+class DynamicsStudy(FleetStudy[DynamicsSettings]):
     """Fleets that differ in one factor, analysed alike; claims B1 to B8."""
 
     kind = "dynamics"
-    parts = ("train", "analyse", "page")
+    form = DynamicsSettings
 
     def __init__(self, settings: DynamicsSettings) -> None:
-        super().__init__(settings.page, settings.results, settings.runs)
-        self.settings, self.kind = settings, settings.kind
-
-    @classmethod
-    def read(
-        cls, content: dict[str, Any], where: str, overrides: Sequence[str], places: dict[str, str]
-    ) -> DynamicsStudy:
-        """From a file's content; overrides change fields of every fleet's configuration.
-
-        Raises InputError naming the file and the field, for unknown fleets in `factors` and for
-        factors whose fleets differ in more than one section.
-        """
-        content |= places
-        override_fleets(content, overrides)
-        settings = checked(DynamicsSettings, content, where)
-        settings.check()
-        return cls(settings)
+        super().__init__(settings)
+        self.kind = settings.kind
 
     @property
     def names(self) -> list[str]:
@@ -83,7 +67,6 @@ class DynamicsStudy(Study):
         rows = []
         for task in self.tasks(names, "analyse"):
             c = self.settings.audit(task.name)
-            there = len(ended(opened(self.settings, task.name)))
             limit = f", {c.data.limit} samples" if c.data.limit else ""
             optimiser = c.recipe.optimizer
             done = "yes" if task.stored() is not None else "no"
@@ -93,7 +76,7 @@ class DynamicsStudy(Study):
                     f"{c.data.name}{limit}",
                     c.model.name,
                     optimiser,
-                    f"{there} of {c.plan.models}",
+                    self.progress_of(task.name),
                     done,
                 ]
             )
@@ -111,12 +94,8 @@ class DynamicsStudy(Study):
 
 def _key(settings: DynamicsSettings, name: str) -> str | None:
     """Digest of the fleet, its runs that ended, and the options; None where no fleet lies here."""
-    run = opened(settings, name)
-    if run is None:
-        return None
     options = settings.model_dump(mode="json", include={"kind", "aside", "null_draws", "rates"})
-    asked = {"analysis": ANALYSIS, "run": run.manifest["key"], "ended": ended(run)}
-    return key_of(asked | {"options": options})
+    return fleet_key(settings, name, analysis=ANALYSIS, options=options)
 
 
 def _of_same_run(settings: DynamicsSettings, name: str, stored: Result) -> bool:
@@ -159,10 +138,8 @@ def _analyse(
 ) -> Result | None:
     """Kept after every attack, the main one first: what is cut short keeps what it found."""
     config = settings.audit(name)
-    run = opened(settings, name)
-    there = len(ended(run))
-    if run is None or there < config.plan.models:
-        progress.say(f"{name}: {there} of {config.plan.models} runs are done; not analysed")
+    run = trained(settings, name, progress)
+    if run is None:
         return None
     head = {
         "fleet": name,

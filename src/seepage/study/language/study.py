@@ -7,14 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from seepage.config.reading import checked
 from seepage.store import Run
-from seepage.study.fleets import ended, opened, override_fleets, train_fleet, trained
+from seepage.study.fleets import FleetStudy, fleet_key, train_fleet, trained
 from seepage.study.language.measure import at_the_end, by_copies, course, text_facts
 from seepage.study.language.named import attack_named
 from seepage.study.language.page import language_page
 from seepage.study.language.settings import LanguageSettings
-from seepage.study.runner import Progress, Result, Study, Task, key_of
+from seepage.study.runner import Progress, Result, Task
 
 __all__ = ["LanguageStudy"]
 
@@ -24,26 +23,11 @@ ANALYSIS = 1
 FACTS, ATTACKS, COURSE, COPIES = "facts", "attacks", "course", "copies"
 
 
-class LanguageStudy(Study):
+class LanguageStudy(FleetStudy[LanguageSettings]):
     """Fleets of language models; of each what it is, every attack, a few by epoch and by copies."""
 
     kind = "language"
-    parts = ("train", "analyse", "page")
-
-    def __init__(self, settings: LanguageSettings) -> None:
-        super().__init__(settings.page, settings.results, settings.runs)
-        self.settings = settings
-
-    @classmethod
-    def read(
-        cls, content: dict[str, Any], where: str, overrides: Sequence[str], places: dict[str, str]
-    ) -> LanguageStudy:
-        """From a file's content; overrides change fields of every fleet's configuration."""
-        content |= places
-        override_fleets(content, overrides)
-        settings = checked(LanguageSettings, content, where)
-        settings.check()
-        return cls(settings)
+    form = LanguageSettings
 
     @property
     def names(self) -> list[str]:
@@ -83,12 +67,11 @@ class LanguageStudy(Study):
         """How far each fleet has come, and what was asked of it."""
         rows = []
         for fleet in self.settings.fleets:
-            there = len(ended(opened(self.settings, fleet)))
-            models = self.settings.audit(fleet).plan.models
+            there = self.progress_of(fleet)
             mine = [f"{fleet}-{w}" for w in self._asked(fleet) if f"{fleet}-{w}" in names]
             for task in self.tasks(mine, "analyse"):
                 done = "yes" if task.done() else "no"
-                rows.append([task.name, f"{there} of {models}", done])
+                rows.append([task.name, there, done])
         return ["result", "runs done", "there"], rows
 
     def markdown(self, results: Mapping[str, Any], file: str) -> str:
@@ -110,18 +93,7 @@ def _key(settings: LanguageSettings, fleet: str, what: str) -> str | None:
 
     Attacks are no part of it: one that was added since is run alone, which `_complete` tells.
     """
-    run = opened(settings, fleet)
-    if run is None:
-        return None
-    return key_of(
-        {
-            "analysis": ANALYSIS,
-            "run": run.manifest["key"],
-            "ended": ended(run),
-            "what": what,
-            "null_draws": settings.null_draws,
-        }
-    )
+    return fleet_key(settings, fleet, analysis=ANALYSIS, what=what, null_draws=settings.null_draws)
 
 
 def _complete(settings: LanguageSettings, what: str, stored: Result) -> bool:
